@@ -1,0 +1,126 @@
+"""Content codings (RFC 9110, section 8.4.1): a compressed body in, its content out, piece by piece.
+
+No I/O. A piece is at most `PIECE` bytes, whatever a hostile body would inflate to. What cannot be decoded raises
+`CodingError`; the bytes on the wire are kept elsewhere, so nothing is lost by that.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import brotli
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PIECE = 1 << 20
+"""The most that a decoder hands out at once, in bytes."""
+
+
+class CodingError(ValueError):
+    """The body is not what its Content-Encoding says, or that coding is not known here."""
+
+
+class Decoder(Protocol):
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """The content that these bytes of the body complete. Raises `CodingError`."""
+        ...
+
+
+class Identity:
+    """No coding at all."""
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        yield data
+
+
+class _Zlib:
+    """`gzip` (members may follow each other) and `deflate` (with the zlib header that browsers expect, or without)."""
+
+    def __init__(self, wbits: int) -> None:
+        self._wbits = wbits
+        self._inflate = zlib.decompressobj(wbits)
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            yield self._inflate.decompress(data, PIECE)
+            data = self._inflate.unconsumed_tail
+            if self._inflate.eof:
+                data = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(self._wbits)
+
+
+class _Deflate:
+    def __init__(self) -> None:
+        self._zlib: _Zlib | None = None
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        if self._zlib is None and data:
+            self._zlib = _Zlib(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        yield from self._zlib.decode(data) if self._zlib else ()
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._inflate = brotli.Decompressor()
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        yield self._inflate.process(data, output_buffer_limit=PIECE)
+        while not self._inflate.can_accept_more_data():
+            yield self._inflate.process(b"", output_buffer_limit=PIECE)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._inflate = zstd.ZstdDecompressor()
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._inflate.needs_input or self._inflate.eof):
+            yield self._inflate.decompress(data, PIECE)
+            data = b""
+            if self._inflate.eof:
+                data = self._inflate.unused_data
+                self._inflate = zstd.ZstdDecompressor()
+
+
+class _Chain:
+    """Codings that were applied one after the other, undone in reverse."""
+
+    def __init__(self, decoders: list[Decoder]) -> None:
+        self._decoders = decoders
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        try:
+            yield from self._through(len(self._decoders) - 1, data)
+        except (zlib.error, brotli.error, zstd.ZstdError) as error:
+            raise CodingError(f"the body is not what its Content-Encoding says: {error}") from error
+
+    def _through(self, last: int, data: bytes) -> Iterator[bytes]:
+        if last < 0:
+            yield data
+            return
+        for piece in self._decoders[last].decode(data):
+            yield from self._through(last - 1, piece)
+
+
+_DECODERS: dict[str, type[Decoder]] = {"br": _Brotli, "zstd": _Zstd, "deflate": _Deflate}
+
+
+def decoder(content_encoding: str | None) -> Decoder:
+    """The decoder for a Content-Encoding header's value; raises `CodingError` for a coding that is not known."""
+    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
+    decoders = [_decoder(name) for name in names if name not in ("", "identity")]
+    return _Chain(decoders) if decoders else Identity()
+
+
+def _decoder(name: str) -> Decoder:
+    if name in ("gzip", "x-gzip"):
+        return _Zlib(zlib.MAX_WBITS | 16)
+    if name not in _DECODERS:
+        raise CodingError(f"content coding {name!r} is not known")
+    return _DECODERS[name]()

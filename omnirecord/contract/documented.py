@@ -1,0 +1,145 @@
+"""The contract `documented`: what Omnigent's reference page promises, and no more than the page knows.
+
+It is the models, applied strictly, and the tables below:
+
+- A key field that the page names without a condition is required and not null. One with a condition ("for
+  terminal-backed sessions", "optional", "or null on legacy emissions") stays optional.
+- `index` and `final` of a text delta go with the `message_id` before them: the page's own example has none.
+- `sequence_number` is a required integer on every event.
+- Where the page lists the values of a field, those are its values.
+- What the page leaves open is as the live schema has it; a field that nobody names is no fault.
+
+Paths are dotted; `[]` stands for each element of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from .base import Shape
+from .judge import Contract, Issue, path_of
+from .lenient import check, issues_of
+from .objects import ChildSessionSummary, SessionResourceObject, TodoEntry
+
+REQUIRED: Mapping[str, str] = {
+    "session.status": "conversation_id status",
+    "session.heartbeat": "server_time",
+    "session.interrupted": "data data.requested_at data.response_id",
+    "session.created": "conversation_id child_session_id agent_id parent_session_id",
+    "session.child_session.updated": "conversation_id child_session_id child",
+    "session.agent_changed": "conversation_id agent_id agent_name",
+    "session.model": "conversation_id model",
+    "session.usage": "conversation_id context_tokens context_window total_cost_usd",
+    "session.presence": "conversation_id viewers viewers[].user_id viewers[].joined_at viewers[].idle",
+    "session.skills": "conversation_id",
+    "session.todos": "conversation_id todos todos[].content todos[].status todos[].activeForm",
+    "session.sandbox_status": "conversation_id stage error",
+    "session.terminal_pending": "conversation_id pending",
+    "session.terminal.activity": "session_id terminal_id",
+    "session.resource.created": "resource",
+    "session.resource.deleted": "resource_id resource_type session_id",
+    "session.changed_files.invalidated": "session_id environment_id",
+    "response.created": "response response.status",
+    "response.queued": "response",
+    "response.in_progress": "response",
+    "response.output_text.delta": "delta",
+    "response.reasoning.started": "",
+    "response.reasoning_text.delta": "delta",
+    "response.reasoning_summary_text.delta": "delta",
+    "response.output_item.done": "item",
+    "response.output_file.done": "file_id filename content_type",
+    "response.completed": "response response.status",
+    "response.failed": "response response.error",
+    "response.incomplete": "response response.incomplete_details response.incomplete_details.reason",
+    "response.cancelled": "response",
+    "response.error": "source tool_name error error.code error.message",
+    "response.retry": "source tool_name attempt max_attempts delay_seconds error",
+    "response.heartbeat": "server_time last_event_seq",
+    "turn.started": "session_id",
+    "turn.completed": "session_id",
+    "turn.failed": "session_id error",
+    "turn.cancelled": "session_id",
+    "response.compaction.in_progress": "",
+    "response.compaction.completed": "total_tokens",
+    "response.compaction.failed": "",
+    "response.elicitation_request": (
+        "elicitation_id params params.message params.mode params.phase params.policy_name "
+        "params.content_preview params.requestedSchema"
+    ),
+    "response.elicitation_resolved": "elicitation_id",
+    "response.client_task.cancel": "task_id",
+}
+
+VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "session.status": {"status": ("idle", "running", "waiting", "failed")},
+    "response.created": {"response.status": ("queued", "in_progress")},
+    "response.completed": {"response.status": ("completed",)},
+    "response.error": {"source": ("llm", "execution", "tool")},
+}
+
+SHAPES: Mapping[str, Mapping[str, type[Shape]]] = {
+    "session.child_session.updated": {"child": ChildSessionSummary},
+    "session.resource.created": {"resource": SessionResourceObject},
+    "session.todos": {"todos[]": TodoEntry},
+}
+"""Open values that the page gives a shape by name."""
+
+_ABSENT = object()
+_Steps = tuple[str | int, ...]
+
+
+def documented() -> Contract:
+    """The page alone: 43 types."""
+    return Contract("documented", REQUIRED, _check)
+
+
+def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
+    """What is wrong, told once for each path."""
+    found: dict[str, Issue] = {}
+    for look in (_kinds, _missing, _shapes, _values):
+        for issue in look(type_, data):
+            found.setdefault(issue.path, issue)
+    return list(found.values())
+
+
+def _kinds(type_: str, data: dict[str, Any]) -> list[Issue]:
+    return check(type_, data, strict=True)
+
+
+def _missing(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
+    for path in ("sequence_number", *REQUIRED[type_].split()):
+        for steps, value in _at(data, path):
+            if value is _ABSENT or value is None:
+                yield Issue(path_of(steps), "is required" if value is _ABSENT else "should not be null")
+
+
+def _values(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
+    for path, allowed in VALUES.get(type_, {}).items():
+        for steps, value in _at(data, path):
+            if value not in allowed:
+                yield Issue(path_of(steps), f"should be {' or '.join(map(repr, allowed))}")
+
+
+def _shapes(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
+    for path, shape in SHAPES.get(type_, {}).items():
+        for steps, value in _at(data, path):
+            try:
+                shape.model_validate(value, strict=True)
+            except ValidationError as error:
+                yield from issues_of(error, under=steps)
+
+
+def _at(data: Any, path: str) -> list[tuple[_Steps, Any]]:
+    """The values at a path. Where its parent is no object, none: that is the parent's fault."""
+    found: list[tuple[_Steps, Any]] = [((), data)]
+    for part in path.split("."):
+        name = part.removesuffix("[]")
+        parents = [(steps, value) for steps, value in found if isinstance(value, dict)]
+        found = [((*steps, name), parent.get(name, _ABSENT)) for steps, parent in parents]
+        if part.endswith("[]"):
+            arrays = [(steps, value) for steps, value in found if isinstance(value, list)]
+            found = [((*steps, i), element) for steps, array in arrays for i, element in enumerate(array)]
+    return found

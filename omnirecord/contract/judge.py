@@ -1,0 +1,149 @@
+"""From a frame to its verdict. Two rules hold here:
+
+1. Judging never raises, whatever the frame holds.
+2. A verdict is the first of these that is true of the frame:
+   `comment`    it has no data field
+   `sentinel`   its data is the end marker
+   `truncated`  it was cut off, or was too large to be kept
+   `malformed`  its data is no JSON object with a string `type`
+   `unknown`    the contract lacks that type
+   `invalid`    the payload does not fit its type, or `event:` says something else
+   `valid`
+
+An oversized frame is `truncated` before all this: nobody kept the data that it may have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..cassette import Verdict
+from ..sse import Frame
+from .base import Event, UntypedEvent, sequence_number, type_name
+from .payload import MalformedError, parse, without_surrogates
+from .union import MODELS
+
+SENTINEL = "[DONE]"
+MAX_ISSUES = 20
+"""How many issues of one event are told one by one."""
+_MAX_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that is wrong with an event."""
+
+    path: str
+    """Where: `response.usage.input_tokens`, `viewers[0].user_id`, `event`; empty for the event as a whole."""
+    message: str
+    """What, without a subject: "is required"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a contract says of one frame."""
+
+    verdict: Verdict
+    type: str | None = None
+    """The payload's `type`; None unless it is a string."""
+    sequence_number: int | None = None
+    """The payload's `sequence_number`; None unless it is an integer."""
+    issues: tuple[Issue, ...] = ()
+    """Why it is `malformed`, `unknown` or `invalid`; empty for every other verdict."""
+    data: Any = None
+    """The payload as parsed JSON, or as text where it was not parsed; None where there is none."""
+
+
+Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
+"""Given a type of the contract and a payload of that type: what is wrong with it."""
+
+
+class Contract:
+    """What events may look like."""
+
+    def __init__(self, name: str, types: Iterable[str], check: Check) -> None:
+        self.name: str = name
+        """`omnigent`, `documented`, or the path it was loaded from."""
+        self.types: frozenset[str] = frozenset(types)
+        """The event types it knows."""
+        self._check = check
+
+    def __repr__(self) -> str:
+        return f"<Contract {self.name!r}, {len(self.types)} types>"
+
+    def judge(self, frame: Frame) -> Judgement:
+        """The frame's verdict, and the reasons for it."""
+        text = frame.data
+        if frame.raw is None:
+            return Judgement("truncated")
+        if text is None:
+            return Judgement("comment")
+        if text == SENTINEL:
+            return Judgement("sentinel", data=text)
+        if not frame.complete:
+            return Judgement("truncated", data=text)
+        try:
+            data, checkable = parse(text)
+        except MalformedError as error:
+            return Judgement("malformed", issues=(Issue("", str(error)),), data=text)
+        return self._judge_payload(frame.event, data, checkable)
+
+    def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
+        if not isinstance(data, dict):
+            return Judgement("malformed", issues=(Issue("", "is not a JSON object"),), data=data)
+        type_ = type_name(data)
+        number = sequence_number(data)
+        if type_ is None:
+            problem = "should be a string" if "type" in data else "is required"
+            return Judgement("malformed", None, number, (Issue("type", problem),), data)
+        if type_ not in self.types:
+            return Judgement("unknown", type_, number, (Issue("type", "is not in the contract"),), data)
+        issues = tuple(self._check(type_, checkable))
+        if event and event != type_:
+            issues = (Issue("event", f"differs from the type {type_}"), *issues)
+        if issues:
+            return Judgement("invalid", type_, number, shortened(issues), data)
+        return Judgement("valid", type_, number, (), data)
+
+    def event(self, data: dict[str, Any]) -> Event:
+        """The payload as the model of its type, if that takes it; with its fields unchecked otherwise.
+
+        The models are those of Omnigent whatever the contract: they say what can be read, not what is right.
+        """
+        model = MODELS.get(type_name(data) or "")
+        if model is None:
+            return UntypedEvent.of(data)
+        try:
+            return model.model_validate(data)
+        except ValidationError:
+            return _event_with_odd_keys(model, data)
+
+
+def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:
+    """pydantic takes a lone surrogate in a text, but in no field's name."""
+    try:
+        return model.model_validate(without_surrogates(data))
+    except (ValueError, TypeError, RecursionError):
+        return UntypedEvent.of(data)
+
+
+def path_of(steps: Iterable[str | int]) -> str:
+    """The path of a value: names joined by dots, positions in brackets."""
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return path.removeprefix(".")
+
+
+def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
+    """The first issues, each at a length that fits a line, and how many more there are."""
+    shown = tuple(Issue(_clip(issue.path), _clip(issue.message)) for issue in islice(issues, MAX_ISSUES))
+    more = len(issues) - len(shown)
+    return (*shown, Issue("", f"and {more} more")) if more else shown
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"

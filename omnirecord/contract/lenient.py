@@ -1,0 +1,47 @@
+"""The contract `omnigent`: an event is right if Omnigent's own client would take it.
+
+The models are the contract. They are applied as that client applies its own: numbers in strings pass for
+numbers, a field that is not named is no fault, and what the live schema leaves open is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from .judge import Contract, Issue, path_of
+from .union import MODELS
+
+_PLAIN = {
+    "missing": "is required",
+    "dict_type": "should be an object",
+    "model_type": "should be an object",
+    "list_type": "should be an array",
+    "string_type": "should be a string",
+}
+
+
+def omnigent() -> Contract:
+    """What the page documents and what the live union has: 56 types."""
+    return Contract("omnigent", MODELS, check)
+
+
+def check(type_: str, data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
+    """What its model says of a payload. `strict`: a number in a string is no number."""
+    try:
+        MODELS[type_].model_validate(data, strict=strict or None)
+    except ValidationError as error:
+        return issues_of(error)
+    return []
+
+
+def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list[Issue]:
+    """pydantic's findings in our words. `under`: where in the event the value is."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [Issue(path_of((*under, *one["loc"])), _message(one["type"], one["msg"])) for one in found]
+
+
+def _message(kind: str, text: str) -> str:
+    plain = text.removeprefix("Input ").removeprefix("Value error, ")
+    return _PLAIN.get(kind) or plain[:1].lower() + plain[1:]

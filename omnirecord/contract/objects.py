@@ -1,0 +1,185 @@
+"""The objects that events carry: responses, errors, usage, viewers, todos, resources, child sessions.
+
+Most are defined by the live schema, and are as strict or as lenient as it has them. The last three name what
+it leaves open: they are reached by `typed_…` accessors alone, and most of their fields are optional, because
+the server sends parts of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .base import Shape
+from .items import OutputItem, output_item
+
+ErrorSource = Literal["llm", "execution", "tool", "harness"]
+"""Where in a turn an error arose."""
+
+
+class ConversationRef(Shape):
+    """Which session a response belongs to."""
+
+    id: str
+
+
+class UsageDetails(Shape):
+    """What the output tokens were spent on."""
+
+    reasoning_tokens: int = 0
+
+
+class Usage(Shape):
+    """The tokens of one response."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    output_tokens_details: UsageDetails = Field(default_factory=UsageDetails)
+    total_tokens: int = 0
+    context_tokens: int | None = None
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    model: str | None = None
+    cost_usd: float | None = None
+
+
+class ModelUsage(Shape):
+    """The tokens and the cost that one model has taken in a session so far."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    total_cost_usd: float | None = None
+
+
+class ErrorDetail(Shape):
+    """Why a session or a response failed, with what a user could be told about it."""
+
+    code: str
+    message: str
+    title: str | None = None
+    cause: str | None = None
+    remediation: str | None = None
+    undelivered: bool | None = None
+
+
+class RetryErrorDetail(Shape):
+    """Why an attempt failed."""
+
+    code: str
+    message: str
+    detail: dict[str, Any] | None = None
+
+
+class IncompleteDetails(Shape):
+    """Why a response stopped early."""
+
+    reason: str
+
+
+class FailedResponseObject(Shape):
+    """A response that may have failed before it was given an id."""
+
+    id: str | None = None
+    object: str = "response"
+    status: str
+    model: str | None = None
+    created_at: int | None = None
+    completed_at: int | None = None
+    output: list[dict[str, Any]] = Field(default_factory=list)
+    background: bool = False
+    store: bool = True
+    usage: Usage | None = None
+    previous_response_id: str | None = None
+    conversation: ConversationRef | None = None
+    instructions: str | None = None
+    reasoning: dict[str, str] | None = None
+    error: ErrorDetail | None = None
+    incomplete_details: IncompleteDetails | None = None
+
+    @property
+    def typed_output(self) -> list[OutputItem]:
+        """The output items, each as the model of its type."""
+        return [output_item(item) for item in self.output]
+
+
+class ResponseObject(FailedResponseObject):
+    """A response, which is one turn of the agent."""
+
+    id: str
+    model: str
+    created_at: int
+
+
+class BackgroundTaskInfo(Shape):
+    """Something that still runs in the background of an idle session."""
+
+    id: str | None = None
+    type: str | None = None
+    status: str | None = None
+    description: str | None = None
+    command: str | None = None
+
+
+class McpServerStartup(Shape):
+    """How far one MCP server has got with its start."""
+
+    status: Literal["starting", "ready", "failed", "cancelled"]
+    error: str | None = None
+
+
+class PresenceViewer(Shape):
+    """Someone who has the session's stream open."""
+
+    user_id: str
+    joined_at: str
+    idle: bool = False
+
+
+class TodoEntry(Shape):
+    """One line of the agent's todo list."""
+
+    content: str
+    status: str
+    activeForm: str | None = None  # noqa: N815 - the name on the wire
+
+
+class ChildSessionSummary(Shape):
+    """What changed in a child session: any part of its summary, to be merged over what is known."""
+
+    id: str | None = None
+    object: str | None = None
+    parent_session_id: str | None = None
+    title: str | None = None
+    task_summary: str | None = None
+    tool: str | None = None
+    session_name: str | None = None
+    kind: str | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+    agent_id: str | None = None
+    agent_name: str | None = None
+    current_task_id: str | None = None
+    current_task_status: str | None = None
+    busy: bool | None = None
+    labels: dict[str, str] | None = None
+    last_task_error: dict[str, Any] | None = None
+    last_message_preview: str | None = None
+    pending_elicitations_count: int | None = None
+    routed_model: str | None = None
+    routing_decision_id: str | None = None
+
+
+class SessionResourceObject(Shape):
+    """A terminal, a file or an environment of a session."""
+
+    id: str | None = None
+    object: str | None = None
+    type: str | None = None
+    session_id: str | None = None
+    name: str | None = None
+    metadata: dict[str, Any] | None = None
+    environment: str | None = None

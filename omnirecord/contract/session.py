@@ -1,0 +1,282 @@
+"""The session events: what happens to a session rather than in one of its turns.
+
+Those marked "not on the page" were learnt from the live server; `session.skills` is on the page alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .base import Event, Shape
+from .objects import (
+    BackgroundTaskInfo,
+    ChildSessionSummary,
+    ErrorDetail,
+    McpServerStartup,
+    ModelUsage,
+    PresenceViewer,
+    SessionResourceObject,
+    TodoEntry,
+)
+
+
+class SessionStatusEvent(Event):
+    """The session went from one state to another."""
+
+    type: Literal["session.status"]
+    conversation_id: str
+    status: Literal["idle", "launching", "running", "waiting", "failed"]
+    response_id: str | None = None
+    error: ErrorDetail | None = None
+    background_task_count: int | None = None
+    background_tasks: list[BackgroundTaskInfo] | None = None
+    blocked_on: str | None = None
+
+
+class SessionHeartbeatEvent(Event):
+    """The stream is alive: one comes at once on connect, then one every 15 s."""
+
+    type: Literal["session.heartbeat"]
+    server_time: str | None = None
+
+
+class SessionInterruptedPayload(Shape):
+    """When a user interrupted, and what."""
+
+    requested_at: int
+    response_id: str | None = None
+
+
+class SessionInterruptedEvent(Event):
+    """A user's interrupt has reached the agent."""
+
+    type: Literal["session.interrupted"]
+    data: SessionInterruptedPayload
+
+
+class SessionCreatedEvent(Event):
+    """The session has a new child session, for a sub-agent."""
+
+    type: Literal["session.created"]
+    conversation_id: str
+    child_session_id: str
+    agent_id: str | None = None
+    parent_session_id: str | None = None
+
+
+class SessionChildSessionUpdatedEvent(Event):
+    """Something changed in a child session."""
+
+    type: Literal["session.child_session.updated"]
+    conversation_id: str
+    child_session_id: str
+    child: dict[str, Any]
+
+    @property
+    def typed_child(self) -> ChildSessionSummary | None:
+        """What changed, as a model."""
+        return ChildSessionSummary.fit(self.child)
+
+
+class SessionAgentChangedEvent(Event):
+    """The session was handed to another agent."""
+
+    type: Literal["session.agent_changed"]
+    conversation_id: str
+    agent_id: str
+    agent_name: str
+
+
+class SessionModelEvent(Event):
+    """The session uses this model from now on."""
+
+    type: Literal["session.model"]
+    conversation_id: str
+    model: str
+
+
+class SessionUsageEvent(Event):
+    """What the session has used so far."""
+
+    type: Literal["session.usage"]
+    conversation_id: str
+    context_tokens: int | None = None
+    context_window: int | None = None
+    total_cost_usd: float | None = None
+    usage_by_model: dict[str, ModelUsage] | None = None
+
+
+class SessionPresenceEvent(Event):
+    """Who looks at the session: all of them, each time."""
+
+    type: Literal["session.presence"]
+    conversation_id: str
+    viewers: list[PresenceViewer]
+
+
+class SessionSkillsEvent(Event):
+    """The session's skills are known (on the page, and no longer in the live union)."""
+
+    type: Literal["session.skills"]
+    conversation_id: str
+
+
+class SessionTodosEvent(Event):
+    """The agent's todo list, whole."""
+
+    type: Literal["session.todos"]
+    conversation_id: str
+    todos: list[dict[str, Any]]
+
+    @property
+    def typed_todos(self) -> list[TodoEntry] | None:
+        """The entries as models; None where any of them does not fit."""
+        entries = [TodoEntry.fit(todo) for todo in self.todos]
+        fitting = [entry for entry in entries if entry is not None]
+        return fitting if len(fitting) == len(entries) else None
+
+
+class SessionSandboxStatusEvent(Event):
+    """How far the session's sandbox has got."""
+
+    type: Literal["session.sandbox_status"]
+    conversation_id: str
+    stage: Literal["provisioning", "cloning", "starting", "connecting", "ready", "failed"]
+    error: str | None = None
+    provider: str | None = None
+
+
+class SessionTerminalPendingEvent(Event):
+    """A terminal is being made, or has been."""
+
+    type: Literal["session.terminal_pending"]
+    conversation_id: str
+    pending: bool
+
+
+class SessionTerminalActivityEvent(Event):
+    """A terminal printed something."""
+
+    type: Literal["session.terminal.activity"]
+    session_id: str
+    terminal_id: str
+
+
+class SessionResourceCreatedEvent(Event):
+    """The session has a new terminal, file or environment. On connect, one for each that is there."""
+
+    type: Literal["session.resource.created"]
+    resource: dict[str, Any]
+
+    @property
+    def typed_resource(self) -> SessionResourceObject | None:
+        """The resource, as a model."""
+        return SessionResourceObject.fit(self.resource)
+
+
+class SessionResourceDeletedEvent(Event):
+    """A terminal, file or environment is gone."""
+
+    type: Literal["session.resource.deleted"]
+    resource_id: str
+    resource_type: str
+    session_id: str
+
+
+class SessionChangedFilesInvalidatedEvent(Event):
+    """The list of changed files is out of date."""
+
+    type: Literal["session.changed_files.invalidated"]
+    session_id: str
+    environment_id: str = "default"
+
+
+class SessionTitleEvent(Event):
+    """The session has a new title (not on the page)."""
+
+    type: Literal["session.title"]
+    conversation_id: str
+    title: str
+
+
+class SessionReasoningEffortEvent(Event):
+    """How hard the model is to think from now on (not on the page)."""
+
+    type: Literal["session.reasoning_effort"]
+    conversation_id: str
+    reasoning_effort: str | None = None
+
+
+class SessionCollaborationModeEvent(Event):
+    """The session's collaboration mode changed (not on the page)."""
+
+    type: Literal["session.collaboration_mode"]
+    conversation_id: str
+    mode: str
+
+
+class SessionPermissionModeEvent(Event):
+    """What the agent may do unasked changed (not on the page)."""
+
+    type: Literal["session.permission_mode"]
+    conversation_id: str
+    permission_mode: str
+
+
+class SessionCodexApprovalModeEvent(Event):
+    """What a Codex agent may do unasked changed (not on the page)."""
+
+    type: Literal["session.codex_approval_mode"]
+    conversation_id: str
+    approval_mode: str
+
+
+class SessionMcpStartupEvent(Event):
+    """How far the session's MCP servers have got, by name (not on the page)."""
+
+    type: Literal["session.mcp_startup"]
+    conversation_id: str
+    servers: dict[str, McpServerStartup]
+
+
+class SessionModelOptionsEvent(Event):
+    """The choice of models is another one now (not on the page)."""
+
+    type: Literal["session.model_options"]
+    conversation_id: str
+
+
+class SessionInputConsumedPayload(Shape):
+    """The input, as the item that it has become."""
+
+    item_id: str
+    type: str
+    data: dict[str, Any]
+    created_by: str | None = None
+    cleared_pending_id: str | None = None
+
+
+class SessionInputConsumedEvent(Event):
+    """The agent has taken in what a user sent (not on the page)."""
+
+    type: Literal["session.input.consumed"]
+    data: SessionInputConsumedPayload
+
+
+class SessionSupersededEvent(Event):
+    """Another session goes on in this one's place (not on the page)."""
+
+    type: Literal["session.superseded"]
+    conversation_id: str
+    target_conversation_id: str
+    reason: Literal["clear"] = "clear"
+
+
+class SessionBtwSidechatEvent(Event):
+    """A question asked in passing, and its answer (not on the page)."""
+
+    type: Literal["session.btw_sidechat"]
+    conversation_id: str
+    question: str
+    answer: str
+    truncated: bool = False

@@ -1,0 +1,48 @@
+"""Header fields that are for one connection only (RFC 9110, section 7.6.1), and how raw ones are read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from .cassette import Headers
+
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Header lines as text. Bytes that are no UTF-8 become surrogates, as aiohttp has it."""
+    return tuple(
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in raw
+    )
+
+
+def printable(headers: Headers) -> Headers:
+    """The same as text that can be stored: surrogates become U+FFFD."""
+    return tuple((_printable(name), _printable(value)) for name, value in headers)
+
+
+def _printable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def end_to_end(headers: Headers, *, but: Iterable[str] = ()) -> Headers:
+    """What a proxy passes on: all but hop-by-hop fields, those that Connection names, and `but` (lower case)."""
+    return without(headers, _HOP_BY_HOP | connection_options(headers) | set(but))
+
+
+def without(headers: Headers, dropped: Collection[str]) -> Headers:
+    """All but the fields of these names (lower case)."""
+    return tuple((name, value) for name, value in headers if name.lower() not in dropped)
+
+
+def connection_options(headers: Headers) -> set[str]:
+    """The tokens of the Connection field, lower case."""
+    values = [value for name, value in headers if name.lower() == "connection"]
+    return {token.strip().lower() for value in values for token in value.split(",")}
+
+
+def asks_for_websocket(headers: Headers) -> bool:
+    upgrades = {value.strip().lower() for name, value in headers if name.lower() == "upgrade"}
+    return "upgrade" in connection_options(headers) and "websocket" in upgrades

@@ -1,0 +1,118 @@
+"""Writes the text form of a cassette: one JSON object a line, keys in fixed order, made for git and review.
+
+Its twin `jsonl_reading` reads it; going there and back loses nothing. The format: docs/cassette-format.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .cassette import FORMAT_VERSION, Exchange, Headers, Message
+from .store import Store, is_coded
+
+READS_A_LINE = 100
+
+Text = str | dict[str, str]
+"""Bytes in JSON: a string where they are UTF-8, else `{"base64": …}`."""
+
+
+def text(data: bytes) -> Text:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def dumps(value: Any) -> str:
+    """One line of JSON, readable; with escapes only where a lone surrogate leaves no other way."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return line
+
+
+def lines(store: Store) -> Iterator[str]:
+    """The whole cassette, without line ends, ordered by recording, time and exchange."""
+    yield dumps(
+        {
+            "omnirecord": FORMAT_VERSION,
+            "recordings": [_recording(store, r.recording) for r in store.recordings()],
+        }
+    )
+    for incident in store.incidents():
+        yield dumps({"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns})
+    for exchange in store.exchanges():
+        yield dumps(_exchange(store, exchange))
+        if exchange.stream is not None:
+            yield from _stream(store, exchange, exchange.stream)
+        if exchange.kind == "websocket":
+            yield from (dumps(_message(message)) for message in store.messages(exchange.exchange))
+
+
+def _recording(store: Store, number: int) -> dict[str, Any]:
+    value = store.recording(number)
+    return {
+        "recording": value.recording, "started_at": value.started_at, "version": value.version,
+        "contract": value.contract, "upstream": value.upstream,
+    }  # fmt: skip
+
+
+def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
+    request = value.request
+    return {
+        "exchange": value.exchange, "recording": value.recording, "kind": value.kind, "stream": value.stream,
+        "session_id": value.session_id, "party": value.party,
+        "request": {
+            "at_ns": request.at_ns, "method": request.method, "target": request.target,
+            "headers": _pairs(request.headers), "body": text(store.body(value.exchange, "request")),
+        },
+        "response": _response(store, value), "ending": value.ending,
+    }  # fmt: skip
+
+
+def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
+    """None for an exchange that goes on unanswered; one that ended so has its end and nulls."""
+    response = value.response
+    if response is None:
+        nothing: dict[str, Any] = {
+            "at_ns": None,
+            "end_ns": value.end_ns,
+            "status": None,
+            "reason": None,
+            "headers": [],
+            "body": None,
+        }
+        return None if value.end_ns is None else nothing
+    has_body = value.kind == "http" or (value.kind == "sse" and is_coded(value))
+    return {
+        "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
+        "headers": _pairs(response.headers),
+        "body": text(store.body(value.exchange, "response")) if has_body else None,
+    }  # fmt: skip
+
+
+def _pairs(headers: Headers) -> list[list[str]]:
+    return [[name, value] for name, value in headers]
+
+
+def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[str]:
+    for frame in store.frames(exchange, unfinished=True):
+        if frame.raw is None:
+            yield dumps({"stream": stream, "seq": frame.seq, "raw": None, "length": frame.length})
+        else:
+            yield dumps({"stream": stream, "seq": frame.seq, "raw": text(frame.raw)})
+    reads = [[read.offset_ns, read.sent_ns, read.size] for read in store.reads(exchange.exchange)]
+    for start in range(0, len(reads), READS_A_LINE):
+        yield dumps({"stream": stream, "reads": reads[start : start + READS_A_LINE]})
+
+
+def _message(value: Message) -> dict[str, Any]:
+    return {
+        "exchange": value.exchange, "message": value.message, "at_ns": value.at_ns, "sent_ns": value.sent_ns,
+        "dir": value.dir, "opcode": value.opcode, "data": text(value.data),
+    }  # fmt: skip

@@ -1,0 +1,127 @@
+"""Opens a cassette of either form for reading, and brings foreign files into one.
+
+The text form is read into an SQLite database in memory, so that everything else knows one kind of cassette.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ._version import __version__
+from .cassette import Recording
+from .contract import Contract, load
+from .errors import NotACassette, UsageError
+from .framing import Framed, Framer
+from .jsonl_reading import Offsets, Reader
+from .store import Store, Writer, is_sqlite, rows
+from .store.rows import Row
+from .store.schema import clear_errors, is_usable_path
+
+
+@functools.cache
+def contract_or_default(name: str) -> Contract:
+    """The contract of that name, or the built-in one where the file that it names is not here."""
+    try:
+        return load(name)
+    except UsageError:
+        return load("omnigent")
+
+
+def open_store(path: str | Path) -> Store:
+    """Open an SQLite or a .jsonl cassette. Raises `UsageError` or `CassetteError`; never writes."""
+    path = _existing(path)
+    with clear_errors(path):
+        if is_sqlite(path):
+            return Store.open(path)
+    writer = Writer(None)
+    with clear_errors(path), path.open("rb") as lines:
+        writer.write(Reader(str(path), contract_or_default).rows(lines))
+    return Store(writer.connection)
+
+
+def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
+    """Append a .jsonl cassette or a raw `.sse` body to a cassette; return how many exchanges and frames came.
+
+    One transaction: where anything in the file is wrong, the cassette stays as it was, or is not made.
+    """
+    path, target = _existing(path), Path(db)
+    is_new = not target.exists()
+    writer = Writer(target)
+    try:
+        if is_sse(path):
+            return _import_sse(path, writer)
+        return _import_jsonl(path, writer)
+    except BaseException:
+        writer.close()
+        if is_new:
+            target.unlink(missing_ok=True)
+        raise
+    finally:
+        writer.close()
+
+
+def is_sse(path: Path) -> bool:
+    """Whether a file is to be taken as the body of one stream: by its name, or because it begins like one."""
+    with path.open("rb") as file:
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    return path.suffix == ".sse" or head.startswith((b"event:", b"data:", b"id:", b"retry:", b":"))
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    is_usable_path(path)
+    if not path.exists():
+        raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette")
+    return path
+
+
+def _import_jsonl(path: Path, writer: Writer) -> tuple[int, int]:
+    offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
+    reader = Reader(str(path), contract_or_default, offsets)
+    with clear_errors(path), path.open("rb") as lines:
+        writer.write(reader.rows(lines))
+    return reader.exchanges, reader.frames
+
+
+def _import_sse(path: Path, writer: Writer) -> tuple[int, int]:
+    """A recording of one stream whose times nobody wrote down: all are 0."""
+    framer = Framer(None, load("omnigent"))
+    framed = [*framer.feed(0, path.read_bytes()), *framer.close()]
+    recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
+    session = next(filter(None, map(_session_in, framed)), None)
+    writer.write([
+        rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),
+        *_sse_exchange(recording, exchange, stream, session),
+        *_sse_frames(exchange, stream, framed),
+    ])  # fmt: skip
+    return 1, len(framed)
+
+
+def _sse_exchange(recording: int, exchange: int, stream: int, session: str | None) -> Iterator[Row]:
+    target = f"/v1/sessions/{session}/stream" if session else "/stream"
+    accept = (("Accept", "text/event-stream"),)
+    yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)
+    headers = (("content-type", "text/event-stream; charset=utf-8"),)
+    yield rows.response(exchange, "sse", stream, 0, 200, "OK", headers)
+
+
+def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
+    for n, one in enumerate(framed):
+        yield rows.read(exchange, n, 0, None, one.frame.length)
+        yield rows.frame(stream, n + 1, replace(one, read=n))
+    done = any(one.judgement.verdict == "sentinel" for one in framed)
+    yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
+
+
+def _session_in(framed: Framed) -> str | None:
+    data = framed.judgement.data
+    found = (data.get("conversation_id") or data.get("session_id")) if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _modified(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,171 @@
+"""A cassette laid out for playing: sessions with their streams, gates and requests. Read once, then only looked at."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from ..cassette import Exchange, TimedFrame
+from ..errors import UsageError
+from ..framing import is_event_stream
+from ..routes import is_gate, opens_session_stream, path_of
+from ..store import Store, is_coded
+
+GREETING_TYPES = frozenset(
+    {
+        "session.heartbeat", "session.resource.created", "session.child_session.updated",
+        "session.changed_files.invalidated", "session.presence",
+    }
+)  # fmt: skip
+"""What a server sends to whoever connects; text in flight comes among it, without a sequence number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes that are sent together."""
+
+    offset_ns: int
+    data: bytes
+    greeting: bool = False
+    """Part of the connect snapshot: never held by a gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """Which requests are gates: by default messages, interrupts and answers to elicitations."""
+
+    globs: tuple[tuple[str, str], ...] = ()
+    off: bool = False
+
+    def __call__(self, exchange: Exchange) -> bool:
+        response = exchange.response
+        if self.off or exchange.party == "runner" or response is None or not 200 <= response.status < 300:
+            return False
+        method, target = exchange.request.method, exchange.request.target
+        if not self.globs:
+            return is_gate(method, target)
+        return any(fnmatchcase(method, m) and fnmatchcase(path_of(target), glob) for m, glob in self.globs)
+
+
+def gate_rule(specs: Iterable[str] = (), *, off: bool = False) -> GateRule:
+    """The rule of `--gate 'METHOD GLOB'`… and `--no-gate`. Raises `UsageError`."""
+    globs = []
+    for spec in specs:
+        method, _, glob = spec.partition(" ")
+        if not method or not glob.strip():
+            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance 'POST /v1/sessions/*/events'")
+        globs.append((method.upper(), glob.strip()))
+    if globs and off:
+        raise UsageError("--gate and --no-gate exclude each other")
+    return GateRule(tuple(globs), off)
+
+
+@dataclass(slots=True)
+class Session:
+    """What was recorded of one session. `root`: the session at the top of its tree."""
+
+    session_id: str
+    root: str
+    opens: list[Exchange] = field(default_factory=list)
+    """The answered requests for its stream, in order."""
+
+
+@dataclass(slots=True)
+class Tree:
+    """A session with its sub-agents' sessions: one playhead."""
+
+    sessions: list[Session] = field(default_factory=list)
+    gates: list[Exchange] = field(default_factory=list)
+
+
+class Script:
+    """Everything that can be asked of a recording, without its bytes; those come from the store when they are due."""
+
+    def __init__(self, store: Store, rule: GateRule) -> None:
+        self._store = store
+        self._frames: dict[int, list[TimedFrame]] = {}
+        self.exchanges = [x for x in store.exchanges() if x.kind != "websocket"]
+        self.websockets = [x for x in store.exchanges("kind = 'websocket'")]
+        parents = store.parents()
+        self.sessions: dict[str, Session] = {}
+        self.trees: dict[str, Tree] = defaultdict(Tree)
+        for exchange in self.exchanges:
+            if exchange.session_id is not None:
+                self._place(exchange, exchange.session_id, parents, rule)
+
+    def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:
+        session = self.sessions.get(name)
+        if session is None:
+            session = self.sessions[name] = Session(name, _root(name, parents))
+            self.trees[session.root].sessions.append(session)
+        request = exchange.request
+        if opens_session_stream(request.method, request.target) and exchange.party != "runner":
+            if exchange.response is not None:
+                session.opens.append(exchange)
+        elif rule(exchange):
+            self.trees[session.root].gates.append(exchange)
+
+    def points(self, exchanges: Iterable[Exchange]) -> list[int]:
+        """The offsets of everything that these streams brought."""
+        return [read.offset_ns for x in exchanges if x.stream for read in self._store.reads(x.exchange)]
+
+    def body(self, exchange: Exchange) -> bytes:
+        return self._store.body(exchange.exchange, "response")
+
+    def request_body(self, exchange: Exchange) -> bytes:
+        return self._store.body(exchange.exchange, "request")
+
+    def frames(self, exchange: Exchange) -> list[TimedFrame]:
+        """The frames of a stream, remembered."""
+        if exchange.exchange not in self._frames:
+            self._frames[exchange.exchange] = list(self._store.frames(exchange, unfinished=True))
+        return self._frames[exchange.exchange]
+
+    def pieces(self, exchange: Exchange) -> list[Piece]:
+        """A stream as it was read from the wire. A read is split where the connect snapshot ends in it."""
+        frames = self.frames(exchange)
+        greeting = 0 if is_coded(exchange) else sum(frame.length for frame in frames[: greeting_length(frames)])
+        wire = self._store.wire(exchange)
+        pieces, start = [], 0
+        for read in self._store.reads(exchange.exchange):
+            end = start + read.size
+            for cut, upto in ((True, min(end, greeting)), (False, end)):
+                if upto > start:
+                    pieces.append(Piece(read.offset_ns, wire[start:upto], cut))
+                    start = upto
+        return pieces
+
+
+def greeting_length(frames: list[TimedFrame]) -> int:
+    """How many frames the connect snapshot has."""
+    for number, frame in enumerate(frames):
+        if frame.type not in GREETING_TYPES and not _is_text_in_flight(frame):
+            return number
+    return len(frames)
+
+
+def _is_text_in_flight(frame: TimedFrame) -> bool:
+    resent = frame.type in ("response.created", "response.output_text.delta")
+    return resent and frame.raw is not None and b'"sequence_number": null' in frame.raw
+
+
+def _root(name: str, parents: dict[str, str]) -> str:
+    seen = {name}
+    while (parent := parents.get(name)) is not None and parent not in seen:
+        name = parent
+        seen.add(name)
+    return name
+
+
+__all__ = [
+    "GateRule",
+    "Piece",
+    "Script",
+    "Session",
+    "Tree",
+    "gate_rule",
+    "greeting_length",
+    "is_event_stream",
+]

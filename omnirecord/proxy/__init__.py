@@ -1,0 +1,129 @@
+"""The recording proxy: an aiohttp server whose every request goes to one upstream, and onto the tape.
+
+It opens no connection of its own and knows no Omnigent: a stream is whatever answers `text/event-stream`, a
+WebSocket whatever is switched to. Stopping is deliberate: streams and WebSockets are cut at once, ordinary requests
+get five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from yarl import URL
+
+from ..headers import decoded, printable
+from ..recorder import NewFrames
+from ..serving import DRAIN_TIMEOUT, Listener, error_response
+from ..tape import Tape, Watch, ignore
+from .forward import Forward
+from .readahead import DEFAULT as READ_AHEAD
+from .upstream import Upstream, parse_upstream
+
+__all__ = ["READ_AHEAD", "NewFrames", "Proxy"]
+
+
+class Proxy:
+    """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
+
+    Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        db: str | Path = "omnirecord.db",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        contract: str = "omnigent",
+        read_ahead: int = READ_AHEAD,
+        watch: Watch = ignore,
+    ) -> None:
+        self._target: URL = parse_upstream(upstream)
+        self.upstream = str(self._target)
+        self.db = Path(db)
+        self._host, self._port = host, port
+        self._contract = contract
+        self._read_ahead = read_ahead
+        self._watch = watch
+        self._running: dict[Forward, asyncio.Task[object]] = {}
+        self._listener = Listener(self._handle)
+
+    @property
+    def url(self) -> str:
+        return self._listener.url
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording that is being made."""
+        return self._tape.recording
+
+    async def __aenter__(self) -> Proxy:
+        self._tape = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
+        try:
+            await self._listener.start(self._host, self._port)
+        except BaseException:
+            await asyncio.to_thread(self._tape.stop)
+            raise
+        self._upstream = Upstream(self._target)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Refuse new connections, cut streams, give other requests `timeout` seconds, flush. Safe to call twice."""
+        self._listener.refuse_connections()
+        self._cut(streams_only=True)
+        await self._wait_for_requests(timeout)
+        self._cut(streams_only=False)
+        await self._listener.stop(0.1)
+        await self._upstream.close()
+        await asyncio.to_thread(self._tape.stop)
+
+    def hurry(self) -> None:
+        """Wait for nothing more: cut what is still open. For the second signal."""
+        self._cut(streams_only=False)
+
+    def _cut(self, *, streams_only: bool) -> None:
+        for forward, task in list(self._running.items()):
+            if forward.endless or not streams_only:
+                forward.stopped = True
+                task.cancel()
+
+    async def _wait_for_requests(self, timeout: float) -> None:
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=timeout)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = _origin_form(request._message)
+        if target is None:
+            return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
+        headers = decoded(request.raw_headers)
+        take = self._tape.take(request.method, target, printable(headers))
+        forward = Forward(request, take, self._upstream, self._read_ahead)
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[forward] = task
+        try:
+            return await forward.run(target, headers)
+        finally:
+            del self._running[forward]
+
+
+def _origin_form(message: RawRequestMessage) -> str | None:
+    """The target as a path with its query, whatever form it came in; None where there is none (CONNECT, `*`)."""
+    target = message.path
+    if target.startswith("/"):
+        return target
+    scheme, separator, rest = target.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        return None
+    _, slash, path = rest.partition("/")
+    return slash + path or "/"

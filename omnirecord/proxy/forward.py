@@ -1,0 +1,146 @@
+"""One HTTP exchange through the proxy: forward first, record second.
+
+What the client sees is what it would have seen without us. The endings are told apart here, by which side's
+failure ends the exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+
+from ..cassette import Ending, Headers
+from ..framing import is_event_stream
+from ..headers import asks_for_websocket, decoded, end_to_end, without
+from ..serving import RawResponse, error_response
+from ..tape import Take
+from .readahead import ReadAhead
+from .tunnel import Tunnel
+from .upstream import Upstream
+
+_LOST = (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+
+
+class Forward:
+    """Passes one request on and its response back.
+
+    `stopped`: the recorder is what ends it. `endless`: it is a stream or a WebSocket, which nothing else may end.
+    """
+
+    def __init__(self, request: web.BaseRequest, take: Take, upstream: Upstream, read_ahead: int) -> None:
+        self._request = request
+        self._take = take
+        self._upstream = upstream
+        self._read_ahead = read_ahead
+        self._ending: Ending = "client_left"
+        self.stopped = False
+        self.endless = False
+
+    async def run(self, target: str, headers: Headers) -> web.StreamResponse:
+        """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
+        try:
+            return await self._exchange(target, headers)
+        except (*_LOST, aiohttp.ClientError):
+            self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
+            return self._no_answer()
+        except asyncio.CancelledError:
+            if self.stopped:
+                self._ending = "recorder_stopped"
+            raise
+        finally:
+            self._take.end(self._ending)
+
+    async def _exchange(self, target: str, headers: Headers) -> web.StreamResponse:
+        try:
+            answer = await self._ask(target, headers)
+        except aiohttp.ClientConnectorError as error:
+            self._ending = "upstream_unreachable"
+            return self._unreachable(error)
+        if answer.status == 101:
+            return await self._tunnel(answer)
+        return await self._answer(answer)
+
+    async def _ask(self, target: str, headers: Headers) -> aiohttp.ClientResponse:
+        upgrade = asks_for_websocket(headers)
+        passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
+        body = self._upload() if self._request.body_exists and not upgrade else None
+        self._continue_upload(headers)
+        return await self._upstream.request(self._request.method, target, passed, body)
+
+    def _continue_upload(self, headers: Headers) -> None:
+        """A client that waits for leave to send its body gets it from us: `Expect` is not passed on."""
+        expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)
+        if expects and self._request.body_exists and self._request.transport is not None:
+            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _upload(self) -> AsyncIterator[bytes]:
+        async for data in self._request.content.iter_any():
+            yield data
+            self._take.body("request", data)
+
+    def _unreachable(self, error: aiohttp.ClientConnectorError) -> web.Response:
+        message = f"omnirecord could not reach the upstream {self._upstream.shown}: {error.strerror or error}"
+        answer = error_response(502, "upstream_unreachable", message)
+        text = answer.body if isinstance(answer.body, bytes) else b""
+        self._take.respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
+        self._take.body("response", text)
+        return answer
+
+    async def _tunnel(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        self._take.respond("websocket", answer.status, answer.reason or "", decoded(answer.raw_headers))
+        self.endless = True
+        tunnel = Tunnel(self._request, answer, self._take)
+        try:
+            return await tunnel.run()
+        finally:
+            self._ending = tunnel.ending
+
+    async def _answer(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        headers = decoded(answer.raw_headers)
+        streams = is_event_stream(headers)
+        response = RawResponse(answer.status, answer.reason or "", end_to_end(headers))
+        self.endless = streams
+        try:
+            self._take.respond("sse" if streams else "http", answer.status, answer.reason or "", headers)
+            await response.prepare(self._request)
+            await (self._stream(answer, response) if streams else self._body(answer, response))
+            self._ending = "eof"
+        except _LOST:
+            self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
+            response.cut(self._request)
+        except asyncio.CancelledError:
+            response.cut(self._request)
+            raise
+        finally:
+            answer.close()
+        return response
+
+    async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
+        ahead = ReadAhead(self._request, response, self._take, self._read_ahead)
+        try:
+            async for data in answer.content.iter_any():
+                await ahead.pass_on(self._take.receive(data), data)
+        except _LOST:
+            await ahead.flush()
+            raise
+        else:
+            await ahead.flush()
+        finally:
+            ahead.close()
+
+    async def _body(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
+        async for data in answer.content.iter_any():
+            await response.write(data)
+            self._take.body("response", data)
+
+    def _client_is_gone(self) -> bool:
+        return self._request.transport is None or self._request.transport.is_closing()
+
+    def _no_answer(self) -> web.StreamResponse:
+        """Upstream closed before it answered: so do we."""
+        response = RawResponse(502, "Bad Gateway", ())
+        response.cut(self._request)
+        return response

@@ -1,0 +1,151 @@
+"""Secrets out, before anything reaches the disk: of headers, request targets, bodies, WebSocket messages.
+
+Every secret becomes a pseudonym, an HMAC under the cassette's key: the same secret is the same pseudonym
+wherever it stands, and a pseudonym is its own, so that redacting twice changes nothing. The rules:
+
+- All bytes that are no secret's stay as they are: a body is never parsed and written anew.
+- How a body was cut never changes what comes out, and only what may be the start of a secret is held back: a
+  name has at most 256 bytes, and of a value over 64 KiB only the first 64 KiB make its pseudonym.
+- Where a name alone does not tell, the look of the value decides (`code=404` is no secret); masking too much
+  beats masking too little.
+- Nothing here raises, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from collections import Counter
+from collections.abc import Callable
+from urllib.parse import unquote, unquote_plus
+
+from ..cassette import Headers
+from .body import BodyRedactor
+from .names import is_identity, is_secret_header, is_secret_query, words
+
+__all__ = ["BodyRedactor", "Redactor", "credentials", "without_secrets"]
+
+_PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
+_SCHEME = re.compile(
+    r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)",
+    re.DOTALL,
+)
+_BASE64 = re.compile(
+    rb'("(?:body|data|payload|content|\w{0,64}(?:b64|base64))\\{0,7}"\s{0,64}:\s{0,64}\\{0,7}")'
+    rb'([A-Za-z0-9+/]{16,}+={0,2})(\\{0,7}")'
+)
+_COOKIE = re.compile(r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", re.DOTALL)
+_ATTRIBUTE = re.compile(
+    r"(?i)\s*(?:(?:path|domain|expires|max-age|samesite|priority)=[^=]*|httponly|secure|partitioned)\s*"
+)
+_SUBPROTOCOL = re.compile(
+    r"(?i)((?:[\w.-]*?[.-])?(?:bearer|api-?key|token|secret|auth(?:orization)?)\.(?:authorization\.k8s\.io\.)?)([^\s,]+)"
+)
+_URL_QUERY = re.compile(r"([?&#;])([\w.\-%\[\]+]{1,256})=([^&\s\"<>#;]+)")
+_USERINFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
+_SESSION_COOKIE = re.compile(r"(?i)(?!.*(?:csrf|xsrf|state))\s*[^=]*(?:sess|sid|jwt|token|auth)[^=]*=")
+
+
+class Redactor:
+    """Replaces secrets by pseudonyms that are stable under one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self.counts: Counter[str] = Counter()
+        """What was replaced, by kind, such as `header authorization`; never a value."""
+
+    def pseudonym(self, secret: str) -> str:
+        if _PSEUDONYM.fullmatch(secret):
+            return secret
+        digest = hmac.digest(self._key, secret.encode("utf-8", "surrogatepass"), "sha256")
+        return f"omnirecord-redacted-{digest.hex()[:12]}"
+
+    def headers(self, headers: Headers) -> Headers:
+        return tuple((name, self._header(name, value)) for name, value in headers)
+
+    def target(self, target: str) -> str:
+        return _map_query(target, self._query)
+
+    def body(self) -> BodyRedactor:
+        return BodyRedactor(self._mask)
+
+    def message(self, data: bytes) -> bytes:
+        """A whole WebSocket message or body; what it carries in base64 is redacted as well."""
+        body = self.body()
+        data = _BASE64.sub(self._base64, data)
+        return body.feed(data) + body.close()
+
+    def _mask(self, place: str, name: str, value: str) -> str:
+        """A secret's value without the secret."""
+        if place == "query":
+            masked = self.pseudonym(unquote(value)) if is_secret_query(name, value) else value
+        else:
+            masked = self._masked(words(name), value) if value else value
+        self._count(place, name, masked != value)
+        return masked
+
+    def _masked(self, name: tuple[str, ...], value: str) -> str:
+        """The scheme of a credential and the names of cookies stay."""
+        if name[-1:] == ("authorization",) and (scheme := _SCHEME.fullmatch(value)):
+            return scheme[1] + self.pseudonym(scheme[2])
+        if name[-1:] == ("cookie",):
+            return ";".join(self._cookie(part, name[-2:] == ("set", "cookie")) for part in value.split(";"))
+        return self.pseudonym(value)
+
+    def _count(self, place: str, name: str, changed: bool) -> None:
+        if changed:
+            self.counts[f"{place} {name.lower()}"] += 1
+
+    def _query(self, name: str, value: str) -> str:
+        return self._mask("query", unquote_plus(name), value)
+
+    def _cookie(self, part: str, attributes: bool) -> str:
+        match = _COOKIE.fullmatch(part)
+        if match is None or (attributes and _ATTRIBUTE.fullmatch(part)):
+            return part
+        before, name, value, after = match.groups(default="")
+        if not value.strip("=") and len(name) > 16:
+            return before + self.pseudonym(name + value) + after  # base64 and its padding, more likely than a name
+        return before + name + (self.pseudonym(value) if value else "") + after
+
+    def _header(self, name: str, value: str) -> str:
+        if is_secret_header(name):
+            return self._mask("header", name, value)
+        masked = _URL_QUERY.sub(lambda m: f"{m[1]}{m[2]}={self._query(m[2], m[3])}", value)
+        masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), masked)
+        if name.lower() == "sec-websocket-protocol":
+            masked = _SUBPROTOCOL.sub(lambda m: m[1] + self.pseudonym(m[2]), masked)
+        self._count("header", name, masked != value)
+        return masked
+
+    def _base64(self, match: re.Match[bytes]) -> bytes:
+        try:
+            plain = binascii.a2b_base64(match[2], strict_mode=True)
+        except binascii.Error:
+            return match[0]
+        redacted = self.message(plain)
+        return match[0] if redacted == plain else match[1] + binascii.b2a_base64(redacted, newline=False) + match[3]
+
+
+def without_secrets(target: str) -> str:
+    """The target with one constant for every secret, so that requests with other credentials match."""
+    return _map_query(target, lambda name, value: "*" if is_secret_query(unquote_plus(name), value) else value)
+
+
+def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
+    """What tells clients apart. The secrets themselves: to be compared in memory, never stored."""
+    found = set()
+    for name, value in headers:
+        lower = name.lower()
+        if lower in {"authorization", "x-api-key"} or is_identity(lower):
+            found.add((lower, value))
+        elif lower == "cookie":
+            found |= {(lower, part.strip()) for part in value.split(";") if _SESSION_COOKIE.match(part)}
+    return tuple(sorted(found))
+
+
+def _map_query(target: str, change: Callable[[str, str], str]) -> str:
+    path, mark, query = target.partition("?")
+    fields = (field.partition("=") for field in query.split("&"))
+    return path + mark + "&".join(name + equals + change(name, value) for name, equals, value in fields)

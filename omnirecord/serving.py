@@ -1,0 +1,128 @@
+"""What our two servers have in common: listening, answering in Omnigent's error shape, cutting a response, stopping.
+
+The pieces of aiohttp that are used below its public surface are all in this file and in `proxy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_writer import StreamWriter
+from multidict import CIMultiDict
+
+from .cassette import Headers
+from .errors import ServerError, UsageError
+
+LIMIT = 1 << 20
+"""The longest request line, header field, or header section that is taken, in bytes."""
+DRAIN_TIMEOUT = 5.0
+"""Seconds that ordinary requests get to finish when a server stops."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class RawResponse(web.StreamResponse):
+    """A response whose header section goes out exactly as given, and whose body can be cut.
+
+    aiohttp would add Date, Server and Content-Type, and drop the Content-Length of a 304.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Headers) -> None:
+        super().__init__(status=status, reason=reason)
+        self._headers = CIMultiDict(headers)
+
+    async def _prepare_headers(self) -> None:
+        request, writer = self._req, self._payload_writer
+        assert request is not None
+        assert writer is not None
+        keep = request.keep_alive if self._keep_alive is None else self._keep_alive
+        length = self._headers.get("Content-Length")
+        bodiless = self._must_be_empty_body or request.method == "HEAD"
+        if not bodiless and length is None:
+            if request.version >= (1, 1):
+                writer.enable_chunking()
+                self._headers["Transfer-Encoding"] = "chunked"
+            else:
+                keep = False
+        if self.status != 101 and not keep and request.version >= (1, 1):
+            self._headers["Connection"] = "close"
+        self._keep_alive = keep
+
+    def writer(self) -> StreamWriter:
+        """Where the body goes; only after `prepare`."""
+        assert isinstance(self._payload_writer, StreamWriter)
+        return self._payload_writer
+
+    def cut(self, request: web.BaseRequest) -> None:
+        """End the connection here, so that the client sees a body cut short and no clean end."""
+        self._eof_sent = True
+        self.force_close()
+        if request.transport is not None:
+            request.transport.close()
+
+
+def error_response(status: int, code: str, message: str, **details: Any) -> web.Response:
+    """An error in Omnigent's shape: `{"error": {"code", "message"}}`."""
+    body = {"error": {"code": code, "message": message, **details}}
+    return web.Response(status=status, text=json.dumps(body, ensure_ascii=False), content_type="application/json")
+
+
+def parse_listen(listen: str, *, allow_remote: bool) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`. Raises `UsageError`, also where it is not loopback and may not be remote."""
+    host, colon, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(
+            f"--listen {listen!r} is no HOST:PORT: write for instance 127.0.0.1:6868, port 0 for a free one"
+        )
+    if not allow_remote and not is_loopback(host):
+        raise UsageError(f"--listen {listen!r} is reachable from elsewhere: add --allow-remote if that is meant")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Listener:
+    """One listening server of ours. `url` is where it is, once `start` returned."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._server = web.Server(
+            handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
+            max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
+        )  # fmt: skip
+        self._sockets: asyncio.Server | None = None
+        self.url = ""
+
+    async def start(self, host: str, port: int) -> None:
+        """Accept connections. Raises `ServerError` where the address is taken or is none of ours."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._sockets = await loop.create_server(self._server, host, port)
+        except OSError as error:
+            reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
+            raise ServerError(f"{host}:{port} {reason}: choose another --listen, port 0 takes a free one") from error
+        bound = self._sockets.sockets[0].getsockname()
+        shown = f"[{bound[0]}]" if self._sockets.sockets[0].family == socket.AF_INET6 else bound[0]
+        self.url = f"http://{shown}:{bound[1]}"
+
+    def refuse_connections(self) -> None:
+        """Accept no more connections, and no further requests on those that are open."""
+        if self._sockets is not None:
+            self._sockets.close()
+        self._server.pre_shutdown()
+
+    async def stop(self, timeout: float) -> None:
+        """Wait for what is going on, `timeout` seconds at the most, then close every connection."""
+        self.refuse_connections()
+        await self._server.shutdown(timeout)

@@ -1,0 +1,70 @@
+"""Whether a recorder is alive: an advisory lock (flock) on `CASSETTE-lock`, held for as long as it writes.
+
+The operating system drops the lock when the process dies, however it dies. A file of its own, because closing any
+other descriptor of the database in the same process would drop SQLite's own locks on it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from ..errors import CassetteInUse
+
+
+def lock_path(cassette: Path) -> Path:
+    return cassette.with_name(cassette.name + "-lock")
+
+
+class RecorderLock:
+    """Held by a recorder; raises `CassetteInUse` where another one has it."""
+
+    def __init__(self, cassette: Path) -> None:
+        self._path = lock_path(cassette)
+        self._fd = self._acquire(cassette)
+
+    def _acquire(self, cassette: Path) -> int:
+        while True:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(fd)
+                raise CassetteInUse(
+                    f"{cassette} is being recorded by another omnirecord: choose another --db, or stop that one"
+                ) from None
+            if self._still_there(fd):
+                return fd
+            os.close(fd)  # its last owner removed it between our open and our lock
+
+    def _still_there(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def recorder_is_alive(cassette: Path) -> bool:
+    """Whether some process records into `cassette` now. Opens the lock file for reading only."""
+    try:
+        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _try_shared(fd)
+    finally:
+        os.close(fd)
+
+
+def _try_shared(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return True

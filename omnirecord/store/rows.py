@@ -1,0 +1,125 @@
+"""What can be written to a cassette: each function makes one row, a statement and its values, and touches nothing.
+
+A list of rows is applied in one transaction (`Writer.write`), and again in full if that failed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..cassette import Direction, Headers, Kind, Recording, Side
+from ..framing import Framed
+
+Row = tuple[str, tuple[Any, ...]]
+
+_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?)"
+_REQUEST = (
+    "INSERT INTO exchanges (exchange, recording, kind, session_id, party, request_at_ns, method, target,"
+    " request_headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_RESPONSE = (
+    "UPDATE exchanges SET kind = ?, stream = ?, response_at_ns = ?, status = ?, reason = ?, response_headers = ?"
+    " WHERE exchange = ?"
+)
+_SESSION = "UPDATE exchanges SET session_id = ? WHERE exchange = ? AND session_id IS NULL"
+_END = (
+    "UPDATE exchanges SET end_ns = ?, ending = CASE ending WHEN 'done' THEN 'done' ELSE ? END, request_bytes = ?,"
+    " response_bytes = ? WHERE exchange = ?"
+)
+_DONE = "UPDATE exchanges SET ending = 'done' WHERE stream = ?"
+_CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
+_READ = "INSERT OR REPLACE INTO reads VALUES (?, ?, ?, ?, ?)"
+_READ_SENT = "UPDATE reads SET sent_ns = ? WHERE exchange = ? AND n = ?"
+_MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
+_MESSAGE_SENT = "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?"
+_FRAME = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_USED_UP = "DELETE FROM chunks WHERE exchange = ? AND side = 'response' AND start + length(data) <= ?"
+_INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
+
+
+def text_or_bytes(data: bytes) -> str | bytes:
+    """Text where it is UTF-8, so that it can be read in any SQLite tool; a NUL would end it there."""
+    try:
+        return data if b"\0" in data else data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data
+
+
+def recording(value: Recording) -> Row:
+    return _RECORDING, (value.recording, value.started_at, value.version, value.contract, value.upstream)
+
+
+def request(
+    exchange: int, recording: int, kind: Kind, session_id: str | None, party: str,
+    at_ns: int, method: str, target: str, headers: Headers,
+) -> Row:  # fmt: skip
+    return _REQUEST, (
+        exchange,
+        recording,
+        kind,
+        session_id,
+        party,
+        at_ns,
+        method,
+        target,
+        json.dumps(headers),
+    )
+
+
+def response(
+    exchange: int, kind: Kind, stream: int | None, at_ns: int, status: int, reason: str, headers: Headers
+) -> Row:
+    return _RESPONSE, (kind, stream, at_ns, status, reason, json.dumps(headers), exchange)
+
+
+def session(exchange: int, session_id: str) -> Row:
+    return _SESSION, (session_id, exchange)
+
+
+def end(exchange: int, at_ns: int | None, ending: str, request_bytes: int, response_bytes: int) -> Row:
+    return _END, (at_ns, ending, request_bytes, response_bytes, exchange)
+
+
+def done(stream: int) -> Row:
+    """`[DONE]` passed: whatever the ending was, it is `done`."""
+    return _DONE, (stream,)
+
+
+def chunk(exchange: int, side: Side, start: int, data: bytes) -> Row:
+    return _CHUNK, (exchange, side, start, data)
+
+
+def read(exchange: int, n: int, offset_ns: int, sent_ns: int | None, size: int) -> Row:
+    return _READ, (exchange, n, offset_ns, sent_ns, size)
+
+
+def read_sent(exchange: int, n: int, sent_ns: int) -> Row:
+    return _READ_SENT, (sent_ns, exchange, n)
+
+
+def message(
+    exchange: int, number: int, at_ns: int, sent_ns: int | None, dir: Direction, opcode: int, data: bytes
+) -> Row:
+    return _MESSAGE, (exchange, number, at_ns, sent_ns, dir, opcode, text_or_bytes(data))
+
+
+def message_sent(exchange: int, number: int, sent_ns: int) -> Row:
+    return _MESSAGE_SENT, (sent_ns, exchange, number)
+
+
+def frame(stream: int, seq: int, framed: Framed) -> Row:
+    judgement = framed.judgement
+    issues = json.dumps([[i.path, i.message] for i in judgement.issues]) if judgement.issues else None
+    raw = None if framed.frame.raw is None else text_or_bytes(framed.frame.raw)
+    type_ = judgement.type and judgement.type.encode("utf-8", "backslashreplace").decode()
+    return _FRAME, (stream, seq, framed.read, type_, judgement.verdict, issues, framed.frame.length, raw)
+
+
+def used_up(exchange: int, position: int) -> Row:
+    """The chunks of a response that end at or before `position` are in frames by now."""
+    return _USED_UP, (exchange, position)
+
+
+def incident(recording: int, at_ns: int, message: str) -> Row:
+    return _INCIDENT, (recording, at_ns, message)

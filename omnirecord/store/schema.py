@@ -1,0 +1,199 @@
+"""The form of the SQLite cassette, its version, and how one is opened.
+
+Rules: a reader never writes; a file that is no cassette, or a newer one, is refused and left as it was; an older
+one is migrated in one transaction, by a writer only.
+
+A stream's bytes are stored once. They arrive as rows of `chunks`; frames are made from them behind the recording,
+and the chunks that a frame has used up are deleted. What of a body is in no frame yet is still in `chunks`. Bodies
+that are no stream, and streams with a content coding (whose wire bytes cannot be made from frames), stay there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..cassette import FORMAT_VERSION
+from ..errors import BrokenCassette, NewerCassette, NotACassette, UsageError
+
+APPLICATION_ID = 0x6F6D6E72  # "omnr"
+_MAGIC = b"SQLite format 3\0"
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE recordings (
+  recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
+  upstream TEXT);
+CREATE TABLE exchanges (
+  exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
+  kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
+  request_at_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL, request_headers TEXT NOT NULL,
+  response_at_ns INTEGER, status INTEGER, reason TEXT, response_headers TEXT,
+  end_ns INTEGER, ending TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, response_bytes INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX exchanges_by_session ON exchanges(session_id);
+CREATE TABLE chunks (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
+  data BLOB NOT NULL);
+CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
+CREATE TABLE reads (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
+  sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
+CREATE TABLE frames (
+  stream INTEGER NOT NULL REFERENCES exchanges(stream), seq INTEGER NOT NULL, read INTEGER NOT NULL,
+  type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
+  ) WITHOUT ROWID;
+CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('session.created', 'session.status');
+CREATE TABLE messages (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
+  sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
+CREATE TABLE incidents (
+  recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
+CREATE VIEW events AS
+  SELECT x.recording, f.stream, x.session_id, f.seq, r.offset_ns, r.sent_ns, f.type, f.verdict, f.issues, f.raw
+  FROM frames f JOIN exchanges x ON x.stream = f.stream JOIN reads r ON r.exchange = x.exchange AND r.n = f.read
+  ORDER BY f.stream, f.seq;
+CREATE VIEW sessions AS
+  SELECT recording, session_id, min(request_at_ns) AS started_ns, count(*) AS exchanges, count(stream) AS streams
+  FROM exchanges WHERE session_id IS NOT NULL GROUP BY recording, session_id ORDER BY recording, started_ns;
+"""
+
+MIGRATIONS: dict[int, str] = {}
+"""From the version that is the key to the next one. Empty while there is only version 1."""
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether the file says of itself that it is an SQLite database."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+@contextmanager
+def clear_errors(path: Path | str) -> Iterator[None]:
+    """Turn what SQLite and the system say about a file into our own sentences."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise BrokenCassette(
+            f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
+        ) from error
+    except PermissionError as error:
+        raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
+    except OSError as error:
+        raise NotACassette(f"{path}: {error.strerror or error}") from error
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, on a file that is closed, being recorded, or left behind by a killed recorder."""
+    with clear_errors(path):
+        connection = _connect_read_only(path)
+        try:
+            _check_version(connection, path)
+            connection.execute("SELECT count(*) FROM recordings").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path, "ro")
+    except sqlite3.OperationalError:
+        return _connect(_copy_aside(path), "rw")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _copy_aside(path: Path) -> Path:
+    """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
+    folder = Path(tempfile.mkdtemp(prefix="omnirecord-"))
+    for part in ("", "-wal"):
+        source = path.with_name(path.name + part)
+        if source.exists():
+            shutil.copyfile(source, folder / source.name)
+    return folder / path.name
+
+
+def create_or_open(path: Path) -> sqlite3.Connection:
+    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older."""
+    with clear_errors(path):
+        if path.exists() and path.stat().st_size and not is_sqlite(path):
+            raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def in_memory() -> sqlite3.Connection:
+    """An empty cassette that has no file."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _create(connection)
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+        connection.execute("PRAGMA journal_mode = WAL")
+        _create(connection)
+    else:
+        _check_version(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        _migrate(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.executescript(
+        f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+    )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    steps = "".join(MIGRATIONS[v] for v in range(version, FORMAT_VERSION))
+    if steps:
+        connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise NotACassette(f"{path} is an SQLite database, but no cassette")
+    if version > FORMAT_VERSION:
+        raise NewerCassette(
+            f"{path} has cassette format {version}, this omnirecord reads up to {FORMAT_VERSION}: upgrade omnirecord"
+        )
+
+
+def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Close a reading connection, and throw away the copy if it was one."""
+    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    connection.close()
+    if file and Path(file) != path.absolute() and Path(file).parent.name.startswith("omnirecord-"):
+        shutil.rmtree(Path(file).parent, ignore_errors=True)
+
+
+def is_usable_path(path: Path) -> None:
+    """Refuse what can be no cassette whatever it holds."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: name the cassette file in it")

@@ -1,0 +1,112 @@
+"""Writes a cassette: one at a time for a file, one thread at a time.
+
+Every `write` is one transaction. While it is open the file is in WAL mode, so that readers see it grow; `close`
+leaves a single clean file. Nothing here knows what the rows mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from ..cassette import Headers
+from .lock import RecorderLock
+from .rows import Row
+from .schema import clear_errors, create_or_open, in_memory, is_usable_path
+from .sizes import size_of
+
+_UNFINISHED = f"""
+SELECT x.exchange, x.stream, x.response_headers, r.contract,
+  max(x.request_at_ns, coalesce(x.response_at_ns, 0),
+      coalesce((SELECT max(offset_ns) FROM reads WHERE exchange = x.exchange), 0),
+      coalesce((SELECT max(at_ns) FROM messages WHERE exchange = x.exchange), 0)),
+  {size_of("request")}, {size_of("response")}
+FROM exchanges x JOIN recordings r USING (recording) WHERE x.end_ns IS NULL ORDER BY x.exchange"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An exchange without an end, as far as the file has it."""
+
+    exchange: int
+    stream: int | None
+    headers: Headers
+    contract: str
+    last_ns: int
+    request_bytes: int
+    response_bytes: int
+
+
+class Writer:
+    """An open cassette. Raises `CassetteInUse`, `NotACassette`, `NewerCassette` or `BrokenCassette` on opening."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._lock: RecorderLock | None = None
+        if path is None:
+            self.connection = in_memory()
+            return
+        is_usable_path(path)
+        with clear_errors(path):
+            self._lock = RecorderLock(path)
+            try:
+                self.connection = create_or_open(path)
+            except BaseException:
+                self._lock.release()
+                raise
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Apply rows in order, all or none. Raises what SQLite raises."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, group in groupby(rows, key=itemgetter(0)):
+                self.connection.executemany(statement, map(itemgetter(1), group))
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def last_number(self, what: str) -> int:
+        """The highest `recording`, `exchange` or `stream` that there is; 0 where there is none."""
+        table = "recordings" if what == "recording" else "exchanges"
+        (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
+        return number or 0
+
+    def secret(self) -> bytes:
+        """The key of this cassette's pseudonyms, made when first asked for."""
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (os.urandom(16),))
+        (key,) = self.connection.execute("SELECT value FROM meta WHERE key = 'pseudonyms'").fetchone()
+        return bytes(key)
+
+    def framed(self, stream: int) -> tuple[int, int]:
+        """How many frames of a stream are stored, and how many bytes of content these hold."""
+        query = "SELECT count(*), coalesce(sum(length), 0) FROM frames WHERE stream = ?"
+        frames, length = self.connection.execute(query, (stream,)).fetchone()
+        return frames, length
+
+    def unfinished(self) -> list[Unfinished]:
+        """The exchanges that have no end: a killed recorder's, if it is asked before a recording begins."""
+        return [
+            Unfinished(exchange, stream, tuple(json.loads(headers or "[]")), *rest)
+            for exchange, stream, headers, *rest in self.connection.execute(_UNFINISHED)
+        ]
+
+    def close(self) -> None:
+        """Leave one clean file, and give up the lock. Where a reader is still there, the log stays beside it."""
+        if self._lock is None:
+            return
+        try:
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+        except sqlite3.Error:
+            pass  # the log is read with the file; the next recorder folds it in
+        self.connection.close()
+        self._lock.release()
+        self._lock = None

@@ -1,0 +1,261 @@
+"""The recording thread, and what the proxy holds in its hand to feed it.
+
+Forward first, record second: `Tape` and `Take` only append to a list, on the event loop; a thread behind them makes
+rows of it and commits at least every 100 ms. A disk that is slow, full or locked makes the list grow and nothing
+wait. Over `BUFFER` bytes, what arrives is counted but no longer kept. Both are said on stderr, when they begin and
+when they are over, and in the cassette.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ._version import __version__
+from .cassette import Direction, Ending, Headers, Kind, Recording, Side
+from .contract import Contract, load
+from .library import contract_or_default
+from .recorder import (
+    BodyData,
+    Ended,
+    Incidence,
+    Messaged,
+    NewFrames,
+    Op,
+    Received,
+    Recorder,
+    Requested,
+    Responded,
+    SentLate,
+)  # fmt: skip
+from .redact import Redactor, credentials
+from .store import Writer, rows
+
+COMMIT_EVERY = 0.05
+"""Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
+BUFFER = 256 * 1024 * 1024
+"""Bytes that may wait for the disk."""
+RETRY_EVERY = 0.25
+"""Seconds between attempts to write while the recording is degraded."""
+GIVE_UP_AFTER = 5.0
+"""Seconds that a stopping recorder goes on trying to write."""
+
+Watch = Callable[[NewFrames], None]
+"""Told of frames as they become rows, in the recording thread."""
+
+log = logging.getLogger("omnirecord")
+
+
+def ignore(frames: NewFrames) -> None:
+    """Watch nothing."""
+
+
+class Take:
+    """One exchange being recorded. Its methods are called as things happen, and only note that they did."""
+
+    def __init__(self, tape: Tape, exchange: int, party: str) -> None:
+        self._tape = tape
+        self.exchange = exchange
+        self.party = party
+        self._reads = 0
+        self._messages = 0
+        self._over = False
+        self.stream: int | None = None
+
+    def respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
+        """The response's header section is complete. A stream gets its number here."""
+        if kind == "sse":
+            self.stream = self._tape.next_stream()
+        self._tape.put(Responded(self.exchange, kind, self.stream, self._tape.now(), status, reason, headers))
+
+    def body(self, side: Side, data: bytes) -> None:
+        """Bytes of a body that is no stream."""
+        self._tape.put(BodyData(self.exchange, side, self._tape.room(data)))
+
+    def receive(self, data: bytes) -> Received:
+        """A stream's bytes arrived; call `sent` with the result once they are handed on."""
+        read = Received(self.exchange, self._reads, self._tape.now(), len(data), self._tape.room(data))
+        self._reads += 1
+        self._tape.put(read)
+        return read
+
+    def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:
+        """A WebSocket message or control frame arrived; call `sent` once it is handed on."""
+        message = Messaged(self.exchange, self._messages, self._tape.now(), dir, opcode, self._tape.room(data))
+        self._messages += 1
+        self._tape.put(message)
+        return message
+
+    def sent(self, what: Received | Messaged) -> None:
+        """Handed to the other side's transport now."""
+        what.sent_ns = self._tape.now()
+        if what.written:  # set by the recording thread before it reads `sent_ns`: one of us sees the other
+            self._tape.put(SentLate(what))
+
+    def end(self, ending: Ending) -> None:
+        """The exchange is over; only the first call counts."""
+        if not self._over:
+            self._over = True
+            self._tape.put(Ended(self.exchange, self._tape.now(), ending))
+
+
+class Tape:
+    """A recording in progress: one run of the proxy, appended to a cassette.
+
+    `watch` is called in the recording thread with the frames as they become rows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        upstream: str | None,
+        contract: str = "omnigent",
+        *,
+        watch: Watch = ignore,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        judge = load(contract)
+        self._writer = Writer(path)
+        self._clock = clock
+        self._zero = clock()
+        self.recording = self._writer.last_number("recording") + 1
+        self._exchanges = self._writer.last_number("exchange")
+        self._streams = self._writer.last_number("stream")
+        self._parties: dict[object, str] = {}
+        self._ops: deque[Op] = deque()  # appended to by one thread, taken from by the other
+        self._put_bytes = self._taken_bytes = 0  # each written by one thread only
+        self._dropping = self._gave_up = False
+        self._watch = watch
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        started = datetime.now(UTC).isoformat(timespec="microseconds")
+        self._begin(Recording(self.recording, started, __version__, contract, upstream), judge)
+        self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
+        self._thread.start()
+
+    def _begin(self, recording: Recording, judge: Contract) -> None:
+        self._recorder = Recorder(self._writer, recording.recording, judge, Redactor(self._writer.secret()))
+        try:
+            self._recorder.finish_killed(contract_or_default)
+            self._writer.write([rows.recording(recording)])
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def now(self) -> int:
+        """Nanoseconds since the recording began."""
+        return self._clock() - self._zero
+
+    def take(self, method: str, target: str, headers: Headers) -> Take:
+        """A request's header section is complete: begin its exchange."""
+        at = self.now()
+        self._exchanges += 1
+        party = self._party(headers)
+        self.put(Requested(self._exchanges, party, at, method, target, headers))
+        return Take(self, self._exchanges, party)
+
+    def _party(self, headers: Headers) -> str:
+        if any(name.lower() == "x-omnigent-runner-tunnel-token" for name, _ in headers):
+            return "runner"
+        known = self._parties
+        return known.setdefault(credentials(headers), f"client-{len(known) + 1}" if known else "client")
+
+    def next_stream(self) -> int:
+        self._streams += 1
+        return self._streams
+
+    def put(self, op: Op) -> None:
+        self._ops.append(op)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def room(self, data: bytes) -> bytes | None:
+        """The data, if it can be kept until the disk takes it; None while too much is waiting."""
+        full = self._put_bytes - self._taken_bytes > BUFFER
+        if full is not self._dropping:
+            self._dropping = full
+            self._say(
+                "too much waits for the disk: bytes are counted, no longer kept" if full else "bytes are kept again"
+            )
+        if full:
+            return None
+        self._put_bytes += len(data)
+        return data
+
+    def _say(self, message: str) -> None:
+        log.warning("recording degraded: %s", message)
+        self.put(Incidence(self.now(), message))
+
+    def stop(self) -> None:
+        """Write what is left, make its frames, close the file. Blocks; call it off the event loop."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._finished():
+            if not self._recorder.behind:
+                self._wake.wait()
+                self._stopping.wait(COMMIT_EVERY)
+            self._wake.clear()
+            self._record(self._taken())
+            self._frame()
+        self._writer.close()
+
+    def _finished(self) -> bool:
+        done = self._stopping.is_set() and not self._ops and not self._recorder.behind
+        return done or self._gave_up
+
+    def _taken(self) -> list[Op]:
+        return [self._ops.popleft() for _ in range(len(self._ops))]
+
+    def _record(self, ops: list[Op]) -> None:
+        if not ops:
+            return
+        made = self._recorder.rows(ops)
+        self._persist(lambda: self._writer.write(made), len(ops))
+        self._taken_bytes += sum(_size(op) for op in ops)
+
+    def _frame(self) -> None:
+        def work() -> None:
+            for frames in self._recorder.make_frames():
+                try:
+                    self._watch(frames)
+                except Exception:  # whoever watches must not end the recording
+                    log.exception("could not show what passes")
+
+        self._persist(work, 0)
+
+    def _persist(self, work: Callable[[], None], waiting: int) -> None:
+        """Do it until it works: nothing that a disk or another process does ends a recording."""
+        failed_at: float | None = None
+        while True:
+            try:
+                work()
+                break
+            except (sqlite3.Error, OSError) as error:
+                if failed_at is None:
+                    failed_at = time.monotonic()
+                    log.warning("recording degraded: %s; streams go on, trying again", error)
+                if self._stopping.is_set() and time.monotonic() - failed_at > GIVE_UP_AFTER:
+                    log.error("recording incomplete: %d things that happened could not be written", waiting)
+                    self._gave_up = True
+                    return
+                time.sleep(RETRY_EVERY)
+        if failed_at is not None:
+            lasted = time.monotonic() - failed_at
+            log.warning("recording recovered after %.1f s", lasted)
+            self.put(Incidence(self.now(), f"the file could not be written for {lasted:.1f} s; what came waited"))
+
+
+def _size(op: Op) -> int:
+    match op:
+        case BodyData() | Received() | Messaged():
+            return len(op.data or b"")
+    return 0

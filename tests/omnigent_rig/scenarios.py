@@ -1,0 +1,146 @@
+"""Whole stories, each told by a real client to whatever answers at `base_url`: see driver.py for the rules.
+
+`SCENARIOS` has them all by name. Each takes `(base_url, runner_id)` and answers what its client saw;
+`joined` is called with the session's id before anything is said.
+`responses_query` is apart: the live server has no `POST /v1/responses` any more (see responses_standin.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Mapping
+from typing import Protocol
+
+from omnigent_client import OmnigentClient
+
+from . import agents, script
+from .driver import TIMEOUT_S, Conversation, Joined, Listener, Seen, conversation
+
+
+class Scenario(Protocol):
+    """What all of them look like."""
+
+    def __call__(self, base_url: str, runner_id: str, joined: Joined | None = None) -> Awaitable[Seen]: ...
+
+
+DELTA = "response.output_text.delta"
+
+
+async def text(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A question, some reasoning, a streamed answer."""
+    async with conversation(base_url, runner_id, agents.HELPER, joined) as talk:
+        await talk.ask(script.EXPLAIN)
+    return talk.seen
+
+
+async def tool(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A shell command, really run."""
+    async with conversation(base_url, runner_id, agents.WITH_SHELL, joined) as talk:
+        await talk.ask(script.COUNT)
+    return talk.seen
+
+
+async def approval(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """An agent that asks before it reads a message; the client looks at the question and accepts."""
+    async with conversation(base_url, runner_id, agents.ASKS_FIRST, joined) as talk:
+        await talk.ask_and_accept(script.SUMMARISE)
+    return talk.seen
+
+
+async def interrupt(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A long story, cut short after a few words; then another turn in the same session."""
+    async with conversation(base_url, runner_id, agents.HELPER, joined) as talk:
+        await talk.say(script.TELL)
+        await talk.stream.wait_for(DELTA, count=5)
+        await talk.interrupt()
+        await talk.ask(script.GO_ON)
+    return talk.seen
+
+
+async def failed(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A turn that the provider refuses."""
+    async with conversation(base_url, runner_id, agents.HELPER, joined) as talk:
+        await talk.ask(script.REFUSED)
+    return talk.seen
+
+
+async def two_clients(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A second client listens in and leaves after a few words; the first sees it through."""
+    async with (
+        conversation(base_url, runner_id, agents.HELPER, joined) as talk,
+        OmnigentClient(base_url) as guest,
+    ):
+        stream = Listener(guest, talk.session_id)
+        await stream.wait_for("session.heartbeat")
+        await talk.say(script.EXPLAIN)
+        await stream.wait_for(DELTA, count=3)
+        await stream.leave()
+        talk.seen.others.append(Seen(talk.session_id, stream.events))
+        await talk.stream.wait_for_turn()
+        await talk.look()
+    return talk.seen
+
+
+async def reconnect(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A client that hangs up in the middle of an answer, comes back and hears the rest."""
+    async with conversation(base_url, runner_id, agents.HELPER, joined) as talk:
+        await talk.say(script.EXPLAIN)
+        await talk.stream.wait_for(DELTA, count=3)
+        await talk.stream.leave()
+        talk.seen.others.append(Seen(talk.session_id, talk.stream.events))
+        await talk.look()
+        talk.stream = Listener(talk.client, talk.session_id)
+        talk.seen.events = talk.stream.events
+        await talk.stream.wait_for_end()
+        await talk.look()
+    return talk.seen
+
+
+async def subagent(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """An agent that asks another one; the client follows the child's stream as well."""
+    async with conversation(base_url, runner_id, agents.WITH_REVIEWER, joined) as talk:
+        await talk.say(script.DELEGATE)
+        created = await talk.stream.wait_for("session.created")
+        child = await _follow(talk, created["child_session_id"])
+        talk.seen.children.append(child)
+        await talk.stream.wait_for_end()
+        await talk.stream.wait_for_turn()
+        await talk.look()
+    return talk.seen
+
+
+async def full(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """All of it in one session: an answer, a tool, an interrupt, each approved first."""
+    async with conversation(base_url, runner_id, agents.ASKS_FIRST_WITH_SHELL, joined) as talk:
+        await talk.ask_and_accept(script.EXPLAIN)
+        await talk.ask_and_accept(script.COUNT)
+        async with talk.approved(script.TELL):
+            await talk.stream.wait_for(DELTA, count=5)
+        await talk.interrupt()
+        await talk.ask_and_accept(script.GO_ON)
+    return talk.seen
+
+
+async def responses_query(base_url: str, _runner_id: str = "") -> Seen:
+    """The older way to ask: `POST /v1/responses`, answered by its own stream."""
+    async with asyncio.timeout(TIMEOUT_S), OmnigentClient(base_url) as client:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            session = client.session(model="helper")
+            chunks = [chunk async for chunk in await session.query(script.EXPLAIN, stream=True)]
+    return Seen(session.current_response_id or "", text="".join(chunks))
+
+
+async def _follow(talk: Conversation, session_id: str) -> Seen:
+    stream = Listener(talk.client, session_id)
+    try:
+        await stream.wait_for_end()
+        return Seen(session_id, stream.events)
+    finally:
+        await stream.leave()
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    scenario.__name__: scenario
+    for scenario in (text, tool, approval, interrupt, failed, two_clients, reconnect, subagent, full)
+}

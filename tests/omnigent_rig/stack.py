@@ -1,0 +1,242 @@
+"""A real Omnigent server and runner on loopback, started and stopped as separate processes.
+
+Everything they write goes below one `home`: database, artifacts, working folder, temporary files, logs. Their
+environment is made here and not inherited, so that a recording shows nothing of the machine it was made on,
+and nothing is dialled but loopback. No process outlives the stack: each is killed with its group on exit, and
+so is everything that carries the stack's marker in its environment; and all of them die should this process
+die (the marker and the last point: on Linux).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from secrets import token_hex
+from typing import Self
+
+import httpx
+from omnigent.runner.identity import token_bound_runner_id
+
+START_TIMEOUT_S = 90.0
+LONGEST_HOME = 27
+MARKER = "OMNIRECORD_RIG"
+
+# Asks the kernel to kill this process with its parent, then becomes the program. Not a `preexec_fn`: Python
+# code in a fork of a process that has threads can hang.
+_SHIM = """\
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+_QUIET = {
+    "OMNIGENT_ANALYTICS": "0",
+    "OMNIGENT_DISABLE_TELEMETRY": "1",
+    "OMNIGENT_NO_UPDATE_CHECK": "1",
+    "OMNIGENT_DISABLE_CATALOG_LOOKUP": "1",
+    "OMNIGENT_DISABLE_KEYRING": "1",
+    "OMNIGENT_SKIP_ONBOARD": "1",
+    "OMNIGENT_HOST_NO_OPEN": "1",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "DO_NOT_TRACK": "1",
+    "NO_PROXY": "*",
+}
+
+
+class StackError(Exception):
+    """A process did not start; the message ends with what it logged."""
+
+
+class Process:
+    """One process in a session of its own, with its output in one file."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process = process
+
+    @classmethod
+    async def spawn(cls, name: str, args: list[str], env: dict[str, str], cwd: Path, log: Path) -> Process:
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _SHIM,
+                *args,
+                env=env,
+                cwd=cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def wait_until(self, ready: Callable[[], Awaitable[bool]]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not await ready():
+            if self._process.returncode is not None:
+                raise StackError(f"{self.name} exited with {self._process.returncode}:\n{self._last_words()}")
+            if time.monotonic() > deadline:
+                raise StackError(f"{self.name} was not ready after {START_TIMEOUT_S:.0f} s:\n{self._last_words()}")
+            await asyncio.sleep(0.05)
+
+    async def stop(self, how: signal.Signals) -> int:
+        """Signal the process itself and wait up to ten seconds; then what is left of its group is killed."""
+        if self._process.returncode is None:
+            self._process.send_signal(how)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return await self._process.wait()
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+class Stack:
+    """`async with Stack(provider_url=…) as stack:` has a server at `stack.url`; then `start_runner()`.
+
+    A given `home` is made if it is not there and left behind; without one a folder is made and removed. It
+    has to be short: the runner talks to its harnesses over Unix sockets in it, whose paths have 107 bytes.
+    """
+
+    def __init__(self, provider_url: str, *, server_port: int = 0, home: Path | None = None) -> None:
+        self.port = server_port or _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.home = home or Path(tempfile.mkdtemp(prefix="omnirecord-", dir="/tmp"))
+        if len(str(self.home)) > LONGEST_HOME:
+            raise StackError(f"{self.home} is too long; choose one of up to {LONGEST_HOME} characters")
+        self.work = self.home / "work"
+        self.runner_id = ""
+        self.server: Process | None = None
+        self.runner: Process | None = None
+        self._removes_home = home is None
+        self._provider_url = provider_url
+        self._token = token_hex(24)
+        self._marker = token_hex(8)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start_server()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for process in (self.runner, self.server):
+            if process is not None:
+                await process.stop(signal.SIGKILL)
+        _kill(_marked(self._marker))
+        if self._removes_home:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    async def start_server(self) -> None:
+        """Also starts it again, on the same port and database, after `stop_server`."""
+        for folder in (self.work, self.home / "tmp", self.home / "h", self.home / "artifacts"):
+            folder.mkdir(parents=True, exist_ok=True)
+        args = ["-m", "omnigent.cli", "server", "--port", str(self.port), "--no-open"]
+        args += ["--database-uri", f"sqlite:///{self.home / 'chat.db'}"]
+        args += ["--artifact-location", str(self.home / "artifacts")]
+        self.server = await self._spawn("server", args, {"OMNIGENT_RUNNER_TUNNEL_TOKEN": self._token})
+        async with _http() as http:
+            await self.server.wait_until(lambda: _is_healthy(http, self.url))
+
+    async def stop_server(self, how: signal.Signals = signal.SIGTERM) -> int:
+        server, self.server = self.server, None
+        return await server.stop(how) if server else 0
+
+    async def start_runner(self, server_url: str | None = None) -> str:
+        """Start the runner, dialling the server by way of `server_url`; answers its id once it is online."""
+        self.runner_id = token_bound_runner_id(self._token)
+        env = {
+            "OMNIGENT_RUNNER_ID": self.runner_id,
+            "OMNIGENT_RUNNER_TUNNEL_BINDING_TOKEN": self._token,
+            "OMNIGENT_RUNNER_WORKSPACE": str(self.work),
+            "RUNNER_SERVER_URL": server_url or self.url,
+        }
+        self.runner = await self._spawn("runner", ["-m", "omnigent.runner._entry"], env)
+        async with _http() as http:
+            await self.runner.wait_until(lambda: _is_online(http, self.url, self.runner_id))
+        return self.runner_id
+
+    async def stop_runner(self) -> int:
+        return await self._end_runner(signal.SIGTERM)
+
+    async def kill_runner(self) -> int:
+        return await self._end_runner(signal.SIGKILL)
+
+    async def _end_runner(self, how: signal.Signals) -> int:
+        runner, self.runner = self.runner, None
+        return await runner.stop(how) if runner else 0
+
+    async def _spawn(self, name: str, args: list[str], env: dict[str, str]) -> Process:
+        log = self.home / f"{name}.log"
+        return await Process.spawn(name, args, self._base_env() | env, self.work, log)
+
+    def _base_env(self) -> dict[str, str]:
+        return _QUIET | {
+            "PATH": os.defpath,
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),
+            "OMNIGENT_HARNESS_TMP_PARENT": str(self.home / "h"),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "OPENAI_BASE_URL": self._provider_url,
+            "OPENAI_API_KEY": "not-a-key",
+            MARKER: self._marker,
+        }
+
+
+def _http() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, timeout=5)
+
+
+async def _is_healthy(http: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(f"{url}/health")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def _is_online(http: httpx.AsyncClient, url: str, runner_id: str) -> bool:
+    answer = await http.get(f"{url}/v1/runners/{runner_id}/status")
+    return answer.status_code == 200 and answer.json().get("online") is True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _marked(marker: str) -> Iterable[int]:
+    """The processes that inherited the marker, also those that left their group (Linux; elsewhere none)."""
+    needle = f"{MARKER}={marker}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if needle in path.read_bytes().split(b"\0"):
+                yield int(path.parent.name)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,67 @@
+"""The rig itself: every scenario against a live server, and the raw tail against what the client saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("omnigent", reason="needs the 'real' dependency group")
+
+from tests.omnigent_rig.driver import Tail, tail
+from tests.omnigent_rig.provider import Provider
+from tests.omnigent_rig.responses_standin import ResponsesStandin
+from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
+from tests.omnigent_rig.script import EXPLAIN, SCRIPT
+from tests.omnigent_rig.stack import Stack
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+EXPECTED = {
+    "text": {"response.reasoning_text.delta", "response.output_text.delta", "response.completed"},
+    "tool": {"response.output_item.done", "response.completed"},
+    "approval": {"response.elicitation_request", "response.elicitation_resolved", "response.completed"},
+    "interrupt": {"session.interrupted", "response.completed"},
+    "failed": {"response.failed"},
+    "two_clients": {"response.completed"},
+    "reconnect": {"response.created", "response.completed"},
+    "subagent": {"session.created", "session.child_session.updated", "response.completed"},
+    "full": {"response.elicitation_request", "response.output_item.done", "session.interrupted"},
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    async with Provider(SCRIPT) as provider, Stack(provider.url) as running:
+        await running.start_runner()
+        yield running
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_scenario_is_told_to_its_end(stack: Stack, name: str) -> None:
+    seen = await SCENARIOS[name](stack.url, stack.runner_id)
+    assert set(seen.types) >= EXPECTED[name]
+    assert seen.text or name == "failed"
+
+
+async def test_a_tail_has_the_bytes_of_what_the_client_saw(stack: Stack) -> None:
+    async with AsyncExitStack() as open_tails:
+        tails: list[Tail] = []
+
+        async def join(session_id: str) -> None:
+            tails.append(await open_tails.enter_async_context(tail(stack.url, session_id)))
+
+        seen = await SCENARIOS["text"](stack.url, stack.runner_id, joined=join)
+        events = [json.loads(line[6:]) for line in tails[0].body.splitlines() if line.startswith(b"data: {")]
+    spoken = [event["delta"] for event in seen.events if event["type"] == "response.output_text.delta"]
+    assert [event["delta"] for event in events if event["type"] == "response.output_text.delta"] == spoken
+    assert [at for at, _ in tails[0].reads] == sorted(at for at, _ in tails[0].reads)
+
+
+async def test_the_older_way_to_ask() -> None:
+    async with ResponsesStandin() as standin:
+        seen = await responses_query(standin.url)
+    assert seen.text == getattr(SCRIPT[EXPLAIN], "text", None)
