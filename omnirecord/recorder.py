@@ -143,6 +143,8 @@ class _Streaming:
     skip: int
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
     ended: bool = False
+    at_ns: int = 0
+    """When the last read came that is worked off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,8 @@ class NewFrames:
     stream: int
     first_seq: int
     framed: list[Framed]
+    at_ns: int
+    """When the last of them came."""
 
 
 class Recorder:
@@ -293,7 +297,7 @@ class Recorder:
             self._waiting.discard(exchange)
         if finished:
             del self._streaming[exchange]
-        return NewFrames(exchange, state.stream, first, framed) if framed else None
+        return NewFrames(exchange, state.stream, first, framed, state.at_ns) if framed else None
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
@@ -304,6 +308,7 @@ class Recorder:
             else:
                 framed += state.framer.feed(part.read, part.data)
             fed += part.size
+            state.at_ns = part.offset_ns
             if fed > FRAME_BUDGET:
                 return framed, True
         if state.ended:

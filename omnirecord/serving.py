@@ -67,10 +67,20 @@ class RawResponse(web.StreamResponse):
             request.transport.close()
 
 
+def json_response(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=json.dumps(value, ensure_ascii=False), content_type="application/json")
+
+
 def error_response(status: int, code: str, message: str, **details: Any) -> web.Response:
     """An error in Omnigent's shape: `{"error": {"code", "message"}}`."""
-    body = {"error": {"code": code, "message": message, **details}}
-    return web.Response(status=status, text=json.dumps(body, ensure_ascii=False), content_type="application/json")
+    return json_response({"error": {"code": code, "message": message, **details}}, status)
+
+
+def continue_upload(request: web.BaseRequest, headers: Headers) -> None:
+    """A client that waits for leave to send its body (`Expect: 100-continue`) gets it."""
+    expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)
+    if expects and request.body_exists and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def parse_listen(listen: str, *, allow_remote: bool) -> tuple[str, int]:

@@ -586,6 +586,7 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "null": st.none(),
 }
+ANY = st.none() | st.lists(st.text() | st.integers()) | st.dictionaries(st.text(), st.text())
 
 
 def from_schema(schema: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -600,7 +601,7 @@ def from_schema(schema: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrate
         return st.lists(from_schema(schema["items"], defs), max_size=2)
     if schema.get("type") == "object":
         return _object_from(schema, defs)
-    return KINDS[schema["type"]] if "type" in schema else JSON
+    return KINDS[schema["type"]] if "type" in schema else ANY
 
 
 def _object_from(schema: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -608,7 +609,7 @@ def _object_from(schema: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrat
     required = {name: properties.pop(name) for name in schema.get("required", ())}
     if not required and not properties:
         values = schema.get("additionalProperties")
-        inner = from_schema(values, defs) if isinstance(values, dict) else JSON
+        inner = from_schema(values, defs) if isinstance(values, dict) else ANY
         return st.dictionaries(st.text(), inner, max_size=2)
     return st.fixed_dictionaries(required, optional=properties)
 

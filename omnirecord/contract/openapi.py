@@ -42,7 +42,7 @@ def from_file(path: str) -> Contract:
         raise UsageError(f"The union of events in {path} names no types.")
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     validators = {type_: _validator(make, document, pointers[type_], path) for type_ in pointers}
-    return Contract(path, validators, lambda type_, data: list(_issues(validators[type_], data)))
+    return Contract(path, validators, lambda type_, data: _issues(validators[type_], data))
 
 
 def _read(path: str) -> Document:
@@ -116,14 +116,12 @@ def _fetch_nothing(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is another document")
 
 
-def _issues(validator: Validator, data: Any) -> Iterator[Issue]:
+def _issues(validator: Validator, data: Any) -> list[Issue]:
     try:
-        errors = list(islice(validator.iter_errors(data), _ENOUGH))
+        errors = islice(validator.iter_errors(data), _ENOUGH)
+        return [issue for error in errors for issue in _explain(error)]
     except Exception as trouble:  # a foreign schema must not end a recording
-        yield Issue("", f"cannot be checked: {trouble}")
-        return
-    for error in errors:
-        yield from _explain(error)
+        return [Issue("", f"cannot be checked: {trouble}")]
 
 
 def _explain(error: Any) -> Iterator[Issue]:

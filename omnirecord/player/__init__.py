@@ -183,6 +183,21 @@ class Player:
             return Updates()
         return Refused("terminals and dictation are not replayed")
 
+    def open_gate(self, gate: Gate, now: int) -> None:
+        """Go on without the request that a gate waits for."""
+        for run in self._runs.values():
+            if gate in run.timeline.gates:
+                run.timeline.open(gate, now)
+
+    def session_rows(self, session_ids: list[str]) -> dict[str, Any]:
+        """The newest recorded row of each of these sessions in the session list, as of the playhead."""
+        rows: dict[str, Any] = {}
+        horizon = self._common_horizon()
+        for at_ns, row in self._script.session_rows():
+            if at_ns < horizon and row.get("id") in session_ids:
+                rows[row["id"]] = row
+        return rows
+
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""
         for run in self._runs.values():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 from ..cassette import Exchange, TimedFrame
 from ..errors import UsageError
-from ..framing import is_event_stream
-from ..routes import is_gate, opens_session_stream, path_of
+from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
 
 GREETING_TYPES = frozenset(
@@ -87,7 +88,7 @@ class Script:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
         self.exchanges = [x for x in store.exchanges() if x.kind != "websocket"]
-        self.websockets = [x for x in store.exchanges("kind = 'websocket'")]
+        self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
@@ -110,6 +111,25 @@ class Script:
     def points(self, exchanges: Iterable[Exchange]) -> list[int]:
         """The offsets of everything that these streams brought."""
         return [read.offset_ns for x in exchanges if x.stream for read in self._store.reads(x.exchange)]
+
+    def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
+        """The rows of session lists that the recorded server gave, over HTTP and over its WebSocket, with their times."""
+        if self._session_rows is None:
+            rows = [*self._listed_rows(), *self._pushed_rows()]
+            self._session_rows = sorted(rows, key=lambda row: row[0])
+        return self._session_rows
+
+    def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for exchange in self.exchanges:
+            if exchange.request.method == "GET" and path_of(exchange.request.target).endswith("/v1/sessions"):
+                yield from _rows_in(exchange.request.at_ns, self.body(exchange), "data")
+
+    def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for exchange in self._store.exchanges("kind = 'websocket'"):
+            if is_session_updates(exchange.request.target):
+                for message in self._store.messages(exchange.exchange):
+                    if message.dir == "down" and message.opcode == 1:
+                        yield from _rows_in(message.at_ns, message.data, "items")
 
     def body(self, exchange: Exchange) -> bytes:
         return self._store.body(exchange.exchange, "response")
@@ -138,6 +158,15 @@ class Script:
         return pieces
 
 
+def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return
+    rows = value.get(name) if isinstance(value, dict) else None
+    yield from ((at_ns, row) for row in rows or [] if isinstance(row, dict))
+
+
 def greeting_length(frames: list[TimedFrame]) -> int:
     """How many frames the connect snapshot has."""
     for number, frame in enumerate(frames):
@@ -157,15 +186,3 @@ def _root(name: str, parents: dict[str, str]) -> str:
         name = parent
         seen.add(name)
     return name
-
-
-__all__ = [
-    "GateRule",
-    "Piece",
-    "Script",
-    "Session",
-    "Tree",
-    "gate_rule",
-    "greeting_length",
-    "is_event_stream",
-]

@@ -15,7 +15,7 @@ from aiohttp import web
 from ..cassette import Ending, Headers
 from ..framing import is_event_stream
 from ..headers import asks_for_websocket, decoded, end_to_end, without
-from ..serving import RawResponse, error_response
+from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
 from .readahead import ReadAhead
 from .tunnel import Tunnel
@@ -67,14 +67,8 @@ class Forward:
         upgrade = asks_for_websocket(headers)
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
         body = self._upload() if self._request.body_exists and not upgrade else None
-        self._continue_upload(headers)
+        continue_upload(self._request, headers)
         return await self._upstream.request(self._request.method, target, passed, body)
-
-    def _continue_upload(self, headers: Headers) -> None:
-        """A client that waits for leave to send its body gets it from us: `Expect` is not passed on."""
-        expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)
-        if expects and self._request.body_exists and self._request.transport is not None:
-            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _upload(self) -> AsyncIterator[bytes]:
         async for data in self._request.content.iter_any():

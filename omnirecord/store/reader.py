@@ -94,14 +94,14 @@ class Store:
             "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
             " ORDER BY message"
         )
-        for *head, data in self._rows(query, exchange):
-            yield Message(*head, _bytes(data))
+        for number, message, at_ns, sent_ns, dir, opcode, data in self._rows(query, exchange):
+            yield Message(number, message, at_ns, sent_ns, dir, opcode, _bytes(data))
 
     def incidents(self) -> list[Incident]:
         return [Incident(*row) for row in self._rows("SELECT * FROM incidents ORDER BY recording, at_ns")]
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """A body as it was on the wire, but for redaction. Empty for a stream without a content coding: see `content`."""
+        """A body as it was on the wire, but for redaction. For a stream, see `content`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
         return b"".join(data for (data,) in self._rows(query, exchange, side))
 

@@ -24,6 +24,7 @@ class Unframed:
     """What is left of one read."""
 
     read: int
+    offset_ns: int
     size: int
     data: bytes | None
     """None if it was lost: the recording was degraded when it came."""
@@ -63,11 +64,11 @@ def unframed(connection: sqlite3.Connection, exchange: int, position: Position) 
     """What lies behind `position`, read by read; `position` moves along with what is yielded."""
     source = _Bytes(connection, exchange, position.byte)
     reads = connection.execute(
-        "SELECT n, size FROM reads WHERE exchange = ? AND n >= ? ORDER BY n", (exchange, position.read)
+        "SELECT n, offset_ns, size FROM reads WHERE exchange = ? AND n >= ? ORDER BY n", (exchange, position.read)
     )
-    for n, size in reads:
+    for n, offset_ns, size in reads:
         start, end = position.byte, position.read_start + size
         position.byte = max(start, end)
         position.read, position.read_start = n + 1, end
         if end > start:
-            yield Unframed(n, end - start, source.take(start, end))
+            yield Unframed(n, offset_ns, end - start, source.take(start, end))

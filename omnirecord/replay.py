@@ -1,0 +1,327 @@
+"""The replay server: an aiohttp shell around `player`. It answers from a cassette and never dials out.
+
+What is due when, and what it waits for, is decided in `player`; here it is slept, written, held open or cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import web
+
+from .cassette import Exchange, Headers
+from .framing import header
+from .headers import asks_for_websocket, decoded, end_to_end, without
+from .library import open_store
+from .player import (
+    Answering,
+    Incoming,
+    Mismatch,
+    Miss,
+    NoContent,
+    Player,
+    Playing,
+    Refused,
+    Updates,
+    gate_rule,
+    timing,
+)  # fmt: skip
+from .player.joining import frame_of
+from .player.script import Script
+from .player.timeline import Gate
+from .player.timing import NS
+from .serving import Listener, RawResponse, continue_upload, error_response, json_response
+from .updates import serve_updates
+
+log = logging.getLogger("omnirecord")
+
+CONTROL = "/-/omnirecord/"
+HEARTBEAT_EVERY = 15.0
+"""Seconds at a closed gate after which a heartbeat is put in: clients take 45 s without a byte for a dead stream."""
+REPORT_AFTER = 5.0
+"""Seconds of waiting at a gate after which it is said for what."""
+_COMPARED = 1 << 20
+"""The most of a request's body that is looked at, in bytes."""
+_BATCH = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that came, and what it got: the number of the exchange, None where nothing matched."""
+
+    method: str
+    target: str
+    status: int
+    exchange: int | None
+
+
+class Replay:
+    """A server that answers as the recorded one did. Use it with `async with`: `url` is where it is.
+
+    `requests`: what came; `unmatched`: what was never recorded; `mismatches`: what came with another `type` or
+    `action` than recorded; `waiting`: what it has been waiting for, for more than five seconds.
+    Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    """
+
+    def __init__(
+        self,
+        cassette: str | Path,
+        *,
+        timing: str = "original",
+        speed: float | None = None,
+        max_gap: float | None = None,
+        gates: Iterable[str] = (),
+        no_gate: bool = False,
+        gate_timeout: float | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.cassette = Path(cassette)
+        self._timing = _timing(timing, speed, max_gap)
+        self._rule = gate_rule(gates, off=no_gate)
+        self._gate_timeout = gate_timeout
+        self._host, self._port = host, port
+        self._listener = Listener(self._handle)
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.requests: list[Served] = []
+        self.unmatched: list[Served] = []
+        self.waiting: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return self._listener.url
+
+    @property
+    def mismatches(self) -> list[Mismatch]:
+        return self._player.mismatches
+
+    async def __aenter__(self) -> Replay:
+        self._store = await asyncio.to_thread(open_store, self.cassette)
+        try:
+            self._script = await asyncio.to_thread(Script, self._store, self._rule)
+            self._player = Player(self._script, self._timing)
+            await self._listener.start(self._host, self._port)
+        except BaseException:
+            self._store.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close every connection. Safe to call twice."""
+        self._listener.refuse_connections()
+        for task in self._tasks:
+            task.cancel()
+        await self._listener.stop(0.1)
+        self._store.close()
+
+    def now(self) -> int:
+        """The event loop's clock in ns: it runs on where a test has frozen the others."""
+        return int(asyncio.get_running_loop().time() * NS)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await self._respond(request)
+        finally:
+            self._tasks.discard(task)
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        target, headers = request._message.path, decoded(request.raw_headers)
+        if target.startswith(CONTROL):
+            return self._control(target)
+        if asks_for_websocket(headers):
+            decision = self._player.websocket(target)
+        else:
+            continue_upload(request, headers)
+            decision = self._player.answer(await _incoming(request, target, headers), self.now())
+        self._announce()
+        match decision:
+            case Playing():
+                self._served(request, target, decision.exchange)
+                return await self._play(request, decision)
+            case Answering():
+                self._served(request, target, decision.exchange)
+                return await self._answer(request, decision)
+            case Updates():
+                return await serve_updates(request, self._player)
+            case Refused():
+                return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
+            case NoContent():
+                return web.Response(status=204)
+            case Miss():
+                return self._miss(request, target, decision)
+
+    def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
+        status = exchange.response.status if exchange.response else 0
+        self.requests.append(Served(request.method, target, status, exchange.exchange))
+
+    def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
+        served = Served(request.method, target, 404, None)
+        self.requests.append(served)
+        self.unmatched.append(served)
+        near = "; ".join(f"{one['request']} (differs in {one['differs']})" for one in miss.nearest)
+        text = f"omnirecord: {miss.message}" + (f"; nearest recorded: {near}" if near else "")
+        log.warning("%s", text)
+        return error_response(404, "not_recorded", text, nearest=miss.nearest)
+
+    def _control(self, target: str) -> web.Response:
+        if target.removeprefix(CONTROL) == "state":
+            return json_response({
+                "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
+                "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
+                "mismatches": [
+                    {"request": m.request, "field": m.field, "recorded": m.recorded, "got": m.got} for m in self.mismatches
+                ],
+            })  # fmt: skip
+        return error_response(404, "not_found", f"omnirecord: there is {CONTROL}state and nothing else here")
+
+    def _announce(self) -> None:
+        """Wake whoever waits at a gate, and pass on what the player has to say."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        while self._player.notes:
+            log.info("%s", self._player.notes.pop(0))
+
+    async def _answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
+        while (due := answer.due()) is None:
+            await self._wait_at_gate(answer.waits_for())
+        await asyncio.sleep(max(0, due - self.now()) / NS)
+        exchange = answer.exchange
+        if exchange.response is None:
+            return await self._no_response(request, exchange)
+        cut = exchange.ending == "upstream_lost"
+        headers = end_to_end(exchange.response.headers)
+        response = RawResponse(
+            exchange.response.status, exchange.response.reason,
+            headers if cut else _sized(headers, answer.body, request.method),
+        )  # fmt: skip
+        await response.prepare(request)
+        if answer.body and request.method != "HEAD":
+            await response.write(answer.body)
+        if cut:
+            response.cut(request)
+        return response
+
+    async def _no_response(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        """Nothing was answered when this was recorded: the connection is closed, or held until the client goes."""
+        if exchange.ending != "upstream_lost":
+            await asyncio.Event().wait()
+        response = RawResponse(502, "Bad Gateway", ())
+        response.cut(request)
+        return response
+
+    async def _play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
+        recorded = playing.exchange.response
+        assert recorded is not None
+        dropped = {"content-length", "content-encoding"} if playing.joined else {"content-length"}
+        response = RawResponse(recorded.status, recorded.reason, without(end_to_end(recorded.headers), dropped))
+        try:
+            await response.prepare(request)
+            await self._send_pieces(playing, response.writer().write)
+            await self._end(request, playing, response)
+        except ConnectionError:
+            response.cut(request)
+        finally:
+            self._player.closed(playing)
+            self._announce()
+        return response
+
+    async def _send_pieces(self, playing: Playing, write: Callable[[bytes], Awaitable[None]]) -> None:
+        while playing.has_more:
+            due = playing.due(self.now())
+            if due is None:
+                gate = playing.timeline.closed_gate()
+                if await self._wait_at_gate(gate) and playing.at_frame_end:
+                    await write(_synthetic_heartbeat())
+            elif (wait := due - self.now()) > 0:
+                await asyncio.sleep(wait / NS)
+            else:
+                await write(self._due_now(playing))
+
+    def _due_now(self, playing: Playing) -> bytes:
+        """The next piece; in `instant`, as many as are due and make a good write."""
+        data = playing.take().data
+        if not self._timing.instant:
+            return data
+        parts, size = [data], len(data)
+        while size < _BATCH and playing.has_more and playing.due(self.now()) is not None:
+            parts.append(playing.take().data)
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    async def _end(self, request: web.BaseRequest, playing: Playing, response: RawResponse) -> None:
+        if playing.ending not in ("done", "eof", "upstream_lost"):
+            await asyncio.Event().wait()  # whoever ended it then was not the server: it stays open
+        end_ns = playing.exchange.end_ns
+        if end_ns is not None and not playing.joined:
+            due = playing.timeline.due_ungated(end_ns, self.now())
+            await asyncio.sleep(max(0, due - self.now()) / NS)
+        if playing.ending == "upstream_lost":
+            response.cut(request)
+
+    async def _wait_at_gate(self, gate: Gate | None) -> bool:
+        """Wait for something to change, a heartbeat's time at the most; whether that time passed."""
+        assert gate is not None
+        what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
+        loop = asyncio.get_running_loop()
+        report = loop.call_later(REPORT_AFTER, self._report, what)
+        expire = None if self._gate_timeout is None else loop.call_later(self._gate_timeout, self._give_up, gate)
+        try:
+            async with asyncio.timeout(HEARTBEAT_EVERY):
+                while not gate.open:
+                    await self._changed.wait()
+            return False
+        except TimeoutError:
+            return True
+        finally:
+            report.cancel()
+            if expire is not None:
+                expire.cancel()
+            if what in self.waiting:
+                self.waiting.remove(what)
+
+    def _report(self, what: str) -> None:
+        log.warning("waiting for %s", what)
+        self.waiting.append(what)
+
+    def _give_up(self, gate: Gate) -> None:
+        if not gate.open:
+            log.warning("went on without %s: --gate-timeout is over", gate.what)
+            self._player.open_gate(gate, self.now())
+            self._announce()
+
+
+_timing = timing  # its name is also a parameter's
+
+
+async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
+    body = bytearray()
+    async for data in request.content.iter_any():  # all of it is taken, a megabyte of it is looked at
+        body += data[: _COMPARED - len(body)]
+    is_runner = header(headers, "x-omnigent-runner-tunnel-token") is not None
+    return Incoming(request.method, target, is_runner, header(headers, "if-none-match"), bytes(body))
+
+
+def _sized(headers: Headers, body: bytes, method: str) -> Headers:
+    """With the length that the body has: redaction may have changed it."""
+    if method == "HEAD" or header(headers, "content-length") is None or not body:
+        return headers
+    return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
+
+
+def _synthetic_heartbeat() -> bytes:
+    """A heartbeat that nobody recorded: a comment says so, which clients do not see."""
+    return b": omnirecord is waiting at a gate\n" + frame_of("session.heartbeat", {"server_time": None})
