@@ -1,5 +1,101 @@
-"""omnirecord: a flight recorder for agent event streams."""
+"""omnirecord: a flight recorder for agent event streams.
+
+    async with omnirecord.record("http://127.0.0.1:6767", db="run.db") as proxy: ...
+    async with omnirecord.replay("run.db", timing="instant") as server: ...
+    with omnirecord.open_cassette("run.db") as cassette:
+        for stream in cassette.streams():
+            for event in stream.events(): ...
+
+Importing this imports nothing heavy: a server or the models are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from ._version import __version__
+from .errors import (
+    BrokenCassette,
+    CassetteError,
+    CassetteInUse,
+    NewerCassette,
+    NotACassette,
+    OmnirecordError,
+    ServerError,
+    UsageError,
+)
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .proxy import Proxy
+    from .reading import Cassette
+    from .replay import Replay
+
+__all__ = [
+    "BrokenCassette",
+    "CassetteError",
+    "CassetteInUse",
+    "NewerCassette",
+    "NotACassette",
+    "OmnirecordError",
+    "ServerError",
+    "UsageError",
+    "__version__",
+    "open_cassette",
+    "record",
+    "replay",
+]
+
+
+def record(
+    upstream: str,
+    db: str | Path = "omnirecord.db",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    contract: str = "omnigent",
+    read_ahead: int = 8 * 1024 * 1024,
+) -> Proxy:
+    """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`.
+
+    `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
+    an openapi.json; `read_ahead` is in bytes per stream. Entering raises `UsageError`, `CassetteError`, `ServerError`.
+    """
+    from .proxy import Proxy
+
+    return Proxy(upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead)
+
+
+def replay(
+    cassette: str | Path,
+    *,
+    timing: Literal["original", "compressed", "instant"] = "original",
+    speed: float | None = None,
+    max_gap: float | None = None,
+    gates: Iterable[str] = (),
+    no_gate: bool = False,
+    gate_timeout: float | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Replay:
+    """A server that answers as the recorded one did; use it with `async with`.
+
+    `speed` divides gaps, `max_gap` caps them before (recorded seconds), `gate_timeout` is in seconds; `gates` are
+    `'METHOD GLOB'`. `.url` is where it is; `.requests`, `.unmatched`, `.mismatches` and `.waiting` tell what came.
+    Entering raises `UsageError`, `CassetteError` or `ServerError`.
+    """
+    from .replay import Replay
+
+    return Replay(
+        cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
+        gate_timeout=gate_timeout, host=host, port=port,
+    )  # fmt: skip
+
+
+def open_cassette(path: str | Path) -> Cassette:
+    """Open a `.db` or `.jsonl` cassette for reading; use it with `with`. Raises `UsageError` or `CassetteError`."""
+    from .reading import open_cassette
+
+    return open_cassette(path)

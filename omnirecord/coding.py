@@ -47,8 +47,11 @@ class _Zlib:
         self._inflate = zlib.decompressobj(wbits)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            yield self._inflate.decompress(data, PIECE)
+        is_full = False  # all of `data` may be taken in, and more content than fits a piece be in it
+        while data or is_full:
+            piece = self._inflate.decompress(data, PIECE)
+            yield piece
+            is_full = len(piece) == PIECE
             data = self._inflate.unconsumed_tail
             if self._inflate.eof:
                 data = self._inflate.unused_data
@@ -70,9 +73,11 @@ class _Brotli:
         self._inflate = brotli.Decompressor()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        yield self._inflate.process(data, output_buffer_limit=PIECE)
-        while not self._inflate.can_accept_more_data():
-            yield self._inflate.process(b"", output_buffer_limit=PIECE)
+        # `can_accept_more_data` speaks of the input alone, and up to twice the limit comes out.
+        piece = self._inflate.process(data, output_buffer_limit=PIECE // 2)
+        while piece or not self._inflate.can_accept_more_data():
+            yield piece
+            piece = self._inflate.process(b"", output_buffer_limit=PIECE // 2)
 
 
 class _Zstd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 from .cassette import Headers
@@ -9,6 +10,7 @@ from .cassette import Headers
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -24,7 +26,7 @@ def printable(headers: Headers) -> Headers:
 
 
 def _printable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def end_to_end(headers: Headers, *, but: Iterable[str] = ()) -> Headers:

@@ -119,12 +119,16 @@ class Offsets:
 
 
 @dataclass(slots=True)
-class _Stream:
-    """A stream of which the lines are still coming."""
+class _Begun:
+    """An exchange of which the lines are still coming."""
 
     exchange: _Exchange
     frames: list[_Frame] = field(default_factory=list)
     reads: list[tuple[int, int | None, int]] = field(default_factory=list)
+    sent: int = 0
+    """Bytes of its request, or of a WebSocket's messages up."""
+    received: int = 0
+    """Bytes of its response as on the wire, or of a WebSocket's messages down."""
 
 
 class Reader:
@@ -135,7 +139,7 @@ class Reader:
         self._contract_of = contract_of
         self._offsets = offsets or Offsets()
         self._contracts: dict[int, Contract] = {}
-        self._stream: _Stream | None = None
+        self._begun: _Begun | None = None
         self._number = 0
         self.exchanges = self.frames = 0
 
@@ -146,7 +150,7 @@ class Reader:
             yield from self._header(value) if self._number == 1 else self._line(value)
         if self._number == 0:
             raise NotACassette(f"{self._name} is empty, so no cassette")
-        yield from self._finish_stream()
+        yield from self._finish()
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
@@ -192,13 +196,15 @@ class Reader:
 
     def _line(self, value: dict[str, Any]) -> Iterator[Row]:
         if "request" in value:
-            yield from self._finish_stream()
+            yield from self._finish()
             yield from self._exchange(self._as(_Exchange, value))
         elif "message" in value:
             yield self._message(self._as(_Message, value))
         elif "reads" in value:
             reads = self._as(_Reads, value)
-            self._current(reads.stream).reads += reads.reads
+            begun = self._current(reads.stream)
+            begun.reads += reads.reads
+            begun.received += sum(size for *_, size in reads.reads)
         elif "raw" in value:
             self._frame(self._as(_Frame, value))
         elif "incident" in value:
@@ -207,10 +213,10 @@ class Reader:
         else:
             raise self._broken(f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)}")
 
-    def _current(self, stream: int) -> _Stream:
-        if self._stream is None or self._stream.exchange.stream != stream:
+    def _current(self, stream: int) -> _Begun:
+        if self._begun is None or self._begun.exchange.stream != stream:
             raise self._broken(f"it belongs to stream {stream}, whose exchange is not the last one above it")
-        return self._stream
+        return self._begun
 
     def _frame(self, frame: _Frame) -> None:
         frames = self._current(frame.stream).frames
@@ -220,6 +226,12 @@ class Reader:
         self.frames += 1
 
     def _message(self, message: _Message) -> Row:
+        if self._begun is None or self._begun.exchange.exchange != message.exchange:
+            raise self._broken(f"it belongs to exchange {message.exchange}, which is not the last one above it")
+        if message.dir == "up":
+            self._begun.sent += len(message.data)
+        else:
+            self._begun.received += len(message.data)
         return rows.message(
             message.exchange + self._offsets.exchange, message.message, message.at_ns, message.sent_ns,
             message.dir, message.opcode, message.data,
@@ -242,21 +254,24 @@ class Reader:
             yield rows.response(number, value.kind, stream, at, answer.status, answer.reason or "", answer.headers)
         if answer is not None and answer.body:
             yield rows.chunk(number, "response", 0, answer.body)
-        end_ns = answer.end_ns if answer is not None else None
-        yield rows.end(number, end_ns, value.ending, len(request.body), len((answer and answer.body) or b""))
-        if value.stream is not None:
-            self._stream = _Stream(value)
+        body = (answer and answer.body) or b""
+        self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
 
-    def _finish_stream(self) -> Iterator[Row]:
-        stream, self._stream = self._stream, None
-        if stream is None:
+    def _finish(self) -> Iterator[Row]:
+        """The lines of the last exchange are all there."""
+        begun, self._begun = self._begun, None
+        if begun is None:
             return
-        number = stream.exchange.exchange + self._offsets.exchange
-        for n, (offset, sent, size) in enumerate(stream.reads):
+        value = begun.exchange
+        number = value.exchange + self._offsets.exchange
+        end_ns = value.response.end_ns if value.response is not None else None
+        yield rows.end(number, end_ns, value.ending, begun.sent, begun.received)
+        for n, (offset, sent, size) in enumerate(begun.reads):
             yield rows.read(number, n, offset, sent, size)
-        yield from self._framed(stream)
+        if value.stream is not None:
+            yield from self._framed(begun)
 
-    def _framed(self, stream: _Stream) -> Iterator[Row]:
+    def _framed(self, stream: _Begun) -> Iterator[Row]:
         value = stream.exchange
         assert value.stream is not None
         coding = header(value.response.headers, "content-encoding") if value.response else None
@@ -267,7 +282,7 @@ class Reader:
         for seq, one in enumerate(made, 1):
             yield rows.frame(value.stream + self._offsets.stream, seq, one)
 
-    def _raise_difference(self, stream: _Stream, made: list[Framed]) -> None:
+    def _raise_difference(self, stream: _Begun, made: list[Framed]) -> None:
         recorded, timed = sum(_length(f) for f in stream.frames), sum(size for *_, size in stream.reads)
         name = f"stream {stream.exchange.stream}"
         if recorded != timed and not stream.exchange.response:
@@ -281,7 +296,7 @@ def _length(frame: _Frame) -> int:
     return frame.length if frame.raw is None else len(frame.raw)
 
 
-def _frames(framer: Framer, stream: _Stream, coded: bool) -> Iterator[Framed]:
+def _frames(framer: Framer, stream: _Begun, coded: bool) -> Iterator[Framed]:
     """Make the frames again from the bytes, read by read: the same way as they were made when they came."""
     source = _Wire(stream, coded)
     for n, (_, _, size) in enumerate(stream.reads):
@@ -293,7 +308,7 @@ def _frames(framer: Framer, stream: _Stream, coded: bool) -> Iterator[Framed]:
 class _Wire:
     """The bytes of a stream on the wire, some of which may be lost."""
 
-    def __init__(self, stream: _Stream, coded: bool) -> None:
+    def __init__(self, stream: _Begun, coded: bool) -> None:
         body = (stream.exchange.response and stream.exchange.response.body) or b""
         self._parts: list[tuple[bytes | None, int]] = (
             [(body, len(body))] if coded else [(frame.raw, _length(frame)) for frame in stream.frames]

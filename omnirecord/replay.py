@@ -27,6 +27,7 @@ from .player import (
     Player,
     Playing,
     Refused,
+    Timing,
     Updates,
     gate_rule,
     timing,
@@ -78,12 +79,13 @@ class Replay:
         gates: Iterable[str] = (),
         no_gate: bool = False,
         gate_timeout: float | None = None,
+        hold_opens: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.cassette = Path(cassette)
         self._timing = _timing(timing, speed, max_gap)
-        self._rule = gate_rule(gates, off=no_gate)
+        self._rule = gate_rule(gates, off=no_gate, opens=hold_opens)
         self._gate_timeout = gate_timeout
         self._host, self._port = host, port
         self._listener = Listener(self._handle)
@@ -96,6 +98,10 @@ class Replay:
     @property
     def url(self) -> str:
         return self._listener.url
+
+    @property
+    def timing(self) -> Timing:
+        return self._timing
 
     @property
     def mismatches(self) -> list[Mismatch]:

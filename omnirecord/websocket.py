@@ -6,21 +6,26 @@ does the frames; a peer that breaks the protocol ends the record of its directio
 
 from __future__ import annotations
 
-from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import FrameDecoder, Opcode, ParseFailed
+import zlib
+
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from .cassette import Direction, Headers
+from .framing import header
 
 LIMIT = 64 * 1024 * 1024
 """The largest message that is kept whole, in bytes; of a larger one the beginning is kept."""
+_LEFT_OUT = b"\x00\x00\xff\xff"
+"""What a sender leaves out at the end of a compressed message (RFC 7692, section 7.2.1)."""
 
 
 class MessageReader:
     """Puts messages together from what one side sends. `broken` says why it gave up, once it has."""
 
     def __init__(self, direction: Direction, response_headers: Headers) -> None:
-        deflate = [_deflate(value) for name, value in response_headers if name.lower() == "sec-websocket-extensions"]
-        self._decoder = FrameDecoder(direction == "down", [one for one in deflate if one is not None])
+        deflate = _deflate(direction, header(response_headers, "sec-websocket-extensions") or "")
+        self._decoder = FrameDecoder(direction == "down", [] if deflate is None else [deflate])
         self._opcode = Opcode.TEXT
         self._parts = bytearray()
         self.broken: str | None = None
@@ -50,10 +55,57 @@ class MessageReader:
                 self._parts = bytearray()
 
 
-def _deflate(accepted: str) -> PerMessageDeflate | None:
-    name = accepted.split(";")[0].strip()
-    if name != "permessage-deflate":
-        return None
-    extension = PerMessageDeflate()
-    extension.finalize(accepted)
-    return extension
+class _Inflate(Extension):
+    """permessage-deflate, inbound. wsproto's own forgets at a ping that the message around it is compressed, and
+    refuses a window of 8 bits; the largest window inflates what any smaller one deflated."""
+
+    name = "permessage-deflate"
+
+    def __init__(self, keeps_context: bool) -> None:
+        self._keeps_context = keeps_context
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._message_is_compressed = self._frame_is_compressed = False
+
+    def offer(self) -> bool:
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> RsvBits:
+        begins = opcode in (Opcode.TEXT, Opcode.BINARY)
+        if begins:
+            self._message_is_compressed = rsv.rsv1
+        self._frame_is_compressed = self._message_is_compressed and not opcode.iscontrol()
+        return RsvBits(begins, False, False)
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        if not self._frame_is_compressed:
+            return data
+        content = b""
+        try:
+            while data:
+                content += self._inflate.decompress(data)
+                data = self._inflate.unused_data
+                if self._inflate.eof:  # a peer may end its last block with every message
+                    self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        except zlib.error:
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        return content
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        if not (fin and self._frame_is_compressed):
+            return None
+        rest = self.frame_inbound_payload_data(proto, _LEFT_OUT)
+        if not self._keeps_context:
+            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        return rest
+
+
+def _deflate(direction: Direction, accepted: str) -> _Inflate | None:
+    """permessage-deflate as the response accepted it, or None."""
+    for extension in accepted.split(","):
+        name, *parameters = (part.strip() for part in extension.split(";"))
+        if name == _Inflate.name:
+            side = "server" if direction == "down" else "client"
+            return _Inflate(f"{side}_no_context_takeover" not in parameters)
+    return None

@@ -230,17 +230,19 @@ class Player:
         run = self._run(session)
         number = run.opened[session.session_id]
         run.opened[session.session_id] += 1
-        if number < len(session.opens) and self._is_ahead(run, session.opens[number], number, now):
+        if number < len(session.opens) and session.opens[number].exchange in run.gate_of:
+            run.timeline.open(run.gate_of[session.opens[number].exchange], now)
+        if number < len(session.opens) and self._is_ahead(run, session.opens[number], number):
             return self._play(run, session.opens[number], now)
         return self._join(run, session, min(number, len(session.opens) - 1))
 
-    def _is_ahead(self, run: Run, exchange: Exchange, number: int, now: int) -> bool:
-        """A first open always plays its stream; a later one if its start is not played yet, or nobody is listening
-        and no closed gate lies before it."""
+    def _is_ahead(self, run: Run, exchange: Exchange, number: int) -> bool:
+        """A first open always plays its stream. A later one does where others listen on and nothing of it was sent
+        yet, or where nobody does and no closed gate lies before it."""
         start = _start(exchange)
-        if number == 0 or run.timeline.sent_ns < start:
-            return number == 0 or not run.live or not run.timeline.is_past(start, now)
-        return not run.live and run.timeline.gate_before(start) is None
+        if number == 0:
+            return True
+        return run.timeline.sent_ns < start if run.live else run.timeline.gate_before(start) is None
 
     def _play(self, run: Run, exchange: Exchange, now: int) -> Decision:
         if exchange.kind != "sse":

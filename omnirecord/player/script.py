@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..cassette import Exchange, TimedFrame
+from ..cassette import Exchange, Recording, TimedFrame
 from ..errors import UsageError
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
@@ -39,6 +40,8 @@ class GateRule:
 
     globs: tuple[tuple[str, str], ...] = ()
     off: bool = False
+    opens: bool = False
+    """Whether every open of a stream after a tree's first is a gate as well."""
 
     def __call__(self, exchange: Exchange) -> bool:
         response = exchange.response
@@ -50,7 +53,7 @@ class GateRule:
         return any(fnmatchcase(method, m) and fnmatchcase(path_of(target), glob) for m, glob in self.globs)
 
 
-def gate_rule(specs: Iterable[str] = (), *, off: bool = False) -> GateRule:
+def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> GateRule:
     """The rule of `--gate 'METHOD GLOB'`… and `--no-gate`. Raises `UsageError`."""
     globs = []
     for spec in specs:
@@ -60,7 +63,7 @@ def gate_rule(specs: Iterable[str] = (), *, off: bool = False) -> GateRule:
         globs.append((method.upper(), glob.strip()))
     if globs and off:
         raise UsageError("--gate and --no-gate exclude each other")
-    return GateRule(tuple(globs), off)
+    return GateRule(tuple(globs), off, opens)
 
 
 @dataclass(slots=True)
@@ -87,7 +90,8 @@ class Script:
     def __init__(self, store: Store, rule: GateRule) -> None:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
-        self.exchanges = [x for x in store.exchanges() if x.kind != "websocket"]
+        self._zero = _zeros(store.recordings())
+        self.exchanges = [self._on_one_clock(x) for x in store.exchanges() if x.kind != "websocket"]
         self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
@@ -102,15 +106,33 @@ class Script:
             session = self.sessions[name] = Session(name, _root(name, parents))
             self.trees[session.root].sessions.append(session)
         request = exchange.request
+        tree = self.trees[session.root]
         if opens_session_stream(request.method, request.target) and exchange.party != "runner":
             if exchange.response is not None:
+                if rule.opens and any(one.opens for one in tree.sessions):
+                    tree.gates.append(exchange)
                 session.opens.append(exchange)
         elif rule(exchange):
-            self.trees[session.root].gates.append(exchange)
+            tree.gates.append(exchange)
+
+    def _on_one_clock(self, exchange: Exchange) -> Exchange:
+        """A session may go on in the next recording, whose clock begins at 0 again."""
+        zero = self._zero[exchange.recording]
+        response = exchange.response
+        if response is not None:
+            response = replace(response, at_ns=response.at_ns + zero)
+        end_ns = None if exchange.end_ns is None else exchange.end_ns + zero
+        request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
+        return replace(exchange, request=request, response=response, end_ns=end_ns)
 
     def points(self, exchanges: Iterable[Exchange]) -> list[int]:
         """The offsets of everything that these streams brought."""
-        return [read.offset_ns for x in exchanges if x.stream for read in self._store.reads(x.exchange)]
+        return [
+            read.offset_ns + self._zero[x.recording]
+            for x in exchanges
+            if x.stream
+            for read in self._store.reads(x.exchange)
+        ]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
         """The rows of session lists that the recorded server gave, over HTTP and over its WebSocket, with their times."""
@@ -140,20 +162,21 @@ class Script:
     def frames(self, exchange: Exchange) -> list[TimedFrame]:
         """The frames of a stream, remembered."""
         if exchange.exchange not in self._frames:
-            self._frames[exchange.exchange] = list(self._store.frames(exchange, unfinished=True))
+            zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
+            self._frames[exchange.exchange] = [replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames]
         return self._frames[exchange.exchange]
 
     def pieces(self, exchange: Exchange) -> list[Piece]:
         """A stream as it was read from the wire. A read is split where the connect snapshot ends in it."""
         frames = self.frames(exchange)
         greeting = 0 if is_coded(exchange) else sum(frame.length for frame in frames[: greeting_length(frames)])
-        wire = self._store.wire(exchange)
+        wire, zero = self._store.wire(exchange), self._zero[exchange.recording]
         pieces, start = [], 0
         for read in self._store.reads(exchange.exchange):
             end = start + read.size
             for cut, upto in ((True, min(end, greeting)), (False, end)):
                 if upto > start:
-                    pieces.append(Piece(read.offset_ns, wire[start:upto], cut))
+                    pieces.append(Piece(read.offset_ns + zero, wire[start:upto], cut))
                     start = upto
         return pieces
 
@@ -178,6 +201,13 @@ def greeting_length(frames: list[TimedFrame]) -> int:
 def _is_text_in_flight(frame: TimedFrame) -> bool:
     resent = frame.type in ("response.created", "response.output_text.delta")
     return resent and frame.raw is not None and b'"sequence_number": null' in frame.raw
+
+
+def _zeros(recordings: list[Recording]) -> dict[int, int]:
+    """Where each recording's clock begins, in ns after the first one's."""
+    begun = {r.recording: datetime.fromisoformat(r.started_at) for r in recordings}
+    first = min(begun.values(), default=None)
+    return {number: (at - first) // timedelta(microseconds=1) * 1000 if first else 0 for number, at in begun.items()}
 
 
 def _root(name: str, parents: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,17 +175,30 @@ class Store:
         query = "SELECT raw FROM frames WHERE type = 'session.created' AND verdict = 'valid'"
         return dict(filter(None, (_family(_bytes(raw)) for (raw,) in self._rows(query) if raw is not None)))
 
-    def last_status(self, stream: int) -> str | None:
+    def last_status(self, exchange: Exchange) -> str | None:
         """The status that the last `session.status` of a stream gave."""
         query = "SELECT raw FROM frames WHERE type = 'session.status' AND stream = ? ORDER BY seq DESC LIMIT 1"
-        for (raw,) in self._rows(query, stream):
-            return (_payload(_bytes(raw)) or {}).get("status")
-        return None
+        last = [_bytes(raw) for (raw,) in self._rows(query, exchange.stream)]
+        behind = self._derived(exchange, *self._stored(exchange), unfinished=False)
+        last += [frame.raw for frame in behind if frame.type == "session.status" and frame.raw is not None]
+        status = (_payload(last[-1]) or {}).get("status") if last else None
+        return status if isinstance(status, str) else None
 
-    def verdicts(self, stream: int) -> dict[str, int]:
-        """How many frames of a stream have which verdict, among those that are worked off."""
-        query = "SELECT verdict, count(*) FROM frames WHERE stream = ? GROUP BY verdict"
-        return dict(self._rows(query, stream))
+    def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
+        """How many frames of a stream have which verdict, and how many bytes they have together."""
+        query = "SELECT verdict, count(*), sum(length) FROM frames WHERE stream = ? GROUP BY verdict ORDER BY verdict"
+        found = list(self._rows(query, exchange.stream))
+        verdicts = Counter({verdict: count for verdict, count, _ in found})
+        size = sum(length for _, _, length in found)
+        for frame in self._derived(exchange, verdicts.total(), size, unfinished=False):
+            verdicts[frame.verdict] += 1
+            size += frame.length
+        return dict(verdicts), size
+
+    def _stored(self, exchange: Exchange) -> tuple[int, int]:
+        query = "SELECT count(*), coalesce(sum(length), 0) FROM frames WHERE stream = ?"
+        ((frames, length),) = self._rows(query, exchange.stream)
+        return frames, length
 
     def _rows(self, query: str, *values: Any) -> Iterator[Any]:
         with clear_errors(self._path or "the cassette"):

@@ -1,0 +1,70 @@
+# demo, test, lint: each sets up what it needs and says so. Needs make, Python >= 3.11 and pip; nothing is installed
+# outside this folder. The environment is .venv, on Python 3.13 where uv finds or can fetch one.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+BIN := .venv/bin
+
+.PHONY: help demo test lint format lock cassettes clean
+
+help:
+	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
+	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
+	@echo "make lint       ruff, mypy, import contracts"
+	@echo "make format     let ruff format the code"
+	@echo "make lock       resolve requirements-dev.lock anew"
+	@echo "make cassettes  record the shipped cassettes again, from a real Omnigent"
+	@echo "make clean      remove .venv, .tools and caches"
+
+demo: .venv/.runtime
+	@echo "==> omnirecord demo"
+	@$(BIN)/omnirecord demo
+
+test: .venv/.dev
+	@echo "==> tests"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.dev
+	@echo "==> ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "==> mypy"
+	@$(BIN)/mypy
+	@echo "==> import contracts"
+	@$(BIN)/lint-imports --no-cache
+
+format: .venv/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+cassettes: .venv/.dev
+	@$(BIN)/python -m cassettes.record
+
+lock: $(UV)
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \
+		--python-version 3.11 --group dev --group real pyproject.toml --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+.tools/bin/uv:
+	@echo "==> fetching uv into .tools"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+
+.venv/bin/python: | $(UV)
+	@echo "==> making .venv on Python 3.13"
+	@$(UV) venv --quiet --python 3.13 .venv || { \
+		echo "    no Python 3.13 to be had: taking $(PYTHON); tests with a real Omnigent need 3.12 or newer"; \
+		$(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv; }
+
+.venv/.runtime: pyproject.toml requirements-dev.lock | .venv/bin/python
+	@echo "==> installing omnirecord into .venv, at the versions of requirements-dev.lock"
+	@$(UV) pip install --quiet --python .venv --constraint requirements-dev.lock --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.runtime
+	@echo "==> installing the development tools and Omnigent into .venv, from requirements-dev.lock"
+	@$(UV) pip sync --quiet --python .venv --require-hashes requirements-dev.lock
+	@$(UV) pip install --quiet --python .venv --no-deps --editable .
+	@touch $@

@@ -1,0 +1,34 @@
+"""The command line: each command opens, calls one function, prints.
+
+Exit codes: 0 fine; 1 the thing asked about is not fine; 2 the call or the file is unusable, with one sentence that
+says what to do. What a command needs beyond click is imported when it runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .._version import __version__
+from .common import Group
+from .files import export, import_
+from .reading import events, ls, show
+from .serving import proxy, serve
+from .trips import demo, verify
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="omnirecord")
+def main() -> None:
+    """A flight recorder for agent event streams.
+
+    Put `omnirecord proxy` between a client and its server: every byte passes, every event is kept. Serve what was
+    recorded with `omnirecord serve`, read it with `ls`, `events` and `show`. A CASSETTE is a .db or a .jsonl file.
+
+    \b
+    Example:
+      omnirecord proxy --upstream http://127.0.0.1:6767
+    """
+
+
+for command in (proxy, serve, ls, events, show, verify, export, import_, demo):
+    main.add_command(command)

@@ -1,0 +1,90 @@
+"""What the commands share: how an error ends them, how they print JSON, how they show progress."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import OmnirecordError
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """An error of ours: its sentence on stderr, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"omnirecord: {self.format_message()}", err=True)
+
+
+class Group(click.Group):
+    """Turns our errors into a sentence, keeps the commands in the order of a day's work."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OmnirecordError as error:
+            raise Failure(str(error)) from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def cassette_argument(function: F) -> F:
+    return click.argument("cassette", type=click.Path(path_type=Path))(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, and nothing else on stdout.")(
+        function
+    )
+
+
+def print_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    from ..jsonl import dumps
+
+    for row in rows:
+        click.echo(dumps(row))
+
+
+def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, label, total=total, console=Console(stderr=True), transient=True)
+
+
+def log_to_stderr(*, verbose: bool = True) -> None:
+    """What our servers have to say goes to stderr, a line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("omnirecord: %(message)s"))
+    log = logging.getLogger("omnirecord")
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    log.propagate = False
+
+
+def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
+    """Rows as aligned text, with a head; control characters shown as escapes."""
+    cells = [[printable(row[column]) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
+    for line in [columns, *cells]:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def printable(text: str) -> str:
+    """Text from a cassette as a terminal may be given it: nothing in it moves the cursor or changes colours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

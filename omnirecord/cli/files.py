@@ -1,0 +1,83 @@
+"""`export` and `import`: from one form of a cassette to another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from ..errors import UsageError
+from .common import cassette_argument, progress
+
+
+@click.command(short_help="Write a cassette in another form.")
+@cassette_argument
+@click.option(
+    "--format", "form", required=True, type=click.Choice(["jsonl", "sse"]),
+    help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte.",
+)  # fmt: skip
+@click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write, instead of stdout.")
+def export(cassette: Path, form: str, stream: int | None, output: Path | None) -> None:
+    """Write a cassette as text (jsonl), or the body of one of its streams (sse).
+
+    \b
+    Example:
+      omnirecord export session.db --format jsonl -o session.jsonl
+    """
+    from ..library import open_store
+
+    if form == "jsonl" and stream is not None:
+        raise UsageError("--stream goes with --format sse: a .jsonl holds the whole cassette")
+    store = open_store(cassette)
+    try:
+        from ..exporting import jsonl_bytes, sse_bytes
+
+        parts = jsonl_bytes(store) if form == "jsonl" else sse_bytes(store, stream)
+        with _output(output) as file:
+            for part in progress(parts, f"writing {output or 'stdout'}"):
+                file.write(part)
+    finally:
+        store.close()
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    """Stdout, or a file that is there whole or not at all."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@click.command("import", short_help="Append a .jsonl cassette or a raw .sse body to a cassette.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--db", default="omnirecord.db", show_default=True, type=click.Path(path_type=Path),
+    help="The cassette to append to; made if it is not there.",
+)  # fmt: skip
+def import_(file: Path, db: Path) -> None:
+    """Append a .jsonl cassette, or the raw body of one stream, to a cassette.
+
+    All of FILE or nothing: where a line of it is wrong, the cassette stays as it was.
+
+    \b
+    Example:
+      omnirecord import session.jsonl --db session.db
+    """
+    from ..library import import_file
+
+    exchanges, frames = import_file(file, db)
+    click.echo(f"imported {exchanges} exchanges with {frames} frames from {file} into {db}")

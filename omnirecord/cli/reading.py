@@ -1,0 +1,142 @@
+"""`ls`, `events` and `show`: reading what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..cassette import VERDICTS
+from .common import cassette_argument, json_option, print_rows, printable, table
+
+
+@click.command(short_help="List what a cassette holds.")
+@cassette_argument
+@click.option("--exchanges", "what", flag_value="exchanges", help="Every request and WebSocket.")
+@click.option("--streams", "what", flag_value="streams", help="Every event stream.")
+@json_option
+def ls(cassette: Path, what: str | None, as_json: bool) -> None:
+    """List the sessions of a cassette, or its exchanges or streams.
+
+    \b
+    Example:
+      omnirecord ls session.db --streams
+    """
+    from .. import listing
+    from ..library import open_store
+
+    rows_of = {"exchanges": listing.exchange_rows, "streams": listing.stream_rows, None: listing.session_rows}[what]
+    store = open_store(cassette)
+    try:
+        rows = list(rows_of(store))
+    finally:
+        store.close()
+    if as_json:
+        print_rows(rows)
+        return
+    for line in _ls_lines(cassette, what, rows):
+        click.echo(line)
+
+
+_COLUMNS = {
+    None: ["recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending"],
+    "streams": ["stream", "session_id", "party", "method", "path", "status", "duration_s", "events", "bytes", "ending", "verdicts"],
+    "exchanges": ["exchange", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes", "ending"],
+}  # fmt: skip
+
+
+def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        yield f"{cassette} holds no {what or 'sessions'} yet"
+        return
+    columns = _COLUMNS[what]
+    yield from table([{column: _cell(column, row[column]) for column in columns} for row in rows], columns)
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column == "verdicts":
+        return " ".join(f"{count} {verdict}" for verdict, count in value.items())
+    if column == "duration_s":
+        return f"{value:.2f}"
+    return str(value)[:19].replace("T", " ") if column == "started_at" else str(value)
+
+
+@click.command(short_help="Print recorded events.")
+@cassette_argument
+@click.option("--session", metavar="ID", help="Only those of this session.")
+@click.option("--stream", type=int, metavar="N", help="Only those of this stream.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Only types like this, for instance 'session.*'.")
+@click.option("--verdict", type=click.Choice(VERDICTS), help="Only those with this verdict.")
+@json_option
+def events(
+    cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, as_json: bool
+) -> None:
+    """Print recorded events with their times and verdicts, stream by stream.
+
+    \b
+    Example:
+      omnirecord events session.db --type 'response.*' --json
+    """
+    from ..library import open_store
+    from ..listing import EventFilter, event_rows
+
+    store = open_store(cassette)
+    try:
+        rows = event_rows(store, EventFilter(session, stream, type_glob, verdict))
+        if as_json:
+            print_rows(rows)
+        else:
+            for line in _event_lines(rows):
+                click.echo(line)
+    finally:
+        store.close()
+
+
+def _event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    from ..gist import gist
+
+    stream, before = None, 0
+    for row in rows:
+        if row["stream"] != stream:
+            stream, before = row["stream"], row["offset_ns"]
+            yield f"stream {stream} · recording {row['recording']} · session {printable(row['session_id'] or '-')}"
+        gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
+        shown = printable(row["type"] or "-")
+        yield (
+            f"{row['seq']:>6} {row['offset_ns'] / 1e9:>9.3f}s {gap:>+8.3f}  {row['verdict']:<9} {shown:<34} "
+            + printable(gist(row["type"], row["data"]))
+        )
+        yield from (f"{'':>26}  {printable(i['path'])}: {printable(i['message'])}" for i in row["issues"])
+    if stream is None:
+        yield "no events"
+
+
+@click.command(short_help="Tell a session turn by turn.")
+@cassette_argument
+@click.argument("session", required=False)
+@json_option
+def show(cassette: Path, session: str | None, as_json: bool) -> None:
+    """Tell a session turn by turn: what was asked, answered, run, approved, and how it ended.
+
+    All sessions of the cassette, or the one that is named; its id may be shortened.
+
+    \b
+    Example:
+      omnirecord show session.db
+    """
+    from ..library import open_store
+    from ..showing import lines_of, rows_of
+
+    store = open_store(cassette)
+    try:
+        if as_json:
+            print_rows(rows_of(store, session))
+        else:
+            for line in lines_of(store, session):
+                click.echo(line)
+    finally:
+        store.close()

@@ -1,0 +1,68 @@
+"""`verify` and `demo`: both servers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from .common import Failure, cassette_argument, json_option, print_rows
+
+
+@click.command(short_help="Serve a cassette to itself: are the bytes equal?")
+@cassette_argument
+@click.option(
+    "--timing", default="compressed", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
+    help="As for serve.",
+)  # fmt: skip
+@click.option("--speed", type=float, metavar="N", help="As for serve.")
+@click.option("--max-gap", type=float, metavar="S", help="As for serve.")
+@json_option
+def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
+    """Serve a cassette to itself, and compare every stream's bytes and timing with the recording.
+
+    Exit code 1 where they differ.
+
+    \b
+    Example:
+      omnirecord verify session.db --timing original
+    """
+    from ..verify import verify as run
+
+    try:
+        result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))
+    except* TimeoutError as group:
+        raise Failure(f"the replay of {cassette} got stuck: {group.exceptions[0]}") from group
+    if as_json:
+        print_rows([result.row()])
+    else:
+        row = result.row()
+        click.echo(f"{row['streams']} streams, {row['bytes']} bytes: {'equal' if result.equal else 'different'}")
+        error = row["timing_error_ms"]
+        click.echo(f"timing error: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
+        for difference in result.differences:
+            click.echo(difference)
+    sys.exit(0 if result.equal else 1)
+
+
+@click.command(short_help="The whole trip, on a cassette that ships with omnirecord.")
+@click.option("--db", type=click.Path(path_type=Path), help="Keep what is recorded in this file.")
+def demo(db: Path | None) -> None:
+    """The whole trip without a network: serve a shipped session, record it through the proxy, show and verify it.
+
+    \b
+    Example:
+      omnirecord demo
+    """
+    from ..demo import demo as run
+    from ..live import Live
+
+    live = Live() if sys.stderr.isatty() else None
+    with tempfile.TemporaryDirectory(prefix="omnirecord-demo-") as folder:
+        fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, live))
+    if live:
+        live.close()
+    sys.exit(0 if fine else 1)

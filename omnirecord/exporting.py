@@ -1,0 +1,32 @@
+"""A cassette as a stream of bytes in another format: `jsonl`, the whole of it, or `sse`, one stream's body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import jsonl
+from .cassette import Exchange
+from .errors import UsageError
+from .store import Store
+
+
+def jsonl_bytes(store: Store) -> Iterator[bytes]:
+    """The text form, line by line."""
+    return (f"{line}\n".encode() for line in jsonl.lines(store))
+
+
+def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
+    """The decoded body of a stream, byte for byte. Raises `UsageError` where it is not clear which."""
+    return store.content(_the_stream(store.streams(), stream))
+
+
+def _the_stream(streams: list[Exchange], number: int | None) -> Exchange:
+    known = ", ".join(str(x.stream) for x in streams[:20]) + (", …" if len(streams) > 20 else "")
+    if not streams:
+        raise UsageError("the cassette holds no stream")
+    if number is None and len(streams) > 1:
+        raise UsageError(f"the cassette holds {len(streams)} streams: choose one with --stream ({known})")
+    for x in streams:
+        if number in (None, x.stream):
+            return x
+    raise UsageError(f"the cassette holds no stream {number}: there are {known}")

@@ -1,0 +1,150 @@
+"""A cassette as rows: the objects that `ls --json` and `events --json` print, one a line. Keys are fixed.
+
+Pure but for reading the store. Times are seconds where a name ends in `_s`, ns where it ends in `_ns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .cassette import Exchange, TimedFrame, wall_clock
+from .contract.payload import MalformedError, parse
+from .jsonl import text
+from .sse import read_fields
+from .store import Store
+
+Row = dict[str, Any]
+NS = 1_000_000_000
+
+
+def exchange_rows(store: Store) -> Iterator[Row]:
+    """The rows of `ls --exchanges`."""
+    clock = _clock(store)
+    for x in store.exchanges():
+        yield {
+            "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
+            "party": x.party, "method": x.request.method, "path": x.request.target,
+            "status": x.response.status if x.response else None,
+            "started_at": clock(x.recording, x.request.at_ns), "duration_s": _duration(x),
+            "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
+        }  # fmt: skip
+
+
+def stream_rows(store: Store) -> Iterator[Row]:
+    """The rows of `ls --streams`. `bytes` is what `export --format sse` writes."""
+    clock = _clock(store)
+    for x in store.streams():
+        verdicts, frames, size = _counts(store, x)
+        yield {
+            "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+            "method": x.request.method, "path": x.request.target,
+            "status": x.response.status if x.response else None,
+            "started_at": clock(x.recording, x.request.at_ns), "duration_s": _duration(x),
+            "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
+            "ending": x.ending, "verdicts": verdicts,
+        }  # fmt: skip
+
+
+def session_rows(store: Store) -> Iterator[Row]:
+    """The rows of `ls`: one for each session in each recording."""
+    clock, parents = _clock(store), store.parents()
+    grouped: dict[tuple[int, str], list[Exchange]] = {}
+    for x in store.exchanges("session_id IS NOT NULL"):
+        grouped.setdefault((x.recording, x.session_id or ""), []).append(x)
+    for (recording, session_id), exchanges in grouped.items():
+        streams = [x for x in exchanges if x.stream is not None]
+        begin = min(x.request.at_ns for x in exchanges)
+        end = max(_end(x) for x in exchanges)
+        yield {
+            "recording": recording, "session_id": session_id, "started_at": clock(recording, begin),
+            "duration_s": (end - begin) / NS, "streams": len(streams), "exchanges": len(exchanges),
+            "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
+            "ending": (streams or exchanges)[-1].ending, "parent_session_id": parents.get(session_id),
+        }  # fmt: skip
+
+
+class EventFilter:
+    """Which events `events` shows: each condition that is given has to hold."""
+
+    def __init__(
+        self,
+        session: str | None = None,
+        stream: int | None = None,
+        type_glob: str | None = None,
+        verdict: str | None = None,
+    ) -> None:
+        self._session, self._stream, self._type, self._verdict = session, stream, type_glob, verdict
+
+    def takes_stream(self, x: Exchange) -> bool:
+        return self._session in (None, x.session_id) and self._stream in (None, x.stream)
+
+    def takes(self, frame: TimedFrame) -> bool:
+        if self._verdict not in (None, frame.verdict):
+            return False
+        return self._type is None or (frame.type is not None and fnmatchcase(frame.type, self._type))
+
+
+def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
+    """The rows of `events`."""
+    started = {r.recording: r.started_at for r in store.recordings()}
+    for x in store.streams():
+        if wanted.takes_stream(x):
+            for frame in store.frames(x):
+                if wanted.takes(frame):
+                    yield event_row(x, frame, started[x.recording])
+
+
+def event_row(x: Exchange, frame: TimedFrame, started_at: str) -> Row:
+    fields = None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1)
+    data = parsed(fields.data) if fields else None
+    number = data.get("sequence_number") if isinstance(data, dict) else None
+    return {
+        "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
+        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns, "at": wall_clock(started_at, frame.offset_ns),
+        "event": fields.event if fields else None, "type": frame.type,
+        "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
+        "issues": [{"path": path, "message": message} for path, message in frame.issues],
+        "data": data, "raw": None if frame.raw is None else text(frame.raw),
+    }  # fmt: skip
+
+
+def parsed(data: str | None) -> Any:
+    """The JSON of a frame's data, or the text where it is none."""
+    if data is None:
+        return None
+    try:
+        return parse(data)[0]
+    except MalformedError:
+        return data
+
+
+def _clock(store: Store) -> Callable[[int, int], str]:
+    started = {r.recording: r.started_at for r in store.recordings()}
+    return lambda recording, offset_ns: wall_clock(started[recording], offset_ns)
+
+
+def _counts(store: Store, x: Exchange) -> tuple[dict[str, int], int, int]:
+    """Verdicts, frames and bytes of a stream: from the index, or counted where the recorder has not got to it."""
+    verdicts, size = store.tally(x)
+    return verdicts, sum(verdicts.values()), size
+
+
+def _events(store: Store, x: Exchange) -> int:
+    verdicts, frames, _ = _counts(store, x)
+    return frames - verdicts.get("comment", 0)
+
+
+def _last_status(store: Store, streams: list[Exchange]) -> str | None:
+    found = (store.last_status(x) for x in reversed(streams))
+    return next((status for status in found if status is not None), None)
+
+
+def _duration(x: Exchange) -> float | None:
+    return None if x.end_ns is None else (x.end_ns - x.request.at_ns) / NS
+
+
+def _end(x: Exchange) -> int:
+    answered = x.response.at_ns if x.response else x.request.at_ns
+    return x.end_ns if x.end_ns is not None else answered

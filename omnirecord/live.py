@@ -1,0 +1,74 @@
+"""What a person sees while `proxy` records: a line an event, on stderr.
+
+The lines are printed by a thread of their own, from a short queue: a terminal that is slow, or stopped with Ctrl-S,
+delays neither the stream nor the recording. Lines that find the queue full are counted instead.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.text import Text
+
+from .framing import Framed
+from .gist import gist
+from .recorder import NewFrames
+
+_QUEUE = 2000
+_COLOURS = {"valid": "green", "comment": "dim", "sentinel": "cyan", "unknown": "yellow"}
+
+
+class Live:
+    """Prints what `watch` is given, until `close`."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._queue: queue.Queue[Callable[[], Text] | None] = queue.Queue(_QUEUE)
+        self._skipped = 0
+        self._last: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._print, name="omnirecord-live", daemon=True)
+        self._thread.start()
+
+    def watch(self, frames: NewFrames) -> None:
+        """Called in the recording thread: only puts things in the queue."""
+        before = self._last.get(frames.stream, frames.at_ns)
+        self._last[frames.stream] = frames.at_ns
+        for seq, framed in enumerate(frames.framed, frames.first_seq):
+            try:
+                self._queue.put_nowait(_line(frames, seq, framed, before))
+            except queue.Full:
+                self._skipped += 1
+            before = frames.at_ns
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join(timeout=1.0)
+
+    def _print(self) -> None:
+        while (line := self._queue.get()) is not None:
+            self._console.print(line())
+            if self._skipped and self._queue.empty():
+                self._console.print(f"… and {self._skipped} more, recorded but too many to show", style="dim")
+                self._skipped = 0
+
+
+def _line(frames: NewFrames, seq: int, framed: Framed, before: int) -> Callable[[], Text]:
+    def line() -> Text:
+        judgement = framed.judgement
+        what = judgement.type or judgement.verdict
+        text = Text(f"{frames.at_ns / 1e9:9.3f}s {(frames.at_ns - before) / 1e9:+8.3f}  {frames.stream}.{seq:<5} ")
+        text.append(f"{judgement.verdict:<9} ", style=_COLOURS.get(judgement.verdict, "bold red"))
+        text.append(f"{_printable(what):<34} ", style="bold")
+        text.append(_printable(gist(judgement.type, judgement.data)))
+        for issue in judgement.issues[:3]:
+            text.append(f"\n{'':>30}{_printable(issue.path)}: {_printable(issue.message)}", style="red")
+        return text
+
+    return line
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
