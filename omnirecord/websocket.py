@@ -70,7 +70,11 @@ class _Inflate(Extension):
         return False
 
     def frame_inbound_header(
-        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+        self,
+        proto: FrameDecoder | FrameProtocol,  # noqa: ARG002  # wsproto's signature
+        opcode: Opcode,
+        rsv: RsvBits,
+        payload_length: int,  # noqa: ARG002
     ) -> RsvBits:
         begins = opcode in (Opcode.TEXT, Opcode.BINARY)
         if begins:
@@ -78,7 +82,11 @@ class _Inflate(Extension):
         self._frame_is_compressed = self._message_is_compressed and not opcode.iscontrol()
         return RsvBits(begins, False, False)
 
-    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+    def frame_inbound_payload_data(
+        self,
+        proto: FrameDecoder | FrameProtocol,  # noqa: ARG002
+        data: bytes,
+    ) -> bytes | CloseReason:
         if not self._frame_is_compressed:
             return data
         content = b""

@@ -31,11 +31,9 @@ class Timeline:
 
     def __init__(self, points: list[int], gates: Iterable[Gate], timing: Timing) -> None:
         self.gates = sorted(gates, key=lambda gate: gate.at_ns)
-        self._points = sorted({*points, *(gate.at_ns for gate in self.gates)})
-        self._scale = Scale(self._points, timing)
+        self._points = sorted(set(points))
+        self._scale = Scale(sorted({*points, *(gate.at_ns for gate in self.gates)}), timing)
         self._anchor: tuple[int, int] | None = None  # (now, played time), from which time goes by
-        self.sent_ns = -1
-        """The latest recorded offset that was sent to anybody."""
 
     @property
     def started(self) -> bool:
@@ -54,7 +52,6 @@ class Timeline:
         """Put the playhead at a recorded offset, or at the closed gate before it."""
         gate = self.gate_before(offset_ns)
         self._anchor = now, self._scale(gate.at_ns if gate else offset_ns)
-        self.sent_ns = max(self.sent_ns, min(offset_ns, gate.at_ns if gate else offset_ns) - 1)
 
     def played(self, now: int) -> int:
         """Played time so far, in ns: never past a closed gate."""
@@ -65,19 +62,15 @@ class Timeline:
         passed = at + max(0, now - since)
         return passed if gate is None else max(at, min(passed, self._scale(gate.at_ns)))
 
-    def is_past(self, offset_ns: int, now: int) -> bool:
-        """Whether the playhead has reached a recorded offset."""
-        return self.started and self.gate_before(offset_ns) is None and self.played(now) >= self._scale(offset_ns)
-
     def due(self, offset_ns: int, now: int) -> int | None:
         """When what was received at `offset_ns` may be sent, on the clock of `now`; None while a gate holds it."""
         if self.gate_before(offset_ns) is not None:
             return None
-        return self.due_ungated(offset_ns, now)
-
-    def due_ungated(self, offset_ns: int, now: int) -> int:
-        """The same for what no gate holds."""
         return now + max(0, self._scale(offset_ns) - self.played(now))
+
+    def between(self, one_ns: int, other_ns: int) -> int:
+        """How long it takes from one recorded offset to another, in played ns."""
+        return self._scale(other_ns) - self._scale(one_ns)
 
     def open(self, gate: Gate, now: int) -> None:
         """The request came: time goes on from here, if it stood at this gate."""
@@ -85,10 +78,9 @@ class Timeline:
             self._anchor = now, self.played(now)
         gate.open = True
 
-    def horizon(self) -> float:
-        """What a read may know: everything before the next frame that is unsent, and before a closed gate."""
-        at = bisect_right(self._points, self.sent_ns)
-        gates = {gate.at_ns for gate in self.gates}
-        unsent = next((point for point in self._points[at:] if point not in gates), float("inf"))
-        gate = self.closed_gate()
-        return min(unsent, gate.at_ns) if gate else unsent
+    def next_point(self, now: int) -> float:
+        """The recorded offset of what is played next, whether anybody listens or not; infinite behind the last."""
+        if self._anchor is None:
+            return next(iter(self._points), float("inf"))
+        at = bisect_right(self._points, self.played(now), key=self._scale)
+        return self._points[at] if at < len(self._points) else float("inf")

@@ -1,0 +1,77 @@
+"""What can be asked of a replay, and what it can decide to answer. Frozen values; `replay` carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..cassette import Exchange
+from .playing import Playing
+from .timeline import Gate, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request to the replay."""
+
+    method: str
+    target: str
+    is_runner: bool = False
+    if_none_match: str | None = None
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """An answer that is no stream: when it is due, and which gates it waits for, on which timeline."""
+
+    exchange: Exchange
+    body: bytes
+    earliest: int
+    gates: tuple[Gate, ...] = ()
+    timeline: Timeline | None = None
+
+    def due(self, now: int) -> int | None:
+        """When it may be sent; None while a gate holds it."""
+        return None if self.waits_for() else max(now, self.earliest)
+
+    def waits_for(self) -> Gate | None:
+        return next((gate for gate in self.gates if not gate.open), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Nothing recorded answers this."""
+
+    message: str
+    nearest: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NoContent:
+    """Bookkeeping that nobody recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Never replayed, whatever was recorded."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """`/v1/sessions/updates`, which is served from the recorded session list."""
+
+
+Decision = Playing | Answering | Miss | NoContent | Refused | Updates
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A request that was matched although its body says something else."""
+
+    request: str
+    field: str
+    recorded: Any
+    got: Any

@@ -1,0 +1,79 @@
+"""One playing of a session tree: who listens, what was asked, and how far it has come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..cassette import Exchange
+from .matching import Key
+from .playing import Playing, Sent
+from .script import Session, Tree, start_of
+from .timeline import Gate, Timeline
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """`opened`: how often each session's stream was opened; `asked`: how often what else was."""
+
+    tree: Tree
+    timeline: Timeline
+    gate_of: dict[int, Gate]
+    opened: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    asked: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
+    sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
+    live: list[Playing] = field(default_factory=list)
+
+    @property
+    def started(self) -> bool:
+        return self.timeline.started
+
+    def came(self, exchange: Exchange, now: int) -> None:
+        """A request came that is matched with this one: if it is a gate, that opens.
+
+        Where nobody has opened a stream so far, time begins here, so that a client that only polls gets on.
+        """
+        gate = self.gate_of.get(exchange.exchange)
+        if gate is None:
+            return
+        if not self.timeline.started:
+            self.timeline.move(gate.at_ns, now)
+        self.timeline.open(gate, now)
+
+    def may_play(self, session: Session, recorded: Exchange) -> bool:
+        """Whether an open that is not the first gets this recorded stream: it does if nothing lies before it that
+        is still to be played, to whoever listens or behind a gate, so that no one misses it."""
+        at = recorded.request.at_ns
+        if self.timeline.gate_before(at) is not None:
+            return False
+        return all(playing.next_ns() >= at for playing in self._listeners(session))
+
+    def begin(self, playing: Playing) -> None:
+        """A recorded stream is played; the playhead goes to its start, unless others are being played to."""
+        if not any(other.has_more for other in self.live):
+            self.timeline.move(start_of(playing.exchange), playing.opened_at)
+        self.live.append(playing)
+
+    def join(self, playing: Playing) -> None:
+        if not self.timeline.started:
+            self.timeline.move(start_of(playing.exchange), playing.opened_at)
+        self.live.append(playing)
+
+    def horizon(self, now: int) -> float:
+        """What a read may know: all that came before the next frame that is still to be sent, and before a closed
+        gate. What nobody listens to goes by with the time, but not beyond where a client has to come back."""
+        gate = self.timeline.closed_gate()
+        bounds = [self.timeline.next_point(now), *(playing.next_ns() for playing in self.live)]
+        return min([*bounds, *self._next_opens(), *([gate.at_ns] if gate else [])])
+
+    def _next_opens(self) -> Iterator[int]:
+        for session in self.tree.sessions:
+            number = self.opened.get(session.session_id, 0)
+            if 0 < number < len(session.opens) and not self._listeners(session):
+                start = start_of(session.opens[number])
+                if start > self.sent[session.session_id].upto_ns:
+                    yield start
+
+    def _listeners(self, session: Session) -> list[Playing]:
+        return [playing for playing in self.live if playing.session_id == session.session_id]

@@ -1,0 +1,273 @@
+"""The event stream parser: what the WHATWG standard says, and the two rules that hold whatever is fed in."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnirecord import sse
+from omnirecord.sse import Frame, Parser, read_fields
+
+TOKENS = st.sampled_from([
+    b"data", b"event", b"id", b"retry", b": ", b":", b" ", b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n", b"\xef\xbb\xbf",
+    b"\xef\xbb", b"\0", b"x", b"1500", b"data: {}\n\n", b"event: a\ndata: b\n\n", "é—🦉".encode(), b"\xf0\x9f", b"\xff",
+])  # fmt: skip
+STREAMS = st.lists(TOKENS | st.binary(max_size=4), max_size=40).map(b"".join)
+CUTS = st.lists(st.integers(0, 200), max_size=20)
+
+
+def parse(data: bytes, cuts: list[int] | range | tuple[int, ...] = (), limit: int = sse.DEFAULT_LIMIT) -> list[Frame]:
+    parser = Parser(limit)
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    frames = [frame for start, end in pairwise(bounds) for frame in parser.feed(data[start:end])]
+    return frames + parser.close()
+
+
+FIELDS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "data": (b"data: x\n\n", {"data": "x"}),
+    "event and data": (b"event: ping\ndata: {}\n\n", {"event": "ping", "data": "{}"}),
+    "data before event": (b"data: {}\nevent: ping\n\n", {"event": "ping", "data": "{}"}),
+    "CR": (b"event: a\rdata: b\r\r", {"event": "a", "data": "b"}),
+    "CRLF": (b"event: a\r\ndata: b\r\n\r\n", {"event": "a", "data": "b"}),
+    "mixed line ends": (b"event: a\rdata: b\r\ndata: c\n\r\n", {"event": "a", "data": "b\nc"}),
+    "lines of data": (b"data: a\ndata:\ndata: c\n\n", {"data": "a\n\nc"}),
+    "no space": (b"data:x\n\n", {"data": "x"}),
+    "two spaces": (b"data:  x\n\n", {"data": " x"}),
+    "a space at the end": (b"data: x \n\n", {"data": "x "}),
+    "a tab": (b"data:\tx\n\n", {"data": "\tx"}),
+    "a colon in the value": (b"data: a: b\n\n", {"data": "a: b"}),
+    "data without a colon": (b"data\n\n", {"data": ""}),
+    "event without a colon": (b"event\ndata: x\n\n", {"event": "", "data": "x"}),
+    "empty data": (b"data: \n\n", {"data": ""}),
+    "two empty lines of data": (b"data\ndata\n\n", {"data": "\n"}),
+    "an empty event": (b"event: \ndata: x\n\n", {"event": "", "data": "x"}),
+    "the last event": (b"event: a\nevent: b\ndata: x\n\n", {"event": "b", "data": "x"}),
+    "an event without data": (b"event: a\n\n", {"event": "a"}),
+    "a comment": (b": keep-alive\n\n", {}),
+    "a comment that looks like a field": (b":data: x\n\n", {}),
+    "a comment between fields": (b"event: a\n:\ndata: x\n\n", {"event": "a", "data": "x"}),
+    "an unknown field": (b"foo: bar\ndata: x\n\n", {"data": "x"}),
+    "a field name with a space": (b" data: x\ndata : x\n\n", {}),
+    "a field name in capitals": (b"Data: x\nEVENT: y\n\n", {}),
+    "id": (b"id: 7\ndata: x\n\n", {"id": "7", "data": "x"}),
+    "an empty id": (b"id\ndata: x\n\n", {"id": "", "data": "x"}),
+    "an id with a NUL": (b"id: 7\0\ndata: x\n\n", {"data": "x"}),
+    "an id before one with a NUL": (b"id: 1\nid: 7\0\n\n", {"id": "1"}),
+    "a NUL in data": (b"data: a\0b\n\n", {"data": "a\0b"}),
+    "retry": (b"retry: 1500\n\n", {"retry": 1500}),
+    "retry with leading zeros": (b"retry: 007\n\n", {"retry": 7}),
+    "retry negative": (b"retry: -1\n\n", {}),
+    "retry with a sign": (b"retry: +1\n\n", {}),
+    "retry with a fraction": (b"retry: 1.5\n\n", {}),
+    "retry with two spaces": (b"retry:  1\n\n", {}),
+    "retry empty": (b"retry\n\n", {}),
+    "retry in other digits": ("retry: ٣\n\n".encode(), {}),
+    "retry absurdly large": (b"retry: " + b"9" * 5000 + b"\n\n", {}),
+    "blank lines at the head": (b"\n\r\n\rdata: x\n\n", {"data": "x"}),
+    "a BOM": (b"\xef\xbb\xbfdata: x\n\n", {"data": "x"}),
+    "a BOM and blank lines": (b"\xef\xbb\xbf\n\ndata: x\n\n", {"data": "x"}),
+    "a second BOM": (b"\xef\xbb\xbf\xef\xbb\xbfdata: x\n\n", {}),
+    "a BOM after a blank line": (b"\n\xef\xbb\xbfdata: x\n\n", {}),
+    "a BOM in a value": (b"data: \xef\xbb\xbfx\n\n", {"data": "\ufeffx"}),
+    "U+2028, U+0085 and form feed are no line ends": ("data: a\u2028b\u0085c\fd\n\n".encode(), {"data": "a\u2028b\x85c\fd"}),
+    "bytes that are no UTF-8": (b"event: \xff\ndata: \xf0\x9f\x98\n\n", {"event": "\ufffd", "data": "\ufffd"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_frame_has_the_fields_that_the_standard_gives_it(name: str) -> None:
+    data, fields = FIELDS[name]
+
+    assert parse(data) == [Frame(data, len(data), True, **fields)]
+    assert parse(data, range(len(data))) == [Frame(data, len(data), True, **fields)]
+
+
+CUTTING: dict[str, tuple[bytes, list[bytes]]] = {
+    "nothing": (b"", []),
+    "two frames": (b"data: a\n\ndata: b\n\n", [b"data: a\n\n", b"data: b\n\n"]),
+    "CR frames": (b"data: a\r\rdata: b\r\r", [b"data: a\r\r", b"data: b\r\r"]),
+    "an LF stays with its CR": (b"data: a\r\n\r\ndata: b\n\n", [b"data: a\r\n\r\n", b"data: b\n\n"]),
+    "CR then CRLF": (b"data: a\r\r\ndata: b\r\r\n", [b"data: a\r\r\n", b"data: b\r\r\n"]),
+    "LF then CRLF": (b"data: a\n\r\ndata: b\n\r\n", [b"data: a\n\r\n", b"data: b\n\r\n"]),
+    "one CRLF is no blank line": (b"data: a\r\ndata: b\r\n\r\n", [b"data: a\r\ndata: b\r\n\r\n"]),
+    "further blank lines belong to the next": (b"data: a\n\n\n\ndata: b\n\n", [b"data: a\n\n", b"\n\ndata: b\n\n"]),
+    "a BOM belongs to the first": (b"\xef\xbb\xbf\n\n\ndata: a\n\n", [b"\xef\xbb\xbf\n\n\ndata: a\n\n"]),
+    "a BOM later is content": (b"data: a\n\n\xef\xbb\xbf\n\n", [b"data: a\n\n", b"\xef\xbb\xbf\n\n"]),
+    "half a BOM is content": (b"\xef\xbb\n\nx\n\n", [b"\xef\xbb\n\n", b"x\n\n"]),
+    "a tail": (b"data: a\n\ndata: b\n", [b"data: a\n\n", b"data: b\n"]),
+    "a tail of blank lines": (b"data: a\n\n\r\n", [b"data: a\n\n", b"\r\n"]),
+    "only a BOM": (b"\xef\xbb\xbf", [b"\xef\xbb\xbf"]),
+    "only blank lines": (b"\n\r\n\n", [b"\n\r\n\n"]),
+}
+
+
+@pytest.mark.parametrize("name", CUTTING)
+def test_a_frame_ends_behind_its_blank_line(name: str) -> None:
+    data, raws = CUTTING[name]
+
+    for frames in (parse(data), parse(data, range(len(data)))):
+        assert [frame.raw for frame in frames] == raws
+
+
+def test_a_frame_comes_with_the_byte_that_ends_it() -> None:
+    parser = Parser()
+
+    assert parser.feed(b"data: a\n") == []
+    assert len(parser.feed(b"\n")) == 1
+    assert parser.feed(b"data: b\r\n\r") == []  # an LF may follow
+    assert [frame.raw for frame in parser.feed(b"\n")] == [b"data: b\r\n\r\n"]
+    assert parser.feed(b"data: c\r\r") == []
+    assert [frame.raw for frame in parser.feed(b"d")] == [b"data: c\r\r"]
+    assert parser.pending == 1
+
+
+def test_only_the_tail_is_incomplete() -> None:
+    assert [frame.complete for frame in parse(b"data: a\n\ndata: b\n\ndata: c")] == [True, True, False]
+    assert parse(b"data: a\n\ndata: c")[-1].data == "c"
+    assert [frame.complete for frame in parse(b"data: a\r\r")] == [True]
+
+
+def test_a_stream_that_is_taken_up_in_its_middle_has_no_bom() -> None:
+    parser = Parser(at_start=False)
+
+    assert parser.feed(b"\xef\xbb\xbfdata: x\n\n")[0].data is None
+    assert Parser(at_start=False).feed(b"data: x\n\n")[0].data == "x"
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=STREAMS, cuts=CUTS)
+def test_no_byte_is_lost_and_cutting_changes_nothing(data: bytes, cuts: list[int]) -> None:
+    whole = parse(data)
+
+    assert b"".join(frame.raw or b"" for frame in whole) == data
+    assert all(frame.length == len(frame.raw or b"") for frame in whole)
+    assert parse(data, cuts) == whole
+    assert parse(data, range(len(data))) == whole
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=STREAMS, cuts=CUTS, limit=st.integers(1, 40))
+def test_both_rules_hold_for_oversized_frames_by_their_length(data: bytes, cuts: list[int], limit: int) -> None:
+    kept = [frame if frame.length <= limit else Frame(None, frame.length, frame.complete) for frame in parse(data)]
+
+    assert parse(data, cuts, limit) == kept
+    assert parse(data, range(len(data)), limit) == kept
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=STREAMS)
+def test_the_fast_path_reads_what_the_slow_one_does(data: bytes) -> None:
+    fast = parse(data)
+    with patch.object(sse, "_USUAL", sse.re.compile(rb"(?!)")):
+        assert parse(data) == fast
+
+
+def test_the_fast_path_is_the_one_that_usual_frames_take() -> None:
+    usual = [b"data: {}\n\n", b"data: \n\n", b"event: a\ndata: b\n\n", "event: é\ndata: 🦉\n\n".encode()]
+    with patch.object(sse, "_read_lines", side_effect=AssertionError):
+        assert [read_fields(raw).data for raw in usual] == ["{}", "", "b", "🦉"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=STREAMS)
+def test_frames_are_the_lines_of_the_standard_s_own_algorithm(data: bytes) -> None:
+    assert [(f.event or "", f.data) for f in parse(data) if f.complete and f.data is not None] == dispatched(data)
+
+
+def dispatched(data: bytes) -> list[tuple[str, str]]:
+    """Section 9.2.6, word for word and with no regard to cost. An event of empty data is kept, as a frame is."""
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    events, event, lines = [], "", []
+    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]:
+        name, colon, value = line.partition(":")
+        value = value[1:] if value[:1] == " " else value
+        if not line:
+            events += [(event, "\n".join(lines))] if lines else []
+            event, lines = "", []
+        elif name == "event" and not (colon and line[0] == ":"):
+            event = value
+        elif name == "data":
+            lines.append(value)
+    return events
+
+
+WORDS = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=8)
+WELL_FORMED = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), max_size=6)
+
+
+@settings(deadline=None, max_examples=100)
+@given(events=WELL_FORMED, line_end=st.sampled_from(["\n", "\r", "\r\n"]))
+def test_httpx_sse_sees_the_same_events(events: list[tuple[str, list[str]]], line_end: str) -> None:
+    """Where they must agree: no comments alone, no `id` (httpx-sse dispatches a frame without data, and at every
+    blank line once there was an id), no BOM (it takes one as part of the name), no odd `retry` (`-1` is one)."""
+    httpx_sse = pytest.importorskip("httpx_sse._decoders", reason="comes with the 'real' group, Python >= 3.12")
+    text = "".join(
+        f"event: {name}{line_end}" + "".join(f"data: {line}{line_end}" for line in data) + line_end
+        for name, data in events
+    )
+    lines, decoder = httpx_sse.SSELineDecoder(), httpx_sse.SSEDecoder()
+    theirs = [decoder.decode(line) for line in (*(lines.decode(text) if text else ()), *lines.flush())]
+
+    ours = [(frame.event, frame.data) for frame in parse(text.encode())]
+    assert ours == [(event.event if event.event != "message" else "", event.data) for event in theirs if event]
+
+
+def searched(feed: Any) -> int:
+    """How many bytes the parser's searches were given to look at while `feed` runs."""
+    total = 0
+
+    def counting(pattern: Any) -> Any:
+        class Counting:
+            def search(self, data: bytearray, start: int) -> Any:
+                nonlocal total
+                found = pattern.search(data, start)
+                total += (found.end() if found else len(data)) - start
+                return found
+
+        return Counting()
+
+    with patch.object(sse, "_BLANK_LINE", counting(sse._BLANK_LINE)):
+        with patch.object(sse, "_CONTENT", counting(sse._CONTENT)):
+            feed()
+    return total
+
+
+@pytest.mark.parametrize("piece", [b"x" * 1024, b"\n" * 1024, b"\r\n" * 512, b"a\r" * 512], ids=repr)
+def test_the_work_is_linear_however_long_a_frame_is(piece: bytes) -> None:
+    def feed() -> None:
+        parser = Parser()
+        parser.feed(b"data: " if piece.strip() else b"")
+        for _ in range(4096):
+            parser.feed(piece)
+
+    assert searched(feed) < 2 * 4096 * 1024
+
+
+def test_a_line_of_4_mb_takes_little_longer_than_four_of_1_mb() -> None:
+    def seconds(megabytes: int) -> float:
+        began = time.perf_counter()
+        parser = Parser()
+        for _ in range(megabytes * 1024):
+            parser.feed(b"x" * 1024)
+        assert len(parser.feed(b"\n\n")) == 1
+        return time.perf_counter() - began
+
+    assert min(seconds(4) for _ in range(3)) < 8 * max(0.001, min(seconds(1) for _ in range(3)))
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"\r\n", b"x"], ids=repr)
+def test_memory_is_bounded_by_the_limit(piece: bytes) -> None:
+    parser = Parser(limit=1000)
+    for _ in range(1000):
+        parser.feed(piece * 1000)
+        assert len(parser._pending) <= 1000
+
+    assert parser.pending == len(piece) * 1_000_000
+    (frame,) = parser.feed(b"data: x\n\n") or parser.close()
+    assert (frame.raw, frame.length) == (None, len(piece) * 1_000_000 + 9)
