@@ -51,8 +51,16 @@ async def record_live(names: list[str], folder: Path) -> None:
             db = folder / f"{name}.db"
             async with Proxy(stack.url, db) as proxy:
                 await SCENARIOS[name](proxy.url, stack.runner_id)
+                await everyone_left(proxy)
             publish(db, name)
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+async def everyone_left(proxy: Proxy) -> None:
+    """Let the proxy see that the client closed its stream: it is not the recorder that ends it."""
+    async with asyncio.timeout(5):
+        while proxy.open_exchanges:
+            await asyncio.sleep(0.01)
 
 
 def publish(db: Path, name: str) -> None:

@@ -21,11 +21,12 @@ def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def printable(headers: Headers) -> Headers:
-    """The same as text that can be stored: surrogates become U+FFFD."""
-    return tuple((_printable(name), _printable(value)) for name, value in headers)
+    """The same as text that can be stored."""
+    return tuple((printable_text(name), printable_text(value)) for name, value in headers)
 
 
-def _printable(text: str) -> str:
+def printable_text(text: str) -> str:
+    """Surrogates become question marks: nothing that is stored may hold one."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,30 +39,37 @@ def open_store(path: str | Path) -> Store:
         if is_sqlite(path):
             return Store.open(path)
     writer = Writer(None)
-    with clear_errors(path), path.open("rb") as lines:
-        writer.write(Reader(str(path), contract_or_default).rows(lines))
+    try:
+        writer.write(_jsonl_rows(Reader(str(path), contract_or_default), path))
+    except BaseException:
+        writer.connection.close()
+        raise
     return Store(writer.connection)
 
 
 def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     """Append a .jsonl cassette or a raw `.sse` body to a cassette; return how many exchanges and frames came.
 
-    One transaction: where anything in the file is wrong, the cassette stays as it was, or is not made.
+    The file is read through once before the cassette is touched, and written in one transaction: where anything in
+    it is wrong, the cassette stays as it was, or is not made.
     """
     path, target = _existing(path), Path(db)
-    is_new = not target.exists()
-    writer = Writer(target)
-    try:
+    is_usable_path(target)
+    with clear_errors(path):
         if is_sse(path):
-            return _import_sse(path, writer)
-        return _import_jsonl(path, writer)
-    except BaseException:
-        writer.close()
-        if is_new:
-            target.unlink(missing_ok=True)
-        raise
-    finally:
-        writer.close()
+            return _import_sse(path, target)
+    for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):
+        pass
+    with closing(Writer(target)) as writer:
+        offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
+        reader = Reader(str(path), contract_or_default, offsets)
+        writer.write(_jsonl_rows(reader, path))
+    return reader.exchanges, reader.frames
+
+
+def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
+    with clear_errors(path), path.open("rb") as lines:
+        yield from reader.rows(lines)
 
 
 def is_sse(path: Path) -> bool:
@@ -79,25 +87,18 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _import_jsonl(path: Path, writer: Writer) -> tuple[int, int]:
-    offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
-    reader = Reader(str(path), contract_or_default, offsets)
-    with clear_errors(path), path.open("rb") as lines:
-        writer.write(reader.rows(lines))
-    return reader.exchanges, reader.frames
-
-
-def _import_sse(path: Path, writer: Writer) -> tuple[int, int]:
+def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     """A recording of one stream whose times nobody wrote down: all are 0."""
     framer = Framer(None, load("omnigent"))
     framed = [*framer.feed(0, path.read_bytes()), *framer.close()]
-    recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
     session = next(filter(None, map(_session_in, framed)), None)
-    writer.write([
-        rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),
-        *_sse_exchange(recording, exchange, stream, session),
-        *_sse_frames(exchange, stream, framed),
-    ])  # fmt: skip
+    with closing(Writer(target)) as writer:
+        recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
+        writer.write([
+            rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),
+            *_sse_exchange(recording, exchange, stream, session),
+            *_sse_frames(exchange, stream, framed),
+        ])  # fmt: skip
     return 1, len(framed)
 
 

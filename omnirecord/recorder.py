@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .cassette import Direction, Ending, Headers, Kind, Side
-from .contract import Contract
+from .contract import Contract, Issue, Judgement
 from .framing import Framed, Framer, header
 from .redact import BodyRedactor, Redactor
 from .routes import creates_session, session_of
+from .sse import Frame
 from .store import Writer, rows
 from .store.rows import Row
 from .store.unframed import Position, unframed
+from .store.writer import is_transient
 
 log = logging.getLogger("omnirecord")
 
@@ -111,6 +112,25 @@ class Incidence:
 Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended | Incidence
 
 
+class _Careful(Contract):
+    """A contract whose own faults cost the verdict of one event, and no more."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__(contract.name, contract.types, lambda _type, _payload: ())
+        self._judges = contract.judge
+        self.fault: Exception | None = None
+        """The first there was."""
+        self.told = False
+
+    def judge(self, frame: Frame) -> Judgement:
+        try:
+            return self._judges(frame)
+        except Exception as error:  # promise 2
+            self.fault = self.fault or error
+            problem = f"could not be judged, by a fault of omnirecord: {type(error).__name__}"
+            return Judgement("invalid", issues=(Issue("", problem),), data=frame.data)
+
+
 @dataclass(slots=True)
 class _Side:
     """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back."""
@@ -136,6 +156,7 @@ class _Streaming:
 
     stream: int
     coding: str | None
+    judge: _Careful
     framer: Framer
     position: Position
     frames: int
@@ -169,7 +190,7 @@ class Recorder:
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
         self._streaming: dict[int, _Streaming] = {}
-        self._waiting: set[int] = set()  # the streams with bytes that are in no frame yet
+        self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
             Received: self._received, Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
@@ -236,7 +257,8 @@ class Recorder:
         if op.data is not None:
             yield rows.chunk(op.exchange, "response", state.received, op.data)
         state.received += op.size
-        self._waiting.add(op.exchange)
+        if op.exchange in self._streaming:
+            self._waiting[op.exchange] = None
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
@@ -261,7 +283,7 @@ class Recorder:
             yield rows.session(op.exchange, session_id)
         if op.exchange in self._streaming:
             self._streaming[op.exchange].ended = True
-            self._waiting.add(op.exchange)
+            self._waiting[op.exchange] = None
         sizes = state.sides["request"].at, state.received if state.stream else state.sides["response"].at
         yield rows.end(op.exchange, op.at_ns, op.ending, *sizes)
 
@@ -270,7 +292,7 @@ class Recorder:
 
         Raises what SQLite raises; nothing is lost by that.
         """
-        for exchange in sorted(self._waiting):
+        for exchange in list(self._waiting):
             made = self._frames_of(exchange, self._streaming[exchange])
             if made is not None:
                 yield made
@@ -282,19 +304,21 @@ class Recorder:
             framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
             if framed or finished:
                 self._writer.write(self._frame_rows(exchange, state, framed, finished))
-        except (sqlite3.Error, OSError):
-            again = self._begin_frames(exchange, state.stream, state.coding, self._contract)
-            again.ended = state.ended
-            raise
-        except Exception as error:  # promise 2, again: its bytes are kept, and readers derive what they can
-            self._writer.write([self._fault(f"frames of stream {state.stream}", 0, error)])
-            self._waiting.discard(exchange)
+        except Exception as error:
+            if is_transient(error):
+                again = self._begin_frames(exchange, state.stream, state.coding, self._contract)
+                again.ended = state.ended
+                raise
+            # Promise 2, again: its bytes are kept, and readers derive what they can.
+            self._writer.write([self._fault(f"frames of stream {state.stream}", state.at_ns, error)])
+            del self._waiting[exchange]
             del self._streaming[exchange]
             return None
         first = state.frames + 1
         state.frames += len(framed)
-        if not more:
-            self._waiting.discard(exchange)
+        del self._waiting[exchange]
+        if more:
+            self._waiting[exchange] = None
         if finished:
             del self._streaming[exchange]
         return NewFrames(exchange, state.stream, first, framed, state.at_ns) if framed else None
@@ -318,6 +342,9 @@ class Recorder:
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
         for seq, one in enumerate(framed, state.frames + 1):
             yield rows.frame(state.stream, seq, one)
+        if state.judge.fault and not state.judge.told:
+            state.judge.told = True
+            yield self._fault(f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
         if any(one.judgement.verdict == "sentinel" for one in framed):
             yield rows.done(state.stream)
         if not state.framer.decodes:
@@ -331,7 +358,7 @@ class Recorder:
             if left.stream is not None:
                 coding = header(left.headers, "content-encoding")
                 self._begin_frames(left.exchange, left.stream, coding, contract_of(left.contract)).ended = True
-                self._waiting.add(left.exchange)
+                self._waiting[left.exchange] = None
             end = rows.end(left.exchange, left.last_ns, "recorder_killed", left.request_bytes, left.response_bytes)
             self._writer.write([end])
         while self.behind:
@@ -340,11 +367,12 @@ class Recorder:
     def _begin_frames(self, exchange: int, stream: int, coding: str | None, contract: Contract) -> _Streaming:
         """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
         frames, length = self._writer.framed(stream)
-        framer = Framer(coding, contract, length)
+        judge = _Careful(contract)
+        framer = Framer(coding, judge, length)
         if not framer.decodes:
-            state = _Streaming(stream, coding, framer, Position(length), frames, 0)
+            state = _Streaming(stream, coding, judge, framer, Position(length), frames, 0)
         else:
-            state = _Streaming(stream, coding, Framer(coding, contract), Position(), frames, frames)
+            state = _Streaming(stream, coding, judge, Framer(coding, judge), Position(), frames, frames)
         self._streaming[exchange] = state
         return state
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +36,7 @@ from .player import (
 )  # fmt: skip
 from .player.joining import frame_of
 from .player.script import Script
-from .player.timeline import Gate
+from .player.timeline import Gate, Timeline
 from .player.timing import NS
 from .serving import Listener, RawResponse, continue_upload, error_response, json_response
 from .updates import serve_updates
@@ -93,7 +95,8 @@ class Replay:
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
-        self.waiting: list[str] = []
+        self._waiting: Counter[str] = Counter()
+        self._stopped = False
 
     @property
     def url(self) -> str:
@@ -102,6 +105,10 @@ class Replay:
     @property
     def timing(self) -> Timing:
         return self._timing
+
+    @property
+    def waiting(self) -> list[str]:
+        return list(+self._waiting)
 
     @property
     def mismatches(self) -> list[Mismatch]:
@@ -129,7 +136,9 @@ class Replay:
         for task in self._tasks:
             task.cancel()
         await self._listener.stop(0.1)
-        self._store.close()
+        if not self._stopped:
+            self._stopped = True
+            self._store.close()
 
     def now(self) -> int:
         """The event loop's clock in ns: it runs on where a test has frozen the others."""
@@ -162,10 +171,11 @@ class Replay:
                 self._served(request, target, decision.exchange)
                 return await self._answer(request, decision)
             case Updates():
-                return await serve_updates(request, self._player)
+                return await serve_updates(request, self._player, self.now)
             case Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
             case NoContent():
+                self.requests.append(Served(request.method, target, 204, None))
                 return web.Response(status=204)
             case Miss():
                 return self._miss(request, target, decision)
@@ -202,18 +212,15 @@ class Replay:
             log.info("%s", self._player.notes.pop(0))
 
     async def _answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
-        while (due := answer.due()) is None:
-            await self._wait_at_gate(answer.waits_for())
-        await asyncio.sleep(max(0, due - self.now()) / NS)
+        await self._until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:
             return await self._no_response(request, exchange)
-        cut = exchange.ending == "upstream_lost"
-        headers = end_to_end(exchange.response.headers)
-        response = RawResponse(
-            exchange.response.status, exchange.response.reason,
-            headers if cut else _sized(headers, answer.body, request.method),
-        )  # fmt: skip
+        recorded, cut = exchange.response, exchange.ending == "upstream_lost"
+        headers = end_to_end(recorded.headers)
+        if not cut and request.method != "HEAD" and recorded.status not in (204, 304):
+            headers = _sized(headers, answer.body)
+        response = RawResponse(recorded.status, recorded.reason, headers)
         await response.prepare(request)
         if answer.body and request.method != "HEAD":
             await response.write(answer.body)
@@ -237,7 +244,8 @@ class Replay:
         try:
             await response.prepare(request)
             await self._send_pieces(playing, response.writer().write)
-            await self._end(request, playing, response)
+            if playing.ending == "upstream_lost":
+                response.cut(request)
         except ConnectionError:
             response.cut(request)
         finally:
@@ -246,16 +254,25 @@ class Replay:
         return response
 
     async def _send_pieces(self, playing: Playing, write: Callable[[bytes], Awaitable[None]]) -> None:
+        async def beat() -> None:
+            if playing.takes_a_frame:
+                await write(_synthetic_heartbeat())
+
         while playing.has_more:
-            due = playing.due(self.now())
-            if due is None:
-                gate = playing.timeline.closed_gate()
-                if await self._wait_at_gate(gate) and playing.at_frame_end:
-                    await write(_synthetic_heartbeat())
-            elif (wait := due - self.now()) > 0:
-                await asyncio.sleep(wait / NS)
-            else:
-                await write(self._due_now(playing))
+            await self._until_due(playing, beat)
+            await write(self._due_now(playing))
+        if playing.ending not in ("done", "eof", "upstream_lost"):
+            await asyncio.Event().wait()  # whoever ended it then was not the server: it stays open
+        await self._until_due(playing, beat)
+
+    async def _until_due(self, what: Playing | Answering, beat: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait until what is next may be sent."""
+        while (due := what.due(now := self.now())) is None or due > now:
+            gate = what.waits_for()
+            if due is None and gate is not None and what.timeline is not None:
+                await self._wait_at(gate, what.timeline, beat)
+            elif due is not None:
+                await asyncio.sleep((due - now) / NS)
 
     def _due_now(self, playing: Playing) -> bytes:
         """The next piece; in `instant`, as many as are due and make a good write."""
@@ -268,46 +285,56 @@ class Replay:
             size += len(parts[-1])
         return b"".join(parts)
 
-    async def _end(self, request: web.BaseRequest, playing: Playing, response: RawResponse) -> None:
-        if playing.ending not in ("done", "eof", "upstream_lost"):
-            await asyncio.Event().wait()  # whoever ended it then was not the server: it stays open
-        end_ns = playing.exchange.end_ns
-        if end_ns is not None and not playing.joined:
-            due = playing.timeline.due_ungated(end_ns, self.now())
-            await asyncio.sleep(max(0, due - self.now()) / NS)
-        if playing.ending == "upstream_lost":
-            response.cut(request)
+    async def _wait_at(self, gate: Gate, timeline: Timeline, beat: Callable[[], Awaitable[None]] | None) -> None:
+        """Wait until the gate is open; `beat` each time that this took as long as clients bear silence."""
+        with self._reporting(gate), self._giving_up(gate, timeline):
+            while not gate.open:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_EVERY):
+                        while not gate.open:
+                            await self._changed.wait()
+                except TimeoutError:
+                    if beat is not None:
+                        await beat()
 
-    async def _wait_at_gate(self, gate: Gate | None) -> bool:
-        """Wait for something to change, a heartbeat's time at the most; whether that time passed."""
-        assert gate is not None
+    @contextmanager
+    def _reporting(self, gate: Gate) -> Iterator[None]:
+        """Say what is waited for, if it takes long."""
         what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
-        loop = asyncio.get_running_loop()
-        report = loop.call_later(REPORT_AFTER, self._report, what)
-        expire = None if self._gate_timeout is None else loop.call_later(self._gate_timeout, self._give_up, gate)
+        reported = False
+
+        def report() -> None:
+            nonlocal reported
+            reported = True
+            if not self._waiting[what]:
+                log.warning("waiting for %s", what)
+            self._waiting[what] += 1
+
+        timer = asyncio.get_running_loop().call_later(REPORT_AFTER, report)
         try:
-            async with asyncio.timeout(HEARTBEAT_EVERY):
-                while not gate.open:
-                    await self._changed.wait()
-            return False
-        except TimeoutError:
-            return True
+            yield
         finally:
-            report.cancel()
-            if expire is not None:
-                expire.cancel()
-            if what in self.waiting:
-                self.waiting.remove(what)
+            timer.cancel()
+            self._waiting[what] -= reported
 
-    def _report(self, what: str) -> None:
-        log.warning("waiting for %s", what)
-        self.waiting.append(what)
+    @contextmanager
+    def _giving_up(self, gate: Gate, timeline: Timeline) -> Iterator[None]:
+        """Go on without the request that a gate waits for, after `--gate-timeout`."""
 
-    def _give_up(self, gate: Gate) -> None:
-        if not gate.open:
-            log.warning("went on without %s: --gate-timeout is over", gate.what)
-            self._player.open_gate(gate, self.now())
-            self._announce()
+        def give_up() -> None:
+            if not gate.open:
+                log.warning("went on without %s: --gate-timeout is over", gate.what)
+                timeline.open(gate, self.now())
+                self._announce()
+
+        if self._gate_timeout is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(self._gate_timeout, give_up)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 _timing = timing  # its name is also a parameter's
@@ -321,9 +348,9 @@ async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> 
     return Incoming(request.method, target, is_runner, header(headers, "if-none-match"), bytes(body))
 
 
-def _sized(headers: Headers, body: bytes, method: str) -> Headers:
+def _sized(headers: Headers, body: bytes) -> Headers:
     """With the length that the body has: redaction may have changed it."""
-    if method == "HEAD" or header(headers, "content-length") is None or not body:
+    if header(headers, "content-length") is None:
         return headers
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
 

@@ -42,14 +42,13 @@ class RawResponse(web.StreamResponse):
         assert request is not None
         assert writer is not None
         keep = request.keep_alive if self._keep_alive is None else self._keep_alive
+        keep = keep and request.version >= (1, 1)  # an older client would have to be told in a header of our own
         length = self._headers.get("Content-Length")
         bodiless = self._must_be_empty_body or request.method == "HEAD"
         if not bodiless and length is None:
             if request.version >= (1, 1):
                 writer.enable_chunking()
                 self._headers["Transfer-Encoding"] = "chunked"
-            else:
-                keep = False
         if self.status != 101 and not keep and request.version >= (1, 1):
             self._headers["Connection"] = "close"
         self._keep_alive = keep
@@ -107,17 +106,19 @@ class Listener:
     """One listening server of ours. `url` is where it is, once `start` returned."""
 
     def __init__(self, handler: Handler) -> None:
-        self._server = web.Server(
-            handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
-            max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
-        )  # fmt: skip
+        self._handler = handler
+        self._server: web.Server[web.BaseRequest] | None = None
         self._sockets: asyncio.Server | None = None
         self.url = ""
 
     async def start(self, host: str, port: int) -> None:
         """Accept connections. Raises `ServerError` where the address is taken or is none of ours."""
-        loop = asyncio.get_running_loop()
+        self._server = web.Server(
+            self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
+            max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
+        )  # fmt: skip
         try:
+            loop = asyncio.get_running_loop()
             self._sockets = await loop.create_server(self._server, host, port)
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
@@ -130,9 +131,11 @@ class Listener:
         """Accept no more connections, and no further requests on those that are open."""
         if self._sockets is not None:
             self._sockets.close()
-        self._server.pre_shutdown()
+        if self._server is not None:
+            self._server.pre_shutdown()
 
     async def stop(self, timeout: float) -> None:
         """Wait for what is going on, `timeout` seconds at the most, then close every connection."""
         self.refuse_connections()
-        await self._server.shutdown(timeout)
+        if self._server is not None:
+            await self._server.shutdown(timeout)

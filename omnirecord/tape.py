@@ -9,7 +9,6 @@ when they are over, and in the cassette.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from pathlib import Path
 from ._version import __version__
 from .cassette import Direction, Ending, Headers, Kind, Recording, Side
 from .contract import Contract, load
+from .headers import printable, printable_text
 from .library import contract_or_default
 from .recorder import (
     BodyData,
@@ -36,9 +36,15 @@ from .recorder import (
 )  # fmt: skip
 from .redact import Redactor, credentials
 from .store import Writer, rows
+from .store.rows import Row
+from .store.writer import is_transient
 
 COMMIT_EVERY = 0.05
 """Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
+BATCH = 8 * 1024 * 1024
+"""Bytes that are committed at once, at the most."""
+FRAME_FOR = 0.05
+"""Seconds that frames are made before new arrivals are looked at again."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
@@ -72,7 +78,8 @@ class Take:
         """The response's header section is complete. A stream gets its number here."""
         if kind == "sse":
             self.stream = self._tape.next_stream()
-        self._tape.put(Responded(self.exchange, kind, self.stream, self._tape.now(), status, reason, headers))
+        at, reason, headers = self._tape.now(), printable_text(reason), printable(headers)
+        self._tape.put(Responded(self.exchange, kind, self.stream, at, status, reason, headers))
 
     def body(self, side: Side, data: bytes) -> None:
         """Bytes of a body that is no stream."""
@@ -157,7 +164,7 @@ class Tape:
         at = self.now()
         self._exchanges += 1
         party = self._party(headers)
-        self.put(Requested(self._exchanges, party, at, method, target, headers))
+        self.put(Requested(self._exchanges, party, at, method, printable_text(target), printable(headers)))
         return Take(self, self._exchanges, party)
 
     def _party(self, headers: Headers) -> str:
@@ -200,7 +207,7 @@ class Tape:
 
     def _run(self) -> None:
         while not self._finished():
-            if not self._recorder.behind:
+            if not self._ops and not self._recorder.behind:
                 self._wake.wait()
                 self._stopping.wait(COMMIT_EVERY)
             self._wake.clear()
@@ -213,22 +220,40 @@ class Tape:
         return done or self._gave_up
 
     def _taken(self) -> list[Op]:
-        return [self._ops.popleft() for _ in range(len(self._ops))]
+        taken: list[Op] = []
+        size = 0
+        while self._ops and size < BATCH:
+            taken.append(self._ops.popleft())
+            size += _size(taken[-1])
+        return taken
 
     def _record(self, ops: list[Op]) -> None:
         if not ops:
             return
         made = self._recorder.rows(ops)
-        self._persist(lambda: self._writer.write(made), len(ops))
+        self._persist(lambda: self._write(made), len(ops))
         self._taken_bytes += sum(_size(op) for op in ops)
+
+    def _write(self, made: list[Row]) -> None:
+        """All rows; those that can never be written cost only themselves."""
+        try:
+            self._writer.write(made)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            refused = self._writer.write_each(made)
+            self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
         def work() -> None:
+            until = time.monotonic() + FRAME_FOR
             for frames in self._recorder.make_frames():
                 try:
                     self._watch(frames)
                 except Exception:  # whoever watches must not end the recording
                     log.exception("could not show what passes")
+                if time.monotonic() > until:
+                    return
 
         self._persist(work, 0)
 
@@ -239,7 +264,10 @@ class Tape:
             try:
                 work()
                 break
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:
+                if not is_transient(error):
+                    self._say(f"a fault of omnirecord: {type(error).__name__}: {error}")
+                    return
                 if failed_at is None:
                     failed_at = time.monotonic()
                     log.warning("recording degraded: %s; streams go on, trying again", error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -19,8 +20,8 @@ _LOOK_EVERY = 0.5
 """Seconds between looks at whether the playhead has moved."""
 
 
-async def serve_updates(request: web.BaseRequest, player: Player) -> web.WebSocketResponse:
-    """Serve one client until it leaves."""
+async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[[], int]) -> web.WebSocketResponse:
+    """Serve one client until it leaves. `now` is the replay's clock."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     watched: list[str] = []
@@ -30,11 +31,11 @@ async def serve_updates(request: web.BaseRequest, player: Player) -> web.WebSock
         message = await _message(socket)
         if message is not None:
             watched = message
-            shown = player.session_rows(watched)
+            shown = player.session_rows(watched, now())
             await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
             quiet_since = time.monotonic()
             continue
-        rows = player.session_rows(watched)
+        rows = player.session_rows(watched, now())
         changed = [row for name, row in rows.items() if row != shown.get(name)]
         if changed:
             await socket.send_str(json.dumps({"type": "changed", "items": changed}))

@@ -75,7 +75,7 @@ FIELDS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a second BOM": (b"\xef\xbb\xbf\xef\xbb\xbfdata: x\n\n", {}),
     "a BOM after a blank line": (b"\n\xef\xbb\xbfdata: x\n\n", {}),
     "a BOM in a value": (b"data: \xef\xbb\xbfx\n\n", {"data": "\ufeffx"}),
-    "U+2028, U+0085 and form feed are no line ends": ("data: a\u2028b\u0085c\fd\n\n".encode(), {"data": "a\u2028b\x85c\fd"}),
+    "U+2028, U+0085 and form feed": ("data: a\u2028b\u0085c\fd\n\n".encode(), {"data": "a\u2028b\u0085c\fd"}),
     "bytes that are no UTF-8": (b"event: \xff\ndata: \xf0\x9f\x98\n\n", {"event": "\ufffd", "data": "\ufffd"}),
 }  # fmt: skip
 
@@ -185,12 +185,12 @@ def dispatched(data: bytes) -> list[tuple[str, str]]:
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     events, event, lines = [], "", []
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]:
-        name, colon, value = line.partition(":")
+        name, _, value = line.partition(":")
         value = value[1:] if value[:1] == " " else value
         if not line:
             events += [(event, "\n".join(lines))] if lines else []
             event, lines = "", []
-        elif name == "event" and not (colon and line[0] == ":"):
+        elif name == "event":
             event = value
         elif name == "data":
             lines.append(value)
@@ -214,8 +214,8 @@ def test_httpx_sse_sees_the_same_events(events: list[tuple[str, list[str]]], lin
     lines, decoder = httpx_sse.SSELineDecoder(), httpx_sse.SSEDecoder()
     theirs = [decoder.decode(line) for line in (*(lines.decode(text) if text else ()), *lines.flush())]
 
-    ours = [(frame.event, frame.data) for frame in parse(text.encode())]
-    assert ours == [(event.event if event.event != "message" else "", event.data) for event in theirs if event]
+    ours = [(frame.event or "message", frame.data) for frame in parse(text.encode())]
+    assert ours == [(event.event, event.data) for event in theirs if event]
 
 
 def searched(feed: Any) -> int:
@@ -232,9 +232,9 @@ def searched(feed: Any) -> int:
 
         return Counting()
 
-    with patch.object(sse, "_BLANK_LINE", counting(sse._BLANK_LINE)):
-        with patch.object(sse, "_CONTENT", counting(sse._CONTENT)):
-            feed()
+    patterns = {name: counting(getattr(sse, name)) for name in ("_BLANK_LINE", "_CONTENT")}
+    with patch.multiple(sse, **patterns):
+        feed()
     return total
 
 

@@ -36,16 +36,6 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    @classmethod
-    async def to(cls, url: str, *, receive_buffer: int | None = None) -> Wire:
-        address = urlsplit(url)
-        sock = socket.create_connection((address.hostname, address.port))
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        limit = receive_buffer or 1 << 22
-        return cls(*await asyncio.open_connection(sock=sock, limit=limit))
-
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
@@ -111,7 +101,7 @@ class Wire:
     async def _chunked(self) -> tuple[bytes, bool]:
         data = b""
         try:
-            while size := int((await self.until(b"\r\n")), 16):
+            while size := int((await self.until(b"\r\n")).split(b";")[0], 16):
                 async with asyncio.timeout(PATIENCE):
                     data += (await self.reader.readexactly(size + 2))[:-2]
             await self.until(b"\r\n")
@@ -168,18 +158,36 @@ class Answer:
         return self.status, self.end_to_end, self.body, self.whole
 
 
-async def ask(url: str, request: bytes) -> Answer:
-    """Send a request, read its response, close."""
-    wire = await Wire.to(url)
+@asynccontextmanager
+async def connected(url: str, request: bytes = b"", *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
+    """A client, which may have sent something already. With a small buffer it is one that does not keep up."""
+    address = urlsplit(url)
+    sock = socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.connect((address.hostname, address.port))
+    wire = Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 22))
     try:
         await wire.send(request)
+        yield wire
+    finally:
+        wire.close()
+
+
+async def ask(url: str, request: bytes) -> Answer:
+    """Send a request, read its response, close."""
+    async with connected(url, request) as wire:
         status, headers = await wire.head()
         code = int(status.split()[1])
         bodiless = request.startswith(b"HEAD ") or code in (204, 304)
         body, whole = await wire.body(headers, bodiless=bodiless)
         return Answer(status, headers, body, whole)
-    finally:
-        wire.close()
+
+
+async def raw(url: str, request: bytes) -> bytes:
+    """Send a request; return every byte that comes until the other side ends."""
+    async with connected(url, request) as wire:
+        return await wire.rest()
 
 
 def get(path: str = "/", *lines: str) -> bytes:
@@ -202,14 +210,15 @@ def event(number: int, size: int = 0) -> bytes:
 class Upstream:
     """A server that does with each connection what `handle` says."""
 
-    def __init__(self, handle: Callable[[Wire], Awaitable[None]]) -> None:
+    def __init__(self, handle: Callable[[Wire], Awaitable[None]], port: int = 0) -> None:
         self._handle = handle
+        self._port = port
         self.connections = 0
         self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Upstream:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 22)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=1 << 22)
         self.url = "http://127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
         return self
 
@@ -292,7 +301,7 @@ def incidents(db: Path) -> list[str]:
 
 
 def ending(db: Path, exchange: int = 1) -> str:
-    return next(one.ending for one in exchanges(db) if one.exchange == exchange)
+    return next((one.ending for one in exchanges(db) if one.exchange == exchange), "")
 
 
 async def eventually(check: Callable[[], Any], seconds: float = PATIENCE) -> Any:

@@ -7,7 +7,7 @@ played. Never the start again: the client would see the answer twice. Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..cassette import TimedFrame
@@ -15,6 +15,8 @@ from ..sse import read_fields
 from .script import Piece, greeting_length
 
 _TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
+_TURN_BEGINS = frozenset({"response.created", "response.in_progress"})
+_DELTA = "response.output_text.delta"
 
 
 def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Piece]:
@@ -32,39 +34,63 @@ def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> lis
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
-    """One run of frames out of a session's streams: each but the first without its greeting, and only what came
-    after the last one ended."""
+    """One run of frames out of a session's streams: of each, what came after the last one ended, without the connect
+    snapshot. Of that, only the text that no stream had brought before: nobody was listening when it was spoken."""
     line: list[TimedFrame] = []
     for frames in streams:
         last = line[-1].offset_ns if line else -1
-        begin = greeting_length(frames) if line else 0
-        line += [frame for frame in frames[begin:] if frame.offset_ns > last]
+        snapshot = greeting_length(frames)
+        resent = [frame for frame in frames[:snapshot] if _carries_text(frame) and frame.offset_ns > last]
+        line += _unheard(line, resent)
+        line += [frame for frame in frames[snapshot:] if frame.offset_ns > last]
     return line
 
 
-def text_in_flight(played: Iterable[TimedFrame]) -> list[bytes]:
+def _unheard(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
+    """What of the text in flight that a server sent again is new to those who heard `line`."""
+    heard, text = _turn(line)[1], _turn(resent)[1]
+    if not heard or not text.startswith(heard):
+        return resent
+    if text == heard:
+        return []
+    raw = frame_of(_DELTA, _delta(text[len(heard) :]))
+    return [replace(resent[-1], raw=raw, length=len(raw), type=_DELTA)]
+
+
+def text_in_flight(played: list[TimedFrame]) -> list[bytes]:
     """The frames that a server sends of a turn that is going on: `response.created` and all its text so far."""
-    response: Any = None
-    parts: list[str] = []
-    for frame in played:
-        data = _data(frame)
-        if frame.type in ("response.created", "response.in_progress"):
-            if not response or response.get("id") != (data.get("response") or {}).get("id"):
-                parts = []
-            response = data.get("response")
-        elif frame.type == "response.output_text.delta":
-            parts.append(str(data.get("delta", "")))
-        elif frame.type in _TURN_ENDS or _is_idle(frame, data):
-            response, parts = None, []
-    return _resent(response, "".join(parts))
-
-
-def _resent(response: Any, text: str) -> list[bytes]:
+    response, text = _turn(played)
     if not text:
         return []
-    delta = {"delta": text, "message_id": None, "index": None, "final": None}
-    frames = [frame_of("response.output_text.delta", delta)]
-    return [frame_of("response.created", {"response": response}), *frames] if response else frames
+    delta = frame_of(_DELTA, _delta(text))
+    return [frame_of("response.created", {"response": response}), delta] if response else [delta]
+
+
+def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
+    """The response object and the text so far of the turn that goes on behind these frames."""
+    response: dict[str, Any] = {}
+    parts: list[str] = []
+    for frame in frames[_turn_begin(frames) :]:
+        if frame.type in _TURN_BEGINS:
+            begun = _data(frame).get("response")
+            begun = begun if isinstance(begun, dict) else {}
+            parts = parts if begun.get("id") == response.get("id") else []
+            response = begun
+        elif frame.type == _DELTA:
+            parts.append(str(_data(frame).get("delta") or ""))
+    return response, "".join(parts)
+
+
+def _turn_begin(frames: list[TimedFrame]) -> int:
+    """Where the last turn's frames begin: behind the end of the one before."""
+    for number in range(len(frames) - 1, -1, -1):
+        if frames[number].type in _TURN_ENDS or _is_at_rest(frames[number]):
+            return number + 1
+    return 0
+
+
+def _delta(text: str) -> dict[str, Any]:
+    return {"delta": text, "message_id": None, "index": None, "final": None}
 
 
 def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
@@ -73,8 +99,8 @@ def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
     return f"event: {type_}\ndata: {data}\n\n".encode()
 
 
-def _is_idle(frame: TimedFrame, data: dict[str, Any]) -> bool:
-    return frame.type == "session.status" and data.get("status") in ("idle", "failed")
+def _is_at_rest(frame: TimedFrame) -> bool:
+    return frame.type == "session.status" and _data(frame).get("status") in ("idle", "failed")
 
 
 def _carries_text(frame: TimedFrame) -> bool:

@@ -41,13 +41,12 @@ class Run:
             self.timeline.move(gate.at_ns, now)
         self.timeline.open(gate, now)
 
-    def may_play(self, session: Session, recorded: Exchange) -> bool:
-        """Whether an open that is not the first gets this recorded stream: it does if nothing lies before it that
-        is still to be played, to whoever listens or behind a gate, so that no one misses it."""
+    def skips(self, session: Session, recorded: Exchange) -> bool:
+        """Whether somebody would miss something if this recorded stream were played now: it lies before its start,
+        behind a closed gate or still to be sent to who listens."""
         at = recorded.request.at_ns
-        if self.timeline.gate_before(at) is not None:
-            return False
-        return all(playing.next_ns() >= at for playing in self._listeners(session))
+        behind_a_gate = self.timeline.gate_before(at) is not None
+        return behind_a_gate or any(playing.next_ns() < at for playing in self.listeners(session))
 
     def begin(self, playing: Playing) -> None:
         """A recorded stream is played; the playhead goes to its start, unless others are being played to."""
@@ -55,9 +54,10 @@ class Run:
             self.timeline.move(start_of(playing.exchange), playing.opened_at)
         self.live.append(playing)
 
-    def join(self, playing: Playing) -> None:
+    def join(self, playing: Playing, start_ns: int) -> None:
+        """A client joins what is going on. Time begins at `start_ns` where nothing was played before."""
         if not self.timeline.started:
-            self.timeline.move(start_of(playing.exchange), playing.opened_at)
+            self.timeline.move(start_ns, playing.opened_at)
         self.live.append(playing)
 
     def horizon(self, now: int) -> float:
@@ -70,10 +70,10 @@ class Run:
     def _next_opens(self) -> Iterator[int]:
         for session in self.tree.sessions:
             number = self.opened.get(session.session_id, 0)
-            if 0 < number < len(session.opens) and not self._listeners(session):
+            if 0 < number < len(session.opens) and not self.listeners(session):
                 start = start_of(session.opens[number])
                 if start > self.sent[session.session_id].upto_ns:
                     yield start
 
-    def _listeners(self, session: Session) -> list[Playing]:
+    def listeners(self, session: Session) -> list[Playing]:
         return [playing for playing in self.live if playing.session_id == session.session_id]

@@ -6,11 +6,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..cassette import Exchange, Recording, TimedFrame
+from ..cassette import Exchange, Read, TimedFrame
 from ..errors import UsageError
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
@@ -22,6 +21,8 @@ GREETING_TYPES = frozenset(
     }
 )  # fmt: skip
 """What a server sends to whoever connects; text in flight comes among it, without a sequence number."""
+GREETING_LASTS = 1_000_000_000
+"""The longest that a connect snapshot was seen to take is 0.1 s; this is well above, in ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,10 @@ class Script:
     def __init__(self, store: Store, rule: GateRule) -> None:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
-        self._zero = _zeros(store.recordings())
-        self.exchanges = [self._on_one_clock(x) for x in store.exchanges() if x.kind != "websocket"]
+        self._points: dict[str, list[int]] = {}
+        recorded = store.exchanges()
+        self._zero = _zeros(recorded)
+        self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
@@ -127,12 +130,17 @@ class Script:
 
     def points(self, exchanges: Iterable[Exchange]) -> list[int]:
         """The offsets of everything that these streams brought."""
-        return [
-            read.offset_ns + self._zero[x.recording]
-            for x in exchanges
-            if x.stream
-            for read in self._store.reads(x.exchange)
-        ]
+        return [read.offset_ns for x in exchanges if x.stream for read in self._reads(x)]
+
+    def _reads(self, exchange: Exchange) -> Iterator[Read]:
+        zero = self._zero[exchange.recording]
+        return (replace(read, offset_ns=read.offset_ns + zero) for read in self._store.reads(exchange.exchange))
+
+    def points_of(self, root: str) -> list[int]:
+        """The same for a session tree, remembered."""
+        if root not in self._points:
+            self._points[root] = self.points(x for one in self.trees[root].sessions for x in one.opens)
+        return self._points[root]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
         """The rows of session lists that the recorded server gave, over HTTP and over its WebSocket, with their times."""
@@ -149,9 +157,10 @@ class Script:
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self._store.exchanges("kind = 'websocket'"):
             if is_session_updates(exchange.request.target):
+                zero = self._zero[exchange.recording]
                 for message in self._store.messages(exchange.exchange):
                     if message.dir == "down" and message.opcode == 1:
-                        yield from _rows_in(message.at_ns, message.data, "items")
+                        yield from _rows_in(message.at_ns + zero, message.data, "items")
 
     def body(self, exchange: Exchange) -> bytes:
         return self._store.body(exchange.exchange, "response")
@@ -168,17 +177,25 @@ class Script:
 
     def pieces(self, exchange: Exchange) -> list[Piece]:
         """A stream as it was read from the wire. A read is split where the connect snapshot ends in it."""
-        frames = self.frames(exchange)
-        greeting = 0 if is_coded(exchange) else sum(frame.length for frame in frames[: greeting_length(frames)])
-        wire, zero = self._store.wire(exchange), self._zero[exchange.recording]
-        pieces, start = [], 0
-        for read in self._store.reads(exchange.exchange):
+        greeting, wire, start = self._greeting(exchange), self._store.wire(exchange), 0
+        pieces = []
+        for read in self._reads(exchange):
             end = start + read.size
-            for cut, upto in ((True, min(end, greeting)), (False, end)):
-                if upto > start:
-                    pieces.append(Piece(read.offset_ns + zero, wire[start:upto], cut))
+            for is_greeting, upto in ((True, min(end, greeting)), (False, end)):
+                if data := wire[start:upto]:
+                    pieces.append(Piece(read.offset_ns, data, is_greeting))
                     start = upto
+            start = end
         return pieces
+
+    def _greeting(self, exchange: Exchange) -> int:
+        """How many bytes of the wire are the connect snapshot's; of a compressed body, whole reads."""
+        frames = self.frames(exchange)
+        count = greeting_length(frames)
+        if not is_coded(exchange):
+            return sum(frame.length for frame in frames[:count])
+        ends_ns = frames[count].offset_ns if count < len(frames) else float("inf")
+        return sum(read.size for read in self._reads(exchange) if count and read.offset_ns < ends_ns)
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -191,9 +208,12 @@ def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str
 
 
 def greeting_length(frames: list[TimedFrame]) -> int:
-    """How many frames the connect snapshot has."""
+    """How many frames the connect snapshot has. A second heartbeat is none of it, nor what came late: the first
+    thing that a message brings may be of the same types."""
     for number, frame in enumerate(frames):
-        if frame.type not in GREETING_TYPES and not _is_text_in_flight(frame):
+        is_greeting = frame.type in GREETING_TYPES or _is_text_in_flight(frame)
+        is_late = frame.offset_ns - frames[0].offset_ns > GREETING_LASTS
+        if not is_greeting or is_late or (number and frame.type == "session.heartbeat"):
             return number
     return len(frames)
 
@@ -203,11 +223,19 @@ def _is_text_in_flight(frame: TimedFrame) -> bool:
     return resent and frame.raw is not None and b'"sequence_number": null' in frame.raw
 
 
-def _zeros(recordings: list[Recording]) -> dict[int, int]:
-    """Where each recording's clock begins, in ns after the first one's."""
-    begun = {r.recording: datetime.fromisoformat(r.started_at) for r in recordings}
-    first = min(begun.values(), default=None)
-    return {number: (at - first) // timedelta(microseconds=1) * 1000 if first else 0 for number, at in begun.items()}
+def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
+    """Where each recording's clock begins once they are laid end to end."""
+    zeros: dict[int, int] = {}
+    end = 0
+    for exchange in exchanges:  # ordered by recording
+        zero = zeros.setdefault(exchange.recording, end)
+        end = max(end, zero + 1 + max(exchange.request.at_ns, exchange.end_ns or 0, start_of(exchange)))
+    return zeros
+
+
+def start_of(exchange: Exchange) -> int:
+    """When a stream began: with its response."""
+    return exchange.response.at_ns if exchange.response else exchange.request.at_ns
 
 
 def _root(name: str, parents: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from yarl import URL
 
-from ..headers import decoded, printable
+from ..headers import decoded
 from ..recorder import NewFrames
 from ..serving import DRAIN_TIMEOUT, Listener, error_response
 from ..tape import Tape, Watch, ignore
@@ -62,6 +62,11 @@ class Proxy:
         """The number of the recording that is being made."""
         return self._tape.recording
 
+    @property
+    def open_exchanges(self) -> int:
+        """How many requests are going on."""
+        return len(self._running)
+
     async def __aenter__(self) -> Proxy:
         self._tape = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
         try:
@@ -106,7 +111,7 @@ class Proxy:
         if target is None:
             return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
         headers = decoded(request.raw_headers)
-        take = self._tape.take(request.method, target, printable(headers))
+        take = self._tape.take(request.method, target, headers)
         forward = Forward(request, take, self._upstream, self._read_ahead)
         task = asyncio.current_task()
         assert task is not None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from ..cassette import Headers
@@ -36,27 +39,70 @@ class Upstream:
     pooled connection that is just dying would fail, and could not be sent again."""
 
     def __init__(self, url: URL) -> None:
-        self._base = str(url).rstrip("/")
-        self.shown = self._base
-        self._pooled = _session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10))
+        self.shown = str(url).rstrip("/")
+        self._url = url
+        self._prefix = url.raw_path.rstrip("/")
+        self._pooled = _session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10), _traced())
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10))
 
     async def request(
         self, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request; return once the header section of its response is there. Raises aiohttp's errors."""
-        session = self._pooled if method in _IDEMPOTENT and body is None else self._single
-        return await session.request(
-            method, URL(self._base + target, encoded=True), headers=headers, data=body, allow_redirects=False,
-        )  # fmt: skip
+        """Send a request; return once the header section of its response is there. Raises aiohttp's errors.
+
+        It is sent again only where it went to a connection that had been used before, and that was lost.
+        """
+        url = self._url.with_path(self._prefix + target, encoded=True)  # the query in it: a lone `?` stays that way
+        exactly = (_exactly(headers),)
+        if method in _IDEMPOTENT and body is None:
+            used = _Used()
+            try:
+                return await self._pooled.request(
+                    method, url, headers=headers, middlewares=exactly, allow_redirects=False, trace_request_ctx=used
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not used.before:
+                    raise
+        return await self._single.request(
+            method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
+        )
 
     async def close(self) -> None:
         await self._pooled.close()
         await self._single.close()
 
 
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
+def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
+    """Sends these headers as they are: aiohttp takes names that differ in case for one that is to be replaced."""
+    names = {name.lower() for name, _ in headers}
+
+    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        added = [(name, value) for name, value in request.headers.items() if name.lower() not in names]
+        request.headers = CIMultiDict([*added, *headers])
+        return await handler(request)
+
+    return send
+
+
+@dataclass(slots=True)
+class _Used:
+    """Whether the connection that a request went to had been used before."""
+
+    before: bool = False
+
+
+async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.before = True
+
+
+def _traced() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_use)
+    return trace
+
+
+def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -66,4 +112,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         max_field_size=LIMIT,
         max_headers=16384,
         trust_env=False,
+        trace_configs=list(traces),
     )
+    session._retry_connection = False  # it would send again what a new connection has lost
+    return session

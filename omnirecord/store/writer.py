@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -43,6 +44,12 @@ class Unfinished:
     response_bytes: int
 
 
+def is_transient(error: Exception) -> bool:
+    """Whether a write may succeed when it is tried again: the disk or another process is what stands in its way."""
+    refused = sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError
+    return isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, refused)
+
+
 class Writer:
     """An open cassette. Raises `CassetteInUse`, `NotACassette`, `NewerCassette` or `BrokenCassette` on opening."""
 
@@ -63,10 +70,28 @@ class Writer:
 
     def write(self, rows: Iterable[Row]) -> None:
         """Apply rows in order, all or none. Raises what SQLite raises."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             for statement, group in groupby(rows, key=itemgetter(0)):
                 self.connection.executemany(statement, map(itemgetter(1), group))
+
+    def write_each(self, rows: Iterable[Row]) -> list[Row]:
+        """Apply rows in order, also in one transaction, but leave out and return those that SQLite refuses."""
+        refused = []
+        with self._transaction():
+            for row in rows:
+                try:
+                    self.connection.execute(*row)
+                except Exception as error:
+                    if is_transient(error):
+                        raise
+                    refused.append(row)
+        return refused
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self.connection.execute("COMMIT")
         except BaseException:
             if self.connection.in_transaction:

@@ -1,0 +1,5 @@
+"""`python -m omnirecord`."""
+
+from .cli import main
+
+main(prog_name="omnirecord")

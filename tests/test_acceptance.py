@@ -1,0 +1,185 @@
+"""The main job on the real thing: a real Omnigent server, runner and client, recorded through one proxy, and played
+again to the same client with everything else stopped. The runner goes through the proxy too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
+
+from omnirecord.cassette import Exchange, TimedFrame
+from omnirecord.library import open_store
+from omnirecord.player.script import greeting_length
+from omnirecord.proxy import Proxy
+from omnirecord.replay import Replay
+from omnirecord.routes import is_gate
+from omnirecord.sse import Parser
+from omnirecord.store import Store
+from omnirecord.verify import verify
+from tests.omnigent_rig.driver import Seen, Tail, tail
+from tests.omnigent_rig.provider import Provider
+from tests.omnigent_rig.responses_standin import ResponsesStandin
+from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
+from tests.omnigent_rig.script import SCRIPT
+from tests.omnigent_rig.stack import Stack
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+TIMINGS = ("instant", "compressed", "original")
+
+
+@dataclass
+class Recorded:
+    """What there is once server, runner and provider are gone."""
+
+    db: Path
+    runner_id: str
+    seen: dict[str, Seen] = field(default_factory=dict)
+    tails: dict[str, Tail] = field(default_factory=dict)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
+    db = tmp_path_factory.mktemp("real") / "session.db"
+    async with Provider(SCRIPT) as provider, Stack(provider.url) as stack, Proxy(stack.url, db) as proxy:
+        await stack.start_runner(proxy.url)
+        result = Recorded(db, stack.runner_id)
+        for name, scenario in SCENARIOS.items():
+            async with AsyncExitStack() as tails:
+
+                async def join(session_id: str, name: str = name, tails: AsyncExitStack = tails) -> None:
+                    result.tails[name] = await tails.enter_async_context(tail(stack.url, session_id))
+
+                result.seen[name] = await scenario(proxy.url, stack.runner_id, join)
+    yield result
+
+
+@pytest.fixture
+def store(recorded: Recorded) -> Iterator[Store]:
+    store = open_store(recorded.db)
+    yield store
+    store.close()
+
+
+def client_stream(store: Store, seen: Seen) -> Exchange:
+    return store.streams(seen.session_id)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "reconnect"])
+async def test_a_direct_client_sees_the_same_bytes_from_the_first_common_event_on(
+    recorded: Recorded, store: Store, name: str
+) -> None:
+    frames = list(store.frames(client_stream(store, recorded.seen[name])))
+    through = b"".join(frame.raw or b"" for frame in frames[greeting_length(frames) :])
+    parser = Parser()
+    direct = [frame.raw or b"" for frame in parser.feed(recorded.tails[name].body)]
+    first = next(i for i, raw in enumerate(direct) if through.startswith(raw))
+    beside = b"".join(direct[first:])
+    assert len(beside) > 1000
+    assert through[: len(beside)] == beside[: len(through)]
+
+
+async def test_every_event_that_the_client_saw_is_recorded_in_order(recorded: Recorded, store: Store) -> None:
+    for name, seen in recorded.seen.items():
+        recorded_types = [[frame.type for frame in store.frames(x)] for x in store.streams(seen.session_id)]
+        assert any(types[: len(seen.types)] == seen.types for types in recorded_types), name
+
+
+async def test_every_event_of_a_healthy_session_is_valid(store: Store) -> None:
+    verdicts = {verdict for x in store.streams() for verdict in store.tally(x)[0]}
+    assert verdicts == {"valid"}
+
+
+async def test_the_runner_came_through_the_proxy(store: Store) -> None:
+    (tunnel,) = store.exchanges("kind = 'websocket'")
+    messages = list(store.messages(tunnel.exchange))
+    assert tunnel.party == "runner"
+    assert {message.dir for message in messages} == {"up", "down"}
+    assert all(message.sent_ns is not None and message.sent_ns >= message.at_ns for message in messages)
+
+
+async def test_a_sub_agents_session_knows_its_parent(recorded: Recorded, store: Store) -> None:
+    seen = recorded.seen["subagent"]
+    assert store.parents()[seen.children[0].session_id] == seen.session_id
+
+
+@pytest.mark.parametrize("timing", TIMINGS)
+async def test_the_same_driver_runs_offline_to_the_same_end(recorded: Recorded, timing: str) -> None:
+    async with Replay(recorded.db, timing=timing) as server:
+        for name, scenario in SCENARIOS.items():
+            seen = await scenario(server.url, recorded.runner_id)
+            assert seen.events == recorded.seen[name].events, name
+            assert seen.text == recorded.seen[name].text, name
+        assert server.unmatched == []
+        assert server.mismatches == []
+        assert server.waiting == []
+
+
+@pytest.mark.parametrize("timing", TIMINGS)
+async def test_what_followed_a_post_never_comes_before_it(recorded: Recorded, tmp_path: Path, timing: str) -> None:
+    again = tmp_path / "again.db"
+    async with Replay(recorded.db, timing=timing) as server, Proxy(server.url, again) as proxy:
+        await SCENARIOS["full"](proxy.url, recorded.runner_id)
+    before, after = open_store(recorded.db), open_store(again)
+    session_id = recorded.seen["full"].session_id
+    was, now = posts_before_frames(before, session_id), posts_before_frames(after, session_id)
+    before.close()
+    after.close()
+    assert len(now) > 50
+    assert [i for i, (one, other) in enumerate(zip(was, now, strict=False)) if other < one] == []
+
+
+def posts_before_frames(store: Store, session_id: str) -> list[int]:
+    """For each frame behind the connect snapshot, how many messages and answers had been sent before it came."""
+    (stream,) = store.streams(session_id)
+    posts = [
+        x.request.at_ns
+        for x in store.exchanges("session_id = ? AND party != 'runner'", session_id)
+        if is_gate(x.request.method, x.request.target)
+    ]
+    frames: list[TimedFrame] = list(store.frames(stream))
+    return [sum(at < frame.offset_ns for at in posts) for frame in frames[greeting_length(frames) :]]
+
+
+async def test_the_bytes_are_equal_and_the_timing_holds(recorded: Recorded) -> None:
+    result = await verify(recorded.db, timing="original")
+    assert result.differences == []
+    assert result.streams >= len(SCENARIOS)
+    assert result.row()["timing_error_ms"]["p99"] <= 5.0
+
+
+async def test_the_older_way_to_ask_is_recorded_and_replayed(tmp_path: Path) -> None:
+    db = tmp_path / "responses.db"
+    async with ResponsesStandin() as standin, Proxy(standin.url, db) as proxy:
+        live = await responses_query(proxy.url)
+    store = open_store(db)
+    (stream,) = store.streams()
+    assert (stream.request.method, stream.ending) == ("POST", "done")
+    store.close()
+    for timing in TIMINGS:
+        async with Replay(db, timing=timing) as server:
+            assert (await responses_query(server.url)).text == live.text
+
+
+async def test_no_secret_of_the_runner_is_in_the_file(recorded: Recorded, store: Store) -> None:
+    data = recorded.db.read_bytes()
+    tokens = [
+        value
+        for x in store.exchanges("party = 'runner'")
+        for name, value in x.request.headers
+        if name.lower() == "x-omnigent-runner-tunnel-token"
+    ]
+    assert tokens
+    assert all(token.startswith("omnirecord-redacted-") for token in tokens)
+    assert os.fsencode("direct_attach_token") in data  # it is there, its value is not
+    assert (
+        b'"direct_attach_token": "omnirecord-redacted-' in data
+        or b'"direct_attach_token":"omnirecord-redacted-' in data
+    )

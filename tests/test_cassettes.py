@@ -1,0 +1,53 @@
+"""The shipped cassettes: whole, healthy, and nobody's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from omnirecord import jsonl
+from omnirecord.library import open_store
+from omnirecord.verify import verify
+
+FOLDER = Path(__file__).parent.parent / "cassettes"
+CASSETTES = sorted(FOLDER.glob("*.jsonl"))
+NAMES = {"text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "responses"}
+LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
+
+each = pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+
+
+def test_all_of_them_are_there_and_described() -> None:
+    page = (FOLDER / "README.md").read_text()
+    assert {path.stem for path in CASSETTES} == NAMES
+    assert all(f"| `{name}` |" in page for name in NAMES)
+
+
+@each
+def test_no_path_of_anybodys_machine_is_in_it(path: Path) -> None:
+    assert LOCAL_PATH.search(path.read_bytes()) is None
+
+
+@each
+def test_every_event_in_it_is_valid(path: Path) -> None:
+    store = open_store(path)
+    verdicts = {verdict for x in store.streams() for verdict in store.tally(x)[0]}
+    store.close()
+    assert verdicts <= {"valid", "sentinel"}
+
+
+@each
+def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
+    store = open_store(path)
+    written = "".join(f"{line}\n" for line in jsonl.lines(store))
+    store.close()
+    assert written == path.read_text()
+
+
+@each
+async def test_its_replay_is_equal(path: Path) -> None:
+    result = await verify(path, timing="instant")
+    assert result.differences == []
+    assert result.bytes > 0

@@ -1,0 +1,92 @@
+"""The documentation is true: every command is in it, and every example in it runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from omnirecord.cli import main
+from omnirecord.library import import_file
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLE = re.compile(r"^\$ (omnirecord .+)$", re.MULTILINE)
+SERVERS = ("proxy", "serve")
+
+
+def examples() -> list[tuple[str, str]]:
+    return [(page.name, line) for page in PAGES for line in EXAMPLE.findall(page.read_text())]
+
+
+def help_examples() -> list[tuple[str, str]]:
+    found = []
+    for name, command in main.commands.items():
+        found += [
+            (name, line.strip()) for line in (command.help or "").splitlines() if line.strip().startswith("omnirecord ")
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader of the documentation would be: with a recorded session in both forms."""
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
+    import_file(folder / "session.jsonl", folder / "session.db")
+    return folder
+
+
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
+    words = shlex.split(line)[1:]
+    command = [sys.executable, "-m", "omnirecord", *words]
+    if words[0] not in SERVERS:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    command += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        ready = server.stdout.readline()
+        server.send_signal(signal.SIGINT)
+        rest, errors = server.communicate(timeout=20)
+        return subprocess.CompletedProcess(command, server.returncode, ready + rest, errors)
+
+
+@pytest.mark.parametrize(("page", "line"), [*examples(), *help_examples()], ids=lambda value: value)
+def test_an_example_runs(page: str, line: str, folder: Path) -> None:
+    done = run(line, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout or " -o " in line or " --output " in line
+
+
+def test_every_command_is_documented_with_an_example() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for name in main.commands:
+        section = page.partition(f"## omnirecord {name}\n")[2].partition("\n## ")[0]
+        assert f"$ omnirecord {name} " in section, name
+
+
+def test_every_option_is_documented() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for command in main.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name != "help":
+                assert any(name in page for name in option.opts), f"{command.name} {option.opts}"
+
+
+def test_every_command_has_help_that_ends_with_an_example() -> None:
+    assert {name for name, _ in help_examples()} == set(main.commands)
+
+
+def test_no_link_in_the_documentation_is_broken() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "cassettes" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

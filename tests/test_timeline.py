@@ -1,0 +1,249 @@
+"""The playhead: gates hold what came later, time stands still at them, and nothing here knows what time it is."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omnirecord.player.timeline import Gate, Timeline
+from omnirecord.player.timing import NS, Timing
+
+HOUR = 3600 * NS
+
+
+def gate(at: int, exchange: int = 1) -> Gate:
+    return Gate(exchange, at * NS, f"POST /v1/sessions/{exchange}/events")
+
+
+def timeline(points: list[int], *gates: Gate, how: Timing = Timing()) -> Timeline:  # noqa: B008  # frozen
+    return Timeline([point * NS for point in points], gates, how)
+
+
+def started(points: list[int], *gates: Gate, how: Timing = Timing(), now: int = 0) -> Timeline:  # noqa: B008
+    line = timeline(points, *gates, how=how)
+    line.move(points[0] * NS, now * NS)
+    return line
+
+
+def due(line: Timeline, offset: int, now: int) -> float | None:
+    at = line.due(offset * NS, now * NS)
+    return None if at is None else at / NS
+
+
+def test_without_gates_everything_is_due_when_it_was() -> None:
+    line = started([0, 1, 5], now=100)
+
+    assert [due(line, at, 100) for at in (0, 1, 5)] == [100, 101, 105]
+    assert due(line, 5, 103) == 105
+    assert due(line, 1, 103) == 103  # it is late, so at once
+
+
+def test_before_it_was_started_no_time_passes() -> None:
+    line = timeline([0, 10])
+
+    assert not line.started
+    assert line.played(HOUR) == 0
+    assert not line.is_past(0, HOUR)
+
+
+def test_gaps_are_played_as_the_timing_says() -> None:
+    line = started([0, 60, 70], how=Timing(speed=10, max_gap=5))
+
+    assert [due(line, at, 0) for at in (0, 60, 70)] == [0, 0.5, 1]
+
+
+def test_a_closed_gate_holds_what_came_later_and_nothing_else() -> None:
+    line = started([0, 1, 3, 9], gate(2))
+
+    assert [due(line, at, 0) for at in (0, 1, 2, 3, 9)] == [0, 1, 2, None, None]
+    assert [due(line, at, 3600) for at in (3, 9)] == [None, None]
+
+
+def test_what_is_left_of_the_gap_counts_from_the_request() -> None:
+    here = gate(2)
+    line = started([0, 1, 5], here)
+    line.open(here, 100 * NS)
+
+    assert due(line, 5, 100) == 103
+
+
+def test_a_request_that_comes_early_is_remembered_and_time_does_not_jump() -> None:
+    here = gate(10)
+    line = started([0, 12], here)
+    line.open(here, 1 * NS)
+
+    assert due(line, 12, 1) == 12
+
+
+def test_a_request_that_comes_before_the_stream_opens_its_gate() -> None:
+    here = gate(10)
+    line = timeline([0, 12], here)
+    line.open(here, 5 * NS)
+    line.move(0, 100 * NS)
+
+    assert due(line, 12, 100) == 112
+
+
+def test_gates_hold_one_after_the_other() -> None:
+    first, second = gate(2), gate(6, 2)
+    line = started([0, 4, 8], second, first)
+
+    line.open(second, 1 * NS)
+    assert due(line, 4, 1) is None
+    assert due(line, 8, 1) is None
+    line.open(first, 50 * NS)
+    assert due(line, 4, 50) == 52
+    assert due(line, 8, 50) == 56
+
+
+def test_time_stands_still_at_a_closed_gate() -> None:
+    here = gate(2)
+    line = started([0, 5], here)
+
+    assert [line.played(now * NS) // NS for now in (0, 1, 2, 60)] == [0, 1, 2, 2]
+    line.open(here, 60 * NS)
+    assert [line.played(now * NS) // NS for now in (60, 61)] == [2, 3]
+
+
+def test_what_no_gate_holds_passes_a_closed_one() -> None:
+    line = started([0, 5], gate(2))
+
+    assert line.due_ungated(5 * NS, 60 * NS) == 63 * NS
+
+
+def test_what_was_received_with_the_request_is_not_behind_it() -> None:
+    line = started([0, 2, 3], gate(2))
+
+    assert due(line, 2, 0) == 2
+    assert line.gate_before(2 * NS) is None
+    assert line.gate_before(2 * NS + 1) is not None
+
+
+def test_the_playhead_moves_to_a_start() -> None:
+    line = started([0, 5, 20])
+    line.move(20 * NS, 7 * NS)
+
+    assert due(line, 20, 7) == 7
+    assert due(line, 5, 7) == 7
+
+
+def test_the_playhead_moves_to_a_closed_gate_that_is_before_the_start() -> None:
+    here = gate(10)
+    line = started([0, 5, 20], here)
+    line.move(20 * NS, 7 * NS)
+
+    assert due(line, 20, 7) is None
+    assert line.played(7 * NS) == 10 * NS
+    line.open(here, 30 * NS)
+    assert due(line, 20, 30) == 40
+
+
+def test_what_the_playhead_has_reached_is_past() -> None:
+    here = gate(3)
+    line = started([0, 2, 4], here)
+
+    assert [line.is_past(at * NS, 2 * NS) for at in (0, 2, 3, 4)] == [True, True, False, False]
+    assert not line.is_past(4 * NS, HOUR)
+    line.open(here, HOUR)
+    assert not line.is_past(4 * NS, HOUR)
+    assert line.is_past(4 * NS, HOUR + NS)
+
+
+def test_instant_waits_for_gates_alone() -> None:
+    here = gate(10)
+    line = started([0, 5, 3600], here, how=Timing(instant=True))
+
+    assert due(line, 5, 0) == 0
+    assert due(line, 3600, 0) is None
+    line.open(here, 2 * NS)
+    assert due(line, 3600, 2) == 2
+    assert line.is_past(3600 * NS, 2 * NS)
+
+
+def test_a_read_knows_what_came_before_the_next_unsent_frame() -> None:
+    line = timeline([1, 2, 9])
+
+    assert line.horizon() == 1 * NS
+    line.sent_ns = 1 * NS
+    assert line.horizon() == 2 * NS
+    line.sent_ns = 9 * NS
+    assert line.horizon() == float("inf")
+
+
+def test_a_read_knows_nothing_from_behind_a_closed_gate() -> None:
+    here = gate(5)
+    line = timeline([1, 9], here)
+    line.sent_ns = 1 * NS
+
+    assert line.horizon() == 5 * NS
+    line.open(here, 0)
+    assert line.horizon() == 9 * NS  # an open gate is no frame that could be unsent
+
+
+def test_moving_to_a_start_makes_known_what_came_before() -> None:
+    line = timeline([1, 2, 9], gate(5))
+    line.move(2 * NS, 0)
+    assert line.horizon() == 2 * NS
+
+    line.move(9 * NS, 0)
+    assert line.horizon() == 5 * NS
+
+    line.move(1 * NS, 0)  # what was known stays known
+    assert line.horizon() == 5 * NS
+
+
+SECONDS = st.integers(0, 100)
+STEPS = st.lists(st.tuples(st.integers(0, 3), SECONDS), max_size=6)
+TIMINGS = st.builds(Timing, st.sampled_from([0.5, 1.0, 3.0, 10.0]), st.sampled_from([None, 0.0, 5.0]), st.booleans())
+
+
+@settings(max_examples=300)
+@given(
+    points=st.lists(SECONDS, min_size=1, max_size=10, unique=True).map(sorted),
+    gates=st.lists(SECONDS, max_size=4),
+    steps=STEPS,
+    how=TIMINGS,
+)
+def test_nothing_is_due_before_a_gate_that_it_came_after_and_order_is_kept(
+    points: list[int], gates: list[int], steps: list[tuple[int, int]], how: Timing
+) -> None:
+    doors = [gate(at, n) for n, at in enumerate(gates)]
+    line = started(points, *doors, how=how)
+    opened: dict[int, int] = {}
+    sent: dict[int, int] = {}
+    now = 0
+
+    def send_what_is_due_until(end: int) -> None:
+        """As a player does: ask when the next one is due, wait for that, and ask again after a gate."""
+        for point in points:
+            if point not in sent and (at := line.due(point * NS, max([now, *sent.values()]))) is not None and at <= end:
+                sent[point] = at
+
+    for which, wait in steps:
+        send_what_is_due_until(now + wait * NS)
+        now += wait * NS
+        if which < len(doors) and not doors[which].open:
+            line.open(doors[which], now)
+            opened[which] = now
+    send_what_is_due_until(now + 1000 * HOUR)
+
+    assert list(sent) == points[: len(sent)]  # nothing is left out, then sent
+    assert list(sent.values()) == sorted(sent.values())
+    for point, at in sent.items():
+        assert all(n in opened and at >= opened[n] for n, door in enumerate(gates) if door < point)
+    unsent = points[len(sent) :]
+    assert all(any(not door.open and door.at_ns < point * NS for door in doors) for point in unsent)
+
+
+@settings(max_examples=200)
+@given(points=st.lists(SECONDS, min_size=1, max_size=8).map(sorted), gates=st.lists(SECONDS, max_size=3), how=TIMINGS)
+def test_gates_that_are_opened_at_once_cost_no_time(points: list[int], gates: list[int], how: Timing) -> None:
+    doors = [gate(at, n) for n, at in enumerate(gates)]
+    line, free = started(points, *doors, how=how), started([*points, *gates], how=how)
+    for door in doors:
+        line.open(door, 0)
+    free.move(points[0] * NS, 0)
+
+    for point in points:
+        expected = free.due(point * NS, 0)
+        assert line.due(point * NS, 0) in (expected, line.due_ungated(point * NS, 0))
