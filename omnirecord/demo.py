@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import NotACassette
+from .library import open_store
 from .live import Live
 from .proxy import Proxy
 from .replay import Replay
 from .rerun import Rerun
-from .library import open_store
 from .showing import lines_of
 from .tape import ignore
 from .verify import verify

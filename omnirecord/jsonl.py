@@ -88,11 +88,14 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
             "body": None,
         }
         return None if value.end_ns is None else nothing
-    has_body = value.kind == "http" or (value.kind == "sse" and is_coded(value))
+    is_coded_stream = value.kind == "sse" and is_coded(value)
+    has_body = value.kind == "http" or is_coded_stream
+    lost = store.lost(value.exchange) if is_coded_stream else []
     return {
         "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
         "headers": _pairs(response.headers),
         "body": text(store.body(value.exchange, "response")) if has_body else None,
+        **({"lost": lost} if lost else {}),
     }  # fmt: skip
 
 

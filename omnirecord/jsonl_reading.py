@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate, groupby
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .cassette import FORMAT_VERSION, Direction, Ending, Kind, Recording
 from .contract import Contract
@@ -37,7 +40,25 @@ def _to_bytes(value: Any) -> Any:
     return value
 
 
+def _storable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate is no text") from None
+    return value
+
+
+def _time(value: str) -> str:
+    datetime.fromisoformat(value)
+    return value
+
+
 Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
+Text = Annotated[str, AfterValidator(_storable)]
+Integer = Annotated[int, Field(gt=-(2**62), lt=2**62)]
+"""One that SQLite takes, an offset added to it too."""
+Number = Annotated[int, Field(ge=1, lt=2**62)]
+Size = Annotated[int, Field(ge=0, lt=2**62)]
 
 
 class _Line(BaseModel):
@@ -45,37 +66,42 @@ class _Line(BaseModel):
 
 
 class _Recording(_Line):
-    recording: int = Field(ge=1)
-    started_at: str
-    version: str
-    contract: str
-    upstream: str | None
+    recording: Number
+    started_at: Annotated[str, AfterValidator(_time)]
+    version: Text
+    contract: Text
+    upstream: Text | None
+
+
+class _Header(_Line):
+    recordings: list[_Recording] = []
 
 
 class _Request(_Line):
-    at_ns: int
-    method: str
-    target: str
-    headers: tuple[tuple[str, str], ...]
+    at_ns: Integer
+    method: Text
+    target: Text
+    headers: tuple[tuple[Text, Text], ...]
     body: Bytes
 
 
 class _Response(_Line):
-    at_ns: int | None
-    end_ns: int | None
-    status: int | None
-    reason: str | None
-    headers: tuple[tuple[str, str], ...]
+    at_ns: Integer | None
+    end_ns: Integer | None
+    status: Integer | None
+    reason: Text | None
+    headers: tuple[tuple[Text, Text], ...]
     body: Bytes | None
+    lost: frozenset[int] = frozenset()
 
 
 class _Exchange(_Line):
-    exchange: int = Field(ge=1)
+    exchange: Number
     recording: int
     kind: Kind
-    stream: int | None
-    session_id: str | None
-    party: str
+    stream: Number | None
+    session_id: Text | None
+    party: Text
     request: _Request
     response: _Response | None
     ending: Ending
@@ -83,30 +109,30 @@ class _Exchange(_Line):
 
 class _Frame(_Line):
     stream: int
-    seq: int = Field(ge=1)
+    seq: int
     raw: Bytes | None
-    length: int = 0
+    length: Size = 0
 
 
 class _Reads(_Line):
     stream: int
-    reads: list[tuple[int, int | None, int]]
+    reads: list[tuple[Integer, Integer | None, Size]]
 
 
 class _Message(_Line):
     exchange: int
-    message: int
-    at_ns: int
-    sent_ns: int | None
+    message: Integer
+    at_ns: Integer
+    sent_ns: Integer | None
     dir: Direction
-    opcode: int
+    opcode: Integer
     data: Bytes
 
 
 class _Incident(_Line):
-    incident: str
-    recording: int
-    at_ns: int
+    incident: Text
+    recording: Number
+    at_ns: Integer
 
 
 @dataclass(slots=True)
@@ -140,6 +166,7 @@ class Reader:
         self._offsets = offsets or Offsets()
         self._contracts: dict[int, Contract] = {}
         self._begun: _Begun | None = None
+        self._seen: set[tuple[str, int]] = set()
         self._number = 0
         self.exchanges = self.frames = 0
 
@@ -179,15 +206,15 @@ class Reader:
 
     def _header(self, value: dict[str, Any]) -> Iterator[Row]:
         version = value.get("omnirecord")
-        if not isinstance(version, int):
+        if type(version) is not int or version < 1:
             raise self._no_cassette()
         if version > FORMAT_VERSION:
             raise NewerCassette(
                 f"{self._name} has cassette format {version}, this omnirecord reads up to {FORMAT_VERSION}:"
                 " upgrade omnirecord"
             )
-        for one in value.get("recordings") or []:
-            recording = self._as(_Recording, one)
+        for recording in self._as(_Header, value).recordings:
+            self._once("recording", recording.recording)
             self._contracts[recording.recording] = self._contract_of(recording.contract)
             yield rows.recording(Recording(
                 recording.recording + self._offsets.recording, recording.started_at, recording.version,
@@ -218,6 +245,11 @@ class Reader:
             raise self._broken(f"it belongs to stream {stream}, whose exchange is not the last one above it")
         return self._begun
 
+    def _once(self, what: str, number: int) -> None:
+        if (what, number) in self._seen:
+            raise self._broken(f"{what} {number} is there twice")
+        self._seen.add((what, number))
+
     def _frame(self, frame: _Frame) -> None:
         frames = self._current(frame.stream).frames
         if frame.seq != len(frames) + 1:
@@ -228,6 +260,7 @@ class Reader:
     def _message(self, message: _Message) -> Row:
         if self._begun is None or self._begun.exchange.exchange != message.exchange:
             raise self._broken(f"it belongs to exchange {message.exchange}, which is not the last one above it")
+        self._once(f"in exchange {message.exchange}, message", message.message)
         if message.dir == "up":
             self._begun.sent += len(message.data)
         else:
@@ -238,8 +271,7 @@ class Reader:
         )  # fmt: skip
 
     def _exchange(self, value: _Exchange) -> Iterator[Row]:
-        if value.recording not in self._contracts:
-            raise self._broken(f"recording {value.recording} is not among those of line 1")
+        self._check(value)
         number, request, answer = value.exchange + self._offsets.exchange, value.request, value.response
         self.exchanges += 1
         yield rows.request(
@@ -252,10 +284,21 @@ class Reader:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns
             yield rows.response(number, value.kind, stream, at, answer.status, answer.reason or "", answer.headers)
-        if answer is not None and answer.body:
+        if answer is not None and answer.body and value.stream is None:
             yield rows.chunk(number, "response", 0, answer.body)
         body = (answer and answer.body) or b""
         self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
+
+    def _check(self, value: _Exchange) -> None:
+        if value.recording not in self._contracts:
+            raise self._broken(f"recording {value.recording} is not among those of line 1")
+        self._once("exchange", value.exchange)
+        if (value.kind == "sse") is not (value.stream is not None):
+            raise self._broken(f"its kind is {value.kind}, and its stream {value.stream}")
+        if value.stream is not None:
+            self._once("stream", value.stream)
+            if value.response is None or value.response.status is None:
+                raise self._broken(f"stream {value.stream} has no response")
 
     def _finish(self) -> Iterator[Row]:
         """The lines of the last exchange are all there."""
@@ -271,56 +314,92 @@ class Reader:
         if value.stream is not None:
             yield from self._framed(begun)
 
-    def _framed(self, stream: _Begun) -> Iterator[Row]:
-        value = stream.exchange
+    def _framed(self, begun: _Begun) -> Iterator[Row]:
+        value = begun.exchange
         assert value.stream is not None
-        coding = header(value.response.headers, "content-encoding") if value.response else None
-        framer = Framer(coding, self._contracts[value.recording])
-        made = list(_frames(framer, stream, framer.decodes))
-        if [one.frame.raw for one in made] != [frame.raw for frame in stream.frames]:
-            self._raise_difference(stream, made)
+        assert value.response is not None
+        framer = Framer(header(value.response.headers, "content-encoding"), self._contracts[value.recording])
+        wire = list(_coded(begun, value.response) if framer.decodes else _plain(begun))
+        self._check_size(begun, wire, framer.decodes)
+        made = [frame for part in wire for frame in _feed(framer, part)] + framer.close()
+        if [one.frame.raw for one in made] != [frame.raw for frame in begun.frames]:
+            raise self._broken(
+                f"stream {value.stream} has {len(begun.frames)} frames where its bytes make {len(made)} others"
+            )
+        if framer.decodes:
+            yield from _chunks(value.exchange + self._offsets.exchange, wire)
         for seq, one in enumerate(made, 1):
             yield rows.frame(value.stream + self._offsets.stream, seq, one)
 
-    def _raise_difference(self, stream: _Begun, made: list[Framed]) -> None:
-        recorded, timed = sum(_length(f) for f in stream.frames), sum(size for *_, size in stream.reads)
-        name = f"stream {stream.exchange.stream}"
-        if recorded != timed and not stream.exchange.response:
-            raise self._broken(f"{name} has frames but no response")
-        if recorded != timed:
-            raise self._broken(f"{name} has {recorded} bytes in its frames, and {timed} in its reads")
-        raise self._broken(f"{name} has {len(stream.frames)} frames where its bytes make {len(made)} others")
+    def _check_size(self, begun: _Begun, wire: list[_Part], coded: bool) -> None:
+        if coded:
+            body = (begun.exchange.response and begun.exchange.response.body) or b""
+            there = len(body) + sum(part.size for part in wire if part.data is None)
+        else:
+            there = sum(_length(frame) for frame in begun.frames)
+        if there != begun.received:
+            where = "body" if coded else "frames"
+            raise self._broken(
+                f"stream {begun.exchange.stream} has {there} bytes in its {where}, and {begun.received} in its reads"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Bytes on the wire that one read brought; `data` is None where they were not kept."""
+
+    read: int
+    size: int
+    data: bytes | None
 
 
 def _length(frame: _Frame) -> int:
     return frame.length if frame.raw is None else len(frame.raw)
 
 
-def _frames(framer: Framer, stream: _Begun, coded: bool) -> Iterator[Framed]:
-    """Make the frames again from the bytes, read by read: the same way as they were made when they came."""
-    source = _Wire(stream, coded)
-    for n, (_, _, size) in enumerate(stream.reads):
-        for data, lost in source.take(size):
-            yield from framer.skip(n, lost) if data is None else framer.feed(n, data)
-    yield from framer.close()
+def _feed(framer: Framer, part: _Part) -> list[Framed]:
+    """Make frames again from the bytes: the same way as they were made when they came."""
+    return framer.skip(part.read, part.size) if part.data is None else framer.feed(part.read, part.data)
 
 
-class _Wire:
-    """The bytes of a stream on the wire, some of which may be lost."""
+def _coded(begun: _Begun, response: _Response) -> Iterator[_Part]:
+    """A coded body, read by read."""
+    body, at = response.body or b"", 0
+    for n, (_, _, size) in enumerate(begun.reads):
+        if n in response.lost:
+            yield _Part(n, size, None)
+        else:
+            yield _Part(n, size, body[at : at + size])
+            at += size
 
-    def __init__(self, stream: _Begun, coded: bool) -> None:
-        body = (stream.exchange.response and stream.exchange.response.body) or b""
-        self._parts: list[tuple[bytes | None, int]] = (
-            [(body, len(body))] if coded else [(frame.raw, _length(frame)) for frame in stream.frames]
-        )
-        self._part = self._used = 0
 
-    def take(self, size: int) -> Iterator[tuple[bytes | None, int]]:
-        while size and self._part < len(self._parts):
-            raw, length = self._parts[self._part]
-            step = min(size, length - self._used)
-            yield (None if raw is None else raw[self._used : self._used + step]), step
-            self._used += step
-            size -= step
-            if self._used == length:
-                self._part, self._used = self._part + 1, 0
+def _plain(begun: _Begun) -> Iterator[_Part]:
+    """Frames, cut where they were read. One whose bytes were not kept is whole, and came with its last read."""
+    ends = list(accumulate(size for *_, size in begun.reads))
+    start = 0
+    for frame in begun.frames:
+        end = start + _length(frame)
+        if frame.raw is None:
+            yield _Part(bisect_left(ends, end), end - start, None)
+        else:
+            yield from _cut(frame.raw, start, ends)
+        start = end
+
+
+def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
+    at = 0
+    while at < len(raw):
+        read = bisect_right(ends, start + at)
+        step = ends[read] - start - at if read < len(ends) else len(raw)
+        yield _Part(read, min(step, len(raw) - at), raw[at : at + step])
+        at += step
+
+
+def _chunks(exchange: int, wire: list[_Part]) -> Iterator[Row]:
+    """The rows of a coded body: its runs of bytes, between those that were not kept."""
+    at = 0
+    for _, run in groupby(wire, key=lambda part: part.data is None):
+        parts = list(run)
+        if data := b"".join(part.data or b"" for part in parts):
+            yield rows.chunk(exchange, "response", at, data)
+        at += sum(part.size for part in parts)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .bodies import Body, CodedBody, body, decoded
 from .cassette import Direction, Ending, Headers, Kind, Side
 from .contract import Contract, Issue, Judgement
 from .framing import Framed, Framer, header
-from .redact import BodyRedactor, Redactor
+from .redact import Redactor
 from .routes import creates_session, session_of
 from .sse import Frame
 from .store import Writer, rows
@@ -135,7 +136,7 @@ class _Careful(Contract):
 class _Side:
     """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back."""
 
-    redactor: BodyRedactor
+    body: Body
     at: int = 0
 
 
@@ -146,6 +147,8 @@ class _Open:
     sides: dict[Side, _Side]
     names_session: bytearray | None
     stream: int | None = None
+    coding: str | None = None
+    """Of the response."""
     received: int = 0
     """Bytes of a stream, as on the wire."""
 
@@ -219,8 +222,8 @@ class Recorder:
 
     def _requested(self, op: Requested) -> Iterator[Row]:
         sides: dict[Side, _Side] = {
-            "request": _Side(self._redactor.body()),
-            "response": _Side(self._redactor.body()),
+            "request": self._side(op.headers),
+            "response": self._side(()),
         }
         names = bytearray() if creates_session(op.method, op.target) else None
         self._open[op.exchange] = _Open(sides, names)
@@ -229,12 +232,17 @@ class Recorder:
             self._redactor.target(op.target), self._redactor.headers(op.headers),
         )  # fmt: skip
 
+    def _side(self, headers: Headers) -> _Side:
+        return _Side(body(header(headers, "content-type"), header(headers, "content-encoding"), self._redactor))
+
     def _responded(self, op: Responded) -> Iterator[Row]:
         headers = self._redactor.headers(op.headers)
         yield rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, op.reason, headers)
+        state = self._open[op.exchange]
+        state.sides["response"] = self._side(op.headers)
+        state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
         if op.stream is not None:
-            self._open[op.exchange].stream = op.stream
-            self._begin_frames(op.exchange, op.stream, header(op.headers, "content-encoding"), self._contract)
+            self._begin_frames(op.exchange, op.stream, state.coding, self._contract)
 
     def _body_data(self, op: BodyData) -> Iterator[Row]:
         state = self._open[op.exchange]
@@ -243,7 +251,7 @@ class Recorder:
         if state.names_session is not None and op.side == "response":
             state.names_session += op.data[: _SESSION_BODY - len(state.names_session)]
         side = state.sides[op.side]
-        yield from self._store(op.exchange, op.side, side, side.redactor.feed(op.data))
+        yield from self._store(op.exchange, op.side, side, side.body.feed(op.data))
 
     def _store(self, exchange: int, name: Side, side: _Side, data: bytes) -> Iterator[Row]:
         if data:
@@ -278,8 +286,11 @@ class Recorder:
         state = self._open.pop(op.exchange)
         for name, side in state.sides.items():
             if state.stream is None or name == "request":
-                yield from self._store(op.exchange, name, side, side.redactor.close())
-        if session_id := _session_named(state.names_session):
+                yield from self._store(op.exchange, name, side, side.body.close())
+                if isinstance(side.body, CodedBody) and side.body.cut:
+                    text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
+                    yield rows.incident(self._recording, op.at_ns, text)
+        if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
             yield rows.session(op.exchange, session_id)
         if op.exchange in self._streaming:
             self._streaming[op.exchange].ended = True
@@ -377,7 +388,7 @@ class Recorder:
         return state
 
 
-def _session_named(body: bytearray | None) -> str | None:
+def _session_named(body: bytes) -> str | None:
     try:
         answer = json.loads(body or b"null")
     except ValueError:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -36,18 +34,14 @@ from .player import (
 )  # fmt: skip
 from .player.joining import frame_of
 from .player.script import Script
-from .player.timeline import Gate, Timeline
 from .player.timing import NS
 from .serving import Listener, RawResponse, continue_upload, error_response, json_response
 from .updates import serve_updates
+from .waiting import Waiting
 
 log = logging.getLogger("omnirecord")
 
 CONTROL = "/-/omnirecord/"
-HEARTBEAT_EVERY = 15.0
-"""Seconds at a closed gate after which a heartbeat is put in: clients take 45 s without a byte for a dead stream."""
-REPORT_AFTER = 5.0
-"""Seconds of waiting at a gate after which it is said for what."""
 _COMPARED = 1 << 20
 """The most of a request's body that is looked at, in bytes."""
 _BATCH = 64 * 1024
@@ -88,14 +82,12 @@ class Replay:
         self.cassette = Path(cassette)
         self._timing = _timing(timing, speed, max_gap)
         self._rule = gate_rule(gates, off=no_gate, opens=hold_opens)
-        self._gate_timeout = gate_timeout
         self._host, self._port = host, port
         self._listener = Listener(self._handle)
-        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
-        self._waiting: Counter[str] = Counter()
+        self._waiting = Waiting(self.now, gate_timeout)
         self._stopped = False
 
     @property
@@ -108,7 +100,7 @@ class Replay:
 
     @property
     def waiting(self) -> list[str]:
-        return list(+self._waiting)
+        return self._waiting.reported
 
     @property
     def mismatches(self) -> list[Mismatch]:
@@ -198,21 +190,18 @@ class Replay:
             return json_response({
                 "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
                 "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
-                "mismatches": [
-                    {"request": m.request, "field": m.field, "recorded": m.recorded, "got": m.got} for m in self.mismatches
-                ],
+                "mismatches": [asdict(one) for one in self.mismatches],
             })  # fmt: skip
         return error_response(404, "not_found", f"omnirecord: there is {CONTROL}state and nothing else here")
 
     def _announce(self) -> None:
         """Wake whoever waits at a gate, and pass on what the player has to say."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
 
     async def _answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
-        await self._until_due(answer)
+        await self._waiting.until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:
             return await self._no_response(request, exchange)
@@ -259,20 +248,11 @@ class Replay:
                 await write(_synthetic_heartbeat())
 
         while playing.has_more:
-            await self._until_due(playing, beat)
+            await self._waiting.until_due(playing, beat)
             await write(self._due_now(playing))
         if playing.ending not in ("done", "eof", "upstream_lost"):
             await asyncio.Event().wait()  # whoever ended it then was not the server: it stays open
-        await self._until_due(playing, beat)
-
-    async def _until_due(self, what: Playing | Answering, beat: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Wait until what is next may be sent."""
-        while (due := what.due(now := self.now())) is None or due > now:
-            gate = what.waits_for()
-            if due is None and gate is not None and what.timeline is not None:
-                await self._wait_at(gate, what.timeline, beat)
-            elif due is not None:
-                await asyncio.sleep((due - now) / NS)
+        await self._waiting.until_due(playing, beat)
 
     def _due_now(self, playing: Playing) -> bytes:
         """The next piece; in `instant`, as many as are due and make a good write."""
@@ -284,57 +264,6 @@ class Replay:
             parts.append(playing.take().data)
             size += len(parts[-1])
         return b"".join(parts)
-
-    async def _wait_at(self, gate: Gate, timeline: Timeline, beat: Callable[[], Awaitable[None]] | None) -> None:
-        """Wait until the gate is open; `beat` each time that this took as long as clients bear silence."""
-        with self._reporting(gate), self._giving_up(gate, timeline):
-            while not gate.open:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_EVERY):
-                        while not gate.open:
-                            await self._changed.wait()
-                except TimeoutError:
-                    if beat is not None:
-                        await beat()
-
-    @contextmanager
-    def _reporting(self, gate: Gate) -> Iterator[None]:
-        """Say what is waited for, if it takes long."""
-        what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
-        reported = False
-
-        def report() -> None:
-            nonlocal reported
-            reported = True
-            if not self._waiting[what]:
-                log.warning("waiting for %s", what)
-            self._waiting[what] += 1
-
-        timer = asyncio.get_running_loop().call_later(REPORT_AFTER, report)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            self._waiting[what] -= reported
-
-    @contextmanager
-    def _giving_up(self, gate: Gate, timeline: Timeline) -> Iterator[None]:
-        """Go on without the request that a gate waits for, after `--gate-timeout`."""
-
-        def give_up() -> None:
-            if not gate.open:
-                log.warning("went on without %s: --gate-timeout is over", gate.what)
-                timeline.open(gate, self.now())
-                self._announce()
-
-        if self._gate_timeout is None:
-            yield
-            return
-        timer = asyncio.get_running_loop().call_later(self._gate_timeout, give_up)
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 _timing = timing  # its name is also a parameter's

@@ -45,10 +45,9 @@ class RawResponse(web.StreamResponse):
         keep = keep and request.version >= (1, 1)  # an older client would have to be told in a header of our own
         length = self._headers.get("Content-Length")
         bodiless = self._must_be_empty_body or request.method == "HEAD"
-        if not bodiless and length is None:
-            if request.version >= (1, 1):
-                writer.enable_chunking()
-                self._headers["Transfer-Encoding"] = "chunked"
+        if not bodiless and length is None and request.version >= (1, 1):
+            writer.enable_chunking()
+            self._headers["Transfer-Encoding"] = "chunked"
         if self.status != 101 and not keep and request.version >= (1, 1):
             self._headers["Connection"] = "close"
         self._keep_alive = keep
@@ -107,7 +106,7 @@ class Listener:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._server: web.Server[web.BaseRequest] | None = None
+        self._server: web.Server | None = None
         self._sockets: asyncio.Server | None = None
         self.url = ""
 
@@ -128,11 +127,16 @@ class Listener:
         self.url = f"http://{shown}:{bound[1]}"
 
     def refuse_connections(self) -> None:
-        """Accept no more connections, and no further requests on those that are open."""
+        """Accept no more connections, and no further requests on those that are open.
+
+        One whose upload is not over is left alone: a closing connection of aiohttp is deaf.
+        """
         if self._sockets is not None:
             self._sockets.close()
-        if self._server is not None:
-            self._server.pre_shutdown()
+        for connection in self._server.connections if self._server is not None else ():
+            request = connection._current_request
+            if request is None or request.content.is_eof():
+                connection.close()
 
     async def stop(self, timeout: float) -> None:
         """Wait for what is going on, `timeout` seconds at the most, then close every connection."""

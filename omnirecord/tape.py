@@ -9,6 +9,7 @@ when they are over, and in the cassette.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -49,8 +50,8 @@ BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
 """Seconds between attempts to write while the recording is degraded."""
-GIVE_UP_AFTER = 5.0
-"""Seconds that a stopping recorder goes on trying to write."""
+GIVE_UP_AFTER = 4.0
+"""Seconds that a stopping recorder goes on trying to write, and making frames."""
 
 Watch = Callable[[NewFrames], None]
 """Told of frames as they become rows, in the recording thread."""
@@ -141,6 +142,7 @@ class Tape:
         self._watch = watch
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._give_up_at = math.inf
         started = datetime.now(UTC).isoformat(timespec="microseconds")
         self._begin(Recording(self.recording, started, __version__, contract, upstream), judge)
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
@@ -201,6 +203,8 @@ class Tape:
 
     def stop(self) -> None:
         """Write what is left, make its frames, close the file. Blocks; call it off the event loop."""
+        if not self._stopping.is_set():
+            self._give_up_at = time.monotonic() + GIVE_UP_AFTER
         self._stopping.set()
         self._wake.set()
         self._thread.join()
@@ -212,12 +216,17 @@ class Tape:
                 self._stopping.wait(COMMIT_EVERY)
             self._wake.clear()
             self._record(self._taken())
-            self._frame()
+            if not self._gave_up:
+                self._frame()
         self._writer.close()
 
     def _finished(self) -> bool:
-        done = self._stopping.is_set() and not self._ops and not self._recorder.behind
-        return done or self._gave_up
+        if not self._stopping.is_set() or self._ops:
+            return self._gave_up
+        if self._recorder.behind and time.monotonic() > self._give_up_at:
+            log.warning("frames were not finished in time: whoever reads the cassette makes them")
+            return True
+        return self._gave_up or not self._recorder.behind
 
     def _taken(self) -> list[Op]:
         taken: list[Op] = []
@@ -271,8 +280,9 @@ class Tape:
                 if failed_at is None:
                     failed_at = time.monotonic()
                     log.warning("recording degraded: %s; streams go on, trying again", error)
-                if self._stopping.is_set() and time.monotonic() - failed_at > GIVE_UP_AFTER:
-                    log.error("recording incomplete: %d things that happened could not be written", waiting)
+                if time.monotonic() > self._give_up_at:
+                    lost = waiting + len(self._ops)
+                    log.error("recording incomplete: %d things that happened could not be written", lost)
                     self._gave_up = True
                     return
                 time.sleep(RETRY_EVERY)

@@ -61,8 +61,8 @@ async def verify(
                 rerun = Rerun(store, recording.recording, server.url, streams_only=True)
                 await rerun.run(_longest_wait(store, server.timing))
                 for seen in rerun.streams.values():
-                    _compare(store, seen, result)
-                    result.errors_ms += _errors(store, seen, server.timing)
+                    compare(store, seen, result)
+                    result.errors_ms += timing_errors_ms(store, seen, server.timing)
         finally:
             store.close()
     return result
@@ -74,7 +74,8 @@ def _longest_wait(store: Store, timing: Timing) -> float:
     return max((timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS
 
 
-def _compare(store: Store, seen: StreamSeen, result: Verification) -> None:
+def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
+    """Hold what was seen of a stream against the recording, and note in `result` what differs."""
     wire = store.wire(seen.exchange)
     result.streams += 1
     result.bytes += len(wire)
@@ -89,7 +90,7 @@ def _compare(store: Store, seen: StreamSeen, result: Verification) -> None:
         result.differences.append(f"{name}: {how}, but was recorded as {seen.exchange.ending}")
 
 
-def _errors(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
+def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
     """How far the gaps between the reads of one stream are off, where no request of a client lies in between."""
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges("recording = ? AND party != 'runner'", seen.exchange.recording)

@@ -1,10 +1,10 @@
 """Cassettes made up for a test, in lines that read as what happened. Times are seconds from the recording's start.
 
-    tape = Made()
-    tape.post("/v1/sessions", 0.0, answer={"id": "s"})
-    tape.stream("s", 1.0, (1.0, heartbeat()), (2.5, delta("Hi")), ending="eof", end=3.0)
-    tape.post("/v1/sessions/s/events", 2.0, body={"type": "message"})
-    store = tape.store()
+tape = Made()
+tape.post("/v1/sessions", 0.0, answer={"id": "s"})
+tape.stream("s", 1.0, (1.0, heartbeat()), (2.5, delta("Hi")), ending="eof", end=3.0)
+tape.post("/v1/sessions/s/events", 2.0, body={"type": "message"})
+store = tape.store()
 """
 
 from __future__ import annotations
@@ -195,11 +195,13 @@ ANSWER = [(3.0, created()), (3.1, delta("Hel", 2)), (3.2, delta("lo", 3)), (4.0,
 
 
 def conversation(ending: Ending = "client_left") -> Made:
-    """A session is made, listened to from 1 s on, spoken to at 2 s, answers from 3 s on, and is looked at in between."""
+    """A session is made, listened to from 1 s on, spoken to at 2 s, answers from 3 s on; it is read in between."""
     tape = Made()
     tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
     tape.get("/v1/sessions/s", 0.5, {"status": "launching"})
-    tape.stream("s", 1.0, (1.0, heartbeat()), (1.1, presence()), (2.5, status("running")), *ANSWER, ending=ending, end=6.0)
+    tape.stream(
+        "s", 1.0, (1.0, heartbeat()), (1.1, presence()), (2.5, status("running")), *ANSWER, ending=ending, end=6.0
+    )
     tape.get("/v1/sessions/s", 1.5, {"status": "ready"})
     tape.post("/v1/sessions/s/events", 2.0, until=2.2, status=202, body={"type": "message"})
     tape.get("/v1/sessions/s", 3.15, {"status": "running"})

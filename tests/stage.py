@@ -27,7 +27,9 @@ class Listener:
 
     def hears(self) -> list[str]:
         heard = b""
-        while self.playing.has_more and (due := self.playing.due(self._stage.now)) is not None and due <= self._stage.now:
+        while (
+            self.playing.has_more and (due := self.playing.due(self._stage.now)) is not None and due <= self._stage.now
+        ):
             heard += self.playing.take().data
         self.body += heard
         return gists(heard)

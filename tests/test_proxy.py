@@ -64,7 +64,7 @@ async def both_ways(response: bytes, request: bytes, folder: Path) -> tuple[Answ
 @pytest.mark.parametrize("kind", RESPONSES)
 async def test_the_client_sees_what_it_would_see_without_the_proxy(kind: str, tmp_path: Path) -> None:
     direct, proxied = await both_ways(RESPONSES[kind], get(), tmp_path)
-    assert proxied.seen() == ("HTTP/1.1 ".encode() + direct.status[9:], *direct.seen()[1:])
+    assert proxied.seen() == (b"HTTP/1.1 " + direct.status[9:], *direct.seen()[1:])
 
 
 async def test_a_chunked_body_stays_chunked_and_a_counted_one_counted(tmp_path: Path) -> None:
@@ -106,12 +106,11 @@ async def test_a_connection_of_the_client_is_used_again(tmp_path: Path) -> None:
             line, *_ = await conn.request()
             await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + line.split()[1][1:])
 
-    async with recorded(handle, tmp_path) as (proxy, _):
-        async with wire.connected(proxy.url) as client:
-            for name in (b"ab", b"cd"):
-                await client.send(get(f"/{name.decode()}"))
-                _, headers = await client.head()
-                assert await client.body(headers) == (name, True)
+    async with recorded(handle, tmp_path) as (proxy, _), wire.connected(proxy.url) as client:
+        for name in (b"ab", b"cd"):
+            await client.send(get(f"/{name.decode()}"))
+            _, headers = await client.head()
+            assert await client.body(headers) == (name, True)
 
 
 async def test_two_requests_sent_at_once_are_answered_in_their_order(tmp_path: Path) -> None:
@@ -223,4 +222,7 @@ async def test_bytes_that_are_no_utf8_end_no_recording(tmp_path: Path) -> None:
             request = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nX-B: \xff\r\nConnection: close\r\n\r\n"
             answer = await wire.raw(proxy.url, request)
         assert answer.endswith(b"hi")
-    assert [(one.request.target, one.ending) for one in wire.exchanges(proxy.db)] == [("/odd", "eof"), ("/plain", "eof")]
+    assert [(one.request.target, one.ending) for one in wire.exchanges(proxy.db)] == [
+        ("/odd", "eof"),
+        ("/plain", "eof"),
+    ]

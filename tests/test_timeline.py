@@ -43,7 +43,6 @@ def test_before_it_was_started_no_time_passes() -> None:
 
     assert not line.started
     assert line.played(HOUR) == 0
-    assert not line.is_past(0, HOUR)
 
 
 def test_gaps_are_played_as_the_timing_says() -> None:
@@ -105,12 +104,6 @@ def test_time_stands_still_at_a_closed_gate() -> None:
     assert [line.played(now * NS) // NS for now in (60, 61)] == [2, 3]
 
 
-def test_what_no_gate_holds_passes_a_closed_one() -> None:
-    line = started([0, 5], gate(2))
-
-    assert line.due_ungated(5 * NS, 60 * NS) == 63 * NS
-
-
 def test_what_was_received_with_the_request_is_not_behind_it() -> None:
     line = started([0, 2, 3], gate(2))
 
@@ -138,15 +131,11 @@ def test_the_playhead_moves_to_a_closed_gate_that_is_before_the_start() -> None:
     assert due(line, 20, 30) == 40
 
 
-def test_what_the_playhead_has_reached_is_past() -> None:
-    here = gate(3)
-    line = started([0, 2, 4], here)
+def test_from_one_offset_to_another_it_takes_as_long_as_the_gaps_are_played() -> None:
+    line = started([0, 10, 70], how=Timing(speed=10, max_gap=5))
 
-    assert [line.is_past(at * NS, 2 * NS) for at in (0, 2, 3, 4)] == [True, True, False, False]
-    assert not line.is_past(4 * NS, HOUR)
-    line.open(here, HOUR)
-    assert not line.is_past(4 * NS, HOUR)
-    assert line.is_past(4 * NS, HOUR + NS)
+    assert line.between(0, 70 * NS) == NS
+    assert line.between(10 * NS, 70 * NS) == NS // 2
 
 
 def test_instant_waits_for_gates_alone() -> None:
@@ -157,39 +146,28 @@ def test_instant_waits_for_gates_alone() -> None:
     assert due(line, 3600, 0) is None
     line.open(here, 2 * NS)
     assert due(line, 3600, 2) == 2
-    assert line.is_past(3600 * NS, 2 * NS)
 
 
-def test_a_read_knows_what_came_before_the_next_unsent_frame() -> None:
+def test_the_next_point_is_the_first_that_is_not_played_whether_it_was_sent_or_not() -> None:
     line = timeline([1, 2, 9])
+    assert line.next_point(HOUR) == 1 * NS
 
-    assert line.horizon() == 1 * NS
-    line.sent_ns = 1 * NS
-    assert line.horizon() == 2 * NS
-    line.sent_ns = 9 * NS
-    assert line.horizon() == float("inf")
+    line.move(1 * NS, 100 * NS)
+    assert line.next_point(100 * NS) == 2 * NS
+    assert line.next_point(101 * NS - 1) == 2 * NS
+    assert line.next_point(101 * NS) == 9 * NS
+    assert line.next_point(108 * NS) == float("inf")
+    assert timeline([]).next_point(0) == float("inf")
 
 
-def test_a_read_knows_nothing_from_behind_a_closed_gate() -> None:
+def test_nothing_behind_a_closed_gate_is_played() -> None:
     here = gate(5)
-    line = timeline([1, 9], here)
-    line.sent_ns = 1 * NS
+    line = started([1, 9], here)
 
-    assert line.horizon() == 5 * NS
-    line.open(here, 0)
-    assert line.horizon() == 9 * NS  # an open gate is no frame that could be unsent
-
-
-def test_moving_to_a_start_makes_known_what_came_before() -> None:
-    line = timeline([1, 2, 9], gate(5))
-    line.move(2 * NS, 0)
-    assert line.horizon() == 2 * NS
-
-    line.move(9 * NS, 0)
-    assert line.horizon() == 5 * NS
-
-    line.move(1 * NS, 0)  # what was known stays known
-    assert line.horizon() == 5 * NS
+    assert line.next_point(HOUR) == 9 * NS
+    line.open(here, HOUR)
+    assert line.next_point(HOUR) == 9 * NS  # a gate is no point itself
+    assert line.next_point(HOUR + 4 * NS) == float("inf")
 
 
 SECONDS = st.integers(0, 100)
@@ -239,11 +217,10 @@ def test_nothing_is_due_before_a_gate_that_it_came_after_and_order_is_kept(
 @given(points=st.lists(SECONDS, min_size=1, max_size=8).map(sorted), gates=st.lists(SECONDS, max_size=3), how=TIMINGS)
 def test_gates_that_are_opened_at_once_cost_no_time(points: list[int], gates: list[int], how: Timing) -> None:
     doors = [gate(at, n) for n, at in enumerate(gates)]
-    line, free = started(points, *doors, how=how), started([*points, *gates], how=how)
+    line, free = timeline(points, *doors, how=how), timeline([*points, *gates], how=how)
     for door in doors:
         line.open(door, 0)
+    line.move(points[0] * NS, 0)
     free.move(points[0] * NS, 0)
 
-    for point in points:
-        expected = free.due(point * NS, 0)
-        assert line.due(point * NS, 0) in (expected, line.due_ungated(point * NS, 0))
+    assert [line.due(point * NS, 0) for point in points] == [free.due(point * NS, 0) for point in points]

@@ -165,7 +165,11 @@ async def connected(url: str, request: bytes = b"", *, receive_buffer: int | Non
     sock = socket.socket()
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect((address.hostname, address.port))
+    try:
+        sock.connect((address.hostname, address.port))
+    except OSError:
+        sock.close()
+        raise
     wire = Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 22))
     try:
         await wire.send(request)
@@ -219,7 +223,7 @@ class Upstream:
 
     async def __aenter__(self) -> Upstream:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=1 << 22)
-        self.url = "http://127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -258,9 +262,8 @@ async def recorded(
     handle: Callable[[Wire], Awaitable[None]], folder: Path, **options: Any
 ) -> AsyncIterator[tuple[Proxy, Upstream]]:
     """An upstream and the proxy before it, which records into `folder`/run.db."""
-    async with Upstream(handle) as upstream:
-        async with Proxy(upstream.url, folder / "run.db", **options) as proxy:
-            yield proxy, upstream
+    async with Upstream(handle) as upstream, Proxy(upstream.url, folder / "run.db", **options) as proxy:
+        yield proxy, upstream
 
 
 @contextmanager
@@ -279,8 +282,7 @@ def exchanges(db: Path) -> list[Exchange]:
 
 def frames(db: Path, stream: int = 1) -> list[TimedFrame]:
     with opened(db) as store:
-        (found,) = store.exchanges("stream = ?", stream)
-        return list(store.frames(found))
+        return [frame for found in store.exchanges("stream = ?", stream) for frame in store.frames(found)]
 
 
 def content(db: Path, stream: int = 1) -> bytes:

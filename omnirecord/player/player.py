@@ -40,7 +40,7 @@ class Player:
         self._script = script
         self._timing = timing
         self._runs: dict[str, Run] = {}
-        self._asked: dict[Key, int] = defaultdict(int)
+        self._asked: dict[tuple[bool, Key], int] = defaultdict(int)
         self._created = 0
         self._creations = [x for x in script.exchanges if _creates(x)]
         self.mismatches: list[Mismatch] = []
@@ -71,12 +71,11 @@ class Player:
 
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
         """The row of each of these sessions in the session list, as of its playhead: the newest, else the first."""
+        horizons = {name: self._horizon(self._script.sessions.get(name), now) for name in session_ids}
         rows: dict[str, Any] = {}
         for at_ns, row in self._script.session_rows():
             name = row.get("id")
-            if name in session_ids and (
-                name not in rows or at_ns < self._horizon(self._script.sessions.get(name), now)
-            ):
+            if name in horizons and (name not in rows or at_ns < horizons[name]):
                 rows[name] = row
         return rows
 
@@ -92,6 +91,7 @@ class Player:
         session = self._script.sessions.get(exchange.session_id or "")
         if session is not None:
             self._runs.pop(session.root, None)
+            self._run(session).came(exchange, now)
         return self._answering(request, exchange, None, now)
 
     def _run(self, session: Session) -> Run:
@@ -154,6 +154,8 @@ class Player:
         recorded = self._index.get((request.is_runner, key)) or self._relaxed(request, key)
         if any(x.kind == "sse" for x in recorded):
             return self._act(request, key, session, now)
+        if session:
+            self._run(session).came_again(recorded, now)
         candidates = [x for x in recorded if x.response is not None and _answers(x, request.if_none_match)]
         if not candidates:
             return self._miss(key, recorded)
@@ -192,17 +194,18 @@ class Player:
         return min([*points[:1], *gates], default=float("inf"))
 
     def _act(self, request: Incoming, key: Key, session: Session | None, now: int) -> Decision:
-        recorded = self._index.get((request.is_runner, key), [])
+        what = request.is_runner, key
+        recorded = self._index.get(what, [])
         run = self._run(session) if session else None
         asked = run.asked if run else self._asked
-        number = asked[key]
+        number = asked[what]
         if recorded and run is None:
             number %= len(recorded)  # what belongs to no session begins again, as POST /v1/sessions does
         elif recorded and request.method in _REPEATABLE:
             number = min(number, len(recorded) - 1)
         if number >= len(recorded):
             return NoContent() if is_bookkeeping(request.method, request.target) else self._miss(key, recorded)
-        asked[key] += 1
+        asked[what] += 1
         exchange = recorded[number]
         if run is not None:
             run.came(exchange, now)

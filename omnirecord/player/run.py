@@ -21,7 +21,7 @@ class Run:
     timeline: Timeline
     gate_of: dict[int, Gate]
     opened: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    asked: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
+    asked: dict[tuple[bool, Key], int] = field(default_factory=lambda: defaultdict(int))
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
 
@@ -40,6 +40,12 @@ class Run:
         if not self.timeline.started:
             self.timeline.move(gate.at_ns, now)
         self.timeline.open(gate, now)
+
+    def came_again(self, recorded: list[Exchange], now: int) -> None:
+        """The same for a read, which is not counted: it opens the first closed gate among these, if any is one."""
+        gates = (x for x in recorded if x.exchange in self.gate_of and not self.gate_of[x.exchange].open)
+        if (first := next(gates, None)) is not None:
+            self.came(first, now)
 
     def skips(self, session: Session, recorded: Exchange) -> bool:
         """Whether somebody would miss something if this recorded stream were played now: it lies before its start,

@@ -143,7 +143,7 @@ class Script:
         return self._points[root]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
-        """The rows of session lists that the recorded server gave, over HTTP and over its WebSocket, with their times."""
+        """The rows of the session lists that the recorded server gave, over HTTP or its WebSocket, with their times."""
         if self._session_rows is None:
             rows = [*self._listed_rows(), *self._pushed_rows()]
             self._session_rows = sorted(rows, key=lambda row: row[0])

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from ..cassette import Ending, Headers
 from ..framing import is_event_stream
@@ -21,7 +22,7 @@ from .readahead import ReadAhead
 from .tunnel import Tunnel
 from .upstream import Upstream
 
-_LOST = (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+_LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
 
 
 class Forward:

@@ -43,6 +43,7 @@ class ReadAhead:
         self._size += len(data)
         if self._sender is None:
             self._sender = asyncio.create_task(self._drain())
+            self._sender.add_done_callback(_retrieved)
         while self._size > self._limit and self._sender is not None:
             self._room.clear()
             await self._room.wait()
@@ -75,3 +76,9 @@ class ReadAhead:
         finally:
             self._sender = None
             self._room.set()
+
+
+def _retrieved(sender: asyncio.Task[None]) -> None:
+    """A client that is lost while it is waited for is no news: who reads from upstream is told in another way."""
+    if not sender.cancelled():
+        sender.exception()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -52,6 +53,13 @@ class Upstream:
 
         It is sent again only where it went to a connection that had been used before, and that was lost.
         """
+        answer = await self._send(method, target, headers, body)
+        _end_with_connection(answer)
+        return answer
+
+    async def _send(
+        self, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
+    ) -> aiohttp.ClientResponse:
         url = self._url.with_path(self._prefix + target, encoded=True)  # the query in it: a lone `?` stays that way
         exactly = (_exactly(headers),)
         if method in _IDEMPOTENT and body is None:
@@ -70,6 +78,21 @@ class Upstream:
     async def close(self) -> None:
         await self._pooled.close()
         await self._single.close()
+
+
+def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
+    """After a chunk that is none, aiohttp closes the connection and lets whoever reads the body wait for ever."""
+    if answer.connection is None or answer.connection.protocol is None:
+        return  # the body is here already
+    content, closed = answer.content, answer.connection.protocol.closed
+
+    def end(closed: asyncio.Future[None]) -> None:
+        error = None if closed.cancelled() else closed.exception()
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError(f"the connection ended in the body: {error or 'closed'}"))
+
+    if closed is not None:
+        closed.add_done_callback(end)
 
 
 def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:

@@ -90,6 +90,10 @@ class Store:
         query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
         return [Read(*row) for row in self._rows(query, exchange)]
 
+    def lost(self, exchange: int) -> list[int]:
+        """The numbers, from 0, of the reads of a coded stream whose bytes could not be kept."""
+        return [part.read for part in unframed(self._connection, exchange, Position()) if part.data is None]
+
     def messages(self, exchange: int) -> Iterator[Message]:
         query = (
             "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
@@ -136,10 +140,9 @@ class Store:
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""
-        has_more = "SELECT 1 FROM chunks WHERE exchange = ? AND side = 'response' LIMIT 1"
-        if not any(self._rows(has_more, exchange.exchange)):
-            return
         reads = self.reads(exchange.exchange)
+        if not is_coded(exchange) and sum(read.size for read in reads) == length:
+            return
         for seq, framed in enumerate(self._reframed(exchange, stored, length, unfinished), stored + 1):
             judgement, read = framed.judgement, reads[framed.read]
             issues = tuple((issue.path, issue.message) for issue in judgement.issues)

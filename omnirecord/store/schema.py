@@ -15,11 +15,11 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..cassette import FORMAT_VERSION
-from ..errors import BrokenCassette, NewerCassette, NotACassette, UsageError
+from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
 
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _MAGIC = b"SQLite format 3\0"
@@ -78,6 +78,10 @@ def clear_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise CassetteInUse(
+                f"{path} is in use by another program: wait until that has closed it, or stop it"
+            ) from error
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
@@ -95,7 +99,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             _check_version(connection, path)
             connection.execute("SELECT count(*) FROM recordings").fetchone()
         except BaseException:
-            connection.close()
+            remove_copy(connection, path)
             raise
     return connection
 
@@ -104,7 +108,12 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path, "ro")
     except sqlite3.OperationalError:
-        return _connect(_copy_aside(path), "rw")
+        copy = _copy_aside(path)
+    try:
+        return _connect(copy, "rw")
+    except BaseException:
+        shutil.rmtree(copy.parent, ignore_errors=True)
+        raise
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -134,6 +143,8 @@ def create_or_open(path: Path) -> sqlite3.Connection:
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        else:
+            _refuse_if_not_ours(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
         try:
             _prepare(connection, path)
@@ -141,6 +152,17 @@ def create_or_open(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _refuse_if_not_ours(path: Path) -> None:
+    """Look before we write: to open and close a database for writing is to fold its log into it, whoever's it is."""
+    try:
+        connection = _connect(path, "ro")
+    except sqlite3.OperationalError:
+        return  # a half-written transaction is to be rolled back first, which no reader can
+    with closing(connection):
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            _check_version(connection, path)
 
 
 def in_memory() -> sqlite3.Connection:

@@ -1,0 +1,56 @@
+"""A session told turn by turn, as its user lived it: frozen values in, turns out. No I/O, no clock, no printing.
+
+    session = session_of(exchanges, frames, acts)
+    for turn in session.turns: ...
+
+`line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
+which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
+reads what clients did from their requests; `values` has what comes out. All of it is linear in the number of frames,
+and none of it can be broken by what a frame holds: an event that fits no type is counted, and told as far as it can be.
+"""
+
+from __future__ import annotations
+
+from .acts import Act, act_of
+from .line import one_line
+from .narrator import session_of, turns
+from .values import (
+    Approval,
+    Asked,
+    Child,
+    Ended,
+    Fault,
+    Listening,
+    Note,
+    Passage,
+    Session,
+    Silence,
+    Tool,
+    Trouble,
+    Turn,
+    TurnUsage,
+    turn_row,
+)
+
+__all__ = [
+    "Act",
+    "Approval",
+    "Asked",
+    "Child",
+    "Ended",
+    "Fault",
+    "Listening",
+    "Note",
+    "Passage",
+    "Session",
+    "Silence",
+    "Tool",
+    "Trouble",
+    "Turn",
+    "TurnUsage",
+    "act_of",
+    "one_line",
+    "session_of",
+    "turn_row",
+    "turns",
+]

@@ -1,0 +1,111 @@
+"""The turns of a session while they are told: which one goes on, which one an event belongs to, when one is over.
+
+The live server's turns do not keep to the page, so these rules hold:
+1. A turn begins with whatever of it comes first: a question about it, its input, `running`, its response, its text.
+2. It ends with its `response.*` end, or `turn.*` end, or, where that does not come, when the session is at rest
+   (`idle`, `failed`) after work on it had begun. What comes later belongs to it still, until the next one begins.
+3. An interrupted turn ends at rest. The next input ends it as well.
+4. A response with another id is another turn. What was said while the one before went on is its question, if it has
+   no other.
+5. What was posted and never taken in is a turn of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import zip_longest
+
+from .acts import Act
+from .draft import Draft
+from .posts import Posts
+from .values import Approval, Ended, Fault
+
+
+class Course:
+    """The turns so far, and what clients did about them."""
+
+    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
+        acts = list(acts)
+        self.posts = Posts(acts)
+        self.answers = {act.elicitation_id: act for act in acts if act.kind == "answer" and not act.refused}
+        self.drafts: list[Draft] = []
+        self.open: Draft | None = None
+        """The turn that goes on: the last of `drafts`."""
+        self.owners: dict[str, Draft] = {}
+        """Which turn a call, an elicitation or a child session belongs to, by its id."""
+        self.model: str | None = None
+        self.is_child = is_child
+
+    def turn(self, at_ns: int) -> Draft:
+        """The turn that goes on, or a new one."""
+        if self.open is None:
+            after = self.drafts[-1].last_ns if self.drafts else 0
+            self.open = Draft(at_ns, model=self.model, after_ns=after)
+            self.drafts.append(self.open)
+        return self.open
+
+    def next_turn(self, at_ns: int) -> Draft:
+        """The same, where something came that an interrupted turn does not bring any more."""
+        if self.open is not None and self.open.interrupted:
+            self.close("interrupted", at_ns)
+        return self.turn(at_ns)
+
+    def latest(self) -> Draft | None:
+        """The turn that goes on, or the last one."""
+        return self.open or (self.drafts[-1] if self.drafts else None)
+
+    def close(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
+        """The turn that goes on is over; forgotten, if there was nothing in it."""
+        if self.open is None:
+            return
+        self.open.end(ended, at_ns, error)
+        if self.open.is_empty:
+            self.drafts.pop()
+        self.open = None
+
+    def split(self, at_ns: int) -> None:
+        """Another response begins, though the end of the one before was not heard."""
+        old = self.open
+        if old is None:
+            return
+        self.close("interrupted" if old.interrupted else "unfinished", at_ns)
+        self.turn(at_ns)
+
+    def finish(self, until_ns: int | None = None) -> list[Draft]:
+        """Nothing follows: the turns. `until_ns`: until when somebody listened, if that was beyond the last event."""
+        if self.open is not None:
+            self.open.quiet(until_ns or 0)
+            self.close("unfinished", until_ns or self.open.last_ns)
+        self._hand_on()
+        for draft in self.drafts:
+            if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
+                draft.ask(post.text, post.at_ns, post.item_id)
+        self.drafts += [_unheard(post) for post in self.posts if post.party != "runner"]
+        for draft in self.drafts:
+            draft.approvals = {key: self._answered(approval) for key, approval in draft.approvals.items()}
+        return sorted(self.drafts, key=lambda draft: draft.started_ns)
+
+    def _hand_on(self) -> None:
+        """What was said in the middle of a turn is the next one's question, if that has none of its own."""
+        for draft, following in zip_longest(self.drafts, self.drafts[1:]):
+            if following is None or following.asked:
+                draft.asked += draft.midway
+            else:
+                following.asked += [replace(asked, place=0) for asked in draft.midway]
+
+    def _answered(self, approval: Approval) -> Approval:
+        act = self.answers.get(approval.elicitation_id)
+        if act is None:
+            return approval
+        action = approval.action or act.action
+        return replace(approval, action=action, answered_ns=act.at_ns, answered_by=act.party)
+
+
+def _unheard(post: Act) -> Draft:
+    """A message that no event speaks of."""
+    draft = Draft(post.at_ns)
+    draft.ask(post.text, post.at_ns, post.item_id)
+    if post.refused:
+        draft.end("failed", post.at_ns, Fault(post.refused, post.refusal or "the server did not take the message"))
+    return draft

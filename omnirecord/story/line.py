@@ -1,0 +1,100 @@
+"""One run of frames out of all that a session's clients heard.
+
+1. An event that several streams brought is told once. They are copies byte for byte: what a stream brought while
+   another one was listening, and the other one has as well, is left out.
+2. The connect snapshot is marked: it tells how things are, not what happens. While somebody else was listening it is
+   left out.
+3. The text in flight, which a server sends again to whoever connects in mid-turn, is part of that snapshot.
+
+Linear in the number of frames, whatever their streams.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from typing import NamedTuple
+
+from ..cassette import TimedFrame
+from .reading import payload
+
+GREETING_TYPES = frozenset(
+    {
+        "session.heartbeat", "session.resource.created", "session.child_session.updated",
+        "session.changed_files.invalidated", "session.presence",
+    }
+)  # fmt: skip
+"""What a server sends to whoever connects; text in flight comes among it, without a sequence number."""
+GREETING_LASTS = 1_000_000_000
+"""The longest that a connect snapshot was seen to take is 0.1 s; this is well above, in ns."""
+_SUBSCRIBING = 50_000_000
+"""How long before its first frame came a stream may have begun to listen, in ns."""
+
+
+class Heard(NamedTuple):
+    """A frame, and whether it is of the connect snapshot."""
+
+    frame: TimedFrame
+    is_greeting: bool
+
+    @property
+    def at_ns(self) -> int:
+        return self.frame.offset_ns
+
+
+def one_line(frames: Iterable[TimedFrame]) -> list[Heard]:
+    """The frames of one session in one recording, each told once, in the order they came."""
+    line: list[Heard] = []
+    for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
+        _join(line, stream)
+    return line
+
+
+def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
+    by_stream: dict[int, list[TimedFrame]] = {}
+    for frame in frames:
+        by_stream.setdefault(frame.stream, []).append(frame)
+    for stream in by_stream.values():
+        greeting = greeting_length(stream)
+        yield [Heard(frame, number < greeting) for number, frame in enumerate(stream)]
+
+
+def _join(line: list[Heard], stream: list[Heard]) -> None:
+    """Add what only this stream brought."""
+    begin = bisect_left(line, stream[0].at_ns - _SUBSCRIBING, key=attrgetter("at_ns"))
+    overlap = line[begin:]
+    if not line or line[-1].at_ns < stream[0].at_ns:
+        new = stream if not overlap else list(_not_in(overlap, stream))
+        line += new
+        return
+    news = _not_in(overlap, [heard for heard in stream if not heard.is_greeting])
+    line[begin:] = sorted([*overlap, *news], key=attrgetter("at_ns"))
+
+
+def _not_in(others: list[Heard], stream: list[Heard]) -> Iterator[Heard]:
+    copies = Counter(heard.frame.raw for heard in others if not heard.is_greeting)
+    for heard in stream:
+        raw = heard.frame.raw
+        if heard.is_greeting or raw is None or not copies[raw]:
+            yield heard
+        else:
+            copies[raw] -= 1
+
+
+def greeting_length(frames: list[TimedFrame]) -> int:
+    """How many frames the connect snapshot has. A second heartbeat is none of it, nor what came late: the first
+    thing that a message brings may be of the same types."""
+    in_flight = False
+    for number, frame in enumerate(frames):
+        is_late = frame.offset_ns - frames[0].offset_ns > GREETING_LASTS
+        if is_late or (number and frame.type == "session.heartbeat"):
+            return number
+        if frame.type in GREETING_TYPES:
+            continue
+        resent = frame.type == "response.created" or (in_flight and frame.type == "response.output_text.delta")
+        if not number or not resent or payload(frame).get("sequence_number") is not None:
+            return number
+        in_flight = True
+    return len(frames)

@@ -1,0 +1,101 @@
+"""From frames to turns: which events count, in which order they are told, and what a session is as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..cassette import Exchange, TimedFrame
+from . import events
+from .acts import Act
+from .course import Course
+from .line import Heard, one_line
+from .reading import payload
+from .values import Listening, Session, Turn
+
+_HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
+_NO_EVENTS = frozenset({"comment", "sentinel"})
+
+
+class Narrator:
+    """Hears a session's frames in order; `course` has its turns."""
+
+    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
+        self.course = Course(acts, is_child=is_child)
+
+    def hear(self, heard: Heard) -> None:
+        """The next frame. Nothing that it holds makes this fail."""
+        course, frame, before = self.course, heard.frame, self.course.open
+        if frame.type in _HEARTBEATS or heard.is_greeting:
+            self._keepalive(heard)
+        elif frame.verdict not in _NO_EVENTS and frame.type != "session.presence":
+            if before is not None:
+                before.touch(frame.offset_ns)
+            events.tell(course, frame.type, frame.offset_ns, payload(frame))
+            if course.open is not None and course.open is not before:
+                course.open.touch(frame.offset_ns)
+            draft = course.open or before
+            if draft is not None and frame.verdict != "valid":
+                draft.odd_events += 1
+
+    def _keepalive(self, heard: Heard) -> None:
+        """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
+        course, frame = self.course, heard.frame
+        if not heard.is_greeting:
+            if course.open is not None:
+                course.open.heartbeats += 1
+        elif frame.type in ("response.created", "response.output_text.delta"):
+            events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
+        elif frame.type == "session.heartbeat" and course.open is not None:
+            course.open.note("a client connected in the middle of the turn", frame.offset_ns)
+
+
+def turns(
+    frames: Iterable[TimedFrame],
+    acts: Iterable[Act] = (),
+    *,
+    recording: int = 1,
+    session_id: str | None = None,
+    until_ns: int | None = None,
+    is_child: bool = False,
+) -> list[Turn]:
+    """The turns of one session in one recording.
+
+    `frames`: those of all its streams, each stream's in order. `acts`: what clients did to it. `until_ns`: until
+    when somebody listened. `is_child`: it is a sub-agent's, so that what no client posted was asked by an agent.
+    """
+    narrator = Narrator(acts, is_child=is_child)
+    line = one_line(frames)
+    for heard in line:
+        narrator.hear(heard)
+    drafts = narrator.course.finish(max([until_ns or 0, *(heard.at_ns for heard in line[-1:])]))
+    return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
+
+
+def session_of(
+    exchanges: Sequence[Exchange],
+    frames: Iterable[TimedFrame],
+    acts: Iterable[Act] = (),
+    *,
+    parent_id: str | None = None,
+) -> Session:
+    """A session as one recording has it. `exchanges`: all of that session and recording, at least one."""
+    first = exchanges[0]
+    listenings = tuple(_listening(x) for x in exchanges if x.stream is not None)
+    ends = [x.end_ns for x in exchanges]
+    until = [one.until_ns for one in listenings]
+    told = turns(
+        frames, acts, recording=first.recording, session_id=first.session_id,
+        until_ns=max((end for end in until if end is not None), default=None),
+        is_child=parent_id is not None,
+    )  # fmt: skip
+    return Session(
+        recording=first.recording, session_id=first.session_id, parent_id=parent_id,
+        begun_ns=min(x.request.at_ns for x in exchanges),
+        ended_ns=None if None in ends else max(end for end in ends if end is not None),
+        streams=listenings, turns=tuple(told),
+    )  # fmt: skip
+
+
+def _listening(x: Exchange) -> Listening:
+    assert x.stream is not None
+    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending)

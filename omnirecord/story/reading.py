@@ -1,0 +1,68 @@
+"""Reading what somebody else wrote: the value if it is of the kind that is wanted, nothing otherwise. Never raises."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..cassette import TimedFrame
+from ..contract.payload import MalformedError, parse
+from ..sse import read_fields
+
+DENIED = "[Denied by policy: "
+"""How the server begins the text that it puts in the place of a refused one."""
+SYSTEM = "[System: "
+"""How Omnigent begins what it says itself in a user's place."""
+
+
+def payload(frame: TimedFrame) -> dict[str, Any]:
+    """The JSON object that a frame carries; empty where it carries none."""
+    if frame.raw is None or frame.verdict in ("comment", "sentinel", "truncated", "malformed"):
+        return {}
+    try:
+        return as_dict(parse(read_fields(frame.raw, bom=frame.seq == 1).data or "")[0])
+    except MalformedError:
+        return {}
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def as_int(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def as_number(value: Any) -> float | None:
+    return value if type(value) in (int, float) else None
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or the texts of its parts; what is no text is named in brackets."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(filter(None, (_part(part) for part in parts)))
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    data = as_dict(part)
+    if data.get("type") == "message":
+        return text_of(data.get("content"))
+    found = as_text(data.get("text"))
+    return found if found is not None else f"[{as_text(data.get('type')) or 'something'}]"
+
+
+def written(value: Any) -> str | None:
+    """A tool's arguments or output as text."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and all("text" in as_dict(part) for part in value):
+        return text_of(value)
+    return json.dumps(value, ensure_ascii=False)

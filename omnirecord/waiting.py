@@ -1,0 +1,105 @@
+"""Waiting in a replay: until something is due, and at closed gates, with what is said and done meanwhile.
+
+When something is due, `player` decides; here it is slept, reported, and given up after `--gate-timeout`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from .player import Answering, Playing
+from .player.timeline import Gate, Timeline
+from .player.timing import NS
+
+log = logging.getLogger("omnirecord")
+
+HEARTBEAT_EVERY = 15.0
+"""Seconds at a closed gate after which a heartbeat is put in: clients take 45 s without a byte for a dead stream."""
+REPORT_AFTER = 5.0
+"""Seconds of waiting at a gate after which it is said for what."""
+
+Beat = Callable[[], Awaitable[None]]
+"""Called each time that a wait took as long as clients bear silence."""
+
+
+class Waiting:
+    """Everybody who waits in one replay. `now` is its clock, in ns."""
+
+    def __init__(self, now: Callable[[], int], gate_timeout: float | None) -> None:
+        self._now = now
+        self._gate_timeout = gate_timeout
+        self._changed = asyncio.Event()
+        self._reported: Counter[str] = Counter()
+
+    @property
+    def reported(self) -> list[str]:
+        """What has been waited for, for so long that it was said, and still is."""
+        return list(+self._reported)
+
+    def announce(self) -> None:
+        """A gate may have opened: wake whoever waits."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def until_due(self, what: Playing | Answering, beat: Beat | None = None) -> None:
+        """Wait until what is next may be sent."""
+        while (due := what.due(now := self._now())) is None or due > now:
+            gate = what.waits_for()
+            if due is None and gate is not None and what.timeline is not None:
+                await self._at(gate, what.timeline, beat)
+            elif due is not None:
+                await asyncio.sleep((due - now) / NS)
+
+    async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
+        with self._reporting(gate), self._giving_up(gate, timeline):
+            while not gate.open:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_EVERY):
+                        while not gate.open:
+                            await self._changed.wait()
+                except TimeoutError:
+                    if beat is not None:
+                        await beat()
+
+    @contextmanager
+    def _reporting(self, gate: Gate) -> Iterator[None]:
+        """Say what is waited for, if it takes long: once, however many wait for it."""
+        what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
+        reported = False
+
+        def report() -> None:
+            nonlocal reported
+            reported = True
+            if not self._reported[what]:
+                log.warning("waiting for %s", what)
+            self._reported[what] += 1
+
+        timer = asyncio.get_running_loop().call_later(REPORT_AFTER, report)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._reported[what] -= reported
+
+    @contextmanager
+    def _giving_up(self, gate: Gate, timeline: Timeline) -> Iterator[None]:
+        """Go on without the request that a gate waits for, once the time for it is over."""
+
+        def give_up() -> None:
+            if not gate.open:
+                log.warning("went on without %s: --gate-timeout is over", gate.what)
+                timeline.open(gate, self._now())
+                self.announce()
+
+        if self._gate_timeout is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(self._gate_timeout, give_up)
+        try:
+            yield
+        finally:
+            timer.cancel()

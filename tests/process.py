@@ -1,0 +1,42 @@
+"""The proxy as a process of its own: one that can be killed, and whose files can be limited."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+
+class Process:
+    """A running `omnirecord proxy`; `url` is where it listens."""
+
+    def __init__(self, upstream: str, db: Path, *options: str) -> None:
+        self._command = [
+            sys.executable, "-c", "from omnirecord.cli import main; main()", "proxy", "--upstream", upstream,
+            "--listen", "127.0.0.1:0", "--db", str(db), "--json", *options,
+        ]  # fmt: skip
+        self.url = ""
+
+    async def __aenter__(self) -> Process:
+        pipe = asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(*self._command, stdout=pipe, stderr=pipe)
+        assert self.process.stdout is not None
+        async with asyncio.timeout(30):
+            line = await self.process.stdout.readline()
+        assert line, (await self.process.communicate())[1].decode()
+        self.url = json.loads(line)["url"]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.communicate()
+
+    async def end(self, how: signal.Signals) -> tuple[int | None, str]:
+        """Send a signal; return the exit code and all of stderr."""
+        self.process.send_signal(how)
+        async with asyncio.timeout(30):
+            _, errors = await self.process.communicate()
+        return self.process.returncode, errors.decode()

@@ -1,0 +1,180 @@
+"""Promise 3: durable as it arrives. A proxy is killed with -9 in the middle of it, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from omnirecord.tape import Tape
+
+from . import wire
+from .process import Process
+from .test_proxy_websocket import HELLO, SWITCH, TEXT, ws
+from .wire import Wire, chunk, connected, event, get
+
+STREAMS = 4
+DURABLE_AFTER = 0.25
+DONE = b"data: [DONE]\n\n"
+
+
+async def fast(conn: Wire) -> None:
+    """Thousands of events a second, in pieces that end anywhere."""
+    await conn.stream()
+    n, rest = 0, b""
+    while True:
+        burst = rest + b"".join(map(event, range(n, n + 15)))
+        n += 15
+        cut = len(burst) - n % 50
+        rest = burst[cut:]
+        await conn.send(chunk(burst[:cut]))
+        await asyncio.sleep(0.005)
+
+
+class Listener:
+    """A client that knows what it had received when."""
+
+    def __init__(self, client: Wire) -> None:
+        self._client = client
+        self.data = b""
+        self._sizes: list[tuple[float, int]] = []
+
+    async def run(self) -> None:
+        await self._client.head()
+        while True:
+            self.data += await self._client.chunk()
+            self._sizes.append((time.monotonic(), len(self.data)))
+
+    def until(self, at: float) -> bytes:
+        return self.data[: max([size for when, size in self._sizes if when <= at], default=0)]
+
+
+async def record_and_kill(upstream: str, db: Path, after: float) -> list[bytes]:
+    """Record until then; return what each client had received long enough before."""
+    async with Process(upstream, db) as proxy, asyncio.TaskGroup() as group:
+        clients = [connected(proxy.url, get(f"/{n}")) for n in range(STREAMS)]
+        listeners = [Listener(await client.__aenter__()) for client in clients]
+        tasks = [group.create_task(listener.run()) for listener in listeners]
+        await wire.eventually(lambda: all(listener.data for listener in listeners))
+        await asyncio.sleep(after)
+        killed = time.monotonic()
+        proxy.process.send_signal(signal.SIGKILL)
+        for task in tasks:
+            task.cancel()
+        for client in clients:
+            await client.__aexit__(None, None, None)
+        return [listener.until(killed - DURABLE_AFTER) for listener in listeners]
+
+
+def digests(db: Path) -> list[str]:
+    parts = [db, db.with_name(db.name + "-wal")]
+    return [hashlib.sha256(part.read_bytes()).hexdigest() for part in parts if part.exists()]
+
+
+def stored_frames(db: Path, stream: int) -> int:
+    """Frames that are rows, not those that a reader derives."""
+    connection = sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)
+    (count,) = connection.execute("SELECT count(*) FROM frames WHERE stream = ?", (stream,)).fetchone()
+    connection.close()
+    return int(count)
+
+
+@pytest.mark.slow
+async def test_what_reached_a_client_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
+    """Ten recordings in one file, each killed at another moment; each next one finishes what was left behind."""
+    db = tmp_path / "run.db"
+    moments = random.Random(7)
+    received: list[bytes] = []
+    async with wire.Upstream(fast) as upstream:
+        for round_ in range(1, 11):
+            received += await record_and_kill(upstream.url, db, moments.uniform(0.3, 0.9))
+
+            before = digests(db)
+            for stream in range(STREAMS * (round_ - 1) + 1, STREAMS * round_ + 1):
+                kept = wire.content(db, stream)
+                assert kept.startswith(received[stream - 1]), "every byte is there"
+                frames = wire.frames(db, stream)
+                assert b"".join(frame.raw or b"" for frame in frames) == kept
+                assert {frame.verdict for frame in frames[:-1]} == {"valid"}
+            assert {one.ending for one in wire.exchanges(db)} == {"recorder_killed"}
+            assert digests(db) == before, "reading repairs nothing"
+    assert max(map(len, received)) > 50_000, "it was a fast stream"
+
+    contents = [wire.content(db, stream) for stream in range(1, STREAMS * 10 + 1)]
+    Tape(db, None).stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.db"]
+    assert [one.recording for one in wire.exchanges(db)] == [n for n in range(1, 11) for _ in range(STREAMS)]
+    for stream, content in enumerate(contents, 1):
+        assert wire.content(db, stream) == content
+        assert stored_frames(db, stream) == len(wire.frames(db, stream)), "all frames are rows by now"
+    assert {one.ending for one in wire.exchanges(db)} == {"recorder_killed"}
+
+
+async def test_what_a_killed_recorder_left_is_finished_by_the_next(tmp_path: Path) -> None:
+    db = tmp_path / "run.db"
+
+    async def handle(conn: Wire) -> None:
+        line, _ = await conn.head()
+        if b"/tunnel" in line:
+            await conn.send(SWITCH + b"\r\n" + ws(TEXT, b"hello"))
+        elif b"/body" in line:
+            await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
+        elif b"/stream" in line:
+            await conn.send(wire.STREAM + chunk(event(1)) + chunk(b'data: {"type'))
+        elif b"/done" in line:
+            await conn.send(wire.STREAM + chunk(event(1)) + chunk(DONE))
+        await conn.gone()
+
+    async with wire.Upstream(handle) as upstream, Process(upstream.url, db) as proxy:
+        requests = [get("/silent"), get("/stream"), get("/body"), HELLO, get("/done")]
+        clients = [connected(proxy.url, request) for request in requests]
+        for client in clients:
+            entered = await client.__aenter__()
+            if client is not clients[0]:
+                await entered.head()
+        size = len(event(1) + b'data: {"type' + event(1) + DONE)
+        await wire.eventually(lambda: len(wire.content(db, 1)) + len(wire.content(db, 2)) == size)
+        await wire.eventually(lambda: wire.body(db, "response", 3) == b"half of it")
+        assert {one.ending for one in wire.exchanges(db)} <= {"open", "done"}
+        await proxy.end(signal.SIGKILL)
+        for client in clients:
+            await client.__aexit__(None, None, None)
+    endings = {one.request.target: one.ending for one in wire.exchanges(db)}
+    assert endings.pop("/done") == "done"
+    assert set(endings.values()) == {"recorder_killed"}
+
+    tape = Tape(db, None)
+    assert tape.recording == 2
+    tape.stop()
+    found = {one.request.target: one for one in wire.exchanges(db)}
+    assert len(found) == 5
+    assert found.pop("/done").ending == "done"
+    assert {one.ending for one in found.values()} == {"recorder_killed"}
+    assert all(one.end_ns is not None for one in found.values())
+    stream = found["/stream"].stream
+    assert stream is not None
+    assert [frame.verdict for frame in wire.frames(db, stream)] == ["valid", "truncated"]
+    assert wire.content(db, stream) == event(1) + b'data: {"type'
+    assert stored_frames(db, stream) == 2
+    assert wire.body(db, "response", found["/body"].exchange) == b"half of it"
+
+
+async def test_the_end_of_a_terminated_proxy_is_clean(tmp_path: Path) -> None:
+    db = tmp_path / "run.db"
+    async with wire.Upstream(fast) as upstream, Process(upstream.url, db) as proxy:
+        async with connected(proxy.url, get()) as client:
+            await client.head()
+            await client.chunk()
+            began = time.monotonic()
+            code, errors = await proxy.end(signal.SIGTERM)
+    assert code == 0
+    assert time.monotonic() - began < 6
+    assert "Traceback" not in errors
+    assert wire.ending(db) == "recorder_stopped"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.db"]

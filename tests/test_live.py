@@ -1,0 +1,47 @@
+"""What a person sees while the proxy records."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from omnirecord.contract import load
+from omnirecord.framing import Framed, Framer
+from omnirecord.live import Live
+from omnirecord.recorder import NewFrames
+
+
+def framed(*datas: str) -> list[Framed]:
+    return Framer(None, load("omnigent")).feed(0, "".join(f"data: {data}\n\n" for data in datas).encode())
+
+
+def shown(*batches: NewFrames) -> list[str]:
+    out = io.StringIO()
+    live = Live(Console(file=out, width=200, soft_wrap=True, highlight=False))
+    for batch in batches:
+        live.watch(batch)
+    live.close()
+    return out.getvalue().splitlines()
+
+
+def test_each_event_gets_a_line_with_its_time_gap_type_verdict_and_gist() -> None:
+    delta = '{"type": "response.output_text.delta", "delta": "Hello", "sequence_number": 3}'
+    first, second = shown(
+        NewFrames(1, 7, 1, framed(delta), 1_000_000_000), NewFrames(1, 7, 2, framed(delta), 1_250_000_000)
+    )
+    assert first.split()[:2] == ["1.000s", "+0.000"]
+    assert second.split()[:4] == ["1.250s", "+0.250", "7.2", "valid"]
+    assert "response.output_text.delta" in second
+    assert "Hello" in second
+
+
+def test_what_is_wrong_with_an_event_is_said_below_it() -> None:
+    line, issue = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), 0))
+    assert "invalid" in line
+    assert "conversation_id" in issue
+
+
+def test_an_event_cannot_move_the_cursor() -> None:
+    lines = shown(NewFrames(1, 1, 1, framed('{"type": "x\\u001b[2J"}'), 0))
+    assert "\x1b" not in "".join(lines)

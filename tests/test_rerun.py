@@ -1,0 +1,61 @@
+"""Recorded clients, run again: each request waits until its client has seen what it had seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omnirecord.library import open_store
+from omnirecord.proxy import Proxy
+from omnirecord.rerun import Rerun
+from omnirecord.routes import is_gate
+from omnirecord.store import Store
+
+CASSETTES = Path(__file__).parent.parent / "cassettes"
+
+
+def order(store: Store) -> list[str]:
+    """Posts and the first frame after each, as they followed each other."""
+    marks = [(x.request.at_ns, "post") for x in store.exchanges() if is_gate(x.request.method, x.request.target)]
+    marks += [(frame.offset_ns, str(frame.type)) for x in store.streams() for frame in store.frames(x)]
+    return [what for _, what in sorted(marks)]
+
+
+@pytest.mark.parametrize("name", ["approval", "interrupt", "responses", "subagent"])
+async def test_a_rerun_of_a_replay_is_recorded_as_the_same_session(name: str, tmp_path: Path) -> None:
+    from omnirecord.replayer import Replay
+
+    source = open_store(CASSETTES / f"{name}.jsonl")
+    async with (
+        Replay(CASSETTES / f"{name}.jsonl", timing="compressed") as server,
+        Proxy(server.url, tmp_path / "again.db") as proxy,
+    ):
+        await Rerun(source, 1, proxy.url).run()
+    again = open_store(tmp_path / "again.db")
+    bodies = [[b"".join(store.content(x)) for x in store.streams()] for store in (source, again)]
+    orders = order(source), order(again)
+    source.close()
+    again.close()
+    assert bodies[0] == bodies[1]
+    assert orders[0].count("post") == orders[1].count("post")
+
+
+async def test_a_server_that_stops_answering_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from omnirecord import rerun
+    from omnirecord.replayer import Replay
+
+    monkeypatch.setattr(rerun, "STUCK_AFTER", 0.2)
+    source = open_store(CASSETTES / "approval.jsonl")
+    try:
+        async with Replay(CASSETTES / "approval.jsonl", timing="instant", gates=["POST /never/*"]) as server:
+            run = Rerun(source, 1, server.url, streams_only=True)
+            run._exchanges = [x for x in run._exchanges if x.kind == "sse"]
+            server._script.trees[next(iter(server._script.trees))].gates.extend(
+                x for x in source.exchanges() if x.request.method == "POST"
+            )
+            with pytest.raises(ExceptionGroup) as caught:
+                await run.run()
+    finally:
+        source.close()
+    assert "no byte came" in str(caught.value.exceptions[0])

@@ -1,0 +1,164 @@
+"""A cassette laid out for playing: sessions, trees, gates, pieces, one clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from omnirecord.errors import UsageError
+from omnirecord.player import gate_rule
+from omnirecord.player.script import Piece, Script, greeting_length
+from tests.cassettes import Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
+from tests.stage import EVENTS, SESSION, gists
+
+
+def script(tape: Made, *specs: str, off: bool = False, opens: bool = False) -> Script:
+    return Script(tape.store(), gate_rule(specs, off=off, opens=opens))
+
+
+def pieces(*reads: tuple[float, bytes], **more: object) -> list[Piece]:
+    tape = Made()
+    tape.stream("s", reads[0][0], *reads, **more)  # type: ignore[arg-type]
+    made = script(tape)
+    return made.pieces(made.exchanges[0])
+
+
+def greeting(*reads: tuple[float, bytes]) -> int:
+    tape = Made()
+    tape.stream("s", reads[0][0], *reads)
+    store = tape.store()
+    return greeting_length(list(store.frames(store.streams()[0])))
+
+
+def test_a_sub_agent_belongs_to_its_parents_tree_however_deep() -> None:
+    tape = Made()
+    tape.stream("a", 1.0, (1.0, child("b", of="a")))
+    tape.stream("b", 2.0, (2.0, child("c", of="b")))
+    tape.stream("c", 3.0, (3.0, heartbeat()))
+    tape.stream("other", 3.0, (3.0, heartbeat()))
+    made = script(tape)
+    assert {name: session.root for name, session in made.sessions.items()} == {
+        "a": "a", "b": "a", "c": "a", "other": "other",
+    }  # fmt: skip
+    assert [session.session_id for session in made.trees["a"].sessions] == ["a", "b", "c"]
+
+
+def test_sessions_that_claim_to_be_each_others_parents_do_not_hang_it() -> None:
+    tape = Made()
+    tape.stream("a", 1.0, (1.0, child("b", of="a")))
+    tape.stream("b", 2.0, (2.0, child("a", of="b")))
+    assert set(script(tape).sessions) == {"a", "b"}
+
+
+def test_the_gates_of_a_tree_are_what_clients_posted_to_any_of_its_sessions() -> None:
+    tape = Made()
+    tape.stream("a", 1.0, (1.0, child("b", of="a")))
+    tape.post("/v1/sessions/a/events", 2.0, status=202)
+    tape.post("/v1/sessions/b/events", 3.0, status=202)
+    tape.post("/v1/sessions/b/events", 4.0, status=202, party="runner")
+    tape.post("/v1/sessions/a/events", 5.0, answered=False)
+    assert [gate.request.at_ns for gate in script(tape).trees["a"].gates] == [ns(2.0), ns(3.0)]
+
+
+def test_a_runners_open_is_none_of_a_clients() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), party="runner")
+    tape.stream("s", 2.0, (2.0, heartbeat()))
+    assert [x.request.at_ns for x in script(tape).sessions["s"].opens] == [ns(2.0)]
+
+
+def test_the_opens_of_a_tree_after_its_first_can_be_gates_as_well() -> None:
+    tape = Made()
+    tape.stream("a", 1.0, (1.0, child("b", of="a")))
+    tape.stream("b", 2.0, (2.0, heartbeat()))
+    tape.stream("a", 3.0, (3.0, heartbeat()))
+    gates = script(tape, opens=True).trees["a"].gates
+    assert [gate.request.target for gate in gates] == ["/v1/sessions/b/stream", "/v1/sessions/a/stream"]
+
+
+@pytest.mark.parametrize("spec", ["POST", "POST ", "", " /v1/x"])
+def test_a_gate_that_is_no_method_and_glob_is_a_usage_error_that_shows_one(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"write for instance 'POST /v1/sessions/\*/events'"):
+        gate_rule([spec])
+
+
+def test_gates_and_no_gates_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="exclude"):
+        gate_rule(["POST *"], off=True)
+
+
+def test_a_glob_is_matched_against_the_path_alone() -> None:
+    tape = conversation()
+    tape.post("/v1/sessions/s/files?name=events", 3.0, status=201)
+    targets = [x.request.target for x in script(tape, "post */events").trees["s"].gates]
+    assert targets == [EVENTS]
+
+
+def test_pieces_are_the_reads_as_they_came() -> None:
+    made = pieces((1.0, b"data: "), (1.5, b"1\n\nda"), (2.0, b"ta: 2\n\n"))
+    assert [(piece.offset_ns, piece.data) for piece in made] == [
+        (ns(1.0), b"data: "), (ns(1.5), b"1\n\nda"), (ns(2.0), b"ta: 2\n\n"),
+    ]  # fmt: skip
+
+
+def test_a_piece_ends_where_the_connect_snapshot_ends() -> None:
+    made = pieces((1.0, heartbeat() + status("running")[:10]), (1.5, status("running")[10:] + delta("a")))
+    assert [(piece.greeting, piece.offset_ns) for piece in made] == [
+        (True, ns(1.0)), (False, ns(1.0)), (False, ns(1.5)),
+    ]  # fmt: skip
+    assert gists(made[0].data) == ["heartbeat"]
+
+
+def test_an_unfinished_frame_at_the_end_is_played_as_well() -> None:
+    assert pieces((1.0, b"data: 1\n\ndata: cu"), ending="open")[-1].data == b"data: 1\n\ndata: cu"
+
+
+def test_of_a_compressed_stream_whole_reads_are_the_connect_snapshot() -> None:
+    headers = (("content-type", "text/event-stream"), ("content-encoding", "gzip"))
+    reads = zipped([(1.0, heartbeat()), (1.1, presence() + status("running")), (2.0, delta("a"))])
+    made = pieces(*reads, headers=headers)
+    assert [piece.data for piece in made] == [data for _, data in reads]
+    assert [piece.greeting for piece in made] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("reads", "count"),
+    [
+        ([(1.0, heartbeat())], 1),
+        ([(1.0, heartbeat() + presence()), (1.1, presence())], 3),
+        ([(1.0, heartbeat()), (1.1, heartbeat())], 1),
+        ([(1.0, heartbeat()), (2.5, presence())], 1),
+        ([(1.0, heartbeat() + event) for event in [delta("a", None)]], 2),
+        ([(1.0, heartbeat() + delta("a", 7))], 1),
+        ([(1.0, delta("a", 7))], 0),
+        ([(1.0, b"data: 1\n\n")], 0),
+        ([(1.0, b"")], 0),
+    ],
+)
+def test_the_connect_snapshot_is_what_comes_first_at_once_and_of_its_types(
+    reads: list[tuple[float, bytes]], count: int
+) -> None:
+    assert greeting(*reads) == count
+
+
+def test_recordings_are_laid_end_to_end_on_one_clock() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, delta("a")), end=4.0)
+    tape.another_recording()
+    tape.get(SESSION, 0.5, {})
+    tape.stream("s", 1.0, (1.0, heartbeat()), (1.25, delta("b")), end=2.0)
+    made = script(tape)
+    second = made.exchanges[2]
+    assert [x.request.at_ns for x in made.exchanges] == [ns(1.0), ns(4.5) + 1, ns(5.0) + 1]
+    assert (second.response and second.response.at_ns, second.end_ns) == (ns(5.0) + 1, ns(6.0) + 1)
+    assert made.points_of("s") == [ns(1.0), ns(2.0), ns(5.0) + 1, ns(5.25) + 1]
+    assert [piece.offset_ns for piece in made.pieces(second)] == made.points_of("s")[2:]
+    assert made.frames(second)[1].offset_ns == ns(5.25) + 1
+
+
+def test_the_session_lists_rows_come_from_http_and_from_its_websocket_in_order() -> None:
+    tape = Made()
+    changed = {"type": "changed", "items": [{"id": "s", "n": 2}]}
+    tape.websocket("/v1/sessions/updates", 1.0, (1.5, "up", {"session_ids": ["s"]}), (3.0, "down", changed))
+    tape.get("/v1/sessions?limit=9", 2.0, {"data": [{"id": "s", "n": 1}, "odd"]})
+    tape.get("/v1/sessions", 4.0, b"no JSON")
+    assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(2.0), 1), (ns(3.0), 2)]

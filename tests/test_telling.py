@@ -1,0 +1,272 @@
+"""Turns as text: that a stranger can read it, and that nothing in it acts upon a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnirecord.story import (
+    Approval,
+    Asked,
+    Child,
+    Fault,
+    Listening,
+    Note,
+    Passage,
+    Session,
+    Silence,
+    Trouble,
+    Turn,
+    TurnUsage,
+)
+from omnirecord.story.draft import Draft
+from omnirecord.telling import seconds, tell, tell_session, tell_turn
+from omnirecord.telling.wrapping import cells, wrap
+
+S = 1_000_000_000
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\u202egnp.exe\u2066\x9b31m"
+
+
+def draft(text: str = "Hi", at_ns: int = 2 * S) -> Draft:
+    """A turn that was asked, and took its first event a tenth of a second later."""
+    made = Draft(at_ns + S // 10)
+    made.ask(text, at_ns)
+    made.touch(made.started_ns)
+    return made
+
+
+def told(made: Draft, width: int = 200) -> list[str]:
+    return list(tell_turn(made.freeze(1, "s", 1), width=width))
+
+
+def session(*turns: Turn, streams: tuple[Listening, ...] = (), parent_id: str | None = None) -> Session:
+    return Session(1, "3dc0", parent_id, 0, 29 * S // 10, streams, turns)
+
+
+def listening(ending: str = "client_left", number: int = 1, until_ns: int | None = 29 * S // 10) -> Listening:
+    return Listening(number, "client", 0, until_ns, ending)  # type: ignore[arg-type]
+
+
+def test_a_whole_turn() -> None:
+    made = draft("How long is the poem?")
+    made.approvals["e"] = Approval("e", "Confirm this", 2 * S + S // 5, 3 * S, "accept", 3 * S - 1, "client")
+    made.think("Count", 3 * S)
+    made.think(" it.", 3 * S + S // 2)
+    made.call("c", "shell", '{"command": "wc -l"}', "completed", 4 * S)
+    made.hand_back("c", '{"stdout": "3 poem.txt\\n", "stderr": "", "exit_code": 0}', "completed", 4 * S + S // 4)
+    made.say("Three", 5 * S)
+    made.say(" lines.", 5 * S)
+    made.agent, made.model, made.usage = "helper", "m1", TurnUsage(1200, 40, None, None, 0.25)
+    made.end("completed", 6 * S)
+    assert told(made) == [
+        "  1   2.00 s   You: How long is the poem?",
+        "     +0.20 s   asked for approval: Confirm this -> accept after 0.80 s by client",
+        "     +1.00 s   thought for 0.50 s: Count it.",
+        '     +2.00 s   tool shell {"command": "wc -l"} -> 3 poem.txt (0.25 s)',
+        "     +3.00 s   Assistant: Three lines.",
+        "             = completed after 4.00 s · 1,200 in, 40 out tokens · $0.2500 · agent helper · model m1",
+    ]
+
+
+def test_the_head_of_a_session() -> None:
+    made = draft()
+    made.end("completed", 2 * S + S // 2)
+    (head, *_) = tell_session(session(made.freeze(1, "s", 1), streams=(listening(),)))
+    assert head == "Session 3dc0 · recording 1 · 1 turn · 2.90 s · client_left after the last turn was over"
+
+
+def test_a_stream_that_ended_too_early_is_told() -> None:
+    streams = (listening("upstream_lost"), listening("open", 2, None))
+    (head, *_) = tell_session(session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1"), width=200)
+    assert head == (
+        "Session 3dc0 · sub-agent of a1 · recording 1 · 1 turn · 2.90 s"
+        " · stream 1: upstream_lost in the middle of a turn · stream 2: open"
+    )
+
+
+def test_an_empty_session_says_so() -> None:
+    assert list(tell([])) == ["no sessions"]
+    assert list(tell_session(session(streams=(listening(),))))[1:] == [
+        "  (empty: nothing happened while somebody listened)"
+    ]
+    assert list(tell_session(session()))[1:] == ["  (empty: nobody listened to its stream)"]
+
+
+def test_sessions_are_apart() -> None:
+    lines = list(tell([session(), session()]))
+    assert lines[2] == ""
+    assert len(lines) == 5
+
+
+def test_a_stream_without_times_tells_none() -> None:
+    made = Draft(0)
+    made.ask("Hi", 0)
+    made.say("Hello.", 0)
+    made.end("completed", 0)
+    lines = list(
+        tell_session(
+            Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),)), width=120
+        )
+    )
+    assert lines == [
+        "A stream of no session · recording 1 · 1 turn · no times recorded · eof after the last turn was over",
+        "  1            You: Hi",
+        "               Assistant: Hello.",
+        "             = completed",
+    ]
+
+
+def test_what_went_wrong() -> None:
+    made = draft()
+    made.troubles.append(Trouble(3 * S, "retry", "llm", None, "429", "slow down", 1, 3, 2.0))
+    made.troubles.append(Trouble(4 * S, "error", "tool", "shell", None, "no such file"))
+    made.notes.append(Note(5 * S, "interrupted by the user"))
+    made.odd_events = 2
+    made.end("failed", 6 * S, Fault("boom", "It broke."))
+    assert told(made)[1:] == [
+        "     +1.00 s   !! failed (llm), tried again in 2 s (attempt 1 of 3): 429: slow down",
+        "     +2.00 s   !! error (tool shell): no such file",
+        "     +3.00 s   -- interrupted by the user",
+        "             = failed after 4.00 s: boom: It broke. · 2 events against the contract",
+    ]
+
+
+def test_a_turn_that_is_stuck() -> None:
+    made = draft()
+    made.call("c", "shell", "", "in_progress", 3 * S)
+    made.touch(3 * S)
+    made.heartbeats = 4
+    made.quiet(63 * S)
+    assert told(made)[1:] == [
+        "     +1.00 s   tool shell -> no answer was seen",
+        "     +1.00 s   .. silence for 60.0 s, waiting for shell",
+        "             = unfinished: its end was not recorded, last event after 1.00 s · 4 heartbeats",
+    ]
+
+
+def test_silences_are_marked_from_five_seconds_on() -> None:
+    made = draft()
+    made.touch(made.last_ns + 5 * S - 1)
+    assert not any("silence" in line for line in told(made))
+    made.waiting_for["e"] = "approval"
+    made.touch(made.last_ns + 5 * S)
+    assert ".. silence for 5.00 s, waiting for approval" in told(made)[1]
+    assert made.longest == Silence(made.last_ns - 5 * S, 5 * S, "approval")
+
+
+def test_a_question_that_nobody_took_up() -> None:
+    made = Draft(2 * S)
+    made.ask("Hello?", 2 * S)
+    assert told(made) == ["  1   2.00 s   You: Hello?", "             = unfinished: the agent never took it up"]
+
+
+def test_an_unanswered_approval_and_an_unknown_question() -> None:
+    made = Draft(S)
+    made.approvals["e"] = Approval("e", "Sure?", 2 * S, None, None, None, None)
+    made.end("denied", 3 * S)
+    assert told(made) == [
+        "  1   1.00 s   (what was asked is not in this recording)",
+        "     +1.00 s   asked for approval: Sure? -> nobody answered",
+        "             = denied after 2.00 s",
+    ]
+
+
+def test_sub_agents() -> None:
+    made = draft("[System: timer fired]")
+    made.children["k"] = Child("k", "reviewer: plan", 3 * S, 5 * S, "completed", "It is sound.")
+    assert told(made)[:3] == [
+        "  1   2.00 s   System: timer fired",
+        "     +1.00 s   started sub-agent reviewer: plan (session k)",
+        "     +3.00 s   sub-agent reviewer: plan completed: It is sound.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [
+        ("plain\ntext", "plain text"),
+        ("", "(nothing)"),
+        ('{"stdout": "", "stderr": "no such file", "exit_code": 2}', "no such file [exit code 2]"),
+        ('{"stdout": "", "exit_code": null, "timed_out": true}', "(nothing) [timed out]"),
+        ('{"error": "refused"}', '{"error": "refused"}'),
+    ],
+)
+def test_what_a_tool_gave_back(output: str, shown: str) -> None:
+    made = draft()
+    made.call("c", "t", "", None, 3 * S)
+    made.hand_back("c", output, None, 4 * S)
+    assert told(made)[1] == f"     +1.00 s   tool t -> {shown} (1.00 s)"
+
+
+def test_text_that_was_stored_otherwise_is_told() -> None:
+    made = draft()
+    made.say("Hel", 3 * S)
+    made.store("Hello.", 3 * S)
+    assert told(made)[1:3] == [
+        "     +1.00 s   Assistant: Hel",
+        "               (the server stored another text than it streamed)",
+    ]
+
+
+def test_what_is_hostile_is_seen_and_does_nothing() -> None:
+    made = draft(HOSTILE)
+    made.say(HOSTILE, 3 * S)
+    made.call(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 3 * S)
+    made.hand_back(HOSTILE, HOSTILE, None, 4 * S)
+    made.approvals["e"] = Approval("e", HOSTILE, 3 * S, 4 * S, HOSTILE, 4 * S, HOSTILE)
+    made.children["k"] = Child(HOSTILE, HOSTILE, 3 * S, 4 * S, HOSTILE, HOSTILE)
+    made.notes.append(Note(3 * S, HOSTILE))
+    made.troubles.append(Trouble(3 * S, "error", HOSTILE, HOSTILE, HOSTILE, HOSTILE))
+    made.agent = made.model = HOSTILE
+    made.end("failed", 5 * S, Fault(HOSTILE, HOSTILE))
+    whole = Session(1, HOSTILE, HOSTILE, 0, 9 * S, (listening(),), (made.freeze(1, HOSTILE, 1),))
+    lines = list(tell([whole]))
+    assert all(line.isprintable() for line in lines)
+    assert r"\x1b]0;owned\x07\x1b[2J" in "\n".join(lines)
+
+
+def test_what_is_long_is_cut_and_said_to_be() -> None:
+    made = draft("x" * 1_000_000)
+    lines = told(made, width=100)
+    assert len(lines) < 60
+    assert "(996,000 more characters)" in "".join(lines)
+
+
+@given(st.text(max_size=200), st.integers(0, 60))
+def test_no_line_is_wider_than_asked_for(text: str, width: int) -> None:
+    for line in wrap(text, width, "- ", "  "):
+        assert cells(line) <= max(width, 22)
+        assert line.replace("\u200d", "").isprintable()
+
+
+def test_words_stay_whole_and_lines_their_own() -> None:
+    text = "one two three four\n  indented\n\n" + "日本語" * 5
+    assert list(wrap(text, 20, "> ", "  ")) == [
+        "> one two three four", "    indented", "", "  日本語日本語日本語日", "  本語日本語",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ns", "shown"),
+    [
+        (0, "0.00 s"),
+        (1_234_000_000, "1.23 s"),
+        (9_999_000_000, "10.0 s"),
+        (75 * S, "75.0 s"),
+        (125 * S, "2 min 5 s"),
+        (3_725 * S, "1 h 2 min"),
+    ],
+)
+def test_times_as_a_person_reads_them(ns: int, shown: str) -> None:
+    assert seconds(ns) == shown
+
+
+def test_questions_in_mid_turn_come_in_their_place() -> None:
+    made = draft()
+    made.say("Well", 3 * S)
+    made.asked.append(Asked("Hurry!", 4 * S, "user"))
+    made.messages[0].closed = True
+    made.say("Done.", 5 * S)
+    assert [line[15:] for line in told(made)[:4]] == ["You: Hi", "Assistant: Well", "You: Hurry!", "Assistant: Done."]
+    assert made.freeze(1, "s", 1).messages[0] == Passage("Well", 3 * S, 3 * S, 1, None, 1)

@@ -1,0 +1,88 @@
+"""A cassette served to itself: what counts as equal, and how a timing error is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from omnirecord.library import open_store
+from omnirecord.player.timing import timing
+from omnirecord.rerun import StreamSeen
+from omnirecord.store import Store
+from omnirecord.verify import Verification, compare, timing_errors_ms, verify
+
+CASSETTES = Path(__file__).parent.parent / "cassettes"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = open_store(CASSETTES / "text.jsonl")
+    yield store
+    store.close()
+
+
+def seen_as_recorded(store: Store) -> StreamSeen:
+    """What a rerun would have seen of a perfect replay."""
+    (stream,) = store.streams()
+    seen = StreamSeen(stream, stream.response_bytes, bytearray(store.wire(stream)), over=True)
+    size = 0
+    for read in store.reads(stream.exchange):
+        size += read.size
+        seen.arrivals.append((size, read.offset_ns))
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["compressed", "original"])
+async def test_a_real_session_with_two_clients_is_equal(mode: str) -> None:
+    result = await verify(CASSETTES / "two_clients.jsonl", timing=mode)
+    assert result.differences == []
+    assert result.streams == 2
+    assert result.row()["timing_error_ms"]["p99"] < 20
+
+
+def test_the_same_bytes_are_equal(store: Store) -> None:
+    result = Verification()
+    compare(store, seen_as_recorded(store), result)
+    assert (result.equal, result.streams) == (True, 1)
+
+
+def test_a_byte_that_differs_is_named(store: Store) -> None:
+    seen, result = seen_as_recorded(store), Verification()
+    seen.body[100] ^= 1
+    compare(store, seen, result)
+    assert not result.equal
+    assert "byte 100 differs" in result.differences[0]
+
+
+def test_a_body_that_is_short_is_not_equal(store: Store) -> None:
+    seen, result = seen_as_recorded(store), Verification()
+    del seen.body[-5:]
+    compare(store, seen, result)
+    assert f"{len(seen.body)} replayed" in result.differences[0]
+
+
+def test_a_cut_where_none_was_recorded_is_not_equal(store: Store) -> None:
+    seen, result = seen_as_recorded(store), Verification()
+    seen.cut = True
+    compare(store, seen, result)
+    assert "was cut" in result.differences[0]
+
+
+def test_a_perfect_replay_has_no_timing_error(store: Store) -> None:
+    errors = list(timing_errors_ms(store, seen_as_recorded(store), timing("original")))
+    assert len(errors) > 20
+    assert max(errors) == 0
+
+
+def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) -> None:
+    seen = seen_as_recorded(store)
+    size, at = seen.arrivals[-5]
+    seen.arrivals[-5] = (size, at + 3_000_000)
+    errors = sorted(timing_errors_ms(store, seen, timing("original")))
+    assert errors[-2:] == [3.0, 3.0]
+
+
+def test_quantiles_of_a_cassette_without_gaps_are_zero() -> None:
+    assert Verification().row()["timing_error_ms"] == {"p50": 0.0, "p99": 0.0, "max": 0.0}
