@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from .cassette import Headers
 from .coding import CodingError, Decoder, Identity, decoder
 from .contract import Contract, Judgement
 from .sse import Frame, Parser
@@ -22,16 +21,6 @@ class Framed:
     frame: Frame
     judgement: Judgement
     read: int
-
-
-def header(headers: Headers, name: str) -> str | None:
-    """The values of a header joined by commas, as RFC 9110 lets one; None if it is not there."""
-    values = [value for key, value in headers if key.lower() == name]
-    return ", ".join(values) if values else None
-
-
-def is_event_stream(headers: Headers) -> bool:
-    return (header(headers, "content-type") or "").split(";")[0].strip().lower() == "text/event-stream"
 
 
 class Framer:

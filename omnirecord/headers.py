@@ -1,4 +1,4 @@
-"""Header fields that are for one connection only (RFC 9110, section 7.6.1), and how raw ones are read. Pure."""
+"""Header fields: how raw ones are read, what they say, and which are for one connection only (RFC 9110). Pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def printable(headers: Headers) -> Headers:
 def printable_text(text: str) -> str:
     """Surrogates become question marks: nothing that is stored may hold one."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """The values of a header joined by commas, as RFC 9110 lets one; None if it is not there."""
+    values = [value for key, value in headers if key.lower() == name]
+    return ", ".join(values) if values else None
+
+
+def is_event_stream(headers: Headers) -> bool:
+    return (header(headers, "content-type") or "").split(";")[0].strip().lower() == "text/event-stream"
 
 
 def end_to_end(headers: Headers, *, but: Iterable[str] = ()) -> Headers:

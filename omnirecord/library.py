@@ -17,7 +17,7 @@ from .cassette import Recording
 from .contract import Contract, load
 from .errors import NotACassette, UsageError
 from .framing import Framed, Framer
-from .jsonl_reading import Offsets, Reader
+from .jsonl import Offsets, Reader
 from .store import Store, Writer, is_sqlite, rows
 from .store.rows import Row
 from .store.schema import clear_errors, is_usable_path

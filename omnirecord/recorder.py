@@ -16,7 +16,8 @@ from typing import Any
 from .bodies import Body, CodedBody, body, decoded
 from .cassette import Direction, Ending, Headers, Kind, Side
 from .contract import Contract, Issue, Judgement
-from .framing import Framed, Framer, header
+from .framing import Framed, Framer
+from .headers import header
 from .redact import Redactor
 from .routes import creates_session, session_of
 from .sse import Frame

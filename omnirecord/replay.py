@@ -15,8 +15,7 @@ from types import TracebackType
 from aiohttp import web
 
 from .cassette import Exchange, Headers
-from .framing import header
-from .headers import asks_for_websocket, decoded, end_to_end, without
+from .headers import asks_for_websocket, decoded, end_to_end, header, without
 from .library import open_store
 from .player import (
     Answering,

@@ -12,7 +12,7 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from .cassette import Direction, Headers
-from .framing import header
+from .headers import header
 
 LIMIT = 64 * 1024 * 1024
 """The largest message that is kept whole, in bytes; of a larger one the beginning is kept."""

@@ -167,12 +167,15 @@ async def test_what_a_killed_recorder_left_is_finished_by_the_next(tmp_path: Pat
 
 async def test_the_end_of_a_terminated_proxy_is_clean(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
-    async with wire.Upstream(fast) as upstream, Process(upstream.url, db) as proxy:
-        async with connected(proxy.url, get()) as client:
-            await client.head()
-            await client.chunk()
-            began = time.monotonic()
-            code, errors = await proxy.end(signal.SIGTERM)
+    async with (
+        wire.Upstream(fast) as upstream,
+        Process(upstream.url, db) as proxy,
+        connected(proxy.url, get()) as client,
+    ):
+        await client.head()
+        await client.chunk()
+        began = time.monotonic()
+        code, errors = await proxy.end(signal.SIGTERM)
     assert code == 0
     assert time.monotonic() - began < 6
     assert "Traceback" not in errors

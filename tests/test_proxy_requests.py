@@ -48,8 +48,9 @@ async def sent_on(request: bytes, folder: Path) -> tuple[bytes, Headers, bytes, 
 @pytest.mark.parametrize(
     "target",
     [
-        "/", "/%7Ex", "/a%2Fb", "/a/../b", "/a/./b", "//host/x", "/a//b", "/x?", "/x?a=1&a=2&b", "/x?a=b?c=d", "/?q=%20+%2B",
-        "/x?redirect=http://a/b", "/a;b=c", "/a:b@c", "/%FF", "/x?%FF", "/[a]", "/{a}?{b}", "/a'b\"c<d>|e^f`", "/x?a=%zz", "/%",
+        "/", "/%7Ex", "/a%2Fb", "/a/../b", "/a/./b", "//host/x", "/a//b", "/x?", "/x?a=1&a=2&b", "/x?a=b?c=d",
+        "/?q=%20+%2B", "/x?redirect=http://a/b", "/a;b=c", "/a:b@c", "/%FF", "/x?%FF", "/[a]", "/{a}?{b}", "/a'b\"c<d>|e^f`",
+        "/x?a=%zz", "/%",
     ],
 )  # fmt: skip
 async def test_the_target_arrives_byte_for_byte(target: str, tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ async def test_a_large_upload_is_held_in_no_memory_and_waits_for_upstream(tmp_pa
         task = asyncio.create_task(upload(client))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(task), 1.5)
-        assert sent < 24 * MIB, "upstream reads nothing: the kernel's buffers are all there is"
+        assert sent < 48 * MIB, "upstream reads nothing: the kernel's buffers are all there is"
         may_read.set()
         before, most = wire.resident(), 0
         while not task.done():

@@ -295,9 +295,8 @@ def test_a_file_that_another_process_holds_at_the_start_is_refused_in_a_sentence
 def test_parties_are_told_apart_by_credentials_and_the_runner_by_its_header(tmp_path: Path) -> None:
     tape = Tape(tmp_path / "run.db", None)
     runner = ("X-Omnigent-Runner-Tunnel-Token", "t")
-    parties = [
-        tape.take("GET", "/", headers).party
-        for headers in [(), (("Authorization", "Bearer a"),), (runner,), (("User-Agent", "x"),), (("Authorization", "Bearer b"),)]
-    ]  # fmt: skip
+    one, other = (("Authorization", f"Bearer {name}") for name in "ab")
+    agent = ("User-Agent", "x")
+    parties = [tape.take("GET", "/", headers).party for headers in [(), (one,), (runner,), (agent,), (other, agent)]]
     tape.stop()
     assert parties == ["client", "client-2", "runner", "client", "client-3"]

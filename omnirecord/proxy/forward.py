@@ -14,8 +14,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from ..cassette import Ending, Headers
-from ..framing import is_event_stream
-from ..headers import asks_for_websocket, decoded, end_to_end, without
+from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
 from .readahead import ReadAhead

@@ -28,7 +28,8 @@ from ..cassette import (
 )  # fmt: skip
 from ..contract import Contract, load
 from ..errors import UsageError
-from ..framing import Framed, Framer, header
+from ..framing import Framed, Framer
+from ..headers import header
 from ..sse import read_fields
 from .lock import recorder_is_alive
 from .schema import clear_errors, open_for_reading, remove_copy

@@ -1,4 +1,4 @@
-"""Reads the text form of a cassette: lines in, rows for a store out. The twin of `jsonl`.
+"""Reads the text form of a cassette: lines in, rows for a store out. The twin of `writing`.
 
 Every line is checked as it is read; the first that does not fit raises `BrokenCassette` with its number and what is
 wrong with it, so that nothing is written (rows go into one transaction).
@@ -6,133 +6,26 @@ wrong with it, so that nothing is written (rows go into one transaction).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import accumulate, groupby
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from .cassette import FORMAT_VERSION, Direction, Ending, Kind, Recording
-from .contract import Contract
-from .errors import BrokenCassette, NewerCassette, NotACassette
-from .framing import Framed, Framer, header
-from .store import rows
-from .store.rows import Row
+from ..cassette import FORMAT_VERSION, Recording
+from ..contract import Contract
+from ..errors import BrokenCassette, NewerCassette, NotACassette
+from ..framing import Framed, Framer
+from ..headers import header
+from ..store import rows
+from ..store.rows import Row
+from .forms import ExchangeLine, FrameLine, HeaderLine, IncidentLine, MessageLine, ReadsLine, ResponseLine
 
 Model = TypeVar("Model", bound=BaseModel)
 ContractOf = Callable[[str], Contract]
-
-
-def _to_bytes(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    if isinstance(value, dict) and set(value) == {"base64"}:
-        try:
-            return base64.b64decode(value["base64"], validate=True)
-        except (binascii.Error, TypeError) as error:
-            raise ValueError(f"not base64: {error}") from None
-    return value
-
-
-def _storable(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("a lone surrogate is no text") from None
-    return value
-
-
-def _time(value: str) -> str:
-    datetime.fromisoformat(value)
-    return value
-
-
-Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
-Text = Annotated[str, AfterValidator(_storable)]
-Integer = Annotated[int, Field(gt=-(2**62), lt=2**62)]
-"""One that SQLite takes, an offset added to it too."""
-Number = Annotated[int, Field(ge=1, lt=2**62)]
-Size = Annotated[int, Field(ge=0, lt=2**62)]
-
-
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=False)
-
-
-class _Recording(_Line):
-    recording: Number
-    started_at: Annotated[str, AfterValidator(_time)]
-    version: Text
-    contract: Text
-    upstream: Text | None
-
-
-class _Header(_Line):
-    recordings: list[_Recording] = []
-
-
-class _Request(_Line):
-    at_ns: Integer
-    method: Text
-    target: Text
-    headers: tuple[tuple[Text, Text], ...]
-    body: Bytes
-
-
-class _Response(_Line):
-    at_ns: Integer | None
-    end_ns: Integer | None
-    status: Integer | None
-    reason: Text | None
-    headers: tuple[tuple[Text, Text], ...]
-    body: Bytes | None
-    lost: frozenset[int] = frozenset()
-
-
-class _Exchange(_Line):
-    exchange: Number
-    recording: int
-    kind: Kind
-    stream: Number | None
-    session_id: Text | None
-    party: Text
-    request: _Request
-    response: _Response | None
-    ending: Ending
-
-
-class _Frame(_Line):
-    stream: int
-    seq: int
-    raw: Bytes | None
-    length: Size = 0
-
-
-class _Reads(_Line):
-    stream: int
-    reads: list[tuple[Integer, Integer | None, Size]]
-
-
-class _Message(_Line):
-    exchange: int
-    message: Integer
-    at_ns: Integer
-    sent_ns: Integer | None
-    dir: Direction
-    opcode: Integer
-    data: Bytes
-
-
-class _Incident(_Line):
-    incident: Text
-    recording: Number
-    at_ns: Integer
 
 
 @dataclass(slots=True)
@@ -148,8 +41,8 @@ class Offsets:
 class _Begun:
     """An exchange of which the lines are still coming."""
 
-    exchange: _Exchange
-    frames: list[_Frame] = field(default_factory=list)
+    exchange: ExchangeLine
+    frames: list[FrameLine] = field(default_factory=list)
     reads: list[tuple[int, int | None, int]] = field(default_factory=list)
     sent: int = 0
     """Bytes of its request, or of a WebSocket's messages up."""
@@ -213,7 +106,7 @@ class Reader:
                 f"{self._name} has cassette format {version}, this omnirecord reads up to {FORMAT_VERSION}:"
                 " upgrade omnirecord"
             )
-        for recording in self._as(_Header, value).recordings:
+        for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
             self._contracts[recording.recording] = self._contract_of(recording.contract)
             yield rows.recording(Recording(
@@ -224,18 +117,18 @@ class Reader:
     def _line(self, value: dict[str, Any]) -> Iterator[Row]:
         if "request" in value:
             yield from self._finish()
-            yield from self._exchange(self._as(_Exchange, value))
+            yield from self._exchange(self._as(ExchangeLine, value))
         elif "message" in value:
-            yield self._message(self._as(_Message, value))
+            yield self._message(self._as(MessageLine, value))
         elif "reads" in value:
-            reads = self._as(_Reads, value)
+            reads = self._as(ReadsLine, value)
             begun = self._current(reads.stream)
             begun.reads += reads.reads
             begun.received += sum(size for *_, size in reads.reads)
         elif "raw" in value:
-            self._frame(self._as(_Frame, value))
+            self._frame(self._as(FrameLine, value))
         elif "incident" in value:
-            incident = self._as(_Incident, value)
+            incident = self._as(IncidentLine, value)
             yield rows.incident(incident.recording + self._offsets.recording, incident.at_ns, incident.incident)
         else:
             raise self._broken(f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)}")
@@ -250,14 +143,14 @@ class Reader:
             raise self._broken(f"{what} {number} is there twice")
         self._seen.add((what, number))
 
-    def _frame(self, frame: _Frame) -> None:
+    def _frame(self, frame: FrameLine) -> None:
         frames = self._current(frame.stream).frames
         if frame.seq != len(frames) + 1:
             raise self._broken(f"seq is {frame.seq} where {len(frames) + 1} follows")
         frames.append(frame)
         self.frames += 1
 
-    def _message(self, message: _Message) -> Row:
+    def _message(self, message: MessageLine) -> Row:
         if self._begun is None or self._begun.exchange.exchange != message.exchange:
             raise self._broken(f"it belongs to exchange {message.exchange}, which is not the last one above it")
         self._once(f"in exchange {message.exchange}, message", message.message)
@@ -270,7 +163,7 @@ class Reader:
             message.dir, message.opcode, message.data,
         )  # fmt: skip
 
-    def _exchange(self, value: _Exchange) -> Iterator[Row]:
+    def _exchange(self, value: ExchangeLine) -> Iterator[Row]:
         self._check(value)
         number, request, answer = value.exchange + self._offsets.exchange, value.request, value.response
         self.exchanges += 1
@@ -289,7 +182,7 @@ class Reader:
         body = (answer and answer.body) or b""
         self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
 
-    def _check(self, value: _Exchange) -> None:
+    def _check(self, value: ExchangeLine) -> None:
         if value.recording not in self._contracts:
             raise self._broken(f"recording {value.recording} is not among those of line 1")
         self._once("exchange", value.exchange)
@@ -353,7 +246,7 @@ class _Part:
     data: bytes | None
 
 
-def _length(frame: _Frame) -> int:
+def _length(frame: FrameLine) -> int:
     return frame.length if frame.raw is None else len(frame.raw)
 
 
@@ -362,7 +255,7 @@ def _feed(framer: Framer, part: _Part) -> list[Framed]:
     return framer.skip(part.read, part.size) if part.data is None else framer.feed(part.read, part.data)
 
 
-def _coded(begun: _Begun, response: _Response) -> Iterator[_Part]:
+def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
     """A coded body, read by read."""
     body, at = response.body or b"", 0
     for n, (_, _, size) in enumerate(begun.reads):

@@ -1,6 +1,6 @@
 """Writes the text form of a cassette: one JSON object a line, keys in fixed order, made for git and review.
 
-Its twin `jsonl_reading` reads it; going there and back loses nothing. The format: docs/cassette-format.md.
+Its twin `reading` reads it; going there and back loses nothing. The format: docs/cassette-format.md.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .cassette import FORMAT_VERSION, Exchange, Headers, Message
-from .store import Store, is_coded
+from ..cassette import FORMAT_VERSION, Exchange, Headers, Message
+from ..store import Store, is_coded
 
 READS_A_LINE = 100
 

@@ -1,0 +1,118 @@
+"""The lines of the text form as models: what each must have, and which values an SQLite file can take."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..cassette import Direction, Ending, Kind
+
+
+def _to_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, dict) and set(value) == {"base64"}:
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, TypeError) as error:
+            raise ValueError(f"not base64: {error}") from None
+    return value
+
+
+def _storable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate is no text") from None
+    return value
+
+
+def _time(value: str) -> str:
+    datetime.fromisoformat(value)
+    return value
+
+
+Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
+Text = Annotated[str, AfterValidator(_storable)]
+Integer = Annotated[int, Field(gt=-(2**62), lt=2**62)]
+"""One that SQLite takes, an offset added to it too."""
+Number = Annotated[int, Field(ge=1, lt=2**62)]
+Size = Annotated[int, Field(ge=0, lt=2**62)]
+
+
+class Line(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+
+class RecordingLine(Line):
+    recording: Number
+    started_at: Annotated[str, AfterValidator(_time)]
+    version: Text
+    contract: Text
+    upstream: Text | None
+
+
+class HeaderLine(Line):
+    recordings: list[RecordingLine] = []
+
+
+class RequestLine(Line):
+    at_ns: Integer
+    method: Text
+    target: Text
+    headers: tuple[tuple[Text, Text], ...]
+    body: Bytes
+
+
+class ResponseLine(Line):
+    at_ns: Integer | None
+    end_ns: Integer | None
+    status: Integer | None
+    reason: Text | None
+    headers: tuple[tuple[Text, Text], ...]
+    body: Bytes | None
+    lost: frozenset[int] = frozenset()
+
+
+class ExchangeLine(Line):
+    exchange: Number
+    recording: int
+    kind: Kind
+    stream: Number | None
+    session_id: Text | None
+    party: Text
+    request: RequestLine
+    response: ResponseLine | None
+    ending: Ending
+
+
+class FrameLine(Line):
+    stream: int
+    seq: int
+    raw: Bytes | None
+    length: Size = 0
+
+
+class ReadsLine(Line):
+    stream: int
+    reads: list[tuple[Integer, Integer | None, Size]]
+
+
+class MessageLine(Line):
+    exchange: int
+    message: Integer
+    at_ns: Integer
+    sent_ns: Integer | None
+    dir: Direction
+    opcode: Integer
+    data: Bytes
+
+
+class IncidentLine(Line):
+    incident: Text
+    recording: Number
+    at_ns: Integer
