@@ -82,7 +82,9 @@ def is_sse(path: Path) -> bool:
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     is_usable_path(path)
-    if not path.exists():
+    with clear_errors(path):
+        exists = path.exists()
+    if not exists:
         raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette")
     return path
 

@@ -23,7 +23,7 @@ from .store import Store
 
 @dataclass(slots=True)
 class Verification:
-    """What came of it. Errors are ms: how far gaps between reads were from what the timing makes of the recorded ones."""
+    """What came of it. An error is how far a gap between reads was from what the timing makes of the recorded one."""
 
     streams: int = 0
     bytes: int = 0
@@ -37,12 +37,13 @@ class Verification:
     def row(self) -> dict[str, Any]:
         """The object that `verify --json` prints."""
         errors = sorted(self.errors_ms) or [0.0]
+        figures = {"p50": quantile(errors, 0.5), "p99": quantile(errors, 0.99), "max": errors[-1]}
         return {
-            "streams": self.streams, "bytes": self.bytes, "equal": self.equal,
-            "timing_error_ms": {
-                "p50": round(quantile(errors, 0.5), 3), "p99": round(quantile(errors, 0.99), 3), "max": round(errors[-1], 3),
-            },
-        }  # fmt: skip
+            "streams": self.streams,
+            "bytes": self.bytes,
+            "equal": self.equal,
+            "timing_error_ms": {name: round(value, 3) for name, value in figures.items()},
+        }
 
 
 def quantile(ordered: list[float], q: float) -> float:

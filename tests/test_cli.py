@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,8 @@ def wrong_files(folder: Path) -> Iterator[tuple[Path, str]]:
         "newer.jsonl": lines[0].replace('"omnirecord": 1', '"omnirecord": 2'),
     }  # fmt: skip
     says = {
-        "prose.txt": "no cassette", "empty.jsonl": "no cassette", "other.jsonl": "no cassette", "line17.jsonl": "line 17",
-        "cut.jsonl": f"line {len(lines)}", "newer.jsonl": "upgrade omnirecord",
+        "prose.txt": "no cassette", "empty.jsonl": "no cassette", "other.jsonl": "no cassette",
+        "line17.jsonl": "line 17", "cut.jsonl": f"line {len(lines)}", "newer.jsonl": "upgrade omnirecord",
     }  # fmt: skip
     for name, content in texts.items():
         (folder / name).write_text(content)
@@ -174,7 +174,7 @@ def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str]
 
 
 def test_a_failed_import_leaves_the_cassette_as_it_was(tmp_path: Path) -> None:
-    broken = dict((path.name, path) for path, _ in wrong_files(tmp_path))["line17.jsonl"]
+    broken = {path.name: path for path, _ in wrong_files(tmp_path)}["line17.jsonl"]
     before = (tmp_path / "good.db").read_bytes()
     assert "line 17" in run("import", broken, "--db", tmp_path / "good.db").stderr
     assert (tmp_path / "good.db").read_bytes() == before
@@ -182,11 +182,30 @@ def test_a_failed_import_leaves_the_cassette_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_gets_a_sentence(cassette: Path) -> None:
-    cassette.chmod(0)
-    result = run("ls", cassette)
-    assert (result.exit_code, "permission" in result.stderr) == (2, True)
+def test_a_file_without_permission_gets_a_sentence(cassette: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        shutil.copy(cassette, folder / cassette.name)
+        (folder / cassette.name).chmod(0)
+        for path in (folder / cassette.name, tmp_path_factory.getbasetemp() / "locked" / "x.db"):
+            result = run_as_nobody("ls", path)
+            assert (result.returncode, result.stdout) == (2, "")
+            assert "permission" in result.stderr.lower() or "does not exist" in result.stderr
+            assert len(result.stderr.splitlines()) == 1, result.stderr
+    finally:
+        shutil.rmtree(folder)
+
+
+def run_as_nobody(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Root may read every file, so it is nobody who runs the command then, with all that it needs loaded before."""
+    code = (
+        "import os, sys, encodings.idna, omnirecord.library, omnirecord.listing, omnirecord.jsonl\n"
+        "from omnirecord.cli import main\n"
+        "os.geteuid() == 0 and os.setuid(65534)\n"
+        f"main({[str(word) for word in words]!r})"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +256,7 @@ def test_a_port_in_use_gets_a_sentence_from_both_servers(cassette: Path, tmp_pat
 
 def test_a_second_recorder_on_one_file_is_refused(tmp_path: Path) -> None:
     words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "one.db"), "--listen", "127.0.0.1:0"]
-    with started(*words) as (first, _):
+    with Started(*words) as (first, _):
         result = run(*words)
         assert (result.exit_code, "another omnirecord" in result.stderr) == (2, True)
         first.send_signal(signal.SIGTERM)
@@ -249,7 +268,7 @@ def test_the_ready_line_is_json_where_asked_and_sigterm_is_the_end(cassette: Pat
         (["serve", str(cassette)], ["url", "cassette"]),
         (["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "p.db")], ["url", "db", "upstream"]),
     ):
-        with started(*words, "--listen", "127.0.0.1:0", "--json") as (process, line):
+        with Started(*words, "--listen", "127.0.0.1:0", "--json") as (process, line):
             assert list(json.loads(line)) == keys
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
@@ -257,7 +276,7 @@ def test_the_ready_line_is_json_where_asked_and_sigterm_is_the_end(cassette: Pat
 
 def test_a_proxy_without_a_terminal_is_quiet(tmp_path: Path) -> None:
     words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "p.db"), "--listen", "127.0.0.1:0"]
-    with started(*words) as (process, _):
+    with Started(*words) as (process, _):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
     assert errors == ""
@@ -273,7 +292,7 @@ def test_escapes_in_recorded_text_do_not_reach_the_terminal(tmp_path: Path) -> N
         assert "\x1b" not in run(command, tmp_path / "evil.db").output
 
 
-class started:
+class Started:
     """A command in a process of its own, once it has printed its first line."""
 
     def __init__(self, *words: str) -> None:

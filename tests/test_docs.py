@@ -62,7 +62,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("page", "line"), [*examples(), *help_examples()], ids=lambda value: value)
 def test_an_example_runs(page: str, line: str, folder: Path) -> None:
     done = run(line, folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{page}: {done.stderr}"
     assert done.stderr == ""
     assert done.stdout or " -o " in line or " --output " in line
 

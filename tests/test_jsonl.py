@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette import Kind, Recording
 from omnirecord.contract import load
 from omnirecord.framing import Framer
-from omnirecord.jsonl import lines
-from omnirecord.jsonl import Reader
+from omnirecord.jsonl import Reader, lines
 from omnirecord.library import contract_or_default, import_file, open_store
 from omnirecord.store import Store, Writer, rows
 from omnirecord.store.rows import Row

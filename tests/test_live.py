@@ -37,9 +37,9 @@ def test_each_event_gets_a_line_with_its_time_gap_type_verdict_and_gist() -> Non
 
 
 def test_what_is_wrong_with_an_event_is_said_below_it() -> None:
-    line, issue = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), 0))
+    line, *issues = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), 0))
     assert "invalid" in line
-    assert "conversation_id" in issue
+    assert "conversation_id: is required" in issues[0]
 
 
 def test_an_event_cannot_move_the_cursor() -> None:

@@ -172,6 +172,16 @@ def test_a_message_is_answered_only_once_its_approval_was_given(mode: str) -> No
     assert due(answer, stage) == stage.now
 
 
+def test_an_answer_does_not_wait_for_what_came_after_it() -> None:
+    tape = approval()
+    tape.post(EVENTS, 9.0, status=202)
+    stage = Stage(tape)
+    answer = stage.posts()
+    stage.posts(RESOLVE)
+    stage.at(10)
+    assert due(answer, stage) == stage.now
+
+
 def test_an_approval_that_was_given_early_is_not_waited_for() -> None:
     stage = Stage(approval())
     stage.posts(RESOLVE)

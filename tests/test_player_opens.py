@@ -43,7 +43,7 @@ def came_back() -> Made:
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.5, created()), (3.0, delta("Hel")), end=3.1)
     tape.post(EVENTS, 2.0, status=202)
     tape.get(SESSION, 3.2, {"seen": "in between"})
-    again = heartbeat() + created() + delta("Hello, w", None)
+    again = heartbeat() + created() + delta("Hello, w", None) + presence()
     tape.stream("s", 4.0, (4.0, again), (4.1, delta("orld", 9)), (5.0, completed()), end=6.0)
     tape.get(SESSION, 5.5, {"seen": "at the end"})
     return tape
@@ -70,7 +70,7 @@ def test_a_client_that_comes_back_gets_the_stream_that_was_recorded_then() -> No
     first.leaves()
     assert stage.reads() == {"seen": "in between"}
     second = stage.opens()
-    assert second.hears() == ["heartbeat", "created", "Hello, w"]
+    assert second.hears() == ["heartbeat", "created", "Hello, w", "presence"]
     assert second.next_in() == pytest.approx(0.1)
     stage.at(10)
     second.hears()
@@ -81,7 +81,7 @@ def test_a_client_that_comes_back_before_it_has_spoken_joins_what_the_first_one_
     stage = Stage(came_back())
     stage.opens().leaves()
     second = stage.opens()
-    assert second.hears() == ["heartbeat"]
+    assert second.hears() == GREETING
     stage.posts()
     stage.at(10)
     assert second.hears() == ["created", "Hel", "lo, w", "orld", "completed"]
@@ -94,7 +94,7 @@ def test_a_client_that_comes_a_second_time_while_the_first_listens_joins_as_well
     stage.posts()
     second = stage.opens()
     stage.at(10)
-    assert "".join(second.hears()) == "heartbeatcreatedHello, worldcompleted"
+    assert "".join(second.hears()) == "heartbeatpresencecreatedHello, worldcompleted"
     assert first.hears() == ["created", "Hel"]
 
 
@@ -164,6 +164,70 @@ def test_two_that_open_at_once_where_two_were_recorded_get_a_stream_each(mode: s
     assert (one.body, other.body) == (tape.wire[1], tape.wire[2])
 
 
+def two_listeners() -> Made:
+    """Two that listen to the same answer; the second came at 1.5 s, when the first was told of it."""
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.5, presence()), *ANSWER, end=6.0)
+    tape.stream("s", 2.4, (2.4, heartbeat() + presence()), *ANSWER, end=5.0)
+    tape.get(SESSION, 5.5, {"n": "at the end"})
+    return tape
+
+
+def test_a_second_listener_who_comes_late_but_before_any_news_gets_the_recorded_stream() -> None:
+    stage = Stage(two_listeners())
+    one = stage.opens()
+    stage.at(1.9)
+    assert one.hears() == GREETING
+    other = stage.opens()
+    stage.at(100)
+    other.hears()
+    assert other.body == stage.tape.wire[2]
+
+
+def test_a_second_listener_who_comes_in_the_middle_of_the_answer_joins() -> None:
+    stage = Stage(two_listeners())
+    one = stage.opens()
+    stage.at(2.1)
+    one.hears()
+    other = stage.opens()
+    stage.at(2.2)
+    assert other.hears() == ["heartbeat", "created", "Hel", "presence", "lo"]
+
+
+def test_a_second_listener_who_comes_long_before_it_did_joins_and_misses_nothing() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (5.0, delta("a")), (20.0, delta("b")))
+    tape.stream("s", 10.0, (10.0, heartbeat() + delta("a", None)), (20.0, delta("b")))
+    stage = Stage(tape)
+    stage.opens().hears()
+    other = stage.opens()
+    assert other.hears() == ["heartbeat"]
+    stage.at(4)
+    assert other.hears() == ["a"]
+
+
+def test_a_second_listener_who_comes_when_the_first_is_gone_gets_its_stream_from_its_start() -> None:
+    stage = Stage(two_listeners(), "instant")
+    one = stage.opens()
+    one.hears()
+    one.leaves()
+    assert stage.reads() == {"n": "at the end"}
+    other = stage.opens()
+    other.hears()
+    assert other.body == stage.tape.wire[2]
+
+
+def test_who_holds_on_to_a_stream_that_is_played_out_holds_up_nobody() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()))
+    tape.stream("s", 60.0, (60.0, heartbeat()), (62.0, delta("a")))
+    stage = Stage(tape)
+    stage.opens().hears()
+    other = stage.opens()
+    assert other.hears() == ["heartbeat"]
+    assert other.next_in() == pytest.approx(1.0 + 1.0)
+
+
 def test_after_a_recorded_end_the_next_recorded_open_follows() -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), (1.5, delta("cut")), ending="upstream_lost")
@@ -199,7 +263,7 @@ def test_an_open_that_was_answered_with_an_error_is_again(mode: str) -> None:
     assert listener.hears() == ["heartbeat", "idle"]
 
 
-def test_who_was_refused_and_comes_back_before_a_message_still_gets_on() -> None:
+def test_who_was_refused_and_comes_back_before_a_message_gets_on_without_one_as_well() -> None:
     tape = Made()
     tape.get("/v1/sessions/s/stream", 1.0, {"error": {}}, status=503)
     tape.post(EVENTS, 1.5, status=202)
@@ -208,7 +272,9 @@ def test_who_was_refused_and_comes_back_before_a_message_still_gets_on() -> None
     stage.asks("GET", "/v1/sessions/s/stream")
     listener = stage.opens()
     assert listener.hears() == ["heartbeat"]
-    stage.posts()
+    gate = listener.playing.waits_for()
+    assert gate is not None
+    listener.playing.timeline.open(gate, stage.now)  # as a gate's timeout does
     stage.at(10)
     assert listener.hears() == ["idle"]
 
@@ -297,6 +363,7 @@ def test_a_compressed_stream_is_sent_as_it_was_and_greets_before_the_gate() -> N
     tape.stream("s", 1.0, *reads, headers=headers)
     stage = Stage(tape, "instant")
     listener = stage.opens()
+    assert not listener.playing.takes_a_frame, "not even before it"
     listener.hears()
     assert listener.body == reads[0][1]
     stage.posts()

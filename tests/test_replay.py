@@ -18,7 +18,7 @@ from omnirecord.replay import Replay
 from omnirecord.store import Writer, rows
 from tests.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.stage import EVENTS, SESSION, gists
-from tests.wire import Answer, Wire, ask, connected, get
+from tests.wire import Answer, Wire, ask, connected, eventually, get
 
 STREAM = "/v1/sessions/s/stream"
 TIMINGS = pytest.mark.parametrize("timing", ["original", "compressed", "instant"])
@@ -133,14 +133,15 @@ async def test_what_the_server_did_not_end_stays_open_and_silent_until_the_repla
         assert await silence == b"", "a cut, and no clean end"
 
 
-async def test_a_client_that_leaves_is_no_listener_any_more(tmp_path: Path) -> None:
+async def test_a_client_that_left_is_no_listener_any_more(tmp_path: Path) -> None:
     tape = Made()
-    tape.stream("s", 1.0, (1.0, heartbeat()))
-    tape.stream("s", 5.0, (5.0, presence()), (5.1, delta("two")), ending="eof")
+    tape.stream("s", 1.0, (1.0, heartbeat()), (3.0, delta("a")))
+    tape.stream("s", 2.0, (2.0, presence()), (3.0, delta("a")), ending="eof")
     async with served(tape, tmp_path, timing="instant") as server:
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
-            await heard(wire, 1)
+            await heard(wire, 2)
+        await eventually(lambda: not server._tasks)
         assert (await ask(server.url, get(STREAM))).body == tape.wire[2]
 
 

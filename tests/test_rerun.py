@@ -42,8 +42,9 @@ async def test_a_rerun_of_a_replay_is_recorded_as_the_same_session(name: str, tm
 
 
 async def test_a_server_that_stops_answering_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omnirecord import rerun
     from omnirecord.replayer import Replay
+
+    from omnirecord import rerun
 
     monkeypatch.setattr(rerun, "STUCK_AFTER", 0.2)
     source = open_store(CASSETTES / "approval.jsonl")

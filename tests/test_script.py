@@ -162,3 +162,11 @@ def test_the_session_lists_rows_come_from_http_and_from_its_websocket_in_order()
     tape.get("/v1/sessions?limit=9", 2.0, {"data": [{"id": "s", "n": 1}, "odd"]})
     tape.get("/v1/sessions", 4.0, b"no JSON")
     assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(2.0), 1), (ns(3.0), 2)]
+
+
+def test_the_session_lists_rows_are_on_the_same_clock() -> None:
+    tape = Made()
+    tape.get("/v1/sessions", 1.0, {"data": [{"id": "s", "n": 1}]})
+    tape.another_recording()
+    tape.websocket("/v1/sessions/updates", 0.0, (0.5, "down", {"type": "changed", "items": [{"id": "s", "n": 2}]}))
+    assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]

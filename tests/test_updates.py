@@ -61,7 +61,9 @@ async def told(socket: aiohttp.ClientWebSocketResponse) -> tuple[str, dict[str, 
     return value["type"], {row["id"]: row["status"] for row in value.get("items", [])}
 
 
-async def test_a_watch_gets_a_snapshot_and_then_what_changes_as_the_playhead_moves(tmp_path: Path) -> None:
+async def test_a_watch_gets_a_snapshot_and_then_what_changes_as_the_playhead_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with watching(tmp_path) as (server, socket):
         await socket.send_str(watch("s", "other"))
         assert await told(socket) == ("snapshot", {"s": "new", "other": "new"})
@@ -70,6 +72,8 @@ async def test_a_watch_gets_a_snapshot_and_then_what_changes_as_the_playhead_mov
             await heard(wire, 1)
             await ask(server.url, post(EVENTS))
             assert await told(socket) == ("changed", {"s": "idle"})
+            monkeypatch.setattr(updates, "HEARTBEAT_EVERY", 0.1)
+            assert (await told(socket))[0] == "heartbeat", "what changed is told once"
 
 
 async def test_each_watch_gets_a_snapshot_of_what_it_watches(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Failure(click.ClickException):
 
     exit_code = 2
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
         click.echo(f"omnirecord: {self.format_message()}", err=True)
 
 
@@ -34,12 +34,12 @@ class Group(click.Group):
         except OmnirecordError as error:
             raise Failure(str(error)) from error
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
 
 
 def cassette_argument(function: F) -> F:
-    return click.argument("cassette", type=click.Path(path_type=Path))(function)
+    return click.argument("cassette", type=click.Path(readable=False, path_type=Path))(function)
 
 
 def json_option(function: F) -> F:

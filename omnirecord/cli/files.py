@@ -21,7 +21,9 @@ from .common import cassette_argument, progress
     help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte.",
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write, instead of stdout.")
+@click.option(
+    "-o", "--output", type=click.Path(readable=False, path_type=Path), help="The file to write, instead of stdout."
+)
 def export(cassette: Path, form: str, stream: int | None, output: Path | None) -> None:
     """Write a cassette as text (jsonl), or the body of one of its streams (sse).
 
@@ -63,9 +65,9 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
 
 
 @click.command("import", short_help="Append a .jsonl cassette or a raw .sse body to a cassette.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=click.Path(path_type=Path),
+    "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 def import_(file: Path, db: Path) -> None:

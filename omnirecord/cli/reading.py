@@ -41,10 +41,43 @@ def ls(cassette: Path, what: str | None, as_json: bool) -> None:
 
 
 _COLUMNS = {
-    None: ["recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending"],
-    "streams": ["stream", "session_id", "party", "method", "path", "status", "duration_s", "events", "bytes", "ending", "verdicts"],
-    "exchanges": ["exchange", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes", "ending"],
-}  # fmt: skip
+    None: [
+        "recording",
+        "session_id",
+        "started_at",
+        "duration_s",
+        "streams",
+        "exchanges",
+        "events",
+        "last_status",
+        "ending",
+    ],
+    "streams": [
+        "stream",
+        "session_id",
+        "party",
+        "method",
+        "path",
+        "status",
+        "duration_s",
+        "events",
+        "bytes",
+        "ending",
+        "verdicts",
+    ],
+    "exchanges": [
+        "exchange",
+        "kind",
+        "party",
+        "method",
+        "path",
+        "status",
+        "duration_s",
+        "request_bytes",
+        "response_bytes",
+        "ending",
+    ],
+}
 
 
 def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:

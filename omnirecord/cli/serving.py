@@ -38,7 +38,7 @@ def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
 @_listen_options
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=click.Path(path_type=Path),
+    "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 @click.option(

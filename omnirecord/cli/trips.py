@@ -49,7 +49,7 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
 
 
 @click.command(short_help="The whole trip, on a cassette that ships with omnirecord.")
-@click.option("--db", type=click.Path(path_type=Path), help="Keep what is recorded in this file.")
+@click.option("--db", type=click.Path(readable=False, path_type=Path), help="Keep what is recorded in this file.")
 def demo(db: Path | None) -> None:
     """The whole trip without a network: serve a shipped session, record it through the proxy, show and verify it.
 

@@ -217,5 +217,7 @@ def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
 
 def is_usable_path(path: Path) -> None:
     """Refuse what can be no cassette whatever it holds."""
-    if path.is_dir():
+    with clear_errors(path):
+        is_folder = path.is_dir()
+    if is_folder:
         raise UsageError(f"{path} is a directory: name the cassette file in it")
