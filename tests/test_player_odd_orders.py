@@ -86,7 +86,7 @@ class Crowd:
     stage: Stage
     posted: dict[str, int] = field(default_factory=dict)
     listeners: list[tuple[Listener, str]] = field(default_factory=list)
-    heard: dict[int, str] = field(default_factory=dict)
+    heard: dict[Listener, str] = field(default_factory=dict)
     first: dict[str, Listener] = field(default_factory=dict)
     answers: list[Answering] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
@@ -133,7 +133,7 @@ class Crowd:
             return
         listener, session = self.listeners[number]
         words = "".join(gist for gist in listener.hears() if gist.startswith("<"))
-        so_far = self.heard[id(listener)] = self.heard.get(id(listener), "") + words
+        so_far = self.heard[listener] = self.heard.get(listener, "") + words
         for word in map(int, WORD.findall(words)):
             assert all(gate > word for gate in self.closed()), f"<{word}> came before a message that it followed"
         told = [word for word in self.plot.words if session == "s" or word > (self.plot.child or (0, 0))[0]]

@@ -213,7 +213,9 @@ async def test_a_slow_validator_delays_no_stream(tmp_path: Path, monkeypatch: py
         await wire.eventually(lambda: wire.content(proxy.db).startswith(received))
 
 
-def test_frames_that_are_behind_do_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_are_behind_do_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(tape_module, "GIVE_UP_AFTER", 0.2)
     db = tmp_path / "run.db"
     tape = Tape(db, None)
@@ -226,6 +228,7 @@ def test_frames_that_are_behind_do_not_hold_up_the_end(tmp_path: Path, monkeypat
     began = time.monotonic()
     tape.stop()
     assert time.monotonic() - began < 3
+    assert "frames were not finished" in caplog.text
     frames = wire.frames(db)
     assert len(frames) == 500 * 400, "whoever reads makes what was not made"
     assert {frame.verdict for frame in frames} == {"valid"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..cassette import Exchange, Read, TimedFrame
+from ..cassette import Exchange, TimedFrame
 from ..errors import UsageError
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
@@ -130,11 +130,12 @@ class Script:
 
     def points(self, exchanges: Iterable[Exchange]) -> list[int]:
         """The offsets of everything that these streams brought."""
-        return [read.offset_ns for x in exchanges if x.stream for read in self._reads(x)]
+        return [offset for x in exchanges if x.stream for offset, _ in self._reads(x)]
 
-    def _reads(self, exchange: Exchange) -> Iterator[Read]:
+    def _reads(self, exchange: Exchange) -> Iterator[tuple[int, int]]:
+        """When how many bytes came."""
         zero = self._zero[exchange.recording]
-        return (replace(read, offset_ns=read.offset_ns + zero) for read in self._store.reads(exchange.exchange))
+        return ((read.offset_ns + zero, read.size) for read in self._store.reads(exchange.exchange))
 
     def points_of(self, root: str) -> list[int]:
         """The same for a session tree, remembered."""
@@ -172,21 +173,27 @@ class Script:
         """The frames of a stream, remembered."""
         if exchange.exchange not in self._frames:
             zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
-            self._frames[exchange.exchange] = [replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames]
+            shifted = (replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
+            self._frames[exchange.exchange] = list(shifted)
         return self._frames[exchange.exchange]
 
     def pieces(self, exchange: Exchange) -> list[Piece]:
         """A stream as it was read from the wire. A read is split where the connect snapshot ends in it."""
-        greeting, wire, start = self._greeting(exchange), self._store.wire(exchange), 0
+        greeting, wire, start = self._greeting(exchange), self._wire(exchange), 0
         pieces = []
-        for read in self._reads(exchange):
-            end = start + read.size
+        for offset_ns, size in self._reads(exchange):
+            end = start + size
             for is_greeting, upto in ((True, min(end, greeting)), (False, end)):
                 if data := wire[start:upto]:
-                    pieces.append(Piece(read.offset_ns, data, is_greeting))
+                    pieces.append(Piece(offset_ns, data, is_greeting))
                     start = upto
             start = end
         return pieces
+
+    def _wire(self, exchange: Exchange) -> bytes:
+        if is_coded(exchange):
+            return self._store.wire(exchange)
+        return b"".join(frame.raw or b"" for frame in self.frames(exchange))
 
     def _greeting(self, exchange: Exchange) -> int:
         """How many bytes of the wire are the connect snapshot's; of a compressed body, whole reads."""
@@ -195,7 +202,7 @@ class Script:
         if not is_coded(exchange):
             return sum(frame.length for frame in frames[:count])
         ends_ns = frames[count].offset_ns if count < len(frames) else float("inf")
-        return sum(read.size for read in self._reads(exchange) if count and read.offset_ns < ends_ns)
+        return sum(size for offset_ns, size in self._reads(exchange) if count and offset_ns < ends_ns)
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
