@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .proxy import Proxy
     from .reading import Cassette
-    from .replay import Replay
+    from .replaying import Replay
 
 __all__ = [
     "BrokenCassette",
@@ -86,7 +86,7 @@ def replay(
     `'METHOD GLOB'`. `.url` is where it is; `.requests`, `.unmatched`, `.mismatches` and `.waiting` tell what came.
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
-    from .replay import Replay
+    from .replaying import Replay
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,

@@ -14,7 +14,7 @@ from .errors import NotACassette
 from .library import open_store
 from .live import Live
 from .proxy import Proxy
-from .replay import Replay
+from .replaying import Replay
 from .rerun import Rerun
 from .showing import lines_of
 from .tape import ignore

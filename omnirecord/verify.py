@@ -16,7 +16,7 @@ from typing import Any
 from .cassette import Exchange
 from .library import open_store
 from .player.timing import NS, Scale, Timing
-from .replay import Replay
+from .replaying import Replay
 from .rerun import Rerun, StreamSeen
 from .store import Store
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette import Recording, TimedFrame
 from omnirecord.contract import load
+from omnirecord.library import open_store
 from omnirecord.recorder import (
     BodyData,
     Ended,
@@ -288,3 +289,31 @@ async def test_the_request_that_made_a_session_belongs_to_it(tmp_path: Path) -> 
     async with recorded(wire.answering(response), tmp_path) as (proxy, _):
         await wire.ask(proxy.url, b"POST /v1/sessions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     assert wire.exchanges(proxy.db)[0].session_id == "conv_1"
+
+
+def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> None:
+    """A recorder that was killed after a stream's end was written, and before `[DONE]` was a frame."""
+    path = tmp_path / "killed.db"
+    writer = Writer(path)
+    body = b"data: {}\n\ndata: [DONE]\n\n"
+    writer.write(
+        [
+            rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None)),
+            rows.request(1, 1, "http", None, "client", 0, "GET", "/x", ()),
+            rows.response(1, "sse", 1, 1, 200, "OK", ()),
+            rows.read(1, 0, 2, 2, len(body)),
+            rows.chunk(1, "response", 0, body),
+            rows.end(1, 3, "eof", 0, len(body)),
+        ]
+    )
+    writer.close()
+    left = open_store(path)
+    assert [x.ending for x in left.exchanges()] == ["done"]
+    left.close()
+    Tape(path, None).stop()
+    again = open_store(path)
+    (stream,) = again.streams()
+    assert (stream.ending, stream.end_ns) == ("done", 3)
+    assert [frame.verdict for frame in again.frames(stream)] == ["malformed", "sentinel"]
+    assert again.body(1, "response") == b""
+    again.close()

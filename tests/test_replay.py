@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+import omnirecord
 from omnirecord.cassette import Ending
 from omnirecord.library import open_store
-from omnirecord.replay import Replay
+from omnirecord.replaying import Replay
 from omnirecord.store import Writer, rows
 from tests.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.stage import EVENTS, SESSION, gists
@@ -143,6 +144,14 @@ async def test_a_client_that_left_is_no_listener_any_more(tmp_path: Path) -> Non
             await heard(wire, 2)
         await eventually(lambda: not server._tasks)
         assert (await ask(server.url, get(STREAM))).body == tape.wire[2]
+
+
+async def test_the_front_door_opens_more_than_once(tmp_path: Path) -> None:
+    """A module named as the function is would take its place once it is imported."""
+    path = short().save(tmp_path / "tape.db")
+    for _ in range(2):
+        async with omnirecord.replay(path, timing="instant", no_gate=True) as server:
+            assert (await ask(server.url, get(STREAM))).whole
 
 
 async def test_stopping_twice_does_no_harm(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from omnirecord.library import open_store
 from omnirecord.player.script import greeting_length
-from omnirecord.replay import Replay
+from omnirecord.replaying import Replay
 from omnirecord.routes import is_gate
 from tests.test_replay import post
 from tests.wire import Wire, ask, connected, get

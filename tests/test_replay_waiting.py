@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from omnirecord import waiting
-from omnirecord.replay import Replay
+from omnirecord.replaying import Replay
 from omnirecord.sse import Parser
 from tests.cassettes import Made, conversation, delta, heartbeat, status, zipped
 from tests.stage import EVENTS, SESSION

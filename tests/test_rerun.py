@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from omnirecord import rerun
 from omnirecord.library import open_store
 from omnirecord.proxy import Proxy
+from omnirecord.replaying import Replay
 from omnirecord.rerun import Rerun
 from omnirecord.routes import is_gate
 from omnirecord.store import Store
@@ -24,8 +27,6 @@ def order(store: Store) -> list[str]:
 
 @pytest.mark.parametrize("name", ["approval", "interrupt", "responses", "subagent"])
 async def test_a_rerun_of_a_replay_is_recorded_as_the_same_session(name: str, tmp_path: Path) -> None:
-    from omnirecord.replayer import Replay
-
     source = open_store(CASSETTES / f"{name}.jsonl")
     async with (
         Replay(CASSETTES / f"{name}.jsonl", timing="compressed") as server,
@@ -41,22 +42,19 @@ async def test_a_rerun_of_a_replay_is_recorded_as_the_same_session(name: str, tm
     assert orders[0].count("post") == orders[1].count("post")
 
 
-async def test_a_server_that_stops_answering_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omnirecord.replayer import Replay
-
-    from omnirecord import rerun
-
+async def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rerun, "STUCK_AFTER", 0.2)
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     source = open_store(CASSETTES / "approval.jsonl")
     try:
-        async with Replay(CASSETTES / "approval.jsonl", timing="instant", gates=["POST /never/*"]) as server:
-            run = Rerun(source, 1, server.url, streams_only=True)
-            run._exchanges = [x for x in run._exchanges if x.kind == "sse"]
-            server._script.trees[next(iter(server._script.trees))].gates.extend(
-                x for x in source.exchanges() if x.request.method == "POST"
-            )
-            with pytest.raises(ExceptionGroup) as caught:
-                await run.run()
+        with pytest.raises(ExceptionGroup) as caught:
+            await Rerun(source, 1, f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}").run()
     finally:
         source.close()
+        silent.close()
     assert "no byte came" in str(caught.value.exceptions[0])

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from omnirecord import updates
-from omnirecord.replay import Replay
+from omnirecord.replaying import Replay
 from tests.cassettes import Made, heartbeat, status
 from tests.stage import EVENTS, Stage
 from tests.test_replay import STREAM, heard, post

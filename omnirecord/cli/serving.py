@@ -16,7 +16,7 @@ from .common import cassette_argument, json_option, log_to_stderr
 if TYPE_CHECKING:
     from ..live import Live
     from ..proxy import Proxy
-    from ..replay import Replay
+    from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
 
@@ -126,7 +126,7 @@ def serve(
     Example:
       omnirecord serve session.db --timing compressed
     """
-    from ..replay import Replay
+    from ..replaying import Replay
     from ..serving import parse_listen
 
     log_to_stderr()

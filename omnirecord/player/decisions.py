@@ -1,4 +1,4 @@
-"""What can be asked of a replay, and what it can decide to answer. Frozen values; `replay` carries them out."""
+"""What can be asked of a replay, and what it can decide to answer. Frozen values; `replaying` carries them out."""
 
 from __future__ import annotations
 

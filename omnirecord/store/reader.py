@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ _EXCHANGE = (
     "SELECT exchange, recording, kind, stream, session_id, party, request_at_ns, method, target, request_headers,"
     " response_at_ns, end_ns, status, reason, response_headers, ending,"
     f" CASE WHEN end_ns IS NULL THEN {size_of('request')} ELSE request_bytes END,"
-    f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END FROM exchanges x"
+    f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END,"
+    " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'response') FROM exchanges x"
 )
 
 
@@ -77,9 +79,14 @@ class Store:
     def exchanges(self, where: str = "1", *values: Any) -> list[Exchange]:
         """Exchanges in the order of their requests."""
         order = " ORDER BY recording, request_at_ns, exchange"
-        return [
-            _exchange(row, self.is_being_recorded) for row in self._rows(f"{_EXCHANGE} WHERE {where}{order}", *values)
-        ]
+        found = list(self._rows(f"{_EXCHANGE} WHERE {where}{order}", *values))
+        return [self._settled(_exchange(row, self.is_being_recorded), bool(row[-1])) for row in found]
+
+    def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
+        """`[DONE]` may be among the bytes that the recorder made no frames of any more."""
+        looked_at = has_unframed and x.kind == "sse" and x.ending != "done" and (x.end_ns is None or not is_coded(x))
+        behind = self._derived(x, *self._stored(x), unfinished=False) if looked_at else ()
+        return replace(x, ending="done") if any(frame.verdict == "sentinel" for frame in behind) else x
 
     def streams(self, session_id: str | None = None) -> list[Exchange]:
         if session_id is None:
@@ -226,7 +233,7 @@ def is_coded(exchange: Exchange) -> bool:
 
 def _exchange(row: Any, alive: bool) -> Exchange:
     (number, recording, kind, stream, session_id, party, at_ns, method, target, headers) = row[:10]
-    (response_at, end_ns, status, reason, response_headers, ending, request_bytes, response_bytes) = row[10:]
+    (response_at, end_ns, status, reason, response_headers, ending, request_bytes, response_bytes) = row[10:-1]
     response = None
     if status is not None:
         response = Response(response_at, end_ns, status, reason, _headers(response_headers))

@@ -27,13 +27,16 @@ SELECT x.exchange, x.stream, x.response_headers, r.contract,
   max(x.request_at_ns, coalesce(x.response_at_ns, 0),
       coalesce((SELECT max(offset_ns) FROM reads WHERE exchange = x.exchange), 0),
       coalesce((SELECT max(at_ns) FROM messages WHERE exchange = x.exchange), 0)),
-  {size_of("request")}, {size_of("response")}
-FROM exchanges x JOIN recordings r USING (recording) WHERE x.end_ns IS NULL ORDER BY x.exchange"""
+  {size_of("request")}, {size_of("response")}, x.ending, x.end_ns
+FROM exchanges x JOIN recordings r USING (recording)
+WHERE x.end_ns IS NULL OR (x.kind = 'sse' AND x.response_headers NOT LIKE '%content-encoding%'
+  AND EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'response'))
+ORDER BY x.exchange"""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An exchange without an end, as far as the file has it."""
+    """An exchange without an end, or a stream with bytes that are in no frame, as far as the file has it."""
 
     exchange: int
     stream: int | None
@@ -42,6 +45,8 @@ class Unfinished:
     last_ns: int
     request_bytes: int
     response_bytes: int
+    ending: str | None
+    end_ns: int | None
 
 
 def is_transient(error: Exception) -> bool:
@@ -117,7 +122,7 @@ class Writer:
         return frames, length
 
     def unfinished(self) -> list[Unfinished]:
-        """The exchanges that have no end: a killed recorder's, if it is asked before a recording begins."""
+        """What a killed recorder left behind, if it is asked before a recording begins."""
         return [
             Unfinished(exchange, stream, tuple(json.loads(headers or "[]")), *rest)
             for exchange, stream, headers, *rest in self.connection.execute(_UNFINISHED)

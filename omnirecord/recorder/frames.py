@@ -1,0 +1,202 @@
+"""From the bytes of streams that are safe in the file to frames: the second step, behind the recording.
+
+Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What a step has read is written in
+one transaction with the chunks that it used up, so a step that failed is begun again from what the file holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..contract import Contract, Issue, Judgement
+from ..framing import Framed, Framer
+from ..headers import header
+from ..sse import Frame
+from ..store import Writer, rows
+from ..store.rows import Row
+from ..store.unframed import Position, unframed
+from ..store.writer import is_transient
+
+log = logging.getLogger("omnirecord")
+
+FRAME_BUDGET = 256 * 1024
+"""Bytes turned into frames in one step, before another stream has its turn."""
+
+
+class _Careful(Contract):
+    """A contract whose own faults cost the verdict of one event, and no more."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__(contract.name, contract.types, lambda _type, _payload: ())
+        self._judges = contract.judge
+        self.fault: Exception | None = None
+        """The first there was."""
+        self.told = False
+
+    def judge(self, frame: Frame) -> Judgement:
+        try:
+            return self._judges(frame)
+        except Exception as error:  # promise 2
+            self.fault = self.fault or error
+            problem = f"could not be judged, by a fault of omnirecord: {type(error).__name__}"
+            return Judgement("invalid", issues=(Issue("", problem),), data=frame.data)
+
+
+@dataclass(slots=True)
+class _Streaming:
+    """A stream on its way from chunks to frames."""
+
+    stream: int
+    coding: str | None
+    judge: _Careful
+    framer: Framer
+    position: Position
+    frames: int
+    """How many frames are stored."""
+    skip: int
+    """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
+    ended: bool = False
+    at_ns: int = 0
+    """When the last read came that is worked off."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFrames:
+    """Frames that became rows: for whoever watches."""
+
+    exchange: int
+    stream: int
+    first_seq: int
+    framed: list[Framed]
+    at_ns: int
+    """When the last of them came."""
+
+
+class FrameMaker:
+    """Makes the frames of all streams of one recording, and of those that a killed recorder left behind."""
+
+    def __init__(self, writer: Writer, recording: int, contract: Contract) -> None:
+        self._writer = writer
+        self._recording = recording
+        self._contract = contract
+        self._streaming: dict[int, _Streaming] = {}
+        self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
+
+    @property
+    def behind(self) -> bool:
+        """Whether `make` has something left to do."""
+        return bool(self._waiting)
+
+    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
+        """A stream's response has begun."""
+        self._begin(exchange, stream, coding, self._contract)
+
+    def arrived(self, exchange: int) -> None:
+        """Some of its bytes are in the file."""
+        if exchange in self._streaming:
+            self._waiting[exchange] = None
+
+    def ended(self, exchange: int) -> None:
+        """No more of it will come."""
+        if exchange in self._streaming:
+            self._streaming[exchange].ended = True
+            self._waiting[exchange] = None
+
+    def make(self) -> Iterator[NewFrames]:
+        """Turn some of the waiting bytes of each stream into frames, in a transaction each.
+
+        Raises what SQLite raises; nothing is lost by that.
+        """
+        for exchange in list(self._waiting):
+            made = self._frames_of(exchange, self._streaming[exchange])
+            if made is not None:
+                yield made
+
+    def _frames_of(self, exchange: int, state: _Streaming) -> NewFrames | None:
+        try:
+            framed, more = self._feed(exchange, state)
+            finished = state.ended and not more
+            framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
+            if framed or finished:
+                self._writer.write(self._frame_rows(exchange, state, framed, finished))
+        except Exception as error:
+            if is_transient(error):
+                again = self._begin(exchange, state.stream, state.coding, self._contract)
+                again.ended = state.ended
+                raise
+            # Promise 2, again: its bytes are kept, and readers derive what they can.
+            self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
+            del self._waiting[exchange]
+            del self._streaming[exchange]
+            return None
+        first = state.frames + 1
+        state.frames += len(framed)
+        del self._waiting[exchange]
+        if more:
+            self._waiting[exchange] = None
+        if finished:
+            del self._streaming[exchange]
+        return NewFrames(exchange, state.stream, first, framed, state.at_ns) if framed else None
+
+    def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
+        framed: list[Framed] = []
+        fed = 0
+        for part in unframed(self._writer.connection, exchange, state.position):
+            if part.data is None:
+                framed += state.framer.skip(part.read, part.size)
+            else:
+                framed += state.framer.feed(part.read, part.data)
+            fed += part.size
+            state.at_ns = part.offset_ns
+            if fed > FRAME_BUDGET:
+                return framed, True
+        if state.ended:
+            framed += state.framer.close()
+        return framed, False
+
+    def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
+        for seq, one in enumerate(framed, state.frames + 1):
+            yield rows.frame(state.stream, seq, one)
+        if state.judge.fault and not state.judge.told:
+            state.judge.told = True
+            yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
+        if any(one.judgement.verdict == "sentinel" for one in framed):
+            yield rows.done(state.stream)
+        if not state.framer.decodes:
+            yield rows.used_up(exchange, state.framer.cut)
+        if finished and state.framer.broken:
+            yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
+
+    def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
+        """Give the exchanges that a killed recorder left behind their last frames and their ending."""
+        for left in self._writer.unfinished():
+            if left.stream is not None:
+                coding = header(left.headers, "content-encoding")
+                self._begin(left.exchange, left.stream, coding, contract_of(left.contract)).ended = True
+                self._waiting[left.exchange] = None
+            if left.end_ns is None:
+                sizes = left.request_bytes, left.response_bytes
+                self._writer.write([rows.end(left.exchange, left.last_ns, left.ending or "recorder_killed", *sizes)])
+        while self.behind:
+            list(self.make())
+
+    def _begin(self, exchange: int, stream: int, coding: str | None, contract: Contract) -> _Streaming:
+        """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
+        frames, length = self._writer.framed(stream)
+        judge = _Careful(contract)
+        framer = Framer(coding, judge, length)
+        if not framer.decodes:
+            state = _Streaming(stream, coding, judge, framer, Position(length), frames, 0)
+        else:
+            state = _Streaming(stream, coding, judge, Framer(coding, judge), Position(), frames, frames)
+        self._streaming[exchange] = state
+        return state
+
+
+def fault(recording: int, what: str, at_ns: int, error: Exception) -> Row:
+    """An incident of our own making, said on stderr as well."""
+    text = f"could not record {what}: {type(error).__name__}: {error}"
+    log.error("recording degraded: %s", text)
+    return rows.incident(recording, at_ns, text)

@@ -1,0 +1,90 @@
+"""What can happen on the wire, as values: the proxy notes them as they happen, the recorder makes rows of them.
+
+Times are ns since the recording began. Data is None where it could not be kept, for lack of room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..cassette import Direction, Ending, Headers, Kind, Side
+
+
+@dataclass(slots=True)
+class Requested:
+    exchange: int
+    party: str
+    at_ns: int
+    method: str
+    target: str
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Responded:
+    exchange: int
+    kind: Kind
+    stream: int | None
+    at_ns: int
+    status: int
+    reason: str
+    headers: Headers
+
+
+@dataclass(slots=True)
+class BodyData:
+    """Bytes of a body that is no stream."""
+
+    exchange: int
+    side: Side
+    data: bytes | None
+
+
+@dataclass(slots=True)
+class Received:
+    """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row."""
+
+    exchange: int
+    n: int
+    at_ns: int
+    size: int
+    data: bytes | None
+    sent_ns: int | None = None
+    written: bool = False
+
+
+@dataclass(slots=True)
+class Messaged:
+    """One WebSocket message or control frame; `sent_ns` and `written` as in `Received`."""
+
+    exchange: int
+    number: int
+    at_ns: int
+    dir: Direction
+    opcode: int
+    data: bytes | None
+    sent_ns: int | None = None
+    written: bool = False
+
+
+@dataclass(slots=True)
+class SentLate:
+    """A read or message was handed on after its row had been written."""
+
+    of: Received | Messaged
+
+
+@dataclass(slots=True)
+class Ended:
+    exchange: int
+    at_ns: int
+    ending: Ending
+
+
+@dataclass(slots=True)
+class Incidence:
+    at_ns: int
+    message: str
+
+
+Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended | Incidence
