@@ -15,8 +15,8 @@ import pytest_asyncio
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 from omnirecord.cassette import Exchange, TimedFrame
+from omnirecord.greeting import greeting_length
 from omnirecord.library import open_store
-from omnirecord.player.script import greeting_length
 from omnirecord.proxy import Proxy
 from omnirecord.replaying import Replay
 from omnirecord.routes import is_gate

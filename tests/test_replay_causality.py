@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.greeting import greeting_length
 from omnirecord.library import open_store
-from omnirecord.player.script import greeting_length
 from omnirecord.replaying import Replay
 from omnirecord.routes import is_gate
 from tests.test_replay import post

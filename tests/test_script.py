@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from omnirecord.errors import UsageError
+from omnirecord.greeting import greeting_length
 from omnirecord.player import gate_rule
-from omnirecord.player.script import Piece, Script, greeting_length
+from omnirecord.player.script import Piece, Script
 from tests.cassettes import Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.stage import EVENTS, SESSION, gists
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..cassette import TimedFrame
+from ..greeting import greeting_length
 from ..sse import read_fields
-from .script import Piece, greeting_length
+from .script import Piece
 
 _TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
 _TURN_BEGINS = frozenset({"response.created", "response.in_progress"})

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any
 
 from ..cassette import Ending, Exchange
+from ..greeting import GREETING_TYPES
 from ..routes import (
     creates_session,
     is_bookkeeping,
@@ -25,7 +26,7 @@ from .joining import join
 from .matching import Key, key_of, nearest
 from .playing import Playing
 from .run import Run
-from .script import GREETING_TYPES, Script, Session, start_of
+from .script import Script, Session, start_of
 from .timeline import Gate, Timeline
 from .timing import Timing
 

@@ -11,18 +11,9 @@ from typing import Any
 
 from ..cassette import Exchange, TimedFrame
 from ..errors import UsageError
+from ..greeting import greeting_length
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
-
-GREETING_TYPES = frozenset(
-    {
-        "session.heartbeat", "session.resource.created", "session.child_session.updated",
-        "session.changed_files.invalidated", "session.presence",
-    }
-)  # fmt: skip
-"""What a server sends to whoever connects; text in flight comes among it, without a sequence number."""
-GREETING_LASTS = 1_000_000_000
-"""The longest that a connect snapshot was seen to take is 0.1 s; this is well above, in ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,22 +203,6 @@ def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str
         return
     rows = value.get(name) if isinstance(value, dict) else None
     yield from ((at_ns, row) for row in rows or [] if isinstance(row, dict))
-
-
-def greeting_length(frames: list[TimedFrame]) -> int:
-    """How many frames the connect snapshot has. A second heartbeat is none of it, nor what came late: the first
-    thing that a message brings may be of the same types."""
-    for number, frame in enumerate(frames):
-        is_greeting = frame.type in GREETING_TYPES or _is_text_in_flight(frame)
-        is_late = frame.offset_ns - frames[0].offset_ns > GREETING_LASTS
-        if not is_greeting or is_late or (number and frame.type == "session.heartbeat"):
-            return number
-    return len(frames)
-
-
-def _is_text_in_flight(frame: TimedFrame) -> bool:
-    resent = frame.type in ("response.created", "response.output_text.delta")
-    return resent and frame.raw is not None and b'"sequence_number": null' in frame.raw
 
 
 def _zeros(exchanges: list[Exchange]) -> dict[int, int]:

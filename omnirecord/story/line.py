@@ -18,17 +18,8 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ..cassette import TimedFrame
-from .reading import payload
+from ..greeting import greeting_length
 
-GREETING_TYPES = frozenset(
-    {
-        "session.heartbeat", "session.resource.created", "session.child_session.updated",
-        "session.changed_files.invalidated", "session.presence",
-    }
-)  # fmt: skip
-"""What a server sends to whoever connects; text in flight comes among it, without a sequence number."""
-GREETING_LASTS = 1_000_000_000
-"""The longest that a connect snapshot was seen to take is 0.1 s; this is well above, in ns."""
 _SUBSCRIBING = 50_000_000
 """How long before its first frame came a stream may have begun to listen, in ns."""
 
@@ -81,20 +72,3 @@ def _not_in(others: list[Heard], stream: list[Heard]) -> Iterator[Heard]:
             yield heard
         else:
             copies[raw] -= 1
-
-
-def greeting_length(frames: list[TimedFrame]) -> int:
-    """How many frames the connect snapshot has. A second heartbeat is none of it, nor what came late: the first
-    thing that a message brings may be of the same types."""
-    in_flight = False
-    for number, frame in enumerate(frames):
-        is_late = frame.offset_ns - frames[0].offset_ns > GREETING_LASTS
-        if is_late or (number and frame.type == "session.heartbeat"):
-            return number
-        if frame.type in GREETING_TYPES:
-            continue
-        resent = frame.type == "response.created" or (in_flight and frame.type == "response.output_text.delta")
-        if not number or not resent or payload(frame).get("sequence_number") is not None:
-            return number
-        in_flight = True
-    return len(frames)
