@@ -180,9 +180,9 @@ class Replay:
         self.requests.append(served)
         self.unmatched.append(served)
         near = "; ".join(f"{one['request']} (differs in {one['differs']})" for one in miss.nearest)
-        text = f"omnirecord: {miss.message}" + (f"; nearest recorded: {near}" if near else "")
+        text = miss.message + (f"; nearest recorded: {near}" if near else "")
         log.warning("%s", text)
-        return error_response(404, "not_recorded", text, nearest=miss.nearest)
+        return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
 
     def _control(self, target: str) -> web.Response:
         if target.removeprefix(CONTROL) == "state":

@@ -7,6 +7,8 @@ failure ends the exchange.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -20,6 +22,8 @@ from ..tape import Take
 from .readahead import ReadAhead
 from .tunnel import Tunnel
 from .upstream import Upstream
+
+log = logging.getLogger("omnirecord")
 
 _LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
 
@@ -76,7 +80,10 @@ class Forward:
             self._take.body("request", data)
 
     def _unreachable(self, error: aiohttp.ClientConnectorError) -> web.Response:
-        message = f"omnirecord could not reach the upstream {self._upstream.shown}: {error.strerror or error}"
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+        message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
+        log.warning("%s", message)
         answer = error_response(502, "upstream_unreachable", message)
         text = answer.body if isinstance(answer.body, bytes) else b""
         self._take.respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
