@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+import omnirecord
 from omnirecord.cli import main
 from omnirecord.library import import_file
 
@@ -90,3 +92,18 @@ def test_no_link_in_the_documentation_is_broken() -> None:
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "cassettes" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+async def test_the_python_of_the_documentation_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of docs/python.md, one after the other, against a replay in the place of the server."""
+    monkeypatch.chdir(folder)
+    page = (ROOT / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    async with omnirecord.replay("session.jsonl") as upstream:
+        code = "\n".join(blocks).replace("http://127.0.0.1:6767", upstream.url)
+        body = "async def page():\n" + "".join(f"    {line}\n" for line in code.splitlines())
+        space: dict[str, Any] = {}
+        exec(compile(body, "docs/python.md", "exec"), space)
+        await space["page"]()
+    assert len(blocks) == 3
+    assert (folder / "run.db").exists()
