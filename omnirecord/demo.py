@@ -32,13 +32,14 @@ def shipped_cassette() -> Path:
     raise NotACassette("the demo's cassette is missing from this installation: install omnirecord again")
 
 
-async def demo(db: Path, say: Say, live: Live | None = None) -> bool:
+async def demo(db: Path, say: Say, live: Live | None = None, *, is_temporary: bool = False) -> bool:
     """Make the trip, recording into `db`; say what happens. Returns whether what was recorded replays equal."""
     cassette = shipped_cassette()
+    kept = " (a temporary file: --db keeps it)" if is_temporary else ""
     async with Replay(cassette, timing="compressed") as upstream:
         say(f"1. Serving {cassette.name}, a recorded Omnigent session, at {upstream.url}: that is the upstream.")
         async with Proxy(upstream.url, db, watch=live.watch if live else ignore) as proxy:
-            say(f"2. Recording it through {proxy.url} into {db.name}, with the clients of the recording.")
+            say(f"2. Recording it through {proxy.url} into {db.name}{kept}, with the clients of the recording.")
             await _run_clients(cassette, proxy.url)
     say("3. What was recorded (omnirecord show):")
     say("")
@@ -50,7 +51,7 @@ async def demo(db: Path, say: Say, live: Live | None = None) -> bool:
         store.close()
     say("")
     result = await verify(db, timing="instant")
-    say(f"4. Served again to itself (omnirecord verify): {result.streams} stream, {result.bytes} bytes, "
+    say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
         + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
     return result.equal

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from . import jsonl
 from .cassette import Exchange
+from .choosing import the_stream
 from .errors import UsageError
 from .store import Store
 
@@ -17,16 +18,15 @@ def jsonl_bytes(store: Store) -> Iterator[bytes]:
 
 def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
     """The decoded body of a stream, byte for byte. Raises `UsageError` where it is not clear which."""
-    return store.content(_the_stream(store.streams(), stream))
+    return store.content(_the_stream(store, stream))
 
 
-def _the_stream(streams: list[Exchange], number: int | None) -> Exchange:
-    known = ", ".join(str(x.stream) for x in streams[:20]) + (", …" if len(streams) > 20 else "")
+def _the_stream(store: Store, number: int | None) -> Exchange:
+    streams = store.streams()
     if not streams:
         raise UsageError("the cassette holds no stream")
     if number is None and len(streams) > 1:
+        known = ", ".join(str(x.stream) for x in streams[:20]) + (", …" if len(streams) > 20 else "")
         raise UsageError(f"the cassette holds {len(streams)} streams: choose one with --stream ({known})")
-    for x in streams:
-        if number in (None, x.stream):
-            return x
-    raise UsageError(f"the cassette holds no stream {number}: there are {known}")
+    chosen = the_stream(store, number)
+    return next(x for x in streams if chosen in (None, x.stream))

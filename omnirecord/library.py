@@ -56,6 +56,8 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     path, target = _existing(path), Path(db)
     is_usable_path(target)
     with clear_errors(path):
+        if is_sqlite(path):
+            raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")
         if is_sse(path):
             return _import_sse(path, target)
     for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):

@@ -25,7 +25,7 @@ class Live:
     """Prints what `watch` is given, until `close`."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = console or Console(stderr=True, highlight=False)
         self._queue: queue.Queue[Callable[[], Text] | None] = queue.Queue(_QUEUE)
         self._skipped = 0
         self._last: dict[int, int] = {}
@@ -34,14 +34,14 @@ class Live:
 
     def watch(self, frames: NewFrames) -> None:
         """Called in the recording thread: only puts things in the queue."""
-        before = self._last.get(frames.stream, frames.at_ns)
-        self._last[frames.stream] = frames.at_ns
-        for seq, framed in enumerate(frames.framed, frames.first_seq):
+        before = self._last.get(frames.stream, frames.times[0])
+        for seq, (framed, at_ns) in enumerate(zip(frames.framed, frames.times, strict=True), frames.first_seq):
             try:
-                self._queue.put_nowait(_line(frames, seq, framed, before))
+                self._queue.put_nowait(_line(frames.stream, seq, framed, at_ns, before))
             except queue.Full:
                 self._skipped += 1
-            before = frames.at_ns
+            before = at_ns
+        self._last[frames.stream] = before
 
     def close(self) -> None:
         self._queue.put(None)
@@ -49,17 +49,17 @@ class Live:
 
     def _print(self) -> None:
         while (line := self._queue.get()) is not None:
-            self._console.print(line())
+            self._console.print(line(), no_wrap=True, overflow="ellipsis")
             if self._skipped and self._queue.empty():
                 self._console.print(f"… and {self._skipped} more, recorded but too many to show", style="dim")
                 self._skipped = 0
 
 
-def _line(frames: NewFrames, seq: int, framed: Framed, before: int) -> Callable[[], Text]:
+def _line(stream: int, seq: int, framed: Framed, at_ns: int, before: int) -> Callable[[], Text]:
     def line() -> Text:
         judgement = framed.judgement
         what = judgement.type or judgement.verdict
-        text = Text(f"{frames.at_ns / 1e9:9.3f}s {(frames.at_ns - before) / 1e9:+8.3f}  {frames.stream}.{seq:<5} ")
+        text = Text(f"{at_ns / 1e9:9.3f}s {(at_ns - before) / 1e9:+8.3f}  {stream}.{seq:<5} ")
         text.append(f"{judgement.verdict:<9} ", style=_COLOURS.get(judgement.verdict, "bold red"))
         text.append(f"{_printable(what):<34} ", style="bold")
         text.append(_printable(gist(judgement.type, judgement.data)))

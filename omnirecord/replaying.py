@@ -110,7 +110,8 @@ class Replay:
         try:
             self._script = await asyncio.to_thread(Script, self._store, self._rule)
             self._player = Player(self._script, self._timing)
-            await self._listener.start(self._host, self._port)
+            await self._listener.bind(self._host, self._port)
+            await self._listener.start()
         except BaseException:
             self._store.close()
             raise

@@ -110,21 +110,26 @@ class Listener:
         self._sockets: asyncio.Server | None = None
         self.url = ""
 
-    async def start(self, host: str, port: int) -> None:
-        """Accept connections. Raises `ServerError` where the address is taken or is none of ours."""
+    async def bind(self, host: str, port: int) -> None:
+        """Take the address, and accept nothing yet. Raises `ServerError` where it is taken or is none of ours."""
         self._server = web.Server(
             self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
             max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()
-            self._sockets = await loop.create_server(self._server, host, port)
+            self._sockets = await loop.create_server(self._server, host, port, start_serving=False)
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
             raise ServerError(f"{host}:{port} {reason}: choose another --listen, port 0 takes a free one") from error
         bound = self._sockets.sockets[0].getsockname()
         shown = f"[{bound[0]}]" if self._sockets.sockets[0].family == socket.AF_INET6 else bound[0]
         self.url = f"http://{shown}:{bound[1]}"
+
+    async def start(self) -> None:
+        """Accept connections, from now on."""
+        assert self._sockets is not None
+        await self._sockets.start_serving()
 
     def refuse_connections(self) -> None:
         """Accept no more connections, and no further requests on those that are open.

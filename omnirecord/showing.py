@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from .cassette import Exchange
-from .errors import UsageError
+from .choosing import the_session
 from .store import Store
 from .story import Session, act_of, session_of, turn_row
-from .telling import tell
+from .telling import WIDTH, tell
 
 
-def lines_of(store: Store, session: str | None) -> Iterator[str]:
+def lines_of(store: Store, session: str | None, width: int = WIDTH) -> Iterator[str]:
     """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id."""
-    return tell(sessions(store, session))
+    return tell(sessions(store, session), width=width)
 
 
 def rows_of(store: Store, session: str | None) -> Iterator[dict[str, Any]]:
@@ -24,7 +24,7 @@ def rows_of(store: Store, session: str | None) -> Iterator[dict[str, Any]]:
 
 def sessions(store: Store, session: str | None = None) -> Iterator[Session]:
     """Each session of each recording, told; streams that belong to no session are told one by one."""
-    wanted = None if session is None else _the_session(store, session)
+    wanted = None if session is None else the_session(store, session)
     parents = store.parents()
     for exchanges in _grouped(store):
         if wanted in (None, exchanges[0].session_id):
@@ -47,12 +47,3 @@ def _grouped(store: Store) -> Iterator[list[Exchange]]:
         elif x.kind == "sse":
             groups[x.recording, x.exchange] = [x]
     yield from groups.values()
-
-
-def _the_session(store: Store, name: str) -> str:
-    known = sorted({x.session_id for x in store.exchanges("session_id IS NOT NULL") if x.session_id})
-    found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join((found or known)[:5]) or "none"
-    raise UsageError(f"{'several sessions begin' if found else 'no session begins'} with {name!r}: there are {listed}")

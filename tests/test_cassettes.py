@@ -9,6 +9,7 @@ import pytest
 
 from omnirecord import jsonl
 from omnirecord.library import open_store
+from omnirecord.showing import sessions
 from omnirecord.verify import verify
 
 FOLDER = Path(__file__).parent.parent / "cassettes"
@@ -44,6 +45,14 @@ def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
     written = "".join(f"{line}\n" for line in jsonl.lines(store))
     store.close()
     assert written == path.read_text()
+
+
+def test_the_shell_command_of_the_tool_cassette_ran() -> None:
+    store = open_store(FOLDER / "tool.jsonl")
+    (told,) = sessions(store)
+    store.close()
+    ((tool,),) = (turn.tools for turn in told.turns)
+    assert (tool.output or "").strip() == "3 poem.txt"
 
 
 @each

@@ -90,8 +90,34 @@ def test_events_can_be_narrowed_by_type_verdict_stream_and_session(cassette: Pat
     deltas = rows(run("events", cassette, "--type", "*.delta", "--json"))
     assert {row["type"] for row in deltas} == {"response.output_text.delta"}
     assert rows(run("events", cassette, "--verdict", "invalid", "--json")) == []
-    assert rows(run("events", cassette, "--stream", "2", "--json")) == []
-    assert rows(run("events", cassette, "--session", deltas[0]["session_id"], "--json"))
+    assert rows(run("events", cassette, "--stream", "1", "--json"))
+    assert rows(run("events", cassette, "--session", deltas[0]["session_id"][:8], "--json"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("--stream", "2"), ("--session", "nobody")])
+def test_events_of_what_is_not_there_is_a_mistake(cassette: Path, option: str, value: str) -> None:
+    result = run("events", cassette, option, value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there are" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["events"], ["ls"], ["export", "--format", "jsonl"]], ids=lambda words: words[0])
+def test_a_full_disk_under_the_output_gets_a_sentence(words: list[str], cassette: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "omnirecord", words[0], str(cassette), *words[1:]]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert "cannot write" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_proxy_in_front_of_itself_is_refused_and_makes_no_cassette(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = ["--upstream", f"http://localhost:{port}", "--listen", f"127.0.0.1:{port}", "--db", tmp_path / "x.db"]
+    result = run("proxy", *words)
+    assert (result.exit_code, "own address" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_person_gets_a_table_and_lines(cassette: Path) -> None:
@@ -252,6 +278,7 @@ def test_a_port_in_use_gets_a_sentence_from_both_servers(cassette: Path, tmp_pat
         for words in (["serve", cassette], ["proxy", "--upstream", "http://127.0.0.1:1", "--db", tmp_path / "p.db"]):
             result = run(*words, "--listen", listen)
             assert (result.exit_code, "is in use" in result.stderr) == (2, True)
+    assert not (tmp_path / "p.db").exists()
 
 
 def test_a_second_recorder_on_one_file_is_refused(tmp_path: Path) -> None:

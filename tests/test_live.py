@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from rich.console import Console
 
 from omnirecord.contract import load
 from omnirecord.framing import Framed, Framer
+from omnirecord.library import open_store
 from omnirecord.live import Live
 from omnirecord.recorder import NewFrames
+from omnirecord.tape import Tape
 
 
 def framed(*datas: str) -> list[Framed]:
@@ -28,7 +31,7 @@ def shown(*batches: NewFrames) -> list[str]:
 def test_each_event_gets_a_line_with_its_time_gap_type_verdict_and_gist() -> None:
     delta = '{"type": "response.output_text.delta", "delta": "Hello", "sequence_number": 3}'
     first, second = shown(
-        NewFrames(1, 7, 1, framed(delta), 1_000_000_000), NewFrames(1, 7, 2, framed(delta), 1_250_000_000)
+        NewFrames(1, 7, 1, framed(delta), [1_000_000_000]), NewFrames(1, 7, 2, framed(delta), [1_250_000_000])
     )
     assert first.split()[:2] == ["1.000s", "+0.000"]
     assert second.split()[:4] == ["1.250s", "+0.250", "7.2", "valid"]
@@ -37,11 +40,27 @@ def test_each_event_gets_a_line_with_its_time_gap_type_verdict_and_gist() -> Non
 
 
 def test_what_is_wrong_with_an_event_is_said_below_it() -> None:
-    line, *issues = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), 0))
+    line, *issues = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), [0]))
     assert "invalid" in line
     assert "conversation_id: is required" in issues[0]
 
 
 def test_an_event_cannot_move_the_cursor() -> None:
-    lines = shown(NewFrames(1, 1, 1, framed('{"type": "x\\u001b[2J"}'), 0))
+    lines = shown(NewFrames(1, 1, 1, framed('{"type": "x\\u001b[2J"}'), [0]))
     assert "\x1b" not in "".join(lines)
+
+
+async def test_the_times_of_a_batch_are_those_of_its_events(tmp_path: Path) -> None:
+    """What was committed together came one after the other."""
+    batches: list[NewFrames] = []
+    tape = Tape(tmp_path / "t.db", None, watch=batches.append)
+    take = tape.take("GET", "/x", ())
+    take.respond("sse", 200, "OK", (("content-type", "text/event-stream"),))
+    for _ in range(4):
+        take.sent(take.receive(b'data: {"type": "session.heartbeat"}\n\n'))
+    take.end("eof")
+    tape.stop()
+    shown = [at for batch in batches for at in batch.times]
+    store = open_store(tmp_path / "t.db")
+    assert shown == [frame.offset_ns for x in store.streams() for frame in store.frames(x)]
+    store.close()

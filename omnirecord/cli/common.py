@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +35,10 @@ class Group(click.Group):
             return super().invoke(ctx)
         except OmnirecordError as error:
             raise Failure(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has enough: click ends quietly
+                raise
+            raise Failure(f"cannot write the output: {error.strerror or error}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
@@ -88,3 +94,14 @@ def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
 def printable(text: str) -> str:
     """Text from a cassette as a terminal may be given it: nothing in it moves the cursor or changes colours."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def terminal_width(otherwise: int) -> int:
+    """How wide stdout is, if it is a terminal, and at most `otherwise`."""
+    return min(otherwise, shutil.get_terminal_size().columns) if sys.stdout.isatty() else otherwise
+
+
+def fitted(line: str) -> str:
+    """A line cut to the terminal; whole where stdout is none."""
+    width = terminal_width(sys.maxsize)
+    return line if len(line) <= width else line[: width - 1] + "…"

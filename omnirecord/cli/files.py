@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ def export(cassette: Path, form: str, stream: int | None, output: Path | None) -
         with _output(output) as file:
             for part in progress(parts, f"writing {output or 'stdout'}"):
                 file.write(part)
+        if output is not None:
+            click.echo(f"wrote {output}")
     finally:
         store.close()
 
@@ -55,7 +58,7 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
         return
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             yield file
         partial.replace(path)
     except OSError as error:

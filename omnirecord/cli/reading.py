@@ -9,15 +9,16 @@ from typing import Any
 import click
 
 from ..cassette import VERDICTS
-from .common import cassette_argument, json_option, print_rows, printable, table
+from ..errors import UsageError
+from .common import cassette_argument, fitted, json_option, print_rows, printable, table, terminal_width
 
 
 @click.command(short_help="List what a cassette holds.")
 @cassette_argument
-@click.option("--exchanges", "what", flag_value="exchanges", help="Every request and WebSocket.")
-@click.option("--streams", "what", flag_value="streams", help="Every event stream.")
+@click.option("--exchanges", is_flag=True, help="Every request and WebSocket.")
+@click.option("--streams", is_flag=True, help="Every event stream.")
 @json_option
-def ls(cassette: Path, what: str | None, as_json: bool) -> None:
+def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
     """List the sessions of a cassette, or its exchanges or streams.
 
     \b
@@ -27,6 +28,9 @@ def ls(cassette: Path, what: str | None, as_json: bool) -> None:
     from .. import listing
     from ..library import open_store
 
+    if exchanges and streams:
+        raise UsageError("--exchanges and --streams exclude each other")
+    what = "exchanges" if exchanges else "streams" if streams else None
     rows_of = {"exchanges": listing.exchange_rows, "streams": listing.stream_rows, None: listing.session_rows}[what]
     store = open_store(cassette)
     try:
@@ -37,7 +41,7 @@ def ls(cassette: Path, what: str | None, as_json: bool) -> None:
         print_rows(rows)
         return
     for line in _ls_lines(cassette, what, rows):
-        click.echo(line)
+        click.echo(fitted(line))
 
 
 _COLUMNS = {
@@ -114,17 +118,21 @@ def events(
     Example:
       omnirecord events session.db --type 'response.*' --json
     """
+    from ..choosing import the_session, the_stream
     from ..library import open_store
     from ..listing import EventFilter, event_rows
 
     store = open_store(cassette)
     try:
-        rows = event_rows(store, EventFilter(session, stream, type_glob, verdict))
+        wanted = EventFilter(
+            the_session(store, session) if session else None, the_stream(store, stream), type_glob, verdict
+        )
+        rows = event_rows(store, wanted)
         if as_json:
             print_rows(rows)
         else:
             for line in _event_lines(rows):
-                click.echo(line)
+                click.echo(fitted(line))
     finally:
         store.close()
 
@@ -169,7 +177,7 @@ def show(cassette: Path, session: str | None, as_json: bool) -> None:
         if as_json:
             print_rows(rows_of(store, session))
         else:
-            for line in lines_of(store, session):
+            for line in lines_of(store, session, terminal_width(100)):
                 click.echo(line)
     finally:
         store.close()

@@ -40,12 +40,16 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         print_rows([result.row()])
     else:
         row = result.row()
-        click.echo(f"{row['streams']} streams, {row['bytes']} bytes: {'equal' if result.equal else 'different'}")
+        plural = "" if result.streams == 1 else "s"
+        said = "equal" if result.equal else "different"
+        click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")
         error = row["timing_error_ms"]
         click.echo(f"timing error: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
         for difference in result.differences:
             click.echo(difference)
-    sys.exit(0 if result.equal else 1)
+    if not result.streams:
+        click.echo(f"omnirecord: {cassette} holds no stream: there was nothing to verify", err=True)
+    sys.exit(0 if result.equal and result.streams else 1)
 
 
 @click.command(short_help="The whole trip, on a cassette that ships with omnirecord.")
@@ -62,7 +66,7 @@ def demo(db: Path | None) -> None:
 
     live = Live() if sys.stderr.isatty() else None
     with tempfile.TemporaryDirectory(prefix="omnirecord-demo-") as folder:
-        fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, live))
+        fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, live, is_temporary=db is None))
     if live:
         live.close()
     sys.exit(0 if fine else 1)

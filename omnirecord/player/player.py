@@ -252,7 +252,8 @@ class Player:
             return Miss(f"{key} was recorded, but never answered", near)
         if all(response.status == 304 for response in answered):
             return Miss(f"{key} was recorded only as 304 Not Modified: record it again with a cold cache", near)
-        return Miss(f"{key} was recorded {len(recorded)} times, and that often it has been answered", near)
+        times = "once" if len(recorded) == 1 else f"{len(recorded)} times"
+        return Miss(f"{key} was recorded {times} and answered as often: this is one more than there were")
 
 
 def _creates(exchange: Exchange) -> bool:

@@ -21,7 +21,7 @@ from ..serving import DRAIN_TIMEOUT, Listener, error_response
 from ..tape import Tape, Watch, ignore
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
-from .upstream import Upstream, parse_upstream
+from .upstream import Upstream, parse_upstream, refuse_itself
 
 __all__ = ["READ_AHEAD", "NewFrames", "Proxy"]
 
@@ -68,13 +68,15 @@ class Proxy:
         return len(self._running)
 
     async def __aenter__(self) -> Proxy:
-        self._tape = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
+        await self._listener.bind(self._host, self._port)  # before the cassette is touched
         try:
-            await self._listener.start(self._host, self._port)
+            refuse_itself(self._target, self.url)
+            self._tape = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
         except BaseException:
-            await asyncio.to_thread(self._tape.stop)
+            await self._listener.stop(0)
             raise
         self._upstream = Upstream(self._target)
+        await self._listener.start()
         return self
 
     async def __aexit__(

@@ -13,7 +13,7 @@ from yarl import URL
 
 from ..cassette import Headers
 from ..errors import UsageError
-from ..serving import LIMIT
+from ..serving import LIMIT, is_loopback
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
@@ -33,6 +33,15 @@ def parse_upstream(url: str) -> URL:
     if parsed.raw_query_string or parsed.raw_fragment:
         raise UsageError(f"--upstream {url!r} may have a path, but no query and no fragment")
     return parsed
+
+
+def refuse_itself(upstream: URL, own: str) -> None:
+    """Raise `UsageError` where the upstream is the proxy: every request would come round again and again."""
+    here, host = URL(own), upstream.host or ""
+    anywhere = here.host in ("0.0.0.0", "::")
+    same = host == here.host or (is_loopback(host) and (anywhere or host == "localhost"))
+    if same and upstream.port == here.port:
+        raise UsageError(f"--upstream {upstream} is the proxy's own address: name the server, or another --listen")
 
 
 class Upstream:

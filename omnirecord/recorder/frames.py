@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..contract import Contract, Issue, Judgement
 from ..framing import Framed, Framer
@@ -60,6 +60,8 @@ class _Streaming:
     ended: bool = False
     at_ns: int = 0
     """When the last read came that is worked off."""
+    offsets: dict[int, int] = field(default_factory=dict)
+    """When each read came that a frame of this step may end in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class NewFrames:
     stream: int
     first_seq: int
     framed: list[Framed]
-    at_ns: int
-    """When the last of them came."""
+    times: list[int]
+    """When the last byte of each came, in ns since the recording began."""
 
 
 class FrameMaker:
@@ -138,12 +140,15 @@ class FrameMaker:
             self._waiting[exchange] = None
         if finished:
             del self._streaming[exchange]
-        return NewFrames(exchange, state.stream, first, framed, state.at_ns) if framed else None
+        times = [state.offsets.get(one.read, state.at_ns) for one in framed]
+        return NewFrames(exchange, state.stream, first, framed, times) if framed else None
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
         fed = 0
+        state.offsets = dict(list(state.offsets.items())[-1:])  # a frame may have been held back for its LF
         for part in unframed(self._writer.connection, exchange, state.position):
+            state.offsets[part.read] = part.offset_ns
             if part.data is None:
                 framed += state.framer.skip(part.read, part.size)
             else:

@@ -17,6 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..cassette import Headers
+from ..errors import UsageError
 from .lock import RecorderLock
 from .rows import Row
 from .schema import clear_errors, create_or_open, in_memory, is_usable_path
@@ -65,6 +66,8 @@ class Writer:
             self.connection = in_memory()
             return
         is_usable_path(path)
+        if path.suffix == ".jsonl":
+            raise UsageError(f"{path}: the text form is for export and import, name a .db to record into")
         with clear_errors(path):
             self._lock = RecorderLock(path)
             try:

@@ -24,7 +24,7 @@ os_env:
   cwd: .
   sandbox:
     type: none
-    allow_network: false
+    allow_network: true
 """
 
 _ASKS_FIRST = """\
