@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from .cassette import Exchange, Headers
+from .cassette import Exchange, Headers, Response
 from .headers import asks_for_websocket, decoded, end_to_end, header, without
 from .library import open_store
 from .player import (
@@ -44,6 +45,9 @@ CONTROL = "/-/omnirecord/"
 _COMPARED = 1 << 20
 """The most of a request's body that is looked at, in bytes."""
 _BATCH = 64 * 1024
+_BODILESS = (204, 304)  # RFC 9110, section 6.4.1
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +209,15 @@ class Replay:
         exchange = answer.exchange
         if exchange.response is None:
             return await self._no_response(request, exchange)
+        if problem := unsendable(exchange.response):
+            return error_response(502, "not_replayable", f"omnirecord: {problem}")
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
         headers = end_to_end(recorded.headers)
-        if not cut and request.method != "HEAD" and recorded.status not in (204, 304):
+        if not cut and request.method != "HEAD" and recorded.status not in _BODILESS:
             headers = _sized(headers, answer.body)
         response = RawResponse(recorded.status, recorded.reason, headers)
         await response.prepare(request)
-        if answer.body and request.method != "HEAD":
+        if answer.body and request.method != "HEAD" and recorded.status not in _BODILESS:
             await response.write(answer.body)
         if cut:
             response.cut(request)
@@ -228,6 +234,9 @@ class Replay:
     async def _play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
         recorded = playing.exchange.response
         assert recorded is not None
+        problem = unsendable(recorded) or (recorded.status in _BODILESS and f"{recorded.status} has no body to stream")
+        if problem:
+            return error_response(502, "not_replayable", f"omnirecord: {problem}")
         dropped = {"content-length", "content-encoding"} if playing.joined else {"content-length"}
         response = RawResponse(recorded.status, recorded.reason, without(end_to_end(recorded.headers), dropped))
         try:
@@ -264,6 +273,18 @@ class Replay:
             parts.append(playing.take().data)
             size += len(parts[-1])
         return b"".join(parts)
+
+
+def unsendable(response: Response) -> str | None:
+    """What keeps a recorded response from being sent as it is; a stranger's cassette may hold anything."""
+    if not 200 <= response.status <= 599:
+        return f"a response with status {response.status} cannot be replayed"
+    if _CONTROL.search(response.reason):
+        return "a response whose reason phrase has control characters cannot be replayed"
+    for name, value in response.headers:
+        if not _FIELD_NAME.fullmatch(name) or _CONTROL.search(value):
+            return f"a response with the header field {name!r} cannot be replayed"
+    return None
 
 
 _timing = timing  # its name is also a parameter's

@@ -43,7 +43,10 @@ class StreamSeen:
 
 
 class Rerun:
-    """One recording of a cassette, run again against `base_url`. `streams` fills up as it goes."""
+    """One recording of a cassette, run again against `base_url`, which alone is asked, whatever a target says.
+
+    `streams` fills up as it goes.
+    """
 
     def __init__(self, store: Store, recording: int, base_url: str, *, streams_only: bool = False) -> None:
         self._store = store
@@ -56,7 +59,10 @@ class Rerun:
         self._moved = asyncio.Event()
         self._answered: set[int] = set()
         self._sizes: dict[int, tuple[list[int], list[int]]] = {}
+        self._begun: list[Exchange] = []  # those made that later ones may still have to wait for
         self.streams: dict[int, StreamSeen] = {}
+        self.failed: dict[int, str] = {}
+        """Why a request could not be made at all."""
 
     async def run(self, longest_wait: float = 0.0) -> None:
         """Make all requests; return once all are answered and every stream is through.
@@ -64,9 +70,14 @@ class Rerun:
         Raises `TimeoutError` where the server has stopped to answer: `longest_wait` seconds and some are allowed.
         """
         async with _client() as client, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._make(client, x)) for x in self._exchanges]
             watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
-            await asyncio.gather(*tasks)
+            made = []
+            for x in self._exchanges:  # in the order of their times: what a later one waits for, an earlier one did
+                while not self._is_time(x):
+                    await self._moved.wait()
+                self._begun.append(x)
+                made.append(group.create_task(self._make(client, x)))
+            await asyncio.gather(*made)
             watch.cancel()
 
     async def _watch(self, patience: float) -> None:
@@ -84,28 +95,37 @@ class Rerun:
         return x.exchange in self._answered or (seen is not None and seen.over)
 
     async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
-        while not self._is_time(x):
-            await self._moved.wait()
-        body = self._store.body(x.exchange, "request")
-        url = URL(self._base + x.request.target, encoded=True)
         try:
-            async with client.request(
-                x.request.method, url, headers=_sent(x.request.headers, x), data=body or None, allow_redirects=False
-            ) as response:
-                await self._receive(response, x)
-        except aiohttp.ClientError:
+            await self._request(client, x)
+        except (aiohttp.ClientError, ValueError) as error:
             if x.exchange in self.streams:
                 self.streams[x.exchange].cut = True
+            else:
+                self.failed[x.exchange] = f"{type(error).__name__}: {error}"
         self._answered.add(x.exchange)
         if x.exchange in self.streams:
             self.streams[x.exchange].over = True
         self._move()
+
+    async def _request(self, client: aiohttp.ClientSession, x: Exchange) -> None:
+        body = self._store.body(x.exchange, "request")
+        url = URL(self._base + x.request.target, encoded=True)
+        if not x.request.target.startswith("/") or url.origin() != URL(self._base).origin():
+            raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
+        headers = _sent(x.request.headers, x)
+        async with client.request(
+            x.request.method, url, headers=headers, data=body or None, allow_redirects=False
+        ) as response:
+            await self._receive(response, x)
 
     async def _receive(self, response: aiohttp.ClientResponse, x: Exchange) -> None:
         if x.kind != "sse":
             await response.read()
             return
         seen = self.streams[x.exchange] = StreamSeen(x, x.response_bytes)
+        self._move()
+        if not seen.expected and x.ending not in _SERVER_ENDS:
+            return
         async for data in response.content.iter_any():
             seen.body += data
             seen.arrivals.append((len(seen.body), time.monotonic_ns()))
@@ -120,7 +140,8 @@ class Rerun:
     def _is_time(self, x: Exchange) -> bool:
         """Whether all that was seen before this request was made has been seen again."""
         at = x.request.at_ns
-        return all(self._has_seen(y, at) for y in self._exchanges if y.exchange != x.exchange and y.request.at_ns < at)
+        self._begun = [y for y in self._begun if not self._is_through(y)]
+        return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
         if y.kind != "sse":

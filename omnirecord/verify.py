@@ -61,12 +61,20 @@ async def verify(
             for recording in store.recordings():
                 rerun = Rerun(store, recording.recording, server.url, streams_only=True)
                 await rerun.run(_longest_wait(store, server.timing))
+                result.differences += _missing(store, recording.recording, rerun)
                 for seen in rerun.streams.values():
                     compare(store, seen, result)
                     result.errors_ms += timing_errors_ms(store, seen, server.timing)
         finally:
             store.close()
     return result
+
+
+def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
+    """The recorded streams that nobody got to see again."""
+    for x in store.exchanges("recording = ? AND kind = 'sse' AND party != 'runner'", recording):
+        if x.response is not None and x.exchange not in rerun.streams:
+            yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
 
 
 def _longest_wait(store: Store, timing: Timing) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_the_shell_command_of_the_tool_cassette_ran() -> None:
     (told,) = sessions(store)
     store.close()
     ((tool,),) = (turn.tools for turn in told.turns)
-    assert (tool.output or "").strip() == "3 poem.txt"
+    assert json.loads(tool.output or "{}")["stdout"] == "3 poem.txt\n"
 
 
 @each

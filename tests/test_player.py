@@ -73,7 +73,7 @@ def test_a_miss_names_the_nearest_requests_and_what_differs() -> None:
 def test_what_is_asked_more_often_than_it_was_recorded_is_a_miss_that_says_so() -> None:
     stage = Stage(conversation())
     stage.posts()
-    assert "was recorded 1 times" in stage.misses("POST", EVENTS).message
+    assert "was recorded once and answered as often" in stage.misses("POST", EVENTS).message
 
 
 def test_what_was_recorded_without_an_answer_is_a_miss_that_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from contextlib import asynccontextmanager, closing
 from itertools import accumulate, pairwise
@@ -14,6 +15,7 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette import Ending
+from omnirecord.errors import BrokenCassette
 from omnirecord.library import open_store
 from omnirecord.replaying import Replay
 from omnirecord.store import Writer, rows
@@ -291,3 +293,24 @@ async def test_a_hundred_replays_run_side_by_side(tmp_path: Path) -> None:
 
     all_heard = await asyncio.gather(*(once() for _ in range(100)))
     assert all_heard == [["heartbeat", "presence", "running", "Hi", "[DONE]"]] * 100
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["status = 101", "status = 99", "status = 1000", "reason = 'a' || char(13) || char(10) || 'X: y'",
+     "response_headers = '[[\"a b\", \"c\"]]'", "response_headers = '[[\"a\", \"c\\r\\nX: y\"]]'"],
+)  # fmt: skip
+async def test_a_response_that_no_server_may_send_is_refused_in_a_sentence(tmp_path: Path, column: str) -> None:
+    tape = Made()
+    tape.get("/v1/sessions/s", 1.0, b"{}")
+    path = tape.save(tmp_path / "odd.db")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"UPDATE exchanges SET {column}")
+    try:
+        async with Replay(path, timing="instant") as server:
+            answer = await ask(server.url, get("/v1/sessions/s"))
+    except BrokenCassette:
+        return
+    assert answer.status.startswith(b"HTTP/1.1 502")
+    assert b"cannot be replayed" in answer.body
+    assert b"X: y" not in answer.body.split(b"\r\n\r\n")[0].split(b'"error"')[0]

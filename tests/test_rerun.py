@@ -6,14 +6,17 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from omnirecord import rerun
+from omnirecord.cassette import Recording
 from omnirecord.library import open_store
 from omnirecord.proxy import Proxy
 from omnirecord.replaying import Replay
 from omnirecord.rerun import Rerun
 from omnirecord.routes import is_gate
-from omnirecord.store import Store
+from omnirecord.store import Store, Writer, rows
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 
@@ -58,3 +61,31 @@ async def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.Mo
         source.close()
         silent.close()
     assert "no byte came" in str(caught.value.exceptions[0])
+
+
+@pytest.mark.parametrize("target", ["@127.0.0.2:9/v1/secret", "http://127.0.0.2:9/x", "//127.0.0.2:9/x", "?x", ""])
+async def test_no_target_in_a_cassette_leads_to_another_server(target: str) -> None:
+    """What is asked, if anything, is the server that the rerun was given."""
+    tape = Writer(None)
+    tape.write(
+        [
+            rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None)),
+            rows.request(1, 1, "http", None, "client", 0, "POST", target, (("Host", "x"),)),
+            rows.response(1, "sse", 1, 1, 200, "OK", (("content-type", "text/event-stream"),)),
+            rows.end(1, 2, "eof", 0, 0),
+        ]
+    )
+    hosts: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        hosts.append(request.headers["Host"])
+        return web.Response()
+
+    server = TestServer(web.Application(), host="127.0.0.1")
+    server.app.router.add_route("*", "/{tail:.*}", answer)  # type: ignore[arg-type]
+    async with server:
+        base = f"http://127.0.0.1:{server.port}"
+        store = Store(tape.connection)
+        await Rerun(store, 1, base).run()
+        store.close()
+    assert set(hosts) <= {base.removeprefix("http://")}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from omnirecord.library import open_store
+from omnirecord.library import import_file, open_store
 from omnirecord.player.timing import timing
 from omnirecord.rerun import StreamSeen
 from omnirecord.store import Store
 from omnirecord.verify import Verification, compare, timing_errors_ms, verify
+
+from .cassettes import Made
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 
@@ -86,3 +90,19 @@ def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) ->
 
 def test_quantiles_of_a_cassette_without_gaps_are_zero() -> None:
     assert Verification().row()["timing_error_ms"] == {"p50": 0.0, "p99": 0.0, "max": 0.0}
+
+
+async def test_a_stream_that_is_not_replayed_is_a_difference(tmp_path: Path) -> None:
+    """What was not asked is not equal: here a recorded status that no server may send."""
+    import_file(CASSETTES / "responses.jsonl", tmp_path / "odd.db")
+    with closing(sqlite3.connect(tmp_path / "odd.db")) as database, database:
+        database.execute("UPDATE exchanges SET reason = 'a' || char(13) || 'b'")
+    result = await verify(tmp_path / "odd.db", timing="instant")
+    assert len(result.differences) == 1
+
+
+async def test_a_stream_that_its_client_left_before_the_first_byte_does_not_hold_it_up(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, ending="client_left")
+    result = await verify(tape.save(tmp_path / "none.db"), timing="instant")
+    assert (result.streams, result.differences) == (1, [])

@@ -89,6 +89,9 @@ class Player:
     def _create(self, request: Incoming, now: int) -> Decision:
         exchange = self._creations[self._created % len(self._creations)]
         self._created += 1
+        if len(self._creations) > 1:
+            number = (self._created - 1) % len(self._creations) + 1
+            self.notes.append(f"POST /v1/sessions: session {number} of the {len(self._creations)} recorded")
         session = self._script.sessions.get(exchange.session_id or "")
         if session is not None:
             self._runs.pop(session.root, None)

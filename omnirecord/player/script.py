@@ -199,10 +199,12 @@ class Script:
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     rows = value.get(name) if isinstance(value, dict) else None
-    yield from ((at_ns, row) for row in rows or [] if isinstance(row, dict))
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and isinstance(row.get("id"), str):
+            yield at_ns, row
 
 
 def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
