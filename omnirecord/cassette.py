@@ -6,9 +6,11 @@ All times are nanoseconds on one monotonic clock, counted from the start of thei
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 FORMAT_VERSION = 1
 """The version of the cassette format, in both of its forms. A newer one is refused."""
@@ -42,6 +44,17 @@ Ending = Literal[
     "open",
     "recorder_killed",
 ]
+
+KINDS: frozenset[str] = frozenset(get_args(Kind))
+ENDINGS: frozenset[str] = frozenset(get_args(Ending))
+
+LIMIT = 2**62
+"""Numbers lie between minus this and this, so that SQLite takes them with an offset added too."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_TARGET = re.compile("[\r\n\0 \ud800-\udfff]")
+_NOT_IN_FIELD = re.compile("[\r\n\0\ud800-\udfff]")
+_YEARS = range(1970, 2263)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +168,53 @@ class Incident:
 
 def wall_clock(started_at: str, offset_ns: int) -> str:
     """The UTC time of an offset, ISO 8601 with microseconds."""
-    at = datetime.fromisoformat(started_at) + timedelta(microseconds=offset_ns // 1000)
+    at = datetime.fromisoformat(started_at)
+    with suppress(OverflowError):  # no clock shows that: say when the recording began
+        at += timedelta(microseconds=offset_ns // 1000)
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+# What a file may say, in whichever form: each returns its value, or raises a ValueError that says what is wrong.
+# The recorder stores nothing that is refused here, whatever came over the wire: see `headers.printable_text`.
+
+
+def checked_start(value: str) -> str:
+    """A recording's `started_at`."""
+    if datetime.fromisoformat(value).year not in _YEARS:
+        raise ValueError(f"its year is not within {_YEARS[0]} and {_YEARS[-1]}")
+    return value
+
+
+def checked_method(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("is no method")
+    return value
+
+
+def checked_target(value: str) -> str:
+    """Origin-form or `*`; odd bytes are let through as the proxy lets them, but none that end a request line."""
+    if value != "*" and (not value.startswith("/") or _NOT_IN_TARGET.search(value)):
+        raise ValueError('is no request target, "/" and no spaces or control characters')
+    return value
+
+
+def checked_text(value: str) -> str:
+    """A reason or the value of a header."""
+    if _NOT_IN_FIELD.search(value):
+        raise ValueError("holds a CR, LF, NUL or lone surrogate")
+    return value
+
+
+def checked_headers(value: Headers) -> Headers:
+    for name, text in value:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("a name of the headers is no token")
+        checked_text(text)
+    return value
+
+
+def checked_status(value: int) -> int:
+    """Three digits, as servers send them; a replay refuses those that HTTP has not."""
+    if not 0 <= value <= 999:
+        raise ValueError("its status has more than three digits")
+    return value

@@ -10,7 +10,7 @@ from .cassette import Headers
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\r\n\0\ud800-\udfff]")
 
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -26,8 +26,8 @@ def printable(headers: Headers) -> Headers:
 
 
 def printable_text(text: str) -> str:
-    """Surrogates become question marks: nothing that is stored may hold one."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    """U+FFFD for surrogates, and for what ends a line: nothing that is stored may hold one."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def header(headers: Headers, name: str) -> str | None:

@@ -5,7 +5,6 @@ The text form is read into an SQLite database in memory, so that everything else
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,22 +13,14 @@ from pathlib import Path
 
 from ._version import __version__
 from .cassette import Recording
-from .contract import Contract, load
+from .contract import load
 from .errors import NotACassette, UsageError
 from .framing import Framed, Framer
 from .jsonl import Offsets, Reader
 from .store import Store, Writer, is_sqlite, rows
+from .store.reader import contract_or_default as contract_or_default
 from .store.rows import Row
 from .store.schema import clear_errors, is_usable_path
-
-
-@functools.cache
-def contract_or_default(name: str) -> Contract:
-    """The contract of that name, or the built-in one where the file that it names is not here."""
-    try:
-        return load(name)
-    except UsageError:
-        return load("omnigent")
 
 
 def open_store(path: str | Path) -> Store:

@@ -34,7 +34,7 @@ from .player import (
 )  # fmt: skip
 from .player.joining import frame_of
 from .player.script import Script
-from .player.timing import NS
+from .player.timing import NS, seconds
 from .serving import Listener, RawResponse, continue_upload, error_response, json_response
 from .updates import serve_updates
 from .waiting import Waiting
@@ -90,7 +90,7 @@ class Replay:
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
-        self._waiting = Waiting(self.now, gate_timeout)
+        self._waiting = Waiting(self.now, None if gate_timeout is None else seconds("gate_timeout", gate_timeout))
         self._stopped = False
 
     @property

@@ -85,7 +85,8 @@ def parse_listen(listen: str, *, allow_remote: bool) -> tuple[str, int]:
     """Host and port of `HOST:PORT`. Raises `UsageError`, also where it is not loopback and may not be remote."""
     host, colon, port = listen.rpartition(":")
     host = host.strip("[]")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    is_number = port.isascii() and port.isdecimal() and len(port) <= 5
+    if not colon or not host or not is_number or int(port) > 65535:
         raise UsageError(
             f"--listen {listen!r} is no HOST:PORT: write for instance 127.0.0.1:6868, port 0 for a free one"
         )
@@ -112,6 +113,8 @@ class Listener:
 
     async def bind(self, host: str, port: int) -> None:
         """Take the address, and accept nothing yet. Raises `ServerError` where it is taken or is none of ours."""
+        if not 0 <= port <= 65535:
+            raise UsageError(f"port {port} is none: choose one from 1 to 65535, or 0 for a free one")
         self._server = web.Server(
             self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
             max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,

@@ -47,11 +47,14 @@ MESSAGES = st.tuples(SENT, st.sampled_from(["up", "down"]), st.sampled_from([1, 
 ENDINGS = st.sampled_from(["eof", "client_left", "upstream_lost", "recorder_stopped"])
 
 
+FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=5)
+
+
 @st.composite
 def exchanges(draw: Any, number: int, kind: Kind) -> list[Row]:
     """The rows of one exchange as a recorder would write them, or a killed one would have left them."""
     at, body, answer = draw(TIMES), draw(BODIES), draw(BODIES)
-    headers = tuple(draw(st.lists(st.tuples(st.just("X-A"), st.text(max_size=5)), max_size=2)))
+    headers = tuple(draw(st.lists(st.tuples(st.just("X-A"), FIELD), max_size=2)))
     made = [rows.request(number, 1, kind, draw(st.none() | st.just("s")), "client", at, "POST", "/é?x", headers)]
     made += [rows.chunk(number, "request", 0, body)] if body else []
     size = 0

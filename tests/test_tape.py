@@ -303,3 +303,17 @@ def test_parties_are_told_apart_by_credentials_and_the_runner_by_its_header(tmp_
     parties = [tape.take("GET", "/", headers).party for headers in [(), (one,), (runner,), (agent,), (other, agent)]]
     tape.stop()
     assert parties == ["client", "client-2", "runner", "client", "client-3"]
+
+
+def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_path: Path) -> None:
+    """Readers refuse what a stranger may have put into a file; a recorder puts nothing of the kind there."""
+    tape = Tape(tmp_path / "odd.db", None)
+    take = tape.take("GET", "/a\tb\x7f\udce9", (("X-A", "\0\r\n\udce9"),))
+    take.respond("http", 799, "a\0b\r\nc\udce9", (("X-B", "\0\x1b\r\n"),))
+    take.end("eof")
+    tape.stop()
+    store = open_store(tmp_path / "odd.db")
+    (exchange,) = store.exchanges()
+    store.close()
+    assert exchange.response is not None
+    assert (exchange.response.status, exchange.response.reason) == (799, "a\ufffdb\ufffd\ufffdc\ufffd")

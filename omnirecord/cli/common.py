@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -36,12 +38,23 @@ class Group(click.Group):
         except OmnirecordError as error:
             raise Failure(str(error)) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever read our output has enough: click ends quietly
-                raise
+            if error.errno == errno.EPIPE:
+                _leave_a_closed_pipe()
             raise Failure(f"cannot write the output: {error.strerror or error}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
+
+
+def _leave_a_closed_pipe() -> NoReturn:
+    """Whoever read our output has enough: end quietly, as a program does that SIGPIPE ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered goes nowhere
+    sys.exit(128 + signal.SIGPIPE)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person reads it; a stream that was closed before we began is None."""
+    return stream is not None and stream.isatty()
 
 
 def cassette_argument(function: F) -> F:
@@ -64,7 +77,7 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """The items, with a bar on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield from items
         return
     from rich.console import Console
@@ -74,13 +87,23 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
 
 
 def log_to_stderr(*, verbose: bool = True) -> None:
-    """What our servers have to say goes to stderr, a line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("omnirecord: %(message)s"))
-    log = logging.getLogger("omnirecord")
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
-    log.propagate = False
+    """What our servers have to say goes to stderr, a line each; so does what aiohttp has to say of a client's junk."""
+    for name, form in (("omnirecord", logging.Formatter("omnirecord: %(message)s")), ("aiohttp.server", _OneLine())):
+        handler = logging.StreamHandler()
+        handler.setFormatter(form)
+        log = logging.getLogger(name)
+        log.handlers[:] = [handler]
+        log.setLevel(logging.INFO if verbose else logging.WARNING)
+        log.propagate = False
+
+
+class _OneLine(logging.Formatter):
+    """A record without its traceback: what went wrong with a request, in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        said = str(error).strip() or type(error).__name__ if error is not None else record.getMessage()
+        return f"omnirecord: a request could not be answered: {printable(' '.join(said.split())[:200])}"
 
 
 def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
@@ -98,7 +121,7 @@ def printable(text: str) -> str:
 
 def terminal_width(otherwise: int) -> int:
     """How wide stdout is, if it is a terminal, and at most `otherwise`."""
-    return min(otherwise, shutil.get_terminal_size().columns) if sys.stdout.isatty() else otherwise
+    return min(otherwise, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else otherwise
 
 
 def fitted(line: str) -> str:

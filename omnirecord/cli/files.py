@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +38,8 @@ def export(cassette: Path, form: str, stream: int | None, output: Path | None) -
         raise UsageError("--stream goes with --format sse: a .jsonl holds the whole cassette")
     store = open_store(cassette)
     try:
+        if output is not None:
+            _refuse_to_overwrite(output, cassette)
         from ..exporting import jsonl_bytes, sse_bytes
 
         parts = jsonl_bytes(store) if form == "jsonl" else sse_bytes(store, stream)
@@ -54,7 +56,10 @@ def export(cassette: Path, form: str, stream: int | None, output: Path | None) -
 def _output(path: Path | None) -> Iterator[BinaryIO]:
     """Stdout, or a file that is there whole or not at all."""
     if path is None:
+        if sys.stdout is None:
+            raise UsageError("stdout is closed: name a file with -o")
         yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -64,7 +69,24 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _refuse_to_overwrite(output: Path, cassette: Path) -> None:
+    """What was recorded is not lost to a slip: neither the input nor a database is replaced."""
+    from ..store import is_sqlite
+
+    try:
+        if not output.is_file():
+            return
+        is_input, is_database = output.samefile(cassette), is_sqlite(output)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+    if is_input:
+        raise UsageError(f"{output} is the cassette that is exported: choose another --output")
+    if is_database:
+        raise UsageError(f"{output} is an SQLite database, perhaps a cassette: choose another --output, or remove it")
 
 
 @click.command("import", short_help="Append a .jsonl cassette or a raw .sse body to a cassette.")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import cassette_argument, json_option, log_to_stderr
+from .common import cassette_argument, is_terminal, json_option, log_to_stderr
 
 if TYPE_CHECKING:
     from ..live import Live
@@ -75,7 +77,7 @@ def proxy(
 
 def _live() -> Live | None:
     """The lines for a person, where stderr is a terminal."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         return None
     from ..live import Live
 
@@ -83,16 +85,19 @@ def _live() -> Live | None:
 
 
 async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
-    stop = _stop_signal(server.hurry)
-    async with server:
-        _print_ready(
-            as_json,
-            f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})",
-            {"url": server.url, "db": str(server.db), "upstream": server.upstream},
-        )
-        await stop.wait()
-    if live:
-        live.close()
+    with _stop_signal(server.hurry) as stop:
+        async with server:
+            _print_ready(
+                as_json,
+                f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})",
+                {"url": server.url, "db": str(server.db), "upstream": server.upstream},
+            )
+            await stop.wait()
+        if live:
+            live.close()
+        db = shlex.quote(str(server.db))
+        recorded = _count(server.exchanges, "exchange")
+        _print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
 
 
 @click.command(short_help="Answer as the recorded server did.")
@@ -106,7 +111,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 @click.option("--max-gap", type=float, metavar="S", help="Cap every gap at S recorded seconds, before --speed.")
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
-    help="Which requests hold back what followed them, instead of messages and resolves; repeatable.",
+    help="Which requests hold back what followed them, instead of messages, interrupts and resolves; repeatable.",
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Hold nothing back.")
 @click.option(
@@ -126,9 +131,12 @@ def serve(
     Example:
       omnirecord serve session.db --timing compressed
     """
+    from ..player.timing import seconds
     from ..replaying import Replay
     from ..serving import parse_listen
 
+    if gate_timeout is not None:
+        seconds("gate-timeout", gate_timeout)
     log_to_stderr()
     host, port = parse_listen(listen, allow_remote=allow_remote)
     server = Replay(
@@ -139,12 +147,15 @@ def serve(
 
 
 async def _run_replay(server: Replay, as_json: bool) -> None:
-    stop = _stop_signal(lambda: None)
-    async with server:
-        _print_ready(
-            as_json, f"serving {server.cassette} at {server.url}", {"url": server.url, "cassette": str(server.cassette)}
-        )
-        await stop.wait()
+    with _stop_signal(lambda: None) as stop:
+        async with server:
+            _print_ready(
+                as_json,
+                f"serving {server.cassette} at {server.url}",
+                {"url": server.url, "cassette": str(server.cassette)},
+            )
+            await stop.wait()
+        _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
 
 
 def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
@@ -152,19 +163,44 @@ def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
     from ..jsonl import dumps
 
     click.echo(dumps(row) if as_json else sentence)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed by whoever started us
+        sys.stdout.flush()
 
 
-def _stop_signal(hurry: Callable[[], None]) -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; the next one does not wait for what is going on."""
-    stop = asyncio.Event()
+def _print_parting(sentence: str) -> None:
+    """What a person who pressed Ctrl-C wants to know; on a line of its own, behind the ^C."""
+    if is_terminal(sys.stderr):
+        click.echo(f"\n{sentence}", err=True)
 
-    def on_signal() -> None:
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+@contextmanager
+def _stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """Set by the first SIGINT, SIGTERM or SIGHUP; the next one does not wait for what is going on.
+
+    The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
+    these are the system's, and once all is stopped, signals are ignored to the very end.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop_or_hurry() -> None:
         if stop.is_set():
             hurry()
         stop.set()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    return stop
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup
+    for number in before:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop_or_hurry))
+    try:
+        yield stop
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)

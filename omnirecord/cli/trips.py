@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .common import Failure, cassette_argument, json_option, print_rows
+from .common import Failure, cassette_argument, is_terminal, json_option, print_rows
 
 
 @click.command(short_help="Serve a cassette to itself: are the bytes equal?")
@@ -64,7 +64,7 @@ def demo(db: Path | None) -> None:
     from ..demo import demo as run
     from ..live import Live
 
-    live = Live() if sys.stderr.isatty() else None
+    live = Live() if is_terminal(sys.stderr) else None
     with tempfile.TemporaryDirectory(prefix="omnirecord-demo-") as folder:
         fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, live, is_temporary=db is None))
     if live:

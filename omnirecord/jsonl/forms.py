@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..cassette import Direction, Ending, Kind
+from ..cassette import (
+    LIMIT,
+    Direction,
+    Ending,
+    Kind,
+    checked_headers,
+    checked_method,
+    checked_start,
+    checked_target,
+    checked_text,
+)
 
 
 def _to_bytes(value: Any) -> Any:
@@ -31,17 +40,13 @@ def _storable(value: str) -> str:
     return value
 
 
-def _time(value: str) -> str:
-    datetime.fromisoformat(value)
-    return value
-
-
 Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
 Text = Annotated[str, AfterValidator(_storable)]
-Integer = Annotated[int, Field(gt=-(2**62), lt=2**62)]
+Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
 """One that SQLite takes, an offset added to it too."""
-Number = Annotated[int, Field(ge=1, lt=2**62)]
-Size = Annotated[int, Field(ge=0, lt=2**62)]
+Number = Annotated[int, Field(ge=1, lt=LIMIT)]
+Size = Annotated[int, Field(ge=0, lt=LIMIT)]
+HeaderLines = Annotated[tuple[tuple[Text, Text], ...], AfterValidator(checked_headers)]
 
 
 class Line(BaseModel):
@@ -50,7 +55,7 @@ class Line(BaseModel):
 
 class RecordingLine(Line):
     recording: Number
-    started_at: Annotated[str, AfterValidator(_time)]
+    started_at: Annotated[str, AfterValidator(checked_start)]
     version: Text
     contract: Text
     upstream: Text | None
@@ -62,9 +67,9 @@ class HeaderLine(Line):
 
 class RequestLine(Line):
     at_ns: Integer
-    method: Text
-    target: Text
-    headers: tuple[tuple[Text, Text], ...]
+    method: Annotated[str, AfterValidator(checked_method)]
+    target: Annotated[str, AfterValidator(checked_target)]
+    headers: HeaderLines
     body: Bytes
 
 
@@ -72,15 +77,15 @@ class ResponseLine(Line):
     at_ns: Integer | None
     end_ns: Integer | None
     status: Integer | None
-    reason: Text | None
-    headers: tuple[tuple[Text, Text], ...]
+    reason: Annotated[str, AfterValidator(checked_text)] | None
+    headers: HeaderLines
     body: Bytes | None
     lost: frozenset[int] = frozenset()
 
 
 class ExchangeLine(Line):
     exchange: Number
-    recording: int
+    recording: Number
     kind: Kind
     stream: Number | None
     session_id: Text | None
@@ -91,19 +96,19 @@ class ExchangeLine(Line):
 
 
 class FrameLine(Line):
-    stream: int
-    seq: int
+    stream: Number
+    seq: Integer
     raw: Bytes | None
     length: Size = 0
 
 
 class ReadsLine(Line):
-    stream: int
+    stream: Number
     reads: list[tuple[Integer, Integer | None, Size]]
 
 
 class MessageLine(Line):
-    exchange: int
+    exchange: Number
     message: Integer
     at_ns: Integer
     sent_ns: Integer | None

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..cassette import FORMAT_VERSION, Recording
-from ..contract import Contract
+from ..cassette import FORMAT_VERSION, LIMIT, Recording, checked_status
+from ..contract import Contract, Judgement
 from ..errors import BrokenCassette, NewerCassette, NotACassette
 from ..framing import Framed, Framer
 from ..headers import header
+from ..sse import Frame
 from ..store import rows
 from ..store.rows import Row
 from .forms import ExchangeLine, FrameLine, HeaderLine, IncidentLine, MessageLine, ReadsLine, ResponseLine
@@ -102,9 +103,9 @@ class Reader:
         if type(version) is not int or version < 1:
             raise self._no_cassette()
         if version > FORMAT_VERSION:
+            shown = f"cassette format {version}" if version < LIMIT else "a cassette format of many digits"
             raise NewerCassette(
-                f"{self._name} has cassette format {version}, this omnirecord reads up to {FORMAT_VERSION}:"
-                " upgrade omnirecord"
+                f"{self._name} has {shown}, this omnirecord reads up to {FORMAT_VERSION}: upgrade omnirecord"
             )
         for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
@@ -125,13 +126,17 @@ class Reader:
             begun = self._current(reads.stream)
             begun.reads += reads.reads
             begun.received += sum(size for *_, size in reads.reads)
+            if begun.received >= LIMIT:
+                raise self._broken(f"the reads of stream {reads.stream} have more bytes than there can be")
         elif "raw" in value:
             self._frame(self._as(FrameLine, value))
         elif "incident" in value:
             incident = self._as(IncidentLine, value)
             yield rows.incident(incident.recording + self._offsets.recording, incident.at_ns, incident.incident)
         else:
-            raise self._broken(f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)}")
+            raise self._broken(
+                f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)[:10]}"[:500]
+            )
 
     def _current(self, stream: int) -> _Begun:
         if self._begun is None or self._begun.exchange.stream != stream:
@@ -192,6 +197,11 @@ class Reader:
             self._once("stream", value.stream)
             if value.response is None or value.response.status is None:
                 raise self._broken(f"stream {value.stream} has no response")
+        if value.response is not None and value.response.status is not None:
+            try:
+                checked_status(value.response.status)
+            except ValueError as error:
+                raise self._broken(f"response.status: {error}") from None
 
     def _finish(self) -> Iterator[Row]:
         """The lines of the last exchange are all there."""
@@ -211,14 +221,14 @@ class Reader:
         value = begun.exchange
         assert value.stream is not None
         assert value.response is not None
-        framer = Framer(header(value.response.headers, "content-encoding"), self._contracts[value.recording])
+        differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
+        expected = _Expected(self._contracts[value.recording], begun.frames, differs)
+        framer = Framer(header(value.response.headers, "content-encoding"), expected)
         wire = list(_coded(begun, value.response) if framer.decodes else _plain(begun))
         self._check_size(begun, wire, framer.decodes)
         made = [frame for part in wire for frame in _feed(framer, part)] + framer.close()
-        if [one.frame.raw for one in made] != [frame.raw for frame in begun.frames]:
-            raise self._broken(
-                f"stream {value.stream} has {len(begun.frames)} frames where its bytes make {len(made)} others"
-            )
+        if len(made) != len(begun.frames):
+            raise differs
         if framer.decodes:
             yield from _chunks(value.exchange + self._offsets.exchange, wire)
         for seq, one in enumerate(made, 1):
@@ -235,6 +245,22 @@ class Reader:
             raise self._broken(
                 f"stream {begun.exchange.stream} has {there} bytes in its {where}, and {begun.received} in its reads"
             )
+
+
+class _Expected(Contract):
+    """A contract that refuses the first frame that is not the next line of the file, so that a small body that
+    inflates to a huge one is not made into frames."""
+
+    def __init__(self, contract: Contract, lines: list[FrameLine], differs: BrokenCassette) -> None:
+        super().__init__(contract.name, contract.types, lambda _type, _payload: ())
+        self._judges, self._differs = contract.judge, differs
+        self._next = iter(lines)
+
+    def judge(self, frame: Frame) -> Judgement:
+        line = next(self._next, None)
+        if line is None or line.raw != frame.raw:
+            raise self._differs
+        return self._judges(frame)
 
 
 @dataclass(frozen=True, slots=True)

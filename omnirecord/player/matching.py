@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import takewhile
 from urllib.parse import parse_qsl
 
 from ..cassette import Exchange
@@ -17,6 +19,10 @@ from ..routes import path_of, query_of
 Query = tuple[tuple[str, str], ...]
 _RELAXED = ("include_", "refresh_state", "limit")
 NEAREST = 3
+_LOOKED_AT = 40
+"""Recorded requests with the same method, and with others, that are compared with one that was not recorded."""
+_COMPARED = 200
+"""Characters of their paths that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +47,39 @@ def key_of(method: str, target: str) -> Key:
 
 
 def nearest(key: Key, recorded: Iterable[Exchange]) -> list[dict[str, str]]:
-    """The recorded requests most like `key`, best first, each with what differs."""
-    keys = {key_of(x.request.method, x.request.target) for x in recorded}
-    best = sorted(keys, key=lambda other: (-_likeness(key, other), str(other)))[:NEAREST]
+    """The recorded requests most like `key`, best first, each with what differs.
+
+    Comparing is slow and the event loop waits for it: only those are compared that begin like `key`.
+    """
+    requests = {(x.request.method, x.request.target) for x in recorded}
+    same = {request for request in requests if request[0] == key.method}
+    looked_at = _beginning_like(key.path, same) + _beginning_like(key.path, requests - same)
+    keys = {key_of(method, target) for method, target in looked_at}
+    matcher = SequenceMatcher(b=key.path[:_COMPARED])
+    best = sorted(keys, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]
     return [{"request": str(other), "differs": _difference(key, other)} for other in best]
 
 
-def _likeness(one: Key, other: Key) -> float:
-    same_method = 0.2 * (one.method == other.method)
-    return same_method + SequenceMatcher(None, one.path, other.path).ratio() + 0.1 * (one.query == other.query)
+def _beginning_like(path: str, requests: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those around the place that `path` would have among theirs in alphabetical order."""
+    ordered = sorted((path_of(target), target, method) for method, target in requests)
+    at = max(0, bisect_left(ordered, (path,)) - _LOOKED_AT // 2)
+    return [(method, target) for _, target, method in ordered[at : at + _LOOKED_AT]]
+
+
+def _likeness(one: Key, other: Key, matcher: SequenceMatcher[str]) -> float:
+    """The same path counts most, then the same method and the segments with which both paths begin."""
+    path = other.path[:_COMPARED]
+    matcher.set_seq1(path)
+    wanted, found = one.path[:_COMPARED].split("/")[1:], path.split("/")[1:]
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(wanted, found, strict=False)))
+    return (
+        2.0 * (one.path == other.path)
+        + 0.6 * (one.method == other.method)
+        + shared / max(1, len(wanted))
+        + matcher.ratio()
+        + 0.1 * (one.query == other.query)
+    )
 
 
 def _difference(one: Key, other: Key) -> str:

@@ -13,6 +13,9 @@ from itertools import accumulate, pairwise
 from ..errors import UsageError
 
 NS = 1_000_000_000
+SLOWEST, FASTEST = 1e-6, 1e9
+LONGEST = 1e9
+"""Seconds, some thirty years: what is longer is a slip, and too much for a clock in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,19 @@ def timing(mode: str = "original", speed: float | None = None, max_gap: float | 
         raise UsageError(f"timing {mode!r} is none of original, compressed, instant")
     if mode == "instant" and (speed is not None or max_gap is not None):
         raise UsageError("timing 'instant' has no gaps: leave out --speed and --max-gap")
-    if speed is not None and not 0 < speed < float("inf"):
-        raise UsageError(f"speed {speed:g} must be over 0: 2 is twice as fast")
-    if max_gap is not None and not 0 <= max_gap < float("inf"):
-        raise UsageError(f"max-gap {max_gap:g} must be 0 or more, in seconds")
+    if speed is not None and not SLOWEST <= speed <= FASTEST:
+        raise UsageError(f"speed {speed:g} must be over 0, from {SLOWEST:g} to {FASTEST:g}: 2 is twice as fast")
+    if max_gap is not None:
+        seconds("max-gap", max_gap)
     default_speed, default_gap = (10.0, 5.0) if mode == "compressed" else (1.0, None)
     return Timing(speed or default_speed, default_gap if max_gap is None else max_gap, mode == "instant")
+
+
+def seconds(name: str, value: float) -> float:
+    """A length of time that somebody chose. Raises `UsageError` where it is none."""
+    if not 0 <= value <= LONGEST:
+        raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")
+    return value
 
 
 def gaps(offsets: Iterable[int]) -> Iterator[int]:

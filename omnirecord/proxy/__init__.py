@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from yarl import URL
 
+from ..errors import UsageError
 from ..headers import decoded
 from ..recorder import NewFrames
 from ..serving import DRAIN_TIMEOUT, Listener, error_response
@@ -28,6 +29,8 @@ __all__ = ["READ_AHEAD", "NewFrames", "Proxy"]
 
 class Proxy:
     """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
+
+    `exchanges`: how many requests have come.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -43,6 +46,8 @@ class Proxy:
         read_ahead: int = READ_AHEAD,
         watch: Watch = ignore,
     ) -> None:
+        if read_ahead < 0:
+            raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
         self._target: URL = parse_upstream(upstream)
         self.upstream = str(self._target)
         self.db = Path(db)
@@ -52,6 +57,8 @@ class Proxy:
         self._watch = watch
         self._running: dict[Forward, asyncio.Task[object]] = {}
         self._listener = Listener(self._handle)
+        self._entered: Tape | None = None
+        self.exchanges = 0
 
     @property
     def url(self) -> str:
@@ -63,6 +70,12 @@ class Proxy:
         return self._tape.recording
 
     @property
+    def _tape(self) -> Tape:
+        if self._entered is None:
+            raise UsageError("the proxy does not record yet: enter it with `async with`")
+        return self._entered
+
+    @property
     def open_exchanges(self) -> int:
         """How many requests are going on."""
         return len(self._running)
@@ -71,7 +84,7 @@ class Proxy:
         await self._listener.bind(self._host, self._port)  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
-            self._tape = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
+            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
         except BaseException:
             await self._listener.stop(0)
             raise
@@ -85,14 +98,15 @@ class Proxy:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Refuse new connections, cut streams, give other requests `timeout` seconds, flush. Safe to call twice."""
+        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time."""
         self._listener.refuse_connections()
         self._cut(streams_only=True)
         await self._wait_for_requests(timeout)
         self._cut(streams_only=False)
         await self._listener.stop(0.1)
-        await self._upstream.close()
-        await asyncio.to_thread(self._tape.stop)
+        if self._entered is not None:
+            await self._upstream.close()
+            await asyncio.to_thread(self._entered.stop)
 
     def hurry(self) -> None:
         """Wait for nothing more: cut what is still open. For the second signal."""
@@ -113,6 +127,7 @@ class Proxy:
         if target is None:
             return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
         headers = decoded(request.raw_headers)
+        self.exchanges += 1
         take = self._tape.take(request.method, target, headers)
         forward = Forward(request, take, self._upstream, self._read_ahead)
         task = asyncio.current_task()

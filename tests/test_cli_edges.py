@@ -1,0 +1,237 @@
+"""The rough edges of the command line and of the Python API: each ends in a sentence or does no harm."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner, Result
+
+from omnirecord.cassette import Exchange, Request
+from omnirecord.cli import main
+from omnirecord.errors import UsageError
+from omnirecord.library import import_file
+from omnirecord.player.matching import key_of, nearest
+from omnirecord.player.timing import seconds, timing
+from omnirecord.proxy import Proxy
+from omnirecord.serving import parse_listen
+
+OMNIRECORD = [sys.executable, "-m", "omnirecord"]
+ANYWHERE = ["--listen", "127.0.0.1:0"]
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def cassette(tmp_path: Path) -> Path:
+    shutil.copy(Path(__file__).parent.parent / "cassettes" / "approval.jsonl", tmp_path / "session.jsonl")
+    import_file(tmp_path / "session.jsonl", tmp_path / "session.db")
+    return tmp_path / "session.db"
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def commands(cassette: Path) -> dict[str, list[str]]:
+    return {
+        "proxy": [*OMNIRECORD, "proxy", "--upstream", NOBODY, "--db", str(cassette.parent / "new.db"), *ANYWHERE],
+        "serve": [*OMNIRECORD, "serve", str(cassette), *ANYWHERE],
+    }
+
+
+@pytest.mark.parametrize("name", ["session.jsonl", "session.db", "link.db", "other.db"])
+def test_an_export_overwrites_neither_its_input_nor_a_database(name: str, cassette: Path) -> None:
+    text = cassette.with_suffix(".jsonl")
+    import_file(text, cassette.with_name("other.db"))
+    cassette.with_name("link.db").symlink_to(cassette)
+    target = cassette.with_name(name)
+    before = target.read_bytes()
+    done = run("export", text if name == "session.jsonl" else cassette, "--format", "jsonl", "-o", target)
+    assert done.exit_code == 2
+    assert "choose another --output" in done.stderr
+    assert target.read_bytes() == before
+
+
+def test_an_export_overwrites_a_text(cassette: Path) -> None:
+    target = cassette.with_name("old.jsonl")
+    target.write_text("old")
+    assert run("export", cassette, "--format", "jsonl", "-o", target).exit_code == 0
+    assert target.read_bytes() == cassette.with_suffix(".jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("length", [255, 256])
+def test_an_output_whose_name_is_too_long_gets_a_sentence(length: int, cassette: Path) -> None:
+    done = run("export", cassette, "--format", "jsonl", "-o", cassette.with_name("x" * length))
+    assert done.exit_code == 2
+    assert "File name too long" in done.stderr
+
+
+def test_a_proxy_needs_no_stdout(cassette: Path) -> None:
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *commands(cassette)["proxy"], "--json"]
+    with subprocess.Popen(shell, stderr=subprocess.PIPE, text=True) as server:
+        deadline = time.monotonic() + 20
+        while not cassette.with_name("new.db").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=20)
+    assert (server.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["ls"], ["export", "--format", "jsonl"]], ids=str)
+def test_without_stdout_there_is_no_traceback(words: list[str], cassette: Path) -> None:
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *OMNIRECORD, words[0], str(cassette), *words[1:]]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["events"], ["events", "--json"], ["export", "--format", "sse"]], ids=str)
+def test_who_reads_no_further_makes_nothing_wrong(words: list[str], cassette: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*OMNIRECORD, words[0], str(cassette), *words[1:]]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("name", ["proxy", "serve"])
+def test_junk_from_a_client_gets_a_line_and_no_traceback(name: str, cassette: Path) -> None:
+    with subprocess.Popen(
+        commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        address = urlsplit(next(word for word in server.stdout.readline().split()[::-1] if _is_ours(word)))
+        for junk in (b"GET /a b HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00\xff\r\n\r\n"):
+            with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as client:
+                client.sendall(junk)
+                assert b" 400 " in client.recv(100)
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert "Traceback" not in errors
+    assert all(line.startswith("omnirecord: ") for line in errors.splitlines())
+
+
+def _is_ours(word: str) -> bool:
+    return word.startswith("http://127.0.0.1:") and word != NOBODY
+
+
+@pytest.mark.parametrize("name", ["proxy", "serve"])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_further_signals_do_not_change_the_exit_code(first: signal.Signals, name: str, cassette: Path) -> None:
+    with subprocess.Popen(
+        commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        server.send_signal(first)
+        while server.poll() is None:
+            time.sleep(0.002)
+            server.send_signal(signal.SIGTERM)
+            server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=20)
+    assert (server.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("proxy", "0 exchanges; read it with: omnirecord show"), ("serve", "0 requests, 0 unmatched")]
+)
+def test_on_a_terminal_it_says_at_the_end_what_there_is(name: str, said: str, cassette: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(commands(cassette)[name], stdout=subprocess.PIPE, stderr=theirs, text=True) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+    os.close(theirs)
+    assert said in os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert server.returncode == 0
+
+
+@pytest.mark.parametrize("port", ["²", "٣", "65536", "9" * 5000, "-1", ""])
+def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
+    with pytest.raises(UsageError, match="is no HOST:PORT"):
+        parse_listen(f"127.0.0.1:{port}", allow_remote=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--speed", "1e-320"], ["--speed", "nan"], ["--speed", "1e300"], ["--max-gap", "1e308"], ["--max-gap", "-1"],
+        ["--max-gap", "nan"], ["--gate-timeout", "-1"], ["--gate-timeout", "nan"], ["--gate-timeout", "1e308"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Path) -> None:
+    done = run("serve", cassette, *ANYWHERE, *words)
+    assert done.exit_code == 2
+    assert "must be" in done.stderr
+
+
+def test_the_longest_gap_at_the_slowest_speed_is_a_number() -> None:
+    assert timing(speed=1e-6, max_gap=1e9).gap(1 << 62) > 0
+    assert timing(speed=1e9).gap(1 << 62) > 0
+    assert seconds("x", 0.5) == 0.5
+
+
+def recorded(*requests: tuple[str, str]) -> list[Exchange]:
+    return [
+        Exchange(n, 1, "http", None, None, "client", Request(0, method, target, ()), None, "eof")
+        for n, (method, target) in enumerate(requests)
+    ]
+
+
+def test_the_same_method_and_the_same_beginning_are_nearest() -> None:
+    found = nearest(
+        key_of("GET", "/v1/nothing"),
+        recorded(
+            ("POST", "/v1/sessions"), ("GET", "/assets/nothing.js"), ("GET", "/v1/sessions/conv_0123456789abcdef/items")
+        ),
+    )  # fmt: skip
+    assert found[0]["request"] == "GET /v1/sessions/conv_0123456789abcdef/items"
+
+
+@pytest.mark.parametrize(
+    "target", ["/v1/sessions/conv_5000/itms", "/" + "a" * 200_000, "/" * 200_000], ids=["short", "long", "deep"]
+)
+def test_a_miss_does_not_hold_up_the_others(target: str) -> None:
+    many = recorded(*(("GET", f"/v1/sessions/conv_{n}/items") for n in range(10_000)))
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        found = nearest(key_of("GET", target), many)
+        took.append(time.perf_counter() - began)
+    assert len(found) == 3
+    assert min(took) < 0.15
+    assert "conv_5000" in found[0]["request"] or len(target) > 1000
+
+
+async def test_a_proxy_that_was_not_entered_does_no_harm(tmp_path: Path) -> None:
+    proxy = Proxy(NOBODY, tmp_path / "x.db")
+    await proxy.stop()
+    with pytest.raises(UsageError, match="does not record yet"):
+        _ = proxy.recording
+    assert not (tmp_path / "x.db").exists()
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+async def test_a_port_out_of_range_gets_a_sentence(port: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose one from"):
+        async with Proxy(NOBODY, tmp_path / "x.db", port=port):
+            pass
+
+
+def test_reading_ahead_by_less_than_nothing_gets_a_sentence() -> None:
+    with pytest.raises(UsageError, match="read_ahead"):
+        Proxy(NOBODY, read_ahead=-1)
