@@ -16,6 +16,7 @@ import pytest
 from omnirecord import tape as tape_module
 from omnirecord.contract import Contract, Judgement, load
 from omnirecord.errors import CassetteError, CassetteInUse
+from omnirecord.library import open_store
 from omnirecord.proxy import Proxy
 from omnirecord.recorder import NewFrames
 from omnirecord.sse import Frame
