@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,10 @@ async def test_the_python_of_the_documentation_runs(folder: Path, monkeypatch: p
         await space["page"]()
     assert len(blocks) == 3
     assert (folder / "run.db").exists()
+
+
+def test_the_architecture_page_has_the_layers_that_are_checked() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## The files")[2]
+    told = [set(re.findall(r"`(\w+)`", line.split("|")[1])) for line in page.splitlines() if line.startswith("| `")]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    assert told == [set(layer.split(" | ")) for layer in contract["layers"]]
