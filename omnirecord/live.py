@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .framing import Framed
-from .gist import gist
+from .gist import gist, visible
 from .recorder import NewFrames
 
 _QUEUE = 2000
@@ -61,14 +61,10 @@ def _line(stream: int, seq: int, framed: Framed, at_ns: int, before: int) -> Cal
         what = judgement.type or judgement.verdict
         text = Text(f"{at_ns / 1e9:9.3f}s {(at_ns - before) / 1e9:+8.3f}  {stream}.{seq:<5} ")
         text.append(f"{judgement.verdict:<9} ", style=_COLOURS.get(judgement.verdict, "bold red"))
-        text.append(f"{_printable(what):<34} ", style="bold")
-        text.append(_printable(gist(judgement.type, judgement.data)))
+        text.append(f"{visible(what):<34} ", style="bold")
+        text.append(visible(gist(judgement.type, judgement.data)))
         for issue in judgement.issues[:3]:
-            text.append(f"\n{'':>30}{_printable(issue.path)}: {_printable(issue.message)}", style="red")
+            text.append(f"\n{'':>30}{visible(issue.path)}: {visible(issue.message)}", style="red")
         return text
 
     return line
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

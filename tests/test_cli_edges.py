@@ -235,3 +235,13 @@ async def test_a_port_out_of_range_gets_a_sentence(port: int, tmp_path: Path) ->
 def test_reading_ahead_by_less_than_nothing_gets_a_sentence() -> None:
     with pytest.raises(UsageError, match="read_ahead"):
         Proxy(NOBODY, read_ahead=-1)
+
+
+def test_an_error_that_quotes_a_cassette_moves_no_cursor(tmp_path: Path) -> None:
+    body = tmp_path / "evil.sse"
+    body.write_bytes(b'data: {"type": "session.status", "conversation_id": "\\u001b[2J\\u001b]0;owned\\u0007"}\n\n')
+    import_file(body, tmp_path / "evil.db")
+    result = CliRunner().invoke(main, ["show", str(tmp_path / "evil.db"), "nobody"])
+    assert result.exit_code == 2
+    assert "owned" in result.stderr
+    assert "\x1b" not in result.output

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 
 from ..errors import OmnirecordError
+from ..gist import visible
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,7 +27,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
-        click.echo(f"omnirecord: {self.format_message()}", err=True)
+        click.echo(f"omnirecord: {visible(self.format_message())}", err=True)
 
 
 class Group(click.Group):
@@ -88,7 +89,7 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
 
 def log_to_stderr(*, verbose: bool = True) -> None:
     """What our servers have to say goes to stderr, a line each; so does what aiohttp has to say of a client's junk."""
-    for name, form in (("omnirecord", logging.Formatter("omnirecord: %(message)s")), ("aiohttp.server", _OneLine())):
+    for name, form in (("omnirecord", _Harmless()), ("aiohttp.server", _OneLine())):
         handler = logging.StreamHandler()
         handler.setFormatter(form)
         log = logging.getLogger(name)
@@ -97,26 +98,29 @@ def log_to_stderr(*, verbose: bool = True) -> None:
         log.propagate = False
 
 
+class _Harmless(logging.Formatter):
+    """One line, in which nothing that a client or a cassette said moves the cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = visible(f"omnirecord: {record.getMessage()}")
+        return said if not record.exc_info else f"{said}\n{self.formatException(record.exc_info)}"
+
+
 class _OneLine(logging.Formatter):
     """A record without its traceback: what went wrong with a request, in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
         said = str(error).strip() or type(error).__name__ if error is not None else record.getMessage()
-        return f"omnirecord: a request could not be answered: {printable(' '.join(said.split())[:200])}"
+        return f"omnirecord: a request could not be answered: {visible(' '.join(said.split())[:200])}"
 
 
 def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
     """Rows as aligned text, with a head; control characters shown as escapes."""
-    cells = [[printable(row[column]) for column in columns] for row in rows]
+    cells = [[visible(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [columns, *cells]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-
-
-def printable(text: str) -> str:
-    """Text from a cassette as a terminal may be given it: nothing in it moves the cursor or changes colours."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def terminal_width(otherwise: int) -> int:

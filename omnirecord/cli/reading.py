@@ -10,7 +10,8 @@ import click
 
 from ..cassette import VERDICTS
 from ..errors import UsageError
-from .common import cassette_argument, fitted, json_option, print_rows, printable, table, terminal_width
+from ..gist import visible
+from .common import cassette_argument, fitted, json_option, print_rows, table, terminal_width
 
 
 @click.command(short_help="List what a cassette holds.")
@@ -144,14 +145,14 @@ def _event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     for row in rows:
         if row["stream"] != stream:
             stream, before = row["stream"], row["offset_ns"]
-            yield f"stream {stream} · recording {row['recording']} · session {printable(row['session_id'] or '-')}"
+            yield f"stream {stream} · recording {row['recording']} · session {visible(row['session_id'] or '-')}"
         gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
-        shown = printable(row["type"] or "-")
+        shown = visible(row["type"] or "-")
         yield (
             f"{row['seq']:>6} {row['offset_ns'] / 1e9:>9.3f}s {gap:>+8.3f}  {row['verdict']:<9} {shown:<34} "
-            + printable(gist(row["type"], row["data"]))
+            + visible(gist(row["type"], row["data"]))
         )
-        yield from (f"{'':>26}  {printable(i['path'])}: {printable(i['message'])}" for i in row["issues"])
+        yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None:
         yield "no events"
 
