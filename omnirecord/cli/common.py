@@ -9,8 +9,9 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -39,18 +40,20 @@ class Group(click.Group):
         except OmnirecordError as error:
             raise Failure(str(error)) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:
-                _leave_a_closed_pipe()
-            raise Failure(f"cannot write the output: {error.strerror or error}") from error
+            _drop_what_is_buffered()
+            if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program
+                sys.exit(128 + signal.SIGPIPE)
+            what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
+            raise Failure(f"{what}: {error.strerror or error}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
 
 
-def _leave_a_closed_pipe() -> NoReturn:
-    """Whoever read our output has enough: end quietly, as a program does that SIGPIPE ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered goes nowhere
-    sys.exit(128 + signal.SIGPIPE)
+def _drop_what_is_buffered() -> None:
+    """Stdout takes no more: what is left of it goes nowhere, instead of failing once more when we exit."""
+    with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_terminal(stream: TextIO | None) -> bool:
