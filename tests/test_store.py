@@ -315,7 +315,10 @@ def test_a_killed_cassette_in_a_folder_that_may_not_be_written_is_read(killed: P
     script = """
         import os, sys
         from pathlib import Path
+        from omnirecord.contract import load
+        from omnirecord.sse import Parser
         from omnirecord.store import Store
+        load("omnigent").judge(Parser().feed(b'data: {"type": "session.heartbeat"}\\n\\n')[0])  # all is loaded now
         path = Path(sys.argv[1])
         if os.geteuid() == 0:
             os.chdir(path.parent)  # the folders above may be closed to others
