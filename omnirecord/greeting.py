@@ -6,8 +6,7 @@ Who replays holds none of it back at a gate; who tells a session knows that noth
 from __future__ import annotations
 
 from .cassette import TimedFrame
-from .contract.payload import MalformedError, parse
-from .sse import read_fields
+from .payloads import payload_of
 
 GREETING_TYPES = frozenset(
     {
@@ -38,9 +37,5 @@ def greeting_length(frames: list[TimedFrame]) -> int:
 
 
 def _is_numbered(frame: TimedFrame) -> bool:
-    data = read_fields(frame.raw).data if frame.raw is not None else None
-    try:
-        value = parse(data or "")[0]
-    except MalformedError:
-        return True
+    value = payload_of(frame)
     return not isinstance(value, dict) or value.get("sequence_number") is not None

@@ -17,9 +17,8 @@ from types import TracebackType
 
 from .cassette import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
 from .contract import Event, UntypedEvent, load
-from .contract.payload import MalformedError, parse
 from .library import open_store
-from .sse import read_fields
+from .payloads import payload_of
 from .store import Store
 
 _EVENTS = load("omnigent")
@@ -116,9 +115,5 @@ def open_cassette(path: str | Path) -> Cassette:
 
 def event_of(frame: TimedFrame) -> Event:
     """A frame's payload as a model; an empty `UntypedEvent` where it is no JSON object."""
-    text = read_fields(frame.raw).data if frame.raw is not None else None
-    try:
-        data = parse(text or "")[0]
-    except MalformedError:
-        data = None
+    data = payload_of(frame)
     return _EVENTS.event(data) if isinstance(data, dict) else UntypedEvent.of({})

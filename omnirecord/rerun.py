@@ -37,7 +37,6 @@ class StreamSeen:
     body: bytearray = field(default_factory=bytearray)
     arrivals: list[tuple[int, int]] = field(default_factory=list)
     """After how many bytes in all, and when, in ns on the monotonic clock: one for each read."""
-    over: bool = False
     cut: bool = False
     """It ended without a clean end."""
 
@@ -91,8 +90,7 @@ class Rerun:
                 raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
 
     def _is_through(self, x: Exchange) -> bool:
-        seen = self.streams.get(x.exchange)
-        return x.exchange in self._answered or (seen is not None and seen.over)
+        return x.exchange in self._answered
 
     async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
         try:
@@ -103,8 +101,6 @@ class Rerun:
             else:
                 self.failed[x.exchange] = f"{type(error).__name__}: {error}"
         self._answered.add(x.exchange)
-        if x.exchange in self.streams:
-            self.streams[x.exchange].over = True
         self._move()
 
     async def _request(self, client: aiohttp.ClientSession, x: Exchange) -> None:
@@ -144,12 +140,12 @@ class Rerun:
         return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
+        """Whether what is not through yet has brought what it had brought by then."""
         if y.kind != "sse":
-            return y.exchange in self._answered or y.end_ns is None or y.end_ns >= at
+            return y.end_ns is None or y.end_ns >= at
         seen = self.streams.get(y.exchange)
-        if seen is None:  # opened first, so it has to be open: which recorded stream one gets is a matter of order
-            return y.exchange in self._answered
-        return seen.over or len(seen.body) >= self._bytes_before(y, at)
+        # Opened first, so it has to be open: which recorded stream one gets is a matter of order.
+        return seen is not None and len(seen.body) >= self._bytes_before(y, at)
 
     def _bytes_before(self, y: Exchange, at: int) -> int:
         if y.exchange not in self._sizes:

@@ -50,3 +50,12 @@ def test_a_session_has_its_streams_only() -> None:
         assert len(sessions) == 2
         for session in sessions:
             assert {stream.session_id for stream in cassette.streams(session)} == {session}
+
+
+def test_a_byte_order_mark_costs_no_event(tmp_path: Path) -> None:
+    (tmp_path / "bom.sse").write_bytes(b'\xef\xbb\xbfdata: {"type": "session.heartbeat"}\n\n')
+    import_file(tmp_path / "bom.sse", tmp_path / "bom.db")
+    with omnirecord.open_cassette(tmp_path / "bom.db") as cassette:
+        (stream,) = cassette.streams()
+        (event,) = stream.events()
+    assert event.type == "session.heartbeat"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..cassette import TimedFrame
 from ..greeting import greeting_length
-from ..sse import read_fields
+from ..payloads import payload_of
 from .script import Piece
 
 _TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
@@ -113,8 +113,5 @@ def _piece(frame: TimedFrame, greeting: bool) -> Piece:
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:
-    data = read_fields(frame.raw).data if frame.raw else None
-    if frame.verdict not in ("valid", "invalid", "unknown") or data is None:
-        return {}
-    value = json.loads(data)
+    value = payload_of(frame) if frame.verdict in ("valid", "invalid", "unknown") else None
     return value if isinstance(value, dict) else {}

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from ..cassette import TimedFrame
-from ..contract.payload import MalformedError, parse
-from ..sse import read_fields
+from ..payloads import payload_of
 
 DENIED = "[Denied by policy: "
 """How the server begins the text that it puts in the place of a refused one."""
@@ -17,12 +16,9 @@ SYSTEM = "[System: "
 
 def payload(frame: TimedFrame) -> dict[str, Any]:
     """The JSON object that a frame carries; empty where it carries none."""
-    if frame.raw is None or frame.verdict in ("comment", "sentinel", "truncated", "malformed"):
+    if frame.verdict in ("comment", "sentinel", "truncated", "malformed"):
         return {}
-    try:
-        return as_dict(parse(read_fields(frame.raw, bom=frame.seq == 1).data or "")[0])
-    except MalformedError:
-        return {}
+    return as_dict(payload_of(frame))
 
 
 def as_dict(value: Any) -> dict[str, Any]:
