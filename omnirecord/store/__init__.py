@@ -1,7 +1,8 @@
 """The one place that knows SQL: a cassette as an SQLite file.
 
 `schema` is its form and how a file is opened, `lock` tells whether a recorder is alive, `rows` names what can be
-written, `writer` writes and `reader` reads. Everything in here is synchronous and belongs to one thread at a time.
+written, `writer` writes, `reader` reads and `making` checks what it finds. Everything in here is synchronous and
+belongs to one thread at a time.
 """
 
 from .reader import Store, is_coded

@@ -1,0 +1,194 @@
+"""Rows of a cassette made into values, each checked as it is taken: a stranger's file may hold anything.
+
+What does not fit raises one of `DAMAGED`, which the reader turns into a `BrokenCassette`, never a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..cassette import (
+    ENDINGS,
+    KINDS,
+    LIMIT,
+    VERDICTS,
+    Ending,
+    Exchange,
+    Headers,
+    Incident,
+    Message,
+    Read,
+    Recording,
+    Request,
+    Response,
+    TimedFrame,
+    checked_headers,
+    checked_method,
+    checked_start,
+    checked_status,
+    checked_target,
+    checked_text,
+)  # fmt: skip
+from ..sse import read_fields
+from .unframed import Unframed
+
+DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
+"""What a value that does not fit raises where it is looked at."""
+_VERDICTS = frozenset(VERDICTS)
+
+
+def recording_of(row: Any) -> Recording:
+    number, started_at, version, contract, upstream = row
+    return Recording(
+        _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
+        _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
+    )  # fmt: skip
+
+
+def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
+    """An exchange, and whether bytes of its response are in no frame."""
+    (number, recording, kind, stream, session_id, party, at_ns, method, target, headers) = row[:10]
+    (response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, has_unframed) = row[
+        10:
+    ]
+    if not is_recorded:
+        raise ValueError(f"the recording of exchange {number} is not there")
+    if kind not in KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
+        raise ValueError(f"exchange {number} is neither a stream nor anything else")
+    if ending is not None and ending not in ENDINGS:
+        raise ValueError(f"exchange {number} has an ending that is none")
+    end_ns = _int_or_none(end_ns, "end_ns")
+    request = Request(
+        _int(at_ns, "request_at_ns"), checked_method(_str(method, "method")), checked_target(_str(target, "target")),
+        _headers(headers),
+    )  # fmt: skip
+    response = None
+    if status is not None:
+        response = Response(
+            _int(response_at, "response_at_ns"), end_ns, checked_status(_int(status, "status")),
+            checked_text(_str(reason, "reason")), _headers(response_headers),
+        )  # fmt: skip
+    unfinished: Ending = "open" if alive else "recorder_killed"
+    exchange = Exchange(
+        _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
+        _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
+        _size(sent, "request_bytes"), _size(received, "response_bytes"), end_ns,
+    )  # fmt: skip
+    return exchange, bool(has_unframed)
+
+
+def _headers(text: Any) -> Headers:
+    return checked_headers(_pairs(text, "headers"))
+
+
+def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
+    value = json.loads(_str(text, what))
+    if type(value) is not list:
+        raise ValueError(f"{what}: no list")
+    for pair in value:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
+            raise ValueError(f"{what}: no list of pairs of text")
+    return tuple((one, other) for one, other in value)
+
+
+def read_of(row: Any) -> Read:
+    offset, sent, size = row
+    return Read(_int(offset, "offset_ns"), _int_or_none(sent, "sent_ns"), _size(size, "a read's size"))
+
+
+def part_of(part: Unframed) -> Unframed:
+    _size(part.read, "a read's number")
+    _size(part.size, "a read's size")
+    if part.data is not None:
+        blob_of((part.data,))
+    return part
+
+
+def frame_of(row: Any) -> TimedFrame:
+    stream, seq, offset, sent, raw, length, type_, verdict, issues = row
+    if type(seq) is not int or type(verdict) is not str or verdict not in _VERDICTS:
+        raise ValueError("a frame's seq or verdict is none")
+    return TimedFrame(
+        stream, seq, _int(offset, "offset_ns"), None if sent is None else _int(sent, "sent_ns"),
+        None if raw is None else _bytes(raw), _size(length, "a frame's length"),
+        _str_or_none(type_, "a frame's type"), verdict, _pairs(issues, "issues") if issues else (),
+    )  # fmt: skip
+
+
+def message_of(row: Any) -> Message:
+    exchange, number, at_ns, sent_ns, dir, opcode, data = row
+    if dir not in ("up", "down"):
+        raise ValueError("a message's dir is neither up nor down")
+    return Message(
+        exchange, _int(number, "a message's number"), _int(at_ns, "at_ns"), _int_or_none(sent_ns, "sent_ns"),
+        dir, _size(opcode, "opcode"), b"" if data is None else _bytes(data),
+    )  # fmt: skip
+
+
+def incident_of(row: Any) -> Incident:
+    recording, at_ns, message = row
+    return Incident(_int(recording, "recording"), _int(at_ns, "at_ns"), _str(message, "an incident's message"))
+
+
+def count_of(row: Any) -> tuple[str, int, int]:
+    """How many frames, and how long they are together; before that, of which verdict."""
+    verdict, count, length = row if len(row) == 3 else ("valid", *row)
+    if verdict not in _VERDICTS:
+        raise ValueError("a frame's verdict is none")
+    return verdict, _size(count, "frames"), _size(length, "the length of frames")
+
+
+def blob_of(row: Any) -> bytes:
+    (data,) = row
+    if type(data) is not bytes:
+        raise TypeError(f"a body's bytes: a {type(data).__name__}")
+    return data
+
+
+def _int(value: Any, what: str) -> int:
+    if type(value) is not int or not -LIMIT < value < LIMIT:
+        raise TypeError(f"{what}: no number, or too large a one")
+    return value
+
+
+def _size(value: Any, what: str) -> int:
+    if type(value) is not int or not 0 <= value < LIMIT:
+        raise TypeError(f"{what}: no size")
+    return value
+
+
+def _int_or_none(value: Any, what: str) -> int | None:
+    return None if value is None else _int(value, what)
+
+
+def _str(value: Any, what: str) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{what}: no text")
+    return value
+
+
+def _str_or_none(value: Any, what: str) -> str | None:
+    return None if value is None else _str(value, what)
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is str:
+        return value.encode()
+    if type(value) is not bytes:
+        raise TypeError(f"bytes: a {type(value).__name__}")
+    return value
+
+
+def payload_of(row: Any) -> dict[str, Any]:
+    """The JSON object in the `raw` that is the one value of a row."""
+    (raw,) = row
+    data = None if raw is None else read_fields(_bytes(raw)).data
+    payload = json.loads(data) if data else None
+    return payload if isinstance(payload, dict) else {}
+
+
+def family_of(row: Any) -> tuple[str, str] | None:
+    payload = payload_of(row)
+    child, parent = payload.get("child_session_id"), payload.get("conversation_id")
+    return (child, parent) if isinstance(child, str) and isinstance(parent, str) else None
