@@ -117,7 +117,7 @@ def _carries_text(frame: TimedFrame) -> bool:
 
 
 def _part(frame: TimedFrame, greeting: bool) -> Part:
-    return Part(0 if greeting else frame.offset_ns, frame.raw or b"", greeting, frame.stream, frame.seq, frame.seq)
+    return Part(frame.offset_ns, frame.raw or b"", greeting, frame.stream, frame.seq, frame.seq)
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:

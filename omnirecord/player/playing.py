@@ -89,7 +89,7 @@ class Playing:
             return self._end_due(now)
         part = self.parts[self.next]
         if self.timeline.paused:
-            return now if self.timeline.lets_pass(part) else None
+            return now if self.timeline.lets_pass(part, at_once=self.joined and part.greeting) else None
         at = self._in_time(part, now)
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
 

@@ -84,10 +84,10 @@ class Timeline:
             return None
         return now + self._clock.lasts(max(0, self._scale(offset_ns) - self.played(now)))
 
-    def lets_pass(self, part: Part) -> bool:
-        """Whether a part may go although it is paused."""
+    def lets_pass(self, part: Part, *, at_once: bool) -> bool:
+        """Whether a part may go although it is paused. `at_once`: it greets who joins, wherever the playhead is."""
         held = not part.greeting and self.gate_before(part.offset_ns) is not None
-        return self.limit is not None and not held and place_of(part) <= self.limit
+        return self.limit is not None and not held and (at_once or place_of(part) <= self.limit)
 
     def between(self, one_ns: int, other_ns: int) -> int:
         """How long it takes from one recorded offset to another, in ns of `now`."""
@@ -150,5 +150,5 @@ class Timeline:
 
 
 def place_of(part: Part) -> Place:
-    """A connect snapshot's parts stand where they were recorded; those that were made up stand before everything."""
+    """Parts stand where they were recorded; those that were made up stand before everything."""
     return part.offset_ns, part.stream, part.seq
