@@ -132,10 +132,15 @@ class ControlPath:
         self._controls = controls
         self._reset = reset
         self._state = state
-        self._presses: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
-            "pause": self._pause, "play": self._play, "speed": self._speed, "step": self._step,
-            "run-until": self._run_until, "jump": self._jump, "reset": self._begin_again,
-        }  # fmt: skip
+        self._presses: dict[str, tuple[Press, set[str]]] = {
+            "pause": (self._pause, {"which"}),
+            "play": (self._play, {"which"}),
+            "speed": (self._speed, {"which", "speed"}),
+            "jump": (self._jump, {"which", "seconds"}),
+            "step": (self._step, {"which", "count", "timeout"}),
+            "run-until": (self._run_until, {"which", "event", "nth", "timeout"}),
+            "reset": (self._begin_again, set()),
+        }
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer a request below the control path."""
@@ -167,9 +172,10 @@ class ControlPath:
         return [as_row(one) for one in self._controls.positions()]
 
     async def _press(self, name: str, options: dict[str, Any]) -> Any:
-        pressed = await self._presses[name](options)
-        if options:
-            raise UsageError(f"{name} takes no {', '.join(options)}")
+        press, takes = self._presses[name]
+        if odd := [option for option in options if option not in takes]:
+            raise UsageError(f"{name} takes no {odd[0]}, but {', '.join(sorted(takes)) or 'nothing'}")
+        pressed = await press(options)
         return as_row(pressed) if isinstance(pressed, Position) else {"positions": self._positions()}
 
     async def _pause(self, options: dict[str, Any]) -> Position | None:
@@ -186,19 +192,20 @@ class ControlPath:
 
     async def _step(self, options: dict[str, Any]) -> Position:
         patience = _number(options, "timeout", PATIENCE)
-        step = self._buttons.step(int(_number(options, "count", 1)), _which(options))
+        step = self._buttons.step(_whole(options, "count"), _which(options))
         return await _in_time(step, patience, "the event has not come")
 
     async def _run_until(self, options: dict[str, Any]) -> Position:
-        patience = _number(options, "timeout", PATIENCE)
-        event, nth = options.pop("event", None), int(_number(options, "nth", 1))
+        patience, nth, event = _number(options, "timeout", PATIENCE), _whole(options, "nth"), options.get("event")
         if not isinstance(event, str):
             raise UsageError("run-until needs an event: a type as in event=response.completed, or a glob")
         return await _in_time(self._buttons.run_until(event, nth, _which(options)), patience, f"{event} has not come")
 
-    async def _begin_again(self, options: dict[str, Any]) -> None:
-        if not options:
-            await self._reset()
+    async def _begin_again(self, options: dict[str, Any]) -> None:  # noqa: ARG002  # as the others
+        await self._reset()
+
+
+Press = Callable[[dict[str, Any]], Awaitable[Position | None]]
 
 
 async def _in_time(coming: Awaitable[Position], seconds: float, what: str) -> Position:
@@ -210,14 +217,14 @@ async def _in_time(coming: Awaitable[Position], seconds: float, what: str) -> Po
 
 
 def _which(options: dict[str, Any]) -> str | None:
-    which = options.pop("which", None)
+    which = options.get("which")
     if which is not None and not isinstance(which, str):
         raise UsageError(f"which={which!r} names no session: give an id, or 'stream N'")
     return which
 
 
 def _number(options: dict[str, Any], name: str, default: float | None = None) -> float:
-    value = options.pop(name, default)
+    value: Any = options.get(name, default)
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -225,6 +232,13 @@ def _number(options: dict[str, Any], name: str, default: float | None = None) ->
     if not number < float("inf"):
         raise UsageError(f"{name}={value!r} is no number that one could wait for")
     return number
+
+
+def _whole(options: dict[str, Any], name: str) -> int:
+    number = _number(options, name, 1)
+    if number != int(number):
+        raise UsageError(f"{name}={options[name]!r} is no whole number")
+    return int(number)
 
 
 async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:

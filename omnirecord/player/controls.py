@@ -18,7 +18,7 @@ from .script import Script
 from .streams import Streams
 from .target import Predicate, Target
 from .timeline import Place, place_of
-from .timing import FASTEST, NS, SLOWEST, Timing
+from .timing import FASTEST, LONGEST, NS, SLOWEST, Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ class Controls:
     def jump(self, run: Run, seconds: float, now: int) -> None:
         """Go ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
         Raises `UsageError` where that is behind: what was sent cannot be taken back."""
+        if not -LONGEST <= seconds <= LONGEST:
+            raise UsageError(f"{seconds:g} s is no such time: seconds count from the start of the first stream")
         offset_ns = run.start_ns + round(seconds * NS)
         if offset_ns < self._reached(run):
             at_s = (self._reached(run) - run.start_ns) / NS

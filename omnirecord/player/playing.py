@@ -119,8 +119,11 @@ class Playing:
         return max(at, self._stalled or 0)
 
     def waits_for(self) -> Gate | None:
-        """The gate that holds what is next."""
-        return self.timeline.closed_gate()
+        """The gate that holds what is next, or the end."""
+        if not self.has_more:
+            return self.timeline.gate_before(self.exchange.end_ns or 0)
+        part = self.parts[self.next]
+        return None if part.greeting else self.timeline.gate_before(part.offset_ns)
 
     def take(self, now: int) -> bytes:
         """What is sent now: the next part, and what goes out with it."""
