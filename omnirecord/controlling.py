@@ -40,10 +40,6 @@ class Buttons:
         """The replay's clock, in ns."""
         raise NotImplementedError
 
-    def _wanted(self, event: str | Predicate) -> Predicate:
-        """What makes a predicate of how a person names an event."""
-        raise NotImplementedError
-
     @property
     def paused(self) -> bool:
         """Whether everything is."""
@@ -100,9 +96,9 @@ class Buttons:
         await self._waiting.until(lambda: run is None or place is None or is_behind(run, place))
 
     async def run_until(self, event: str | Predicate, nth: int = 1, which: str | None = None) -> Position:
-        """Play on, and pause right behind the nth such event that is sent from now on: a type, a glob, or a function
-        of a `TimedFrame`."""
-        target = self._controls.run_until(self._wanted(event), nth, self.now(), which)
+        """Play on, and pause right behind the nth such event that is sent from now on: the address of one, as in
+        `docs/faults.md`, or a function of a `TimedFrame`."""
+        target = self._controls.run_until(event, nth, self.now(), which)
         self._waiting.announce()
         try:
             await self._waiting.until(lambda: target.reached is not None)

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,10 +17,12 @@ from aiohttp import web
 
 from .cassette import Exchange, Headers
 from .controlling import CONTROL, Buttons, ControlPath
+from .faults import Faults
 from .headers import asks_for_websocket, decoded, header
 from .library import open_store
 from .player import (
     Answering,
+    Failing,
     Incoming,
     Mismatch,
     Miss,
@@ -37,7 +38,6 @@ from .player import (
     timing,
 )  # fmt: skip
 from .player.script import Script
-from .player.target import Predicate
 from .player.timing import NS, seconds
 from .sending import Sender
 from .serving import Listener, continue_upload, error_response
@@ -79,6 +79,7 @@ class Replay(Buttons):
         no_gate: bool = False,
         gate_timeout: float | None = None,
         hold_opens: bool = False,
+        faults: Iterable[str] = (),
         chunks: str | None = None,
         resume: bool = False,
         host: str = "127.0.0.1",
@@ -90,6 +91,7 @@ class Replay(Buttons):
             timing=how,
             gates=gate_rule(gates, off=no_gate, opens=hold_opens),
             chunks=chunks_of(None if chunks is None and how.instant else chunks or "recorded"),
+            faults=Faults.parse(faults),
             resume=resume,
         )
         self._host, self._port = host, port
@@ -116,11 +118,16 @@ class Replay(Buttons):
     def mismatches(self) -> list[Mismatch]:
         return self._player.mismatches
 
+    @property
+    def faults(self) -> list[str]:
+        """Those that have made a difference so far."""
+        return list(self._player.streams.effects.happened)
+
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
             self._script = await asyncio.to_thread(Script, self._store, self._options.gates)
-            self._player = Player(self._script, self._options)
+            self._player = await asyncio.to_thread(Player, self._script, self._options)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.ended)
             self._control = ControlPath(self, self._controls, self.reset, self._state)
@@ -160,11 +167,6 @@ class Replay(Buttons):
         self.unmatched.clear()
         self._announce()
 
-    def _wanted(self, event: str | Predicate) -> Predicate:
-        if not isinstance(event, str):
-            return event
-        return lambda frame: fnmatchcase(frame.type or "", event)
-
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
@@ -191,6 +193,9 @@ class Replay(Buttons):
             case Answering():
                 self._served(request, target, decision.exchange)
                 return await self._sender.answer(request, decision)
+            case Failing():
+                self.requests.append(Served(request.method, target, decision.status, None))
+                return await self._sender.fail(decision)
             case Updates():
                 return await serve_updates(request, self._player, self.now)
             case Refused():
@@ -225,7 +230,7 @@ class Replay(Buttons):
         return {
             "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
-            "mismatches": [asdict(one) for one in self.mismatches],
+            "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
         }  # fmt: skip
 
     def _announce(self) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from .cassette import Exchange, Headers, Response
 from .headers import end_to_end, header, without
-from .player import Answering, Playing
+from .player import Answering, Failing, Playing
 from .player.joining import frame_of
 from .serving import RawResponse, error_response
 from .waiting import Waiting
@@ -26,9 +26,10 @@ _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 
 
 class Sender:
-    """Sends for one replay. `now` is its clock, in ns; `ended` is told of a stream that a fault is about to end."""
+    """Sends for one replay. `now` is its clock, in ns; `ended` is asked where a fault
+    would end a stream: whether it does."""
 
-    def __init__(self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], None]) -> None:
+    def __init__(self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool]) -> None:
         self._waiting = waiting
         self._now = now
         self._ended = ended
@@ -71,6 +72,7 @@ class Sender:
         dropped = {"content-length", "content-encoding"} if playing.decoded else {"content-length"}
         response = RawResponse(recorded.status, recorded.reason, without(end_to_end(recorded.headers), dropped))
         try:
+            await self._waiting.sleep_until(playing.begins_at)
             await response.prepare(request)
             await self._send(playing, response.writer().write)
             if playing.stop == "reset":
@@ -81,22 +83,28 @@ class Sender:
             response.cut(request)
         return response
 
+    async def fail(self, failing: Failing) -> web.StreamResponse:
+        """Answer with the status that a fault wants."""
+        await self._waiting.sleep_until(failing.due)
+        return error_response(failing.status, "fault", f"omnirecord: {failing.status}, since {failing.message}")
+
     async def _send(self, playing: Playing, write: Write) -> None:
         async def beat() -> None:
             if playing.takes_a_frame:
                 await write(_synthetic_heartbeat())
 
         cut = playing.chunks.cut(playing.exchange.stream or 0)
-        while playing.has_more:
+        while True:
+            while playing.has_more:
+                await self._waiting.until_due(playing, beat)
+                await _write_each(cut(playing.take(self._now())), write)
+                if playing.timeline.paused:
+                    self._waiting.announce()  # somebody may wait for just this event
+            if playing.stop == "open":
+                await asyncio.Event().wait()  # whoever ended it then was not the server
             await self._waiting.until_due(playing, beat)
-            await _write_each(cut(playing.take(self._now())), write)
-            if playing.timeline.paused:
-                self._waiting.announce()  # somebody may wait for just this event
-        if playing.stop == "open":
-            await asyncio.Event().wait()  # whoever ended it then was not the server
-        await self._waiting.until_due(playing, beat)
-        if playing.fault:
-            self._ended(playing)
+            if not playing.fault or self._ended(playing):
+                break
         if playing.stop == "freeze":
             await asyncio.Event().wait()
 

@@ -60,6 +60,10 @@ class Waiting:
             else:
                 quiet_since = await self._held(quiet_since, beat)
 
+    async def sleep_until(self, due: int) -> None:
+        """Wait for a time, whatever changes meanwhile."""
+        await asyncio.sleep(max(0, due - self._now()) / NS)
+
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait for something that is announced."""
         while not is_so():

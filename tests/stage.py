@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from omnirecord.faults import Faults
 from omnirecord.player import (
     Answering,
     Decision,
@@ -64,11 +65,13 @@ class Stage:
 
     def __init__(
         self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False,
-        chunks: str | None = None, resume: bool = False, **more: Any,
+        chunks: str | None = None, faults: tuple[str, ...] = (), resume: bool = False, **more: Any,
     ) -> None:  # fmt: skip
         self.tape = tape
         rule, how = gate_rule(gates, off=no_gate), timing(mode, **more)
-        options = Options(how, rule, chunks_of(chunks if chunks or how.instant else "recorded"), resume)
+        options = Options(
+            how, rule, chunks_of(chunks if chunks or how.instant else "recorded"), Faults.parse(faults), resume
+        )
         self.player = Player(Script(tape.store(), rule), options)
         self.controls = self.player.controls
         self.now = 0

@@ -8,13 +8,8 @@ from omnirecord.cassette import TimedFrame
 from omnirecord.errors import UsageError
 from omnirecord.player.controls import is_behind
 from omnirecord.player.run import Run
-from omnirecord.player.target import Predicate
 from tests.cassettes import DONE, Made, child, conversation, delta, heartbeat, presence, status
 from tests.stage import EVENTS, SESSION, Listener, Stage
-
-
-def typed(type_: str) -> Predicate:
-    return lambda frame: frame.type == type_
 
 
 def steady() -> Made:
@@ -159,7 +154,7 @@ def test_a_read_knows_what_was_stepped_to() -> None:
 def test_it_runs_until_an_event_and_not_a_byte_further(timing: str) -> None:
     stage = Stage(steady(), timing)
     listener = stage.opens()
-    target = stage.controls.run_until(typed("response.output_text.delta"), 3, stage.now)
+    target = stage.controls.run_until("response.output_text.delta", 3, stage.now)
     stage.at(50.0)
     assert listener.hears() == ["heartbeat", "a", "b", "c"]
     assert target.reached is the_run(stage)
@@ -170,20 +165,20 @@ def test_the_nth_counts_from_where_the_playhead_is() -> None:
     stage = Stage(steady(), "instant")
     listener = stage.opens()
     for expected in (["heartbeat", "a"], ["b"], ["c"]):
-        stage.controls.run_until(typed("response.output_text.delta"), 1, stage.now)
+        stage.controls.run_until("response.output_text.delta", 1, stage.now)
         assert listener.hears() == expected
 
 
 def test_it_can_be_told_what_to_run_to_before_anybody_has_come() -> None:
     stage = Stage(steady(), "instant")
-    stage.controls.run_until(typed("response.output_text.delta"), 2, stage.now)
+    stage.controls.run_until("response.output_text.delta", 2, stage.now)
     assert stage.opens().hears() == ["heartbeat", "a", "b"]
 
 
 def test_an_event_that_two_clients_get_counts_once() -> None:
     stage = Stage(steady())
     one, other = stage.opens(), stage.opens()
-    target = stage.controls.run_until(typed("response.output_text.delta"), 2, stage.now)
+    target = stage.controls.run_until("response.output_text.delta", 2, stage.now)
     stage.at(1.0)
     assert (one.hears(), other.hears()) == (["heartbeat", "a"], ["heartbeat", "a"])
     assert target.reached is None
@@ -198,9 +193,27 @@ def test_what_is_looked_for_may_be_a_function() -> None:
     assert stage.opens().hears() == ["heartbeat", "a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize(
+    ("event", "heard"),
+    [
+        ("2nd response.output_text.delta", "ab"), ("last response.*", "abcdef"), ("#4", "abc"),
+        ("response.output_text.delta with delta=c", "abc"), ("event after response.output_text.delta", "ab"),
+    ],
+)  # fmt: skip
+def test_an_event_is_named_as_in_a_fault(event: str, heard: str) -> None:
+    stage = Stage(steady(), "instant")
+    stage.controls.run_until(event, 1, stage.now)
+    assert stage.opens().hears() == ["heartbeat", *heard]
+
+
+def test_an_event_that_was_not_recorded_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"response\.output_text\.delta"):
+        Stage(steady()).controls.run_until("response.output_txt.delta", 1, 0)
+
+
 def test_who_gives_up_waiting_for_an_event_does_not_stop_it_later() -> None:
     stage = Stage(steady(), "instant")
-    target = stage.controls.run_until(typed("response.output_text.delta"), 2, stage.now)
+    target = stage.controls.run_until("response.output_text.delta", 2, stage.now)
     stage.controls.give_up(target)
     assert stage.opens().hears() == ["heartbeat", *"abcdef"]
 
@@ -370,5 +383,5 @@ def test_presence_and_status_of_a_stream_are_counted_as_events() -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, presence() + status("running") + status("idle")), ending="eof")
     stage = Stage(tape)
-    stage.controls.run_until(typed("session.status"), 2, stage.now)
+    stage.controls.run_until("session.status", 2, stage.now)
     assert stage.opens().hears() == ["presence", "running", "idle"]

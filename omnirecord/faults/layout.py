@@ -44,7 +44,9 @@ class Event:
 
     def laid(self, slot: list[Part], end: Ends | None) -> list[Part]:
         """Its parts, up to where it is cut."""
-        if not self.copies or (end and end.where == "before"):
+        if end and end.where == "before":
+            return [replace(slot[0], data=b"", seq=0)]  # it ends when the event would have come
+        if not self.copies:
             return []
         parts = _fitted(slot, self.data, self.key)
         if end and end.where != "after":

@@ -7,7 +7,7 @@ stream on its way to one client; `matching`, `joining` and `timing` are the rule
 
 from .chunks import chunks as chunks_of
 from .controls import Controls, Position
-from .decisions import Answering, Decision, Incoming, Mismatch, Miss, NoContent, Refused, Updates
+from .decisions import Answering, Decision, Failing, Incoming, Mismatch, Miss, NoContent, Refused, Updates
 from .options import Options
 from .player import Player
 from .playing import Playing
@@ -18,6 +18,7 @@ __all__ = [
     "Answering",
     "Controls",
     "Decision",
+    "Failing",
     "GateRule",
     "Incoming",
     "Mismatch",

@@ -16,7 +16,7 @@ from ..parts import Part
 from .run import Run
 from .script import Script
 from .streams import Streams
-from .target import Predicate, Target
+from .target import Predicate, Target, target
 from .timeline import Place, place_of
 from .timing import FASTEST, LONGEST, NS, SLOWEST, Timing
 
@@ -94,24 +94,22 @@ class Controls:
             run.timeline.limit = min(ends)
         return min(ends, default=None)
 
-    def run_until(self, wanted: Predicate, nth: int, now: int, which: str | None = None) -> Target:
-        """Play on, and pause right behind the nth event from here that is wanted."""
-        if nth < 1:
-            raise UsageError(f"the event numbered {nth} is none: they are counted from 1")
-        target = Target(wanted, nth)
+    def run_until(self, event: str | Predicate, nth: int, now: int, which: str | None = None) -> Target:
+        """Play on, and pause right behind the nth such event from here. Raises `UsageError`."""
+        aim = target(event, nth, self._script.named_streams() if isinstance(event, str) else ())
         runs = self._chosen(which)
         if which is None:
-            self._pending = target
+            self._pending = aim
         for run in runs:
-            run.target = target
+            run.target = aim
         self.play(now, which)
-        return target
+        return aim
 
-    def give_up(self, target: Target) -> None:
+    def give_up(self, aim: Target) -> None:
         """Run on, whatever comes."""
-        self._pending = None if self._pending is target else self._pending
+        self._pending = None if self._pending is aim else self._pending
         for run in self._streams.all():
-            run.target = None if run.target is target else run.target
+            run.target = None if run.target is aim else run.target
 
     def jump(self, run: Run, seconds: float, now: int) -> None:
         """Go ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
@@ -171,11 +169,11 @@ class Controls:
 
     def _passed(self, run: Run, part: Part, now: int) -> None:
         """A frame was sent: if it is what the run was to run to, that is over."""
-        target = run.target
-        frame = self._script.frame(part.stream, part.seq) if target is not None else None
-        if target is not None and frame is not None and target.counts(frame):
-            target.reached = run
-            self.give_up(target)
+        aim = run.target
+        frame = self._script.frame(part.stream, part.seq) if aim is not None else None
+        if aim is not None and frame is not None and aim.counts(frame):
+            aim.reached = run
+            self.give_up(aim)
             run.timeline.pause(now)
 
     def _reached(self, run: Run) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cassette import Exchange
@@ -65,7 +65,25 @@ class Updates:
     """`/v1/sessions/updates`, which is served from the recorded session list."""
 
 
-Decision = Playing | Answering | Miss | NoContent | Refused | Updates
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A status that a fault puts in the place of what was recorded. `due`: when, on the replay's clock."""
+
+    status: int
+    message: str
+    due: int
+
+
+Decision = Playing | Answering | Failing | Miss | NoContent | Refused | Updates
+
+
+def begun_at(decision: Decision, earliest: int) -> Decision:
+    """The same, begun no earlier, if it is something recorded."""
+    if isinstance(decision, Answering):
+        return replace(decision, earliest=max(decision.earliest, earliest))
+    if isinstance(decision, Playing):
+        decision.begins_at = earliest
+    return decision
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What changes a recorded stream on its way out. Pure.
+"""What changes a recorded stream on its way out, and a request's answer: faults and ids. Pure.
 
 With `resume`, its events get ids: `STREAM.SEQ`, as the proxy gives them, up to where its server gave some itself.
 """
@@ -8,23 +8,62 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from ..faults import Bound, Faults, RequestFault
 from ..parts import Part, frames_of
 from ..resume import event_id, parse_event_id, stamp
 from ..sse import read_fields
+from .playing import Playing
 from .script import Script, Session
 
 
 class Effects:
-    """Those of one replay."""
+    """Those of one replay. Raises `UsageError` where a fault means nothing in the recording. `happened`: the faults
+    that made a difference so far, in the order in which they first did."""
 
-    def __init__(self, script: Script, *, resume: bool) -> None:
+    def __init__(self, script: Script, faults: Faults, *, resume: bool) -> None:
         self._script = script
         self._resume = resume
         self._own_ids: dict[int, float] = {}
+        self._bound = _bound(script, faults) if faults else None
+        self.happened: dict[str, None] = {}
 
-    def stamped(self, parts: list[Part]) -> list[Part]:
-        """The parts with the ids that they get."""
-        return list(self._stamp(parts)) if self._resume else parts
+    def __bool__(self) -> bool:
+        """Whether single frames are touched."""
+        return self._resume or self._bound is not None
+
+    def reset(self) -> None:
+        """Nothing has happened."""
+        self.happened.clear()
+        if self._bound is not None:
+            self._bound.reset()
+
+    def lay_out(self, playing: Playing) -> None:
+        """Give a stream the parts that its client gets of `planned`, behind what it has already."""
+        parts = list(self._stamp(playing.planned)) if self._resume else playing.planned
+        if self._bound is None:
+            playing.lay_out(parts)
+            return
+        faulty = self._bound.on(playing.exchange.stream or 0, parts)
+        playing.lay_out(list(faulty.parts))
+        playing.fault, playing.by = faulty.end, faulty.by or ""
+        playing.quiet_from = float("inf") if faulty.quiet_from is None else faulty.quiet_from
+        self.happened |= dict.fromkeys(name for name in faulty.names if name != faulty.by)
+
+    def ended(self, playing: Playing) -> bool:
+        """A client came to where a fault ends its stream: whether it does. Else it goes on, behind what was sent: it
+        happened to somebody else."""
+        if self._bound is None or self._bound.happened(playing.by):
+            self.happened[playing.by] = None
+            return True
+        self.lay_out(playing)
+        return False
+
+    def on_request(self, method: str, target: str) -> RequestFault | None:
+        """What happens to a request; it counts."""
+        fault = self._bound.on_request(method, target) if self._bound is not None else None
+        if fault is not None:
+            self.happened |= dict.fromkeys(fault.names)
+        return fault
 
     def _stamp(self, parts: list[Part]) -> Iterator[Part]:
         for frame in frames_of(parts):
@@ -60,6 +99,11 @@ class Effects:
             if frame.raw and event_id.encode() in frame.raw and read_fields(frame.raw).id == event_id
         )
         return next(named, None)
+
+
+def _bound(script: Script, faults: Faults) -> Bound:
+    asked = [(x.request.method, x.request.target) for x in script.exchanges if x.party != "runner"]
+    return faults.bind(script.named_streams(), asked)
 
 
 def _lengthened(frame: Iterable[Part], data: bytes) -> Iterator[Part]:

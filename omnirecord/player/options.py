@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..faults import Faults
 from .chunks import Chunks
 from .script import GateRule
 from .timing import Timing
@@ -16,4 +17,5 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     gates: GateRule = field(default_factory=GateRule)
     chunks: Chunks = field(default_factory=Chunks)
+    faults: Faults = field(default_factory=Faults)
     resume: bool = False

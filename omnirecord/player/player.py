@@ -20,7 +20,7 @@ from ..routes import (
     session_of,
 )
 from .controls import Controls
-from .decisions import Answering, Decision, Incoming, Mismatch, Miss, NoContent, Refused, Updates
+from .decisions import Answering, Decision, Failing, Incoming, Mismatch, Miss, NoContent, Refused, Updates, begun_at
 from .matching import Key, key_of, nearest
 from .options import Options
 from .playing import Playing
@@ -49,7 +49,14 @@ class Player:
             self._index[x.party == "runner", key_of(x.request.method, x.request.target)].append(x)
 
     def answer(self, request: Incoming, now: int) -> Decision:
-        """What a request gets."""
+        """What a request gets, and when it begins."""
+        fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
+        if fault is not None and fault.status is not None:
+            return Failing(fault.status, f"the fault {fault.names[0]!r} says so", now + fault.late_ns)
+        decision = self._decide(request, now)
+        return decision if fault is None else begun_at(decision, now + fault.late_ns)
+
+    def _decide(self, request: Incoming, now: int) -> Decision:
         key = key_of(request.method, request.target)
         session = self._script.sessions.get(session_of(request.target) or "")
         if self._creations and not request.is_runner and creates_session(request.method, request.target):
@@ -82,8 +89,9 @@ class Player:
         """A client is gone, or its stream is over."""
         self.streams.closed(playing)
 
-    def ended(self, playing: Playing) -> None:
-        """A fault is about to end it."""
+    def ended(self, playing: Playing) -> bool:
+        """A client came to where a fault ends its stream. False: it happened to another; it has been given the rest."""
+        return self.streams.effects.ended(playing)
 
     def reset(self) -> None:
         """Begin again: nothing was asked, nothing was played."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..cassette import Ending, Exchange, TimedFrame
@@ -36,7 +36,8 @@ class Playing:
 
     exchange: Exchange
     timeline: Timeline
-    parts: list[Part]
+    planned: list[Part]
+    """What would go out if nothing happened on the way; `parts` is what does."""
     ending: Ending
     opened_at: int
     sent: Sent = field(default_factory=Sent)
@@ -44,6 +45,9 @@ class Playing:
     joined: bool = False
     coded: bool = False
     decoded: bool = False
+    begins_at: int = 0
+    """When the response begins at the earliest, on the replay's clock."""
+    parts: list[Part] = field(default_factory=list)
     fault: Stop | None = None
     """What a fault makes of the end, right behind the last part."""
     by: str = ""
@@ -51,11 +55,17 @@ class Playing:
     quiet_from: float = float("inf")
     """The recorded offset from which no heartbeat may be made up."""
     next: int = 0
+    _size: int = 0  # how many bytes went out
     _tail: bytes = b""
     _late: int = 0  # how much of the parts' lateness has been waited out
     _stalled: int | None = None  # until when, on the replay's clock, it stalls
     _reached: int | None = None  # when the next part's time came, or will
     _went: tuple[int, int] | None = None  # when the part before went out, and its offset
+
+    def lay_out(self, parts: list[Part]) -> None:
+        """Send these from now on, without the bytes that went out already."""
+        self.parts, self.next = list(_behind(parts, self._size)), 0
+        self.fault, self.by, self.quiet_from = None, "", float("inf")
 
     @property
     def session_id(self) -> str | None:
@@ -134,6 +144,7 @@ class Playing:
             data.append(self._take(now))
             size += len(data[-1])
         sent = b"".join(data)
+        self._size += len(sent)
         self._tail = (self._tail + sent)[-4:]
         return sent
 
@@ -168,6 +179,14 @@ class Playing:
     def takes_a_frame(self) -> bool:
         """Whether another frame may be put in here: between two frames, in a body that is not compressed, and not
         where heartbeats have stopped."""
-        between_frames = self.next == 0 or self._tail.endswith(_FRAME_ENDS)
+        between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
         reached = self.parts[self.next - 1].offset_ns if self.next else -1
         return not self.coded and between_frames and reached < self.quiet_from
+
+
+def _behind(parts: list[Part], size: int) -> Iterator[Part]:
+    """What follows the first bytes. A part without bytes stays: something is to end behind it, and not before."""
+    for part in parts:
+        if size < len(part.data) or not size:
+            yield replace(part, data=part.data[size:])
+        size = max(0, size - len(part.data))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ..addresses import Stream
 from ..cassette import Exchange, TimedFrame
 from ..errors import UsageError
 from ..parts import Part
@@ -166,6 +167,10 @@ class Script:
             return None
         frames = self.frames(self._streams[stream])
         return frames[seq - 1] if seq <= len(frames) else None
+
+    def named_streams(self) -> list[Stream]:
+        """The streams of clients with their frames, in which events are named."""
+        return [Stream(n, self.frames(x)) for n, x in sorted(self._streams.items()) if x.party != "runner"]
 
     def stream(self, number: int) -> Exchange | None:
         """The stream of that number."""

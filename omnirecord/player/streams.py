@@ -40,8 +40,7 @@ class Streams:
         self._script = script
         self._timing = options.timing
         self._chunks = options.chunks
-        self._resume = options.resume
-        self._effects = Effects(script, resume=options.resume)
+        self.effects = Effects(script, options.faults, resume=options.resume)
         self.pace = Pace()
         self.begun: Callable[[Run], None] = lambda _: None
         """Told of each new run."""
@@ -57,6 +56,7 @@ class Streams:
         """Forget everything that was played."""
         self.runs.clear()
         self.alone.clear()
+        self.effects.reset()
 
     def run(self, session: Session) -> Run:
         """The session's run; a new one where it has none."""
@@ -122,7 +122,7 @@ class Streams:
     @property
     def _decodes(self) -> bool:
         """Whether something has to be done to single frames, which cannot be done to a compressed body."""
-        return self._resume or self._chunks.kind == "frame"
+        return bool(self.effects) or self._chunks.kind == "frame"
 
     def _parts(self, exchange: Exchange) -> list[Part]:
         if is_coded(exchange) and self._decodes:
@@ -140,7 +140,7 @@ class Streams:
 
     def resume(self, session: Session, last_event_id: str | None, now: int) -> Playing | None:
         """The rest for a client that has everything up to this id; None where the session has no such event."""
-        place = self._effects.place_of(last_event_id, session)
+        place = self.effects.place_of(last_event_id, session)
         frame = self._script.frame(*place) if place else None
         if frame is None:
             return None
@@ -169,5 +169,6 @@ class Streams:
     def _playing(self, exchange: Exchange, run: Run, parts: list[Part], now: int) -> Playing:
         ending: Ending = exchange.ending
         sent = run.sent[exchange.session_id or ""]
-        parts = self._effects.stamped(self._chunks.of(parts))
-        return Playing(exchange, run.timeline, parts, ending, now, sent, self._chunks)
+        playing = Playing(exchange, run.timeline, self._chunks.of(parts), ending, now, sent, self._chunks)
+        self.effects.lay_out(playing)
+        return playing
