@@ -112,13 +112,12 @@ class StreamStamper:
         out = [self._next(frame) for frame in self._parser.feed(data)]
         if self._stamper.own_ids or self._parser.pending > self._limit:
             out += self.close()
+            self.stamps = False
         return out
 
     def close(self) -> list[Stamped]:
         """Say that nothing follows; return what was held."""
-        held = self._parser.close() if self.stamps else []
-        self.stamps = False
-        return [self._next(frame) for frame in held]
+        return [self._next(frame) for frame in self._parser.close()] if self.stamps else []
 
     def _next(self, frame: Frame) -> Stamped:
         assert frame.raw is not None  # there is no limit
