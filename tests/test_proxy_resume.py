@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from omnirecord.errors import UsageError
 from omnirecord.proxy import Proxy, resuming
 from omnirecord.resume import StreamStamper
-from omnirecord.sse import Parser
+from omnirecord.sse import Frame, Parser
 
 from . import wire
 from .wire import END, STREAM, Headers, Upstream, Wire, chunk, connected, event, get, recorded
@@ -141,6 +142,41 @@ async def test_a_client_may_come_back_again_and_again(tmp_path: Path) -> None:
             request = back(seq)
         assert upstream.connections == 1
     assert got == stamped(1, *range(1, 20))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_client_that_is_reset_at_any_byte_misses_nothing_and_gets_nothing_twice(
+    seed: int, tmp_path: Path
+) -> None:
+    """Upstream sends all the while, cut anywhere; the client takes what is whole and comes back behind that."""
+    chance, count = random.Random(seed), 400
+    data = b"".join(event(n) if n % 5 else b": %d\n\n" % n for n in range(1, count + 1))
+
+    async def handle(conn: Wire) -> None:
+        await conn.stream()
+        at = 0
+        while at < len(data):
+            size = chance.randrange(1, 700)
+            await conn.send(chunk(data[at : at + size]))
+            at += size
+            await asyncio.sleep(chance.choice([0, 0.001]))
+        await conn.send(END)
+
+    got: list[Frame] = []
+    async with recorded(handle, tmp_path, resume=True) as (proxy, upstream):
+        request = get()
+        while not got or got[-1].id != "1.399":
+            async with connected(proxy.url, request) as client:
+                await client.head()
+                parser, more = Parser(), chance.randrange(1, 20_000)
+                while more > 0 and (part := await client.chunk()):
+                    got += [frame for frame in parser.feed(part[:more]) if frame.data is not None]
+                    more -= len(part)
+                client.reset()
+            request = get("/", f"Last-Event-ID: {got[-1].id}") if got else request
+        assert upstream.connections == 1
+    assert [frame.id for frame in got] == [f"1.{n}" for n in range(1, count + 1) if n % 5]
+    assert wire.content(proxy.db) == data
 
 
 async def test_one_whose_old_connection_is_not_yet_known_to_be_lost_takes_its_stream_over(tmp_path: Path) -> None:
