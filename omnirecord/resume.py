@@ -68,10 +68,12 @@ class Stamper:
 
     def stamp(self, frame: bytes, seq: int) -> bytes:
         """Frame number `seq` with its id, or as it was. To be called in order."""
-        first = seq == 1
-        fields = read_fields(frame, bom=first)
+        return self.stamp_read(frame, read_fields(frame, bom=seq == 1), seq)
+
+    def stamp_read(self, frame: bytes, fields: Frame, seq: int) -> bytes:
+        """The same for a frame whose fields were read."""
         self.own_ids = self.own_ids or fields.id is not None
-        return frame if self.own_ids else _stamped(frame, fields, event_id(self._stream, seq), bom=first)
+        return frame if self.own_ids else _stamped(frame, fields, event_id(self._stream, seq), bom=seq == 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +114,15 @@ class StreamStamper:
         out = [self._next(frame) for frame in self._parser.feed(data)]
         if self._stamper.own_ids or self._parser.pending > self._limit:
             out += self.close()
+            self.stamps = False
         return out
 
     def close(self) -> list[Stamped]:
         """Say that nothing follows; return what was held."""
-        held = self._parser.close() if self.stamps else []
-        self.stamps = False
-        return [self._next(frame) for frame in held]
+        return [self._next(frame) for frame in self._parser.close()] if self.stamps else []
 
     def _next(self, frame: Frame) -> Stamped:
         assert frame.raw is not None  # there is no limit
         self._seq += 1
-        data = self._stamper.stamp(frame.raw, self._seq)
+        data = self._stamper.stamp_read(frame.raw, frame, self._seq)
         return Stamped(self._seq, data, len(data) > frame.length, frame.data == _DONE)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from .common import cassette_argument, is_terminal, json_option, log_to_stderr
 
 if TYPE_CHECKING:
@@ -51,10 +52,16 @@ def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
     help="How far upstream is read ahead of a slow client, per stream; 0: not at all.",
 )  # fmt: skip
+@click.option("--resume", is_flag=True, help="Give events ids, and go on behind the Last-Event-ID of who comes back.")
+@click.option(
+    "--resume-for", type=float, metavar="S",
+    help="How long a stream is kept for a client that left it, with --resume; 30 s unless given.",
+)  # fmt: skip
 @json_option
 def proxy(
-    upstream: str, listen: str, db: Path, contract: str, read_ahead: int, as_json: bool, allow_remote: bool
-) -> None:
+    upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
+    as_json: bool, allow_remote: bool,
+) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
     Point clients at the printed address instead of the server's. Every byte passes through untouched; every event is
@@ -64,14 +71,19 @@ def proxy(
     Example:
       omnirecord proxy --upstream http://127.0.0.1:6767 --db session.db
     """
-    from ..proxy import Proxy
+    from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
+    from ..tape import ignore
 
+    if resume_for is not None and not resume:
+        raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
     host, port = parse_listen(listen, allow_remote=allow_remote)
     live = _live()
-    watch = {"watch": live.watch} if live else {}
-    server = Proxy(upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, **watch)
+    server = Proxy(
+        upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
+        resume_for=GRACE if resume_for is None else resume_for, watch=live.watch if live else ignore,
+    )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 
 

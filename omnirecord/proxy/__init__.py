@@ -22,15 +22,17 @@ from ..serving import DRAIN_TIMEOUT, Listener, error_response
 from ..tape import Tape, Watch, ignore
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
+from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself
 
-__all__ = ["READ_AHEAD", "NewFrames", "Proxy"]
+__all__ = ["GRACE", "READ_AHEAD", "NewFrames", "Proxy"]
 
 
 class Proxy:
     """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
 
-    `exchanges`: how many requests have come.
+    `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
+    back for `resume_for` seconds; those that do count as no request.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -44,6 +46,8 @@ class Proxy:
         port: int = 0,
         contract: str = "omnigent",
         read_ahead: int = READ_AHEAD,
+        resume: bool = False,
+        resume_for: float = GRACE,
         watch: Watch = ignore,
     ) -> None:
         if read_ahead < 0:
@@ -55,6 +59,7 @@ class Proxy:
         self._contract = contract
         self._read_ahead = read_ahead
         self._watch = watch
+        self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
         self._listener = Listener(self._handle)
         self._entered: Tape | None = None
@@ -113,6 +118,8 @@ class Proxy:
         self._cut(streams_only=False)
 
     def _cut(self, *, streams_only: bool) -> None:
+        if self._resuming is not None:
+            self._resuming.stop()
         for forward, task in list(self._running.items()):
             if forward.endless or not streams_only:
                 forward.stopped = True
@@ -127,9 +134,12 @@ class Proxy:
         if target is None:
             return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
         headers = decoded(request.raw_headers)
+        relay, behind = self._resuming.find(request.method, Asked(target, headers)) if self._resuming else (None, 0)
+        if relay is not None:
+            return await relay.serve(request, behind=behind)
         self.exchanges += 1
         take = self._tape.take(request.method, target, headers)
-        forward = Forward(request, take, self._upstream, self._read_ahead)
+        forward = Forward(request, take, self._upstream, self._read_ahead, self._resuming)
         task = asyncio.current_task()
         assert task is not None
         self._running[forward] = task

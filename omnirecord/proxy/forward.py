@@ -13,32 +13,36 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from ..cassette import Ending, Headers
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
 from .readahead import ReadAhead
+from .relay import LOST
+from .resuming import Asked, Resuming, can_be_stamped
 from .tunnel import Tunnel
 from .upstream import Upstream
 
 log = logging.getLogger("omnirecord")
-
-_LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
 
 
 class Forward:
     """Passes one request on and its response back.
 
     `stopped`: the recorder is what ends it. `endless`: it is a stream or a WebSocket, which nothing else may end.
+    With `resuming`, a stream that can be stamped is handed over to it.
     """
 
-    def __init__(self, request: web.BaseRequest, take: Take, upstream: Upstream, read_ahead: int) -> None:
+    def __init__(
+        self, request: web.BaseRequest, take: Take, upstream: Upstream, read_ahead: int, resuming: Resuming | None
+    ) -> None:
         self._request = request
         self._take = take
         self._upstream = upstream
         self._read_ahead = read_ahead
+        self._resuming = resuming
+        self._handed_over = False
         self._ending: Ending = "client_left"
         self.stopped = False
         self.endless = False
@@ -47,7 +51,7 @@ class Forward:
         """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
         try:
             return await self._exchange(target, headers)
-        except (*_LOST, aiohttp.ClientError):
+        except (*LOST, aiohttp.ClientError):
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
             return self._no_answer()
         except asyncio.CancelledError:
@@ -55,7 +59,8 @@ class Forward:
                 self._ending = "recorder_stopped"
             raise
         finally:
-            self._take.end(self._ending)
+            if not self._handed_over:
+                self._take.end(self._ending)
 
     async def _exchange(self, target: str, headers: Headers) -> web.StreamResponse:
         try:
@@ -65,7 +70,16 @@ class Forward:
             return self._unreachable(error)
         if answer.status == 101:
             return await self._tunnel(answer)
+        if self._resuming is not None and can_be_stamped(self._request, answer):
+            return await self._hand_over(answer, self._resuming, Asked(target, headers))
         return await self._answer(answer)
+
+    async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming, asked: Asked) -> web.StreamResponse:
+        """From here on it may outlive this request: the relay ends the exchange."""
+        self._take.respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
+        relay = resuming.begin(asked, answer, self._take)
+        self.endless = self._handed_over = True
+        return await relay.serve(self._request)
 
     async def _ask(self, target: str, headers: Headers) -> aiohttp.ClientResponse:
         upgrade = asks_for_websocket(headers)
@@ -109,7 +123,7 @@ class Forward:
             await response.prepare(self._request)
             await (self._stream(answer, response) if streams else self._body(answer, response))
             self._ending = "eof"
-        except _LOST:
+        except LOST:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
             response.cut(self._request)
         except asyncio.CancelledError:
@@ -124,7 +138,7 @@ class Forward:
         try:
             async for data in answer.content.iter_any():
                 await ahead.pass_on(self._take.receive(data), data)
-        except _LOST:
+        except LOST:
             await ahead.flush()
             raise
         else:
