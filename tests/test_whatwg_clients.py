@@ -1,0 +1,92 @@
+"""The WHATWG cases, served by the replay with each chunking, in other people's readers: what they make of them, and
+that how a stream is cut makes no difference to any."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from omnirecord.replaying import Replay
+from tests import sse_clients
+from tests.cassettes import Headers, Made
+from tests.client_differences import DIFFERENCES, heard_otherwise
+from tests.sse_clients import Heard
+from tests.whatwg import CASES, Event
+
+CHUNKINGS = ["recorded", "frame", "byte", "random:1", "random:2", "random:3"]
+SLOWLY = "slowly"
+"""Recorded byte by byte and played with its time. Without time in between, a reader may get many writes at once."""
+GAP = 0.002
+CLIENTS: dict[str, Callable[[str, list[str]], Awaitable[Heard]]] = {
+    "httpx-sse": sse_clients.by_httpx_sse,
+    "aiohttp": sse_clients.by_aiohttp,
+    "aiosseclient": sse_clients.by_aiosseclient,
+    "aiohttp-sse-client2": sse_clients.by_aiohttp_sse_client2,
+}
+TYPES = sorted({"message", *(event.type for _, events in CASES.values() for event in events)})
+HTML: Headers = (("content-type", "text/html; charset=utf-8"),)
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each case in one read and in many, and a page."""
+    tape = Made()
+    tape.get("/page", 0.0, sse_clients.PAGE, headers=HTML)
+    for n, (data, _) in enumerate(CASES.values()):
+        tape.stream(f"/whole/{n}", 1.0, *([(1.0, data)] if data else []), ending="eof")
+        tape.stream(f"/cut/{n}", 1.0, *cut(data), ending="eof")
+    return tape.save(tmp_path_factory.mktemp("whatwg") / "cases.db")
+
+
+def cut(data: bytes) -> list[tuple[float, bytes]]:
+    """One byte a read; of a very long stream, a hundred reads."""
+    size = 1 + len(data) // 100
+    return [(1.0 + n * GAP, data[at : at + size]) for n, at in enumerate(range(0, len(data), size))]
+
+
+def served(tape: Path, chunking: str) -> Replay:
+    if chunking == SLOWLY:
+        return Replay(tape, timing="original")
+    return Replay(tape, timing="instant", chunks=chunking)
+
+
+def targets(chunking: str) -> list[str]:
+    return [f"/{'cut' if chunking == SLOWLY else 'whole'}/{n}" for n in range(len(CASES))]
+
+
+def by_case(heard: Heard, chunking: str) -> dict[str, list[Event]]:
+    return {name: heard[target] for name, target in zip(CASES, targets(chunking), strict=True)}
+
+
+def expected(client: str) -> dict[str, list[Event]]:
+    return {name: events for name, (_, events) in CASES.items()} | heard_otherwise(client)
+
+
+@pytest.mark.parametrize("chunking", [*CHUNKINGS, SLOWLY])
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_client_hears_what_the_standard_says_but_for_what_is_known(
+    tape: Path, client: str, chunking: str
+) -> None:
+    async with served(tape, chunking) as server:
+        heard = await CLIENTS[client](server.url, targets(chunking))
+        assert server.unmatched == []
+    assert by_case(heard, chunking) == expected(client)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+async def test_a_browser_hears_what_the_standard_says(tape: Path) -> None:
+    async with sse_clients.browser() as page:
+        for chunking in (*CHUNKINGS, SLOWLY):
+            async with served(tape, chunking) as server:
+                heard = await sse_clients.by_event_source(page, server.url, targets(chunking), TYPES)
+                assert server.unmatched == []
+            assert by_case(heard, chunking) == expected("EventSource"), chunking
+
+
+def test_every_difference_is_one() -> None:
+    for client in DIFFERENCES:
+        for name, heard in heard_otherwise(client).items():
+            assert heard != CASES[name][1], f"{client}: {name}"
