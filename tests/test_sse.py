@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,12 +129,11 @@ WELL_FORMED = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3))
 def test_httpx_sse_sees_the_same_events(events: list[tuple[str, list[str]]], line_end: str) -> None:
     """Where they must agree: no comments alone, no `id` (httpx-sse dispatches a frame without data, and at every
     blank line once there was an id), no BOM (it takes one as part of the name), no odd `retry` (`-1` is one)."""
-    httpx_sse = pytest.importorskip("httpx_sse._decoders", reason="comes with the 'real' group, Python >= 3.12")
     text = "".join(
         f"event: {name}{line_end}" + "".join(f"data: {line}{line_end}" for line in data) + line_end
         for name, data in events
     )
-    lines, decoder = httpx_sse.SSELineDecoder(), httpx_sse.SSEDecoder()
+    lines, decoder = SSELineDecoder(), SSEDecoder()
     theirs = [decoder.decode(line) for line in (*(lines.decode(text) if text else ()), *lines.flush())]
 
     ours = [(frame.event or "message", frame.data) for frame in parse(text.encode())]

@@ -13,9 +13,8 @@ from tests import sse_clients
 from tests.cassettes import Headers, Made
 from tests.client_differences import DIFFERENCES, heard_otherwise
 from tests.sse_clients import Heard
-from tests.whatwg import CASES, Event
+from tests.whatwg import CASES, CHUNKINGS, Event
 
-CHUNKINGS = ["recorded", "frame", "byte", "random:1", "random:2", "random:3"]
 SLOWLY = "slowly"
 """Recorded byte by byte and played with its time. Without time in between, a reader may get many writes at once."""
 GAP = 0.002

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from omnirecord.sse import Frame
 
 OWL = "é—🦉"
+"""Characters of 2, 3 and 4 bytes."""
+CHUNKINGS = ["recorded", "frame", "byte", "random:1", "random:2", "random:3"]
+"""How a replay can cut a stream: none of it may make a difference."""
 
 
 class Event(NamedTuple):
