@@ -36,6 +36,7 @@ HTTPX_SSE = [
             "an id, then comments and retries": [m("a", "1"), m("", "1"), m("", "1")],
             "retry": [EMPTY],
             "retry with leading zeros": [EMPTY],
+            "retry of twenty digits": [EMPTY],
         },
     ),
     Difference(
@@ -70,7 +71,7 @@ AIOSSECLIENT = [
                 f"retry{kind}": [EMPTY]
                 for kind in (
                     "", " with leading zeros", " negative", " with a sign", " with a fraction", " with two spaces",
-                    " empty", " in other digits", " absurdly large",
+                    " empty", " in other digits", " of twenty digits", " absurdly large",
                 )
             },
         },
@@ -132,6 +133,10 @@ AIOHTTP_SSE_CLIENT2 = [
     Difference(
         "an `id` may hold a NUL",
         {"an id with a NUL": [m("x", "7\0")], "an id, then one with a NUL": [m("a", "2\0")]},
+    ),
+    Difference(
+        "a `retry` of many digits raises `OverflowError`",
+        {"retry of twenty digits": [Event("raises", "OverflowError")]},
     ),
     Difference("a byte order mark belongs to the first field's name", {"a BOM": []}),
     Difference(

@@ -4,6 +4,7 @@ that how a stream is cut makes no difference to any."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ CLIENTS: dict[str, Callable[[str, list[str]], Awaitable[Heard]]] = {
     "aiosseclient": sse_clients.by_aiosseclient,
     "aiohttp-sse-client2": sse_clients.by_aiohttp_sse_client2,
 }
+LINE_READERS = ("aiosseclient", "aiohttp-sse-client2")
 TYPES = sorted({"message", *(event.type for _, events in CASES.values() for event in events)})
+PAGE = Path(__file__).parent.parent / "docs" / "parsers.md"
 HTML: Headers = (("content-type", "text/html; charset=utf-8"),)
 
 
@@ -85,7 +88,39 @@ async def test_a_browser_hears_what_the_standard_says(tape: Path) -> None:
             assert by_case(heard, chunking) == expected("EventSource"), chunking
 
 
+async def test_a_line_over_512_kib_is_too_long_for_those_that_read_lines_off_aiohttp(tmp_path: Path) -> None:
+    data = "x" * 524_288
+    tape = Made()
+    tape.stream("/long", 1.0, (1.0, f"data: {data}\n\n".encode()), ending="eof")
+    heard = {}
+    async with Replay(tape.save(tmp_path / "long.db"), timing="instant") as server:
+        for client, read in CLIENTS.items():
+            heard |= {client: (await read(server.url, ["/long"]))["/long"]}
+    whole, too_long = [Event("message", data)], [Event("raises", "LineTooLong")]
+    assert heard == dict.fromkeys(CLIENTS, whole) | dict.fromkeys(LINE_READERS, too_long)
+
+
 def test_every_difference_is_one() -> None:
     for client in DIFFERENCES:
         for name, heard in heard_otherwise(client).items():
             assert heard != CASES[name][1], f"{client}: {name}"
+
+
+def rows(section: str) -> list[list[str]]:
+    """The rows of the first table of a section of the page."""
+    lines = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_page_tells_every_difference_with_its_cause() -> None:
+    head, *sections = PAGE.read_text().split("\n## ")
+    told = {name: rows(section) for name, _, section in (section.partition("\n") for section in sections)}
+    for client, differences in DIFFERENCES.items():
+        if differences:
+            too_long = ["a line over 512 KiB raises `LineTooLong`"] if client in LINE_READERS else []
+            assert [row[0] for row in told[client]] == [one.cause for one in differences] + too_long
+    counts = {name.strip("`"): (of, count) for name, of, count in rows(head)}
+    assert {name: count for name, (_, count) in counts.items()} == {
+        client: f"{len(heard_otherwise(client))} of {len(CASES)}" for client in DIFFERENCES
+    }
+    assert {client: counts[client][0] for client in CLIENTS} == {client: version(client) for client in CLIENTS}

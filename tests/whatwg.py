@@ -64,6 +64,7 @@ FRAMES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "retry with two spaces": (b"retry:  1\n\n", {}),
     "retry empty": (b"retry\n\n", {}),
     "retry in other digits": ("retry: ٣\n\n".encode(), {}),
+    "retry of twenty digits": (b"retry: " + b"9" * 20 + b"\n\n", {}),
     "retry absurdly large": (b"retry: " + b"9" * 5000 + b"\n\n", {}),
     "blank lines at the head": (b"\n\r\n\rdata: x\n\n", {"data": "x"}),
     "a BOM": (b"\xef\xbb\xbfdata: x\n\n", {"data": "x"}),
