@@ -77,20 +77,24 @@ def replay(
     gates: Iterable[str] = (),
     no_gate: bool = False,
     gate_timeout: float | None = None,
+    chunks: str | None = None,
+    resume: bool = False,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Replay:
     """A server that answers as the recorded one did; use it with `async with`.
 
     `speed` divides gaps, `max_gap` caps them before (recorded seconds), `gate_timeout` is in seconds; `gates` are
-    `'METHOD GLOB'`. `.url` is where it is; `.requests`, `.unmatched`, `.mismatches` and `.waiting` tell what came.
+    `'METHOD GLOB'`; `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`); `resume`
+    gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`, `.mismatches` and
+    `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the playhead.
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .replaying import Replay
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, host=host, port=port,
+        gate_timeout=gate_timeout, chunks=chunks, resume=resume, host=host, port=port,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import json
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -56,6 +57,14 @@ class RawResponse(web.StreamResponse):
         """Where the body goes; only after `prepare`."""
         assert isinstance(self._payload_writer, StreamWriter)
         return self._payload_writer
+
+    def reset(self, request: web.BaseRequest) -> None:
+        """End the connection by an RST, as a killed process with unread bytes does. What was not yet on its way is
+        lost."""
+        sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.cut(request)
 
     def cut(self, request: web.BaseRequest) -> None:
         """End the connection here, so that the client sees a body cut short and no clean end."""

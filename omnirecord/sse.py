@@ -3,7 +3,7 @@
 Two rules hold in this file, whatever is fed in:
 
 1. The `raw` of all frames joined is every byte fed in (an oversized frame counts with its length).
-2. How the bytes were cut never changes the frames.
+2. How the bytes were cut never changes the frames (but for that LF, where `hold_cr` is off).
 
 No I/O and no clock. The work is linear in the input: where the last search ended is remembered. Memory is
 bounded by `limit` plus one read.
@@ -53,12 +53,15 @@ class Frame:
 class Parser:
     """Cuts a byte stream into frames.
 
+    `hold_cr`: off, a frame that ends in a lone CR is not held back; an LF that follows is in the head of the next.
+
     >>> Parser().feed(b"event: ping\\ndata: {}\\n\\n")[0].event
     'ping'
     """
 
-    def __init__(self, limit: int = DEFAULT_LIMIT, *, at_start: bool = True) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, *, at_start: bool = True, hold_cr: bool = True) -> None:
         self._limit = limit
+        self._hold_cr = hold_cr
         self._pending = bytearray()
         self._dropped = 0  # bytes of an oversized frame that are gone from `_pending`
         self._searched = 0  # `_pending` holds no blank line that starts before this
@@ -103,7 +106,7 @@ class Parser:
             return None
         self._searched = found.start()
         end = found.end()
-        lf_may_follow = end == len(self._pending) and self._pending[end - 1] == 0x0D
+        lf_may_follow = self._hold_cr and end == len(self._pending) and self._pending[end - 1] == 0x0D
         return None if lf_may_follow and not final else end
 
     def _find_content(self, start: int) -> bool:

@@ -1,4 +1,4 @@
-"""Waiting in a replay: until something is due, and at closed gates, with what is said and done meanwhile.
+"""Waiting in a replay: until something is due, at closed gates, while paused; and what is said and done meanwhile.
 
 When something is due, `player` decides; here it is slept, reported, and given up after `--gate-timeout`.
 """
@@ -32,7 +32,7 @@ class Waiting:
     def __init__(self, now: Callable[[], int], gate_timeout: float | None) -> None:
         self._now = now
         self._gate_timeout = gate_timeout
-        self._changed = asyncio.Event()
+        self._sleepers: set[asyncio.Future[None]] = set()
         self._reported: Counter[str] = Counter()
 
     @property
@@ -41,29 +41,58 @@ class Waiting:
         return list(+self._reported)
 
     def announce(self) -> None:
-        """A gate may have opened: wake whoever waits."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        """Something has changed: a gate may be open, a playhead be moved. Wake whoever waits."""
+        sleepers, self._sleepers = self._sleepers, set()
+        for sleeper in sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
 
     async def until_due(self, what: Playing | Answering, beat: Beat | None = None) -> None:
         """Wait until what is next may be sent."""
+        quiet_since = self._now()
         while (due := what.due(now := self._now())) is None or due > now:
+            if due is not None:
+                await self._changed((due - now) / NS)
+                continue
             gate = what.waits_for()
-            if due is None and gate is not None and what.timeline is not None:
+            if gate is not None and what.timeline is not None:
                 await self._at(gate, what.timeline, beat)
-            elif due is not None:
-                await asyncio.sleep((due - now) / NS)
+            else:
+                quiet_since = await self._held(quiet_since, beat)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that is announced."""
+        while not is_so():
+            await self._changed()
+
+    async def _changed(self, seconds: float | None = None) -> None:
+        """Wait until something changes, or for so long."""
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, sleeper) if seconds is not None else None
+        self._sleepers.add(sleeper)
+        try:
+            await sleeper
+        finally:
+            self._sleepers.discard(sleeper)
+            if timer is not None:
+                timer.cancel()
+
+    async def _held(self, quiet_since: int, beat: Beat | None) -> int:
+        """Wait a while for what somebody holds; returns since when nothing was sent."""
+        left = HEARTBEAT_EVERY - (self._now() - quiet_since) / NS
+        if left <= 0:
+            if beat is not None:
+                await beat()
+            return self._now()
+        await self._changed(left)
+        return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
         with self._reporting(gate), self._giving_up(gate, timeline):
+            quiet_since = self._now()
             while not gate.open:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_EVERY):
-                        while not gate.open:
-                            await self._changed.wait()
-                except TimeoutError:
-                    if beat is not None:
-                        await beat()
+                quiet_since = await self._held(quiet_since, beat)
 
     @contextmanager
     def _reporting(self, gate: Gate) -> Iterator[None]:
@@ -103,3 +132,8 @@ class Waiting:
             yield
         finally:
             timer.cancel()
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

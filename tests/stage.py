@@ -9,7 +9,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omnirecord.player import Answering, Decision, Incoming, Miss, Player, Playing, gate_rule, timing
+from omnirecord.player import (
+    Answering,
+    Decision,
+    Incoming,
+    Miss,
+    Options,
+    Player,
+    Playing,
+    chunks_of,
+    gate_rule,
+    timing,
+)
 from omnirecord.player.script import Script
 from omnirecord.sse import Parser
 from tests.cassettes import Made, as_bytes, ns
@@ -30,7 +41,7 @@ class Listener:
         while (
             self.playing.has_more and (due := self.playing.due(self._stage.now)) is not None and due <= self._stage.now
         ):
-            heard += self.playing.take().data
+            heard += self.playing.take(self._stage.now)
         self.body += heard
         return gists(heard)
 
@@ -52,10 +63,14 @@ class Stage:
     """A cassette being played. Methods are named after what a client does."""
 
     def __init__(
-        self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False, **more: Any
-    ) -> None:
+        self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False,
+        chunks: str | None = None, resume: bool = False, **more: Any,
+    ) -> None:  # fmt: skip
         self.tape = tape
-        self.player = Player(Script(tape.store(), gate_rule(gates, off=no_gate)), timing(mode, **more))
+        rule, how = gate_rule(gates, off=no_gate), timing(mode, **more)
+        options = Options(how, rule, chunks_of(chunks if chunks or how.instant else "recorded"), resume)
+        self.player = Player(Script(tape.store(), rule), options)
+        self.controls = self.player.controls
         self.now = 0
 
     def at(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A cassette laid out for playing: sessions, trees, gates, pieces, one clock."""
+"""A cassette laid out for playing: sessions, trees, gates, parts, one clock."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.greeting import greeting_length
+from omnirecord.parts import Part
 from omnirecord.player import gate_rule
-from omnirecord.player.script import Piece, Script
+from omnirecord.player.script import Script
 from tests.cassettes import Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
-from tests.stage import EVENTS, SESSION, gists
+from tests.stage import EVENTS, SESSION
 
 
 def script(tape: Made, *specs: str, off: bool = False, opens: bool = False) -> Script:
     return Script(tape.store(), gate_rule(specs, off=off, opens=opens))
 
 
-def pieces(*reads: tuple[float, bytes], **more: object) -> list[Piece]:
+def parts(*reads: tuple[float, bytes], **more: object) -> list[Part]:
     tape = Made()
     tape.stream("s", reads[0][0], *reads, **more)  # type: ignore[arg-type]
     made = script(tape)
-    return made.pieces(made.exchanges[0])
+    return made.parts(made.exchanges[0])
 
 
 def greeting(*reads: tuple[float, bytes]) -> int:
@@ -94,31 +95,12 @@ def test_a_glob_is_matched_against_the_path_alone() -> None:
     assert targets == [EVENTS]
 
 
-def test_pieces_are_the_reads_as_they_came() -> None:
-    made = pieces((1.0, b"data: "), (1.5, b"1\n\nda"), (2.0, b"ta: 2\n\n"))
-    assert [(piece.offset_ns, piece.data) for piece in made] == [
-        (ns(1.0), b"data: "), (ns(1.5), b"1\n\nda"), (ns(2.0), b"ta: 2\n\n"),
-    ]  # fmt: skip
-
-
-def test_a_piece_ends_where_the_connect_snapshot_ends() -> None:
-    made = pieces((1.0, heartbeat() + status("running")[:10]), (1.5, status("running")[10:] + delta("a")))
-    assert [(piece.greeting, piece.offset_ns) for piece in made] == [
-        (True, ns(1.0)), (False, ns(1.0)), (False, ns(1.5)),
-    ]  # fmt: skip
-    assert gists(made[0].data) == ["heartbeat"]
-
-
-def test_an_unfinished_frame_at_the_end_is_played_as_well() -> None:
-    assert pieces((1.0, b"data: 1\n\ndata: cu"), ending="open")[-1].data == b"data: 1\n\ndata: cu"
-
-
 def test_of_a_compressed_stream_whole_reads_are_the_connect_snapshot() -> None:
     headers = (("content-type", "text/event-stream"), ("content-encoding", "gzip"))
     reads = zipped([(1.0, heartbeat()), (1.1, presence() + status("running")), (2.0, delta("a"))])
-    made = pieces(*reads, headers=headers)
-    assert [piece.data for piece in made] == [data for _, data in reads]
-    assert [piece.greeting for piece in made] == [True, False, False]
+    made = parts(*reads, headers=headers)
+    assert [part.data for part in made] == [data for _, data in reads]
+    assert [part.greeting for part in made] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +134,7 @@ def test_recordings_are_laid_end_to_end_on_one_clock() -> None:
     assert [x.request.at_ns for x in made.exchanges] == [ns(1.0), ns(4.5) + 1, ns(5.0) + 1]
     assert (second.response and second.response.at_ns, second.end_ns) == (ns(5.0) + 1, ns(6.0) + 1)
     assert made.points_of("s") == [ns(1.0), ns(2.0), ns(5.0) + 1, ns(5.25) + 1]
-    assert [piece.offset_ns for piece in made.pieces(second)] == made.points_of("s")[2:]
+    assert [part.offset_ns for part in made.parts(second)] == made.points_of("s")[2:]
     assert made.frames(second)[1].offset_ns == ns(5.25) + 1
 
 

@@ -117,15 +117,23 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 @click.option(
     "--gate-timeout", type=float, metavar="S", help="Go on without a request after S seconds; never by default."
 )
+@click.option(
+    "--chunks", metavar="recorded|frame|byte|random:SEED",
+    help="How much goes out in one write: as it was recorded, a frame, a byte, or any number of bytes.",
+)  # fmt: skip
+@click.option(
+    "--resume", is_flag=True,
+    help="Give events an id where their server gave none, and let who comes back with Last-Event-ID have the rest.",
+)  # fmt: skip
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
-    no_gate: bool, gate_timeout: float | None, as_json: bool, allow_remote: bool,
+    no_gate: bool, gate_timeout: float | None, chunks: str | None, resume: bool, as_json: bool, allow_remote: bool,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
-    Nothing is ever asked of another server. What was not recorded gets a 404 that names the nearest requests.
-    Ctrl-C stops it.
+    Nothing is ever asked of another server. What was not recorded gets a 404 that names the nearest requests. On a
+    terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.
 
     \b
     Example:
@@ -141,12 +149,15 @@ def serve(
     host, port = parse_listen(listen, allow_remote=allow_remote)
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, host=host, port=port,
+        gate_timeout=gate_timeout, chunks=chunks, resume=resume, host=host, port=port,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
 
 async def _run_replay(server: Replay, as_json: bool) -> None:
+    from ..keys import HELP, Keys, listening
+
+    keys = Keys(server, _say)
     with _stop_signal(lambda: None) as stop:
         async with server:
             _print_ready(
@@ -154,7 +165,11 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
                 f"serving {server.cassette} at {server.url}",
                 {"url": server.url, "cassette": str(server.cassette)},
             )
-            await stop.wait()
+            with listening(keys.press) as listens:
+                if listens and is_terminal(sys.stderr):
+                    _say(HELP)
+                await stop.wait()
+            keys.close()
         _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
 
 
@@ -165,6 +180,11 @@ def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
     click.echo(dumps(row) if as_json else sentence)
     if sys.stdout is not None:  # closed by whoever started us
         sys.stdout.flush()
+
+
+def _say(sentence: str) -> None:
+    """Something for the person at the terminal."""
+    click.echo(f"omnirecord: {sentence}", err=True)
 
 
 def _print_parting(sentence: str) -> None:

@@ -5,7 +5,10 @@
 stream on its way to one client; `matching`, `joining` and `timing` are the rules by which they go.
 """
 
+from .chunks import chunks as chunks_of
+from .controls import Controls, Position
 from .decisions import Answering, Decision, Incoming, Mismatch, Miss, NoContent, Refused, Updates
+from .options import Options
 from .player import Player
 from .playing import Playing
 from .script import GateRule, gate_rule
@@ -13,17 +16,21 @@ from .timing import Timing, timing
 
 __all__ = [
     "Answering",
+    "Controls",
     "Decision",
     "GateRule",
     "Incoming",
     "Mismatch",
     "Miss",
     "NoContent",
+    "Options",
     "Player",
     "Playing",
+    "Position",
     "Refused",
     "Timing",
     "Updates",
+    "chunks_of",
     "gate_rule",
     "timing",
 ]

@@ -19,6 +19,7 @@ class Incoming:
     is_runner: bool = False
     if_none_match: str | None = None
     body: bytes = b""
+    last_event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,26 +12,34 @@ from typing import Any
 
 from ..cassette import TimedFrame
 from ..greeting import greeting_length
+from ..parts import Part
 from ..payloads import payload_of
-from .script import Piece
 
 _TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
 _TURN_BEGINS = frozenset({"response.created", "response.in_progress"})
 _DELTA = "response.output_text.delta"
 
 
-def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Piece]:
-    """The pieces for a client that joins once everything up to `sent_ns` was sent.
+def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Part]:
+    """The parts for a client that joins once everything up to `sent_ns` was sent.
 
     `streams`: the frames of each recorded stream of the session, in order; `greeting_of`: whose greeting is given.
     """
     frames = session_line(streams)
     greeted = streams[greeting_of]
-    greeting = [_piece(frame, True) for frame in greeted[: greeting_length(greeted)] if not _carries_text(frame)]
+    greeting = [_part(frame, True) for frame in greeted[: greeting_length(greeted)] if not _carries_text(frame)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
-    in_flight = [Piece(0, data, True) for data in text_in_flight(played)]
-    rest = [_piece(frame, False) for frame in frames if frame.offset_ns > sent_ns]
+    in_flight = [Part(0, data, True) for data in text_in_flight(played)]
+    rest = [_part(frame, False) for frame in frames if frame.offset_ns > sent_ns]
     return [*greeting[:1], *in_flight, *greeting[1:], *rest]
+
+
+def go_on(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
+    """The parts for a client that has frame `seq` of the first of these streams, and everything before it."""
+    mine = streams[0]
+    greeting = greeting_length(mine)
+    later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
+    return [_part(frame, frame.seq <= greeting) for frame in mine[seq:]] + [_part(frame, False) for frame in later]
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
@@ -108,8 +116,8 @@ def _carries_text(frame: TimedFrame) -> bool:
     return (frame.type or "").startswith("response.")
 
 
-def _piece(frame: TimedFrame, greeting: bool) -> Piece:
-    return Piece(0 if greeting else frame.offset_ns, frame.raw or b"", greeting)
+def _part(frame: TimedFrame, greeting: bool) -> Part:
+    return Part(frame.offset_ns, frame.raw or b"", greeting, frame.stream, frame.seq, frame.seq)
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from ..cassette import Ending, Exchange
-from ..greeting import GREETING_TYPES
+from ..cassette import Exchange
 from ..routes import (
     creates_session,
     is_bookkeeping,
@@ -20,15 +19,13 @@ from ..routes import (
     opens_session_stream,
     session_of,
 )
-from ..store import is_coded
+from .controls import Controls
 from .decisions import Answering, Decision, Incoming, Mismatch, Miss, NoContent, Refused, Updates
-from .joining import join
 from .matching import Key, key_of, nearest
+from .options import Options
 from .playing import Playing
-from .run import Run
-from .script import Script, Session, start_of
-from .timeline import Gate, Timeline
-from .timing import Timing
+from .script import Script, Session
+from .streams import Streams
 
 _READS = frozenset({"GET", "HEAD"})
 _REPEATABLE = _READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
@@ -37,10 +34,11 @@ _REPEATABLE = _READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
 class Player:
     """Plays one cassette to any number of clients. `mismatches` and `notes` are what there is to tell."""
 
-    def __init__(self, script: Script, timing: Timing) -> None:
+    def __init__(self, script: Script, options: Options) -> None:
         self._script = script
-        self._timing = timing
-        self._runs: dict[str, Run] = {}
+        self._timing = options.timing
+        self.streams = Streams(script, options)
+        self.controls = Controls(script, self.streams, options.timing)
         self._asked: dict[tuple[bool, Key], int] = defaultdict(int)
         self._created = 0
         self._creations = [x for x in script.exchanges if _creates(x)]
@@ -82,9 +80,18 @@ class Player:
 
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""
-        for run in self._runs.values():
-            if playing in run.live:
-                run.live.remove(playing)
+        self.streams.closed(playing)
+
+    def ended(self, playing: Playing) -> None:
+        """A fault is about to end it."""
+
+    def reset(self) -> None:
+        """Begin again: nothing was asked, nothing was played."""
+        self.streams.reset()
+        self._asked.clear()
+        self._created = 0
+        self.mismatches.clear()
+        self.notes.clear()
 
     def _create(self, request: Incoming, now: int) -> Decision:
         exchange = self._creations[self._created % len(self._creations)]
@@ -94,72 +101,20 @@ class Player:
             self.notes.append(f"POST /v1/sessions: session {number} of the {len(self._creations)} recorded")
         session = self._script.sessions.get(exchange.session_id or "")
         if session is not None:
-            self._runs.pop(session.root, None)
-            self._run(session).came(exchange, now)
+            self.streams.begin_again(session).came(exchange, now)
         return self._answering(request, exchange, None, now)
 
-    def _run(self, session: Session) -> Run:
-        if session.root not in self._runs:
-            self._runs[session.root] = self._new_run(session.root)
-        return self._runs[session.root]
-
-    def _new_run(self, root: str) -> Run:
-        tree = self._script.trees[root]
-        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
-        timeline = Timeline(self._script.points_of(root), gates, self._timing)
-        return Run(tree, timeline, {gate.exchange: gate for gate in gates})
-
     def _open(self, request: Incoming, session: Session, now: int) -> Decision:
-        """The nth open gets the nth recorded one, where that is what comes next; else it joins at the playhead."""
-        run = self._run(session)
-        number = run.opened[session.session_id]
-        run.opened[session.session_id] += 1
-        if number >= len(session.opens):
-            return self._join(request, run, session, number, now)
-        recorded = session.opens[number]
-        run.came(recorded, now)
-        if number and (run.skips(session, recorded) or self._is_overtaken(run, session, recorded)):
-            return self._join(request, run, session, number, now)
-        return self._play(request, run, recorded, now)
-
-    def _is_overtaken(self, run: Run, session: Session, recorded: Exchange) -> bool:
-        """Whether somebody who is still there has got more of the session than this recorded stream begins with.
-        Heartbeats and the like do not count."""
-        sent = run.sent[session.session_id].upto_ns
-        if not run.listeners(session) or sent <= start_of(recorded):
-            return False
-        frames = (frame for x in session.opens if x.kind == "sse" for frame in self._script.frames(x))
-        news = (frame.offset_ns for frame in frames if frame.type not in GREETING_TYPES and frame.verdict != "comment")
-        return any(start_of(recorded) < offset <= sent for offset in news)
-
-    def _play(self, request: Incoming, run: Run, exchange: Exchange, now: int) -> Decision:
-        if exchange.kind != "sse":
-            return self._answering(request, exchange, None, now)
-        sent = run.sent[exchange.session_id or ""]
-        pieces = self._script.pieces(exchange)
-        playing = Playing(exchange, run.timeline, pieces, exchange.ending, now, sent, coded=is_coded(exchange))
-        run.begin(playing)
-        return playing
-
-    def _join(self, request: Incoming, run: Run, session: Session, number: int, now: int) -> Decision:
-        streams = [x for x in session.opens if x.kind == "sse"]
-        if not streams:
-            return self._answering(request, session.opens[-1], None, now)
-        sent = run.sent[session.session_id]
-        earlier = sum(x.kind == "sse" for x in session.opens[: number + 1])
-        pieces = join([self._script.frames(x) for x in streams], sent.upto_ns, max(0, earlier - 1))
-        has_missed_the_end = all(piece.greeting for piece in pieces)
-        ending: Ending = "open" if has_missed_the_end else streams[-1].ending
-        playing = Playing(streams[-1], run.timeline, pieces, ending, now, sent, joined=True)
-        run.join(playing, start_of(streams[0]))
-        return playing
+        resumed = self.streams.resume(session, request.last_event_id, now)
+        opened = resumed or self.streams.open(session, now)
+        return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
 
     def _read(self, request: Incoming, key: Key, session: Session | None, now: int) -> Decision:
         recorded = self._index.get((request.is_runner, key)) or self._relaxed(request, key)
         if any(x.kind == "sse" for x in recorded):
             return self._act(request, key, session, now)
         if session:
-            self._run(session).came_again(recorded, now)
+            self.streams.run(session).came_again(recorded, now)
         candidates = [x for x in recorded if x.response is not None and _answers(x, request.if_none_match)]
         if not candidates:
             return self._miss(key, recorded)
@@ -178,13 +133,13 @@ class Player:
     def _horizon(self, session: Session | None, now: int) -> float:
         """What a read may know, in recorded time: of a session, what its playhead has passed."""
         if session is not None:
-            return self._run(session).horizon(now)
+            return self.streams.run(session).horizon(now)
         return self._common_horizon(now)
 
     def _common_horizon(self, now: int) -> float:
         """For what belongs to no session: as far as the session that is furthest on, but not into one that has still
         to begin."""
-        begun = {root: run for root, run in self._runs.items() if run.started}
+        begun = {root: run for root, run in self.streams.runs.items() if run.started}
         furthest = max((run.horizon(now) for run in begun.values()), default=-1.0)
         sent = max((sent.upto_ns for run in begun.values() for sent in run.sent.values()), default=-1)
         waiting = [self._first(root) for root in self._script.trees if root not in begun]
@@ -200,7 +155,7 @@ class Player:
     def _act(self, request: Incoming, key: Key, session: Session | None, now: int) -> Decision:
         what = request.is_runner, key
         recorded = self._index.get(what, [])
-        run = self._run(session) if session else None
+        run = self.streams.run(session) if session else None
         asked = run.asked if run else self._asked
         number = asked[what]
         if recorded and run is None:
@@ -215,23 +170,17 @@ class Player:
             run.came(exchange, now)
         if exchange.kind == "sse":
             self._compare(request, exchange)
-            return self._alone(exchange, now)
+            return self.streams.play_alone(exchange, now)
         return self._answering(request, exchange, session, now)
-
-    def _alone(self, exchange: Exchange, now: int) -> Playing:
-        """A stream that belongs to no session has a playhead of its own."""
-        timeline = Timeline(self._script.points([exchange]), (), self._timing)
-        timeline.move(start_of(exchange), now)
-        pieces = self._script.pieces(exchange)
-        return Playing(exchange, timeline, pieces, exchange.ending, now, coded=is_coded(exchange))
 
     def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
         self._compare(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
-        earliest, body = now + self._timing.gap(end - at), self._script.body(exchange)
+        lasts = int(self._timing.gap(end - at) / self.streams.pace.speed)
+        earliest, body = now + lasts, self._script.body(exchange)
         if session is None or request.method in _READS:
             return Answering(exchange, body, earliest)
-        timeline = self._run(session).timeline
+        timeline = self.streams.run(session).timeline
         gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
         return Answering(exchange, body, earliest, gates, timeline)
 

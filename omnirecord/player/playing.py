@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from ..cassette import Ending, Exchange
-from .script import Piece, start_of
-from .timeline import Gate, Timeline
+from ..cassette import Ending, Exchange, TimedFrame
+from ..parts import Part
+from .chunks import Chunks
+from .script import start_of
+from .timeline import Gate, Place, Timeline, place_of
 
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
+_BATCH = 64 * 1024
+"""Bytes after which nothing more is joined to a write."""
+
+Stop = Literal["open", "clean", "short", "reset", "freeze"]
+"""How a response stops: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end;
+or it stays, and nothing more comes (`freeze`)."""
+_STOPS: dict[Ending, Stop] = {"done": "clean", "eof": "clean", "upstream_lost": "short"}
 
 
 @dataclass(slots=True)
@@ -21,18 +32,30 @@ class Sent:
 @dataclass(slots=True, eq=False)
 class Playing:
     """`opened_at`: when the client came, on the replay's clock. `joined`: made up of what lies ahead, not a recorded
-    stream. `coded`: its bytes are compressed, so that nothing can be put in."""
+    stream. `coded`: its bytes are compressed, so that nothing can be put in; `decoded`: they were."""
 
     exchange: Exchange
     timeline: Timeline
-    pieces: list[Piece]
+    parts: list[Part]
     ending: Ending
     opened_at: int
     sent: Sent = field(default_factory=Sent)
+    chunks: Chunks = field(default_factory=Chunks)
     joined: bool = False
     coded: bool = False
+    decoded: bool = False
+    fault: Stop | None = None
+    """What a fault makes of the end, right behind the last part."""
+    by: str = ""
+    """The fault that does."""
+    quiet_from: float = float("inf")
+    """The recorded offset from which no heartbeat may be made up."""
     next: int = 0
     _tail: bytes = b""
+    _late: int = 0  # how much of the parts' lateness has been waited out
+    _stalled: int | None = None  # until when, on the replay's clock, it stalls
+    _reached: int | None = None  # when the next part's time came, or will
+    _went: tuple[int, int] | None = None  # when the part before went out, and its offset
 
     @property
     def session_id(self) -> str | None:
@@ -40,38 +63,111 @@ class Playing:
 
     @property
     def has_more(self) -> bool:
-        return self.next < len(self.pieces)
+        return self.next < len(self.parts)
+
+    @property
+    def stop(self) -> Stop:
+        return self.fault or _STOPS.get(self.ending, "open")
 
     def next_ns(self) -> float:
-        """The recorded offset of the next piece behind the connect snapshot; infinite where there is none."""
-        rest = (self.pieces[n].offset_ns for n in range(self.next, len(self.pieces)) if not self.pieces[n].greeting)
+        """The recorded offset of the next part behind the connect snapshot; infinite where there is none."""
+        rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].greeting)
         return next(rest, float("inf"))
 
+    def next_event(self, frame: Callable[[int, int], TimedFrame | None]) -> Place | None:
+        """Where the next event ends: frames without data are none."""
+        for number in range(self.next, len(self.parts)):
+            part = self.parts[number]
+            known = frame(part.stream, part.seq)
+            if (known is None or known.verdict != "comment") and self._ends_a_frame(number):
+                return place_of(part)
+        return None
+
     def due(self, now: int) -> int | None:
-        """When the next piece may be sent, or the end where there is none; None while a gate holds it."""
+        """When the next part may be sent, or the end where there is none; None while a gate or a pause holds it."""
         if not self.has_more:
-            return now if self.exchange.end_ns is None else self.timeline.due(self.exchange.end_ns, now)
-        piece = self.pieces[self.next]
-        if not piece.greeting:
-            return self.timeline.due(piece.offset_ns, now)
+            return self._end_due(now)
+        part = self.parts[self.next]
+        if self.timeline.paused:
+            return now if self.timeline.lets_pass(part, at_once=self.joined and part.greeting) else None
+        at = self._in_time(part, now)
+        return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
+
+    def _end_due(self, now: int) -> int | None:
+        if self.fault or self.exchange.end_ns is None:
+            return None if self.timeline.paused else now
+        return self.timeline.due(self.exchange.end_ns, now)
+
+    def _in_time(self, part: Part, now: int) -> int | None:
+        if not part.greeting:
+            return self.timeline.due(part.offset_ns, now)
         if self.joined:
             return now
-        return max(now, self.opened_at + self.timeline.between(start_of(self.exchange), piece.offset_ns))
+        return max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
+
+    def _after_stalls(self, part: Part, at: int, now: int) -> int:
+        """A stall begins when the time of the part behind it comes. What follows keeps its distance to that."""
+        if part.late_ns > self._late:
+            self._reached = at if at > now or self._reached is None else self._reached
+            if at > now:
+                return at
+            self._stalled = self._reached + part.late_ns - self._late
+            self._late = part.late_ns
+        elif self._stalled is None and self._went is not None:
+            went, offset_ns = self._went
+            at = max(at, went + self.timeline.between(offset_ns, part.offset_ns))
+        return max(at, self._stalled or 0)
 
     def waits_for(self) -> Gate | None:
-        """The gate that holds what is next."""
-        return self.timeline.closed_gate()
+        """The gate that holds what is next, or the end."""
+        if not self.has_more:
+            return self.timeline.gate_before(self.exchange.end_ns or 0)
+        part = self.parts[self.next]
+        return None if part.greeting else self.timeline.gate_before(part.offset_ns)
 
-    def take(self) -> Piece:
-        """The next piece, which is sent now."""
-        piece = self.pieces[self.next]
+    def take(self, now: int) -> bytes:
+        """What is sent now: the next part, and what goes out with it."""
+        first = self.parts[self.next]
+        data = [self._take(now)]
+        size = len(data[0])
+        while self.has_more and size < _BATCH and self._goes_with(first, now):
+            data.append(self._take(now))
+            size += len(data[-1])
+        sent = b"".join(data)
+        self._tail = (self._tail + sent)[-4:]
+        return sent
+
+    def _goes_with(self, first: Part, now: int) -> bool:
+        part = self.parts[self.next]
+        together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
+        if not together and not self.chunks.joined:
+            return False
+        due = self.due(now)
+        return due is not None and due <= now
+
+    def _take(self, now: int) -> bytes:
+        number, part = self.next, self.parts[self.next]
+        self._went = max(self._stalled or 0, self._reached or 0) or now, part.offset_ns
+        self._stalled = self._reached = None
         self.next += 1
-        if not piece.greeting:
-            self.sent.upto_ns = max(self.sent.upto_ns, piece.offset_ns)
-        self._tail = (self._tail + piece.data)[-4:]
-        return piece
+        if not part.greeting:
+            self.sent.upto_ns = max(self.sent.upto_ns, part.offset_ns)
+        if self._ends_a_frame(number):
+            self.timeline.pass_by(part, now)
+        return part.data
+
+    def _ends_a_frame(self, number: int) -> bool:
+        """Whether this part is the last of its frame."""
+        part = self.parts[number]
+        if not part.seq or number + 1 == len(self.parts):
+            return True
+        after = self.parts[number + 1]
+        return (after.stream, after.seq) != (part.stream, part.seq)
 
     @property
     def takes_a_frame(self) -> bool:
-        """Whether another frame may be put in here: between two frames, in a body that is not compressed."""
-        return not self.coded and (self.next == 0 or self._tail.endswith(_FRAME_ENDS))
+        """Whether another frame may be put in here: between two frames, in a body that is not compressed, and not
+        where heartbeats have stopped."""
+        between_frames = self.next == 0 or self._tail.endswith(_FRAME_ENDS)
+        reached = self.parts[self.next - 1].offset_ns if self.next else -1
+        return not self.coded and between_frames and reached < self.quiet_from

@@ -10,13 +10,18 @@ from ..cassette import Exchange
 from .matching import Key
 from .playing import Playing, Sent
 from .script import Session, Tree, start_of
+from .target import Target
 from .timeline import Gate, Timeline
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """`opened`: how often each session's stream was opened; `asked`: how often what else was."""
+    """`name`: its root session, or `stream N`; `opened`: how often each session's stream was opened; `asked`: how often
+    what else was."""
 
+    name: str
+    start_ns: int
+    """The recorded offset at which its first stream began."""
     tree: Tree
     timeline: Timeline
     gate_of: dict[int, Gate]
@@ -24,6 +29,7 @@ class Run:
     asked: dict[tuple[bool, Key], int] = field(default_factory=lambda: defaultdict(int))
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
+    target: Target | None = None
 
     @property
     def started(self) -> bool:

@@ -11,19 +11,10 @@ from typing import Any
 
 from ..cassette import Exchange, TimedFrame
 from ..errors import UsageError
-from ..greeting import greeting_length
+from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes that are sent together."""
-
-    offset_ns: int
-    data: bytes
-    greeting: bool = False
-    """Part of the connect snapshot: never held by a gate."""
+from .layout import coded_parts, parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +77,7 @@ class Script:
         recorded = store.exchanges()
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
+        self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
         self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
@@ -168,32 +160,23 @@ class Script:
             self._frames[exchange.exchange] = list(shifted)
         return self._frames[exchange.exchange]
 
-    def pieces(self, exchange: Exchange) -> list[Piece]:
-        """A stream as it was read from the wire. A read is split where the connect snapshot ends in it."""
-        greeting, wire, start = self._greeting(exchange), self._wire(exchange), 0
-        pieces = []
-        for offset_ns, size in self._reads(exchange):
-            end = start + size
-            for is_greeting, upto in ((True, min(end, greeting)), (False, end)):
-                if data := wire[start:upto]:
-                    pieces.append(Piece(offset_ns, data, is_greeting))
-                    start = upto
-            start = end
-        return pieces
+    def frame(self, stream: int, seq: int) -> TimedFrame | None:
+        """One frame of a recorded stream; None for what was made up, or cannot be told apart."""
+        if not seq or stream not in self._streams:
+            return None
+        frames = self.frames(self._streams[stream])
+        return frames[seq - 1] if seq <= len(frames) else None
 
-    def _wire(self, exchange: Exchange) -> bytes:
+    def stream(self, number: int) -> Exchange | None:
+        """The stream of that number."""
+        return self._streams.get(number)
+
+    def parts(self, exchange: Exchange) -> list[Part]:
+        """A stream as it was read from the wire; one with a content coding in whole reads."""
+        reads = list(self._reads(exchange))
         if is_coded(exchange):
-            return self._store.wire(exchange)
-        return b"".join(frame.raw or b"" for frame in self.frames(exchange))
-
-    def _greeting(self, exchange: Exchange) -> int:
-        """How many bytes of the wire are the connect snapshot's; of a compressed body, whole reads."""
-        frames = self.frames(exchange)
-        count = greeting_length(frames)
-        if not is_coded(exchange):
-            return sum(frame.length for frame in frames[:count])
-        ends_ns = frames[count].offset_ns if count < len(frames) else float("inf")
-        return sum(size for offset_ns, size in self._reads(exchange) if count and offset_ns < ends_ns)
+            return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
+        return parts_of(reads, self.frames(exchange))
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

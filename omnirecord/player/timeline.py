@@ -2,16 +2,21 @@
 
 Recorded time goes by as `Scale` plays it, from when the first stream is opened. At a closed gate it stands still;
 what is left of the gap counts from when the gate opens. A gate that is opened early is remembered, and time does
-not jump.
+not jump. While it is paused, nothing passes but what lies at or before its `limit`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ..parts import Part
+from .clock import Clock
 from .timing import Scale, Timing
+
+Place = tuple[float, float, float]
+"""Where something stands among all that a session tree plays: offset in ns, stream, seq."""
 
 
 @dataclass(slots=True)
@@ -27,17 +32,31 @@ class Gate:
 
 
 class Timeline:
-    """`points`: the offsets of everything that is played, ascending."""
+    """`points`: the offsets of everything that is played, ascending. `limit`: how far a paused one lets parts pass."""
 
-    def __init__(self, points: list[int], gates: Iterable[Gate], timing: Timing) -> None:
+    def __init__(self, points: list[int], gates: Iterable[Gate], timing: Timing, clock: Clock | None = None) -> None:
         self.gates = sorted(gates, key=lambda gate: gate.at_ns)
+        self.limit: Place | None = None
+        self.last: Part | None = None
+        """What the furthest frame that was sent ended with."""
+        self.watch: Callable[[Part, int], None] | None = None
+        """Told of each frame that was sent, with the time."""
         self._points = sorted(set(points))
         self._scale = Scale(sorted({*points, *(gate.at_ns for gate in self.gates)}), timing)
-        self._anchor: tuple[int, int] | None = None  # (now, played time), from which time goes by
+        self._clock = clock or Clock()
 
     @property
     def started(self) -> bool:
-        return self._anchor is not None
+        return self._clock.started
+
+    @property
+    def paused(self) -> bool:
+        return self._clock.paused
+
+    @property
+    def speed(self) -> float:
+        """Played ns for each ns of `now`."""
+        return self._clock.speed
 
     def closed_gate(self) -> Gate | None:
         """The first gate that is closed."""
@@ -51,36 +70,85 @@ class Timeline:
     def move(self, offset_ns: int, now: int) -> None:
         """Put the playhead at a recorded offset, or at the closed gate before it."""
         gate = self.gate_before(offset_ns)
-        self._anchor = now, self._scale(gate.at_ns if gate else offset_ns)
+        self._clock.set(self._scale(gate.at_ns if gate else offset_ns), now)
 
     def played(self, now: int) -> int:
         """Played time so far, in ns: never past a closed gate."""
-        if self._anchor is None:
-            return 0
-        since, at = self._anchor
-        gate = self.closed_gate()
-        passed = at + max(0, now - since)
-        return passed if gate is None else max(at, min(passed, self._scale(gate.at_ns)))
+        passed, gate = self._clock.at(now), self.closed_gate()
+        return passed if gate is None else max(self._clock.set_at, min(passed, self._scale(gate.at_ns)))
 
     def due(self, offset_ns: int, now: int) -> int | None:
-        """When what was received at `offset_ns` may be sent, on the clock of `now`; None while a gate holds it."""
-        if self.gate_before(offset_ns) is not None:
+        """When what was received at `offset_ns` may be sent, on the clock of `now`; None while a gate holds it, or
+        while all is paused."""
+        if self.paused or self.gate_before(offset_ns) is not None:
             return None
-        return now + max(0, self._scale(offset_ns) - self.played(now))
+        return now + self._clock.lasts(max(0, self._scale(offset_ns) - self.played(now)))
+
+    def lets_pass(self, part: Part, *, at_once: bool) -> bool:
+        """Whether a part may go although it is paused. `at_once`: it greets who joins, wherever the playhead is."""
+        held = not part.greeting and self.gate_before(part.offset_ns) is not None
+        return self.limit is not None and not held and (at_once or place_of(part) <= self.limit)
 
     def between(self, one_ns: int, other_ns: int) -> int:
-        """How long it takes from one recorded offset to another, in played ns."""
-        return self._scale(other_ns) - self._scale(one_ns)
+        """How long it takes from one recorded offset to another, in ns of `now`."""
+        return self._clock.lasts(self._scale(other_ns) - self._scale(one_ns))
 
     def open(self, gate: Gate, now: int) -> None:
         """The request came: time goes on from here, if it stood at this gate."""
-        if self._anchor is not None:
-            self._anchor = now, self.played(now)
+        self._keep(now)
         gate.open = True
+
+    def pass_by(self, part: Part, now: int) -> None:
+        """A frame was sent, of which this is the last part."""
+        if self.last is None or place_of(part) >= place_of(self.last):
+            self.last = part
+        if self.paused:
+            self._catch_up(part.offset_ns, now)
+        if self.watch is not None:
+            self.watch(part, now)
+
+    def pause(self, now: int) -> None:
+        """Stop where it is: who is behind still gets what others got already."""
+        if not self.paused:
+            self._keep(now)
+            self._clock.paused = True
+            self.limit = None if self.last is None else place_of(self.last)
+
+    def play(self, now: int) -> None:
+        """Go on from where it stands."""
+        self._keep(now)
+        self._clock.paused = False
+        self.limit = None
+
+    def set_speed(self, speed: float, now: int) -> None:
+        """`speed`: played ns for each ns of `now`."""
+        self._keep(now)
+        self._clock.speed = speed
+
+    def jump(self, offset_ns: int, now: int) -> None:
+        """Go ahead to a recorded offset, or to the closed gate before it; what lies between is due at once."""
+        self.move(offset_ns, now)
+        if self.paused:
+            self.limit = offset_ns, float("inf"), float("inf")
+
+    def _catch_up(self, offset_ns: int, now: int) -> None:
+        """What was let pass while it was paused has been played."""
+        if self.started and self._scale(offset_ns) > self.played(now):
+            self.move(offset_ns, now)
+
+    def _keep(self, now: int) -> None:
+        """Time goes on from where it is."""
+        if self.started:
+            self._clock.set(self.played(now), now)
 
     def next_point(self, now: int) -> float:
         """The recorded offset of what is played next, whether anybody listens or not; infinite behind the last."""
-        if self._anchor is None:
+        if not self.started:
             return next(iter(self._points), float("inf"))
         at = bisect_right(self._points, self.played(now), key=self._scale)
         return self._points[at] if at < len(self._points) else float("inf")
+
+
+def place_of(part: Part) -> Place:
+    """Parts stand where they were recorded; those that were made up stand before everything."""
+    return part.offset_ns, part.stream, part.seq

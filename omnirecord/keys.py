@@ -1,0 +1,112 @@
+"""Keys on a terminal while `serve` runs, as in asciinema: space pauses, `.` steps, `+` and `-` change the speed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .controlling import Buttons
+from .errors import UsageError
+from .player import Position
+
+HELP = "keys: space pauses, . steps to the next event, + and - change the speed"
+
+
+class Keys:
+    """What each key does to a replay. `say` is told what came of it."""
+
+    def __init__(self, buttons: Buttons, say: Callable[[str], None]) -> None:
+        self._buttons = buttons
+        self._say = say
+        self._stepping: asyncio.Task[None] | None = None
+
+    def press(self, key: str) -> None:
+        """Do what a key stands for; others do nothing."""
+        try:
+            if key == " ":
+                self._pause_or_play()
+            elif key == ".":
+                self._step()
+            elif key in ("+", "=", "-"):
+                self._change_speed(0.5 if key == "-" else 2.0)
+        except UsageError as error:
+            self._say(str(error))
+
+    def _pause_or_play(self) -> None:
+        if self._buttons.paused:
+            self.close()
+            self._buttons.play()
+            self._say("playing")
+        else:
+            self._buttons.pause()
+            self._say("paused: space plays on, . steps")
+
+    def _change_speed(self, factor: float) -> None:
+        self._buttons.set_speed(self._buttons.speed * factor)
+        self._say(f"speed {self._buttons.speed:g}")
+
+    def _step(self) -> None:
+        """Steps that are asked for while one waits for its event are dropped: it will come once."""
+        if self._stepping is None or self._stepping.done():
+            self._stepping = asyncio.ensure_future(self._step_and_say())
+
+    async def _step_and_say(self) -> None:
+        try:
+            self._say(_told(await self._buttons.step()))
+        except UsageError as error:
+            self._say(str(error))
+
+    def close(self) -> None:
+        """Wait for no step any more."""
+        if self._stepping is not None:
+            self._stepping.cancel()
+
+
+def _told(position: Position) -> str:
+    after = f", then {position.next}" if position.next else ""
+    waits = f", waiting for {position.waits_for}" if position.waits_for else ""
+    return f"{position.at_s:.2f} s: {position.type or 'no event'} ({position.stream}.{position.seq}){after}{waits}"
+
+
+@contextmanager
+def listening(press: Callable[[str], None]) -> Iterator[bool]:
+    """Pass on what is typed on stdin, key by key, while this lasts; whether that is a terminal in the foreground."""
+    settings = _settings()
+    if settings is None:
+        yield False
+        return
+    descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
+    raw = [*settings[:3], settings[3] & ~(termios.ICANON | termios.ECHO), *settings[4:]]  # Ctrl-C stays Ctrl-C
+    termios.tcsetattr(descriptor, termios.TCSANOW, raw)
+    loop.add_reader(descriptor, _read, descriptor, press, loop)
+    try:
+        yield True
+    finally:
+        loop.remove_reader(descriptor)
+        termios.tcsetattr(descriptor, termios.TCSANOW, settings)
+
+
+def _settings() -> list[Any] | None:
+    """How the terminal is set; None where stdin is none, or belongs to another job."""
+    try:
+        if not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
+            return None
+        return termios.tcgetattr(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError, termios.error):  # closed, or no terminal after all
+        return None
+
+
+def _read(descriptor: int, press: Callable[[str], None], loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        typed = os.read(descriptor, 64)
+    except OSError:
+        typed = b""
+    if not typed:
+        loop.remove_reader(descriptor)  # the terminal is gone
+    for key in typed.decode("utf-8", "replace"):
+        press(key)

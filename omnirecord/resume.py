@@ -1,0 +1,127 @@
+"""Ids for the events of a stream whose server gives none, so that a client can come back behind the last one it has.
+
+An id is `STREAM.SEQ`, the recorded stream's number and the frame's in it: `2.26`. A stamped stream parses as it did,
+but for `lastEventId`. Once a server shows an id of its own, nothing is stamped any more. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .sse import Frame, Parser, read_fields
+
+LIMIT = 8 * 1024 * 1024
+"""The largest frame that is waited for, to see whether it gets an id, in bytes."""
+_DONE = "[DONE]"
+_UNLIMITED = 1 << 62
+_ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})", re.ASCII)
+_DATA_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))(data)(?=[:\r\n])")
+_DATA_LINE_OR_BOM = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|(?<=[\r\n]))(data)(?=[:\r\n])")
+_LINE_END = re.compile(rb"\r\n?|\n")
+_BLANK_LINE_AT_END = re.compile(rb"(?>\r\n?|\n)(?>\r\n?|\n)\Z")
+_LONGEST_BLANK_LINE = 4
+
+
+def event_id(stream: int, seq: int) -> str:
+    """The id of frame `seq` of stream number `stream`, both from 1.
+
+    >>> event_id(2, 26)
+    '2.26'
+    """
+    return f"{stream}.{seq}"
+
+
+def parse_event_id(text: str) -> tuple[int, int] | None:
+    """Stream and frame that an id of ours names; None for what is none."""
+    found = _ID.fullmatch(text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def stamp(frame: bytes, id: str, *, bom: bool = True) -> bytes:
+    """The frame with an `id` line before its data, in the line ending of that.
+
+    As it was: a frame that is no event (without data, or unterminated), and one with an `id` of its own. `bom`: it is
+    the first of its stream, where a byte order mark is no content and stays in front. `id` holds no line end.
+    """
+    return _stamped(frame, read_fields(frame, bom=bom), id, bom=bom)
+
+
+def _stamped(frame: bytes, fields: Frame, id: str, *, bom: bool) -> bytes:
+    whole = _BLANK_LINE_AT_END.search(frame[-_LONGEST_BLANK_LINE:])
+    if fields.data is None or fields.id is not None or not whole:
+        return frame
+    line = (_DATA_LINE_OR_BOM if bom else _DATA_LINE).search(frame)
+    assert line is not None
+    at = line.start(1)
+    ending = _LINE_END.search(frame, at)
+    assert ending is not None  # a blank line follows
+    return b"%bid: %b%b%b" % (frame[:at], id.encode(), ending[0], frame[at:])
+
+
+class Stamper:
+    """Stamps the frames of one stream. `own_ids`: its server has shown some, so that is over."""
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+        self.own_ids = False
+
+    def stamp(self, frame: bytes, seq: int) -> bytes:
+        """Frame number `seq` with its id, or as it was. To be called in order."""
+        first = seq == 1
+        fields = read_fields(frame, bom=first)
+        self.own_ids = self.own_ids or fields.id is not None
+        return frame if self.own_ids else _stamped(frame, fields, event_id(self._stream, seq), bom=first)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """Bytes to pass on: a whole frame, or what is passed on unread once stamping is over."""
+
+    seq: int
+    data: bytes
+    has_id: bool
+    is_done: bool
+    """It is `[DONE]`."""
+
+
+class StreamStamper:
+    """The same for bytes as they arrive, cut anywhere.
+
+    What begins a frame is held until it is whole: a client could do nothing with it. A frame that ends in a lone CR is
+    not held back, though an LF may follow. After an id of the server's own, or a frame over `limit` bytes, all that
+    comes is passed on at once, as it is: `stamps` is false from then on.
+    """
+
+    def __init__(self, stream: int, limit: int = LIMIT) -> None:
+        self._parser = Parser(_UNLIMITED, hold_cr=False)
+        self._stamper = Stamper(stream)
+        self._limit = limit
+        self._seq = 0
+        self.stamps = True
+
+    @property
+    def held(self) -> int:
+        """How many bytes were fed in and not given out."""
+        return self._parser.pending if self.stamps else 0
+
+    def feed(self, data: bytes) -> list[Stamped]:
+        """Take the next bytes; return what can be passed on by now, in order."""
+        if not self.stamps:
+            return [Stamped(self._seq + 1, data, has_id=False, is_done=False)]
+        out = [self._next(frame) for frame in self._parser.feed(data)]
+        if self._stamper.own_ids or self._parser.pending > self._limit:
+            out += self.close()
+        return out
+
+    def close(self) -> list[Stamped]:
+        """Say that nothing follows; return what was held."""
+        held = self._parser.close() if self.stamps else []
+        self.stamps = False
+        return [self._next(frame) for frame in held]
+
+    def _next(self, frame: Frame) -> Stamped:
+        assert frame.raw is not None  # there is no limit
+        self._seq += 1
+        data = self._stamper.stamp(frame.raw, self._seq)
+        return Stamped(self._seq, data, len(data) > frame.length, frame.data == _DONE)

@@ -1,0 +1,133 @@
+"""What a replay has decided, sent to a client: a stream as it plays, or an answer once it is due.
+
+When something is due, `player` decides and `waiting` waits; here it is written, held open, cut or reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+
+from aiohttp import web
+
+from .cassette import Exchange, Headers, Response
+from .headers import end_to_end, header, without
+from .player import Answering, Playing
+from .player.joining import frame_of
+from .serving import RawResponse, error_response
+from .waiting import Waiting
+
+Write = Callable[[bytes], Awaitable[None]]
+
+_BODILESS = (204, 304)  # RFC 9110, section 6.4.1
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
+
+
+class Sender:
+    """Sends for one replay. `now` is its clock, in ns; `ended` is told of a stream that a fault is about to end."""
+
+    def __init__(self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], None]) -> None:
+        self._waiting = waiting
+        self._now = now
+        self._ended = ended
+
+    async def answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
+        await self._waiting.until_due(answer)
+        exchange = answer.exchange
+        if exchange.response is None:
+            return await self._no_response(request, exchange)
+        if problem := unsendable(exchange.response):
+            return error_response(502, "not_replayable", f"omnirecord: {problem}")
+        recorded, cut = exchange.response, exchange.ending == "upstream_lost"
+        headers = end_to_end(recorded.headers)
+        has_body = request.method != "HEAD" and recorded.status not in _BODILESS
+        if not cut and has_body:
+            headers = _sized(headers, answer.body)
+        response = RawResponse(recorded.status, recorded.reason, headers)
+        await response.prepare(request)
+        if answer.body and has_body:
+            await response.write(answer.body)
+        if cut:
+            response.cut(request)
+        return response
+
+    async def _no_response(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        """Nothing was answered when this was recorded: the connection is closed, or held until the client goes."""
+        if exchange.ending != "upstream_lost":
+            await asyncio.Event().wait()
+        response = RawResponse(502, "Bad Gateway", ())
+        response.cut(request)
+        return response
+
+    async def play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
+        """Send a stream, to its end or until the client goes."""
+        recorded = playing.exchange.response
+        assert recorded is not None
+        problem = unsendable(recorded) or (recorded.status in _BODILESS and f"{recorded.status} has no body to stream")
+        if problem:
+            return error_response(502, "not_replayable", f"omnirecord: {problem}")
+        dropped = {"content-length", "content-encoding"} if playing.decoded else {"content-length"}
+        response = RawResponse(recorded.status, recorded.reason, without(end_to_end(recorded.headers), dropped))
+        try:
+            await response.prepare(request)
+            await self._send(playing, response.writer().write)
+            if playing.stop == "reset":
+                response.reset(request)
+            elif playing.stop == "short":
+                response.cut(request)
+        except ConnectionError:
+            response.cut(request)
+        return response
+
+    async def _send(self, playing: Playing, write: Write) -> None:
+        async def beat() -> None:
+            if playing.takes_a_frame:
+                await write(_synthetic_heartbeat())
+
+        cut = playing.chunks.cut(playing.exchange.stream or 0)
+        while playing.has_more:
+            await self._waiting.until_due(playing, beat)
+            await _write_each(cut(playing.take(self._now())), write)
+            if playing.timeline.paused:
+                self._waiting.announce()  # somebody may wait for just this event
+        if playing.stop == "open":
+            await asyncio.Event().wait()  # whoever ended it then was not the server
+        await self._waiting.until_due(playing, beat)
+        if playing.fault:
+            self._ended(playing)
+        if playing.stop == "freeze":
+            await asyncio.Event().wait()
+
+
+async def _write_each(writes: Iterator[bytes], write: Write) -> None:
+    """One write after the other; each has left before the next is made."""
+    for number, data in enumerate(writes):
+        if number:
+            await asyncio.sleep(0)
+        await write(data)
+
+
+def unsendable(response: Response) -> str | None:
+    """What keeps a recorded response from being sent as it is; a stranger's cassette may hold anything."""
+    if not 200 <= response.status <= 599:
+        return f"a response with status {response.status} cannot be replayed"
+    if _CONTROL.search(response.reason):
+        return "a response whose reason phrase has control characters cannot be replayed"
+    for name, value in response.headers:
+        if not _FIELD_NAME.fullmatch(name) or _CONTROL.search(value):
+            return f"a response with the header field {name!r} cannot be replayed"
+    return None
+
+
+def _sized(headers: Headers, body: bytes) -> Headers:
+    """With the length that the body has: redaction may have changed it."""
+    if header(headers, "content-length") is None:
+        return headers
+    return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
+
+
+def _synthetic_heartbeat() -> bytes:
+    """A heartbeat that nobody recorded: a comment says so, which clients do not see."""
+    return b": omnirecord is waiting at a gate\n" + frame_of("session.heartbeat", {"server_time": None})

@@ -1,0 +1,101 @@
+"""Keys on a terminal: a real one, with `serve` behind it as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.cassettes import Made, delta, heartbeat
+from tests.test_replay import STREAM, heard
+from tests.wire import connected, get
+
+
+def letters() -> Made:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), *((100.0 + n, delta(letter)) for n, letter in enumerate("abc")))
+    return tape
+
+
+class Terminal:
+    """A `serve` whose stdin and stderr are a terminal; stdout is a pipe."""
+
+    def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
+        self.process, self._master, self.shown = process, master, ""
+        line = process.stdout.readline() if process.stdout else b""
+        self.url = json.loads(line)["url"]
+
+    def types(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    async def shows(self, what: str) -> None:
+        async with asyncio.timeout(10):
+            while not re.search(what, self.shown):
+                self.shown += (await asyncio.to_thread(os.read, self._master, 4096)).decode()
+
+
+@asynccontextmanager
+async def serving(folder: Path, *options: str) -> AsyncIterator[Terminal]:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "omnirecord", "serve", str(letters().save(folder / "t.db"))]
+    process = subprocess.Popen(  # noqa: ASYNC220  # it starts in no time; its output is awaited in a thread
+        [*command, "--listen", "127.0.0.1:0", "--json", *options],
+        stdin=slave, stderr=slave, stdout=subprocess.PIPE, preexec_fn=lambda: _control(slave),
+    )  # fmt: skip
+    try:
+        yield Terminal(process, master)
+        assert termios.tcgetattr(slave)[3] & termios.ECHO, "the terminal is as it was"
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(master)
+        os.close(slave)
+
+
+def _control(slave: int) -> None:
+    """Make it the terminal of a session of its own, as a shell does."""
+    os.setsid()
+    import fcntl
+
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+
+async def test_space_pauses_the_dot_steps_and_plus_and_minus_change_the_speed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as terminal, connected(terminal.url, get(STREAM)) as wire:
+        await terminal.shows("space pauses")
+        await wire.head()
+        assert await heard(wire, 1) == ["heartbeat"]
+        terminal.types(" ")
+        await terminal.shows("paused")
+        terminal.types(".")
+        assert await heard(wire, 1) == ["a"]
+        await terminal.shows(r"99\.00 s: response\.output_text\.delta \(1\.2\), then response\.output_text\.delta")
+        terminal.types("+")
+        await terminal.shows("speed 2")
+        terminal.types("--")
+        await terminal.shows("speed 0.5")
+        terminal.types("x\x1b[A")
+        terminal.types(" ")
+        await terminal.shows("playing")
+        assert await heard(wire, 1) == ["b"]
+        terminal.types("\x03")
+        await terminal.shows("1 request, 0 unmatched")
+        assert await asyncio.to_thread(terminal.process.wait, 10) == 0
+
+
+async def test_a_key_that_can_do_nothing_says_why(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--timing", "instant") as terminal:
+        await terminal.shows("space pauses")
+        terminal.types("+")
+        await terminal.shows("no gaps")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(terminal.process.wait, 10) == 0
