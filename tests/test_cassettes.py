@@ -10,8 +10,11 @@ import pytest
 
 from omnirecord import jsonl
 from omnirecord.library import open_store
+from omnirecord.replaying import Replay
+from omnirecord.rerun import Rerun
 from omnirecord.showing import sessions
-from omnirecord.verify import verify
+from omnirecord.verify import Verification, compare, verify
+from tests.whatwg import CHUNKINGS
 
 FOLDER = Path(__file__).parent.parent / "cassettes"
 CASSETTES = sorted(FOLDER.glob("*.jsonl"))
@@ -54,6 +57,21 @@ def test_the_shell_command_of_the_tool_cassette_ran() -> None:
     store.close()
     ((tool,),) = (turn.tools for turn in told.turns)
     assert json.loads(tool.output or "{}")["stdout"] == "3 poem.txt\n"
+
+
+@each
+@pytest.mark.parametrize("chunking", CHUNKINGS)
+async def test_its_streams_are_equal_however_they_are_cut(path: Path, chunking: str) -> None:
+    result = Verification()
+    store = open_store(path)
+    async with Replay(path, timing="instant", hold_opens=True, chunks=chunking) as server:
+        for recording in store.recordings():
+            rerun = Rerun(store, recording.recording, server.url, streams_only=True)
+            await rerun.run(longest_wait=1.0)
+            for seen in rerun.streams.values():
+                compare(store, seen, result)
+    assert (result.differences, result.streams) == ([], len(store.streams()))
+    store.close()
 
 
 @each
