@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omnirecord.player import Answering, Decision, Incoming, Miss, Player, Playing, gate_rule, timing
+from omnirecord.player import Answering, Decision, Incoming, Miss, Player, Playing, Rules, gate_rule, timing
 from omnirecord.player.script import Script
 from omnirecord.sse import Parser
 from tests.cassettes import Made, as_bytes, ns
@@ -52,10 +52,12 @@ class Stage:
     """A cassette being played. Methods are named after what a client does."""
 
     def __init__(
-        self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False, **more: Any
-    ) -> None:
+        self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False,
+        match: tuple[str, ...] = (), **more: Any,
+    ) -> None:  # fmt: skip
         self.tape = tape
-        self.player = Player(Script(tape.store(), gate_rule(gates, off=no_gate)), timing(mode, **more))
+        script = Script(tape.store(), gate_rule(gates, off=no_gate))
+        self.player = Player(script, timing(mode, **more), Rules.parse(match))
         self.now = 0
 
     def at(self, seconds: float) -> None:

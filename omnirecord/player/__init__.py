@@ -2,12 +2,14 @@
 
 `Player.answer` takes a request and the time and returns one of `decisions`; the shell in `replaying` carries it out.
 `script` is a cassette laid out for that, `run` one playing of a session tree, `timeline` its playhead, `playing` one
-stream on its way to one client; `matching`, `joining` and `timing` are the rules by which they go.
+stream on its way to one client; `lookup` finds what answers a request, by `matching` and the `rules` somebody gave;
+`joining` and `timing` are the rules by which streams go.
 """
 
 from .decisions import Answering, Decision, Incoming, Mismatch, Miss, NoContent, Refused, Updates
 from .player import Player
 from .playing import Playing
+from .rules import Rules
 from .script import GateRule, gate_rule
 from .timing import Timing, timing
 
@@ -22,6 +24,7 @@ __all__ = [
     "Player",
     "Playing",
     "Refused",
+    "Rules",
     "Timing",
     "Updates",
     "gate_rule",

@@ -6,14 +6,11 @@ played already begins a new one. Sessions never wait for each other.
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from typing import Any
 
 from ..cassette import Ending, Exchange
 from ..greeting import GREETING_TYPES
 from ..routes import (
-    creates_session,
     is_bookkeeping,
     is_session_updates,
     is_tunnel,
@@ -21,46 +18,39 @@ from ..routes import (
     session_of,
 )
 from ..store import is_coded
-from .decisions import Answering, Decision, Incoming, Mismatch, Miss, NoContent, Refused, Updates
+from .decisions import Answering, Decision, Incoming, Mismatch, NoContent, Refused, Updates
 from .joining import join
-from .matching import Key, key_of, nearest
+from .lookup import READS, Asked, Lookup, answers
 from .playing import Playing
+from .rules import DEFAULT, Rules
 from .run import Run
 from .script import Script, Session, start_of
 from .timeline import Gate, Timeline
 from .timing import Timing
 
-_READS = frozenset({"GET", "HEAD"})
-_REPEATABLE = _READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
-
 
 class Player:
     """Plays one cassette to any number of clients. `mismatches` and `notes` are what there is to tell."""
 
-    def __init__(self, script: Script, timing: Timing) -> None:
+    def __init__(self, script: Script, timing: Timing, rules: Rules = DEFAULT) -> None:
         self._script = script
         self._timing = timing
+        self._lookup = Lookup(script.exchanges, script.request_body, rules)
         self._runs: dict[str, Run] = {}
-        self._asked: dict[tuple[bool, Key], int] = defaultdict(int)
-        self._created = 0
-        self._creations = [x for x in script.exchanges if _creates(x)]
+        self._asked = Asked()
         self.mismatches: list[Mismatch] = []
         self.notes: list[str] = []
-        self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
-        for x in script.exchanges:
-            self._index[x.party == "runner", key_of(x.request.method, x.request.target)].append(x)
 
     def answer(self, request: Incoming, now: int) -> Decision:
         """What a request gets."""
-        key = key_of(request.method, request.target)
         session = self._script.sessions.get(session_of(request.target) or "")
-        if self._creations and not request.is_runner and creates_session(request.method, request.target):
+        if self._lookup.is_creation(request):
             return self._create(request, now)
         if session and session.opens and opens_session_stream(request.method, request.target):
             return self._open(request, session, now)
-        if request.method in _READS:
-            return self._read(request, key, session, now)
-        return self._act(request, key, session, now)
+        if request.method in READS:
+            return self._read(request, session, now)
+        return self._act(request, session, now)
 
     def websocket(self, target: str) -> Decision:
         """What a WebSocket gets. A tunnel is refused always: its frames would start processes on a stranger's word."""
@@ -87,11 +77,10 @@ class Player:
                 run.live.remove(playing)
 
     def _create(self, request: Incoming, now: int) -> Decision:
-        exchange = self._creations[self._created % len(self._creations)]
-        self._created += 1
-        if len(self._creations) > 1:
-            number = (self._created - 1) % len(self._creations) + 1
-            self.notes.append(f"POST /v1/sessions: session {number} of the {len(self._creations)} recorded")
+        exchange = self._lookup.creation(request)
+        if exchange is None:
+            return self._lookup.miss(request)
+        self.notes += self._lookup.told_of(exchange)
         session = self._script.sessions.get(exchange.session_id or "")
         if session is not None:
             self._runs.pop(session.root, None)
@@ -154,26 +143,25 @@ class Player:
         run.join(playing, start_of(streams[0]))
         return playing
 
-    def _read(self, request: Incoming, key: Key, session: Session | None, now: int) -> Decision:
-        recorded = self._index.get((request.is_runner, key)) or self._relaxed(request, key)
+    def _read(self, request: Incoming, session: Session | None, now: int) -> Decision:
+        recorded = self._lookup.alike(request) or self._relaxed(request)
         if any(x.kind == "sse" for x in recorded):
-            return self._act(request, key, session, now)
+            return self._act(request, session, now)
         if session:
             self._run(session).came_again(recorded, now)
-        candidates = [x for x in recorded if x.response is not None and _answers(x, request.if_none_match)]
+        candidates = [x for x in recorded if answers(x, request.if_none_match)]
         if not candidates:
-            return self._miss(key, recorded)
+            return self._lookup.miss(request, instead=recorded)
         horizon = self._horizon(session, now)
         known = [x for x in candidates if x.request.at_ns < horizon]
         return self._answering(request, known[-1] if known else candidates[0], session, now)
 
-    def _relaxed(self, request: Incoming, key: Key) -> list[Exchange]:
+    def _relaxed(self, request: Incoming) -> list[Exchange]:
         """What was recorded of the same resource, asked in more or less detail."""
-        for (is_runner, other), recorded in self._index.items():
-            if is_runner == request.is_runner and other.relaxed() == key.relaxed():
-                self.notes.append(f"{key} was not recorded: answered as {other}")
-                return recorded
-        return []
+        recorded, other = self._lookup.alike_in_other_detail(request)
+        if other is not None:
+            self.notes.append(f"{self._lookup.key(request)} was not recorded: answered as {other}")
+        return recorded
 
     def _horizon(self, session: Session | None, now: int) -> float:
         """What a read may know, in recorded time: of a session, what its playhead has passed."""
@@ -197,24 +185,17 @@ class Player:
         gates = (x.request.at_ns for x in self._script.trees[root].gates)
         return min([*points[:1], *gates], default=float("inf"))
 
-    def _act(self, request: Incoming, key: Key, session: Session | None, now: int) -> Decision:
-        what = request.is_runner, key
-        recorded = self._index.get(what, [])
+    def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
         run = self._run(session) if session else None
         asked = run.asked if run else self._asked
-        number = asked[what]
-        if recorded and run is None:
-            number %= len(recorded)  # what belongs to no session begins again, as POST /v1/sessions does
-        elif recorded and request.method in _REPEATABLE:
-            number = min(number, len(recorded) - 1)
-        if number >= len(recorded):
-            return NoContent() if is_bookkeeping(request.method, request.target) else self._miss(key, recorded)
-        asked[what] += 1
-        exchange = recorded[number]
+        exchange = self._lookup.next(request, asked, again=run is None)
+        if exchange is None:
+            is_noted = is_bookkeeping(request.method, request.target)
+            return NoContent() if is_noted else self._lookup.miss(request, asked)
         if run is not None:
             run.came(exchange, now)
         if exchange.kind == "sse":
-            self._compare(request, exchange)
+            self.mismatches += self._lookup.mismatches(request, exchange)
             return self._alone(exchange, now)
         return self._answering(request, exchange, session, now)
 
@@ -226,57 +207,11 @@ class Player:
         return Playing(exchange, timeline, pieces, exchange.ending, now, coded=is_coded(exchange))
 
     def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
-        self._compare(request, exchange)
+        self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
         earliest, body = now + self._timing.gap(end - at), self._script.body(exchange)
-        if session is None or request.method in _READS:
+        if session is None or request.method in READS:
             return Answering(exchange, body, earliest)
         timeline = self._run(session).timeline
         gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
         return Answering(exchange, body, earliest, gates, timeline)
-
-    def _compare(self, request: Incoming, exchange: Exchange) -> None:
-        """Report a body that says another `type` or `action` than the recorded one."""
-        got = _object(request.body)
-        recorded = _object(self._script.request_body(exchange)) if got is not None else None
-        if got is None or recorded is None:
-            return
-        for name in ("type", "action"):
-            if got.get(name) != recorded.get(name):
-                what = f"{request.method} {request.target}"
-                self.mismatches.append(Mismatch(what, name, recorded.get(name), got.get(name)))
-
-    def _miss(self, key: Key, recorded: list[Exchange]) -> Miss:
-        near = nearest(key, self._script.exchanges)
-        answered = [x.response for x in recorded if x.response is not None]
-        if not recorded:
-            return Miss(f"{key} was never recorded", near)
-        if not answered:
-            return Miss(f"{key} was recorded, but never answered", near)
-        if all(response.status == 304 for response in answered):
-            return Miss(f"{key} was recorded only as 304 Not Modified: record it again with a cold cache", near)
-        times = "once" if len(recorded) == 1 else f"{len(recorded)} times"
-        return Miss(f"{key} was recorded {times} and answered as often: this is one more than there were")
-
-
-def _creates(exchange: Exchange) -> bool:
-    response = exchange.response
-    ok = response is not None and 200 <= response.status < 300
-    return ok and exchange.party != "runner" and creates_session(exchange.request.method, exchange.request.target)
-
-
-def _answers(exchange: Exchange, if_none_match: str | None) -> bool:
-    """A 304 answers only the validator that it answered."""
-    if exchange.response is None or exchange.response.status != 304:
-        return True
-    recorded = (value for name, value in exchange.request.headers if name.lower() == "if-none-match")
-    return if_none_match is not None and if_none_match in recorded
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that a body is; None where it is something else, or was not taken whole."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
