@@ -6,10 +6,10 @@ What was asked for is noted in an `Asked`, of which each playing of a session ha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..cassette import Exchange
+from ..cassette import Exchange, Request
 from ..routes import creates_session, is_bookkeeping, path_of
 from .comparing import Bodies
 from .decisions import Incoming, Mismatch, Miss
@@ -68,9 +68,8 @@ class Lookup:
     def alike_in_other_detail(self, request: Incoming) -> tuple[list[Exchange], Key | None]:
         """What was recorded of the same resource, asked in more or less detail, and how it was asked for."""
         other = self._relaxed.get((request.is_runner, self.key(request).relaxed(self._rules)))
-        if other is None:
-            return [], None
-        return self._fitting(request, self._index[request.is_runner, other]), other
+        recorded = self._fitting(request, self._index[request.is_runner, other]) if other else []
+        return recorded, other if recorded else None
 
     def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
         """The one whose turn it is, noted as asked for; None where there is none.
@@ -161,18 +160,13 @@ class Lookup:
 
     def _comes_too_early(self, request: Incoming, exchange: Exchange, asked: Asked) -> Exchange | None:
         """Where the order is strict: what was recorded before this one in its session, and has not come yet."""
-        if self._order(request) != "strict" or exchange.session_id is None:
+        if self._order(request) != "strict":
             return None
-        return next((x for x in self._before(exchange) if x.exchange not in asked.used), None)
+        acts = self._acts[request.is_runner, exchange.session_id or ""]
+        before = (x for x in acts if x.request.at_ns < exchange.request.at_ns and x.exchange not in asked.used)
+        return next((x for x in before if self._order(x.request) == "strict"), None)
 
-    def _before(self, exchange: Exchange) -> Iterator[Exchange]:
-        for x in self._acts[exchange.party == "runner", exchange.session_id or ""]:
-            if x.exchange == exchange.exchange:
-                return
-            if self._rules.order(x.request.method, path_of(x.request.target)) == "strict":
-                yield x
-
-    def _order(self, request: Incoming) -> Order:
+    def _order(self, request: Incoming | Request) -> Order:
         return self._rules.order(request.method, path_of(request.target))
 
 
