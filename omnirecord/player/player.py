@@ -6,6 +6,7 @@ played already begins a new one. Sessions never wait for each other.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..cassette import Ending, Exchange
@@ -21,6 +22,7 @@ from ..store import is_coded
 from .decisions import Answering, Decision, Incoming, Mismatch, NoContent, Refused, Updates
 from .joining import join
 from .lookup import READS, Asked, Lookup, answers
+from .mapping import own_id, renamed, session_map
 from .playing import Playing
 from .rules import DEFAULT, Rules
 from .run import Run
@@ -36,6 +38,7 @@ class Player:
         self._script = script
         self._timing = timing
         self._lookup = Lookup(script.exchanges, script.request_body, rules)
+        self._sessions = session_map(script) if rules.maps_sessions else None
         self._runs: dict[str, Run] = {}
         self._asked = Asked()
         self.mismatches: list[Mismatch] = []
@@ -43,6 +46,17 @@ class Player:
 
     def answer(self, request: Incoming, now: int) -> Decision:
         """What a request gets."""
+        if self._sessions is None:
+            return self._answer(request, now)
+        if root := self._sessions.meet(request.target):
+            self._runs.pop(root, None)
+        told = len(self.mismatches)
+        decision = self._answer(self._sessions.request(request), now)
+        renaming = self._sessions.renaming(request.target)
+        self.mismatches[told:] = [replace(one, request=renaming.string(one.request)) for one in self.mismatches[told:]]
+        return renamed(decision, renaming)
+
+    def _answer(self, request: Incoming, now: int) -> Decision:
         session = self._script.sessions.get(session_of(request.target) or "")
         if self._lookup.is_creation(request):
             return self._create(request, now)
@@ -62,13 +76,14 @@ class Player:
 
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
         """The row of each of these sessions in the session list, as of its playhead: the newest, else the first."""
-        horizons = {name: self._horizon(self._script.sessions.get(name), now) for name in session_ids}
+        recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
+        horizons = {name: self._horizon(self._script.sessions.get(name), now) for name in recorded}
         rows: dict[str, Any] = {}
         for at_ns, row in self._script.session_rows():
             name = row.get("id")
             if name in horizons and (name not in rows or at_ns < horizons[name]):
                 rows[name] = row
-        return rows
+        return self._sessions.rows(rows, session_ids) if self._sessions else rows
 
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""
@@ -85,6 +100,8 @@ class Player:
         if session is not None:
             self._runs.pop(session.root, None)
             self._run(session).came(exchange, now)
+            if self._sessions is not None:
+                self._sessions.call(session.root, own_id(request) or session.root)
         return self._answering(request, exchange, None, now)
 
     def _run(self, session: Session) -> Run:
