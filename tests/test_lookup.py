@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omnirecord.cassette import Headers
 from omnirecord.player import Answering, Mismatch
@@ -256,6 +259,27 @@ def test_in_strict_order_a_put_may_come_again() -> None:
     for _ in range(3):
         assert isinstance(stage.asks("PUT", "/v1/sessions/s/title"), Answering)
     assert answered(stage, b"") == [b"2"]
+
+
+TARGETS = ["/v1/responses", EVENTS, RESOLVE, "/v1/sessions/other/events"]
+RECORDED = st.lists(st.sampled_from(TARGETS), min_size=1, max_size=8)
+
+
+@given(recorded=RECORDED, asked=st.lists(st.sampled_from(TARGETS), max_size=12))
+def test_without_rules_the_nth_request_gets_the_nth_answer_and_outside_of_sessions_they_begin_again(
+    recorded: list[str], asked: list[str]
+) -> None:
+    tape = Made()
+    for n, target in enumerate(recorded):
+        tape.post(target, n, answer={"n": n})
+    stage = Stage(tape)
+    for number, target in enumerate(asked):
+        answers, times = [n for n, one in enumerate(recorded) if one == target], asked[:number].count(target)
+        if answers and target == "/v1/responses":
+            times %= len(answers)
+        answer = stage.asks("POST", target)
+        got = json.loads(answer.body)["n"] if isinstance(answer, Answering) else None
+        assert got == (answers[times] if times < len(answers) else None)
 
 
 # What is said
