@@ -131,6 +131,32 @@ def test_the_body_that_makes_a_session_says_which_one() -> None:
     assert "not with this body" in stage.misses("POST", "/v1/sessions", body={"agent_id": "c"}).message
 
 
+def test_a_session_that_could_not_be_made_with_this_body_fails_again() -> None:
+    tape = Made()
+    tape.post("/v1/sessions", 1.0, status=503, body={"agent_id": "bad"}, answer={"error": {}})
+    tape.post("/v1/sessions", 2.0, status=201, body={"agent_id": "good"}, answer={"id": "s"})
+    stage = Stage(tape, match=("body $.agent_id",))
+    assert stage.posts("/v1/sessions", {"agent_id": "bad"}).body == b'{"error": {}}'
+    assert stage.posts("/v1/sessions", {"agent_id": "good"}).exchange.session_id == "s"
+
+
+def test_a_header_that_is_added_says_which_session_is_made() -> None:
+    tape = Made()
+    for n, name in enumerate("ab"):
+        tape.post("/v1/sessions?x=1", n, status=201, answer={"id": name}, sent=(("X-Team", name),))
+    stage = Stage(tape, match=("add header x-team",))
+    asked = [stage.posts("/v1/sessions", headers=(("x-team", name),)).exchange.session_id for name in "bab"]
+    assert asked == ["b", "a", "b"]
+    assert "header x-team" in stage.misses("POST", "/v1/sessions").nearest[0]["differs"]
+
+
+def test_a_body_that_no_text_may_hold_is_told_all_the_same() -> None:
+    miss = Stage(talk("a"), match=(TEXT, "sessions mapped")).misses(
+        "POST", "/v1/sessions/mine/events", body=b'{"data": {"text": "\\ud800"}}'
+    )
+    assert miss.nearest[0]["differs"] == 'body $.data.text: recorded "a", got "\\ud800"'
+
+
 def test_a_message_that_came_more_often_than_with_this_body_is_a_miss() -> None:
     stage = Stage(talk("a", "b", "b"), match=(TEXT,))
     answered(stage, said("b"), said("b"))

@@ -177,8 +177,8 @@ def test_a_compressed_answer_that_names_the_session_is_given_uncompressed() -> N
     assert answer.exchange.response.headers == JSON
 
 
-@pytest.mark.parametrize("data", [gzip.compress(b"{}"), b"no gzip"])
-def test_a_compressed_answer_that_does_not_or_cannot_be_read_stays(data: bytes) -> None:
+@pytest.mark.parametrize("data", [gzip.compress(b"{}"), b"no gzip"], ids=["does not", "cannot"])
+def test_a_compressed_answer_that_does_not_or_cannot_be_decompressed_stays(data: bytes) -> None:
     tape = Made()
     tape.get(f"/v1/sessions/{ONE}", 1.0, data, headers=CODED)
     answer = Stage(tape, match=MAPPED).asks("GET", "/v1/sessions/mine")

@@ -103,5 +103,7 @@ def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterato
 
 
 def _told(values: Values) -> str:
+    """For a sentence, not too long; JSON may hold lone surrogates, which no text may."""
     said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
+    said = said.encode("utf-8", "backslashreplace").decode()
     return said if len(said) <= _SHOWN else said[: _SHOWN - 1] + "…"

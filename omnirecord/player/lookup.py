@@ -51,14 +51,14 @@ class Lookup:
 
     def _place(self, x: Exchange) -> None:
         is_runner, method, target = x.party == "runner", x.request.method, x.request.target
-        key = key_of(method, target, x.request.headers, self._rules)
+        key = self.key(x.request)
         self._index[is_runner, key].append(x)
         self._relaxed.setdefault((is_runner, key.relaxed(self._rules)), key)
         acts = method not in READS and x.response is not None and not is_bookkeeping(method, target)
         if acts and x.session_id is not None and not creates_session(method, target):
             self._acts[is_runner, x.session_id].append(x)
 
-    def key(self, request: Incoming) -> Key:
+    def key(self, request: Incoming | Request) -> Key:
         return key_of(request.method, request.target, request.headers, self._rules)
 
     def alike(self, request: Incoming) -> list[Exchange]:
@@ -86,8 +86,10 @@ class Lookup:
         return exchange
 
     def creation(self, request: Incoming) -> Exchange | None:
-        """The recorded `POST /v1/sessions` whose turn it is, from the first again after the last."""
-        exchange = self._next_of(self._fitting(request, self.creations), request, self._created, again=True)
+        """The recorded `POST /v1/sessions` whose turn it is, whatever its query; after the last the first."""
+        headers = self.key(request).headers
+        alike = [x for x in self.creations if self.key(x.request).headers == headers]
+        exchange = self._next_of(self._fitting(request, alike), request, self._created, again=True)
         if exchange is not None:
             self._created.used.add(exchange.exchange)
         return exchange

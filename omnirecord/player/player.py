@@ -94,7 +94,7 @@ class Player:
     def _create(self, request: Incoming, now: int) -> Decision:
         exchange = self._lookup.creation(request)
         if exchange is None:
-            return self._lookup.miss(request)
+            return self._act(request, None, now)  # which may be one that failed
         self.notes += self._lookup.told_of(exchange)
         session = self._script.sessions.get(exchange.session_id or "")
         if session is not None:
