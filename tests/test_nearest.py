@@ -35,11 +35,11 @@ DIFFERENCES = {
     "a segment": ("GET /v1/s/evnts", "GET /v1/s/events", "path (segment 3: 'evnts' instead of 'events')"),
     "two segments": ("GET /a/b", "GET /c/d", "path (segment 1: 'a' instead of 'c', segment 2: 'b' instead of 'd')"),
     "a slash at the end": ("GET /a/", "GET /a", "path (segment 2: '' instead of nothing)"),
-    "many segments": ("GET /a/b/c/d", "GET /e/f/g/h", "path (4 segments)"),
+    "many segments": ("GET /a/b/c/d", "GET /e/f/g/h", "path (more than 3 segments)"),
     "a parameter": ("GET /a?limit=50&x=1", "GET /a?limit=20&x=1", "query (limit=50 instead of limit=20)"),
     "a parameter that is not there": ("GET /a", "GET /a?x=1", "query (nothing instead of x=1)"),
     "a parameter that comes twice": ("GET /a?x=1&x=2", "GET /a?x=1", "query (x=1&x=2 instead of x=1)"),
-    "many parameters": ("GET /a?a=1&b=1&c=1&d=1", "GET /a", "query (4 parameters)"),
+    "many parameters": ("GET /a?a=1&b=1&c=1&d=1", "GET /a", "query (more than 3 parameters)"),
     "a long value": ("GET /" + "a" * 99, "GET /b", f"path (segment 1: '{'a' * 59}…' instead of 'b')"),
 }
 

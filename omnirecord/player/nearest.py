@@ -15,7 +15,9 @@ _LOOKED_AT = 40
 _COMPARED = 200
 """Characters of their paths that are."""
 _TOLD = 3
-"""Segments of a path, parameters, headers that are named one by one; of more, only how many."""
+"""Segments of a path, parameters, headers that are named one by one; of more, only that they are more."""
+_DEEPEST = 64
+"""Segments of a path that are told apart."""
 _SHOWN = 60
 """Characters of a value."""
 
@@ -62,10 +64,10 @@ def _differences(got: Key, recorded: Key) -> Iterator[str]:
 
 
 def _segments(got: str, recorded: str) -> str:
-    pairs = zip_longest(got.split("/")[1:], recorded.split("/")[1:])
+    pairs = zip_longest(got.split("/", _DEEPEST)[1:], recorded.split("/", _DEEPEST)[1:])
     differ = [(number, *pair) for number, pair in enumerate(pairs, 1) if pair[0] != pair[1]]
     if len(differ) > _TOLD:
-        return f"{len(differ)} segments"
+        return f"more than {_TOLD} segments"
     return ", ".join(f"segment {number}: {shown(one)} instead of {shown(other)}" for number, one, other in differ)
 
 
@@ -73,7 +75,7 @@ def _parameters(got: Pairs, recorded: Pairs) -> str:
     """`limit=50 instead of limit=20, after=x instead of nothing`."""
     names = dict.fromkeys(name for name, _ in set(got) ^ set(recorded)) or dict.fromkeys(name for name, _ in got)
     if len(names) > _TOLD:
-        return f"{len(names)} parameters"
+        return f"more than {_TOLD} parameters"
     told = ((_of(name, got), _of(name, recorded)) for name in sorted(names))
     return ", ".join(f"{one or 'nothing'} instead of {other or 'nothing'}" for one, other in told if one != other)
 
