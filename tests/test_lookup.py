@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Headers
-from omnirecord.player import Answering, Mismatch
+from omnirecord.player import Answering, Incoming, Mismatch, gate_rule
+from omnirecord.player.lookup import Lookup
+from omnirecord.player.script import Script
 from tests.cassettes import Made, conversation, heartbeat
 from tests.stage import EVENTS, SESSION, Stage
 
@@ -129,6 +131,19 @@ def test_the_body_that_makes_a_session_says_which_one() -> None:
     asked = [{"agent_id": f"agent-{name}"} for name in "baab"]
     assert [stage.posts("/v1/sessions", body).exchange.session_id for body in asked] == ["b", "a", "a", "b"]
     assert "not with this body" in stage.misses("POST", "/v1/sessions", body={"agent_id": "c"}).message
+
+
+def test_after_a_reset_the_first_session_is_made_again() -> None:
+    tape = Made()
+    for n, name in enumerate("abc"):
+        tape.post("/v1/sessions", n, status=201, answer={"id": name})
+    lookup, request = (
+        Lookup(Script(tape.store(), gate_rule()).exchanges, lambda _: b""),
+        Incoming("POST", "/v1/sessions"),
+    )
+    made = [lookup.creation(request) for _ in range(2)]
+    lookup.reset()
+    assert [x and x.session_id for x in (*made, lookup.creation(request))] == ["a", "b", "a"]
 
 
 def test_a_session_that_could_not_be_made_with_this_body_fails_again() -> None:

@@ -249,6 +249,16 @@ def test_without_a_session_to_stand_for_there_is_no_map() -> None:
     assert stage.reads("/v1/me") == {"n": 1}
 
 
+def test_after_a_reset_the_first_id_stands_for_the_first_session_again() -> None:
+    sessions = SessionMap([ONE, TWO], [ONE, TWO])
+    sessions.meet("/v1/sessions/a")
+    assert sessions.meet("/v1/sessions/b") is None
+    sessions.reset()
+    assert sessions.meet("/v1/sessions/b") is None
+    assert (sessions.recorded("a"), sessions.recorded("b")) == ("a", ONE)
+    assert sessions.renaming("/v1/sessions").string(f"{ONE} {TWO}") == f"b {TWO}"
+
+
 def test_a_recorded_id_that_would_have_to_be_escaped_is_left_alone() -> None:
     sessions = SessionMap(["a b", "c"], ["a b", "c"])
     sessions.call("a b", "x")

@@ -94,6 +94,10 @@ class Lookup:
             self._created.used.add(exchange.exchange)
         return exchange
 
+    def reset(self) -> None:
+        """Begin again with the first recorded session."""
+        self._created.used.clear()
+
     def told_of(self, creation: Exchange) -> list[str]:
         """Which of several recorded sessions it made, for whoever looks on."""
         count = len(self.creations)

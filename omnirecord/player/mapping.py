@@ -37,6 +37,12 @@ class SessionMap:
         self._names: dict[str, str] = {}  # what each root was last called
         self._taken: Counter[str] = Counter()
 
+    def reset(self) -> None:
+        """Forget every id that a client made up."""
+        self._recorded.clear()
+        self._names.clear()
+        self._taken.clear()
+
     def meet(self, target: str) -> str | None:
         """Take note of the session that a request speaks of; the root that it begins again, if it does."""
         name = session_of(target)
