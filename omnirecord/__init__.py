@@ -84,6 +84,7 @@ def replay(
     gates: Iterable[str] = (),
     no_gate: bool = False,
     gate_timeout: float | None = None,
+    match: Iterable[str] = (),
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
@@ -93,17 +94,18 @@ def replay(
     """A server that answers as the recorded one did; use it with `async with`.
 
     `speed` divides gaps, `max_gap` caps them before (recorded seconds), `gate_timeout` is in seconds; `gates` are
-    `'METHOD GLOB'`; `faults` are what goes wrong (`docs/faults.md`); `chunks` is how much goes out in one write
-    (`recorded`, `frame`, `byte`, `random:SEED`); `resume` gives events ids and honours `Last-Event-ID`. `.url` is where
-    it is; `.requests`, `.unmatched`, `.mismatches` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()`
-    and others move the playhead.
+    `'METHOD GLOB'`; `match` adjusts which recorded request answers (`docs/matching.md`); `faults` are what goes wrong
+    (`docs/faults.md`); `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`);
+    `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
+    `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
+    playhead (`docs/control.md`).
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .replaying import Replay
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
     )  # fmt: skip
 
 

@@ -68,6 +68,12 @@ def decoded(data: bytes, content_encoding: str | None) -> bytes:
     return _content(data, _codings(content_encoding))[0]
 
 
+def content_of(data: bytes, content_encoding: str | None) -> bytes | None:
+    """The content of a body; None where it cannot be decoded, or is larger than `LIMIT`."""
+    content, whole = _content(data, _codings(content_encoding))
+    return content if whole else None
+
+
 class _Untouched:
     def feed(self, data: bytes) -> bytes:
         return data

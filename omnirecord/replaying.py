@@ -31,6 +31,7 @@ from .player import (
     Player,
     Playing,
     Refused,
+    Rules,
     Timing,
     Updates,
     chunks_of,
@@ -79,6 +80,7 @@ class Replay(Buttons):
         no_gate: bool = False,
         gate_timeout: float | None = None,
         hold_opens: bool = False,
+        match: Iterable[str] = (),
         faults: Iterable[str] = (),
         chunks: str | None = None,
         resume: bool = False,
@@ -92,6 +94,7 @@ class Replay(Buttons):
             gates=gate_rule(gates, off=no_gate, opens=hold_opens),
             chunks=chunks_of(None if chunks is None and how.instant else chunks or "recorded"),
             faults=Faults.parse(faults),
+            rules=Rules.parse(match),
             resume=resume,
         )
         self._host, self._port = host, port
@@ -249,6 +252,6 @@ async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> 
         body += data[: _COMPARED - len(body)]
     is_runner = header(headers, "x-omnigent-runner-tunnel-token") is not None
     return Incoming(
-        request.method, target, is_runner, header(headers, "if-none-match"), bytes(body),
+        request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,
         header(headers, "last-event-id"),
     )  # fmt: skip

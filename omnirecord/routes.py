@@ -6,7 +6,7 @@ Targets are origin-form request targets (`/v1/sessions/abc/stream?idle=true`). P
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 _SESSION = re.compile(r"/v1/(?:sessions|conversations)/([^/?]+)(/[^?]*)?")
 _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
@@ -26,6 +26,14 @@ def session_of(target: str) -> str | None:
     found = _SESSION.search(path_of(target))
     name = unquote(found[1]) if found else None
     return None if name in _COLLECTIONS else name
+
+
+def with_session(target: str, name: str) -> str:
+    """The same target, speaking of another session; as it is where it speaks of none."""
+    found = _SESSION.search(path_of(target))
+    if found is None or session_of(target) is None:
+        return target
+    return target[: found.start(1)] + quote(name, safe="") + target[found.end(1) :]
 
 
 def below_session(target: str) -> str | None:

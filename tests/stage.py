@@ -18,6 +18,7 @@ from omnirecord.player import (
     Options,
     Player,
     Playing,
+    Rules,
     chunks_of,
     gate_rule,
     timing,
@@ -65,12 +66,18 @@ class Stage:
 
     def __init__(
         self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False,
-        chunks: str | None = None, faults: tuple[str, ...] = (), resume: bool = False, **more: Any,
+        chunks: str | None = None, faults: tuple[str, ...] = (), resume: bool = False,
+        match: tuple[str, ...] = (), **more: Any,
     ) -> None:  # fmt: skip
         self.tape = tape
         rule, how = gate_rule(gates, off=no_gate), timing(mode, **more)
         options = Options(
-            how, rule, chunks_of(chunks if chunks or how.instant else "recorded"), Faults.parse(faults), resume
+            how,
+            rule,
+            chunks_of(chunks if chunks or how.instant else "recorded"),
+            Faults.parse(faults),
+            Rules.parse(match),
+            resume,
         )
         self.player = Player(Script(tape.store(), rule), options)
         self.controls = self.player.controls

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
-from omnirecord.cassette import Exchange, Request
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.library import import_file
-from omnirecord.player.matching import key_of, nearest
+from omnirecord.player.matching import Key, key_of
+from omnirecord.player.nearest import nearest
 from omnirecord.player.timing import seconds, timing
 from omnirecord.proxy import Proxy
 from omnirecord.serving import parse_listen
@@ -185,11 +185,8 @@ def test_the_longest_gap_at_the_slowest_speed_is_a_number() -> None:
     assert seconds("x", 0.5) == 0.5
 
 
-def recorded(*requests: tuple[str, str]) -> list[Exchange]:
-    return [
-        Exchange(n, 1, "http", None, None, "client", Request(0, method, target, ()), None, "eof")
-        for n, (method, target) in enumerate(requests)
-    ]
+def recorded(*requests: tuple[str, str]) -> list[Key]:
+    return [key_of(method, target) for method, target in requests]
 
 
 def test_the_same_method_and_the_same_beginning_are_nearest() -> None:

@@ -1,16 +1,12 @@
-"""Which recorded requests a request is like."""
+"""What of a request has to be the same."""
 
 from __future__ import annotations
 
 import pytest
 
-from omnirecord.cassette import Exchange, Request
-from omnirecord.player.matching import NEAREST, Key, key_of, nearest
-
-
-def exchange(method: str, target: str, number: int = 1) -> Exchange:
-    return Exchange(number, 1, "http", None, None, "client", Request(0, method, target, ()), None, "eof")
-
+from omnirecord.cassette import Headers
+from omnirecord.player.matching import Key, key_of
+from omnirecord.player.rules import Rules
 
 ALIKE = {
     "the order of a query": ("/a?x=1&y=2", "/a?y=2&x=1"),
@@ -61,39 +57,62 @@ def test_a_key_reads_like_a_request() -> None:
     assert str(key_of("POST", "/a")) == "POST /a"
 
 
-def test_the_nearest_requests_come_best_first_with_what_differs() -> None:
-    recorded = [
-        exchange("GET", "/v1/sessions/abc/items"),
-        exchange("GET", "/v1/sessions/abc/items?after=x"),
-        exchange("POST", "/v1/sessions/abc/item"),
-        exchange("DELETE", "/health"),
-    ]
-
-    assert nearest(key_of("GET", "/v1/sessions/abc/items?after=y"), recorded) == [
-        {"request": "GET /v1/sessions/abc/items", "differs": "query"},
-        {"request": "GET /v1/sessions/abc/items?after=x", "differs": "query"},
-        {"request": "POST /v1/sessions/abc/item", "differs": "method and path and query"},
-    ]
-
-
-def test_a_request_that_was_recorded_too_seldom_says_so() -> None:
-    (found,) = nearest(key_of("GET", "/a"), [exchange("GET", "/a"), exchange("GET", "/a?idle=1", 2)])
-
-    assert found == {"request": "GET /a", "differs": "nothing: it was recorded fewer times than it is asked"}
+RULED = {
+    "one parameter": (["ignore query x"], "/a?x=1&y=2", "/a?y=2&x=3&x=4"),
+    "parameters like these": (["ignore query cache_*"], "/a?cache_a=1", "/a?cache_b=2"),
+    "all parameters": (["ignore query"], "/a?x=1", "/a"),
+    "a parameter of such a request": (["ignore query x for GET /a*"], "/abc?x=1", "/abc"),
+}
+UNRULED = {
+    "another parameter": (["ignore query x"], "/a?y=1", "/a"),
+    "one that is added again": (["ignore query", "add query after"], "/a?after=1", "/a?after=2"),
+    "idle where it is added": (["add query idle"], "/a?idle=true", "/a?idle=false"),
+    "a parameter of another path": (["ignore query x for GET /b*"], "/a?x=1", "/a"),
+    "a parameter of another method": (["ignore query x for POST *"], "/a?x=1", "/a"),
+}
 
 
-def test_another_method_of_the_same_path_is_nearer_than_another_path() -> None:
-    found = nearest(
-        key_of("PUT", "/v1/sessions/abc"), [exchange("PUT", "/health"), exchange("GET", "/v1/sessions/abc")]
-    )
+@pytest.mark.parametrize("name", RULED)
+def test_a_rule_ignores(name: str) -> None:
+    specs, one, other = RULED[name]
+    rules = Rules.parse(specs)
+    assert key_of("GET", one, rules=rules) == key_of("GET", other, rules=rules)
 
-    assert [one["request"] for one in found] == ["GET /v1/sessions/abc", "PUT /health"]
+
+@pytest.mark.parametrize("name", UNRULED)
+def test_a_rule_does_not_ignore(name: str) -> None:
+    specs, one, other = UNRULED[name]
+    rules = Rules.parse(specs)
+    assert key_of("GET", one, rules=rules) != key_of("GET", other, rules=rules)
 
 
-def test_only_a_few_of_many_are_named_and_the_same_every_time() -> None:
-    recorded = [exchange("GET", f"/v1/items/{n}", n) for n in range(1, 100)]
-    found = nearest(key_of("GET", "/v1/items/x"), recorded)
+def headed(*headers: tuple[str, str], rule: str = "add header X-Team") -> Key:
+    return key_of("GET", "/a", headers, Rules.parse(rule))
 
-    assert len(found) == NEAREST
-    assert found == nearest(key_of("GET", "/v1/items/x"), reversed(recorded))
-    assert nearest(key_of("GET", "/a"), []) == []
+
+def test_a_header_counts_only_where_a_rule_adds_it() -> None:
+    team: Headers = (("x-team", "red"),)
+    assert headed(*team) != headed(("X-Team", "blue"))
+    assert headed(*team) != headed()
+    assert headed(*team) == headed(("X-TEAM", "red"), ("X-Other", "1"))
+    assert headed(*team, rule="add header x-team for POST *") == headed()
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"), [("Authorization", "Bearer omnirecord-redacted-0123456789ab"), ("X-Api-Key", "k")]
+)
+def test_of_a_secret_header_only_counts_whether_it_is_there(name: str, recorded: str) -> None:
+    rule = f"add header {name}"
+    assert headed((name, recorded), rule=rule) == headed((name, "Bearer another"), rule=rule)
+    assert headed((name, recorded), rule=rule) != headed(rule=rule)
+
+
+def test_a_secret_inside_a_header_counts_as_equal() -> None:
+    one, other = "http://a/?x=1&token=sk-1234567890123456789", "http://a/?x=1&token=omnirecord-redacted-0123456789ab"
+    assert headed(("Referer", one), rule="add header referer") == headed(("Referer", other), rule="add header referer")
+
+
+def test_what_a_rule_adds_is_not_relaxed() -> None:
+    rules = Rules.parse("add query limit")
+    asked = key_of("GET", "/a?limit=1&include_items=1", rules=rules)
+    assert asked.relaxed(rules) == Key("GET", "/a", (("limit", "1"),))

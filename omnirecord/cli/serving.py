@@ -130,6 +130,10 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     "--gate-timeout", type=float, metavar="S", help="Go on without a request after S seconds; never by default."
 )
 @click.option(
+    "--match", multiple=True, metavar="RULE",
+    help="What makes two requests alike, as in 'ignore query limit'; repeatable. See docs/matching.md.",
+)  # fmt: skip
+@click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
     help="Something that goes wrong, as in 'cut before response.completed by reset'; repeatable. See docs/faults.md.",
 )  # fmt: skip
@@ -144,8 +148,8 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
-    no_gate: bool, gate_timeout: float | None, faults: tuple[str, ...], chunks: str | None, resume: bool,
-    as_json: bool, allow_remote: bool,
+    no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
+    resume: bool, as_json: bool, allow_remote: bool,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
@@ -166,7 +170,7 @@ def serve(
     host, port = parse_listen(listen, allow_remote=allow_remote)
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 

@@ -2,7 +2,8 @@
 
 `Player.answer` takes a request and the time and returns one of `decisions`; the shell in `replaying` carries it out.
 `script` is a cassette laid out for that, `run` one playing of a session tree, `timeline` its playhead, `playing` one
-stream on its way to one client; `matching`, `joining` and `timing` are the rules by which they go.
+stream on its way to one client; `lookup` finds what answers a request, by `matching` and the `rules` somebody gave;
+`joining` and `timing` are the rules by which streams go.
 """
 
 from .chunks import chunks as chunks_of
@@ -11,6 +12,7 @@ from .decisions import Answering, Decision, Failing, Incoming, Mismatch, Miss, N
 from .options import Options
 from .player import Player
 from .playing import Playing
+from .rules import Rules
 from .script import GateRule, gate_rule
 from .timing import Timing, timing
 
@@ -29,6 +31,7 @@ __all__ = [
     "Playing",
     "Position",
     "Refused",
+    "Rules",
     "Timing",
     "Updates",
     "chunks_of",

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..cassette import Exchange
+from ..cassette import Exchange, Headers
 from .playing import Playing
 from .timeline import Gate, Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request to the replay."""
+    """A request to the replay. `headers` and `body` are looked at only as far as the rules of matching ask for it."""
 
     method: str
     target: str
     is_runner: bool = False
     if_none_match: str | None = None
     body: bytes = b""
+    headers: Headers = ()
     last_event_id: str | None = None
 
 
@@ -42,7 +43,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Nothing recorded answers this."""
+    """Nothing recorded answers this. `nearest`: `request` and `differs` of the recorded ones most like it."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..faults import Faults
 from .chunks import Chunks
+from .rules import DEFAULT, Rules
 from .script import GateRule
 from .timing import Timing
 
@@ -18,4 +19,5 @@ class Options:
     gates: GateRule = field(default_factory=GateRule)
     chunks: Chunks = field(default_factory=Chunks)
     faults: Faults = field(default_factory=Faults)
+    rules: Rules = DEFAULT
     resume: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..cassette import Exchange
-from .matching import Key
+from .lookup import Asked
 from .playing import Playing, Sent
 from .script import Session, Tree, start_of
 from .target import Target
@@ -16,8 +16,8 @@ from .timeline import Gate, Timeline
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """`name`: its root session, or `stream N`; `opened`: how often each session's stream was opened; `asked`: how often
-    what else was."""
+    """`name`: its root session, or `stream N`; `opened`: how often each session's stream was opened; `asked`: what else
+    was asked for."""
 
     name: str
     start_ns: int
@@ -26,7 +26,7 @@ class Run:
     timeline: Timeline
     gate_of: dict[int, Gate]
     opened: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    asked: dict[tuple[bool, Key], int] = field(default_factory=lambda: defaultdict(int))
+    asked: Asked = field(default_factory=Asked)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
     target: Target | None = None

@@ -40,6 +40,7 @@ class Streams:
         self._script = script
         self._timing = options.timing
         self._chunks = options.chunks
+        self._renames = options.rules.maps_sessions
         self.effects = Effects(script, options.faults, resume=options.resume)
         self.pace = Pace()
         self.begun: Callable[[Run], None] = lambda _: None
@@ -122,7 +123,7 @@ class Streams:
     @property
     def _decodes(self) -> bool:
         """Whether something has to be done to single frames, which cannot be done to a compressed body."""
-        return bool(self.effects) or self._chunks.kind == "frame"
+        return self._renames or bool(self.effects) or self._chunks.kind == "frame"
 
     def _parts(self, exchange: Exchange) -> list[Part]:
         if is_coded(exchange) and self._decodes:

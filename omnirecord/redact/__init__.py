@@ -24,7 +24,14 @@ from ..cassette import Headers
 from .body import BodyRedactor
 from .names import is_identity, is_secret_header, is_secret_query, words
 
-__all__ = ["BodyRedactor", "Redactor", "credentials", "without_secrets"]
+__all__ = [
+    "BodyRedactor",
+    "Redactor",
+    "body_without_secrets",
+    "credentials",
+    "header_without_secrets",
+    "without_secrets",
+]
 
 _PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
 _SCHEME = re.compile(
@@ -131,6 +138,24 @@ class Redactor:
 def without_secrets(target: str) -> str:
     """The target with one constant for every secret, so that requests with other credentials match."""
     return _map_query(target, lambda name, value: "*" if is_secret_query(unquote_plus(name), value) else value)
+
+
+class _Constant(Redactor):
+    """Replaces every secret, and every pseudonym of one, by the same, so that what is left can be compared."""
+
+    def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # whatever it is
+        return "*"
+
+
+def body_without_secrets(data: bytes) -> bytes:
+    """A body, recorded or just come, with one constant for every secret."""
+    body = _Constant(b"").body()
+    return body.feed(data) + body.close()
+
+
+def header_without_secrets(name: str, value: str) -> str:
+    """The value of a header likewise; of one that is a secret as a whole it only says that it is there."""
+    return "present" if is_secret_header(name) else _Constant(b"").headers(((name, value),))[0][1]
 
 
 def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,109 @@
+"""How the body of a request that came and of one that was recorded compare. Secrets count as equal. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..bodies import decoded
+from ..cassette import Exchange, Headers
+from ..headers import header
+from ..redact import body_without_secrets
+from .decisions import Incoming
+from .jsonpaths import spelled, values_at
+
+_REPORTED = ("type", "action")
+_SHOWN = 60
+"""Characters of a value."""
+
+Values = list[str]
+
+
+class Bodies:
+    """The bodies of recorded requests, which `read` reads; what lay at a JSON path of one is remembered."""
+
+    def __init__(self, read: Callable[[Exchange], bytes]) -> None:
+        self._read = read
+        self._values: dict[tuple[int, str], Values] = {}
+
+    def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
+        """Those with the same at each of these JSON paths."""
+        if not paths:
+            return recorded
+        safe = _safe(request.body, request.headers)
+        got = {path: values_at(path, safe) for path in paths}
+        return [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
+
+    def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
+        """What is not the same at them: `body $.x: recorded "a", got "b"`."""
+        safe = _safe(request.body, request.headers)
+        pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths)
+        return " and ".join(f"body {path}: recorded {_told(a)}, got {_told(b)}" for path, a, b in pairs if a != b)
+
+    def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
+        """The first with the same body, else with the same `type` and `action`, else the first."""
+        safe = _safe(request.body, request.headers)
+        got, said = _spelled(safe), _object(safe)
+
+        def likeness(x: Exchange) -> int:
+            other = self._safe(x)
+            return 2 * (_spelled(other) == got) + (said is not None and not list(_mismatches(said, _object(other))))
+
+        return max(recorded, key=likeness)
+
+    def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
+        """Where the two say another `type` or `action`: the name, what was recorded, what came."""
+        got = _object(decoded(request.body, _coding(request.headers)))
+        if got is None:
+            return []
+        recorded = decoded(self._read(exchange), _coding(exchange.request.headers))
+        return list(_mismatches(got, _object(recorded)))
+
+    def _at(self, path: str, exchange: Exchange) -> Values:
+        where = exchange.exchange, path
+        if where not in self._values:
+            self._values[where] = values_at(path, self._safe(exchange))
+        return self._values[where]
+
+    def _safe(self, exchange: Exchange) -> bytes:
+        return _safe(self._read(exchange), exchange.request.headers)
+
+
+def _safe(body: bytes, headers: Headers) -> bytes:
+    """The content of a body with one constant for every secret, as recorded ones have pseudonyms."""
+    return body_without_secrets(decoded(body, _coding(headers))) if body else b""
+
+
+def _coding(headers: Headers) -> str | None:
+    return header(headers, "content-encoding")
+
+
+def _spelled(body: bytes) -> str | bytes:
+    """A body so that equal JSON is equal; as it is where it is none."""
+    try:
+        return spelled(json.loads(body))
+    except (ValueError, RecursionError):
+        return body
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a body is; None where it is something else, or was not taken whole."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterator[tuple[str, Any, Any]]:
+    for name in _REPORTED if recorded is not None else ():
+        if recorded is not None and got.get(name) != recorded.get(name):
+            yield name, recorded.get(name), got.get(name)
+
+
+def _told(values: Values) -> str:
+    """For a sentence, not too long; JSON may hold lone surrogates, which no text may."""
+    said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
+    said = said.encode("utf-8", "backslashreplace").decode()
+    return said if len(said) <= _SHOWN else said[: _SHOWN - 1] + "…"

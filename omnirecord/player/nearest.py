@@ -1,0 +1,116 @@
+"""What somebody is told whose request nothing recorded answers: the nearest requests, and what differs. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
+from itertools import takewhile, zip_longest
+
+from .matching import Key, Pairs
+
+NEAREST = 3
+_LOOKED_AT = 40
+"""Recorded requests with the same method, and with others, that are compared with one that was not recorded."""
+_COMPARED = 200
+"""Characters of their paths that are."""
+_TOLD = 3
+"""Segments of a path, parameters, headers that are named one by one; of more, only that they are more."""
+_DEEPEST = 64
+"""Segments of a path that are told apart."""
+_SHOWN = 60
+"""Characters of a value."""
+
+Named = dict[str, str]
+"""`request` and `differs`."""
+
+
+def nearest(key: Key, recorded: Iterable[Key]) -> list[Named]:
+    """The recorded requests most like `key`, best first, each with what differs; equal ones are no miss.
+
+    Comparing is slow and the event loop waits for it: only those are compared that begin like `key`.
+    """
+    others = {other for other in recorded if other != key}
+    same = {other for other in others if other.method == key.method}
+    looked_at = _beginning_like(key, same) + _beginning_like(key, others - same)
+    matcher = SequenceMatcher(b=key.path[:_COMPARED])
+    best = sorted(looked_at, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]
+    return [named(other, difference(key, other)) for other in best]
+
+
+def named(key: Key, differs: str) -> Named:
+    return {"request": str(key), "differs": differs}
+
+
+def difference(got: Key, recorded: Key) -> str:
+    """In which parts they differ, and how."""
+    return " and ".join(_differences(got, recorded))
+
+
+def shown(value: str | None) -> str:
+    """A value for a sentence: in quotes, not too long."""
+    return "nothing" if value is None else repr(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
+
+
+def _differences(got: Key, recorded: Key) -> Iterator[str]:
+    if got.method != recorded.method:
+        yield "method"
+    if got.path != recorded.path:
+        yield f"path ({_segments(got.path, recorded.path)})"
+    if got.query != recorded.query:
+        yield f"query ({_parameters(got.query, recorded.query)})"
+    if got.headers != recorded.headers:
+        yield from (f"header {one}" for one in _headers(got.headers, recorded.headers))
+
+
+def _segments(got: str, recorded: str) -> str:
+    pairs = zip_longest(got.split("/", _DEEPEST)[1:], recorded.split("/", _DEEPEST)[1:])
+    differ = [(number, *pair) for number, pair in enumerate(pairs, 1) if pair[0] != pair[1]]
+    if len(differ) > _TOLD:
+        return f"more than {_TOLD} segments"
+    return ", ".join(f"segment {number}: {shown(one)} instead of {shown(other)}" for number, one, other in differ)
+
+
+def _parameters(got: Pairs, recorded: Pairs) -> str:
+    """`limit=50 instead of limit=20, after=x instead of nothing`."""
+    names = dict.fromkeys(name for name, _ in set(got) ^ set(recorded)) or dict.fromkeys(name for name, _ in got)
+    if len(names) > _TOLD:
+        return f"more than {_TOLD} parameters"
+    told = ((_of(name, got), _of(name, recorded)) for name in sorted(names))
+    return ", ".join(f"{one or 'nothing'} instead of {other or 'nothing'}" for one, other in told if one != other)
+
+
+def _of(name: str, pairs: Pairs) -> str:
+    said = "&".join(f"{one}={value}" for one, value in pairs if one == name)
+    return said if len(said) <= _SHOWN else said[: _SHOWN - 1] + "…"
+
+
+def _headers(got: Pairs, recorded: Pairs) -> Iterator[str]:
+    ours, theirs = dict(got), dict(recorded)
+    for name in dict.fromkeys((*ours, *theirs)):
+        one, other = ours.get(name), theirs.get(name)
+        if one != other:
+            yield f"{name} ({shown(one)} instead of {shown(other)})"
+
+
+def _beginning_like(key: Key, others: Iterable[Key]) -> list[Key]:
+    """Those around the place that its path would have among theirs in alphabetical order."""
+    ordered = sorted(others, key=lambda other: (other.path, other.method, other.query, other.headers))
+    at = max(0, bisect_left(ordered, key.path, key=lambda other: other.path) - _LOOKED_AT // 2)
+    return ordered[at : at + _LOOKED_AT]
+
+
+def _likeness(one: Key, other: Key, matcher: SequenceMatcher[str]) -> float:
+    """The same path counts most, then the same method and the segments with which both paths begin."""
+    path = other.path[:_COMPARED]
+    matcher.set_seq1(path)
+    wanted, found = one.path[:_COMPARED].split("/")[1:], path.split("/")[1:]
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(wanted, found, strict=False)))
+    return (
+        2.0 * (one.path == other.path)
+        + 0.6 * (one.method == other.method)
+        + shared / max(1, len(wanted))
+        + matcher.ratio()
+        + 0.1 * (one.query == other.query)
+        + 0.1 * (one.headers == other.headers)
+    )

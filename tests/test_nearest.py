@@ -1,0 +1,88 @@
+"""What somebody is told whose request nothing answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from omnirecord.cassette import Headers
+from omnirecord.player.matching import Key, key_of
+from omnirecord.player.nearest import NEAREST, difference, nearest
+from omnirecord.player.rules import Rules
+
+TEAM = Rules.parse("add header x-team")
+
+
+def keys(*requests: str) -> list[Key]:
+    return [key_of(*request.split(" ")) for request in requests]
+
+
+def test_the_nearest_requests_come_best_first_with_what_differs() -> None:
+    recorded = keys(
+        "GET /v1/sessions/abc/items", "GET /v1/sessions/abc/items?after=x", "POST /v1/sessions/abc/item"
+    )  # fmt: skip
+    assert nearest(key_of("GET", "/v1/sessions/abc/items?after=y"), recorded) == [
+        {"request": "GET /v1/sessions/abc/items", "differs": "query (after=y instead of nothing)"},
+        {"request": "GET /v1/sessions/abc/items?after=x", "differs": "query (after=y instead of after=x)"},
+        {
+            "request": "POST /v1/sessions/abc/item",
+            "differs": "method and path (segment 4: 'items' instead of 'item') and query (after=y instead of nothing)",
+        },
+    ]
+
+
+DIFFERENCES = {
+    "method": ("POST /a", "GET /a", "method"),
+    "a segment": ("GET /v1/s/evnts", "GET /v1/s/events", "path (segment 3: 'evnts' instead of 'events')"),
+    "two segments": ("GET /a/b", "GET /c/d", "path (segment 1: 'a' instead of 'c', segment 2: 'b' instead of 'd')"),
+    "a slash at the end": ("GET /a/", "GET /a", "path (segment 2: '' instead of nothing)"),
+    "many segments": ("GET /a/b/c/d", "GET /e/f/g/h", "path (more than 3 segments)"),
+    "a parameter": ("GET /a?limit=50&x=1", "GET /a?limit=20&x=1", "query (limit=50 instead of limit=20)"),
+    "a parameter that is not there": ("GET /a", "GET /a?x=1", "query (nothing instead of x=1)"),
+    "a parameter that comes twice": ("GET /a?x=1&x=2", "GET /a?x=1", "query (x=1&x=2 instead of x=1)"),
+    "many parameters": ("GET /a?a=1&b=1&c=1&d=1", "GET /a", "query (more than 3 parameters)"),
+    "a long value": ("GET /" + "a" * 99, "GET /b", f"path (segment 1: '{'a' * 59}…' instead of 'b')"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_it_is_said_which_part_differs_and_how(name: str) -> None:
+    got, recorded, said = DIFFERENCES[name]
+    one, other = keys(got, recorded)
+    assert difference(one, other) == said
+
+
+@pytest.mark.parametrize(
+    ("got", "recorded", "said"),
+    [
+        ((("X-Team", "red"),), (("x-team", "blue"),), "header x-team ('red' instead of 'blue')"),
+        ((), (("x-team", "blue"),), "header x-team (nothing instead of 'blue')"),
+    ],
+)
+def test_a_header_that_counts_is_named(got: Headers, recorded: Headers, said: str) -> None:
+    assert difference(key_of("GET", "/a", got, TEAM), key_of("GET", "/a", recorded, TEAM)) == said
+
+
+def test_no_secret_is_told() -> None:
+    rules = Rules.parse("add header authorization")
+    one = key_of("GET", "/a?token=sk-12345678901234567890", (("Authorization", "Bearer verysecret"),), rules)
+    said = difference(one, key_of("GET", "/a", (), rules))
+    assert said == "query (token=* instead of nothing) and header authorization ('present' instead of nothing)"
+
+
+def test_another_method_of_the_same_path_is_nearer_than_another_path() -> None:
+    found = nearest(key_of("PUT", "/v1/sessions/abc"), keys("PUT /health", "GET /v1/sessions/abc"))
+    assert [one["request"] for one in found] == ["GET /v1/sessions/abc", "PUT /health"]
+
+
+def test_only_a_few_of_many_are_named_and_the_same_every_time() -> None:
+    recorded = keys(*(f"GET /v1/items/{n}" for n in range(1, 100)))
+    found = nearest(key_of("GET", "/v1/items/x"), recorded)
+    assert len(found) == NEAREST
+    assert found == nearest(key_of("GET", "/v1/items/x"), reversed(recorded))
+    assert nearest(key_of("GET", "/a"), []) == []
+
+
+def test_what_is_equal_is_not_among_the_nearest() -> None:
+    assert nearest(key_of("GET", "/a"), keys("GET /a", "GET /b")) == [
+        {"request": "GET /b", "differs": "path (segment 1: 'a' instead of 'b')"}
+    ]

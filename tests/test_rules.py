@@ -1,0 +1,137 @@
+"""The rules of matching, as they are written and as they hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnirecord.errors import UsageError
+from omnirecord.player.rules import EVERY, FORMS, Rule, Rules, Scope, parse_rule
+
+EVENTS = "/v1/sessions/abc/events"
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz_-*?", min_size=1)
+SCOPES = st.one_of(
+    st.just(EVERY),
+    st.builds(Scope, st.sampled_from(["GET", "POST", "P*", "*"]), st.sampled_from(["/v1/*", "*/events", "/a"])),
+)
+RULES = st.one_of(
+    st.builds(Rule, st.just("ignore query"), NAMES, SCOPES),
+    st.builds(Rule, st.just("add query"), NAMES, SCOPES),
+    st.builds(Rule, st.just("add header"), st.from_regex(r"[a-z0-9-]+", fullmatch=True), SCOPES),
+    st.builds(
+        Rule, st.just("body"), st.sampled_from(["$.a", "$.a[0].b", "$..x", "$[?@.a == 'b c']", "$['a b']"]), SCOPES
+    ),
+    st.builds(Rule, st.just("order"), st.sampled_from(["loose", "strict"]), SCOPES),
+    st.just(Rule("sessions", "mapped")),
+)
+
+
+@given(rule=RULES)
+def test_a_rule_is_read_as_it_is_written(rule: Rule) -> None:
+    assert parse_rule(str(rule)) == rule
+
+
+WORDS = st.sampled_from([*" ".join(FORMS).split(), "for", "GET", "$.a", "/x", "$["])
+
+
+@given(spec=st.one_of(st.text(), st.text("$.[]'?@*a1 ").map("body ".__add__), st.lists(WORDS).map(" ".join)))
+def test_whatever_is_written_is_a_rule_or_refused_in_one_sentence(spec: str) -> None:
+    said = written = ""
+    try:
+        written = str(parse_rule(spec))
+    except UsageError as error:
+        said = str(error)
+    if said:
+        assert repr(spec) in said
+        assert "\n" not in said
+    else:
+        assert str(parse_rule(written)) == written
+
+
+WRITTEN = {
+    "IGNORE Query limit": Rule("ignore query", "limit"),
+    "ignore query": Rule("ignore query", "*"),
+    "  add   header   X-Team  ": Rule("add header", "x-team"),
+    "body $.a for post /v1/*": Rule("body", "$.a", Scope("POST", "/v1/*")),
+    "ignore query for GET *": Rule("ignore query", "*", Scope("GET", "*")),
+    "body   $['a b']  ": Rule("body", "$['a b']"),
+}
+
+
+@pytest.mark.parametrize("spec", WRITTEN)
+def test_case_and_spaces_do_not_matter(spec: str) -> None:
+    assert parse_rule(spec) == WRITTEN[spec]
+
+
+REFUSED = {
+    "ignor query x": "'ignor' is none of its words; the nearest is 'ignore'",
+    "ignore querry x": "'querry' is none of its words; the nearest is 'query'",
+    "ignore header x": "'header' is none of its words; the nearest is 'query'",
+    "add heder x": "the nearest is 'header'",
+    "order lose": "'lose' is none of its words; the nearest is 'loose'",
+    "sessions map": "the nearest is 'mapped'",
+    "": "a word is missing",
+    "order": "a word is missing, such as",
+    "add header": "it does not say which header",
+    "add query": "it does not say which query",
+    "ignore query a b": "'b' is too much",
+    "order strict now": "'now' is too much",
+    "add header a:b": "'a:b' is no name of a header",
+    "body": "'' is no JSON path: ",
+    "body a.b": "'a.b' is no JSON path: expected",
+    "body $.a[": "is no JSON path: unexpected end of query",
+    "body $.a | $.b": "is no JSON path",
+    "body $.a for": "behind 'for' stands no METHOD GLOB",
+    "body $.a for POST": "behind 'for' stands no METHOD GLOB",
+    "body $.a for /v1/x": "behind 'for' stands no METHOD GLOB",
+    "body $.a for POST events": "behind 'for' stands no METHOD GLOB",
+    "sessions mapped for GET *": "it holds for all requests",
+}
+
+
+@pytest.mark.parametrize("spec", REFUSED)
+def test_what_is_no_rule_is_refused_with_the_word_that_is_wrong(spec: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Rules.parse([spec])
+    assert REFUSED[spec] in str(refused.value)
+    assert str(refused.value).startswith(f"the rule for matching {spec!r} cannot be used")
+
+
+def test_two_orders_of_the_same_requests_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="'order loose' and 'order strict' exclude each other"):
+        Rules.parse(["order loose", "order strict"])
+    assert Rules.parse(["order strict", "order strict"])
+
+
+def test_the_last_order_that_speaks_of_a_request_holds() -> None:
+    rules = Rules.parse(["order strict", "order loose for POST */events"])
+    assert rules.order("POST", EVENTS) == "loose"
+    assert rules.order("PUT", EVENTS) == "strict"
+    assert Rules().order("PUT", EVENTS) == "recorded"
+
+
+def test_a_single_rule_may_stand_alone() -> None:
+    assert Rules.parse("body $.a") == Rules.parse(["body $.a"])
+    assert Rules.parse("sessions mapped").maps_sessions
+    assert not Rules.parse([]).maps_sessions
+
+
+def test_rules_hold_for_the_requests_of_their_scope() -> None:
+    rules = Rules.parse(["body $.a for POST */events", "body $.b", "body $.b for PUT *", "add header x-a for PUT *"])
+    assert rules.body_paths("POST", EVENTS) == ["$.a", "$.b"]
+    assert rules.body_paths("POST", "/v1/other") == ["$.b"]
+    assert rules.headers("PUT", EVENTS) == ["x-a"]
+    assert rules.headers("POST", EVENTS) == []
+
+
+def test_the_library_for_json_paths_is_loaded_only_when_a_rule_needs_it() -> None:
+    code = (
+        "import sys; from omnirecord.player.rules import Rules; Rules.parse(['ignore query']);"
+        "print('jsonpath' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
