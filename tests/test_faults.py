@@ -374,6 +374,33 @@ def test_the_connect_snapshot_stays_one_whatever_is_put_in_its_place() -> None:
     assert [part.greeting for part in made][:5] == [True, True, True, False, False]
 
 
+SOME_FAULTS = [
+    "drop session.status", "duplicate response.created", "swap response.created with session.heartbeat",
+    "swap session.status", "swap 2nd event with response.completed", "delay response.created by 1s",
+    "delay every response.output_text.delta by 2ms", "corrupt response.completed", "corrupt 2nd session.status",
+    'set delta of response.output_text.delta to "a much longer text than it was, with é"',
+    "remove response.id of response.created", "stop heartbeats at session.status", "cut inside response.completed",
+    "cut after last event by reset", "freeze at 2nd session.status", "duplicate last", "drop response.created",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(SOME_FAULTS), max_size=5, unique=True), st.lists(st.integers(1, 60), min_size=30))
+def test_how_the_reads_were_cut_changes_no_byte_and_no_frame_comes_earlier(faults: list[str], sizes: list[int]) -> None:
+    plan = bound(*faults)
+    cut = []
+    for part, size in zip(parts_of(STREAM), sizes, strict=False):
+        early = replace(part, data=part.data[:size], offset_ns=part.offset_ns - 1, read=part.read - 1)
+        cut += [early, replace(part, data=part.data[size:])] if size < len(part.data) else [part]
+    whole, pieces = plan.on(1, parts_of(STREAM)), plan.on(1, cut)
+    assert wire(pieces.parts) == wire(whole.parts)
+    assert (pieces.end, pieces.by, pieces.names) == (whole.end, whole.by, whole.names)
+    assert all(part.data for part in pieces.parts)
+    for parts in (whole.parts, pieces.parts):
+        assert [part.late_ns for part in parts] == sorted(part.late_ns for part in parts)
+        assert [part.offset_ns for part in parts] == sorted(part.offset_ns for part in parts)
+    assert plan.on(1, cut) == pieces
+
+
 # What cannot happen
 
 
