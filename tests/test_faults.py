@@ -147,6 +147,16 @@ def test_data_in_several_lines_a_byte_order_mark_comments_and_ids_stay() -> None
         b'\xef\xbb\xbf: hi\rid: 7\rdata: {"type":\rdata:"x", "a":\rdata: 3\rdata: }\rretry: 5\r\r'
     )
     assert len(wire(played("corrupt x", stream=stream).parts)) == len(raw)
+    marked = b"\xef\xbb\xbfdata: {}\n\n".replace(b"{}", b'{"type": "x"}')
+    assert wire(played("set type of x to 1", stream=recorded(1, marked)).parts) == marked.replace(b'"x"', b"1")
+
+
+def test_a_data_line_without_a_colon_gets_one_when_it_has_something_to_hold() -> None:
+    raw = b'data: {"type": "x", "a": [\ndata: 1], "b":\ndata\ndata: 2}\n\n'
+    assert wire(played("set a of x to 3", stream=recorded(1, raw)).parts) == (
+        b'data: {"type": "x", "a": 3, "b":\ndata: \ndata: 2}\n\n'
+    )
+    assert wire(played("set b of x to 3", stream=recorded(1, raw)).parts) == raw.replace(b"2", b"3")
 
 
 def test_bytes_that_are_no_utf8_stay_as_they_are() -> None:
@@ -199,6 +209,7 @@ def test_heartbeats_stay_stopped_for_a_client_that_joins_behind_and_go_on_in_oth
     faults = bound("stop heartbeats at session.status")
     joined = faults.on(2, [MADE_UP, *parts_of(STREAM)[7:]])
     assert (wire(joined.parts), joined.quiet_from) == (heartbeat() + IDLE + DONE, ns(3))
+    assert faults.on(1, []).quiet_from == ns(3)
     assert faults.on(2, parts_of(SECOND)) == Faulty(tuple(parts_of(SECOND)))
 
 
