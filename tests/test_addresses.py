@@ -61,6 +61,7 @@ def refusal(text: str, streams: list[Stream] | None = None) -> str:
         ("session.status after response.created", [(1, 9)]),
         ("event after session.presence before session.status with status=idle", [(1, 3)]),
         ("last event after response.created before [DONE]", [(1, 9)]),
+        ("last event after response.created before session.status", [(1, 8)]),
     ],
 )  # fmt: skip
 def test_an_event_is_found_as_a_person_names_it(text: str, meant: list[tuple[int, int]]) -> None:

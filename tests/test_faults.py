@@ -147,6 +147,16 @@ def test_data_in_several_lines_a_byte_order_mark_comments_and_ids_stay() -> None
         b'\xef\xbb\xbf: hi\rid: 7\rdata: {"type":\rdata:"x", "a":\rdata: 3\rdata: }\rretry: 5\r\r'
     )
     assert len(wire(played("corrupt x", stream=stream).parts)) == len(raw)
+    marked = b"\xef\xbb\xbfdata: {}\n\n".replace(b"{}", b'{"type": "x"}')
+    assert wire(played("set type of x to 1", stream=recorded(1, marked)).parts) == marked.replace(b'"x"', b"1")
+
+
+def test_a_data_line_without_a_colon_gets_one_when_it_has_something_to_hold() -> None:
+    raw = b'data: {"type": "x", "a": [\ndata: 1], "b":\ndata\ndata: 2}\n\n'
+    assert wire(played("set a of x to 3", stream=recorded(1, raw)).parts) == (
+        b'data: {"type": "x", "a": 3, "b":\ndata: \ndata: 2}\n\n'
+    )
+    assert wire(played("set b of x to 3", stream=recorded(1, raw)).parts) == raw.replace(b"2", b"3")
 
 
 def test_bytes_that_are_no_utf8_stay_as_they_are() -> None:
@@ -199,6 +209,7 @@ def test_heartbeats_stay_stopped_for_a_client_that_joins_behind_and_go_on_in_oth
     faults = bound("stop heartbeats at session.status")
     joined = faults.on(2, [MADE_UP, *parts_of(STREAM)[7:]])
     assert (wire(joined.parts), joined.quiet_from) == (heartbeat() + IDLE + DONE, ns(3))
+    assert faults.on(1, []).quiet_from == ns(3)
     assert faults.on(2, parts_of(SECOND)) == Faulty(tuple(parts_of(SECOND)))
 
 
@@ -372,6 +383,33 @@ def test_the_connect_snapshot_stays_one_whatever_is_put_in_its_place() -> None:
     parts = [replace(part, greeting=part.seq < 3) for part in parts_of(STREAM)]
     made = played("swap session.presence with response.created", "duplicate session.heartbeat", parts=parts).parts
     assert [part.greeting for part in made][:5] == [True, True, True, False, False]
+
+
+SOME_FAULTS = [
+    "drop session.status", "duplicate response.created", "swap response.created with session.heartbeat",
+    "swap session.status", "swap 2nd event with response.completed", "delay response.created by 1s",
+    "delay every response.output_text.delta by 2ms", "corrupt response.completed", "corrupt 2nd session.status",
+    'set delta of response.output_text.delta to "a much longer text than it was, with é"',
+    "remove response.id of response.created", "stop heartbeats at session.status", "cut inside response.completed",
+    "cut after last event by reset", "freeze at 2nd session.status", "duplicate last", "drop response.created",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(SOME_FAULTS), max_size=5, unique=True), st.lists(st.integers(1, 60), min_size=30))
+def test_how_the_reads_were_cut_changes_no_byte_and_no_frame_comes_earlier(faults: list[str], sizes: list[int]) -> None:
+    plan = bound(*faults)
+    cut = []
+    for part, size in zip(parts_of(STREAM), sizes, strict=False):
+        early = replace(part, data=part.data[:size], offset_ns=part.offset_ns - 1, read=part.read - 1)
+        cut += [early, replace(part, data=part.data[size:])] if size < len(part.data) else [part]
+    whole, pieces = plan.on(1, parts_of(STREAM)), plan.on(1, cut)
+    assert wire(pieces.parts) == wire(whole.parts)
+    assert (pieces.end, pieces.by, pieces.names) == (whole.end, whole.by, whole.names)
+    assert all(part.data for part in pieces.parts)
+    for parts in (whole.parts, pieces.parts):
+        assert [part.late_ns for part in parts] == sorted(part.late_ns for part in parts)
+        assert [part.offset_ns for part in parts] == sorted(part.offset_ns for part in parts)
+    assert plan.on(1, cut) == pieces
 
 
 # What cannot happen

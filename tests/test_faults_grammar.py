@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.addresses import Stream, parse_address
 from omnirecord.errors import UsageError
 from omnirecord.faults import VERBS, Faults
 from omnirecord.faults.grammar import parse_fault
 from omnirecord.faults.times import time_text
+from omnirecord.library import open_store
 from tests.test_addresses import ADDRESSES, VALUES
 
 
@@ -173,3 +178,28 @@ def test_a_fault_in_words_reads_as_itself(line: str) -> None:
 def test_any_time_in_words_reads_as_itself(by_ns: int) -> None:
     text = time_text(by_ns)
     assert str(parse_fault(f"delay x by {text}")) == f"delay x by {text}"
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "faults.md").read_text()
+ROWS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
+
+
+def test_every_example_of_the_page_is_read_as_it_stands() -> None:
+    faults = [row for row in ROWS if row.split()[0] in VERBS]
+    assert [str(parse_fault(row)) for row in faults] == faults
+    assert {row.split()[0] for row in faults} == set(VERBS)
+    events = [row for row in ROWS if row not in faults and row not in ("short", "by reset")]
+    assert len(events) > 12
+    for row in events:
+        parse_address(row)
+
+
+def test_every_error_of_the_page_is_what_is_said() -> None:
+    with closing(open_store(Path(__file__).parent.parent / "cassettes" / "approval.jsonl")) as store:
+        streams = [Stream(x.stream or 0, list(store.frames(x))) for x in store.streams()]
+    pairs = re.findall(r"^(\w.*)\n  (\S.*)$", PAGE.partition("## When a fault cannot")[2], re.MULTILINE)
+    assert len(pairs) == 7
+    for line, said in pairs:
+        with pytest.raises(UsageError) as caught:
+            Faults.parse(line).bind(streams)
+        assert str(caught.value) == said

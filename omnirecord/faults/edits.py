@@ -66,15 +66,8 @@ def _object(text: str) -> dict[str, Any]:
 def inside_a_character(raw: bytes) -> int | None:
     """Where the first character of several bytes can be cut in two; None where there is none. A byte order mark is
     none."""
-    at = len(_BOM) if raw.startswith(_BOM) else 0
-    while at < len(raw):
-        found = _SEVERAL.search(raw, at)
-        if found is None:
-            return None
-        if _is_character(found[0]):
-            return found.start() + 1
-        at = found.start() + 1
-    return None
+    several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
+    return next((found.start() + 1 for found in several if _is_character(found[0])), None)
 
 
 def inside(raw: bytes) -> int:
