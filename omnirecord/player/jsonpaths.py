@@ -26,8 +26,10 @@ def values_at(path: str, body: bytes) -> list[str]:
     from jsonpath import JSONPathError
 
     try:
-        found = _compiled(path).findall(_loaded(body))
-        return [spelled(value) for value in found]
+        compiled, value = _compiled(path), _loaded(body)
+        if isinstance(value, str):  # the library would take it for JSON yet to be read
+            return [spelled(value)] if str(compiled) == "$" else []
+        return [spelled(found) for found in compiled.findall(value)]
     except (ValueError, RecursionError, JSONPathError):
         return []
 
