@@ -405,7 +405,7 @@ def test_how_the_reads_were_cut_changes_no_byte_and_no_frame_comes_earlier(fault
     whole, pieces = plan.on(1, parts_of(STREAM)), plan.on(1, cut)
     assert wire(pieces.parts) == wire(whole.parts)
     assert (pieces.end, pieces.by, pieces.names) == (whole.end, whole.by, whole.names)
-    assert all(part.data for part in pieces.parts)
+    assert all(part.data for part in pieces.parts[:-1])  # where it ends before an event there is an empty one
     for parts in (whole.parts, pieces.parts):
         assert [part.late_ns for part in parts] == sorted(part.late_ns for part in parts)
         assert [part.offset_ns for part in parts] == sorted(part.offset_ns for part in parts)

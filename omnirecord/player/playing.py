@@ -161,7 +161,7 @@ class Playing:
         self._went = max(self._stalled or 0, self._reached or 0) or now, part.offset_ns
         self._stalled = self._reached = None
         self.next += 1
-        if not part.greeting:
+        if part.data and not part.greeting:
             self.sent.upto_ns = max(self.sent.upto_ns, part.offset_ns)
         if self._ends_a_frame(number):
             self.timeline.pass_by(part, now)
