@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .proxy import Proxy
+    from .blocking import Proxy, Replay
     from .reading import Cassette
-    from .replaying import Replay
 
 __all__ = [
     "BrokenCassette",
@@ -58,12 +57,12 @@ def record(
     contract: str = "omnigent",
     read_ahead: int = 8 * 1024 * 1024,
 ) -> Proxy:
-    """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`.
+    """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. Entering raises `UsageError`, `CassetteError`, `ServerError`.
     """
-    from .proxy import Proxy
+    from .blocking import Proxy
 
     return Proxy(upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead)
 
@@ -80,13 +79,13 @@ def replay(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Replay:
-    """A server that answers as the recorded one did; use it with `async with`.
+    """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
     `speed` divides gaps, `max_gap` caps them before (recorded seconds), `gate_timeout` is in seconds; `gates` are
     `'METHOD GLOB'`. `.url` is where it is; `.requests`, `.unmatched`, `.mismatches` and `.waiting` tell what came.
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
-    from .replaying import Replay
+    from .blocking import Replay
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,

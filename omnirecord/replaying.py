@@ -58,6 +58,8 @@ class Served:
     target: str
     status: int
     exchange: int | None
+    why: str = ""
+    """Of one that nothing matched: what was missed, what was nearest and in what it differs."""
 
 
 class Replay:
@@ -181,11 +183,11 @@ class Replay:
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
     def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
-        served = Served(request.method, target, 404, None)
-        self.requests.append(served)
-        self.unmatched.append(served)
         near = "; ".join(f"{one['request']} (differs in {one['differs']})" for one in miss.nearest)
         text = miss.message + (f"; nearest recorded: {near}" if near else "")
+        served = Served(request.method, target, 404, None, text)
+        self.requests.append(served)
+        self.unmatched.append(served)
         log.warning("%s", text)
         return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
 

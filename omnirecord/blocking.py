@@ -1,0 +1,206 @@
+"""`with` beside `async with`: a replay or a recording proxy in a thread of its own, and its buttons without `await`.
+
+What a server has to tell is read directly, also once it is stopped; the buttons are pressed in its loop. `which`
+names a session, or `stream N`, where there are several playheads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from . import proxy, replaying
+from .background import Background
+from .gist import visible
+from .player import Mismatch
+from .replaying import Served
+
+WAIT = 30.0
+"""Seconds after which `step` and `run_until` give up."""
+
+
+class Server:
+    """A replay in a thread. `url` is where it is; a client of any kind may use it, a synchronous one too."""
+
+    def __init__(self, server: replaying.Replay) -> None:
+        self._server = server
+        self._background = Background(server)
+        self.url = ""
+
+    def start(self) -> Server:
+        """Raises `UsageError`, `CassetteError` or `ServerError`."""
+        self._background.start()
+        self.url = self._server.url
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and end the thread. Raises `ServerError` where that had ended by itself."""
+        self._background.stop()
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a live server is behind it: the test is being recorded, and there is no playhead."""
+        return not isinstance(self._server, replaying.Replay)
+
+    @property
+    def requests(self) -> list[Served]:
+        """What came, in order."""
+        return list(self._server.requests)
+
+    @property
+    def unmatched(self) -> list[Served]:
+        """Those of them that nothing recorded answers."""
+        return list(self._server.unmatched)
+
+    @property
+    def mismatches(self) -> list[Mismatch]:
+        """Requests that said something else than the recorded one that answered them."""
+        return list(self._server.mismatches)
+
+    @property
+    def unmade(self) -> list[Any]:
+        """Recorded requests of clients that nobody has made."""
+        return list(getattr(self._server, "unmade", ()))
+
+    @property
+    def waiting(self) -> list[str]:
+        """The requests that it has been waiting for, for more than five seconds."""
+        return list(self._server.waiting)
+
+    def pause(self, *, which: str | None = None) -> None:
+        """Let the playhead stand still: nothing more is sent until `play`, `step` or `run_until`."""
+        self._press("pause", which=which)
+
+    def play(self, *, which: str | None = None) -> None:
+        """Let it go on."""
+        self._press("play", which=which)
+
+    def set_speed(self, speed: float, *, which: str | None = None) -> None:
+        """Play `speed` times as fast as recorded, from now on."""
+        self._press("set_speed", speed, which=which)
+
+    def step(self, count: int = 1, *, which: str | None = None, timeout: float = WAIT) -> Any:
+        """Let the next `count` events out, then stand still; the position then. Raises `TimeoutError`, in seconds."""
+        return self._press("step", count, which=which, timeout=timeout)
+
+    def run_until(
+        self, what: str | Callable[[Any], bool], nth: int = 1, *, which: str | None = None, timeout: float = WAIT
+    ) -> Any:
+        """Play until the `nth` event that `what` names, a type's glob or a predicate, and stand still behind it; the
+        position then. Raises `TimeoutError`, in seconds."""
+        return self._press("run_until", what, nth, which=which, timeout=timeout)
+
+    def jump(self, seconds: float, *, which: str | None = None) -> None:
+        """Put the playhead at a recorded time, in seconds."""
+        self._press("jump", seconds, which=which)
+
+    def position(self, *, which: str | None = None) -> Any:
+        """Where the playhead is."""
+        return self._press("position", which=which)
+
+    def reset(self) -> None:
+        """Begin again from the start, as if nobody had asked for anything."""
+        self._press("reset")
+
+    def _press(self, button: str, *args: Any, which: str | None = None, timeout: float | None = None) -> Any:
+        named = {} if which is None else {"which": which}
+        try:
+            return self._background.run(partial(getattr(self._server, button), *args, **named), timeout=timeout)
+        except TimeoutError as error:
+            waits = f", it waits for {'; '.join(self.waiting)}" if self.waiting else ""
+            raise TimeoutError(f"{button} was not done after {timeout or 0:g} s{waits}") from error
+
+    def assert_all_matched(self) -> None:
+        """Raise an `AssertionError` that lists requests that nothing recorded answers, requests that said something
+        else than the recorded one, and recorded requests that nobody made; where there is any of them."""
+        __tracebackhide__ = True
+        if differences := self.differences():
+            raise AssertionError("\n".join(["the client did not do what was recorded", *differences]))
+
+    def differences(self) -> list[str]:
+        """The same, as lines of text."""
+        return [
+            *_listed("matched nothing", [_missed(one) for one in self.unmatched]),
+            *_listed("said something else than the recorded one", [_differing(one) for one in self.mismatches]),
+            *_listed("recorded, but never made", [request_line(one) for one in self.unmade]),
+        ]
+
+
+class Recorder:
+    """A recording proxy in a thread. `url` is where clients connect, `db` the cassette."""
+
+    def __init__(self, server: proxy.Proxy) -> None:
+        self._server = server
+        self._background = Background(server)
+        self.upstream, self.db, self.url = server.upstream, server.db, ""
+
+    def start(self) -> Recorder:
+        """Raises `UsageError`, `CassetteError` or `ServerError`."""
+        self._background.start()
+        self.url = self._server.url
+        return self
+
+    def stop(self) -> None:
+        """Cut streams that are open, give other requests five seconds, close the cassette."""
+        self._background.stop()
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording that is being made."""
+        return self._server.recording
+
+    @property
+    def exchanges(self) -> int:
+        """How many requests have come."""
+        return self._server.exchanges
+
+
+class Replay(replaying.Replay):
+    """A replay that can be entered with `async with`, in the caller's loop, or with `with`, in a thread of its own."""
+
+    def __enter__(self) -> Server:
+        self._blocking = Server(self)
+        return self._blocking.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._blocking.stop()
+
+
+class Proxy(proxy.Proxy):
+    """A proxy that can be entered with `async with`, in the caller's loop, or with `with`, in a thread of its own."""
+
+    def __enter__(self) -> Recorder:
+        self._blocking = Recorder(self)
+        return self._blocking.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._blocking.stop()
+
+
+def request_line(request: Any) -> str:
+    """Method and target of a request that came, or of an exchange."""
+    request = getattr(request, "request", request)
+    return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
+
+
+def _missed(served: Served) -> str:
+    return visible(served.why) or request_line(served)
+
+
+def _differing(one: Mismatch) -> str:
+    return visible(f"{one.request}: {one.field} was {one.recorded!r} when recorded, got {one.got!r}")
+
+
+def _listed(what: str, lines: Sequence[str]) -> list[str]:
+    """A head and a line for each, twenty at the most."""
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - 20} more"] if len(lines) > 20 else []
+    head = f"{len(lines)} request{'' if len(lines) == 1 else 's'} {what}:"
+    return [head, *(f"  {line}" for line in lines[:20]), *more]
