@@ -45,4 +45,8 @@ def _fit(name: str, last: str = "") -> str:
     whole = ".".join(filter(None, (name, last)))
     fit = _UNFIT.sub("_", whole)[:_LONGEST]
     is_plain = fit == whole and last == last.lower() and not _LIKE_HASHED.search(whole) and whole.strip(".") == whole
-    return fit if is_plain else f"{fit.strip('.') or '_'}-{sha256(whole.encode()).hexdigest()[:8]}"
+    return (
+        fit
+        if is_plain
+        else f"{fit.strip('.') or '_'}-{sha256(whole.encode(errors='backslashreplace')).hexdigest()[:8]}"
+    )

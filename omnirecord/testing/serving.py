@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from ..blocking import Server
-from ..errors import NotACassette
+from ..errors import NotACassette, UsageError
 from ..proxy import Proxy
 from ..replaying import Replay
 from .paths import checked_for_recording
@@ -45,6 +45,11 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
 @contextmanager
 def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
     path = checked_for_recording(case.cassette)
+    if settings.replay.get("faults"):
+        raise UsageError(
+            f"{path} cannot be recorded by a test with faults, a live server makes no faults to order: let another"
+            " test record it, and give this one record='none'"
+        )
     with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
         db = Path(folder) / "recording.db"
         proxy = Proxy(case.upstream(), db, contract=settings.contract or "omnigent")
