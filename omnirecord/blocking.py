@@ -6,15 +6,15 @@ names a session, or `stream N`, where there are several playheads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 from . import proxy, replaying
 from .background import Background
-from .gist import visible
 from .player import Mismatch
+from .remarks import differences, place
 from .replaying import Served
 
 WAIT = 30.0
@@ -69,17 +69,17 @@ class Server:
         """The requests that it has been waiting for, for more than five seconds."""
         return list(self._server.waiting)
 
-    def pause(self, *, which: str | None = None) -> None:
+    def pause(self, *, which: str | None = None) -> Any:
         """Let the playhead stand still: nothing more is sent until `play`, `step` or `run_until`."""
-        self._press("pause", which=which)
+        return self._press("pause", which=which)
 
-    def play(self, *, which: str | None = None) -> None:
+    def play(self, *, which: str | None = None) -> Any:
         """Let it go on."""
-        self._press("play", which=which)
+        return self._press("play", which=which)
 
-    def set_speed(self, speed: float, *, which: str | None = None) -> None:
+    def set_speed(self, speed: float, *, which: str | None = None) -> Any:
         """Play `speed` times as fast as recorded, from now on."""
-        self._press("set_speed", speed, which=which)
+        return self._press("set_speed", speed, which=which)
 
     def step(self, count: int = 1, *, which: str | None = None, timeout: float = WAIT) -> Any:
         """Let the next `count` events out, then stand still; the position then. Raises `TimeoutError`, in seconds."""
@@ -92,13 +92,17 @@ class Server:
         position then. Raises `TimeoutError`, in seconds."""
         return self._press("run_until", what, nth, which=which, timeout=timeout)
 
-    def jump(self, seconds: float, *, which: str | None = None) -> None:
+    def jump(self, seconds: float, *, which: str | None = None) -> Any:
         """Put the playhead at a recorded time, in seconds."""
-        self._press("jump", seconds, which=which)
+        return self._press("jump", seconds, which=which)
 
     def position(self, *, which: str | None = None) -> Any:
         """Where the playhead is."""
         return self._press("position", which=which)
+
+    def positions(self) -> list[Any]:
+        """Where each of them is: one for each session tree, and for each stream without a session."""
+        return list(self._press("positions"))
 
     def reset(self) -> None:
         """Begin again from the start, as if nobody had asked for anything."""
@@ -106,11 +110,14 @@ class Server:
 
     def _press(self, button: str, *args: Any, which: str | None = None, timeout: float | None = None) -> Any:
         named = {} if which is None else {"which": which}
+        press = partial(getattr(self._server, button), *args, **named)
         try:
-            return self._background.run(partial(getattr(self._server, button), *args, **named), timeout=timeout)
+            return self._background.run(press, timeout=timeout)
         except TimeoutError as error:
-            waits = f", it waits for {'; '.join(self.waiting)}" if self.waiting else ""
-            raise TimeoutError(f"{button} was not done after {timeout or 0:g} s{waits}") from error
+            places = "; ".join(place(one) for one in self.positions())
+            raise TimeoutError(
+                f"{button} was not done after {timeout or 0:g} s: {places or 'nobody listens'}"
+            ) from error
 
     def assert_all_matched(self) -> None:
         """Raise an `AssertionError` that lists requests that nothing recorded answers, requests that said something
@@ -121,11 +128,7 @@ class Server:
 
     def differences(self) -> list[str]:
         """The same, as lines of text."""
-        return [
-            *_listed("matched nothing", [_missed(one) for one in self.unmatched]),
-            *_listed("said something else than the recorded one", [_differing(one) for one in self.mismatches]),
-            *_listed("recorded, but never made", [request_line(one) for one in self.unmade]),
-        ]
+        return differences(self.unmatched, self.mismatches, self.unmade)
 
 
 class Recorder:
@@ -181,26 +184,3 @@ class Proxy(proxy.Proxy):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._blocking.stop()
-
-
-def request_line(request: Any) -> str:
-    """Method and target of a request that came, or of an exchange."""
-    request = getattr(request, "request", request)
-    return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
-
-
-def _missed(served: Served) -> str:
-    return visible(served.why) or request_line(served)
-
-
-def _differing(one: Mismatch) -> str:
-    return visible(f"{one.request}: {one.field} was {one.recorded!r} when recorded, got {one.got!r}")
-
-
-def _listed(what: str, lines: Sequence[str]) -> list[str]:
-    """A head and a line for each, twenty at the most."""
-    if not lines:
-        return []
-    more = [f"  and {len(lines) - 20} more"] if len(lines) > 20 else []
-    head = f"{len(lines)} request{'' if len(lines) == 1 else 's'} {what}:"
-    return [head, *(f"  {line}" for line in lines[:20]), *more]

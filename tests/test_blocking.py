@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 import omnirecord
+from omnirecord import replaying
 from omnirecord.blocking import Server
 from tests.cassettes import conversation
 
 SESSION = "/v1/sessions/s"
+NEEDS_BUTTONS = pytest.mark.skipif(not hasattr(replaying.Replay, "step"), reason="the replay has no buttons yet")
 
 
 @pytest.fixture
@@ -95,3 +100,51 @@ def test_a_server_whose_thread_died_says_so(cassette: Path) -> None:
     with pytest.raises(omnirecord.ServerError, match="has ended: RuntimeError"):
         server.stop()
     assert server.requests == []
+
+
+@contextmanager
+def talking(server: Server) -> Iterator[None]:
+    """A client in a thread of its own, that is done in the end."""
+    with ThreadPoolExecutor(1) as threads:
+        heard = threads.submit(talk, server.url)
+        yield
+        assert "response.completed" in heard.result(10)
+
+
+@NEEDS_BUTTONS
+def test_the_buttons_are_pressed_without_await(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        server.pause()
+        with talking(server):
+            assert server.step().type == "session.heartbeat"
+            assert server.step(2).type == "session.status"
+            assert server.run_until("response.output_text.*", nth=2).seq == 6
+            assert server.run_until(lambda event: event.type == "response.completed").next == "session.status"
+            position = server.position()
+            assert (position.which, position.paused, position.next) == ("s", True, "session.status")
+            assert server.positions() == [position]
+            server.play(which="s")
+        server.reset()
+        assert server.requests == []
+
+
+@NEEDS_BUTTONS
+def test_speed_and_place_are_set_without_await(cassette: Path) -> None:
+    with omnirecord.replay(cassette) as server:
+        server.set_speed(1000)
+        with talking(server):
+            assert server.run_until("session.status").speed == 1000
+            assert server.jump(2.5).at_s >= 1.5
+            server.play()
+
+
+@NEEDS_BUTTONS
+def test_a_button_that_waits_too_long_says_for_what(cassette: Path) -> None:
+    with (
+        omnirecord.replay(cassette, timing="instant") as server,
+        httpx.stream("GET", f"{server.url}{SESSION}/stream"),
+        pytest.raises(
+            TimeoutError, match="run_until was not done after 0.1 s: .* waits for POST /v1/sessions/s/events"
+        ),
+    ):
+        server.run_until("response.completed", timeout=0.1)

@@ -18,21 +18,14 @@ import omnirecord
 import omnirecord.testing.report
 import omnirecord.testing.serving  # loaded once, not anew in each suite that runs in this process
 from omnirecord.exporting import jsonl_bytes
+from omnirecord.replaying import Replay
 from tests.cassettes import conversation
 
 pytest_plugins = ["pytester"]
 PLUGIN = "omnirecord.pytest_plugin"
 IS_INSTALLED = any(one.value == PLUGIN for one in entry_points(group="pytest11"))
-OPTIONS = [
-    "-p",
-    "no:cacheprovider",
-    "-W",
-    "error",
-    "--strict-markers",
-    "-p",
-    "no:hypothesispytest",
-    *([] if IS_INSTALLED else ["-p", PLUGIN]),
-]
+OPTIONS = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error", "--strict-markers"]
+OPTIONS += [] if IS_INSTALLED else ["-p", PLUGIN]
 CLIENT = """
 import httpx
 
@@ -519,6 +512,27 @@ def test_a_test_that_fails_shows_its_cassette_and_what_differs(suite: Suite) -> 
             "  GET /v1/session/s was never recorded; nearest recorded: GET /v1/sessions/s (differs in path)*",
             "1 request said something else than the recorded one:",
             "  POST /v1/sessions/s/events: type was 'message' when recorded, got 'interrupt'",
+        ]
+    )
+
+
+@pytest.mark.skipif(not hasattr(Replay, "step"), reason="the replay has no buttons yet")
+def test_a_test_that_fails_shows_where_the_playhead_is_and_what_it_waits_for(suite: Suite) -> None:
+    suite.file(
+        test_it="""
+        import httpx, pytest
+
+        @pytest.mark.omnirecord("talk.jsonl")
+        def test_it(omnirecord_server):
+            with httpx.stream("GET", omnirecord_server.url + "/v1/sessions/s/stream", timeout=0.2) as stream:
+                list(stream.iter_text())
+    """
+    )
+    suite.run().stdout.fnmatch_lines(
+        [
+            "*- omnirecord -*",
+            "playhead: 0.100 s into s, behind frame 2 of stream 1 (session.presence); next is session.status;"
+            " it waits for POST /v1/sessions/s/events",
         ]
     )
 

@@ -44,7 +44,7 @@ class Recording:
             " records, and give this one record='none'"
         )
 
-    pause = play = set_speed = step = run_until = jump = position = reset = _no_playhead
+    pause = play = set_speed = step = run_until = jump = position = positions = reset = _no_playhead
 
 
 def keep(db: Path, path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..blocking import Server
 from ..gist import visible
+from ..remarks import place
 
 
 def section(server: Server, cassette: Path, *, stopped: bool = False) -> str:
@@ -25,11 +25,10 @@ def section(server: Server, cassette: Path, *, stopped: bool = False) -> str:
 def _playhead(server: Server) -> Iterator[str]:
     yield from (f"waiting for {visible(one)}" for one in server.waiting)
     try:
-        position = server.position()
-    except Exception as error:  # several playheads; a thread that died
-        yield f"playhead: {visible(str(error))}"
-    else:
-        yield f"playhead: {place(position)}"
+        places = [place(position) for position in server.positions()] or ["nobody has listened yet"]
+    except Exception as error:  # a thread that died
+        places = [visible(str(error))]
+    yield from (f"playhead: {one}" for one in places)
 
 
 def _came(server: Server) -> str:
@@ -38,17 +37,3 @@ def _came(server: Server) -> str:
         return "no request came"
     last = requests[-1]
     return visible(f"{len(requests)} came, the last: {last.method} {last.target} -> {last.status}")
-
-
-def place(position: Any) -> str:
-    """A `Position` in a sentence."""
-    if position.which is None:
-        return "at the start, nobody listens yet"
-    behind = "before its first event"
-    if position.seq is not None:
-        behind = f"behind frame {position.seq} of stream {position.stream} ({position.type})"
-    said = [f"{position.at_s:.3f} s into {position.which}, {behind}"]
-    said += [f"next is {position.next}"] if position.next else []
-    said += [f"it waits for {position.waits_for}"] if position.waits_for else []
-    said += ["it is paused"] if position.paused else []
-    return visible("; ".join(said))
