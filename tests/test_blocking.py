@@ -144,7 +144,7 @@ def test_a_button_that_waits_too_long_says_for_what(cassette: Path) -> None:
         omnirecord.replay(cassette, timing="instant") as server,
         httpx.stream("GET", f"{server.url}{SESSION}/stream"),
         pytest.raises(
-            TimeoutError, match="run_until was not done after 0.1 s: .* waits for POST /v1/sessions/s/events"
+            TimeoutError, match=r"run_until was not done after 0.1 s: .* waits for POST /v1/sessions/s/events"
         ),
     ):
         server.run_until("response.completed", timeout=0.1)
