@@ -517,7 +517,7 @@ def test_a_test_that_fails_shows_its_cassette_and_what_differs(suite: Suite) -> 
 
 
 @pytest.mark.skipif(not hasattr(Replay, "step"), reason="the replay has no buttons yet")
-def test_a_test_that_fails_shows_where_the_playhead_is_and_what_it_waits_for(suite: Suite) -> None:
+def test_a_test_that_fails_shows_where_the_playhead_is(suite: Suite) -> None:
     suite.file(
         test_it="""
         import httpx, pytest
