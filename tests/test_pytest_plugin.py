@@ -25,6 +25,7 @@ pytest_plugins = ["pytester"]
 PLUGIN = "omnirecord.pytest_plugin"
 IS_INSTALLED = any(one.value == PLUGIN for one in entry_points(group="pytest11"))
 OPTIONS = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error", "--strict-markers"]
+OPTIONS += ["-o", "asyncio_default_fixture_loop_scope=function"]
 OPTIONS += [] if IS_INSTALLED else ["-p", PLUGIN]
 CLIENT = """
 import httpx
@@ -78,7 +79,7 @@ class Suite:
         self._pytester.makepyfile(**files)
 
     def ini(self, lines: str) -> None:
-        self._pytester.makeini(f"[pytest]\nasyncio_default_fixture_loop_scope=function\n{lines}\n")
+        self._pytester.makeini(f"[pytest]\n{lines}\n")
 
     def run(self, *options: str) -> pytest.RunResult:
         return self._pytester.runpytest_inprocess(*OPTIONS, *options)
