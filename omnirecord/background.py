@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from .errors import OmnirecordError, ServerError
+from .steady import monotonic
 
 
 class RealTimeLoop(asyncio.SelectorEventLoop):
     """Its clock runs on where a test has frozen `time.monotonic`."""
 
     def time(self) -> float:
-        return time.clock_gettime(time.CLOCK_MONOTONIC)
+        return monotonic()
 
 
 class Background:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -486,6 +487,28 @@ def test_every_test_of_a_suite_has_a_cassette_of_its_own(suite: Suite, upstream:
     assert len({name.lower() for name in names}) == 7
     assert {"TestIt.test_it.jsonl", "test_it[a].jsonl"} < set(names)
     suite.run().assert_outcomes(passed=7)
+
+
+def test_what_is_recorded_while_time_is_frozen_has_its_times(suite: Suite, upstream: str) -> None:
+    suite.file(
+        test_it="""
+        import freezegun, pytest
+        from client import talk
+
+        @pytest.fixture
+        def frozen():
+            with freezegun.freeze_time("2026-01-01"):
+                yield
+
+        def test_it(frozen, omnirecord_server):
+            talk(omnirecord_server.url)
+    """
+    )
+    suite.run_apart(*from_upstream(upstream)).assert_outcomes(passed=1)
+    lines = (suite.cassettes / "test_it" / "test_it.jsonl").read_text().splitlines()
+    starts = [json.loads(line)["request"]["at_ns"] for line in lines if line.startswith('{"exchange"')]
+    assert len(set(starts)) == 3
+    assert all(0 <= start < 60e9 for start in starts)
 
 
 # When something goes wrong
