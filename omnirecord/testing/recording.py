@@ -49,7 +49,10 @@ class Recording:
 
 def keep(db: Path, path: Path) -> None:
     """Put what was recorded in `db` at `path`, in the form that its suffix names, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     with whole_or_not(path) as file:
         if path.suffix == ".db":
             file.write(db.read_bytes())
