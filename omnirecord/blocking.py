@@ -65,6 +65,11 @@ class Server:
         return list(getattr(self._server, "unmade", ()))
 
     @property
+    def faults(self) -> list[str]:
+        """The faults that have made a difference so far."""
+        return list(getattr(self._server, "faults", ()))
+
+    @property
     def waiting(self) -> list[str]:
         """The requests that it has been waiting for, for more than five seconds."""
         return list(self._server.waiting)

@@ -21,7 +21,7 @@ class Recording:
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self.requests = self.unmatched = self.mismatches = self.unmade = self.waiting = ()
+        self.requests = self.unmatched = self.mismatches = self.unmade = self.waiting = self.faults = ()
 
     @property
     def url(self) -> str:

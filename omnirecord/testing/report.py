@@ -17,7 +17,8 @@ def section(server: Server, cassette: Path, *, stopped: bool = False) -> str:
             return f"recording at {server.url}: {visible(str(cassette))} is written only when the test passes"
         where = f"{visible(str(cassette))}, replayed at {server.url}"
         playhead = [] if stopped else _playhead(server)
-        return "\n".join([where, _came(server), *playhead, *server.differences()])
+        faults = [f"fault that struck: {visible(one)}" for one in server.faults]
+        return "\n".join([where, _came(server), *playhead, *faults, *server.differences()])
     except Exception as error:
         return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
 
