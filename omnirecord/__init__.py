@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .proxy import Proxy
+    from .blocking import Proxy, Replay
     from .reading import Cassette
-    from .replaying import Replay
 
 __all__ = [
     "BrokenCassette",
@@ -60,14 +59,14 @@ def record(
     resume: bool = False,
     resume_for: float = 30.0,
 ) -> Proxy:
-    """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`.
+    """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
     stream come back behind the last it has, for `resume_for` seconds. Raises `UsageError`; entering raises that,
     `CassetteError` or `ServerError`.
     """
-    from .proxy import Proxy
+    from .blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
@@ -91,7 +90,7 @@ def replay(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Replay:
-    """A server that answers as the recorded one did; use it with `async with`.
+    """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
     `speed` divides gaps, `max_gap` caps them before (recorded seconds), `gate_timeout` is in seconds; `gates` are
     `'METHOD GLOB'`; `match` adjusts which recorded request answers (`docs/matching.md`); `faults` are what goes wrong
@@ -101,7 +100,7 @@ def replay(
     playhead (`docs/control.md`).
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
-    from .replaying import Replay
+    from .blocking import Replay
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,

@@ -73,6 +73,10 @@ class Buttons:
     def position(self, which: str | None = None) -> Position:
         return self._controls.position(which)
 
+    def positions(self) -> list[Position]:
+        """Of everything that is played."""
+        return self._controls.positions()
+
     async def step(self, count: int = 1, which: str | None = None) -> Position:
         """Pause, and let so many events pass, one by one. Waits for somebody who listens, and at closed gates."""
         if count < 1:

@@ -59,6 +59,8 @@ class Served:
     target: str
     status: int
     exchange: int | None
+    why: str = ""
+    """Of one that nothing matched: what was missed, what was nearest and in what it differs."""
 
 
 class Replay(Buttons):
@@ -120,6 +122,11 @@ class Replay(Buttons):
     @property
     def mismatches(self) -> list[Mismatch]:
         return self._player.mismatches
+
+    @property
+    def unmade(self) -> list[Exchange]:
+        """What clients asked when it was recorded, and nobody has asked again."""
+        return self._player.unmade()
 
     @property
     def faults(self) -> list[str]:
@@ -221,11 +228,11 @@ class Replay(Buttons):
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
     def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
-        served = Served(request.method, target, 404, None)
-        self.requests.append(served)
-        self.unmatched.append(served)
         near = "; ".join(f"{one['request']} (differs in {one['differs']})" for one in miss.nearest)
         text = miss.message + (f"; nearest recorded: {near}" if near else "")
+        served = Served(request.method, target, 404, None, text)
+        self.requests.append(served)
+        self.unmatched.append(served)
         log.warning("%s", text)
         return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
 
@@ -234,6 +241,7 @@ class Replay(Buttons):
             "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
             "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
+            "unmade": [f"{one.request.method} {one.request.target}" for one in self.unmade],
         }  # fmt: skip
 
     def _announce(self) -> None:

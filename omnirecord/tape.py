@@ -36,6 +36,7 @@ from .recorder import (
     SentLate,
 )  # fmt: skip
 from .redact import Redactor, credentials
+from .steady import monotonic, monotonic_ns
 from .store import Writer, rows
 from .store.rows import Row
 from .store.writer import is_transient
@@ -126,7 +127,7 @@ class Tape:
         contract: str = "omnigent",
         *,
         watch: Watch = ignore,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
         self._writer = Writer(path)
@@ -204,7 +205,7 @@ class Tape:
     def stop(self) -> None:
         """Write what is left, make its frames, close the file. Blocks; call it off the event loop."""
         if not self._stopping.is_set():
-            self._give_up_at = time.monotonic() + GIVE_UP_AFTER
+            self._give_up_at = monotonic() + GIVE_UP_AFTER
         self._stopping.set()
         self._wake.set()
         self._thread.join()
@@ -223,7 +224,7 @@ class Tape:
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._ops:
             return self._gave_up
-        if self._recorder.behind and time.monotonic() > self._give_up_at:
+        if self._recorder.behind and monotonic() > self._give_up_at:
             log.warning("frames were not finished in time: whoever reads the cassette makes them")
             return True
         return self._gave_up or not self._recorder.behind
@@ -255,13 +256,13 @@ class Tape:
 
     def _frame(self) -> None:
         def work() -> None:
-            until = time.monotonic() + FRAME_FOR
+            until = monotonic() + FRAME_FOR
             for frames in self._recorder.make_frames():
                 try:
                     self._watch(frames)
                 except Exception:  # whoever watches must not end the recording
                     log.exception("could not show what passes")
-                if time.monotonic() > until:
+                if monotonic() > until:
                     return
 
         self._persist(work, 0)
@@ -278,16 +279,16 @@ class Tape:
                     self._say(f"a fault of omnirecord: {type(error).__name__}: {error}")
                     return
                 if failed_at is None:
-                    failed_at = time.monotonic()
+                    failed_at = monotonic()
                     log.warning("recording degraded: %s; streams go on, trying again", error)
-                if time.monotonic() > self._give_up_at:
+                if monotonic() > self._give_up_at:
                     lost = waiting + len(self._ops)
                     log.error("recording incomplete: %d things that happened could not be written", lost)
                     self._gave_up = True
                     return
                 time.sleep(RETRY_EVERY)
         if failed_at is not None:
-            lasted = time.monotonic() - failed_at
+            lasted = monotonic() - failed_at
             log.warning("recording recovered after %.1f s", lasted)
             self.put(Incidence(self.now(), f"the file could not be written for {lasted:.1f} s; what came waited"))
 

@@ -7,13 +7,13 @@ moves, and a `heartbeat` where nothing was sent for 30 s. The content is what th
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from .player import Player
+from .steady import monotonic
 
 HEARTBEAT_EVERY = 30.0
 _LOOK_EVERY = 0.5
@@ -26,24 +26,24 @@ async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[
     await socket.prepare(request)
     watched: list[str] = []
     shown: dict[str, Any] = {}
-    quiet_since = time.monotonic()
+    quiet_since = monotonic()
     while not socket.closed:
         message = await _message(socket)
         if message is not None:
             watched = message
             shown = player.session_rows(watched, now())
             await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
-            quiet_since = time.monotonic()
+            quiet_since = monotonic()
             continue
         rows = player.session_rows(watched, now())
         changed = [row for name, row in rows.items() if row != shown.get(name)]
         if changed:
             await socket.send_str(json.dumps({"type": "changed", "items": changed}))
-        elif time.monotonic() - quiet_since > HEARTBEAT_EVERY:
+        elif monotonic() - quiet_since > HEARTBEAT_EVERY:
             await socket.send_str(json.dumps({"type": "heartbeat"}))
         else:
             continue
-        shown, quiet_since = rows, time.monotonic()
+        shown, quiet_since = rows, monotonic()
     return socket
 
 

@@ -44,6 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
+    (folder / "cassettes" / "test_answers").mkdir(parents=True)
+    shutil.copy(folder / "session.jsonl", folder / "cassettes" / "test_answers" / "test_an_answer_comes_whole.jsonl")
     return folder
 
 
@@ -106,7 +108,7 @@ async def test_the_python_of_the_documentation_runs(folder: Path, monkeypatch: p
         space: dict[str, Any] = {}
         exec(compile(body, "docs/python.md", "exec"), space)
         await space["page"]()
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert (folder / "run.db").exists()
 
 

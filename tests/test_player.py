@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnirecord.player import Answering, Mismatch, NoContent, Refused, Updates
-from tests.cassettes import JSON, Made, conversation, ns
+from tests.cassettes import JSON, Made, conversation, delta, ns
 from tests.stage import EVENTS, SESSION, Stage
 
 RESOLVE = "/v1/sessions/s/elicitations/e/resolve"
@@ -232,3 +232,37 @@ def test_a_session_that_is_made_again_begins_again() -> None:
         stage.posts()
         assert listener.hears()[-1] == "idle"
         assert stage.reads() == {"status": "idle"}
+
+
+def unmade(stage: Stage) -> list[str]:
+    return [f"{x.request.method} {x.request.target}" for x in stage.player.unmade()]
+
+
+def test_what_was_recorded_and_not_asked_again_is_told_and_of_a_read_once_is_enough() -> None:
+    stage = Stage(conversation(), "instant")
+    stage.opens()
+    stage.reads()
+    assert unmade(stage) == ["POST /v1/sessions", f"POST {EVENTS}"]
+    stage.posts()
+    stage.asks("POST", "/v1/sessions")
+    assert unmade(stage) == []
+    stage.player.reset()
+    assert len(unmade(stage)) == 7
+
+
+def test_a_second_open_that_never_came_and_a_second_message_are_told() -> None:
+    tape = conversation()
+    tape.stream("s", 7.0, (7.0, delta("x")))
+    tape.post(EVENTS, 8.0, status=202)
+    stage = Stage(tape, "instant")
+    stage.opens()
+    stage.posts()
+    assert unmade(stage)[-2:] == [f"GET {SESSION}/stream", f"POST {EVENTS}"]
+
+
+def test_what_a_runner_asked_or_nobody_answered_or_is_bookkeeping_does_not_count() -> None:
+    tape = Made()
+    tape.post("/v1/runners/r/token", 1.0, party="runner")
+    tape.get("/v1/x", 1.0, answered=False)
+    tape.request("PUT", "/v1/sessions/s/read-state", 1.0)
+    assert unmade(Stage(tape)) == []

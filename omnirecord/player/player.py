@@ -74,6 +74,16 @@ class Player:
             return self._read(request, session, now)
         return self._act(request, session, now)
 
+    def unmade(self) -> list[Exchange]:
+        """What clients asked when it was recorded, was answered, and has not been asked again. Of reads one is enough,
+        and bookkeeping does not count."""
+        return [
+            x
+            for x in self._script.exchanges
+            if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
+            if not is_bookkeeping(x.request.method, x.request.target)
+        ]
+
     def websocket(self, target: str) -> Decision:
         """What a WebSocket gets. A tunnel is refused always: its frames would start processes on a stranger's word."""
         if is_tunnel(target):
@@ -132,6 +142,7 @@ class Player:
         recorded = self._lookup.alike(request) or self._relaxed(request)
         if any(x.kind == "sse" for x in recorded):
             return self._act(request, session, now)
+        self.streams.made |= {x.exchange for x in recorded}
         if session:
             self.streams.run(session).came_again(recorded, now)
         candidates = [x for x in recorded if answers(x, request.if_none_match)]
@@ -185,6 +196,7 @@ class Player:
         return self._answering(request, exchange, session, now)
 
     def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
+        self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
         lasts = int(self._timing.gap(end - at) / self.streams.pace.speed)

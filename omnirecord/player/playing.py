@@ -187,6 +187,8 @@ class Playing:
 def _behind(parts: list[Part], size: int) -> Iterator[Part]:
     """What follows the first bytes. A part without bytes stays: something is to end behind it, and not before."""
     for part in parts:
-        if size < len(part.data) or not size:
+        if not size:
+            yield part
+        elif size < len(part.data):
             yield replace(part, data=part.data[size:])
         size = max(0, size - len(part.data))

@@ -75,6 +75,7 @@ class Script:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
         self._points: dict[str, list[int]] = {}
+        self._when: dict[int, list[tuple[int, int]]] = {}
         recorded = store.exchanges()
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
@@ -116,10 +117,12 @@ class Script:
         """The offsets of everything that these streams brought."""
         return [offset for x in exchanges if x.stream for offset, _ in self._reads(x)]
 
-    def _reads(self, exchange: Exchange) -> Iterator[tuple[int, int]]:
-        """When how many bytes came."""
-        zero = self._zero[exchange.recording]
-        return ((read.offset_ns + zero, read.size) for read in self._store.reads(exchange.exchange))
+    def _reads(self, exchange: Exchange) -> list[tuple[int, int]]:
+        """When how many bytes came, remembered."""
+        if exchange.exchange not in self._when:
+            zero, reads = self._zero[exchange.recording], self._store.reads(exchange.exchange)
+            self._when[exchange.exchange] = [(read.offset_ns + zero, read.size) for read in reads]
+        return self._when[exchange.exchange]
 
     def points_of(self, root: str) -> list[int]:
         """The same for a session tree, remembered."""
@@ -178,7 +181,7 @@ class Script:
 
     def parts(self, exchange: Exchange) -> list[Part]:
         """A stream as it was read from the wire; one with a content coding in whole reads."""
-        reads = list(self._reads(exchange))
+        reads = self._reads(exchange)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
         return parts_of(reads, self.frames(exchange))

@@ -47,6 +47,8 @@ class Streams:
         """Told of each new run."""
         self.runs: dict[str, Run] = {}
         self.alone: list[Run] = []
+        self.made: set[int] = set()
+        """The recorded exchanges that were asked for again."""
 
     def all(self) -> Iterator[Run]:
         """Every run, those that began first in front."""
@@ -58,6 +60,7 @@ class Streams:
         self.runs.clear()
         self.alone.clear()
         self.effects.reset()
+        self.made.clear()
 
     def run(self, session: Session) -> Run:
         """The session's run; a new one where it has none."""
@@ -98,6 +101,7 @@ class Streams:
         if number >= len(session.opens):
             return self._join(run, session, number, now)
         recorded = session.opens[number]
+        self.made.add(recorded.exchange)
         run.came(recorded, now)
         if number and (run.skips(session, recorded) or self._is_overtaken(run, session, recorded)):
             return self._join(run, session, number, now)
@@ -161,6 +165,7 @@ class Streams:
 
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
         """A stream that belongs to no session has a playhead of its own."""
+        self.made.add(exchange.exchange)
         timeline = Timeline(self._script.points([exchange]), (), self._timing, self._clock())
         run = Run(f"stream {exchange.stream}", start_of(exchange), Tree(), timeline, {})
         self.alone.append(run)

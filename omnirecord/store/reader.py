@@ -127,6 +127,12 @@ class Store:
         query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
         return list(self._rows(read_of, query, exchange))
 
+    def _size(self, exchange: Exchange) -> Any:
+        """How many bytes of a stream were read."""
+        return next(
+            self._rows(tuple, "SELECT coalesce(sum(size), 0) FROM reads WHERE exchange = ?", exchange.exchange)
+        )[0]
+
     def lost(self, exchange: int) -> list[int]:
         """The numbers, from 0, of the reads of a coded stream whose bytes could not be kept."""
         return [part.read for part in self._unframed(exchange, Position()) if part.data is None]
@@ -171,9 +177,9 @@ class Store:
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""
-        reads = self.reads(exchange.exchange)
-        if not is_coded(exchange) and sum(read.size for read in reads) == length:
+        if not is_coded(exchange) and self._size(exchange) == length:
             return
+        reads = self.reads(exchange.exchange)
         for seq, framed in enumerate(self._reframed(exchange, stored, length, unfinished), stored + 1):
             if framed.read >= len(reads):
                 raise self._damaged(f"stream {exchange.stream} lacks some of its reads")

@@ -1,0 +1,182 @@
+"""The pytest plugin: options, the marker `omnirecord`, and its fixtures. PYTEST_DONT_REWRITE
+
+It is loaded with every run of pytest where omnirecord is installed, so it imports nothing heavy; what a test needs
+is loaded when it asks for `omnirecord_server`. Options are beaten by the ini file, that by markers, and these by the
+fixture `omnirecord_config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from .errors import OmnirecordError, UsageError
+
+if TYPE_CHECKING:
+    from .blocking import Server
+    from .testing.serving import Case
+    from .testing.settings import Settings
+
+_MARKER = (
+    "omnirecord(cassette, *, record, timing, speed, max_gap, gates, no_gate, gate_timeout, faults, chunks, match,"
+    " resume, contract): the cassette that omnirecord_server replays, and how"
+)
+_OPTIONS = {
+    "record": ("none|once|all", "never, where the cassette is missing, or always record from the upstream"),
+    "upstream": ("URL", "the server to record from"),
+    "cassettes": ("DIR", "the folder of cassettes, instead of `cassettes` beside each test file"),
+    "timing": ("original|compressed|instant", "how fast cassettes are replayed; instant by default"),
+}
+_PASSED = pytest.StashKey[bool]()
+_SERVER = pytest.StashKey["tuple[Server, Path]"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("omnirecord", "record and replay of event streams (omnirecord)")
+    for name, (metavar, what) in _OPTIONS.items():
+        group.addoption(f"--omnirecord-{name}", metavar=metavar, default=None, help=f"{what}.")
+        parser.addini(f"omnirecord_{name}", f"{what}; beats --omnirecord-{name}.", default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARKER)
+    if _said(config):
+        from .testing.settings import checked
+
+        try:
+            for where, layer in _layers(config):
+                checked(layer, where)
+        except UsageError as error:
+            raise pytest.UsageError(f"omnirecord: {error}") from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which option does not count: nobody types one to have it ignored."""
+    ignored = [name for name, (option, ini) in _said(config).items() if option and ini and option != ini]
+    return [
+        f"omnirecord: --omnirecord-{name} does not count, the ini file has omnirecord_{name};"
+        f" -o omnirecord_{name}=… beats both"
+        for name in ignored
+    ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A marker with a slip in it fails its test, whether that uses the fixture or not."""
+    item.stash.setdefault(_PASSED, False)
+    if item.get_closest_marker("omnirecord") is not None:
+        try:
+            _of_markers(item)
+        except OmnirecordError as error:
+            _fail(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call":
+        item.stash[_PASSED] = report.passed
+    if report.failed and _SERVER in item.stash:
+        from .testing.report import section
+
+        report.sections.append(("omnirecord", section(*item.stash[_SERVER], stopped=call.when == "teardown")))
+    if call.when == "teardown" and _SERVER in item.stash:
+        del item.stash[_SERVER]  # items live as long as the session
+    return report
+
+
+@pytest.fixture(scope="session")
+def omnirecord_config() -> dict[str, Any]:
+    """What holds for every test that sees this fixture: override it, in whatever scope, with the marker's keywords
+    and `cassette`. It beats the marker."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
+    """The URL of the server to record from; asked for only when something is recorded. Override it to start one."""
+    if not (upstream := _setting(pytestconfig, "upstream")):
+        pytest.fail(
+            "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"
+            " into the ini file, or override the fixture omnirecord_upstream",
+            pytrace=False,
+        )
+    return upstream
+
+
+@pytest.fixture
+def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
+    """A server of this test's own that answers as the recorded one did, or that records: `url` is where it is."""
+    from .testing.serving import served
+
+    try:
+        case, settings = _asked(request, omnirecord_config)
+        with served(case, settings) as server:
+            request.node.stash[_SERVER] = server, case.cassette
+            yield server
+    except OmnirecordError as error:
+        _fail(error)
+
+
+def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
+    """Which test asks for a server, and for what kind of one."""
+    from .testing.paths import cassette_path, cassettes_folder
+    from .testing.serving import Case
+    from .testing.settings import checked, settings_of
+
+    item, config = request.node, request.config
+    item.stash[_PASSED] = False
+    of_config = [layer for _, layer in _layers(config)]
+    settings = settings_of(*of_config, _of_markers(item), checked(of_fixture, "omnirecord_config"))
+    folder = cassettes_folder(_folder(config), item.path)
+    names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+    return Case(
+        item.nodeid,
+        cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
+        lambda: str(request.getfixturevalue("omnirecord_upstream")),
+        bool(_setting(config, "upstream")),
+        lambda: item.stash[_PASSED],
+    ), settings
+
+
+def _of_markers(item: pytest.Item) -> dict[str, Any]:
+    from .testing.settings import marker_layer
+
+    return marker_layer((mark.args, mark.kwargs) for mark in item.iter_markers("omnirecord"))
+
+
+def _said(config: pytest.Config) -> dict[str, tuple[str | None, str | None]]:
+    """The option and the ini value of each name for which there is one."""
+    said = {name: (config.getoption(f"omnirecord_{name}"), config.getini(f"omnirecord_{name}")) for name in _OPTIONS}
+    return {name: pair for name, pair in said.items() if any(pair)}
+
+
+def _setting(config: pytest.Config, name: str) -> str | None:
+    option, ini = _said(config).get(name, (None, None))
+    return ini or option
+
+
+def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
+    """What options and ini file say about a test, the weaker first."""
+    said = {name: pair for name, pair in _said(config).items() if name in ("record", "timing")}
+    return [
+        ("--omnirecord-… on the command line", {name: option or None for name, (option, _) in said.items()}),
+        ("omnirecord_… in the ini file", {name: ini or None for name, (_, ini) in said.items()}),
+    ]
+
+
+def _folder(config: pytest.Config) -> Path | None:
+    """The configured folder of cassettes: an option is meant from where pytest was started."""
+    option, ini = _said(config).get("cassettes", (None, None))
+    if ini:
+        return (config.inipath.parent if config.inipath else config.rootpath) / ini
+    return config.invocation_params.dir / option if option else None
+
+
+def _fail(error: OmnirecordError) -> NoReturn:
+    pytest.fail(f"omnirecord: {error}", pytrace=False)

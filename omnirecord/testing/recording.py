@@ -1,0 +1,64 @@
+"""A test being recorded: a proxy that looks like a replay, and a cassette that is kept if the test passes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import UsageError
+from ..exporting import jsonl_bytes
+from ..files import whole_or_not
+from ..library import open_store
+from ..proxy import Proxy
+
+_LEAVE_IN = 1.0
+"""Seconds that clients get to be gone, so that it is not the recorder who ends their streams."""
+
+
+class Recording:
+    """A recording proxy in the shape of a replay that has nothing to complain of, and no playhead."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self.requests = self.unmatched = self.mismatches = self.unmade = self.waiting = self.faults = ()
+
+    @property
+    def url(self) -> str:
+        return self._proxy.url
+
+    async def __aenter__(self) -> Recording:
+        await self._proxy.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LEAVE_IN
+        while self._proxy.open_exchanges and loop.time() < until:  # noqa: ASYNC110  # the test is over: nobody waits
+            await asyncio.sleep(0.005)
+        await self._proxy.stop()
+
+    def _no_playhead(self, *_args: Any, **_named: Any) -> NoReturn:
+        raise UsageError(
+            "this test is being recorded, and a live server has no playhead: name a cassette that another test"
+            " records, and give this one record='none'"
+        )
+
+    pause = play = set_speed = step = run_until = jump = position = positions = reset = _no_playhead
+
+
+def keep(db: Path, path: Path) -> None:
+    """Put what was recorded in `db` at `path`, in the form that its suffix names, whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_or_not(path) as file:
+        if path.suffix == ".db":
+            file.write(db.read_bytes())
+            return
+        store = open_store(db)
+        try:
+            file.writelines(jsonl_bytes(store))
+        finally:
+            store.close()

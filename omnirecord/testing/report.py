@@ -1,0 +1,40 @@
+"""What is shown of a test's server when the test fails. Never raises: it is not to hide what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..blocking import Server
+from ..gist import visible
+from ..remarks import place
+
+
+def section(server: Server, cassette: Path, *, stopped: bool = False) -> str:
+    """Lines about the cassette, the playhead, and how what came differs from what was recorded."""
+    try:
+        if server.is_recording:
+            return f"recording at {server.url}: {visible(str(cassette))} is written only when the test passes"
+        where = f"{visible(str(cassette))}, replayed at {server.url}"
+        playhead = [] if stopped else _playhead(server)
+        faults = [f"fault that struck: {visible(one)}" for one in server.faults]
+        return "\n".join([where, _came(server), *playhead, *faults, *server.differences()])
+    except Exception as error:
+        return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
+
+
+def _playhead(server: Server) -> Iterator[str]:
+    yield from (f"waiting for {visible(one)}" for one in server.waiting)
+    try:
+        places = [place(position) for position in server.positions()] or ["nobody has listened yet"]
+    except Exception as error:  # a thread that died
+        places = [visible(str(error))]
+    yield from (f"playhead: {one}" for one in places)
+
+
+def _came(server: Server) -> str:
+    requests = server.requests
+    if not requests:
+        return "no request came"
+    last = requests[-1]
+    return visible(f"{len(requests)} came, the last: {last.method} {last.target} -> {last.status}")

@@ -1,0 +1,73 @@
+"""The server of one test: from what it asks for to a replay, or to a recording that is kept if it passes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from ..blocking import Server
+from ..errors import NotACassette, UsageError
+from ..proxy import Proxy
+from ..replaying import Replay
+from .paths import checked_for_recording
+from .recording import Recording, keep
+from .settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test that asks for a server. `upstream` and `passed` are called when they are needed."""
+
+    node_id: str
+    cassette: Path
+    upstream: Callable[[], str]
+    has_upstream: bool
+    passed: Callable[[], bool]
+
+
+@contextmanager
+def served(case: Case, settings: Settings) -> Iterator[Server]:
+    """A running server. Raises `UsageError`, `CassetteError` or `ServerError`."""
+    if settings.record == "all" or (settings.record == "once" and not case.cassette.exists()):
+        with _recorded(case, settings) as server:
+            yield server
+        return
+    if not case.cassette.exists():
+        raise NotACassette(f"{case.cassette} does not exist: record it with `{_command(case)}`")
+    with _running(Server(Replay(case.cassette, **settings.replay))) as server:
+        yield server
+
+
+@contextmanager
+def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
+    path = checked_for_recording(case.cassette)
+    if settings.replay.get("faults"):
+        raise UsageError(
+            f"{path} cannot be recorded by a test with faults, a live server makes no faults to order: let another"
+            " test record it, and give this one record='none'"
+        )
+    with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
+        db = Path(folder) / "recording.db"
+        proxy = Proxy(case.upstream(), db, contract=settings.contract or "omnigent")
+        with _running(Server(cast("Replay", Recording(proxy)))) as server:
+            yield server
+        if case.passed():
+            keep(db, path)
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _command(case: Case) -> str:
+    upstream = "" if case.has_upstream else " --omnirecord-upstream=URL"
+    return f"pytest '{case.node_id}' --omnirecord-record=once{upstream}"

@@ -1,0 +1,97 @@
+"""What a test asks for: options, ini file, markers and fixture, each of which may say a part of it. Pure, light.
+
+A later layer beats an earlier one key by key; None says nothing, and takes back what a farther marker said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from os import PathLike, fspath
+from typing import Any
+
+from ..errors import UsageError
+
+MODES = ("none", "once", "all")
+TIMINGS = ("original", "compressed", "instant")
+_OF_REPLAY = (
+    "timing", "speed", "max_gap", "gates", "no_gate", "gate_timeout", "faults", "chunks", "match", "resume",
+)  # fmt: skip
+_SEVERAL = ("gates", "faults", "match")
+KEYS = ("cassette", "record", "contract", *_OF_REPLAY)
+_REFUSED = {
+    "new": "a stream's playhead cannot mix a recorded past with a live server",
+    "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one test gets. `replay`: the options of `omnirecord.replay` that were given."""
+
+    cassette: str | None = None
+    record: str = "none"
+    contract: str | None = None
+    replay: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_of(*layers: Mapping[str, Any]) -> Settings:
+    """The settings of a test, from layers that were checked; the last says most. Raises `UsageError`."""
+    merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
+    replay = {key: _all_of(key, merged[key]) for key in _OF_REPLAY if key in merged}
+    if "timing" not in replay and {"speed", "max_gap"} & replay.keys():
+        raise UsageError(
+            "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
+        )
+    replay.setdefault("timing", "instant")
+    cassette = merged.get("cassette")
+    return Settings(cassette and fspath(cassette), merged.get("record", "none"), merged.get("contract"), replay)
+
+
+def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """A layer that has known keys only. Raises `UsageError` with the nearest one."""
+    if not isinstance(layer, Mapping):
+        raise UsageError(f"{where} gives a dict, not {layer!r}")
+    for key, value in layer.items():
+        if key not in KEYS:
+            raise UsageError(f"{where} has no {key!r}: {_nearest(str(key), KEYS)}")
+        if value is not None:
+            _check(key, value, where)
+    return layer
+
+
+def _check(key: str, value: Any, where: str) -> None:
+    if key == "record":
+        if value in _REFUSED:
+            raise UsageError(f"{where}: record {value!r} is not there, {_REFUSED[value]}: use 'all' to record anew")
+        _one_of(key, value, MODES, where)
+    elif key == "timing":
+        _one_of(key, value, TIMINGS, where)
+    elif key == "cassette" and not isinstance(value, (str, PathLike)):
+        raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
+
+
+def _one_of(key: str, value: Any, known: tuple[str, ...], where: str) -> None:
+    if value not in known:
+        raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(known)}")
+
+
+def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> dict[str, Any]:
+    """What a test's markers say together, given the arguments of each, the closest first. Raises `UsageError`."""
+    merged: dict[str, Any] = {}
+    for args, named in reversed(list(marks)):
+        if len(args) > 1 or (args and "cassette" in named):
+            raise UsageError("the omnirecord marker takes one cassette; everything else by its name")
+        merged |= checked({**dict(zip(("cassette",), args, strict=False)), **named}, "the omnirecord marker")
+    return merged
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(key, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+
+
+def _all_of(key: str, value: Any) -> Any:
+    """A list, where somebody wrote the only one of it."""
+    return (value,) if key in _SEVERAL and not isinstance(value, (list, tuple)) else value
