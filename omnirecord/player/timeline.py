@@ -41,6 +41,8 @@ class Timeline:
         """What the furthest frame that was sent ended with."""
         self.watch: Callable[[Part, int], None] | None = None
         """Told of each frame that was sent, with the time."""
+        self.jumped_ns = 0
+        """Up to where it was last sent ahead, in recorded time."""
         self._points = sorted(set(points))
         self._scale = Scale(sorted({*points, *(gate.at_ns for gate in self.gates)}), timing)
         self._clock = clock or Clock()
@@ -69,8 +71,11 @@ class Timeline:
 
     def move(self, offset_ns: int, now: int) -> None:
         """Put the playhead at a recorded offset, or at the closed gate before it."""
+        self._clock.set(self._scale(self._short_of_gate(offset_ns)), now)
+
+    def _short_of_gate(self, offset_ns: int) -> int:
         gate = self.gate_before(offset_ns)
-        self._clock.set(self._scale(gate.at_ns if gate else offset_ns), now)
+        return gate.at_ns if gate else offset_ns
 
     def played(self, now: int) -> int:
         """Played time so far, in ns: never past a closed gate."""
@@ -128,6 +133,7 @@ class Timeline:
     def jump(self, offset_ns: int, now: int) -> None:
         """Go ahead to a recorded offset, or to the closed gate before it; what lies between is due at once."""
         self.move(offset_ns, now)
+        self.jumped_ns = self._short_of_gate(offset_ns)
         if self.paused:
             self.limit = offset_ns, float("inf"), float("inf")
 
