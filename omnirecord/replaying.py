@@ -156,6 +156,7 @@ class Replay(Buttons):
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
         self._listener.refuse_connections()
+        self._waiting.stop()
         for task in self._tasks:
             task.cancel()
         await self._listener.stop(0.1)

@@ -84,10 +84,12 @@ class Playing:
         rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].greeting)
         return next(rest, float("inf"))
 
-    def next_event(self, frame: Callable[[int, int], TimedFrame | None]) -> Place | None:
-        """Where the next event ends: frames without data are none."""
+    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: Place) -> Place | None:
+        """Where the next event ends that lies behind a place: frames without data are none."""
         for number in range(self.next, len(self.parts)):
             part = self.parts[number]
+            if place_of(part) <= behind:
+                continue
             known = frame(part.stream, part.seq)
             if (known is None or known.verdict != "comment") and self._ends_a_frame(number):
                 return place_of(part)
