@@ -86,7 +86,18 @@ def test_coming_back_does_not_use_up_a_recorded_stream() -> None:
     assert stage.opens().hears() == ["heartbeat", "a"]
 
 
-@pytest.mark.parametrize("unknown", ["9.1", "1.99", "1", "x", "", "1.0", "0.1"])
+def test_what_a_client_came_back_to_counts_as_asked_for() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, status("running")), end=3.0)
+    tape.stream("s", 4.0, (4.0, heartbeat()), (5.0, delta("a")), end=6.0)
+    stage = Stage(tape, "instant", resume=True)
+    stage.opens().leaves()
+    assert len(stage.player.unmade()) == 1
+    stage.opens(last_event_id="1.1")
+    assert stage.player.unmade() == []
+
+
+@pytest.mark.parametrize("unknown", ["9.1", "1.99", "1", "x", "", "1.0", "0.1", "\udcff"])
 def test_an_id_that_the_session_has_not_is_an_open_like_any_other(unknown: str) -> None:
     stage = Stage(conversation(), resume=True)
     assert stage.opens(last_event_id=unknown).hears() == ["heartbeat"]

@@ -92,11 +92,12 @@ class Effects:
         place = parse_event_id(event_id)
         if place is not None and any(x.stream == place[0] for x in streams):
             return place
+        wanted = event_id.encode("utf-8", "surrogateescape")
         named = (
             (frame.stream, frame.seq)
             for x in reversed(streams)
             for frame in reversed(self._script.frames(x))
-            if frame.raw and event_id.encode() in frame.raw and read_fields(frame.raw).id == event_id
+            if frame.raw and wanted in frame.raw and read_fields(frame.raw).id == event_id
         )
         return next(named, None)
 

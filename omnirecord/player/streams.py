@@ -159,7 +159,8 @@ class Streams:
         if frame is None:
             return None
         streams = [x for x in session.opens if x.kind == "sse"]
-        rest = dropwhile(lambda x: x.stream != frame.stream, streams)
+        rest = list(dropwhile(lambda x: x.stream != frame.stream, streams))
+        self.made |= {x.exchange for x in rest}
         parts = go_on([self._script.frames(x) for x in rest], frame.seq)
         return self._ahead(self.run(session), streams, parts, now)
 
