@@ -36,18 +36,21 @@ class Background:
         self._calls: set[Future[Any]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
-        self._is_over = False
+        self._is_over = self._is_unwanted = False
 
     def start(self) -> None:
         """Return once the server is entered. Raises what that raises."""
         self._thread.start()
         try:
             self._started.result()
-        except BaseException:
+        except BaseException as error:
             if self._started.done():
                 self._thread.join()
             else:  # a Ctrl-C meanwhile
+                self._is_unwanted = True
                 self._post(self._leave)
+            if isinstance(error, OSError):
+                raise ServerError(f"no server can be started: {error.strerror or error}") from error
             raise
 
     def stop(self) -> None:
@@ -85,6 +88,8 @@ class Background:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        if self._is_unwanted:
+            return
         async with self._server:
             self._started.set_result(None)
             await self._stopping.wait()

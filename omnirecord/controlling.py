@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from math import isfinite
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,6 +20,7 @@ from .headers import decoded, header
 from .player.controls import Controls, Position, as_row, is_behind
 from .player.run import Run
 from .player.target import Predicate
+from .player.timeline import Place
 from .routes import path_of, query_of
 from .serving import error_response, is_loopback, json_response
 from .waiting import Waiting
@@ -87,17 +89,20 @@ class Buttons:
         return self.position(which)
 
     async def _step(self, which: str | None) -> None:
-        run, place = None, None
+        run: Run | None = None
+        place: Place | None = None
 
-        def can_step() -> bool:
+        def has_stepped() -> bool:
             nonlocal run, place
-            run = self._controls.one(which)
+            if run is not None and place is not None and is_behind(run, place):
+                return True
+            run, before = self._controls.one(which), place
             place = self._controls.step(run, self.now()) if run is not None else None
-            return place is not None
+            if place != before:
+                asyncio.get_running_loop().call_soon(self._waiting.announce)
+            return False
 
-        await self._waiting.until(can_step)
-        self._waiting.announce()
-        await self._waiting.until(lambda: run is None or place is None or is_behind(run, place))
+        await self._waiting.until(has_stepped)
 
     async def run_until(self, event: str | Predicate, nth: int = 1, which: str | None = None) -> Position:
         """Play on, and pause right behind the nth such event that is sent from now on: the address of one, as in
@@ -105,9 +110,11 @@ class Buttons:
         target = self._controls.run_until(event, nth, self.now(), which)
         self._waiting.announce()
         try:
-            await self._waiting.until(lambda: target.reached is not None)
+            await self._waiting.until(lambda: target.is_over)
         finally:
             self._controls.give_up(target)
+        if target.failed is not None:
+            raise target.failed
         assert isinstance(target.reached, Run)
         return self.position(target.reached.name)
 
@@ -227,9 +234,9 @@ def _number(options: dict[str, Any], name: str, default: float | None = None) ->
     value: Any = options.get(name, default)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{name}={value!r} is no number" if value is not None else f"{name} is missing") from None
-    if not number < float("inf"):
+    if not isfinite(number):
         raise UsageError(f"{name}={value!r} is no number that one could wait for")
     return number
 
@@ -244,7 +251,7 @@ def _whole(options: dict[str, Any], name: str) -> int:
 async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:
     """What stands in the query and in the JSON body."""
     options: dict[str, Any] = dict(parse_qsl(query_of(target), keep_blank_values=True))
-    body = await request.content.read(_LONGEST_BODY)
+    body = await _body(request)
     if body.strip():
         try:
             value = json.loads(body)
@@ -254,6 +261,15 @@ async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:
             raise UsageError("the body is no JSON object")
         options |= value
     return options
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    body = bytearray()
+    async for data in request.content.iter_any():
+        body += data
+        if len(body) > _LONGEST_BODY:
+            raise UsageError(f"the body is longer than {_LONGEST_BODY} bytes")
+    return bytes(body)
 
 
 def _foreign_origin(request: web.BaseRequest) -> str | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .controlling import Buttons
@@ -80,33 +81,65 @@ def listening(press: Callable[[str], None]) -> Iterator[bool]:
     if settings is None:
         yield False
         return
-    descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
-    raw = [*settings[:3], settings[3] & ~(termios.ICANON | termios.ECHO), *settings[4:]]  # Ctrl-C stays Ctrl-C
-    termios.tcsetattr(descriptor, termios.TCSANOW, raw)
-    loop.add_reader(descriptor, _read, descriptor, press, loop)
+    terminal, loop = _Terminal(sys.stdin.fileno(), settings, press), asyncio.get_running_loop()
+    terminal.take()
+    loop.add_signal_handler(signal.SIGCONT, terminal.take)
     try:
         yield True
     finally:
-        loop.remove_reader(descriptor)
-        termios.tcsetattr(descriptor, termios.TCSANOW, settings)
+        loop.remove_signal_handler(signal.SIGCONT)
+        terminal.give_back()
+
+
+class _Terminal:
+    """The one that we were started on, which is ours only in the foreground: who reads from it or sets it while it is
+    another job's, after Ctrl-Z and `bg`, is stopped by the system."""
+
+    def __init__(self, descriptor: int, settings: list[Any], press: Callable[[str], None]) -> None:
+        self._descriptor, self._settings, self._press = descriptor, settings, press
+        self._loop = asyncio.get_running_loop()
+
+    def take(self) -> None:
+        """Listen to each key, if it is ours. Called again whenever we were stopped and go on."""
+        self._loop.remove_reader(self._descriptor)
+        if _is_ours(self._descriptor):
+            keys = self._settings[3] & ~(termios.ICANON | termios.ECHO)  # Ctrl-C stays Ctrl-C
+            self._set([*self._settings[:3], keys, *self._settings[4:]])
+            self._loop.add_reader(self._descriptor, self._read)
+
+    def give_back(self) -> None:
+        """As it was."""
+        self._loop.remove_reader(self._descriptor)
+        if _is_ours(self._descriptor):
+            self._set(self._settings)
+
+    def _set(self, settings: list[Any]) -> None:
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
+
+    def _read(self) -> None:
+        try:
+            typed = os.read(self._descriptor, 64) if _is_ours(self._descriptor) else b""
+        except OSError:
+            typed = b""
+        if not typed:
+            self._loop.remove_reader(self._descriptor)  # the terminal is gone, or another job's
+        for key in typed.decode("utf-8", "replace"):
+            self._press(key)
 
 
 def _settings() -> list[Any] | None:
     """How the terminal is set; None where stdin is none, or belongs to another job."""
     try:
-        if not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
-            return None
-        return termios.tcgetattr(sys.stdin.fileno())
+        is_one = sys.stdin.isatty() and _is_ours(sys.stdin.fileno())
+        return termios.tcgetattr(sys.stdin.fileno()) if is_one else None
     except (AttributeError, OSError, ValueError, termios.error):  # closed, or no terminal after all
         return None
 
 
-def _read(descriptor: int, press: Callable[[str], None], loop: asyncio.AbstractEventLoop) -> None:
+def _is_ours(descriptor: int) -> bool:
+    """Whether we are in the foreground of this terminal."""
     try:
-        typed = os.read(descriptor, 64)
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
     except OSError:
-        typed = b""
-    if not typed:
-        loop.remove_reader(descriptor)  # the terminal is gone
-    for key in typed.decode("utf-8", "replace"):
-        press(key)
+        return False

@@ -30,7 +30,7 @@ _OPTIONS = {
     "cassettes": ("DIR", "the folder of cassettes, instead of `cassettes` beside each test file"),
     "timing": ("original|compressed|instant", "how fast cassettes are replayed; instant by default"),
 }
-_PASSED = pytest.StashKey[bool]()
+_OUTCOMES = pytest.StashKey[list[bool]]()  # whether it passed: its subtests, then all of it
 _SERVER = pytest.StashKey["tuple[Server, Path]"]()
 
 
@@ -66,7 +66,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A marker with a slip in it fails its test, whether that uses the fixture or not."""
-    item.stash.setdefault(_PASSED, False)
+    item.stash[_OUTCOMES] = []
     if item.get_closest_marker("omnirecord") is not None:
         try:
             _of_markers(item)
@@ -80,7 +80,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.when == "call":
-        item.stash[_PASSED] = report.passed
+        item.stash.setdefault(_OUTCOMES, []).append(report.passed)
     if report.failed and _SERVER in item.stash:
         from .testing.report import section
 
@@ -130,7 +130,6 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
     from .testing.settings import checked, settings_of
 
     item, config = request.node, request.config
-    item.stash[_PASSED] = False
     of_config = [layer for _, layer in _layers(config)]
     settings = settings_of(*of_config, _of_markers(item), checked(of_fixture, "omnirecord_config"))
     folder = cassettes_folder(_folder(config), item.path)
@@ -140,8 +139,13 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
         cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
         lambda: str(request.getfixturevalue("omnirecord_upstream")),
         bool(_setting(config, "upstream")),
-        lambda: item.stash[_PASSED],
+        lambda: _has_passed(item),
     ), settings
+
+
+def _has_passed(item: pytest.Item) -> bool:
+    outcomes = item.stash.get(_OUTCOMES, [])
+    return bool(outcomes) and all(outcomes)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Replay(Buttons):
         self._options = Options(
             timing=how,
             gates=gate_rule(gates, off=no_gate, opens=hold_opens),
-            chunks=chunks_of(None if chunks is None and how.instant else chunks or "recorded"),
+            chunks=chunks_of("recorded" if chunks is None and not how.instant else chunks),
             faults=Faults.parse(faults),
             rules=Rules.parse(match),
             resume=resume,
@@ -156,6 +156,7 @@ class Replay(Buttons):
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
         self._listener.refuse_connections()
+        self._waiting.stop()
         for task in self._tasks:
             task.cancel()
         await self._listener.stop(0.1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from multidict import CIMultiDict
 
 from .cassette import Headers
 from .errors import ServerError, UsageError
+from .jsonl import dumps
 
 LIMIT = 1 << 20
 """The longest request line, header field, or header section that is taken, in bytes."""
@@ -75,7 +75,7 @@ class RawResponse(web.StreamResponse):
 
 
 def json_response(value: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=json.dumps(value, ensure_ascii=False), content_type="application/json")
+    return web.Response(status=status, text=dumps(value), content_type="application/json")
 
 
 def error_response(status: int, code: str, message: str, **details: Any) -> web.Response:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from .errors import ServerError
 from .player import Answering, Playing
 from .player.timeline import Gate, Timeline
 from .player.timing import NS
@@ -34,6 +35,7 @@ class Waiting:
         self._gate_timeout = gate_timeout
         self._sleepers: set[asyncio.Future[None]] = set()
         self._reported: Counter[str] = Counter()
+        self._stopped = False
 
     @property
     def reported(self) -> list[str]:
@@ -65,9 +67,16 @@ class Waiting:
         await asyncio.sleep(max(0, due - self._now()) / NS)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait for something that is announced."""
+        """Wait for something that is announced. Raises `ServerError` once the server has stopped."""
         while not is_so():
+            if self._stopped:
+                raise ServerError("the replay was stopped, nothing comes any more")
             await self._changed()
+
+    def stop(self) -> None:
+        """Nobody is to wait any longer."""
+        self._stopped = True
+        self.announce()
 
     async def _changed(self, seconds: float | None = None) -> None:
         """Wait until something changes, or for so long."""

@@ -1,9 +1,10 @@
-"""The proxy as a process of its own: one that can be killed, and whose files can be limited."""
+"""The proxy as a process of its own: one that can be killed, and whose files can be limited; and room in our own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -40,3 +41,9 @@ class Process:
         async with asyncio.timeout(30):
             _, errors = await self.process.communicate()
         return self.process.returncode, errors.decode()
+
+
+def allow_many_files() -> None:
+    """Let this process open as many as it may, for a test that starts hundreds of servers."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -56,6 +56,13 @@ def test_it_is_entered_and_left_in_a_thread_that_is_gone_afterwards() -> None:
     background.stop()
 
 
+def test_a_machine_that_has_no_room_for_one_more_is_a_sentence() -> None:
+    error = OSError(24, "Too many open files")
+    with pytest.raises(ServerError, match="no server can be started: Too many open files"):
+        Background(server(fails_on="entering", error=error)).start()
+    assert not is_alive()
+
+
 def test_a_function_is_called_in_its_loop_and_a_coroutine_is_waited_for(running: Background) -> None:
     assert running.run(threading.current_thread) is not threading.current_thread()
     assert running.run(slowly, 3) == 3

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ import pytest
 import omnirecord
 from omnirecord.blocking import Server
 from tests.cassettes import conversation
+from tests.process import allow_many_files
 
 SESSION = "/v1/sessions/s"
 
@@ -40,6 +41,23 @@ def test_a_synchronous_client_is_replayed_to(cassette: Path) -> None:
         assert [one.method for one in server.requests] == ["POST", "GET", "POST"]
         assert not server.is_recording
     assert not [thread for thread in threading.enumerate() if thread.name == "omnirecord"]
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_three_hundred_live_in_one_process_and_leave_nothing(cassette: Path) -> None:
+    allow_many_files()
+    before, threads = descriptors(), threading.active_count()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(omnirecord.replay(cassette, timing="instant")) for _ in range(300)]
+        assert len({server.url for server in servers}) == 300
+        for server in servers[::50]:
+            assert "response.completed" in talk(server.url)
+            server.assert_all_matched()
+        assert sum(len(server.requests) for server in servers) == 3 * 6
+    assert (descriptors(), threading.active_count()) == (before, threads)
 
 
 async def test_a_loop_that_is_blocked_does_not_stop_the_replay(cassette: Path) -> None:

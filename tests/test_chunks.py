@@ -91,3 +91,9 @@ def test_no_way_of_cutting_loses_or_moves_a_byte(way: str, data: list[bytes], st
 def test_a_way_that_is_none_is_refused_with_those_there_are(spec: str) -> None:
     with pytest.raises(UsageError, match="recorded, frame, byte, random:SEED"):
         chunks(spec)
+
+
+@pytest.mark.parametrize("timing", ["original", "instant"])
+def test_an_empty_way_is_refused_and_not_taken_for_none(timing: str) -> None:
+    with pytest.raises(UsageError, match="recorded, frame, byte, random:SEED"):
+        Replay("t.db", timing=timing, chunks="")

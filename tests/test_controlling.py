@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord import UsageError
+from omnirecord import ServerError, UsageError
+from omnirecord.cassette import TimedFrame
 from omnirecord.replaying import Replay
 from tests.cassettes import Made, conversation, delta, heartbeat
 from tests.test_replay import EVENTS, STREAM, heard, post
@@ -136,6 +137,10 @@ async def test_what_does_not_come_in_time_is_a_408_that_says_where_it_is(tmp_pat
         ("jump?seconds=-1", None, "cannot jump back"),
         ("step?count=0", None, "0 steps"),
         ("step?count=1.5", None, "count='1.5' is no whole number"),
+        ("step?count=-inf", None, "count='-inf' is no number"),
+        ("step", {"count": 10**400}, "is no number"),
+        ("pause", {"\ud800": 1}, "pause takes no \ud800"),
+        ("pause", {"which": "s" * 70_000}, "longer than 65536 bytes"),
         ("run-until", None, "needs an event"),
         ("run-until?event=x&nth=0&timeout=1", None, "counted from 1"),
         ("pause?wich=s", None, "pause takes no wich, but which"),
@@ -161,6 +166,22 @@ async def test_a_body_that_is_no_json_is_a_400(tmp_path: Path) -> None:
     async with Replay(letters().save(tmp_path / "t.db")) as server:
         answer = await ask(server.url, post(CONTROL + "play", b"{"))
         assert (answer.status.split()[1], b"no JSON" in answer.body) == (b"400", True)
+
+
+async def test_a_body_may_come_in_pieces(tmp_path: Path) -> None:
+    path = letters().save(tmp_path / "t.db")
+    head = f"POST {CONTROL}speed HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n".encode()
+    async with Replay(path) as server, connected(server.url, head + b'{"spe') as wire:
+        await eventually(lambda: bool(server._tasks))
+        await wire.send(b'ed":2}')
+        assert (await wire.head())[0].split()[1] == b"200"
+        assert server.speed == 2
+
+
+async def test_the_state_can_be_read_although_a_client_said_what_no_text_may_hold(tmp_path: Path) -> None:
+    async with Replay(conversation().save(tmp_path / "t.db")) as server:
+        await ask(server.url, post(EVENTS, b'{"type": "\\ud800"}'))
+        assert (await look(server, "state"))["mismatches"][0]["got"] == "\ud800"
 
 
 @pytest.mark.parametrize(("origin", "status"), [
@@ -212,6 +233,60 @@ async def test_who_waits_for_a_step_when_all_is_reset_steps_in_what_begins_then(
         async with connected(server.url, get(STREAM)) as again:
             await again.head()
             assert (await waits).type == "session.heartbeat"
+
+
+async def test_a_step_goes_on_with_who_listens_when_the_client_that_it_waited_for_has_left(tmp_path: Path) -> None:
+    tape = conversation()
+    tape.stream("s", 10.0, (10.0, heartbeat()), (11.0, delta("z")))
+    async with Replay(tape.save(tmp_path / "t.db"), timing="instant") as server:
+        async with connected(server.url, get(STREAM)) as wire:
+            await wire.head()
+            assert await heard(wire, 2) == ["heartbeat", "presence"]
+            step = asyncio.create_task(server.step())
+            await eventually(lambda: server.paused)
+        await eventually(lambda: server.position().next is None)
+        await ask(server.url, post(EVENTS))
+        async with connected(server.url, get(STREAM)) as wire:
+            await wire.head()
+            assert (await asyncio.wait_for(step, 5)).stream == 2
+            assert await heard(wire, 1) == ["heartbeat"]
+
+
+@pytest.mark.parametrize("which", [None, "s"])
+async def test_who_waits_at_a_gate_when_all_is_reset_gets_what_comes_then(tmp_path: Path, which: str | None) -> None:
+    async with Replay(conversation().save(tmp_path / "t.db"), timing="instant") as server:
+        async with connected(server.url, get(STREAM)) as wire:
+            await wire.head()
+            await heard(wire, 2)
+            runs = asyncio.create_task(server.run_until("session.presence", which=which))
+            await asyncio.sleep(0)
+            await server.reset()
+        async with connected(server.url, get(STREAM)):
+            assert (await asyncio.wait_for(runs, 5)).type == "session.presence"
+
+
+async def test_who_waits_for_an_event_when_it_is_stopped_is_told(tmp_path: Path) -> None:
+    async with Replay(letters().save(tmp_path / "t.db")) as server:
+        waits = [asyncio.create_task(server.step()), asyncio.create_task(server.run_until("response.*"))]
+        await asyncio.sleep(0)
+    for told in await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 5):
+        assert isinstance(told, ServerError)
+        assert "was stopped" in str(told)
+
+
+async def test_what_a_function_raises_is_for_who_gave_it_and_not_for_the_client(tmp_path: Path) -> None:
+    def fails(_: TimedFrame) -> bool:
+        raise LookupError("oops")
+
+    async with Replay(letters().save(tmp_path / "t.db"), timing="instant") as server:
+        runs = asyncio.create_task(server.run_until(fails))
+        await asyncio.sleep(0)
+        async with connected(server.url, get(STREAM)) as wire:
+            await wire.head()
+            with pytest.raises(LookupError, match="oops"):
+                await asyncio.wait_for(runs, 5)
+            server.play()
+            assert await heard(wire, 7) == ["heartbeat", *"abcdef"]
 
 
 async def test_a_paused_stream_gets_heartbeats_that_nobody_recorded(

@@ -8,7 +8,7 @@ from omnirecord.cassette import TimedFrame
 from omnirecord.errors import UsageError
 from omnirecord.player.controls import is_behind
 from omnirecord.player.run import Run
-from tests.cassettes import DONE, Made, child, conversation, delta, heartbeat, presence, status
+from tests.cassettes import DONE, SSE, Made, child, conversation, delta, heartbeat, presence, status, zipped
 from tests.stage import EVENTS, SESSION, Listener, Stage
 
 
@@ -395,3 +395,89 @@ def test_presence_and_status_of_a_stream_are_counted_as_events() -> None:
     stage = Stage(tape)
     stage.controls.run_until("session.status", 2, stage.now)
     assert stage.opens().hears() == ["presence", "running", "idle"]
+
+
+def test_a_step_right_behind_a_jump_goes_one_event_further() -> None:
+    stage = Stage(steady())
+    listener = stage.opens()
+    stage.controls.pause(stage.now)
+    stage.controls.jump(the_run(stage), 2.0, stage.now)
+    steps(stage)
+    assert listener.hears() == ["heartbeat", "a", "b", "c"]
+
+
+def test_after_a_jump_a_stream_that_began_before_is_stepped_event_by_event() -> None:
+    tape = steady()
+    tape.stream("s", 9.0, (9.0, heartbeat()), (10.0, delta("x")), (11.0, delta("y")))
+    stage = Stage(tape)
+    first = stage.opens()
+    stage.controls.jump(the_run(stage), 20.0, stage.now)
+    first.hears()
+    first.leaves()
+    second = stage.opens()
+    heard = []
+    for _ in range(3):
+        steps(stage)
+        heard.append(second.hears())
+    assert heard == [["heartbeat"], ["x"], ["y"]]
+
+
+def test_a_step_is_one_that_nobody_has_although_somebody_is_behind() -> None:
+    stage = Stage(steady())
+    one, other = stage.opens(), stage.opens()
+    steps(stage)
+    one.hears()
+    steps(stage)
+    assert (one.hears(), other.hears()) == (["a"], ["heartbeat", "a"])
+
+
+def test_a_session_can_be_paused_before_anything_of_it_was_played() -> None:
+    stage = Stage(conversation(), "instant")
+    stage.controls.pause(stage.now, "s")
+    stage.asks("POST", "/v1/sessions", {})
+    assert stage.opens().hears() == []
+
+
+def test_a_session_that_is_run_until_an_event_may_be_made_meanwhile() -> None:
+    stage = Stage(conversation(), "instant")
+    target = stage.controls.run_until("session.presence", 1, stage.now, "s")
+    stage.opens()
+    stage.asks("POST", "/v1/sessions", {})
+    assert stage.opens().hears() == ["heartbeat", "presence"]
+    assert target.reached is the_run(stage)
+
+
+def test_two_may_wait_for_different_events() -> None:
+    stage = Stage(steady(), "instant")
+    listener = stage.opens()
+    far = stage.controls.run_until("response.output_text.delta", 3, stage.now)
+    near = stage.controls.run_until("response.output_text.delta", 1, stage.now)
+    assert listener.hears() == ["heartbeat", "a"]
+    assert (near.is_over, far.is_over) == (True, False)
+    stage.controls.play(stage.now)
+    assert listener.hears() == ["b", "c"]
+    assert far.is_over
+
+
+def test_what_a_function_raises_is_kept_and_the_client_gets_its_stream() -> None:
+    def fails(frame: TimedFrame) -> bool:
+        return frame.seq > 2 and 1 / 0 > 1
+
+    stage = Stage(steady(), "instant")
+    listener = stage.opens()
+    target = stage.controls.run_until(fails, 1, stage.now)
+    assert listener.hears() == ["heartbeat", "a", "b"]
+    assert isinstance(target.failed, ZeroDivisionError)
+    stage.controls.play(stage.now)
+    assert listener.hears() == ["c", "d", "e", "f"]
+
+
+def test_a_compressed_stream_is_run_until_an_event_only_where_it_is_decoded() -> None:
+    tape = Made()
+    reads = [(1.0, heartbeat()), (2.0, delta("a")), (3.0, delta("b"))]
+    tape.stream("s", 1.0, *zipped(reads), headers=(*SSE, ("content-encoding", "gzip")))
+    with pytest.raises(UsageError, match=r"stream 1 is compressed.*--chunks frame"):
+        Stage(tape).controls.run_until("response.*", 1, 0)
+    stage = Stage(tape, "instant", chunks="frame")
+    stage.controls.run_until("response.*", 1, 0)
+    assert stage.opens().hears() == ["heartbeat", "a"]

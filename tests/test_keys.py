@@ -7,17 +7,18 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.cassettes import Made, delta, heartbeat
+from tests.cassettes import Made, delta, event, heartbeat
 from tests.test_replay import STREAM, heard
-from tests.wire import connected, get
+from tests.wire import connected, eventually, get
 
 
 def letters() -> Made:
@@ -44,9 +45,9 @@ class Terminal:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *options: str) -> AsyncIterator[Terminal]:
+async def serving(folder: Path, *options: str, tape: Made | None = None) -> AsyncIterator[Terminal]:
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "omnirecord", "serve", str(letters().save(folder / "t.db"))]
+    command = [sys.executable, "-m", "omnirecord", "serve", str((tape or letters()).save(folder / "t.db"))]
     process = subprocess.Popen(  # noqa: ASYNC220  # it starts in no time; its output is awaited in a thread
         [*command, "--listen", "127.0.0.1:0", "--json", *options],
         stdin=slave, stderr=slave, stdout=subprocess.PIPE, preexec_fn=lambda: _control(slave),
@@ -97,5 +98,59 @@ async def test_a_key_that_can_do_nothing_says_why(tmp_path: Path) -> None:
         await terminal.shows("space pauses")
         terminal.types("+")
         await terminal.shows("no gaps")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(terminal.process.wait, 10) == 0
+
+
+async def test_after_control_z_and_bg_it_serves_on_and_leaves_the_terminal_alone(tmp_path: Path) -> None:
+    """A shell with job control, in which somebody types on while the replay is in the background."""
+    master, slave = pty.openpty()
+    command = shlex.join([sys.executable, "-m", "omnirecord", "serve", str(letters().save(tmp_path / "t.db"))])
+    out = tmp_path / "out"
+    shell = subprocess.Popen(  # noqa: ASYNC220  # it starts in no time
+        ["bash", "--norc", "--noprofile", "-i"], stdin=slave, stderr=slave, stdout=slave,
+        preexec_fn=lambda: _control(slave),
+    )  # fmt: skip
+
+    def types(keys: str) -> None:
+        os.write(master, keys.encode())
+
+    def says(name: str) -> Callable[[], bool]:
+        return lambda: (tmp_path / name).exists() and (tmp_path / name).read_text() != ""
+
+    try:
+        types(f"cd {tmp_path}; {command} --listen 127.0.0.1:0 --json >out\n")
+        await eventually(says("out"))
+        url = json.loads(out.read_text())["url"]
+        await eventually(lambda: not termios.tcgetattr(slave)[3] & termios.ECHO)
+        types("\x1a")
+        types("jobs >stopped\n")
+        await eventually(says("stopped"))
+        types("bg\n")
+        types("echo typed >typed\n")
+        await eventually(says("typed"))
+        async with asyncio.timeout(5), connected(url, get(STREAM)) as wire:
+            await wire.head()
+            assert await heard(wire, 1) == ["heartbeat"]
+        types("kill %1; wait %1; echo $? >ended\n")
+        await eventually(says("ended"))
+        assert (tmp_path / "ended").read_text().strip() == "0"
+    finally:
+        shell.kill()
+        shell.communicate()
+        os.close(master)
+        os.close(slave)
+
+
+async def test_what_a_cassette_says_cannot_write_on_the_terminal(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (100.0, event("\x1b[2Jgone")))
+    async with serving(tmp_path, tape=tape) as terminal, connected(terminal.url, get(STREAM)) as wire:
+        await terminal.shows("space pauses")
+        await wire.head()
+        assert await heard(wire, 1) == ["heartbeat"]
+        terminal.types(".")
+        await terminal.shows("gone")
+        assert "\x1b" not in terminal.shown
         terminal.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(terminal.process.wait, 10) == 0

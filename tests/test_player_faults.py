@@ -194,3 +194,53 @@ def test_however_it_is_cut_the_same_happens(chunks: str) -> None:
     assert listener.body == heartbeat() + delta("é") + delta("a") + status("idle")[: len(listener.body) - sum(
         map(len, (heartbeat(), delta("é"), delta("a"))))]  # fmt: skip
     assert listener.playing.stop == "clean"
+
+
+def letters(*faults: str) -> tuple[Stage, Listener]:
+    """A letter each second from 1 s on."""
+    tape = Made()
+    tape.stream("s", 0.0, (0.0, heartbeat()), *((1.0 + n, delta(letter)) for n, letter in enumerate("abcdef")))
+    stage = Stage(tape, faults=faults)
+    return stage, stage.opens()
+
+
+def jump(stage: Stage, seconds: float) -> None:
+    run = stage.controls.one(None)
+    assert run is not None
+    stage.controls.jump(run, seconds, stage.now)
+
+
+def test_a_jump_sends_what_it_passes_although_there_was_a_stall() -> None:
+    stage, listener = letters("delay first response.output_text.delta by 2s")
+    listener.hears()
+    stage.at(1.0)
+    assert listener.hears() == []
+    stage.at(3.0)
+    assert listener.hears() == ["a"]
+    jump(stage, 4.5)
+    assert listener.hears() == ["b", "c", "d"]
+    assert listener.next_in() == 0.5
+
+
+def test_a_stall_that_is_jumped_to_begins_at_once() -> None:
+    stage, listener = letters("delay 2nd response.output_text.delta by 2s")
+    stage.at(1.2)
+    assert listener.hears() == ["heartbeat", "a"]
+    assert listener.next_in() == pytest.approx(0.8)
+    jump(stage, 4.0)
+    assert listener.hears() == []
+    assert listener.next_in() == pytest.approx(2.0)
+    stage.at(3.2)
+    assert listener.hears() == ["b", "c", "d"]
+
+
+def test_a_step_waits_for_no_stall_and_neither_does_what_follows() -> None:
+    stage, listener = letters("delay first response.output_text.delta by 2s")
+    for expected in (["heartbeat"], ["a"]):
+        run = stage.controls.one(None)
+        assert run is not None
+        stage.controls.step(run, stage.now)
+        assert listener.hears() == expected
+    stage.controls.play(stage.now)
+    stage.at(1.0)
+    assert listener.hears() == ["b"]

@@ -733,3 +733,26 @@ def test_a_run_that_does_not_use_it_pays_less_than_ten_milliseconds_and_loads_no
     }  # fmt: skip
     assert len(modules) < 10
     assert best < 0.010
+
+
+def test_what_a_test_recorded_of_which_a_part_failed_is_not_kept(suite: Suite, upstream: str) -> None:
+    suite.file(
+        test_parts="""
+        import unittest
+        import pytest
+        from client import talk
+
+        class TestParts(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def _serve(self, omnirecord_server):
+                self.url = omnirecord_server.url
+
+            def test_it(self):
+                talk(self.url)
+                for number in range(3):
+                    with self.subTest(number=number):
+                        assert number != 1
+        """
+    )
+    assert suite.run(*from_upstream(upstream)).ret == 1
+    assert [path.name for path in suite.cassettes.rglob("*.jsonl")] == ["talk.jsonl"]

@@ -20,6 +20,7 @@ from omnirecord.library import open_store
 from omnirecord.replaying import Replay
 from omnirecord.store import Writer, rows
 from tests.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
+from tests.process import allow_many_files
 from tests.stage import EVENTS, SESSION, gists
 from tests.wire import Answer, Wire, ask, connected, eventually, get
 
@@ -281,7 +282,8 @@ async def test_a_large_cassette_opens_soon_and_plays_at_once(tmp_path: Path) -> 
     assert played - opened < 5.0
 
 
-async def test_a_hundred_replays_run_side_by_side(tmp_path: Path) -> None:
+async def test_three_hundred_replays_run_side_by_side(tmp_path: Path) -> None:
+    allow_many_files()
     path = short().save(tmp_path / "tape.db")
 
     async def once() -> list[str]:
@@ -291,8 +293,8 @@ async def test_a_hundred_replays_run_side_by_side(tmp_path: Path) -> None:
             await ask(server.url, post(EVENTS))
             return before + gists((await wire.body([(b"transfer-encoding", b"chunked")]))[0])
 
-    all_heard = await asyncio.gather(*(once() for _ in range(100)))
-    assert all_heard == [["heartbeat", "presence", "running", "Hi", "[DONE]"]] * 100
+    all_heard = await asyncio.gather(*(once() for _ in range(300)))
+    assert all_heard == [["heartbeat", "presence", "running", "Hi", "[DONE]"]] * 300
 
 
 @pytest.mark.parametrize(

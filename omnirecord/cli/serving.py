@@ -205,7 +205,9 @@ def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
 
 def _say(sentence: str) -> None:
     """Something for the person at the terminal."""
-    click.echo(f"omnirecord: {sentence}", err=True)
+    from ..gist import visible
+
+    click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 
 def _print_parting(sentence: str) -> None:

@@ -49,7 +49,7 @@ class Controls:
         self._script = script
         self._streams = streams
         self._timing = timing
-        self._pending: Target | None = None
+        self._targets: list[Target] = []
         streams.begun = self._begun
 
     @property
@@ -87,29 +87,34 @@ class Controls:
             run.timeline.set_speed(speed / self._timing.speed, now)
 
     def step(self, run: Run, now: int) -> Place | None:
-        """Pause, and let the next event pass: where it ends; None where nobody is to get any."""
+        """Pause, and let the next event pass that nobody has: where it ends; None where nobody is to get any.
+
+        To be asked again as long as it has not passed: who was to get it may have left."""
         run.timeline.pause(now)
-        ends = [end for playing in run.live if (end := playing.next_event(self._script.frame)) is not None]
-        if ends:
-            run.timeline.limit = min(ends)
-        return min(ends, default=None)
+        passed = run.timeline.passed
+        events = (playing.next_event(self._script.frame, passed) for playing in run.live)
+        end = min((end for end in events if end is not None), default=None)
+        if end is not None:
+            run.timeline.limit = end
+        return end
 
     def run_until(self, event: str | Predicate, nth: int, now: int, which: str | None = None) -> Target:
         """Play on, and pause right behind the nth such event from here. Raises `UsageError`."""
-        aim = target(event, nth, self._script.named_streams() if isinstance(event, str) else ())
-        runs = self._chosen(which)
-        if which is None:
-            self._pending = aim
-        for run in runs:
-            run.target = aim
+        if coded := self._streams.coded():
+            raise UsageError(
+                f"stream {coded[0]} is compressed, its events cannot be told apart: serve it with --chunks frame"
+            )
+        streams = self._script.named_streams() if isinstance(event, str) else ()
+        root = None if which is None else self._name(which)
+        aim = target(event, nth, streams, root)
         self.play(now, which)
+        self._targets.append(aim)
         return aim
 
     def give_up(self, aim: Target) -> None:
         """Run on, whatever comes."""
-        self._pending = None if self._pending is aim else self._pending
-        for run in self._streams.all():
-            run.target = None if run.target is aim else run.target
+        if aim in self._targets:
+            self._targets.remove(aim)
 
     def jump(self, run: Run, seconds: float, now: int) -> None:
         """Go ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
@@ -154,27 +159,34 @@ class Controls:
         runs = list(self._streams.all())
         if which is None:
             return runs
-        session = self._script.sessions.get(which)
-        name = session.root if session else which
-        chosen = [run for run in runs if run.name == name]
-        if not chosen and session is None:
+        if session := self._script.sessions.get(which):
+            return [self._streams.run(session)]
+        chosen = [run for run in runs if run.name == which]
+        if not chosen:
             names = ", ".join(run.name for run in runs[:5]) or "nothing yet"
             raise UsageError(f"{which!r} is not played: {names} is")
         return chosen
 
+    def _name(self, which: str) -> str:
+        """What the run is called that is meant."""
+        session = self._script.sessions.get(which)
+        return session.root if session else which
+
     def _begun(self, run: Run) -> None:
         """A new run: what is waited for may come in it."""
-        run.target = self._pending
         run.timeline.watch = partial(self._passed, run)
 
     def _passed(self, run: Run, part: Part, now: int) -> None:
         """A frame was sent: if it is what the run was to run to, that is over."""
-        aim = run.target
-        frame = self._script.frame(part.stream, part.seq) if aim is not None else None
-        if aim is not None and frame is not None and aim.counts(frame):
-            aim.reached = run
-            self.give_up(aim)
-            run.timeline.pause(now)
+        aims = [aim for aim in self._targets if aim.root in (None, run.name)]
+        frame = self._script.frame(part.stream, part.seq) if aims and run in self._streams.all() else None
+        if frame is None:
+            return
+        for aim in aims:
+            aim.look(frame, run)
+            if aim.is_over:
+                self.give_up(aim)
+                run.timeline.pause(now)
 
     def _reached(self, run: Run) -> int:
         """The recorded offset up to which everything was sent, in ns."""
@@ -187,7 +199,8 @@ class Controls:
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
 
     def _next_type(self, run: Run) -> str | None:
-        ends = [end for playing in run.live if (end := playing.next_event(self._script.frame)) is not None]
+        events = (playing.next_event(self._script.frame, run.timeline.passed) for playing in run.live)
+        ends = [end for end in events if end is not None]
         if not ends:
             return None
         _, stream, seq = min(ends)

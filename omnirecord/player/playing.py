@@ -84,10 +84,12 @@ class Playing:
         rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].greeting)
         return next(rest, float("inf"))
 
-    def next_event(self, frame: Callable[[int, int], TimedFrame | None]) -> Place | None:
-        """Where the next event ends: frames without data are none."""
+    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: Place) -> Place | None:
+        """Where the next event ends that lies behind a place: frames without data are none."""
         for number in range(self.next, len(self.parts)):
             part = self.parts[number]
+            if place_of(part) <= behind:
+                continue
             known = frame(part.stream, part.seq)
             if (known is None or known.verdict != "comment") and self._ends_a_frame(number):
                 return place_of(part)
@@ -118,14 +120,14 @@ class Playing:
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
         """A stall begins when the time of the part behind it comes. What follows keeps its distance to that."""
         if part.late_ns > self._late:
-            self._reached = at if at > now or self._reached is None else self._reached
+            self._reached = at if at > now or self._reached is None else min(at, self._reached)
             if at > now:
                 return at
             self._stalled = self._reached + part.late_ns - self._late
             self._late = part.late_ns
         elif self._stalled is None and self._went is not None:
             went, offset_ns = self._went
-            at = max(at, went + self.timeline.between(offset_ns, part.offset_ns))
+            at = max(at, went + self.timeline.between(max(offset_ns, self.timeline.jumped_ns), part.offset_ns))
         return max(at, self._stalled or 0)
 
     def waits_for(self) -> Gate | None:
@@ -160,6 +162,7 @@ class Playing:
         number, part = self.next, self.parts[self.next]
         self._went = max(self._stalled or 0, self._reached or 0) or now, part.offset_ns
         self._stalled = self._reached = None
+        self._late = max(self._late, part.late_ns)  # a step waits for no stall
         self.next += 1
         if part.data and not part.greeting:
             self.sent.upto_ns = max(self.sent.upto_ns, part.offset_ns)

@@ -10,7 +10,6 @@ from ..cassette import Exchange
 from .lookup import Asked
 from .playing import Playing, Sent
 from .script import Session, Tree, start_of
-from .target import Target
 from .timeline import Gate, Timeline
 
 
@@ -29,7 +28,6 @@ class Run:
     asked: Asked = field(default_factory=Asked)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
-    target: Target | None = None
 
     @property
     def started(self) -> bool:

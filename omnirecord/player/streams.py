@@ -69,8 +69,10 @@ class Streams:
         return self.runs[session.root]
 
     def begin_again(self, session: Session) -> Run:
-        """A new run, whatever has been played of it."""
-        self.runs.pop(session.root, None)
+        """A new run, whatever has been played of it; where nothing was, the one that somebody may have paused."""
+        run = self.runs.get(session.root)
+        if run is not None and (run.started or run.opened or run.asked.used):
+            del self.runs[session.root]
         return self.run(session)
 
     def _new_run(self, root: str) -> Run:
@@ -123,6 +125,13 @@ class Streams:
         playing.decoded = is_coded(exchange) and self._decodes
         run.begin(playing)
         return playing
+
+    def coded(self) -> list[int]:
+        """The streams of clients that are played compressed, whose events cannot be told apart."""
+        if self._decodes:
+            return []
+        numbered = ((x.stream, x) for x in self._script.exchanges if x.party != "runner")
+        return [number for number, x in numbered if number is not None and is_coded(x)]
 
     @property
     def _decodes(self) -> bool:

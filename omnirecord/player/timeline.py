@@ -41,6 +41,8 @@ class Timeline:
         """What the furthest frame that was sent ended with."""
         self.watch: Callable[[Part, int], None] | None = None
         """Told of each frame that was sent, with the time."""
+        self.jumped_ns = -1
+        """Up to where it was last sent ahead, in recorded time."""
         self._points = sorted(set(points))
         self._scale = Scale(sorted({*points, *(gate.at_ns for gate in self.gates)}), timing)
         self._clock = clock or Clock()
@@ -58,6 +60,12 @@ class Timeline:
         """Played ns for each ns of `now`."""
         return self._clock.speed
 
+    @property
+    def passed(self) -> Place:
+        """Up to where everything is let pass: it was sent to somebody, or jumped over."""
+        last = (-1.0, 0.0, 0.0) if self.last is None else place_of(self.last)
+        return max(last, (self.jumped_ns, float("inf"), float("inf")))
+
     def closed_gate(self) -> Gate | None:
         """The first gate that is closed."""
         return next((gate for gate in self.gates if not gate.open), None)
@@ -69,8 +77,12 @@ class Timeline:
 
     def move(self, offset_ns: int, now: int) -> None:
         """Put the playhead at a recorded offset, or at the closed gate before it."""
+        self.jumped_ns = min(self.jumped_ns, offset_ns - 1)
+        self._clock.set(self._scale(self._short_of_gate(offset_ns)), now)
+
+    def _short_of_gate(self, offset_ns: int) -> int:
         gate = self.gate_before(offset_ns)
-        self._clock.set(self._scale(gate.at_ns if gate else offset_ns), now)
+        return gate.at_ns if gate else offset_ns
 
     def played(self, now: int) -> int:
         """Played time so far, in ns: never past a closed gate."""
@@ -128,6 +140,7 @@ class Timeline:
     def jump(self, offset_ns: int, now: int) -> None:
         """Go ahead to a recorded offset, or to the closed gate before it; what lies between is due at once."""
         self.move(offset_ns, now)
+        self.jumped_ns = self._short_of_gate(offset_ns)
         if self.paused:
             self.limit = offset_ns, float("inf"), float("inf")
 
