@@ -340,6 +340,22 @@ def test_a_slip_in_a_marker_fails_a_test_that_does_not_use_the_fixture_too(suite
     suite.refuses("did you mean 'record'?")
 
 
+def test_the_fixture_can_be_parametrized(suite: Suite) -> None:
+    suite.file(
+        test_it="""
+        import pytest
+        from client import talk
+
+        @pytest.mark.parametrize("omnirecord_config", [{"speed": 50}, {"speed": 100}])
+        @pytest.mark.omnirecord("talk.jsonl", timing="original")
+        def test_it(omnirecord_server, omnirecord_config):
+            assert omnirecord_server._server.timing.speed == omnirecord_config["speed"]
+            assert "response.completed" in talk(omnirecord_server.url)
+    """
+    )
+    suite.run().assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize("config", ["{'timming': 'instant'}", "'instant'"])
 def test_a_slip_in_the_fixture_is_a_sentence(suite: Suite, config: str) -> None:
     suite.file(test_it=LAYERS.format(marker="", config=config, mode="instant"))
