@@ -41,39 +41,45 @@ async def test_how_the_bytes_are_cut_makes_no_difference(chat: Chat) -> None:
     assert (await chat.ask(QUESTION)).endswith("in a file that survives the crash.")
 
 
-@pytest.mark.omnirecord("turn.jsonl", record="none", faults="drop 2nd response.output_text.delta")
+@replays
+@pytest.mark.omnirecord(faults="drop 2nd response.output_text.delta")
 async def test_a_word_that_got_lost_is_in_the_answer_all_the_same(chat: Chat) -> None:
     assert (await chat.ask(QUESTION)).startswith("A flight recorder")
 
 
-@pytest.mark.omnirecord("turn.jsonl", record="none", faults="answer POST /v1/sessions/*/events with 429")
+@replays
+@pytest.mark.omnirecord(faults="answer POST /v1/sessions/*/events with 429")
 async def test_a_server_with_too_much_to_do_is_told_again(chat: Chat, omnirecord_server: Server) -> None:
     chat.backoff = (0.01,)
     assert (await chat.ask(QUESTION)).startswith("A flight recorder")
     assert [one.status for one in omnirecord_server.requests if one.method == "POST"] == [201, 429, 202]
 
 
-@pytest.mark.omnirecord("turn.jsonl", record="none", faults="answer POST /v1/sessions/*/events with 503")
+@replays
+@pytest.mark.omnirecord(faults="answer POST /v1/sessions/*/events with 503")
 async def test_a_server_that_is_down_is_not_hidden(chat: Chat) -> None:
     with pytest.raises(OmnigentError) as raised:
         await chat.ask(QUESTION)
     assert raised.value.status_code == 503
 
 
-@pytest.mark.omnirecord("turn.jsonl", record="none", faults="drop response.completed")
+@replays
+@pytest.mark.omnirecord(faults="drop response.completed")
 async def test_a_turn_without_an_ending_has_failed(chat: Chat) -> None:
     with pytest.raises(TurnFailed, match="it just ended"):
         await chat.ask(QUESTION)
 
 
-@pytest.mark.omnirecord("turn.jsonl", record="none", faults="cut before response.completed")
+@replays
+@pytest.mark.omnirecord(faults="cut before response.completed")
 async def test_a_stream_that_is_cut_before_the_turn_is_over_is_lost(chat: Chat) -> None:
     chat.reconnects = 0
     with pytest.raises(StreamLost, match="ended before the turn did"):
         await chat.ask(QUESTION)
 
 
-@pytest.mark.omnirecord("turn.jsonl", record="none", faults="freeze at response.completed")
+@replays
+@pytest.mark.omnirecord(faults="freeze at response.completed")
 async def test_a_stream_that_freezes_is_lost_after_a_while(chat: Chat) -> None:
     chat.patience, chat.reconnects = 0.2, 0
     with pytest.raises(StreamLost, match=r"silent for 0\.2 s"):
