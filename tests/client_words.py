@@ -28,8 +28,8 @@ class Turn:
     error: Exception | None = None
     rested: bool = False
     """It saw the status that it was waiting for, and left."""
-    aside: str = ""
-    """What became of a request beside the stream."""
+    asides: list[str] = field(default_factory=list)
+    """What was raised by requests beside the stream."""
     again: Turn | None = None
     """What it got when it opened the stream once more."""
 
@@ -43,7 +43,7 @@ def told(turn: Turn, whole: Turn) -> str:
     if whole.text is not None:
         return ending(turn.error)
     end = "" if turn.rested else f", then {ending(turn.error)}"
-    return heard(turn.events, whole.events) + end + (f"; {turn.aside}" if turn.aside else "")
+    return "; ".join([heard(turn.events, whole.events) + end, *turn.asides])
 
 
 def ending(error: Exception | None) -> str:
@@ -88,9 +88,9 @@ def _listed(events: Counter[Event], whole: list[Event]) -> str:
 
 
 def _which(event: Event, whole: list[Event]) -> str:
-    """With its number, where there are several of its type."""
-    alike = list(dict.fromkeys(one for one in whole if one[0] == event[0]))
-    return f"`{event[0]}`" + (f" no. {alike.index(event) + 1}" if len(alike) > 1 else "")
+    """With its number, where there are others of its type that say something else."""
+    alike = [one for one in whole if one[0] == event[0]]
+    return f"`{event[0]}`" + (f" no. {alike.index(event) + 1}" if len(set(alike)) > 1 else "")
 
 
 def answered(text: str, whole: str) -> str:

@@ -18,8 +18,8 @@ from tests.cassettes import Made, completed, delta, heartbeat, status
 from tests.client_words import Turn, ending, told
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
-STREAM_READ_S, REQUEST_S, READY_S = 0.8, 0.5, 0.1
-"""Instead of the client's own 600, 30 and 1 s, so that a wait ends within a test."""
+STREAM_READ_S, REQUEST_S, READY_S = 0.5, 0.3, 0.1
+"""Instead of the client's own 600, 30 and 1 s, where a test is of a wait."""
 MESSAGE = {"type": "message", "data": {"role": "user", "content": [{"type": "input_text", "text": "Go on."}]}}
 BUNDLE = b"the replay does not look into it"
 
@@ -86,21 +86,22 @@ async def listen(client: OmnigentClient, session_id: str, turn: Turn, name: str,
                     break
     finally:
         if post is not None:
-            turn.aside = await outcome_of(post)
+            turn.asides += await raised("post_event", post)
 
 
 async def accept(client: OmnigentClient, session_id: str, elicitation_id: str, turn: Turn) -> None:
-    """Each once, however often it is asked."""
+    """Once, however often it is asked."""
     if sum(type_ == "response.elicitation_request" for type_, _ in turn.events) == 1:
-        await client.sessions.resolve_elicitation(session_id, elicitation_id, {"action": "accept"})
+        answer = client.sessions.resolve_elicitation(session_id, elicitation_id, {"action": "accept"})
+        turn.asides += await raised("resolve_elicitation", answer)
 
 
-async def outcome_of(post: Awaitable[object]) -> str:
+async def raised(name: str, request: Awaitable[object]) -> list[str]:
     try:
-        await post
+        await request
     except Exception as error:
-        return f"`post_event` {ending(error)}"
-    return ""
+        return [f"`{name}` {ending(error)}"]
+    return []
 
 
 async def sessions_chat_query(client: OmnigentClient, _name: str) -> Turn:
@@ -149,21 +150,28 @@ CALLERS: dict[str, Callable[[OmnigentClient, str], Awaitable[Turn]]] = {
 }
 
 
-async def make_turn(caller: str, name: str, path: Path, faults: Sequence[str] = ()) -> tuple[Turn, Replay]:
-    """A turn, and the replay that it was made with."""
+async def make_turn(
+    caller: str, name: str, path: Path, faults: Sequence[str] = (), *, request_s: float = 30.0
+) -> tuple[Turn, Replay]:
+    """A turn, and the replay that it was made with. `request_s`: the client's timeout."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         async with (
             Replay(path, timing="instant", faults=faults) as server,
-            OmnigentClient(server.url, timeout=REQUEST_S) as client,
+            OmnigentClient(server.url, timeout=request_s) as client,
         ):
             return await CALLERS[caller](client, name), server
 
 
-async def outcome(caller: str, name: str, path: Path, faults: Sequence[str]) -> str:
+async def outcome(caller: str, name: str, path: Path, faults: Sequence[str], *, request_s: float = 30.0) -> str:
     """What a caller did, in words. All faults have happened to it."""
-    whole, _ = await make_turn(caller.removesuffix(", once more"), name, path)
-    turn, server = await make_turn(caller, name, path, faults)
+    if (caller, name) not in WHOLE:
+        WHOLE[caller, name], _ = await make_turn(caller.removesuffix(", once more"), name, path)
+    turn, server = await make_turn(caller, name, path, faults, request_s=request_s)
     assert server.faults == list(faults)
     asked = [request.method for request in server.requests if request.target.endswith("/events")]
     unsent = caller == "SessionsChat.query" and not asked
-    return told(turn, whole) + ("; the message was never sent" if unsent else "")
+    return told(turn, WHOLE[caller, name]) + ("; the message was never sent" if unsent else "")
+
+
+WHOLE: dict[tuple[str, str], Turn] = {}
+"""By caller and cassette, the turn without faults."""
