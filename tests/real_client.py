@@ -24,11 +24,12 @@ MESSAGE = {"type": "message", "data": {"role": "user", "content": [{"type": "inp
 BUNDLE = b"the replay does not look into it"
 
 
-def shorten(patch: pytest.MonkeyPatch) -> None:
-    """Give the client short timeouts; they keep their order."""
+def shorten(patch: pytest.MonkeyPatch, patience: int = 1) -> float:
+    """Give the client short timeouts, or that many times as long ones; the one for requests is to be given to it."""
     for module in (_sessions, _responses):
-        patch.setattr(module, "_SSE_TIMEOUT", httpx.Timeout(30.0, read=STREAM_READ_S))
-    patch.setattr(_sessions_chat, "_STREAM_READY_TIMEOUT_S", READY_S)
+        patch.setattr(module, "_SSE_TIMEOUT", httpx.Timeout(30.0, read=patience * STREAM_READ_S))
+    patch.setattr(_sessions_chat, "_STREAM_READY_TIMEOUT_S", patience * READY_S)
+    return patience * REQUEST_S
 
 
 def cassette(name: str, folder: Path) -> Path:
@@ -162,10 +163,14 @@ async def make_turn(
             return await CALLERS[caller](client, name), server
 
 
-async def outcome(caller: str, name: str, path: Path, faults: Sequence[str], *, request_s: float = 30.0) -> str:
-    """What a caller did, in words. All faults have happened to it."""
+async def whole_turn(caller: str, name: str, path: Path) -> None:
+    """Make the turn without faults that others are told beside, if that was not done yet."""
     if (caller, name) not in WHOLE:
         WHOLE[caller, name], _ = await make_turn(caller.removesuffix(", once more"), name, path)
+
+
+async def outcome(caller: str, name: str, path: Path, faults: Sequence[str], *, request_s: float = 30.0) -> str:
+    """What a caller did, in words. All faults have happened to it."""
     turn, server = await make_turn(caller, name, path, faults, request_s=request_s)
     assert server.faults == list(faults)
     asked = [request.method for request in server.requests if request.target.endswith("/events")]
