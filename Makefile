@@ -14,7 +14,7 @@ help:
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
 	@echo "make lock       resolve requirements-dev.lock anew"
-	@echo "make cassettes  record the shipped cassettes again, from a real Omnigent"
+	@echo "make cassettes  record the shipped cassettes and the example's again, from a real Omnigent"
 	@echo "make clean      remove .venv, .tools and caches"
 
 demo: .venv/.runtime
@@ -40,6 +40,7 @@ format: .venv/.dev
 
 cassettes: .venv/.dev
 	@$(BIN)/python -m cassettes.record
+	@$(BIN)/python -m examples.record
 
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \

@@ -183,4 +183,4 @@ def _folder(config: pytest.Config) -> Path | None:
 
 
 def _fail(error: OmnirecordError) -> NoReturn:
-    pytest.fail(f"omnirecord: {error}", pytrace=False)
+    raise pytest.fail.Exception(f"omnirecord: {error}", pytrace=False) from None

@@ -347,6 +347,16 @@ def test_it_tells_what_was_sent_last_and_what_comes_next() -> None:
     assert (position.next, position.waits_for) == ("session.status", f"POST {EVENTS}")
 
 
+def test_what_it_waits_for_is_told_when_the_client_has_given_up_too() -> None:
+    stage = Stage(conversation(), "instant")
+    listener = stage.opens()
+    listener.hears()
+    listener.leaves()
+    assert stage.controls.position().waits_for == f"POST {EVENTS}"
+    stage.posts()
+    assert stage.controls.position().waits_for is None
+
+
 def test_a_reset_begins_everything_again() -> None:
     stage = Stage(conversation(), "instant")
     stage.asks("POST", "/v1/sessions", {})

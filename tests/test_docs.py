@@ -21,6 +21,7 @@ from omnirecord.library import import_file
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = ("cassettes", "examples/chat-client")
 EXAMPLE = re.compile(r"^\$ (omnirecord .+)$", re.MULTILINE)
 SERVERS = ("proxy", "serve")
 
@@ -92,7 +93,7 @@ def test_every_command_has_help_that_ends_with_an_example() -> None:
 
 
 def test_no_link_in_the_documentation_is_broken() -> None:
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "cassettes" / "README.md"]:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / folder / "README.md" for folder in FOLDERS)]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -94,6 +94,7 @@ class Suite:
         output = result.stdout.str()
         assert sentence in " ".join(output.split())
         assert "Traceback" not in output
+        assert "During handling" not in output
         assert "def omnirecord_server" not in output
 
 
@@ -339,6 +340,22 @@ def test_a_slip_in_a_marker_fails_a_test_that_does_not_use_the_fixture_too(suite
     suite.refuses("did you mean 'record'?")
 
 
+def test_the_fixture_can_be_parametrized(suite: Suite) -> None:
+    suite.file(
+        test_it="""
+        import pytest
+        from client import talk
+
+        @pytest.mark.parametrize("omnirecord_config", [{"speed": 50}, {"speed": 100}])
+        @pytest.mark.omnirecord("talk.jsonl", timing="original")
+        def test_it(omnirecord_server, omnirecord_config):
+            assert omnirecord_server._server.timing.speed == omnirecord_config["speed"]
+            assert "response.completed" in talk(omnirecord_server.url)
+    """
+    )
+    suite.run().assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize("config", ["{'timming': 'instant'}", "'instant'"])
 def test_a_slip_in_the_fixture_is_a_sentence(suite: Suite, config: str) -> None:
     suite.file(test_it=LAYERS.format(marker="", config=config, mode="instant"))
@@ -368,6 +385,28 @@ def test_a_cassette_that_is_missing_is_an_error_that_says_how_to_record_it(suite
     suite.refuses(said)
     suite.ini("omnirecord_upstream=http://127.0.0.1:9")
     suite.refuses("test_it.py::test_it' --omnirecord-record=once`")
+
+
+@pytest.mark.parametrize("says", ["record='none'", "faults='drop [DONE]'"])
+def test_a_missing_cassette_of_a_test_that_only_replays_is_for_another_one_to_record(suite: Suite, says: str) -> None:
+    suite.file(test_it=TALKS.replace('"talk.jsonl"', f'"new.jsonl", {says}'))
+    suite.refuses("new.jsonl does not exist, and this test does not record it: run the one that does, first, with")
+
+
+def test_what_came_is_known_while_a_test_is_recorded_too(suite: Suite, upstream: str) -> None:
+    suite.file(
+        test_it=RECORDED
+        + """
+        came = [(one.method, one.target, one.status) for one in omnirecord_server.requests]
+        assert came == [
+            ("POST", "/v1/sessions", 201),
+            ("GET", "/v1/sessions/s/stream", 200),
+            ("POST", "/v1/sessions/s/events", 202),
+        ]
+    """
+    )
+    suite.run(*from_upstream(upstream)).assert_outcomes(passed=1)
+    suite.run().assert_outcomes(passed=1)
 
 
 def test_a_test_is_recorded_once_and_then_replayed(suite: Suite, upstream: str) -> None:

@@ -193,10 +193,10 @@ class Controls:
         return run.timeline.last.offset_ns if run.timeline.last else run.start_ns
 
     def _held_by(self, run: Run) -> str | None:
+        """The gate before everything that is still to come, to those who listen or, if nobody does, at all."""
         gate = run.timeline.closed_gate()
-        ahead = [playing.next_ns() for playing in run.live]
-        held = gate is not None and ahead and all(gate.at_ns < offset for offset in ahead)
-        return gate.what if gate is not None and held else None
+        ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]
+        return gate.what if gate is not None and gate.at_ns < min(ahead) else None
 
     def _next_type(self, run: Run) -> str | None:
         events = (playing.next_event(self._script.frame, run.timeline.passed) for playing in run.live)

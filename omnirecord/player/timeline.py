@@ -161,6 +161,11 @@ class Timeline:
         at = bisect_right(self._points, self.played(now), key=self._scale)
         return self._points[at] if at < len(self._points) else float("inf")
 
+    def point_behind(self, offset_ns: int) -> float:
+        """The recorded offset of what comes after this one; infinite behind the last."""
+        at = bisect_right(self._points, offset_ns)
+        return self._points[at] if at < len(self._points) else float("inf")
+
 
 def place_of(part: Part) -> Place:
     """Parts stand where they were recorded; those that were made up stand before everything."""

@@ -8,6 +8,8 @@ get five seconds.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -25,7 +27,14 @@ from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself
 
-__all__ = ["GRACE", "READ_AHEAD", "NewFrames", "Proxy"]
+Answered = Callable[[str, str, int, int], None]
+"""Told of a request when its response begins: method, target, the exchange's number, status."""
+
+__all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
+
+
+def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
+    pass
 
 
 class Proxy:
@@ -49,6 +58,7 @@ class Proxy:
         resume: bool = False,
         resume_for: float = GRACE,
         watch: Watch = ignore,
+        answered: Answered = _tell_nobody,
     ) -> None:
         if read_ahead < 0:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
@@ -59,6 +69,7 @@ class Proxy:
         self._contract = contract
         self._read_ahead = read_ahead
         self._watch = watch
+        self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
         self._listener = Listener(self._handle)
@@ -139,7 +150,8 @@ class Proxy:
             return await relay.serve(request, behind=behind)
         self.exchanges += 1
         take = self._tape.take(request.method, target, headers)
-        forward = Forward(request, take, self._upstream, self._read_ahead, self._resuming)
+        answered = partial(self._answered, request.method, target, take.exchange)
+        forward = Forward(request, take, self._upstream, self._read_ahead, self._resuming, answered)
         task = asyncio.current_task()
         assert task is not None
         self._running[forward] = task

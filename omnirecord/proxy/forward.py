@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 from aiohttp import web
 
-from ..cassette import Ending, Headers
+from ..cassette import Ending, Headers, Kind
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
@@ -31,17 +31,24 @@ class Forward:
     """Passes one request on and its response back.
 
     `stopped`: the recorder is what ends it. `endless`: it is a stream or a WebSocket, which nothing else may end.
-    With `resuming`, a stream that can be stamped is handed over to it.
+    With `resuming`, a stream that can be stamped is handed over to it. `answered` is told the status.
     """
 
     def __init__(
-        self, request: web.BaseRequest, take: Take, upstream: Upstream, read_ahead: int, resuming: Resuming | None
+        self,
+        request: web.BaseRequest,
+        take: Take,
+        upstream: Upstream,
+        read_ahead: int,
+        resuming: Resuming | None,
+        answered: Callable[[int], None],
     ) -> None:
         self._request = request
         self._take = take
         self._upstream = upstream
         self._read_ahead = read_ahead
         self._resuming = resuming
+        self._answered = answered
         self._handed_over = False
         self._ending: Ending = "client_left"
         self.stopped = False
@@ -74,9 +81,13 @@ class Forward:
             return await self._hand_over(answer, self._resuming, Asked(target, headers))
         return await self._answer(answer)
 
+    def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
+        self._take.respond(kind, status, reason, headers)
+        self._answered(status)
+
     async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming, asked: Asked) -> web.StreamResponse:
         """From here on it may outlive this request: the relay ends the exchange."""
-        self._take.respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
+        self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
         relay = resuming.begin(asked, answer, self._take)
         self.endless = self._handed_over = True
         return await relay.serve(self._request)
@@ -100,12 +111,12 @@ class Forward:
         log.warning("%s", message)
         answer = error_response(502, "upstream_unreachable", message)
         text = answer.body if isinstance(answer.body, bytes) else b""
-        self._take.respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
+        self._respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
         self._take.body("response", text)
         return answer
 
     async def _tunnel(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        self._take.respond("websocket", answer.status, answer.reason or "", decoded(answer.raw_headers))
+        self._respond("websocket", answer.status, answer.reason or "", decoded(answer.raw_headers))
         self.endless = True
         tunnel = Tunnel(self._request, answer, self._take)
         try:
@@ -119,7 +130,7 @@ class Forward:
         response = RawResponse(answer.status, answer.reason or "", end_to_end(headers))
         self.endless = streams
         try:
-            self._take.respond("sse" if streams else "http", answer.status, answer.reason or "", headers)
+            self._respond("sse" if streams else "http", answer.status, answer.reason or "", headers)
             await response.prepare(self._request)
             await (self._stream(answer, response) if streams else self._body(answer, response))
             self._ending = "eof"

@@ -11,6 +11,7 @@ from ..exporting import jsonl_bytes
 from ..files import whole_or_not
 from ..library import open_store
 from ..proxy import Proxy
+from ..replaying import Served
 
 _LEAVE_IN = 1.0
 """Seconds that clients get to be gone, so that it is not the recorder who ends their streams."""
@@ -19,9 +20,10 @@ _LEAVE_IN = 1.0
 class Recording:
     """A recording proxy in the shape of a replay that has nothing to complain of, and no playhead."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-        self.requests = self.unmatched = self.mismatches = self.unmade = self.waiting = self.faults = ()
+    def __init__(self, upstream: str, db: Path, contract: str) -> None:
+        self._proxy = Proxy(upstream, db, contract=contract, answered=self._answered)
+        self.requests: list[Served] = []
+        self.unmatched = self.mismatches = self.unmade = self.waiting = self.faults = ()
 
     @property
     def url(self) -> str:
@@ -37,6 +39,9 @@ class Recording:
         while self._proxy.open_exchanges and loop.time() < until:  # noqa: ASYNC110  # the test is over: nobody waits
             await asyncio.sleep(0.005)
         await self._proxy.stop()
+
+    def _answered(self, method: str, target: str, exchange: int, status: int) -> None:
+        self.requests.append(Served(method, target, status, exchange))
 
     def _no_playhead(self, *_args: Any, **_named: Any) -> NoReturn:
         raise UsageError(

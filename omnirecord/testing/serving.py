@@ -11,7 +11,6 @@ from typing import cast
 
 from ..blocking import Server
 from ..errors import NotACassette, UsageError
-from ..proxy import Proxy
 from ..replaying import Replay
 from .paths import checked_for_recording
 from .recording import Recording, keep
@@ -37,7 +36,7 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
             yield server
         return
     if not case.cassette.exists():
-        raise NotACassette(f"{case.cassette} does not exist: record it with `{_command(case)}`")
+        raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
     with _running(Server(Replay(case.cassette, **settings.replay))) as server:
         yield server
 
@@ -52,8 +51,8 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
         )
     with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
         db = Path(folder) / "recording.db"
-        proxy = Proxy(case.upstream(), db, contract=settings.contract or "omnigent")
-        with _running(Server(cast("Replay", Recording(proxy)))) as server:
+        recording = Recording(case.upstream(), db, settings.contract or "omnigent")
+        with _running(Server(cast("Replay", recording))) as server:
             yield server
         if case.passed():
             keep(db, path)
@@ -68,6 +67,8 @@ def _running(server: Server) -> Iterator[Server]:
         server.stop()
 
 
-def _command(case: Case) -> str:
-    upstream = "" if case.has_upstream else " --omnirecord-upstream=URL"
-    return f"pytest '{case.node_id}' --omnirecord-record=once{upstream}"
+def _how_to_record_it(case: Case, settings: Settings) -> str:
+    options = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
+    if settings.only_replays:
+        return f", and this test does not record it: run the one that does, first, with {options}"
+    return f": record it with `pytest '{case.node_id}' {options}`"

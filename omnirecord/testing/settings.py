@@ -28,10 +28,12 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What one test gets. `replay`: the options of `omnirecord.replay` that were given."""
+    """What one test gets. `replay`: the options of `omnirecord.replay` that were given. `only_replays`: somebody said
+    record='none', or there are faults."""
 
     cassette: str | None = None
     record: str = "none"
+    only_replays: bool = False
     contract: str | None = None
     replay: Mapping[str, Any] = field(default_factory=dict)
 
@@ -45,8 +47,9 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
             "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
         )
     replay.setdefault("timing", "instant")
-    cassette = merged.get("cassette")
-    return Settings(cassette and fspath(cassette), merged.get("record", "none"), merged.get("contract"), replay)
+    cassette, record = merged.get("cassette"), merged.get("record")
+    only_replays = record == "none" or bool(replay.get("faults"))
+    return Settings(cassette and fspath(cassette), record or "none", only_replays, merged.get("contract"), replay)
 
 
 def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
