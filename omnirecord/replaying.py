@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,6 @@ from aiohttp import web
 
 from .cassette import Exchange, Headers
 from .controlling import CONTROL, Buttons, ControlPath
-from .faults import Faults
 from .headers import asks_for_websocket, decoded, header
 from .library import open_store
 from .player import (
@@ -27,16 +25,12 @@ from .player import (
     Mismatch,
     Miss,
     NoContent,
-    Options,
     Player,
     Playing,
     Refused,
-    Rules,
     Timing,
     Updates,
-    chunks_of,
-    gate_rule,
-    timing,
+    options,
 )  # fmt: skip
 from .player.script import Script
 from .player.timing import NS, seconds
@@ -75,30 +69,14 @@ class Replay(Buttons):
         self,
         cassette: str | Path,
         *,
-        timing: str = "original",
-        speed: float | None = None,
-        max_gap: float | None = None,
-        gates: Iterable[str] = (),
-        no_gate: bool = False,
         gate_timeout: float | None = None,
-        hold_opens: bool = False,
-        match: Iterable[str] = (),
-        faults: Iterable[str] = (),
-        chunks: str | None = None,
-        resume: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
+        **chosen: Any,
     ) -> None:
+        """`chosen`: what `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
-        how = _timing(timing, speed, max_gap)
-        self._options = Options(
-            timing=how,
-            gates=gate_rule(gates, off=no_gate, opens=hold_opens),
-            chunks=chunks_of("recorded" if chunks is None and not how.instant else chunks),
-            faults=Faults.parse(faults),
-            rules=Rules.parse(match),
-            resume=resume,
-        )
+        self._options = options(**chosen)
         self._host, self._port = host, port
         self._listener = Listener(self._handle)
         self._tasks: set[asyncio.Task[object]] = set()
@@ -250,9 +228,6 @@ class Replay(Buttons):
         self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
-
-
-_timing = timing  # its name is also a parameter's
 
 
 async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> Incoming:

@@ -9,20 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omnirecord.faults import Faults
-from omnirecord.player import (
-    Answering,
-    Decision,
-    Incoming,
-    Miss,
-    Options,
-    Player,
-    Playing,
-    Rules,
-    chunks_of,
-    gate_rule,
-    timing,
-)
+from omnirecord.player import Answering, Decision, Incoming, Miss, Player, Playing, options
 from omnirecord.player.script import Script
 from omnirecord.sse import Parser
 from tests.cassettes import Made, as_bytes, ns
@@ -64,22 +51,10 @@ class Listener:
 class Stage:
     """A cassette being played. Methods are named after what a client does."""
 
-    def __init__(
-        self, tape: Made, mode: str = "original", *, gates: tuple[str, ...] = (), no_gate: bool = False,
-        chunks: str | None = None, faults: tuple[str, ...] = (), resume: bool = False,
-        match: tuple[str, ...] = (), **more: Any,
-    ) -> None:  # fmt: skip
+    def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
-        rule, how = gate_rule(gates, off=no_gate), timing(mode, **more)
-        options = Options(
-            how,
-            rule,
-            chunks_of(chunks if chunks or how.instant else "recorded"),
-            Faults.parse(faults),
-            Rules.parse(match),
-            resume,
-        )
-        self.player = Player(Script(tape.store(), rule), options)
+        how = options(timing=timing, **chosen)
+        self.player = Player(Script(tape.store(), how.gates), how)
         self.controls = self.player.controls
         self.now = 0
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
 from omnirecord.parts import Part
-from omnirecord.player.chunks import LONGEST, chunks
+from omnirecord.player.chunks import LONGEST, chunks_of
 from omnirecord.replaying import Replay
 from tests.cassettes import DONE, Made, delta, heartbeat
 from tests.stage import Stage
@@ -81,7 +81,7 @@ def test_a_frame_that_was_read_in_pieces_comes_when_its_last_piece_did() -> None
 
 @given(way=WAYS, data=st.lists(st.binary(max_size=200), max_size=8), stream=st.integers(1, 9))
 def test_no_way_of_cutting_loses_or_moves_a_byte(way: str, data: list[bytes], stream: int) -> None:
-    how = chunks(way)
+    how = chunks_of(way)
     parts = how.of([Part(n, one, stream=stream, seq=1 + n // 2) for n, one in enumerate(data)])
     cut = how.cut(stream)
     assert b"".join(piece for part in parts for piece in cut(part.data)) == b"".join(data)
@@ -90,7 +90,7 @@ def test_no_way_of_cutting_loses_or_moves_a_byte(way: str, data: list[bytes], st
 @pytest.mark.parametrize("spec", ["", "frames", "byte:1", "random:", "random:x", "random:-1", "random:1.5", "RANDOM:1"])
 def test_a_way_that_is_none_is_refused_with_those_there_are(spec: str) -> None:
     with pytest.raises(UsageError, match="recorded, frame, byte, random:SEED"):
-        chunks(spec)
+        chunks_of(spec)
 
 
 @pytest.mark.parametrize("timing", ["original", "instant"])

@@ -20,8 +20,8 @@ from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.library import import_file
 from omnirecord.player.matching import Key, key_of
-from omnirecord.player.nearest import nearest
-from omnirecord.player.timing import seconds, timing
+from omnirecord.player.matching.nearest import nearest
+from omnirecord.player.timing import seconds, timing_of
 from omnirecord.proxy import Proxy
 from omnirecord.serving import parse_listen
 
@@ -180,8 +180,8 @@ def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Pa
 
 
 def test_the_longest_gap_at_the_slowest_speed_is_a_number() -> None:
-    assert timing(speed=1e-6, max_gap=1e9).gap(1 << 62) > 0
-    assert timing(speed=1e9).gap(1 << 62) > 0
+    assert timing_of(speed=1e-6, max_gap=1e9).gap(1 << 62) > 0
+    assert timing_of(speed=1e9).gap(1 << 62) > 0
     assert seconds("x", 0.5) == 0.5
 
 

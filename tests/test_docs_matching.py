@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from omnirecord.library import open_store
-from omnirecord.player import Incoming, Miss, Options, Player, Rules, gate_rule, timing
-from omnirecord.player.rules import FORMS
+from omnirecord.player import GateRule, Incoming, Miss, Player, options
+from omnirecord.player.matching import FORMS, Rules
 from omnirecord.player.script import Script
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +29,7 @@ def test_every_form_of_a_rule_is_on_the_page() -> None:
 def test_the_miss_on_the_page_is_what_the_shipped_cassette_gives() -> None:
     told = json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])["error"]
     store = open_store(ROOT / "cassettes" / "approval.jsonl")
-    player = Player(Script(store, gate_rule()), Options(timing("instant")))
+    player = Player(Script(store, GateRule()), options(timing="instant"))
     target = told["nearest"][0]["request"].removeprefix("POST ").replace("events", "evnts")
     miss = player.answer(Incoming("POST", target), 0)
     store.close()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Headers
-from omnirecord.player import Answering, Incoming, Mismatch, gate_rule
-from omnirecord.player.lookup import Lookup
+from omnirecord.player import Answering, GateRule, Incoming, Mismatch
+from omnirecord.player.matching.lookup import Lookup
 from omnirecord.player.script import Script
 from tests.cassettes import Made, conversation, heartbeat
 from tests.stage import EVENTS, SESSION, Stage
@@ -138,7 +138,7 @@ def test_after_a_reset_the_first_session_is_made_again() -> None:
     for n, name in enumerate("abc"):
         tape.post("/v1/sessions", n, status=201, answer={"id": name})
     lookup, request = (
-        Lookup(Script(tape.store(), gate_rule()).exchanges, lambda _: b""),
+        Lookup(Script(tape.store(), GateRule()).exchanges, lambda _: b""),
         Incoming("POST", "/v1/sessions"),
     )
     made = [lookup.creation(request) for _ in range(2)]

@@ -6,7 +6,7 @@ import pytest
 
 from omnirecord.cassette import Headers
 from omnirecord.player.matching import Key, key_of
-from omnirecord.player.rules import Rules
+from omnirecord.player.matching.rules import Rules
 
 ALIKE = {
     "the order of a query": ("/a?x=1&y=2", "/a?y=2&x=1"),

@@ -6,8 +6,8 @@ import pytest
 
 from omnirecord.cassette import Headers
 from omnirecord.player.matching import Key, key_of
-from omnirecord.player.nearest import NEAREST, difference, nearest
-from omnirecord.player.rules import Rules
+from omnirecord.player.matching.nearest import NEAREST, difference, nearest
+from omnirecord.player.matching.rules import Rules
 
 TEAM = Rules.parse("add header x-team")
 

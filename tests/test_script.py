@@ -7,8 +7,7 @@ import pytest
 from omnirecord.errors import UsageError
 from omnirecord.greeting import greeting_length
 from omnirecord.parts import Part
-from omnirecord.player import gate_rule
-from omnirecord.player.script import Script
+from omnirecord.player.script import Script, gate_rule
 from tests.cassettes import Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.stage import EVENTS, SESSION
 

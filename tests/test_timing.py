@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.player.timing import NS, Scale, Timing, gaps, timing
+from omnirecord.player.timing import NS, Scale, Timing, gaps, timing_of
 
 HOUR = 3600 * NS
 POINTS = st.lists(st.integers(0, HOUR), max_size=20).map(sorted)
@@ -20,37 +20,37 @@ TIMINGS = st.builds(
 
 
 def test_original_time_is_recorded_time() -> None:
-    assert Scale([0, NS, 61 * NS], timing())(61 * NS) == 61 * NS
+    assert Scale([0, NS, 61 * NS], timing_of())(61 * NS) == 61 * NS
 
 
 def test_speed_divides_gaps() -> None:
-    assert timing(speed=2).gap(10 * NS) == 5 * NS
-    assert timing(speed=0.5).gap(10 * NS) == 20 * NS
+    assert timing_of(speed=2).gap(10 * NS) == 5 * NS
+    assert timing_of(speed=0.5).gap(10 * NS) == 20 * NS
 
 
 def test_a_gap_is_capped_before_it_is_divided() -> None:
-    assert timing(speed=10, max_gap=5).gap(60 * NS) == NS // 2
-    assert timing(speed=10, max_gap=5).gap(4 * NS) == 4 * NS // 10
+    assert timing_of(speed=10, max_gap=5).gap(60 * NS) == NS // 2
+    assert timing_of(speed=10, max_gap=5).gap(4 * NS) == 4 * NS // 10
 
 
 def test_a_gap_of_a_minute_is_played_as_long_as_max_gap_says() -> None:
-    assert Scale([0, 60 * NS], timing(max_gap=0.2))(60 * NS) == NS // 5
+    assert Scale([0, 60 * NS], timing_of(max_gap=0.2))(60 * NS) == NS // 5
 
 
 def test_compressed_is_speed_10_and_max_gap_5() -> None:
-    assert timing("compressed") == Timing(speed=10, max_gap=5)
+    assert timing_of("compressed") == Timing(speed=10, max_gap=5)
 
 
 def test_explicit_options_override_compressed_one_by_one() -> None:
-    assert timing("compressed", speed=2) == Timing(speed=2, max_gap=5)
-    assert timing("compressed", max_gap=1) == Timing(speed=10, max_gap=1)
-    assert timing("compressed", max_gap=0) == Timing(speed=10, max_gap=0)
+    assert timing_of("compressed", speed=2) == Timing(speed=2, max_gap=5)
+    assert timing_of("compressed", max_gap=1) == Timing(speed=10, max_gap=1)
+    assert timing_of("compressed", max_gap=0) == Timing(speed=10, max_gap=0)
 
 
 def test_an_hour_is_over_at_once_when_instant() -> None:
     points = [n * NS for n in range(3601)]
 
-    assert Scale(points, timing("instant"))(HOUR) == 0
+    assert Scale(points, timing_of("instant"))(HOUR) == 0
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_an_hour_is_over_at_once_when_instant() -> None:
 )
 def test_an_unusable_timing_is_refused(mode: str, speed: float | None, max_gap: float | None, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        timing(mode, speed, max_gap)
+        timing_of(mode, speed, max_gap)
 
 
 def test_time_that_ran_backwards_is_no_gap() -> None:
-    assert timing().gap(-NS) == 0
+    assert timing_of().gap(-NS) == 0
 
 
 def test_gaps_are_the_differences_of_neighbours() -> None:
@@ -83,19 +83,19 @@ def test_gaps_are_the_differences_of_neighbours() -> None:
 
 
 def test_played_time_counts_from_the_first_point() -> None:
-    scale = Scale([5 * NS, 7 * NS], timing(speed=2))
+    scale = Scale([5 * NS, 7 * NS], timing_of(speed=2))
 
     assert [scale(at * NS) for at in (0, 5, 6, 7, 9)] == [0, 0, NS // 2, NS, 2 * NS]
 
 
 def test_within_a_capped_gap_time_runs_until_the_cap_and_then_stands() -> None:
-    scale = Scale([0, 60 * NS, 61 * NS], timing(max_gap=5))
+    scale = Scale([0, 60 * NS, 61 * NS], timing_of(max_gap=5))
 
     assert [scale(at * NS) // NS for at in (3, 5, 30, 60, 61)] == [3, 5, 5, 5, 6]
 
 
 def test_without_points_no_time_passes() -> None:
-    assert Scale([], timing())(HOUR) == 0
+    assert Scale([], timing_of())(HOUR) == 0
 
 
 @given(points=POINTS, offsets=st.lists(st.integers(0, 2 * HOUR), max_size=20).map(sorted), how=TIMINGS)

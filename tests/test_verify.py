@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.library import import_file, open_store
-from omnirecord.player.timing import timing
+from omnirecord.player.timing import timing_of
 from omnirecord.rerun import StreamSeen
 from omnirecord.store import Store
 from omnirecord.verify import Verification, compare, timing_errors_ms, verify
@@ -75,7 +75,7 @@ def test_a_cut_where_none_was_recorded_is_not_equal(store: Store) -> None:
 
 
 def test_a_perfect_replay_has_no_timing_error(store: Store) -> None:
-    errors = list(timing_errors_ms(store, seen_as_recorded(store), timing("original")))
+    errors = list(timing_errors_ms(store, seen_as_recorded(store), timing_of("original")))
     assert len(errors) > 20
     assert max(errors) == 0
 
@@ -84,7 +84,7 @@ def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) ->
     seen = seen_as_recorded(store)
     size, at = seen.arrivals[-5]
     seen.arrivals[-5] = (size, at + 3_000_000)
-    errors = sorted(timing_errors_ms(store, seen, timing("original")))
+    errors = sorted(timing_errors_ms(store, seen, timing_of("original")))
     assert errors[-2:] == [3.0, 3.0]
 
 

@@ -6,15 +6,14 @@ stream on its way to one client; `lookup` finds what answers a request, by `matc
 `joining` and `timing` are the rules by which streams go.
 """
 
-from .chunks import chunks as chunks_of
 from .controls import Controls, Position
 from .decisions import Answering, Decision, Failing, Incoming, Mismatch, Miss, NoContent, Refused, Updates
-from .options import Options
+from .matching import Rules
+from .options import Options, options
 from .player import Player
 from .playing import Playing
-from .rules import Rules
-from .script import GateRule, gate_rule
-from .timing import Timing, timing
+from .script import GateRule
+from .timing import Timing
 
 __all__ = [
     "Answering",
@@ -34,7 +33,5 @@ __all__ = [
     "Rules",
     "Timing",
     "Updates",
-    "chunks_of",
-    "gate_rule",
-    "timing",
+    "options",
 ]

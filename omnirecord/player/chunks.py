@@ -46,7 +46,7 @@ class Chunks:
         return _as_it_is
 
 
-def chunks(spec: str | None = None) -> Chunks:
+def chunks_of(spec: str | None = None) -> Chunks:
     """The way of `--chunks`. None: as recorded, but joined where there are no gaps. Raises `UsageError`."""
     if spec is None:
         return Chunks(joined=True)

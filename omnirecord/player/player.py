@@ -19,8 +19,8 @@ from ..routes import (
 )
 from .controls import Controls
 from .decisions import Answering, Decision, Failing, Incoming, Mismatch, NoContent, Refused, Updates, begun_at
-from .lookup import READS, Asked, Lookup, answers
 from .mapping import own_id, renamed, session_map
+from .matching import READS, Asked, Lookup, answers
 from .options import Options
 from .playing import Playing
 from .script import Script, Session

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..cassette import Exchange
-from .lookup import Asked
+from .matching import Asked
 from .playing import Playing, Sent
 from .script import Session, Tree, start_of
 from .timeline import Gate, Timeline

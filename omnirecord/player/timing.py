@@ -34,7 +34,7 @@ class Timing:
         return int(max(0, capped) / self.speed)
 
 
-def timing(mode: str = "original", speed: float | None = None, max_gap: float | None = None) -> Timing:
+def timing_of(mode: str = "original", speed: float | None = None, max_gap: float | None = None) -> Timing:
     """Timing from `original`, `compressed` (`--speed 10 --max-gap 5`) or `instant`. Raises `UsageError`."""
     if mode not in ("original", "compressed", "instant"):
         raise UsageError(f"timing {mode!r} is none of original, compressed, instant")

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..bodies import decoded
-from ..cassette import Exchange, Headers
-from ..headers import header
-from ..redact import body_without_secrets
-from .decisions import Incoming
+from ...bodies import decoded
+from ...cassette import Exchange, Headers
+from ...headers import header
+from ...redact import body_without_secrets
+from ..decisions import Incoming
 from .jsonpaths import spelled, values_at
 
 _REPORTED = ("type", "action")

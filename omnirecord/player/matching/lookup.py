@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..cassette import Exchange, Request
-from ..routes import creates_session, is_bookkeeping, path_of
+from ...cassette import Exchange, Request
+from ...routes import creates_session, is_bookkeeping, path_of
+from ..decisions import Incoming, Mismatch, Miss
 from .comparing import Bodies
-from .decisions import Incoming, Mismatch, Miss
-from .matching import Key, key_of
+from .key import Key, key_of
 from .nearest import NEAREST, Named, named, nearest
 from .rules import DEFAULT, Order, Rules
 

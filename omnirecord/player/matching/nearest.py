@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from itertools import takewhile, zip_longest
 
-from .matching import Key, Pairs
+from .key import Key, Pairs
 
 NEAREST = 3
 _LOOKED_AT = 40

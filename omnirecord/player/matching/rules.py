@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from ..errors import UsageError
+from ...errors import UsageError
 from . import jsonpaths
 
 Order = Literal["recorded", "loose", "strict"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
-from ..cassette import Headers
-from ..headers import header
-from ..redact import header_without_secrets, without_secrets
-from ..routes import path_of, query_of
+from ...cassette import Headers
+from ...headers import header
+from ...redact import header_without_secrets, without_secrets
+from ...routes import path_of, query_of
 from .rules import DEFAULT, Rules
 
 Pairs = tuple[tuple[str, str], ...]
