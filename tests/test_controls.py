@@ -481,3 +481,22 @@ def test_a_compressed_stream_is_run_until_an_event_only_where_it_is_decoded() ->
     stage = Stage(tape, "instant", chunks="frame")
     stage.controls.run_until("response.*", 1, 0)
     assert stage.opens().hears() == ["heartbeat", "a"]
+
+
+@pytest.mark.parametrize("which", [None, "s"])
+def test_who_listens_to_a_session_that_has_begun_again_is_held_and_let_go_like_others(which: str | None) -> None:
+    stage = Stage(conversation(), no_gate=True)
+    older = opened(stage)
+    stage.at(0.1)
+    assert older.hears() == ["heartbeat", "presence"]
+    stage.asks("POST", "/v1/sessions", {})
+    stage.controls.pause(stage.now, which)
+    stage.at(60.0)
+    assert older.hears() == []
+    stage.controls.set_speed(2, stage.now, which)
+    stage.controls.play(stage.now, which)
+    assert older.next_in() == pytest.approx(0.7)
+    stage.at(90.0)
+    assert older.hears() == ["running", "created", "Hel", "lo", "completed", "idle"]
+    older.leaves()
+    assert stage.player.streams.older == []

@@ -65,14 +65,14 @@ class Controls:
         """Send nothing more. Answers that are no streams still come."""
         if which is None:
             self._streams.pace.paused = True
-        for run in self._chosen(which):
+        for run in self._all_of(which):
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
         """Go on."""
         if which is None:
             self._streams.pace.paused = False
-        for run in self._chosen(which):
+        for run in self._all_of(which):
             run.timeline.play(now)
 
     def set_speed(self, speed: float, now: int, which: str | None = None) -> None:
@@ -83,7 +83,7 @@ class Controls:
             raise UsageError(f"speed {speed:g} must be over 0, from {SLOWEST:g} to {FASTEST:g}: 2 is twice as fast")
         if which is None:
             self._streams.pace.speed = speed / self._timing.speed
-        for run in self._chosen(which):
+        for run in self._all_of(which):
             run.timeline.set_speed(speed / self._timing.speed, now)
 
     def step(self, run: Run, now: int) -> Place | None:
@@ -166,6 +166,11 @@ class Controls:
             names = ", ".join(run.name for run in runs[:5]) or "nothing yet"
             raise UsageError(f"{which!r} is not played: {names} is")
         return chosen
+
+    def _all_of(self, which: str | None) -> list[Run]:
+        """The same, with those that have begun again since, and to which somebody still listens."""
+        older = [run for run in self._streams.older if which is None or run.name == self._name(which)]
+        return [*self._chosen(which), *older]
 
     def _name(self, which: str) -> str:
         """What the run is called that is meant."""

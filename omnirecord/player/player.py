@@ -54,7 +54,7 @@ class Player:
         if self._sessions is None:
             return self._decide(request, now)
         if root := self._sessions.meet(request.target):
-            self.streams.runs.pop(root, None)
+            self.streams.supersede(root)
         told = len(self.mismatches)
         decision = self._decide(self._sessions.request(request), now)
         renaming = self._sessions.renaming(request.target)

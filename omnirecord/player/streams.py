@@ -47,6 +47,8 @@ class Streams:
         """Told of each new run."""
         self.runs: dict[str, Run] = {}
         self.alone: list[Run] = []
+        self.older: list[Run] = []
+        """Those of session trees that have begun again, as long as somebody listens to them."""
         self.made: set[int] = set()
         """The recorded exchanges that were asked for again."""
 
@@ -59,6 +61,7 @@ class Streams:
         """Forget everything that was played."""
         self.runs.clear()
         self.alone.clear()
+        self.older.clear()
         self.effects.reset()
         self.made.clear()
 
@@ -72,8 +75,14 @@ class Streams:
         """A new run, whatever has been played of it; where nothing was, the one that somebody may have paused."""
         run = self.runs.get(session.root)
         if run is not None and (run.started or run.opened or run.asked.used):
-            del self.runs[session.root]
+            self.supersede(session.root)
         return self.run(session)
+
+    def supersede(self, root: str) -> None:
+        """What comes next of this session tree begins it again. Who listens still gets the rest of what it had."""
+        run = self.runs.pop(root, None)
+        if run is not None and run.live:
+            self.older.append(run)
 
     def _new_run(self, root: str) -> Run:
         tree = self._script.trees[root]
@@ -89,10 +98,11 @@ class Streams:
 
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""
-        for run in self.all():
+        for run in (*self.all(), *self.older):
             if playing in run.live:
                 run.live.remove(playing)
         self.alone = [run for run in self.alone if run.live]
+        self.older = [run for run in self.older if run.live]
 
     def open(self, session: Session, now: int) -> Playing | Exchange:
         """The nth open gets the nth recorded one, where that is what comes next; else it joins at the playhead.
