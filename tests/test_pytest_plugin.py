@@ -20,6 +20,7 @@ import omnirecord.testing.report
 import omnirecord.testing.serving  # loaded once, not anew in each suite that runs in this process
 from omnirecord.exporting import jsonl_bytes
 from tests.cassettes import conversation
+from tests.wire import nobody_listens
 
 pytest_plugins = ["pytester"]
 PLUGIN = "omnirecord.pytest_plugin"
@@ -448,6 +449,23 @@ def test_what_a_test_recorded_that_does_not_pass_is_not_kept(suite: Suite, upstr
     assert result.parseoutcomes().get("passed", 0) == 0
     assert (suite.cassettes / "talk.jsonl").read_bytes() == before
     assert [one.name for one in suite.cassettes.iterdir()] == ["talk.jsonl"]
+
+
+def test_a_server_that_was_not_there_takes_the_place_of_no_recording(suite: Suite) -> None:
+    suite.file(
+        test_it="""
+        import httpx, pytest
+
+        @pytest.mark.omnirecord("talk.jsonl")
+        def test_it(omnirecord_server):
+            assert httpx.get(f"{omnirecord_server.url}/v1/info").status_code != 200
+        """
+    )
+    before = (suite.cassettes / "talk.jsonl").read_bytes()
+    result = suite.run(*from_upstream(nobody_listens(), "all"))
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*talk.jsonl was left as it was: 1 of its requests did not reach the upstream*"])
+    assert (suite.cassettes / "talk.jsonl").read_bytes() == before
 
 
 def test_nothing_to_record_from_is_an_error_that_says_how_to_name_it(suite: Suite) -> None:

@@ -12,6 +12,7 @@ from ..files import whole_or_not
 from ..library import open_store
 from ..proxy import Proxy
 from ..replaying import Served
+from ..store import Store
 
 _LEAVE_IN = 1.0
 """Seconds that clients get to be gone, so that it is not the recorder who ends their streams."""
@@ -53,7 +54,23 @@ class Recording:
 
 
 def keep(db: Path, path: Path) -> None:
-    """Put what was recorded in `db` at `path`, in the form that its suffix names, whole or not at all."""
+    """Put what was recorded in `db` at `path`, in the form that its suffix names, whole or not at all. Raises
+    `UsageError` where it cannot be written, or the upstream was not there for all of it."""
+    store = open_store(db)
+    try:
+        missed = store.exchanges("ending = 'upstream_unreachable'")
+        if missed:
+            request = missed[0].request
+            raise UsageError(
+                f"{path} was left as it was: {len(missed)} of its requests did not reach the upstream, the first was"
+                f" {request.method} {request.target}"
+            )
+        _write(store, db, path)
+    finally:
+        store.close()
+
+
+def _write(store: Store, db: Path, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,8 +79,4 @@ def keep(db: Path, path: Path) -> None:
         if path.suffix == ".db":
             file.write(db.read_bytes())
             return
-        store = open_store(db)
-        try:
-            file.writelines(jsonl_bytes(store))
-        finally:
-            store.close()
+        file.writelines(jsonl_bytes(store))
