@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 
 from .cassette import Headers
 from .errors import ServerError, UsageError
-from .jsonl import dumps
+from .payloads import dumps
 
 LIMIT = 1 << 20
 """The longest request line, header field, or header section that is taken, in bytes."""

@@ -11,7 +11,7 @@ from .grammar import HOW_CONDITIONS, parse_address, read_address, read_ordinal
 from .matcher import Condition, Matcher, is_event, name_of
 from .nearest import listed
 from .pick import Ordinal, Pick, Stream, ordinal_text
-from .words import Words, json_text
+from .words import Words
 
 __all__ = [
     "HOW_CONDITIONS",
@@ -27,7 +27,6 @@ __all__ = [
     "field_of",
     "fields_like",
     "is_event",
-    "json_text",
     "listed",
     "name_of",
     "ordinal_text",

@@ -9,11 +9,10 @@ from typing import Any
 
 from ..cassette import TimedFrame
 from ..gist import clip
-from ..payloads import payload_of
+from ..payloads import dumps, payload_of
 from .fields import MISSING, fields_like
 from .matcher import DONE, Condition, Matcher, is_event, name_of
 from .pick import Pick, Stream
-from .words import json_text
 
 _LISTED = 5
 _COMPARED = 300
@@ -86,7 +85,7 @@ def _no_value(name: str, condition: Condition, named: list[TimedFrame]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return clip(json_text(value), _LONGEST)
+    return clip(dumps(value), _LONGEST)
 
 
 def _where(matcher: Matcher, streams: list[Stream]) -> str:

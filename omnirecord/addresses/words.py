@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..errors import UsageError
 from ..gist import clip
+from ..payloads import dumps
 
 _WORD = re.compile(r"\s*(\S+)")
 _SHOWN = 160
@@ -59,7 +60,7 @@ class Words:
             return None
         try:
             value, end = _DECODER.raw_decode(self._text, found.start(1))
-            text = json_text(value)
+            text = dumps(value)
         except (ValueError, RecursionError):
             return None
         if not self._text[end : end + 1].strip():
@@ -79,12 +80,6 @@ class Words:
         raise UsageError(
             f"cannot read the {self.what} {_quoted(self._text)}: {word}, {why}; write for instance {self.example!r}"
         )
-
-
-def json_text(value: Any) -> str:
-    """A JSON value in one line, its characters as they are, unless one has no UTF-8."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if text == text.encode("utf-8", "replace").decode() else json.dumps(value)
 
 
 def _quoted(text: str) -> str:

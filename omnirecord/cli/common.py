@@ -73,7 +73,7 @@ def json_option(function: F) -> F:
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line."""
-    from ..jsonl import dumps
+    from ..payloads import dumps
 
     for row in rows:
         click.echo(dumps(row))

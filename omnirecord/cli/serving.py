@@ -196,7 +196,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
 
 def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
     """The one line on stdout that says connections are accepted."""
-    from ..jsonl import dumps
+    from ..payloads import dumps
 
     click.echo(dumps(row) if as_json else sentence)
     if sys.stdout is not None:  # closed by whoever started us

@@ -4,6 +4,6 @@
 """
 
 from .reading import Offsets, Reader
-from .writing import dumps, lines, text
+from .writing import lines, text
 
-__all__ = ["Offsets", "Reader", "dumps", "lines", "text"]
+__all__ = ["Offsets", "Reader", "lines", "text"]

@@ -6,11 +6,11 @@ Its twin `reading` reads it; going there and back loses nothing. The format: doc
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from ..cassette import FORMAT_VERSION, Exchange, Headers, Message
+from ..payloads import dumps
 from ..store import Store, is_coded
 
 READS_A_LINE = 100
@@ -24,16 +24,6 @@ def text(data: bytes) -> Text:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
-
-
-def dumps(value: Any) -> str:
-    """One line of JSON, readable; with escapes only where a lone surrogate leaves no other way."""
-    line = json.dumps(value, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return line
 
 
 def lines(store: Store) -> Iterator[str]:
