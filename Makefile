@@ -22,8 +22,15 @@ demo: .venv/.runtime
 	@$(BIN)/omnirecord demo
 
 test: .venv/.dev
+ifeq ($(strip $(PYTEST_ARGS)),)
+	@echo "==> tests"
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not real"
+	@echo "==> tests that measure, or run a real Omnigent: one at a time"
+	@$(BIN)/python -m pytest -m "slow or real"
+else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: .venv/.dev
 	@echo "==> ruff"

@@ -43,6 +43,15 @@ def test_what_is_behind_an_event_is_sent_again_in_order() -> None:
     assert seqs(held.next(1 << 20)) == [3, 4, 5]
 
 
+def test_a_client_that_asks_twice_before_anything_was_sent_again_gets_what_it_lacks_and_no_more() -> None:
+    held = filled(3)
+    held.next(2 * COST)
+    held.rewind(0)
+    held.rewind(1)
+    assert held.waiting == 2 * COST
+    assert seqs(held.next(1 << 20)) == [2, 3]
+
+
 def test_what_was_sent_longest_ago_is_forgotten_first_and_what_waits_is_kept() -> None:
     held = filled(5, limit=3 * COST)
     held.next(3 * COST)

@@ -76,11 +76,15 @@ class Held:
         return self._newest > seq
 
     def rewind(self, seq: int) -> None:
-        """What is behind frame `seq` is to be sent again."""
+        """What is behind frame `seq`, which was sent, is to be sent next: again, or less than an earlier call said."""
         while self._sent and self._sent[-1].stamped.seq > seq:
             piece = self._sent.pop()
             self._unsent.appendleft(piece)
             self.waiting += piece.cost
+        while self._unsent and self._unsent[0].stamped.seq <= seq:
+            piece = self._unsent.popleft()
+            self._sent.append(piece)
+            self.waiting -= piece.cost
 
     def trim(self, *, unsent: bool) -> None:
         """Forget what is too much: what was sent and, if so said, what was not."""
