@@ -202,6 +202,7 @@ def test_the_same_method_and_the_same_beginning_are_nearest() -> None:
 @pytest.mark.parametrize(
     "target", ["/v1/sessions/conv_5000/itms", "/" + "a" * 200_000, "/" * 200_000], ids=["short", "long", "deep"]
 )
+@pytest.mark.timed
 def test_a_miss_does_not_hold_up_the_others(target: str) -> None:
     many = recorded(*(("GET", f"/v1/sessions/conv_{n}/items") for n in range(10_000)))
     took = []

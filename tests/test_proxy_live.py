@@ -38,6 +38,7 @@ def flood(size: int, gone: Callable[[int], None]) -> Callable[[Wire], Awaitable[
     return handle
 
 
+@pytest.mark.timed
 async def test_each_event_reaches_the_client_while_the_stream_is_open(tmp_path: Path) -> None:
     async def handle(conn: Wire) -> None:
         await conn.stream()
@@ -94,6 +95,7 @@ async def test_half_an_event_passes_without_its_other_half(tmp_path: Path) -> No
         await wire.eventually(lambda: wire.content(proxy.db) == b"data: {")
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 async def test_upstream_is_read_ahead_of_a_client_that_reads_nothing_and_no_further(tmp_path: Path) -> None:
     sent = 0

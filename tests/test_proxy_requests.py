@@ -261,6 +261,7 @@ async def test_a_stream_that_begins_before_the_upload_is_over_runs_beside_it(tmp
     assert wire.body(proxy.db, "request") == b"beginend"
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("when", ["before the answer", "in a stream", "in a body", "in an upload"])
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_upstream_learns_at_once_that_the_client_left(when: str, how: str, tmp_path: Path) -> None:

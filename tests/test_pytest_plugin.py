@@ -226,6 +226,7 @@ def test_time_that_is_frozen_does_not_stop_a_replay(suite: Suite) -> None:
     suite.run().assert_outcomes(passed=3)
 
 
+@pytest.mark.timed
 def test_an_instant_test_takes_under_fifty_milliseconds_beside_the_clients_own(suite: Suite) -> None:
     text = Path(__file__).parent.parent / "cassettes" / "text.jsonl"
     (suite.cassettes / "text.jsonl").write_bytes(text.read_bytes())
@@ -773,6 +774,7 @@ pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", *sys.argv[1:]], p
 """
 
 
+@pytest.mark.timed
 def test_a_run_that_does_not_use_it_pays_less_than_ten_milliseconds_and_loads_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
     others = ("asyncio", "aiohttp", "anyio", "xdist", "hypothesispytest", "omnirecord")

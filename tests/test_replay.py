@@ -68,6 +68,7 @@ async def test_a_stream_is_the_recorded_one_byte_for_byte(tmp_path: Path, timing
     assert answer.end_to_end == [(name.encode(), value.encode()) for name, value in (*SSE, *coding)]
 
 
+@pytest.mark.timed
 async def test_gaps_are_kept_within_five_milliseconds(tmp_path: Path) -> None:
     times = list(accumulate([1.0] + [0.005] * 200))
     tape = Made()

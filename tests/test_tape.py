@@ -50,6 +50,7 @@ async def listen(client: Wire, seconds: float) -> tuple[bytes, float]:
     return received, longest
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 async def test_a_locked_file_delays_no_stream_and_costs_no_byte(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -75,6 +76,7 @@ async def test_a_locked_file_delays_no_stream_and_costs_no_byte(
     assert any("could not be written" in message for message in wire.incidents(proxy.db))
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 async def test_a_full_disk_delays_no_stream_and_recording_recovers_by_itself(tmp_path: Path) -> None:
     """The limit on a file's size is what a process sees of a full disk; it is lifted again from outside."""
@@ -199,6 +201,7 @@ async def test_a_fault_in_a_validator_costs_a_verdict_and_nothing_else(
     assert any("a bug" in record.message for record in caplog.records)
 
 
+@pytest.mark.timed
 async def test_a_slow_validator_delays_no_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = load("omnigent").judge
 

@@ -38,6 +38,7 @@ def seen_as_recorded(store: Store) -> StreamSeen:
     return seen
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("mode", ["compressed", "original"])
 async def test_a_real_session_with_two_clients_is_equal(mode: str) -> None:
     result = await verify(CASSETTES / "two_clients.jsonl", timing=mode)
