@@ -3,8 +3,7 @@
 It answers `POST /v1/responses` with server-sent events and `GET /v1/models` with an empty list. What it
 answers is looked up by the text of the newest user message: an exact key of the script first, then the
 longest key that the message starts with, then `default`. A `ToolCall` is answered once; when its output comes
-back, `then` is next. Nothing here knows of Omnigent, and nothing is random: the same requests get the same
-bytes.
+back, `then` is next. Nothing here knows of Omnigent, and nothing is random: the same requests get the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,11 +21,12 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Answer:
-    """A streamed text, word by word, after an optional reasoning of the same pace."""
+    """A streamed text, word by word, after an optional reasoning of the same pace. `stalls`: its end never comes."""
 
     text: str
     reasoning: str = ""
     delay_ms: float = 4
+    stalls: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,14 @@ class Failure:
     code: str = "invalid_request_error"
 
 
-Step = Answer | ToolCall | Failure
+@dataclass(frozen=True)
+class InTurn:
+    """Another step with each request for the same message, then the last one again and again."""
+
+    steps: tuple[Answer | Failure, ...]
+
+
+Step = Answer | ToolCall | Failure | InTurn
 Item = dict[str, Any]
 
 
@@ -58,13 +66,14 @@ class Provider:
         self.default = default or Answer("I have no script for that, so I can only say hello.")
         self.url = ""
         self.requests: list[Item] = []
+        self._asked: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/responses", self._respond)
         app.router.add_get("/v1/models", _list_models)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -76,12 +85,15 @@ class Provider:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def step_for(self, items: list[Item]) -> Step:
+    def step_for(self, items: list[Item]) -> Answer | ToolCall | Failure:
         """What comes next in this conversation."""
         text, outputs = _newest_user_message(items)
         step = self.script.get(text) or self._by_prefix(text) or self.default
         for _ in range(outputs):
             step = step.then if isinstance(step, ToolCall) else step
+        if isinstance(step, InTurn):
+            self._asked[text] += 1
+            return step.steps[min(self._asked[text], len(step.steps)) - 1]
         return step
 
     def _by_prefix(self, text: str) -> Step | None:
@@ -134,6 +146,8 @@ class _Turn:
         for word in _words(step.text):
             await asyncio.sleep(step.delay_ms / 1000)
             yield self._event("response.output_text.delta", delta=word, logprobs=[], **where)
+        if step.stalls:
+            await asyncio.Event().wait()
         yield self._event("response.output_text.done", text=step.text, logprobs=[], **where)
         yield self._event("response.content_part.done", part=_text_part(step.text), **where)
         yield self._item_done(self._message([step.text]))
