@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.gist import seconds
 from omnirecord.story import (
     Approval,
     Asked,
@@ -21,7 +22,7 @@ from omnirecord.story import (
     TurnUsage,
 )
 from omnirecord.story.draft import Draft
-from omnirecord.telling import seconds, tell, tell_session, tell_turn
+from omnirecord.telling import tell, tell_session, tell_turn
 from omnirecord.telling.wrapping import cells, wrap
 
 S = 1_000_000_000

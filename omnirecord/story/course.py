@@ -35,6 +35,8 @@ class Course:
         self.owners: dict[str, Draft] = {}
         """Which turn a call, an elicitation or a child session belongs to, by its id."""
         self.model: str | None = None
+        self.status: tuple[str, int] | None = None
+        """The last that was said of the session, and when."""
         self.is_child = is_child
 
     def turn(self, at_ns: int) -> Draft:

@@ -119,7 +119,8 @@ def _why(draft: Draft, data: Data, ended: Ended) -> Fault | None:
 
 
 def _status(course: Course, at_ns: int, data: Data) -> None:
-    status = data.get("status")
+    status = as_text(data.get("status"))
+    course.status = course.status if status is None else (status, at_ns)
     if status in ("running", "launching"):
         draft = course.next_turn(at_ns)
         draft.runs = True

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from ..cassette import Exchange, TimedFrame
 from . import events
 from .acts import Act
+from .aftermath import Aftermath
 from .course import Course
+from .draft import Draft
 from .line import Heard, one_line
 from .reading import payload
-from .values import Listening, Session, Turn
+from .values import Listening, Session, Snapshot, Turn
 
 _HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 _NO_EVENTS = frozenset({"comment", "sentinel"})
@@ -21,10 +23,13 @@ class Narrator:
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
         self.course = Course(acts, is_child=is_child)
+        self.last_ns = 0
+        """When the last frame came, whatever it was."""
 
     def hear(self, heard: Heard) -> None:
         """The next frame. Nothing that it holds makes this fail."""
         course, frame, before = self.course, heard.frame, self.course.open
+        self.last_ns = frame.offset_ns
         if frame.type in _HEARTBEATS or heard.is_greeting:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != "session.presence":
@@ -36,6 +41,10 @@ class Narrator:
             draft = course.open or before
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
+
+    def finish(self, until_ns: int | None = None) -> list[Draft]:
+        """Nothing follows: the turns. `until_ns`: until when somebody listened."""
+        return self.course.finish(max(until_ns or 0, self.last_ns))
 
     def _keepalive(self, heard: Heard) -> None:
         """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
@@ -63,12 +72,15 @@ def turns(
     `frames`: those of all its streams, each stream's in order. `acts`: what clients did to it. `until_ns`: until
     when somebody listened. `is_child`: it is a sub-agent's, so that what no client posted was asked by an agent.
     """
-    narrator = Narrator(acts, is_child=is_child)
-    line = one_line(frames)
-    for heard in line:
-        narrator.hear(heard)
-    drafts = narrator.course.finish(max([until_ns or 0, *(heard.at_ns for heard in line[-1:])]))
+    drafts = _heard(frames, acts, is_child=is_child).finish(until_ns)
     return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
+
+
+def _heard(frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool) -> Narrator:
+    narrator = Narrator(acts, is_child=is_child)
+    for heard in one_line(frames):
+        narrator.hear(heard)
+    return narrator
 
 
 def session_of(
@@ -77,25 +89,39 @@ def session_of(
     acts: Iterable[Act] = (),
     *,
     parent_id: str | None = None,
+    snapshot: Snapshot | None = None,
+    aftermath: Aftermath | None = None,
 ) -> Session:
-    """A session as one recording has it. `exchanges`: all of that session and recording, at least one."""
+    """A session as one recording has it. `exchanges`: all of that session and recording, at least one.
+
+    `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand.
+    """
     first = exchanges[0]
-    listenings = tuple(_listening(x) for x in exchanges if x.stream is not None)
+    after = aftermath or Aftermath(exchanges)
+    listenings = tuple(_listening(x, after) for x in exchanges if x.stream is not None)
+    until = max((one.until_ns for one in listenings if one.until_ns is not None), default=None)
+    narrator = _heard(frames, acts, is_child=parent_id is not None)
+    drafts = narrator.finish(until)
+    status, status_ns = _status(narrator.course, snapshot)
     ends = [x.end_ns for x in exchanges]
-    until = [one.until_ns for one in listenings]
-    told = turns(
-        frames, acts, recording=first.recording, session_id=first.session_id,
-        until_ns=max((end for end in until if end is not None), default=None),
-        is_child=parent_id is not None,
-    )  # fmt: skip
     return Session(
         recording=first.recording, session_id=first.session_id, parent_id=parent_id,
         begun_ns=min(x.request.at_ns for x in exchanges),
         ended_ns=None if None in ends else max(end for end in ends if end is not None),
-        streams=listenings, turns=tuple(told),
+        streams=listenings,
+        turns=tuple(draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1)),
+        status=status, status_ns=status_ns, snapshot=snapshot,
     )  # fmt: skip
 
 
-def _listening(x: Exchange) -> Listening:
+def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
+    """The last that was said of how the session is, on a stream or to whoever asked."""
+    said = course.status or (None, None)
+    if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
+        return snapshot.status, snapshot.at_ns
+    return said
+
+
+def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
     assert x.stream is not None
-    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending)
+    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x))

@@ -193,6 +193,16 @@ class Turn:
     """How many of them are not `valid`."""
     heartbeats: int
 
+    @property
+    def begin_ns(self) -> int:
+        """When it was asked, or, where that is not known or came later, when it began."""
+        return self.started_ns if self.asked_ns is None else min(self.started_ns, self.asked_ns)
+
+
+ServerAfter = Literal["answered", "gone", "restarted"]
+"""What a server did after it had ended a stream. `answered`: it went on, so only that stream was given up; `gone`: it
+could not be reached any more; `restarted`: what answered was a new run of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -203,6 +213,23 @@ class Listening:
     from_ns: int
     until_ns: int | None
     ending: Ending
+    server_after: ServerAfter | None = None
+    """None where the recording does not tell, or the server did not end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the server said of a session when a client last asked for it (`GET /v1/sessions/{id}`)."""
+
+    at_ns: int
+    """When it was asked."""
+    status: str | None
+    title: str | None
+    agent: str | None
+    model: str | None
+    runner_online: bool | None
+    pending: tuple[str, ...]
+    """The ids of the elicitations that wait for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +244,12 @@ class Session:
     """When the last thing in it ended; None while it is being recorded."""
     streams: tuple[Listening, ...]
     turns: tuple[Turn, ...]
+    status: str | None = None
+    """The last that a stream or a snapshot gave: `idle`, `running`, `waiting`, `failed`, `launching`."""
+    status_ns: int | None = None
+    """When that was said."""
+    snapshot: Snapshot | None = None
+    """None where no client asked for one."""
 
 
 LONG_SILENCE = 5_000_000_000

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..gist import clip, one_line
+from ..gist import clip, one_line, seconds
 from ..story import Approval, Asked, Child, Listening, Passage, Session, Silence, Tool, Trouble, Turn, TurnUsage
 from .wrapping import wrap
 
@@ -60,28 +60,13 @@ def tell_session(session: Session, *, width: int = WIDTH) -> Iterator[str]:
 
 def tell_turn(turn: Turn, *, width: int = WIDTH, timed: bool = True) -> Iterator[str]:
     """One turn: what was asked, what happened, how it ended. `timed`: whether its times were recorded."""
-    begin, number = _begin(turn), f"{turn.turn:>3}"
+    begin, number = turn.begin_ns, f"{turn.turn:>3}"
     for line in sorted(_lines(turn), key=lambda line: line[:2]):
         since = "" if not timed else seconds(begin) if number else f"+{seconds(line.at_ns - begin)}"
         head = f"{number or '':>3}  {since:>7}"
         yield from wrap(line.text, width, f"{head:<{_COLUMN - 1}} ", " " * _COLUMN)
         number = ""
     yield from wrap(_end(turn), width, " " * (_COLUMN - 2) + "= ", " " * _COLUMN)
-
-
-def seconds(ns: int) -> str:
-    """A time as a person reads it: `0.25 s`, `12.3 s`, `4 min 5 s`."""
-    if ns < 9_995_000_000:
-        return f"{ns / 1e9:.2f} s"
-    if ns < 119_950_000_000:
-        return f"{ns / 1e9:.1f} s"
-    minutes, rest = divmod(round(ns / 1e9), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _begin(turn: Turn) -> int:
-    return turn.started_ns if turn.asked_ns is None else min(turn.started_ns, turn.asked_ns)
 
 
 def _head(session: Session) -> str:
@@ -106,7 +91,7 @@ def _ending(stream: Listening, turns: Sequence[Turn]) -> str:
     if stream.until_ns is None:
         return stream.ending
     until = stream.until_ns
-    over = all(turn.ended_ns is not None and turn.ended_ns <= until for turn in turns if _begin(turn) <= until)
+    over = all(turn.ended_ns is not None and turn.ended_ns <= until for turn in turns if turn.begin_ns <= until)
     where = "" if not turns else " after the last turn was over" if over else " in the middle of a turn"
     return stream.ending + where
 
@@ -118,7 +103,7 @@ def _count(number: int, what: str) -> str:
 def _lines(turn: Turn) -> Iterator[Line]:
     """What happened in a turn, in no order."""
     if not turn.asked:
-        yield Line(_begin(turn), 0, "(what was asked is not in this recording)")
+        yield Line(turn.begin_ns, 0, "(what was asked is not in this recording)")
     yield from (Line(asked.at_ns, asked.place, _asked(asked)) for asked in turn.asked)
     yield from (Line(thought.first_ns, thought.place, _thought(thought)) for thought in turn.thoughts)
     yield from (Line(said.first_ns, said.place, _said(said)) for said in turn.messages)
@@ -226,13 +211,13 @@ def _how(turn: Turn) -> str:
     if turn.ended == "unfinished" and not turn.events:
         return "unfinished: the agent never took it up"
     if turn.ended == "unfinished":
-        since = _took(", last event after ", _begin(turn), turn.last_event_ns)
+        since = _took(", last event after ", turn.begin_ns, turn.last_event_ns)
         return f"unfinished: its end was not recorded{since}" + (
             f" · {_count(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
         )
     error = turn.error
     why = _short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
-    return f"{turn.ended}{_took(' after ', _begin(turn), turn.ended_ns)}{': ' + why if why else ''}"
+    return f"{turn.ended}{_took(' after ', turn.begin_ns, turn.ended_ns)}{': ' + why if why else ''}"
 
 
 def _took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
