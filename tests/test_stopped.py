@@ -53,23 +53,24 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
     told = stopped(session(turn("completed")))
     assert told.at_rest
     assert told.sentence == (
-        "Finished: the agent had answered, and nothing more was asked. 3.00 s later the client closed its stream."
+        "Finished: the agent had answered, and nothing more was asked. The client closed its stream 3.00 s later, as"
+        " clients do when they have what they came for."
     )
 
 
 @pytest.mark.parametrize(
     ("ending", "after", "code", "said"),
     [
-        ("client_left", None, "client_left", "3.00 s later the client closed its stream. What came after"),
-        ("recorder_stopped", None, "recorder_stopped", "the recorder was stopped"),
-        ("recorder_killed", None, "recorder_killed", "the recorder was killed"),
+        ("client_left", None, "client_left", "The client closed its stream 3.00 s later. What came after"),
+        ("recorder_stopped", None, "recorder_stopped", "The recorder was stopped 3.00 s later."),
+        ("recorder_killed", None, "recorder_killed", "The recorder was killed 3.00 s later."),
         ("eof", None, "server_stopped", "it was stopped, or dropped this reader"),
         ("eof", "gone", "server_stopped", "could not be reached any more: it had stopped"),
         ("eof", "restarted", "server_stopped", "it was stopped, and started again later"),
         ("eof", "answered", "reader_dropped", "drops a reader that has fallen too far behind"),
-        ("upstream_lost", None, "connection_lost", "the connection to the server broke."),
-        ("upstream_lost", "gone", "server_stopped", "the connection to the server broke, and could not be reached"),
-        ("done", None, "stream_ended", "the server ended the stream"),
+        ("upstream_lost", None, "connection_lost", "The connection to the server broke 3.00 s later."),
+        ("upstream_lost", "gone", "server_stopped", "broke 3.00 s later, and could not be reached"),
+        ("done", None, "stream_ended", "The server ended the stream 3.00 s later"),
     ],
 )
 def test_what_cut_a_turn_off(ending: str, after: Any, code: str, said: str) -> None:
@@ -97,8 +98,8 @@ def test_an_approval_that_nobody_gave() -> None:
     asked = Approval("e", "May I\nrun rm?", 2 * S, None, None, None, None)
     assert why(session(turn(approvals=(asked,)))) == (
         "approval_unanswered",
-        "The agent was waiting for 3.00 s for an approval that nobody gave: “May I run rm?”. 3.00 s later the client"
-        " closed its stream.",
+        "The agent was waiting for 3.00 s for an approval that nobody gave: “May I run rm?”. The client closed its"
+        " stream 3.00 s later.",
     )
     code, said = why(session(turn("denied", last=4, approvals=(asked,))))
     assert (code, "so after 2.00 s the server refused for the user" in said) == ("approval_unanswered", True)
@@ -120,7 +121,7 @@ def test_a_runner_that_was_lost() -> None:
 
 def test_other_ways_to_fail() -> None:
     failed = turn("failed", error=Fault("boom", "It broke."))
-    assert why(session(failed))[1].startswith("The last turn failed: boom: It broke. 3.00 s later")
+    assert why(session(failed))[1].startswith("The last turn failed: boom: It broke. The client")
     refused = turn("failed", error=Fault("HTTP 503", "no runner"), events=0)
     assert why(session(refused))[0] == "refused"
     assert stopped(session(turn("completed"), status="failed", status_ns=4 * S)).code == "failed"

@@ -16,9 +16,11 @@ from .acts import Act, act_of, may_act
 from .aftermath import Aftermath
 from .line import one_line
 from .narrator import session_of, turns
+from .pace import Pace, pace_of
 from .snapshots import is_snapshot, snapshot_of
 from .stopped import Stopped, stopped
 from .values import (
+    LONG_SILENCE,
     Approval,
     Asked,
     Child,
@@ -38,6 +40,7 @@ from .values import (
 )
 
 __all__ = [
+    "LONG_SILENCE",
     "Act",
     "Aftermath",
     "Approval",
@@ -47,6 +50,7 @@ __all__ = [
     "Fault",
     "Listening",
     "Note",
+    "Pace",
     "Passage",
     "Session",
     "Silence",
@@ -60,6 +64,7 @@ __all__ = [
     "is_snapshot",
     "may_act",
     "one_line",
+    "pace_of",
     "session_of",
     "snapshot_of",
     "stopped",

@@ -19,13 +19,13 @@ from itertools import zip_longest
 from .acts import Act
 from .draft import Draft
 from .posts import Posts
-from .values import Approval, Ended, Fault
+from .values import LONG_SILENCE, Approval, Ended, Fault
 
 
 class Course:
     """The turns so far, and what clients did about them."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
+    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
         acts = list(acts)
         self.posts = Posts(acts)
         self.answers = {act.elicitation_id: act for act in acts if act.kind == "answer" and not act.refused}
@@ -37,13 +37,16 @@ class Course:
         self.model: str | None = None
         self.status: tuple[str, int] | None = None
         """The last that was said of the session, and when."""
+        self.cost_usd: float | None = None
+        """What the session had cost when that was last said."""
         self.is_child = is_child
+        self.long_silence = long_silence
 
     def turn(self, at_ns: int) -> Draft:
         """The turn that goes on, or a new one."""
         if self.open is None:
             after = self.drafts[-1].last_ns if self.drafts else 0
-            self.open = Draft(at_ns, model=self.model, after_ns=after)
+            self.open = Draft(at_ns, model=self.model, after_ns=after, long_silence=self.long_silence)
             self.drafts.append(self.open)
         return self.open
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..cassette import Exchange, TimedFrame
+from ..cassette import Exchange, TimedFrame, wall_clock
 from . import events
+from .absences import absences_of, unheard
 from .acts import Act
 from .aftermath import Aftermath
 from .course import Course
 from .draft import Draft
 from .line import Heard, one_line
 from .reading import payload
-from .values import Listening, Session, Snapshot, Turn
+from .values import LONG_SILENCE, Listening, Session, Snapshot, Turn
 
 _HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 _NO_EVENTS = frozenset({"comment", "sentinel"})
@@ -21,8 +22,9 @@ _NO_EVENTS = frozenset({"comment", "sentinel"})
 class Narrator:
     """Hears a session's frames in order; `course` has its turns."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
-        self.course = Course(acts, is_child=is_child)
+    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
+        self.course = Course(acts, is_child=is_child, long_silence=long_silence)
+        self.heartbeats = 0
         self.last_ns = 0
         """When the last frame came, whatever it was."""
 
@@ -50,6 +52,7 @@ class Narrator:
         """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
         course, frame = self.course, heard.frame
         if not heard.is_greeting:
+            self.heartbeats += 1
             if course.open is not None:
                 course.open.heartbeats += 1
         elif frame.type in ("response.created", "response.output_text.delta"):
@@ -76,8 +79,10 @@ def turns(
     return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
 
 
-def _heard(frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool) -> Narrator:
-    narrator = Narrator(acts, is_child=is_child)
+def _heard(
+    frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool, long_silence: int = LONG_SILENCE
+) -> Narrator:
+    narrator = Narrator(acts, is_child=is_child, long_silence=long_silence)
     for heard in one_line(frames):
         narrator.hear(heard)
     return narrator
@@ -91,26 +96,33 @@ def session_of(
     parent_id: str | None = None,
     snapshot: Snapshot | None = None,
     aftermath: Aftermath | None = None,
+    long_silence: int = LONG_SILENCE,
+    started_at: str | None = None,
 ) -> Session:
     """A session as one recording has it. `exchanges`: all of that session and recording, at least one.
 
-    `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand.
+    `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand;
+    `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero.
     """
     first = exchanges[0]
     after = aftermath or Aftermath(exchanges)
     listenings = tuple(_listening(x, after) for x in exchanges if x.stream is not None)
     until = max((one.until_ns for one in listenings if one.until_ns is not None), default=None)
-    narrator = _heard(frames, acts, is_child=parent_id is not None)
+    narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
     drafts = narrator.finish(until)
     status, status_ns = _status(narrator.course, snapshot)
     ends = [x.end_ns for x in exchanges]
+    begun_ns = min(x.request.at_ns for x in exchanges)
+    told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
+    absences = list(absences_of(listenings))
     return Session(
         recording=first.recording, session_id=first.session_id, parent_id=parent_id,
-        begun_ns=min(x.request.at_ns for x in exchanges),
+        begun_ns=begun_ns,
         ended_ns=None if None in ends else max(end for end in ends if end is not None),
         streams=listenings,
-        turns=tuple(draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1)),
-        status=status, status_ns=status_ns, snapshot=snapshot,
+        turns=tuple(unheard(turn, absences) for turn in told),
+        status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=narrator.course.cost_usd,
+        heartbeats=narrator.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ are told: how the session was (its last turn, what that waited for), and what en
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -25,6 +26,8 @@ AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incom
 """With these, nothing was left undone: the session could have gone on with the next message."""
 RUNNER_LOST = "runner_disconnected"
 """Omnigent's code for a turn whose runner went away."""
+_INSTANT = 5_000_000
+"""What took less than this, in ns, is told without a time."""
 LONG_QUIET = 20_000_000_000
 """From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
 _AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
@@ -203,9 +206,17 @@ def _end(session: Session, last: Listening, state: _State) -> str:
     turn = session.turns[-1] if session.turns else None
     since = last.from_ns if turn is None else turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
     how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
-    when = _after(since, last.until_ns, "{} later ") if turn else _after(since, last.until_ns, "After{} ")
-    rest = "" if state.code is not None else ". What came after that is not in the recording"
-    return f"{_capital(f'{when.strip()} {how}'.strip())}{rest}."
+    when = _after(since, last.until_ns, "{} later" if turn else " after{}")
+    normal = state.code in AT_REST and last.ending == "client_left"
+    rest = ", as clients do when they have what they came for" if normal else ""
+    rest = rest if state.code is not None else ". What came after that is not in the recording"
+    return f"{_capital(how)}{rest}." if not when else f"{_capital(_timed(how, when))}{rest}."
+
+
+def _timed(how: str, when: str) -> str:
+    """When it was, in front of what is told of it further."""
+    what = re.match(r"[^:,]*", how)
+    return f"{how[: what.end()]}{when}{how[what.end() :]}" if what else how
 
 
 def _server_ended(last: Listening, *, cut: bool) -> str:
@@ -225,12 +236,12 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
 
 def _because(error: Fault | None) -> str:
     why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
-    return f": {clip(one_line(why), 160).rstrip('.')}" if why else ""
+    return f": {clip(one_line(why), 240).rstrip('.')}" if why else ""
 
 
 def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:
     """How long something took; empty where that is unknown, as in a body that was imported."""
-    return "" if until_ns is None or until_ns <= from_ns else form.format(f" {seconds(until_ns - from_ns)}")
+    return "" if until_ns is None or until_ns - from_ns < _INSTANT else form.format(f" {seconds(until_ns - from_ns)}")
 
 
 def _quoted(text: str) -> str:

@@ -150,6 +150,10 @@ class Silence:
     length_ns: int
     during: str | None
     """What was being waited for: `approval`, or a tool's name; None where nothing says."""
+    heartbeats: int = 0
+    """How many came in it."""
+    unheard_ns: int = 0
+    """For how much of it nobody was connected, so that something may have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,7 @@ class Turn:
     notes: tuple[Note, ...]
     longest_silence: Silence | None
     silences: tuple[Silence, ...]
-    """All that were long: `LONG_SILENCE` or longer."""
+    """All that were long: `LONG_SILENCE` or longer, unless something else was asked for."""
     events: int
     """How many events it has, heartbeats and the connect snapshot apart."""
     odd_events: int
@@ -250,6 +254,12 @@ class Session:
     """When that was said."""
     snapshot: Snapshot | None = None
     """None where no client asked for one."""
+    cost_usd: float | None = None
+    """What all of it cost, as the server last said."""
+    heartbeats: int = 0
+    """How many came, within turns and between them."""
+    started_at: str | None = None
+    """UTC, ISO 8601: when it began."""
 
 
 LONG_SILENCE = 5_000_000_000
