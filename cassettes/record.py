@@ -3,6 +3,8 @@
     make cassettes                      all of them
     python -m cassettes.record tool     only one
 
+Those in `troubled` take minutes: a server waits for 90 seconds until it gives a runner up.
+
 Everything runs on loopback, in a neutral home under the system's temporary folder, so that no path of anybody's
 machine gets into a cassette. The model provider is a scripted stand-in; all else is what people run. Ids, times and
 how text is cut into deltas differ from run to run.
@@ -14,46 +16,93 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from omnirecord.exporting import jsonl_bytes
 from omnirecord.library import open_store
 from omnirecord.proxy import Proxy
+from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
+from tests.omnigent_rig.troubles import TROUBLES, Bench
 
 HERE = Path(__file__).parent
 HOME = Path(tempfile.gettempdir()) / "omnirecord-home"
-LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent")
+LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "turns")
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
+ALL = (*LIVE, STANDIN, *TROUBLES)
+SLOW_LINE = 20_000
+"""Bytes in a second that get through to the slow reader."""
 
 
 async def record(names: list[str]) -> None:
+    if unknown := set(names) - {*LIVE, STANDIN, *TROUBLES}:
+        sys.exit(
+            f"no cassette is called {', '.join(sorted(unknown))}; there are {', '.join([*LIVE, STANDIN, *TROUBLES])}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         if STANDIN in names:
             async with ResponsesStandin() as server, Proxy(server.url, Path(folder) / "standin.db") as proxy:
                 await responses_query(proxy.url)
-            publish(Path(folder) / "standin.db", STANDIN)
-        live = [name for name in names if name != STANDIN]
-        if live:
+            publish(Path(folder) / "standin.db", HERE / f"{STANDIN}.jsonl")
+        if live := [name for name in names if name in LIVE]:
             await record_live(live, Path(folder))
+        for name in names:
+            if name in TROUBLES:
+                await record_trouble(name, Path(folder) / f"{name}.db")
+
+
+@asynccontextmanager
+async def a_stack() -> AsyncIterator[Stack]:
+    shutil.rmtree(HOME, ignore_errors=True)
+    try:
+        async with Provider(SCRIPT) as provider, Stack(provider.url, home=HOME) as stack:
+            await stack.start_runner()
+            yield stack
+    finally:
+        shutil.rmtree(HOME, ignore_errors=True)
 
 
 async def record_live(names: list[str], folder: Path) -> None:
-    shutil.rmtree(HOME, ignore_errors=True)
-    async with Provider(SCRIPT) as provider, Stack(provider.url, home=HOME) as stack:
-        await stack.start_runner()
+    async with a_stack() as stack:
         for name in names:
             db = folder / f"{name}.db"
             async with Proxy(stack.url, db) as proxy:
                 await SCENARIOS[name](proxy.url, stack.runner_id)
                 await everyone_left(proxy)
-            publish(db, name)
-    shutil.rmtree(HOME, ignore_errors=True)
+            publish(db, HERE / f"{name}.jsonl")
+
+
+async def record_trouble(name: str, db: Path) -> None:
+    """On a stack of its own, which does not outlive it."""
+    async with a_stack() as stack:
+        async with (slow_line if name == "slow_reader" else plain_line)(stack.url, db) as (proxy, url):
+            await TROUBLES[name](Bench(url, stack, proxy.stop))
+            await everyone_left(proxy)
+        publish(db, HERE / "troubled" / f"{name}.jsonl")
+
+
+@asynccontextmanager
+async def plain_line(upstream: str, db: Path) -> AsyncIterator[tuple[Proxy, str]]:
+    async with Proxy(upstream, db) as proxy:
+        yield proxy, proxy.url
+
+
+@asynccontextmanager
+async def slow_line(upstream: str, db: Path) -> AsyncIterator[tuple[Proxy, str]]:
+    """The recorder does not read ahead, and what gets through to the client is little: the server feels it soon."""
+    async with (
+        NarrowLine(upstream) as narrow,
+        Proxy(narrow.url, db, read_ahead=0) as proxy,
+        NarrowLine(proxy.url, SLOW_LINE) as slow,
+    ):
+        yield proxy, slow.url
 
 
 async def everyone_left(proxy: Proxy) -> None:
@@ -63,15 +112,14 @@ async def everyone_left(proxy: Proxy) -> None:
             await asyncio.sleep(0.01)
 
 
-def publish(db: Path, name: str) -> None:
+def publish(db: Path, path: Path) -> None:
     store = open_store(db)
     try:
-        path = HERE / f"{name}.jsonl"
         path.write_bytes(b"".join(jsonl_bytes(store)))
     finally:
         store.close()
-    print(f"recorded {path.name}: {path.stat().st_size:,} bytes")  # noqa: T201
+    print(f"recorded {path.relative_to(HERE)}: {path.stat().st_size:,} bytes")  # noqa: T201
 
 
 if __name__ == "__main__":
-    asyncio.run(record(sys.argv[1:] or [*LIVE, STANDIN]))
+    asyncio.run(record(sys.argv[1:] or list(ALL)))

@@ -24,6 +24,11 @@ from omnirecord.routes import creates_session, session_of
 from omnirecord.store import Store, Writer, rows
 from omnirecord.store.rows import Row
 
+SHIPPED = Path(__file__).parent.parent / "cassettes"
+HEALTHY = {path.stem: path for path in sorted(SHIPPED.glob("*.jsonl"))}
+TROUBLED = {path.stem: path for path in sorted((SHIPPED / "troubled").glob("*.jsonl"))}
+"""The cassettes that ship with the project, by name: sessions that were fine, and those in which something was not."""
+
 SSE: Headers = (("content-type", "text/event-stream; charset=utf-8"),)
 JSON: Headers = (("content-type", "application/json"),)
 CONTRACT = load("omnigent")

@@ -1,4 +1,4 @@
-"""The shipped cassettes: whole, healthy, and nobody's."""
+"""The shipped cassettes: whole, nobody's, and replayed as they are. What the troubled ones show: test_troubled.py."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ from omnirecord.replaying import Replay
 from omnirecord.rerun import Rerun
 from omnirecord.showing import sessions
 from omnirecord.verify import Verification, compare, verify
+from tests.cassettes import HEALTHY, SHIPPED, TROUBLED
 from tests.whatwg import CHUNKINGS
 
-FOLDER = Path(__file__).parent.parent / "cassettes"
-CASSETTES = sorted(FOLDER.glob("*.jsonl"))
-NAMES = {"text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "responses"}
+NAMES = {
+    "text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "turns", "responses",
+}  # fmt: skip
+TROUBLED_NAMES = {"runner_killed", "approval_unanswered", "approval_timed_out", "missed_end", "server_stopped"}
+LARGEST = 300_000
 LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
 
-each = pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+each = pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
 
 
 def test_all_of_them_are_there_and_described() -> None:
-    page = (FOLDER / "README.md").read_text()
-    assert {path.stem for path in CASSETTES} == NAMES
-    assert all(f"| `{name}` |" in page for name in NAMES)
+    page = (SHIPPED / "README.md").read_text()
+    assert set(HEALTHY) == NAMES
+    assert set(TROUBLED) == TROUBLED_NAMES
+    assert all(f"| `{name}` |" in page for name in NAMES | TROUBLED_NAMES)
+
+
+@each
+def test_it_is_small_enough_for_git(path: Path) -> None:
+    assert path.stat().st_size < LARGEST
 
 
 @each
@@ -52,7 +61,7 @@ def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
 
 
 def test_the_shell_command_of_the_tool_cassette_ran() -> None:
-    store = open_store(FOLDER / "tool.jsonl")
+    store = open_store(HEALTHY["tool"])
     (told,) = sessions(store)
     store.close()
     ((tool,),) = (turn.tools for turn in told.turns)

@@ -30,6 +30,7 @@ EXPECTED = {
     "reconnect": {"response.created", "response.completed"},
     "subagent": {"session.created", "session.child_session.updated", "response.completed"},
     "full": {"response.elicitation_request", "response.output_item.done", "session.interrupted"},
+    "turns": {"response.elicitation_request", "response.output_item.done", "response.completed"},
 }
 
 

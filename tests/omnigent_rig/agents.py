@@ -40,6 +40,10 @@ policies:
         on_phases: [request]
 """
 
+_BRIEFLY = """\
+    ask_timeout: 5
+"""
+
 _REVIEWER = """\
 tools:
   reviewer:
@@ -54,6 +58,7 @@ tools:
 HELPER = _HELPER
 WITH_SHELL = _HELPER + _SHELL
 ASKS_FIRST = _HELPER + _ASKS_FIRST
+ASKS_FIRST_BRIEFLY = ASKS_FIRST + _BRIEFLY
 ASKS_FIRST_WITH_SHELL = _HELPER + _SHELL + _ASKS_FIRST
 WITH_REVIEWER = _HELPER + _REVIEWER
 

@@ -59,11 +59,11 @@ class Listener:
         self._news = asyncio.Event()
         self._task = asyncio.create_task(self._listen(client, session_id))
 
-    async def wait_for(self, wanted: str | Test, *, count: int = 1) -> Event:
+    async def wait_for(self, wanted: str | Test, *, count: int = 1, timeout: float = TIMEOUT_S) -> Event:
         """The `count`th event from here on of this type, or that passes this test."""
         test: Test = wanted if callable(wanted) else lambda event: event["type"] == wanted
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(timeout):
                 while not (test(event := await self._next()) and (count := count - 1) == 0):
                     pass
         except TimeoutError:
@@ -83,6 +83,10 @@ class Listener:
 
     async def wait_for_rest(self) -> None:
         await self.wait_for(lambda event: event["type"] == "session.status" and event["status"] in AT_REST)
+
+    async def wait_for_close(self, timeout: float = TIMEOUT_S) -> None:
+        """The end of the stream itself, clean or not, after which nothing comes."""
+        await asyncio.wait_for(asyncio.wait({self._task}), timeout)
 
     async def leave(self) -> None:
         """Hang up, as a closed tab does."""

@@ -3,8 +3,8 @@
 It answers `POST /v1/responses` with server-sent events and `GET /v1/models` with an empty list. What it
 answers is looked up by the text of the newest user message: an exact key of the script first, then the
 longest key that the message starts with, then `default`. A `ToolCall` is answered once; when its output comes
-back, `then` is next. Nothing here knows of Omnigent, and nothing is random: the same requests get the same
-bytes.
+back, `then` is next; a `Failure` with `times` is over after as many requests. Nothing here knows of Omnigent, and
+nothing is random: the same requests get the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,11 +22,12 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Answer:
-    """A streamed text, word by word, after an optional reasoning of the same pace."""
+    """A streamed text, word by word, after an optional reasoning of the same pace. `stalls`: its end never comes."""
 
     text: str
     reasoning: str = ""
     delay_ms: float = 4
+    stalls: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,16 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request refused by the provider: 400 is final, 429 and 5xx are retried by whoever calls."""
+    """A request refused by the provider: 400 is final, 429 and 5xx are retried by whoever calls.
+
+    With `times`, so many requests are refused; the next is answered with `then`.
+    """
 
     message: str
     status: int = 400
     code: str = "invalid_request_error"
+    times: int = 0
+    then: Step = field(default_factory=lambda: Answer("Done."))
 
 
 Step = Answer | ToolCall | Failure
@@ -58,6 +65,7 @@ class Provider:
         self.default = default or Answer("I have no script for that, so I can only say hello.")
         self.url = ""
         self.requests: list[Item] = []
+        self._refused: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -82,6 +90,9 @@ class Provider:
         step = self.script.get(text) or self._by_prefix(text) or self.default
         for _ in range(outputs):
             step = step.then if isinstance(step, ToolCall) else step
+        if isinstance(step, Failure) and step.times:
+            self._refused[text] += 1
+            return step if self._refused[text] <= step.times else step.then
         return step
 
     def _by_prefix(self, text: str) -> Step | None:
@@ -134,6 +145,8 @@ class _Turn:
         for word in _words(step.text):
             await asyncio.sleep(step.delay_ms / 1000)
             yield self._event("response.output_text.delta", delta=word, logprobs=[], **where)
+        if step.stalls:
+            await asyncio.Event().wait()
         yield self._event("response.output_text.done", text=step.text, logprobs=[], **where)
         yield self._event("response.content_part.done", part=_text_part(step.text), **where)
         yield self._item_done(self._message([step.text]))

@@ -122,6 +122,15 @@ async def full(base_url: str, runner_id: str, joined: Joined | None = None) -> S
     return talk.seen
 
 
+async def turns(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """Three turns that end well: an answer, a tool, an answer; each approved first."""
+    async with conversation(base_url, runner_id, agents.ASKS_FIRST_WITH_SHELL, joined) as talk:
+        await talk.ask_and_accept(script.EXPLAIN)
+        await talk.ask_and_accept(script.COUNT)
+        await talk.ask_and_accept(script.GO_ON)
+    return talk.seen
+
+
 async def responses_query(base_url: str, _runner_id: str = "") -> Seen:
     """The older way to ask: `POST /v1/responses`, answered by its own stream."""
     async with asyncio.timeout(TIMEOUT_S), OmnigentClient(base_url) as client:
@@ -142,5 +151,5 @@ async def _follow(talk: Conversation, session_id: str) -> Seen:
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.__name__: scenario
-    for scenario in (text, tool, approval, interrupt, failed, two_clients, reconnect, subagent, full)
+    for scenario in (text, tool, approval, interrupt, failed, two_clients, reconnect, subagent, full, turns)
 }

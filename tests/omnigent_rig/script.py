@@ -18,6 +18,11 @@ TELL = "Tell me a long story about a lighthouse."
 GO_ON = "Thank you, that is enough. Say goodbye."
 REFUSED = "Answer this with the largest model you have."
 DELEGATE = "Ask the reviewer whether the plan is sound."
+DELEGATE_IN_VAIN = "Ask the reviewer whether the plan is complete."
+REVIEW_IN_VAIN = "Is anything missing from the plan?"
+WAIT = "Wait until the tide turns."
+BUSY = "Say hello, however busy you are."
+COUNT_WAVES = "Count the waves."
 REVIEW = "Is it sound to record first and ask later?"
 
 _POEM = r"printf 'The sea keeps\nno account\nof ships.\n' > poem.txt && wc -l poem.txt"
@@ -27,6 +32,8 @@ _STORY = " ".join(
     "the sea was calm and nothing had been lost."
     for number in range(1, 25)
 )
+
+_WAVES = " ".join(f"Wave {number} came and went." for number in range(1, 1501))
 
 SCRIPT: Mapping[str, Step] = {
     EXPLAIN: Answer(
@@ -50,4 +57,19 @@ SCRIPT: Mapping[str, Step] = {
     ),
     REVIEW: Answer("It is sound: what was not recorded cannot be asked about.", delay_ms=20),
     "[System: sub-agent reviewer": Answer("The reviewer says that the plan is sound."),
+    DELEGATE_IN_VAIN: ToolCall(
+        "sys_session_send",
+        {"agent": "reviewer", "title": "plan review", "args": REVIEW_IN_VAIN},
+        then=Answer("I have asked the reviewer and will come back with the answer."),
+    ),
+    REVIEW_IN_VAIN: Answer("Let me see. What I would", delay_ms=20, stalls=True),
+    WAIT: ToolCall("sys_os_shell", {"command": "sleep 600"}, then=Answer("The tide has turned.")),
+    BUSY: Failure(
+        "Too many requests.",
+        status=429,
+        code="rate_limit_exceeded",
+        times=2,
+        then=Answer("Hello, and sorry for the wait."),
+    ),
+    COUNT_WAVES: Answer(_WAVES, delay_ms=2),
 }

@@ -1,0 +1,177 @@
+"""Stories in which something goes wrong, each told by a real client to a real server: the cassettes in `troubled`.
+
+`TROUBLES` has them all by name. Each has a stack of its own, since most of them break it. Where time has to go by, a
+heartbeat is waited for, which the server sends after 15 s of silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from omnigent_client import OmnigentClient, OmnigentError
+
+from . import agents, script
+from .driver import AT_REST, TIMEOUT_S, Conversation, Event, Listener, Seen, conversation
+from .scenarios import DELTA
+from .stack import Stack
+
+GIVEN_UP_S = 200.0
+"""The server gives a runner up after 90 s or so."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a story is told with. `url`: what its clients are given; `stop_recording` ends the recorder before them."""
+
+    url: str
+    stack: Stack
+    stop_recording: Callable[[], Awaitable[None]]
+
+    def conversation(self, agent: str) -> contextlib.AbstractAsyncContextManager[Conversation]:
+        return conversation(self.url, self.stack.runner_id, agent)
+
+
+Trouble = Callable[[Bench], Awaitable[Seen]]
+
+
+@contextlib.asynccontextmanager
+async def in_a_turn(bench: Bench, text: str = script.TELL) -> AsyncIterator[Conversation]:
+    """Inside, the answer has begun: a few words are there."""
+    async with bench.conversation(agents.HELPER) as talk:
+        await talk.say(text)
+        await talk.stream.wait_for(DELTA, count=5)
+        yield talk
+
+
+async def runner_killed(bench: Bench) -> Seen:
+    """The runner is killed in the middle of an answer; the client waits until the server says so."""
+    async with in_a_turn(bench) as talk:
+        await bench.stack.kill_runner()
+        await talk.stream.wait_for(_has_failed, timeout=GIVEN_UP_S)
+        await talk.look()
+    return talk.seen
+
+
+async def runner_killed_early(bench: Bench) -> Seen:
+    """The same, but the client has no patience: it leaves after two heartbeats."""
+    async with in_a_turn(bench) as talk:
+        await bench.stack.kill_runner()
+        await talk.stream.wait_for("session.heartbeat", count=2)
+        await talk.look()
+    return talk.seen
+
+
+async def approval_unanswered(bench: Bench) -> Seen:
+    """The agent asks, nobody answers, and the message's request still waits when the recorder is stopped."""
+    async with bench.conversation(agents.ASKS_FIRST) as talk:
+        post = asyncio.create_task(talk.say(script.SUMMARISE))
+        await talk.stream.wait_for("response.elicitation_request")
+        await talk.look()
+        await talk.stream.wait_for("session.heartbeat")
+        await bench.stop_recording()
+        await asyncio.gather(post, return_exceptions=True)
+    return talk.seen
+
+
+async def approval_timed_out(bench: Bench) -> Seen:
+    """The same with a policy that waits for five seconds: the message is denied."""
+    async with bench.conversation(agents.ASKS_FIRST_BRIEFLY) as talk:
+        await talk.say(script.SUMMARISE)
+        await talk.stream.wait_for_end()
+        await talk.look()
+    return talk.seen
+
+
+async def missed_end(bench: Bench) -> Seen:
+    """A client hangs up in the middle of an answer and comes back when it is over: no stream ever had its end."""
+    async with in_a_turn(bench, script.EXPLAIN) as talk:
+        await talk.stream.leave()
+        talk.seen.others.append(Seen(talk.session_id, talk.stream.events))
+        await _at_rest(bench.stack.url, talk.session_id)
+        talk.stream = Listener(talk.client, talk.session_id)
+        talk.seen.events = talk.stream.events
+        await talk.stream.wait_for("session.presence")
+        await talk.look()
+    return talk.seen
+
+
+async def server_stopped(bench: Bench) -> Seen:
+    """The server is told to stop in the middle of an answer; the client looks once more and finds nobody."""
+    return await _server_ended(bench, signal.SIGTERM)
+
+
+async def server_killed(bench: Bench) -> Seen:
+    """The server is killed in the middle of an answer."""
+    return await _server_ended(bench, signal.SIGKILL)
+
+
+async def _server_ended(bench: Bench, how: signal.Signals) -> Seen:
+    async with in_a_turn(bench) as talk:
+        await bench.stack.stop_server(how)
+        await talk.stream.wait_for_close()
+        with contextlib.suppress(OmnigentError):
+            await talk.look()
+    return talk.seen
+
+
+async def slow_reader(bench: Bench) -> Seen:
+    """A client behind a slow line: the server drops it once it is 1,024 events behind. It looks, and leaves."""
+    async with bench.conversation(agents.HELPER) as talk:
+        await talk.say(script.COUNT_WAVES)
+        await talk.stream.wait_for_close(GIVEN_UP_S)
+        await talk.look()
+    return talk.seen
+
+
+async def child_unfinished(bench: Bench) -> Seen:
+    """A session spawns another, whose model stops in the middle of a sentence. Both are listened to, for a while."""
+    async with bench.conversation(agents.WITH_REVIEWER) as talk:
+        await talk.say(script.DELEGATE_IN_VAIN)
+        created = await talk.stream.wait_for("session.created")
+        child = Listener(talk.client, created["child_session_id"])
+        await talk.stream.wait_for_end()
+        await child.wait_for("session.heartbeat", count=2)
+        await child.leave()
+        talk.seen.children.append(Seen(created["child_session_id"], child.events))
+        await talk.look()
+    return talk.seen
+
+
+async def tool_hangs(bench: Bench) -> Seen:
+    """A shell command that does not come back; the client waits for two heartbeats and leaves."""
+    async with bench.conversation(agents.WITH_SHELL) as talk:
+        await talk.say(script.WAIT)
+        await talk.stream.wait_for("session.heartbeat", count=2)
+        await talk.look()
+    return talk.seen
+
+
+async def retries(bench: Bench) -> Seen:
+    """The provider is busy, then broken, then answers."""
+    async with bench.conversation(agents.HELPER) as talk:
+        await talk.ask(script.BUSY)
+    return talk.seen
+
+
+def _has_failed(event: Event) -> bool:
+    return event["type"] == "session.status" and event["status"] == "failed"
+
+
+async def _at_rest(url: str, session_id: str) -> None:
+    """Wait until a session rests, asking the server itself: nothing of it is recorded."""
+    async with OmnigentClient(url) as client, asyncio.timeout(TIMEOUT_S):
+        while (await client.sessions.get(session_id)).status not in AT_REST:  # noqa: ASYNC110  # a server may be asked
+            await asyncio.sleep(0.1)
+
+
+TROUBLES: Mapping[str, Trouble] = {
+    trouble.__name__: trouble
+    for trouble in (
+        runner_killed, runner_killed_early, approval_unanswered, approval_timed_out, missed_end, server_stopped,
+        server_killed, slow_reader, child_unfinished, tool_hangs, retries,
+    )
+}  # fmt: skip
