@@ -76,7 +76,7 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
 def test_what_cut_a_turn_off(ending: str, after: Any, code: str, said: str) -> None:
     told = stopped(session(turn(), streams=(heard(ending, server_after=after),)))
     assert (told.code, told.at_rest) == (code, False)
-    assert told.sentence.startswith("The agent was at work.")
+    assert told.sentence.startswith("The agent was in the middle of its turn.")
     assert said in told.sentence
 
 
@@ -89,7 +89,7 @@ def test_a_session_that_is_being_recorded_has_not_stopped() -> None:
     open_ = (heard("open", None),)
     assert why(session(turn(), streams=open_)) == (
         "still_recording",
-        "It is still being recorded. The agent was at work.",
+        "It is still being recorded. The agent was in the middle of its turn.",
     )
     assert stopped(session(turn("completed"), streams=(heard(), *open_))).code == "still_recording"
 
@@ -98,8 +98,8 @@ def test_an_approval_that_nobody_gave() -> None:
     asked = Approval("e", "May I\nrun rm?", 2 * S, None, None, None, None)
     assert why(session(turn(approvals=(asked,)))) == (
         "approval_unanswered",
-        "The agent was waiting for 3.00 s for an approval that nobody gave: “May I run rm?”. The client closed its"
-        " stream 3.00 s later.",
+        "The agent was waiting for an approval that nobody gave: “May I run rm?”. The client closed its"
+        " stream 3.00 s after it had asked.",
     )
     code, said = why(session(turn("denied", last=4, approvals=(asked,))))
     assert (code, "so after 2.00 s the server refused for the user" in said) == ("approval_unanswered", True)
@@ -114,7 +114,7 @@ def test_a_runner_that_was_lost() -> None:
     lost = turn("failed", last=4, error=Fault("runner_disconnected", "x"), silences=(Silence(2 * S, 2 * S, None),))
     code, said = why(session(lost))
     assert code == "runner_lost"
-    assert "the process in which the agent works, was lost, 2.00 s after the last sign of it" in said
+    assert "the process in which the agent works, was lost: after 2.00 s without a sign of it the server" in said
     snapshot = Snapshot(4 * S, "running", None, None, None, False, ())
     assert stopped(session(turn(), snapshot=snapshot)).code == "runner_lost"
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from .values import Listening, Silence, Turn
+from ..gist import seconds
+from .values import Listening, Note, Silence, Turn
+
+LAST = 1 << 60
+"""The place of a note that comes behind everything of its time."""
 
 
 class Absence(NamedTuple):
@@ -27,18 +31,27 @@ def absences_of(listenings: Iterable[Listening]) -> Iterator[Absence]:
         heard_until = until if heard_until is None else max(heard_until, until)
 
 
-def unheard(turn: Turn, absences: list[Absence]) -> Turn:
-    """The turn, its silences knowing for how much of each nobody was there."""
-    if not absences or turn.longest_silence is None:
+def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
+    """The turn, with a note for each stretch in which nobody listened to it, and its silences knowing of them."""
+    within = _within(absences, turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else 1 << 62)
+    if not within:
         return turn
-    silences = tuple(_unheard(silence, absences) for silence in turn.silences)
-    return replace(turn, silences=silences, longest_silence=_unheard(turn.longest_silence, absences))
+    notes = [Note(one.from_ns, f"nobody listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
+    longest = turn.longest_silence
+    return replace(
+        turn, notes=(*turn.notes, *notes), silences=tuple(_unheard(silence, within) for silence in turn.silences),
+        longest_silence=None if longest is None else _unheard(longest, within),
+    )  # fmt: skip
+
+
+def _within(absences: list[Absence], begin: int, end: int) -> list[Absence]:
+    """Those that overlap that stretch."""
+    first = bisect_right(absences, begin, key=lambda one: one.until_ns)
+    return absences[first : max(first, bisect_left(absences, end, key=lambda one: one.from_ns))]
 
 
 def _unheard(silence: Silence, absences: list[Absence]) -> Silence:
     begin, end = silence.from_ns, silence.from_ns + silence.length_ns
-    number, sum_ns = bisect_left(absences, begin, key=lambda absence: absence.until_ns), 0
-    while number < len(absences) and absences[number].from_ns < end:
-        sum_ns += min(end, absences[number].until_ns) - max(begin, absences[number].from_ns)
-        number += 1
+    cut = _within(absences, begin, end)
+    sum_ns = sum(min(end, one.until_ns) - max(begin, one.from_ns) for one in cut)
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence

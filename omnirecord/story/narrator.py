@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..cassette import Exchange, TimedFrame, wall_clock
 from . import events
-from .absences import absences_of, unheard
+from .absences import absences_of, with_absences
 from .acts import Act
 from .aftermath import Aftermath
 from .course import Course
@@ -58,7 +58,7 @@ class Narrator:
         elif frame.type in ("response.created", "response.output_text.delta"):
             events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
         elif frame.type == "session.heartbeat" and course.open is not None:
-            course.open.note("a client connected in the middle of the turn", frame.offset_ns)
+            course.open.note("a client connected", frame.offset_ns)
 
 
 def turns(
@@ -120,7 +120,7 @@ def session_of(
         begun_ns=begun_ns,
         ended_ns=None if None in ends else max(end for end in ends if end is not None),
         streams=listenings,
-        turns=tuple(unheard(turn, absences) for turn in told),
+        turns=tuple(with_absences(turn, absences) for turn in told),
         status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=narrator.course.cost_usd,
         heartbeats=narrator.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
     )  # fmt: skip

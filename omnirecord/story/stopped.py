@@ -125,8 +125,8 @@ def _ended(turn: Turn) -> _State:
 
 def _failed(turn: Turn, error: Fault | None) -> _State:
     if error is not None and error.code == RUNNER_LOST:
-        return _State("runner_lost", f"The runner, the process in which the agent works, was lost{_quiet_before(turn)}:"
-                      " the server gave the turn up.")  # fmt: skip
+        return _State("runner_lost", "The runner, the process in which the agent works, was lost:"
+                      f"{_quiet_before(turn)} the server gave the turn up.")  # fmt: skip
     if not turn.events:
         return _State("refused", f"The server did not take the last message{_because(error)}.")
     return _State("failed", f"The last turn failed{_because(error)}.")
@@ -135,13 +135,13 @@ def _failed(turn: Turn, error: Fault | None) -> _State:
 def _quiet_before(turn: Turn) -> str:
     """How long nothing had come when the loss was noticed."""
     last = turn.silences[-1] if turn.silences else None
-    return f", {seconds(last.length_ns)} after the last sign of it" if last is not None else ""
+    return f" after {seconds(last.length_ns)} without a sign of it" if last is not None else ""
 
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
     if waiting:
-        return _State("approval_unanswered", _waits(waiting[-1], last))
+        return _State("approval_unanswered", _waits(waiting[-1]))
     if not turn.events:
         return _State("not_taken_up", "The last message was posted, and the agent never took it up.")
     snapshot = session.snapshot
@@ -154,12 +154,11 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     if at_rest:
         return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
                       f" came. Later the server called the session {session.status}.")  # fmt: skip
-    return _State(None, f"The agent was at work{_on(turn)}.{_silent(turn, last)}")
+    return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
 
 
-def _waits(approval: Approval, last: Listening | None) -> str:
-    until = _after(approval.asked_ns, last.until_ns if last else None, " for{}")
-    return f"The agent was waiting{until} for an approval that nobody gave: {_quoted(approval.message)}."
+def _waits(approval: Approval) -> str:
+    return f"The agent was waiting for an approval that nobody gave: {_quoted(approval.message)}."
 
 
 def _on(turn: Turn) -> str:
@@ -204,9 +203,12 @@ _ENDS: dict[str, str] = {
 def _end(session: Session, last: Listening, state: _State) -> str:
     """What ended the listening, and when."""
     turn = session.turns[-1] if session.turns else None
+    later = "{} later" if turn else " after{}"
     since = last.from_ns if turn is None else turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
+    if turn is not None and state.code == "approval_unanswered" and turn.ended == "unfinished":
+        since, later = max(one.asked_ns for one in turn.approvals), "{} after it had asked"
     how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
-    when = _after(since, last.until_ns, "{} later" if turn else " after{}")
+    when = _after(since, last.until_ns, later)
     normal = state.code in AT_REST and last.ending == "client_left"
     rest = ", as clients do when they have what they came for" if normal else ""
     rest = rest if state.code is not None else ". What came after that is not in the recording"

@@ -145,7 +145,7 @@ def _how(page: Page, turn: Turn) -> str:
 
 def _pace(turn: Turn) -> Iterator[str]:
     pace = pace_of(turn)
-    if pace.first_ns is not None:
+    if pace.first_ns is not None and turn.ended != "denied":
         rate = "the rest at once" if pace.deltas_per_s is None else f"then {_rate(pace.deltas_per_s)} deltas/s"
         yield f"first token after {seconds(pace.first_ns)}" + (f", {rate}" if pace.deltas > 1 else "")
 
