@@ -28,7 +28,9 @@ class Course:
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
         acts = list(acts)
         self.posts = Posts(acts)
-        self.answers = {act.elicitation_id: act for act in acts if act.kind == "answer" and not act.refused}
+        self.answers: dict[str | None, Act] = {}
+        for act in acts:
+            self._answer(act)
         self.drafts: list[Draft] = []
         self.open: Draft | None = None
         """The turn that goes on: the last of `drafts`."""
@@ -41,6 +43,16 @@ class Course:
         """What the session had cost when that was last said."""
         self.is_child = is_child
         self.long_silence = long_silence
+
+    def act(self, number: int, act: Act) -> None:
+        """What a client did, while the course goes on; what was told under that number before is known better now."""
+        if act.kind == "message":
+            self.posts.add(number, act)
+        self._answer(act)
+
+    def _answer(self, act: Act) -> None:
+        if act.kind == "answer" and not act.refused:
+            self.answers[act.elicitation_id] = act
 
     def turn(self, at_ns: int) -> Draft:
         """The turn that goes on, or a new one."""
@@ -88,7 +100,7 @@ class Course:
                 draft.ask(post.text, post.at_ns, post.item_id)
         self.drafts += [_unheard(post) for post in self.posts if post.party != "runner"]
         for draft in self.drafts:
-            draft.approvals = {key: self._answered(approval) for key, approval in draft.approvals.items()}
+            draft.approvals = {key: self.answered(approval) for key, approval in draft.approvals.items()}
         return sorted(self.drafts, key=lambda draft: draft.started_ns)
 
     def _hand_on(self) -> None:
@@ -99,7 +111,8 @@ class Course:
             else:
                 following.asked += [replace(asked, place=0) for asked in draft.midway]
 
-    def _answered(self, approval: Approval) -> Approval:
+    def answered(self, approval: Approval) -> Approval:
+        """With what a client answered, if that is known."""
         act = self.answers.get(approval.elicitation_id)
         if act is None:
             return approval

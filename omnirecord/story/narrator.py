@@ -48,6 +48,31 @@ class Narrator:
         """Nothing follows: the turns. `until_ns`: until when somebody listened."""
         return self.course.finish(max(until_ns or 0, self.last_ns))
 
+    def session(
+        self,
+        exchanges: Sequence[Exchange],
+        parent_id: str | None,
+        snapshot: Snapshot | None,
+        aftermath: Aftermath,
+        started_at: str | None,
+    ) -> Session:
+        """Nothing follows: the session. What is given is what `session_of` says."""
+        first = exchanges[0]
+        listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
+        drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
+        absences = list(absences_of(listenings))
+        told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
+        ends = [x.end_ns for x in exchanges]
+        begun_ns = min(x.request.at_ns for x in exchanges)
+        status, status_ns = _status(self.course, snapshot)
+        return Session(
+            recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
+            ended_ns=None if None in ends else max(end for end in ends if end is not None),
+            streams=listenings, turns=tuple(with_absences(turn, absences) for turn in told),
+            status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
+            heartbeats=self.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
+        )  # fmt: skip
+
     def _keepalive(self, heard: Heard) -> None:
         """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
         course, frame = self.course, heard.frame
@@ -104,26 +129,8 @@ def session_of(
     `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand;
     `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero.
     """
-    first = exchanges[0]
-    after = aftermath or Aftermath(exchanges)
-    listenings = tuple(_listening(x, after) for x in exchanges if x.stream is not None)
-    until = max((one.until_ns for one in listenings if one.until_ns is not None), default=None)
     narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
-    drafts = narrator.finish(until)
-    status, status_ns = _status(narrator.course, snapshot)
-    ends = [x.end_ns for x in exchanges]
-    begun_ns = min(x.request.at_ns for x in exchanges)
-    told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
-    absences = list(absences_of(listenings))
-    return Session(
-        recording=first.recording, session_id=first.session_id, parent_id=parent_id,
-        begun_ns=begun_ns,
-        ended_ns=None if None in ends else max(end for end in ends if end is not None),
-        streams=listenings,
-        turns=tuple(with_absences(turn, absences) for turn in told),
-        status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=narrator.course.cost_usd,
-        heartbeats=narrator.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
-    )  # fmt: skip
+    return narrator.session(exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at)
 
 
 def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
