@@ -24,8 +24,11 @@ _NARROWEST = 30
 @click.option("--full", is_flag=True, help="Cut nothing, however long it is.")
 @click.option("--silence", type=float, default=5.0, metavar="S", help="From how many seconds on a silence is told: 5.")
 @click.option("--width", type=int, metavar="N", help="Columns of a line: the terminal's, at most 100.")
+@click.option("--follow", is_flag=True, help="Go on while it is being recorded; Ctrl-C ends it.")
 @json_option
-def show(cassette: Path, session: str | None, full: bool, silence: float, width: int | None, as_json: bool) -> None:
+def show(
+    cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, as_json: bool
+) -> None:
     """Tell a session turn by turn: what was asked, answered, run, approved, how it ended, and why there is no more.
 
     All sessions of the cassette, those of sub-agents inside their parents', or the one that is named; its id may be
@@ -37,11 +40,14 @@ def show(cassette: Path, session: str | None, full: bool, silence: float, width:
     """
     from ..library import open_store
     from ..showing import lines_of, rows_of
+    from .follow import follow as go_on
 
     long_silence, columns = _ns(silence), _columns(width)
     store = open_store(cassette)
     try:
-        if as_json:
+        if follow:
+            go_on(store, session, columns, full=full, long_silence=long_silence, as_json=as_json)
+        elif as_json:
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
             lines = lines_of(store, session, columns, full=full, long_silence=long_silence)

@@ -6,7 +6,8 @@
 3. No line is wider than asked for, unless that is too narrow for anything. What is long is cut, and said to be.
 4. The last line of a session says why there is no more of it.
 
-`words` has the sentences, `turn` one turn, `tree` the sessions, one inside the other; `lines` what comes out.
+`words` has the sentences, `turn` one turn, `tree` the sessions, one inside the other, `unfolding` a turn that goes on;
+`lines` what comes out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Iterable, Iterator
 
 from ..story import Session
 from .lines import WIDTH, Line, Page
-from .tree import Tree
+from .tree import Tree, total
 from .turn import tell_turn
+from .unfolding import UnfoldingTurn
 
-__all__ = ["WIDTH", "Line", "Page", "tell", "tell_turn"]
+__all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "tell", "tell_turn", "total"]
 
 
 def tell(sessions: Iterable[Session], *, width: int = WIDTH, full: bool = False) -> Iterator[Line]:

@@ -10,7 +10,7 @@ from .wrapping import wrap
 
 Kind = Literal[
     "head", "asked", "thought", "said", "tool", "approval", "child", "trouble", "note", "silence", "end", "total",
-    "stop", "more", "blank",
+    "stop", "more", "heartbeat", "blank",
 ]  # fmt: skip
 WIDTH = 100
 COLUMN = 15
