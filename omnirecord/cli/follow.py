@@ -64,7 +64,9 @@ def _on_a_terminal(following: Following, painter: Painter) -> None:
     with live:
 
         def tell(last: bool) -> None:
-            _print(painter, following.news(last=last))
+            if news := list(following.news(last=last)):
+                live.update(Group(), refresh=True)  # what is finished takes the place of what grew
+                _print(painter, iter(news))
             lines = [] if last else list(following.growing())[-_HEIGHT:]
             live.update(Group(*map(painted, lines)), refresh=True)
 

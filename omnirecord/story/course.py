@@ -96,12 +96,16 @@ class Course:
             self.close("unfinished", until_ns or self.open.last_ns)
         self._hand_on()
         for draft in self.drafts:
-            if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
-                draft.ask(post.text, post.at_ns, post.item_id)
+            self.settle(draft)
         self.drafts += [_unheard(post) for post in self.posts if post.party != "runner"]
         for draft in self.drafts:
             draft.approvals = {key: self.answered(approval) for key, approval in draft.approvals.items()}
         return sorted(self.drafts, key=lambda draft: draft.started_ns)
+
+    def settle(self, draft: Draft) -> None:
+        """A turn of which no event said what was asked: it is what was posted before it, and not taken in elsewhere."""
+        if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
+            draft.ask(post.text, post.at_ns, post.item_id)
 
     def _hand_on(self) -> None:
         """What was said in the middle of a turn is the next one's question, if that has none of its own."""

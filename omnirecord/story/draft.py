@@ -117,6 +117,9 @@ class Draft:
             self._silence(since, until_ns)
 
     def _silence(self, from_ns: int, until_ns: int) -> None:
+        length = until_ns - from_ns
+        if length < self.long_silence and self.longest is not None and length <= self.longest.length_ns:
+            return
         during = next(reversed(self.waiting_for.values()), None)
         silence = Silence(from_ns, until_ns - from_ns, during, self.heartbeats - self.beats_told)
         if self.longest is None or silence.length_ns > self.longest.length_ns:

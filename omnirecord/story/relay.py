@@ -20,8 +20,12 @@ class Relay:
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Heard]] = {}  # by stream, in the order in which they began
         self._greetings: dict[int, Greeting] = {}
+        self._told: deque[Heard] = deque()  # of the last moments before `_told_ns`
         self._told_ns = -1
-        self._told: deque[Heard] = deque()  # of the last moments: their copies may come behind them
+        self._seam_ns = -1
+        """Up to when another stream was listened to than now."""
+        self._copies: Counter[bytes | None] = Counter()
+        """What was told just before that: the stream that took over may bring it again."""
 
     def hear(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[Heard]:
         """The frames that are news, of those that came on a stream."""
@@ -29,30 +33,34 @@ class Relay:
         heard = (Heard(frame, greeting.takes(frame)) for frame in frames)
         waiting = self._waiting.setdefault(stream, deque())
         if stream == next(iter(self._waiting)):
-            yield from map(self._tell, heard)
+            yield from self._tell(heard)
         else:
             waiting.extend(one for one in heard if not one.is_greeting)
 
     def end(self, stream: int) -> Iterator[Heard]:
         """Nothing follows on that stream: what is news of the one that takes over."""
-        if stream not in self._waiting:
-            return
-        was_first = stream == next(iter(self._waiting))
-        del self._waiting[stream], self._greetings[stream]
-        if was_first and self._waiting:
-            following = next(iter(self._waiting.values()))
-            copies = Counter(heard.frame.raw for heard in self._told)
-            behind = [one for one in following if one.at_ns > self._told_ns - SUBSCRIBING]
+        was_first = stream in self._waiting and stream == next(iter(self._waiting))
+        self._waiting.pop(stream, None)
+        self._greetings.pop(stream, None)
+        if was_first:
+            self._seam_ns, self._copies = self._told_ns, Counter(heard.frame.raw for heard in self._told)
+            following = next(iter(self._waiting.values()), deque())
+            yield from self._tell(list(following))
             following.clear()
-            for heard in behind:
-                if copies[heard.frame.raw]:
-                    copies[heard.frame.raw] -= 1
-                else:
-                    yield self._tell(heard)
 
-    def _tell(self, heard: Heard) -> Heard:
-        self._told_ns = max(self._told_ns, heard.at_ns)
-        self._told.append(heard)
-        while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
-            self._told.popleft()
-        return heard
+    def _tell(self, heard: Iterable[Heard]) -> Iterator[Heard]:
+        for one in heard:
+            if self._is_news(one):
+                self._told_ns = max(self._told_ns, one.at_ns)
+                self._told.append(one)
+                while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
+                    self._told.popleft()
+                yield one
+
+    def _is_news(self, heard: Heard) -> bool:
+        if heard.at_ns < self._seam_ns - SUBSCRIBING:
+            return False
+        if heard.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[heard.frame.raw] > 0:
+            self._copies[heard.frame.raw] -= 1
+            return False
+        return True

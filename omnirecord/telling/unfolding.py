@@ -45,6 +45,8 @@ class UnfoldingTurn:
         if draft.is_empty:
             return
         over = draft is not course.open
+        if over:
+            course.settle(draft)
         settled = last or (over and self._end_seen)  # what an end brings with it comes right behind it
         for piece in sorted(self._pieces(page, course, over=over, settled=settled), key=lambda one: one[:2]):
             yield from self._line(page, piece)
