@@ -48,6 +48,17 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
 
 
+def seconds(ns: int) -> str:
+    """A time as a person reads it: `0.25 s`, `12.3 s`, `4 min 5 s`."""
+    if ns < 9_995_000_000:
+        return f"{ns / 1e9:.2f} s"
+    if ns < 119_950_000_000:
+        return f"{ns / 1e9:.1f} s"
+    minutes, rest = divmod(round(ns / 1e9), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def _fit(text: str, limit: int) -> str:
     return clip(one_line(text[:_ENOUGH] + ("…" if len(text) > _ENOUGH else "")), limit)
 

@@ -8,34 +8,94 @@ from typing import Any
 from .cassette import Exchange
 from .choosing import the_session
 from .store import Store
-from .story import Session, act_of, session_of, turn_row
-from .telling import WIDTH, tell
+from .story import (
+    LONG_SILENCE,
+    Aftermath,
+    Session,
+    Snapshot,
+    act_of,
+    is_snapshot,
+    may_act,
+    session_of,
+    snapshot_of,
+    turn_row,
+)
+from .telling import WIDTH, Line, tell
 
 
-def lines_of(store: Store, session: str | None, width: int = WIDTH) -> Iterator[str]:
-    """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id."""
-    return tell(sessions(store, session), width=width)
+def lines_of(
+    store: Store,
+    session: str | None,
+    width: int = WIDTH,
+    *,
+    full: bool = False,
+    long_silence: int = LONG_SILENCE,
+) -> Iterator[Line]:
+    """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id.
+
+    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told.
+    """
+    return tell(sessions(store, session, long_silence=long_silence, family=True), width=width, full=full)
 
 
-def rows_of(store: Store, session: str | None) -> Iterator[dict[str, Any]]:
+def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
     """The objects of `show --json`, one for each turn."""
-    return (turn_row(turn) for told in sessions(store, session) for turn in told.turns)
+    return (turn_row(turn) for told in sessions(store, session, long_silence=long_silence) for turn in told.turns)
 
 
-def sessions(store: Store, session: str | None = None) -> Iterator[Session]:
-    """Each session of each recording, told; streams that belong to no session are told one by one."""
-    wanted = None if session is None else the_session(store, session)
-    parents = store.parents()
+def sessions(
+    store: Store, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
+) -> Iterator[Session]:
+    """Each session of each recording, told; streams that belong to no session are told one by one.
+
+    `session`: only that one, and, for its `family`, those of its sub-agents and of theirs.
+    """
+    parents, aftermaths = store.parents(), _aftermaths(store)
+    started = {recording.recording: recording.started_at for recording in store.recordings()}
+    wanted = None if session is None else {the_session(store, session)}
+    if family and wanted is not None:
+        wanted = _family(wanted, parents)
     for exchanges in _grouped(store):
-        if wanted in (None, exchanges[0].session_id):
-            yield _told(store, exchanges, parents)
+        first = exchanges[0]
+        if wanted is None or first.session_id in wanted:
+            acting = (x for x in exchanges if may_act(x))
+            found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
+            yield session_of(
+                exchanges,
+                (frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
+                [act for act in found if act is not None],
+                parent_id=parents.get(first.session_id or ""),
+                snapshot=_snapshot(store, exchanges),
+                aftermath=aftermaths[first.recording],
+                long_silence=long_silence,
+                started_at=started.get(first.recording),
+            )
 
 
-def _told(store: Store, exchanges: list[Exchange], parents: dict[str, str]) -> Session:
-    frames = (frame for x in exchanges if x.stream is not None for frame in store.frames(x))
-    found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges)
-    acts = [act for act in found if act is not None]
-    return session_of(exchanges, frames, acts, parent_id=parents.get(exchanges[0].session_id or ""))
+def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:
+    """Those and all below them, each once, whatever circle the parents make."""
+    children: dict[str, list[str]] = {}
+    for child, parent in parents.items():
+        children.setdefault(parent, []).append(child)
+    found, left = set(wanted), list(wanted)
+    while left:
+        new = [child for child in children.get(left.pop(), ()) if child not in found]
+        found.update(new)
+        left += new
+    return found
+
+
+def _snapshot(store: Store, exchanges: list[Exchange]) -> Snapshot | None:
+    """The last one that a client asked for."""
+    asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
+    return None if asked is None else snapshot_of(asked, store.body(asked.exchange, "response"))
+
+
+def _aftermaths(store: Store) -> dict[int, Aftermath]:
+    by_recording: dict[int, list[Exchange]] = {}
+    for x in store.exchanges():
+        by_recording.setdefault(x.recording, []).append(x)
+    return {recording: Aftermath(exchanges) for recording, exchanges in by_recording.items()}
 
 
 def _grouped(store: Store) -> Iterator[list[Exchange]]:

@@ -43,6 +43,8 @@ def help_examples() -> list[tuple[str, str]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader of the documentation would be: with a recorded session in both forms."""
     folder = tmp_path_factory.mktemp("docs")
+    for cassette in (ROOT / "cassettes").rglob("*.jsonl"):
+        shutil.copy(cassette, folder)
     shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
     (folder / "cassettes" / "test_answers").mkdir(parents=True)

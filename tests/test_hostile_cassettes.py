@@ -21,6 +21,7 @@ from omnirecord.framing import Framer
 from omnirecord.jsonl import lines
 from omnirecord.library import open_store
 from omnirecord.listing import EventFilter, event_rows, exchange_rows, session_rows, stream_rows
+from omnirecord.showing import lines_of
 from omnirecord.store import Store
 from tests.cassettes import child, conversation
 from tests.test_jsonl import everything_made, saved
@@ -32,6 +33,7 @@ def read_all(store: Store) -> None:
     list(event_rows(store, EventFilter()))
     for rows_of in (exchange_rows, stream_rows, session_rows):
         list(rows_of(store))
+    list(lines_of(store, None))
     for exchange in store.exchanges():
         store.lost(exchange.exchange)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.gist import seconds
 from omnirecord.story import (
     Approval,
     Asked,
@@ -16,12 +20,13 @@ from omnirecord.story import (
     Passage,
     Session,
     Silence,
+    Snapshot,
     Trouble,
     Turn,
     TurnUsage,
 )
 from omnirecord.story.draft import Draft
-from omnirecord.telling import seconds, tell, tell_session, tell_turn
+from omnirecord.telling import tell, tell_turn
 from omnirecord.telling.wrapping import cells, wrap
 
 S = 1_000_000_000
@@ -61,42 +66,41 @@ def test_a_whole_turn() -> None:
     made.end("completed", 6 * S)
     assert told(made) == [
         "  1   2.00 s   You: How long is the poem?",
-        "     +0.20 s   asked for approval: Confirm this -> accept after 0.80 s by client",
+        "     +0.20 s   the agent waits for approval: Confirm this -> accepted by client after 0.80 s",
         "     +1.00 s   thought for 0.50 s: Count it.",
         '     +2.00 s   tool shell {"command": "wc -l"} -> 3 poem.txt (0.25 s)',
         "     +3.00 s   Assistant: Three lines.",
-        "             = completed after 4.00 s · 1,200 in, 40 out tokens · $0.2500 · agent helper · model m1",
+        "             = completed after 4.00 s · first token after 1.00 s, then 4.0 deltas/s · 1,200 in, 40 out tokens"
+        " · $0.2500 · agent helper · model m1",
     ]
 
 
 def test_the_head_of_a_session() -> None:
     made = draft()
     made.end("completed", 2 * S + S // 2)
-    (head, *_) = tell_session(session(made.freeze(1, "s", 1), streams=(listening(),)))
-    assert head == "Session 3dc0 · recording 1 · 1 turn · 2.90 s · client_left after the last turn was over"
+    (head, *_) = tell([session(made.freeze(1, "s", 1), streams=(listening(),))])
+    assert head == "Session 3dc0 · recording 1 · 1 turn · 2.90 s"
 
 
 def test_a_stream_that_ended_too_early_is_told() -> None:
     streams = (listening("upstream_lost"), listening("open", 2, None))
-    (head, *_) = tell_session(session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1"), width=200)
+    (head, *_) = tell([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
     assert head == (
         "Session 3dc0 · sub-agent of a1 · recording 1 · 1 turn · 2.90 s"
-        " · stream 1: upstream_lost in the middle of a turn · stream 2: open"
+        " · stream 1: upstream_lost after 2.90 s · stream 2: open"
     )
 
 
 def test_an_empty_session_says_so() -> None:
     assert list(tell([])) == ["no sessions"]
-    assert list(tell_session(session(streams=(listening(),))))[1:] == [
-        "  (empty: nothing happened while somebody listened)"
-    ]
-    assert list(tell_session(session()))[1:] == ["  (empty: nobody listened to its stream)"]
+    assert list(tell([session(streams=(listening(),))]))[1] == "  (empty: nothing happened while somebody listened)"
+    assert list(tell([session()]))[1] == "  (empty: nobody listened to its stream)"
 
 
 def test_sessions_are_apart() -> None:
     lines = list(tell([session(), session()]))
-    assert lines[2] == ""
-    assert len(lines) == 5
+    assert lines[3] == ""
+    assert len(lines) == 7
 
 
 def test_a_stream_without_times_tells_none() -> None:
@@ -104,16 +108,14 @@ def test_a_stream_without_times_tells_none() -> None:
     made.ask("Hi", 0)
     made.say("Hello.", 0)
     made.end("completed", 0)
-    lines = list(
-        tell_session(
-            Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),)), width=120
-        )
-    )
-    assert lines == [
-        "A stream of no session · recording 1 · 1 turn · no times recorded · eof after the last turn was over",
+    one = Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),))
+    assert list(tell([one], width=120)) == [
+        "A stream of no session · recording 1 · 1 turn · no times recorded",
         "  1            You: Hi",
         "               Assistant: Hello.",
         "             = completed",
+        "  Why it stops here: Finished: the agent had answered, and nothing more was asked. The server closed"
+        " the stream.",
     ]
 
 
@@ -140,7 +142,7 @@ def test_a_turn_that_is_stuck() -> None:
     made.quiet(63 * S)
     assert told(made)[1:] == [
         "     +1.00 s   tool shell -> no answer was seen",
-        "     +1.00 s   .. silence for 60.0 s, waiting for shell",
+        "     +1.00 s   .. silence for 60.0 s, waiting for shell (4 heartbeats)",
         "             = unfinished: its end was not recorded, last event after 1.00 s · 4 heartbeats",
     ]
 
@@ -167,7 +169,7 @@ def test_an_unanswered_approval_and_an_unknown_question() -> None:
     made.end("denied", 3 * S)
     assert told(made) == [
         "  1   1.00 s   (what was asked is not in this recording)",
-        "     +1.00 s   asked for approval: Sure? -> nobody answered",
+        "     +1.00 s   the agent waits for approval: Sure? -> nobody answered",
         "             = denied after 2.00 s",
     ]
 
@@ -177,7 +179,8 @@ def test_sub_agents() -> None:
     made.children["k"] = Child("k", "reviewer: plan", 3 * S, 5 * S, "completed", "It is sound.")
     assert told(made)[:3] == [
         "  1   2.00 s   System: timer fired",
-        "     +1.00 s   started sub-agent reviewer: plan (session k)",
+        "     +1.00 s   started sub-agent reviewer: plan (session k; nobody listened to it: what follows is"
+        " what its parent was told)",
         "     +3.00 s   sub-agent reviewer: plan completed: It is sound.",
     ]
 
@@ -270,3 +273,123 @@ def test_questions_in_mid_turn_come_in_their_place() -> None:
     made.say("Done.", 5 * S)
     assert [line[15:] for line in told(made)[:4]] == ["You: Hi", "Assistant: Well", "You: Hurry!", "Assistant: Done."]
     assert made.freeze(1, "s", 1).messages[0] == Passage("Well", 3 * S, 3 * S, 1, None, 1)
+
+
+def test_what_was_cut_can_be_had_in_full() -> None:
+    made = draft()
+    made.call("c", "cat", "x" * 300, None, 3 * S)
+    made.hand_back("c", "one\n" * 100, None, 4 * S)
+    one = session(made.freeze(1, "s", 1))
+    cut, full = list(tell([one], width=1000)), list(tell([one], width=1000, full=True))
+    assert "x… (60 more characters) -> one one" in cut[2]
+    assert cut[-1] == "(what is long was cut: --full tells all of it)"
+    assert sum(line.strip() == "one" for line in full) == 98
+    assert not any("more character" in line or "--full" in line for line in full)
+
+
+def test_text_that_was_stored_as_it_was_streamed_is_marked() -> None:
+    made = draft()
+    made.say("Hel", 3 * S)
+    made.say("lo.", 4 * S)
+    made.store("Hello.", 4 * S)
+    made.end("completed", 5 * S)
+    assert told(made)[-1].endswith(
+        "= completed after 3.00 s · first token after 1.00 s, then 1.0 deltas/s · text stored as streamed"
+    )
+
+
+def test_deltas_that_came_at_once_have_no_pace() -> None:
+    made = draft()
+    made.say("a", 3 * S)
+    made.say("b", 3 * S + 1)
+    assert "first token after 1.00 s, the rest at once" in told(made)[-1]
+
+
+def test_the_sum_of_a_session() -> None:
+    def used(cost: float | None) -> Turn:
+        made = draft()
+        made.usage = TurnUsage(1000, 20, None, None, cost)
+        made.end("completed", 3 * S)
+        return made.freeze(1, "s", 1)
+
+    def sums(*turns: Turn, **fields: Any) -> list[str]:
+        return [line for line in tell([replace(session(*turns), **fields)]) if line.kind == "total"]
+
+    assert sums(used(0.5), used(0.25)) == ["  All 2 turns together · 2,000 in, 40 out tokens · $0.7500"]
+    assert sums(used(0.5)) == []
+    assert sums(used(None), cost_usd=0.125) == ["  In all · 1,000 in, 20 out tokens · $0.1250"]
+
+
+def test_a_title_is_told_unless_it_is_the_question() -> None:
+    one = session(draft("How long is the poem?").freeze(1, "s", 1))
+    snapshots = [Snapshot(S, "idle", title, None, None, None, ()) for title in ("Poem", "How long…")]
+    titled = [replace(one, snapshot=snapshot) for snapshot in snapshots]
+    heads = [next(iter(tell([one]))) for one in titled]
+    assert [head.split(" · ")[1] for head in heads] == ["“Poem”", "recording 1"]
+
+
+def test_a_silence_tells_its_heartbeats_apart() -> None:
+    def silent(**fields: Any) -> str:
+        made = draft()
+        made.silences.append(Silence(3 * S, 60 * S, None, **fields))
+        return told(made)[1]
+
+    assert silent(heartbeats=4).endswith(".. silence for 60.0 s (4 heartbeats)")
+    assert silent().endswith(".. silence for 60.0 s (not even a heartbeat)")
+    assert silent(unheard_ns=50 * S).endswith("(for 50.0 s of it nobody was connected)")
+
+
+def family(*ids: tuple[str, str | None, str | None]) -> list[Session]:
+    """Sessions by id, parent, and the child that they start."""
+    made = []
+    for number, (name, parent, child) in enumerate(ids):
+        one = draft(f"I am {name}", (2 + number) * S)
+        if child is not None:
+            one.children[child] = Child(child, None, one.started_ns, None, None, None)
+        one.end("completed", 9 * S)
+        made.append(replace(session(one.freeze(1, name, 1), parent_id=parent), session_id=name))
+    return made
+
+
+def test_a_sub_agents_turns_are_told_inside_its_parents() -> None:
+    lines = list(tell(family(("p", None, "k"), ("k", "p", None))))
+    assert lines[1:6] == [
+        "  1   2.00 s   You: I am p",
+        "     +0.10 s   started sub-agent k (session k)",
+        "    |   1   3.00 s   You: I am k",
+        "    |              = completed after 6.00 s",
+        "    | Why it stops here: Finished: the agent had answered, and nothing more was asked. Nobody",
+    ]
+    assert sum(line.startswith("Session ") for line in lines) == 1
+
+
+def test_a_later_turn_of_a_sub_agent_is_told_in_the_turn_in_which_it_began() -> None:
+    parent, child = family(("p", None, "k"), ("k", "p", None))
+    later, again = (draft(text, at * S).freeze(1, "s", 2) for text, at in (("again", 20), ("you too", 21)))
+    parent, child = (replace(one, turns=(*one.turns, more)) for one, more in ((parent, later), (child, again)))
+    lines = [line.strip() for line in tell([parent, child])]
+    where = [next(i for i, line in enumerate(lines) if text in line) for text in ("I am k", "You: again", "you too")]
+    assert where == sorted(where)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [("a", "b", "b"), ("b", "a", "a")],
+        [("a", "a", "a")],
+        [("a", "nobody", "b"), ("b", "a", "b")],
+        [(f"n{i}", f"n{i - 1}" if i else None, f"n{i + 1}") for i in range(300)],
+        [("a", None, None), ("b", "a", None)],
+    ],
+)
+def test_every_session_is_told_once_whatever_their_parents(ids: list[tuple[str, str | None, str | None]]) -> None:
+    text = "\n".join(tell(family(*ids), width=200))
+    for name, *_ in ids:
+        assert text.count(f"You: I am {name}\n") == 1
+
+
+def test_each_line_knows_what_it_tells() -> None:
+    made = draft()
+    made.say("Hello.", 3 * S)
+    kinds = [line.kind for line in tell([session(made.freeze(1, "s", 1))], width=200)]
+    assert kinds == ["head", "asked", "said", "end", "stop"]

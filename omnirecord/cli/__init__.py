@@ -11,8 +11,9 @@ import click
 from .._version import __version__
 from .common import Group
 from .files import export, import_
-from .reading import events, ls, show
+from .reading import events, ls
 from .serving import proxy, serve
+from .show import show
 from .trips import demo, verify
 
 

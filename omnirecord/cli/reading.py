@@ -1,4 +1,4 @@
-"""`ls`, `events` and `show`: reading what was recorded."""
+"""`ls` and `events`: reading what was recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from ..cassette import VERDICTS
 from ..errors import UsageError
 from ..gist import visible
-from .common import cassette_argument, fitted, json_option, print_rows, table, terminal_width
+from .common import cassette_argument, fitted, json_option, print_rows, table
 
 
 @click.command(short_help="List what a cassette holds.")
@@ -155,30 +155,3 @@ def _event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
         yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None:
         yield "no events"
-
-
-@click.command(short_help="Tell a session turn by turn.")
-@cassette_argument
-@click.argument("session", required=False)
-@json_option
-def show(cassette: Path, session: str | None, as_json: bool) -> None:
-    """Tell a session turn by turn: what was asked, answered, run, approved, and how it ended.
-
-    All sessions of the cassette, or the one that is named; its id may be shortened.
-
-    \b
-    Example:
-      omnirecord show session.db
-    """
-    from ..library import open_store
-    from ..showing import lines_of, rows_of
-
-    store = open_store(cassette)
-    try:
-        if as_json:
-            print_rows(rows_of(store, session))
-        else:
-            for line in lines_of(store, session, terminal_width(100)):
-                click.echo(line)
-    finally:
-        store.close()

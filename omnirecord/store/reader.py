@@ -10,6 +10,7 @@ which check what they take: what does not fit is a `BrokenCassette`, never a tra
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -38,7 +39,7 @@ from .making import (
     read_of,
     recording_of,
 )  # fmt: skip
-from .schema import clear_errors, open_for_reading, remove_copy
+from .schema import clear_errors, is_copy, open_for_reading, remove_copy
 from .sizes import size_of
 from .unframed import Position, Unframed, unframed
 
@@ -86,6 +87,18 @@ class Store:
         """Open an SQLite cassette. Raises `CassetteError`."""
         return cls(open_for_reading(path), path)
 
+    def refresh(self) -> None:
+        """Look at what the file holds by now: what a recorder has written since is seen from here on."""
+        if self._path is None:
+            return
+        self.is_being_recorded = recorder_is_alive(self._path)
+        with clear_errors(self._path):
+            self._connection.rollback()
+            if is_copy(self._connection, self._path):  # of a folder in which nobody may write
+                remove_copy(self._connection, self._path)
+                self._connection = open_for_reading(self._path)
+            self._connection.execute("BEGIN")
+
     def close(self) -> None:
         if self._closed:
             return
@@ -110,6 +123,16 @@ class Store:
         make = functools.partial(exchange_of, alive=self.is_being_recorded)
         found = list(self._rows(make, f"{_EXCHANGE} WHERE {where}{order}", *values))
         return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
+
+    def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
+        """Exchanges with a higher number, and those, in the order of their numbers: as the file has them by now.
+
+        As much work as there are of them: bytes that no frames were made of yet are not looked at.
+        """
+        where = "exchange > ? OR exchange IN (SELECT value FROM json_each(?)) ORDER BY exchange"
+        make = functools.partial(exchange_of, alive=self.is_being_recorded)
+        found = self._rows(make, f"{_EXCHANGE} WHERE {where}", exchange, json.dumps(list(known)))
+        return [one for one, _ in found]
 
     def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
         """`[DONE]` may be among the bytes that the recorder made no frames of any more."""
@@ -162,18 +185,25 @@ class Store:
             if frame.raw is not None:
                 yield frame.raw
 
-    def frames(self, exchange: Exchange, *, unfinished: bool = False) -> Iterator[TimedFrame]:
-        """The frames of a stream. `unfinished`: with the beginning of the next one, while the stream goes on."""
-        assert exchange.stream is not None
+    def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
+        """The frames of a stream. `unfinished`: with the beginning of the next one, while the stream goes on.
+        `after`: only those behind that `seq`."""
+        stored, length = (0, 0) if after == 0 else self._stored(exchange)
+        for frame in self.stored_frames(exchange, after):
+            if after == 0:
+                stored, length = frame.seq, length + frame.length
+            yield frame
+        for frame in self._derived(exchange, stored, length, unfinished):
+            if frame.seq > after:
+                yield frame
+
+    def stored_frames(self, exchange: Exchange, after: int = 0) -> Iterator[TimedFrame]:
+        """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
         query = (
             "SELECT f.stream, f.seq, r.offset_ns, r.sent_ns, f.raw, f.length, f.type, f.verdict, f.issues FROM frames f"
-            " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? ORDER BY f.seq"
+            " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? AND f.seq > ? ORDER BY f.seq"
         )
-        stored = length = 0
-        for frame in self._rows(frame_of, query, exchange.exchange, exchange.stream):
-            stored, length = frame.seq, length + frame.length
-            yield frame
-        yield from self._derived(exchange, stored, length, unfinished)
+        return self._rows(frame_of, query, exchange.exchange, exchange.stream, after)
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""

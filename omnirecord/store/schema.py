@@ -207,11 +207,18 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def is_copy(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether a reading connection is one to a copy that was put aside."""
+    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    return bool(file) and Path(file) != path.absolute() and Path(file).parent.name.startswith("omnirecord-")
+
+
 def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
     """Close a reading connection, and throw away the copy if it was one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    was_copy = is_copy(connection, path)
     connection.close()
-    if file and Path(file) != path.absolute() and Path(file).parent.name.startswith("omnirecord-"):
+    if was_copy:
         shutil.rmtree(Path(file).parent, ignore_errors=True)
 
 

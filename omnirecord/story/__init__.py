@@ -5,16 +5,22 @@
 
 `line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
 which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
-reads what clients did from their requests; `values` has what comes out. All of it is linear in the number of frames,
-and none of it can be broken by what a frame holds: an event that fits no type is counted, and told as far as it can be.
+and `snapshots` read what clients did and were told, `aftermath` what the server did after a stream; `stopped` says why
+there is no more; `values` has what comes out. All of it is linear in the number of frames, and none of it can be broken
+by what a frame holds: an event that fits no type is counted, and told as far as it can be.
 """
 
 from __future__ import annotations
 
-from .acts import Act, act_of
+from .acts import Act, act_of, may_act
+from .aftermath import Aftermath
 from .line import one_line
 from .narrator import session_of, turns
+from .pace import Pace, pace_of
+from .snapshots import is_snapshot, snapshot_of
+from .stopped import Stopped, stopped
 from .values import (
+    LONG_SILENCE,
     Approval,
     Asked,
     Child,
@@ -25,6 +31,7 @@ from .values import (
     Passage,
     Session,
     Silence,
+    Snapshot,
     Tool,
     Trouble,
     Turn,
@@ -33,7 +40,9 @@ from .values import (
 )
 
 __all__ = [
+    "LONG_SILENCE",
     "Act",
+    "Aftermath",
     "Approval",
     "Asked",
     "Child",
@@ -41,16 +50,24 @@ __all__ = [
     "Fault",
     "Listening",
     "Note",
+    "Pace",
     "Passage",
     "Session",
     "Silence",
+    "Snapshot",
+    "Stopped",
     "Tool",
     "Trouble",
     "Turn",
     "TurnUsage",
     "act_of",
+    "is_snapshot",
+    "may_act",
     "one_line",
+    "pace_of",
     "session_of",
+    "snapshot_of",
+    "stopped",
     "turn_row",
     "turns",
 ]

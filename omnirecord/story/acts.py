@@ -35,6 +35,12 @@ class Act:
     """The error's message."""
 
 
+def may_act(exchange: Exchange) -> bool:
+    """Whether an exchange may have done something to its session, so that its bodies are worth reading."""
+    request = exchange.request
+    return request.method == "POST" and (exchange.kind == "sse" or is_gate(request.method, request.target))
+
+
 def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     """What an exchange did to its session; None where it did nothing. The bodies are JSON, as they were recorded."""
     if exchange.kind == "sse" and exchange.request.method == "POST":

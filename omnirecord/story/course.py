@@ -19,29 +19,46 @@ from itertools import zip_longest
 from .acts import Act
 from .draft import Draft
 from .posts import Posts
-from .values import Approval, Ended, Fault
+from .values import LONG_SILENCE, Approval, Ended, Fault
 
 
 class Course:
     """The turns so far, and what clients did about them."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
+    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
         acts = list(acts)
         self.posts = Posts(acts)
-        self.answers = {act.elicitation_id: act for act in acts if act.kind == "answer" and not act.refused}
+        self.answers: dict[str | None, Act] = {}
+        for act in acts:
+            self._answer(act)
         self.drafts: list[Draft] = []
         self.open: Draft | None = None
         """The turn that goes on: the last of `drafts`."""
         self.owners: dict[str, Draft] = {}
         """Which turn a call, an elicitation or a child session belongs to, by its id."""
         self.model: str | None = None
+        self.status: tuple[str, int] | None = None
+        """The last that was said of the session, and when."""
+        self.cost_usd: float | None = None
+        """What the session had cost when that was last said."""
         self.is_child = is_child
+        self.long_silence = long_silence
+
+    def act(self, number: int, act: Act) -> None:
+        """What a client did, while the course goes on; what was told under that number before is known better now."""
+        if act.kind == "message":
+            self.posts.add(number, act)
+        self._answer(act)
+
+    def _answer(self, act: Act) -> None:
+        if act.kind == "answer" and not act.refused:
+            self.answers[act.elicitation_id] = act
 
     def turn(self, at_ns: int) -> Draft:
         """The turn that goes on, or a new one."""
         if self.open is None:
             after = self.drafts[-1].last_ns if self.drafts else 0
-            self.open = Draft(at_ns, model=self.model, after_ns=after)
+            self.open = Draft(at_ns, model=self.model, after_ns=after, long_silence=self.long_silence)
             self.drafts.append(self.open)
         return self.open
 
@@ -79,12 +96,16 @@ class Course:
             self.close("unfinished", until_ns or self.open.last_ns)
         self._hand_on()
         for draft in self.drafts:
-            if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
-                draft.ask(post.text, post.at_ns, post.item_id)
+            self.settle(draft)
         self.drafts += [_unheard(post) for post in self.posts if post.party != "runner"]
         for draft in self.drafts:
-            draft.approvals = {key: self._answered(approval) for key, approval in draft.approvals.items()}
+            draft.approvals = {key: self.answered(approval) for key, approval in draft.approvals.items()}
         return sorted(self.drafts, key=lambda draft: draft.started_ns)
+
+    def settle(self, draft: Draft) -> None:
+        """A turn of which no event said what was asked: it is what was posted before it, and not taken in elsewhere."""
+        if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
+            draft.ask(post.text, post.at_ns, post.item_id)
 
     def _hand_on(self) -> None:
         """What was said in the middle of a turn is the next one's question, if that has none of its own."""
@@ -94,7 +115,8 @@ class Course:
             else:
                 following.asked += [replace(asked, place=0) for asked in draft.midway]
 
-    def _answered(self, approval: Approval) -> Approval:
+    def answered(self, approval: Approval) -> Approval:
+        """With what a client answered, if that is known."""
         act = self.answers.get(approval.elicitation_id)
         if act is None:
             return approval

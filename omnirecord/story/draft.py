@@ -84,12 +84,16 @@ class Draft:
     notes: list[Note] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
     longest: Silence | None = None
+    long_silence: int = LONG_SILENCE
+    """From how many ns on a silence is kept."""
     after_ns: int = 0
     """When the turn before had ended: what was asked before then had to wait."""
     last_ns: int = -1
     events: int = 0
     odd_events: int = 0
     heartbeats: int = 0
+    beats_told: int = 0
+    """How many of them belong to silences that are over."""
     waiting_for: dict[str, str] = field(default_factory=dict)
     """What is under way: elicitation or call id to its name."""
 
@@ -102,6 +106,7 @@ class Draft:
     def touch(self, at_ns: int) -> None:
         """Something happened: what was before it was a silence."""
         self.quiet(at_ns)
+        self.beats_told = self.heartbeats
         self.last_ns = max(self.last_ns, at_ns)
         self.events += 1
 
@@ -112,11 +117,14 @@ class Draft:
             self._silence(since, until_ns)
 
     def _silence(self, from_ns: int, until_ns: int) -> None:
+        length = until_ns - from_ns
+        if length < self.long_silence and self.longest is not None and length <= self.longest.length_ns:
+            return
         during = next(reversed(self.waiting_for.values()), None)
-        silence = Silence(from_ns, until_ns - from_ns, during)
+        silence = Silence(from_ns, until_ns - from_ns, during, self.heartbeats - self.beats_told)
         if self.longest is None or silence.length_ns > self.longest.length_ns:
             self.longest = silence
-        if silence.length_ns >= LONG_SILENCE:
+        if silence.length_ns >= self.long_silence:
             self.silences.append(silence)
 
     def ask(

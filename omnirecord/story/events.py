@@ -119,7 +119,8 @@ def _why(draft: Draft, data: Data, ended: Ended) -> Fault | None:
 
 
 def _status(course: Course, at_ns: int, data: Data) -> None:
-    status = data.get("status")
+    status = as_text(data.get("status"))
+    course.status = course.status if status is None else (status, at_ns)
     if status in ("running", "launching"):
         draft = course.next_turn(at_ns)
         draft.runs = True
@@ -260,6 +261,11 @@ def _model(course: Course, _at_ns: int, data: Data) -> None:
         course.open.model = course.model
 
 
+def _session_usage(course: Course, _at_ns: int, data: Data) -> None:
+    cost = as_number(data.get("total_cost_usd"))
+    course.cost_usd = course.cost_usd if cost is None else cost
+
+
 def _started(course: Course, at_ns: int, _data: Data) -> None:
     course.next_turn(at_ns).runs = True
 
@@ -271,6 +277,7 @@ _HANDLERS: dict[str, Callable[[Course, int, Data], None]] = {
     "session.created": _child,
     "session.child_session.updated": _child,
     "session.model": _model,
+    "session.usage": _session_usage,
     "response.created": _begin,
     "response.queued": _begin,
     "response.in_progress": _begin,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..cassette import TimedFrame
 from ..greeting import greeting_length
 
-_SUBSCRIBING = 50_000_000
+SUBSCRIBING = 50_000_000
 """How long before its first frame came a stream may have begun to listen, in ns."""
 
 
@@ -54,7 +54,7 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
 
 def _join(line: list[Heard], stream: list[Heard]) -> None:
     """Add what only this stream brought."""
-    begin = bisect_left(line, stream[0].at_ns - _SUBSCRIBING, key=attrgetter("at_ns"))
+    begin = bisect_left(line, stream[0].at_ns - SUBSCRIBING, key=attrgetter("at_ns"))
     overlap = line[begin:]
     if not line or line[-1].at_ns < stream[0].at_ns:
         new = stream if not overlap else list(_not_in(overlap, stream))

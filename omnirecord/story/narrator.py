@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..cassette import Exchange, TimedFrame
+from ..cassette import Exchange, TimedFrame, wall_clock
 from . import events
+from .absences import absences_of, with_absences
 from .acts import Act
+from .aftermath import Aftermath
 from .course import Course
+from .draft import Draft
 from .line import Heard, one_line
 from .reading import payload
-from .values import Listening, Session, Turn
+from .values import LONG_SILENCE, Listening, Session, Snapshot, Turn
 
 _HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 _NO_EVENTS = frozenset({"comment", "sentinel"})
@@ -19,12 +22,16 @@ _NO_EVENTS = frozenset({"comment", "sentinel"})
 class Narrator:
     """Hears a session's frames in order; `course` has its turns."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False) -> None:
-        self.course = Course(acts, is_child=is_child)
+    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
+        self.course = Course(acts, is_child=is_child, long_silence=long_silence)
+        self.heartbeats = 0
+        self.last_ns = 0
+        """When the last frame came, whatever it was."""
 
     def hear(self, heard: Heard) -> None:
         """The next frame. Nothing that it holds makes this fail."""
         course, frame, before = self.course, heard.frame, self.course.open
+        self.last_ns = frame.offset_ns
         if frame.type in _HEARTBEATS or heard.is_greeting:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != "session.presence":
@@ -37,16 +44,46 @@ class Narrator:
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
 
+    def finish(self, until_ns: int | None = None) -> list[Draft]:
+        """Nothing follows: the turns. `until_ns`: until when somebody listened."""
+        return self.course.finish(max(until_ns or 0, self.last_ns))
+
+    def session(
+        self,
+        exchanges: Sequence[Exchange],
+        parent_id: str | None,
+        snapshot: Snapshot | None,
+        aftermath: Aftermath,
+        started_at: str | None,
+    ) -> Session:
+        """Nothing follows: the session. What is given is what `session_of` says."""
+        first = exchanges[0]
+        listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
+        drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
+        absences = list(absences_of(listenings))
+        told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
+        ends = [x.end_ns for x in exchanges]
+        begun_ns = min(x.request.at_ns for x in exchanges)
+        status, status_ns = _status(self.course, snapshot)
+        return Session(
+            recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
+            ended_ns=None if None in ends else max(end for end in ends if end is not None),
+            streams=listenings, turns=tuple(with_absences(turn, absences) for turn in told),
+            status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
+            heartbeats=self.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
+        )  # fmt: skip
+
     def _keepalive(self, heard: Heard) -> None:
         """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
         course, frame = self.course, heard.frame
         if not heard.is_greeting:
+            self.heartbeats += 1
             if course.open is not None:
                 course.open.heartbeats += 1
         elif frame.type in ("response.created", "response.output_text.delta"):
             events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
         elif frame.type == "session.heartbeat" and course.open is not None:
-            course.open.note("a client connected in the middle of the turn", frame.offset_ns)
+            course.open.note("a client connected", frame.offset_ns)
 
 
 def turns(
@@ -63,12 +100,17 @@ def turns(
     `frames`: those of all its streams, each stream's in order. `acts`: what clients did to it. `until_ns`: until
     when somebody listened. `is_child`: it is a sub-agent's, so that what no client posted was asked by an agent.
     """
-    narrator = Narrator(acts, is_child=is_child)
-    line = one_line(frames)
-    for heard in line:
-        narrator.hear(heard)
-    drafts = narrator.course.finish(max([until_ns or 0, *(heard.at_ns for heard in line[-1:])]))
+    drafts = _heard(frames, acts, is_child=is_child).finish(until_ns)
     return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
+
+
+def _heard(
+    frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool, long_silence: int = LONG_SILENCE
+) -> Narrator:
+    narrator = Narrator(acts, is_child=is_child, long_silence=long_silence)
+    for heard in one_line(frames):
+        narrator.hear(heard)
+    return narrator
 
 
 def session_of(
@@ -77,25 +119,28 @@ def session_of(
     acts: Iterable[Act] = (),
     *,
     parent_id: str | None = None,
+    snapshot: Snapshot | None = None,
+    aftermath: Aftermath | None = None,
+    long_silence: int = LONG_SILENCE,
+    started_at: str | None = None,
 ) -> Session:
-    """A session as one recording has it. `exchanges`: all of that session and recording, at least one."""
-    first = exchanges[0]
-    listenings = tuple(_listening(x) for x in exchanges if x.stream is not None)
-    ends = [x.end_ns for x in exchanges]
-    until = [one.until_ns for one in listenings]
-    told = turns(
-        frames, acts, recording=first.recording, session_id=first.session_id,
-        until_ns=max((end for end in until if end is not None), default=None),
-        is_child=parent_id is not None,
-    )  # fmt: skip
-    return Session(
-        recording=first.recording, session_id=first.session_id, parent_id=parent_id,
-        begun_ns=min(x.request.at_ns for x in exchanges),
-        ended_ns=None if None in ends else max(end for end in ends if end is not None),
-        streams=listenings, turns=tuple(told),
-    )  # fmt: skip
+    """A session as one recording has it. `exchanges`: all of that session and recording, at least one.
+
+    `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand;
+    `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero.
+    """
+    narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
+    return narrator.session(exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at)
 
 
-def _listening(x: Exchange) -> Listening:
+def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
+    """The last that was said of how the session is, on a stream or to whoever asked."""
+    said = course.status or (None, None)
+    if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
+        return snapshot.status, snapshot.at_ns
+    return said
+
+
+def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
     assert x.stream is not None
-    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending)
+    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x))

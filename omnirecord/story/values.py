@@ -150,6 +150,10 @@ class Silence:
     length_ns: int
     during: str | None
     """What was being waited for: `approval`, or a tool's name; None where nothing says."""
+    heartbeats: int = 0
+    """How many came in it."""
+    unheard_ns: int = 0
+    """For how much of it nobody was connected, so that something may have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +190,22 @@ class Turn:
     notes: tuple[Note, ...]
     longest_silence: Silence | None
     silences: tuple[Silence, ...]
-    """All that were long: `LONG_SILENCE` or longer."""
+    """All that were long: `LONG_SILENCE` or longer, unless something else was asked for."""
     events: int
     """How many events it has, heartbeats and the connect snapshot apart."""
     odd_events: int
     """How many of them are not `valid`."""
     heartbeats: int
+
+    @property
+    def begin_ns(self) -> int:
+        """When it was asked, or, where that is not known or came later, when it began."""
+        return self.started_ns if self.asked_ns is None else min(self.started_ns, self.asked_ns)
+
+
+ServerAfter = Literal["answered", "gone", "restarted"]
+"""What a server did after it had ended a stream. `answered`: it went on, so only that stream was given up; `gone`: it
+could not be reached any more; `restarted`: what answered was a new run of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +217,23 @@ class Listening:
     from_ns: int
     until_ns: int | None
     ending: Ending
+    server_after: ServerAfter | None = None
+    """None where the recording does not tell, or the server did not end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the server said of a session when a client last asked for it (`GET /v1/sessions/{id}`)."""
+
+    at_ns: int
+    """When it was asked."""
+    status: str | None
+    title: str | None
+    agent: str | None
+    model: str | None
+    runner_online: bool | None
+    pending: tuple[str, ...]
+    """The ids of the elicitations that wait for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +248,18 @@ class Session:
     """When the last thing in it ended; None while it is being recorded."""
     streams: tuple[Listening, ...]
     turns: tuple[Turn, ...]
+    status: str | None = None
+    """The last that a stream or a snapshot gave: `idle`, `running`, `waiting`, `failed`, `launching`."""
+    status_ns: int | None = None
+    """When that was said."""
+    snapshot: Snapshot | None = None
+    """None where no client asked for one."""
+    cost_usd: float | None = None
+    """What all of it cost, as the server last said."""
+    heartbeats: int = 0
+    """How many came, within turns and between them."""
+    started_at: str | None = None
+    """UTC, ISO 8601: when it began."""
 
 
 LONG_SILENCE = 5_000_000_000

@@ -1,0 +1,73 @@
+"""`show --follow`: what is finished as whole lines; on a terminal, what grows below them.
+
+Ctrl-C is how it is ended while the recording goes on: no error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import click
+from rich.console import Group
+from rich.live import Live
+
+from ..following import Following
+from ..store import Store
+from ..story import turn_row
+from ..telling import Line
+from .common import print_rows
+from .painting import Painter, painted
+
+_EVERY = 0.2
+"""How many seconds lie between two looks."""
+_HEIGHT = 12
+"""How many lines of what grows are shown at most: its last ones."""
+
+
+def follow(store: Store, session: str | None, width: int, *, full: bool, long_silence: int, as_json: bool) -> None:
+    """Tell what comes until the recording ends, or somebody presses Ctrl-C."""
+    following = Following(store, session, width=width, full=full, long_silence=long_silence)
+    painter = Painter()
+    try:
+        if as_json:
+            _until_the_end(following, lambda last: print_rows(map(turn_row, following.finished_turns(last=last))))
+        elif painter.console.is_terminal:
+            _on_a_terminal(following, painter)
+        else:
+            _until_the_end(following, lambda last: _print(painter, following.news(last=last)))
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+def _until_the_end(following: Following, tell: Callable[[bool], None]) -> None:
+    while True:
+        following.look()
+        last = not following.goes_on
+        tell(last)
+        sys.stdout.flush()
+        if last:
+            return
+        time.sleep(_EVERY)
+
+
+def _print(painter: Painter, lines: Iterator[Line]) -> None:
+    for line in lines:
+        painter.print(line)
+
+
+def _on_a_terminal(following: Following, painter: Painter) -> None:
+    live = Live(
+        console=painter.console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    )
+    with live:
+
+        def tell(last: bool) -> None:
+            if news := list(following.news(last=last)):
+                live.update(Group(), refresh=True)  # what is finished takes the place of what grew
+                _print(painter, iter(news))
+            lines = [] if last else list(following.growing())[-_HEIGHT:]
+            live.update(Group(*map(painted, lines)), refresh=True)
+
+        _until_the_end(following, tell)

@@ -1,0 +1,86 @@
+"""`show`: a session told turn by turn, to a person or to a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from ..errors import UsageError
+from .common import busy, cassette_argument, json_option, print_rows, terminal_width
+
+if TYPE_CHECKING:
+    from ..telling import Line
+
+T = TypeVar("T")
+_NARROWEST = 30
+
+
+@click.command(short_help="Tell a session turn by turn.")
+@cassette_argument
+@click.argument("session", required=False)
+@click.option("--full", is_flag=True, help="Cut nothing, however long it is.")
+@click.option("--silence", type=float, default=5.0, metavar="S", help="From how many seconds on a silence is told: 5.")
+@click.option("--width", type=int, metavar="N", help="Columns of a line: the terminal's, at most 100.")
+@click.option("--follow", is_flag=True, help="Go on while it is being recorded; Ctrl-C ends it.")
+@json_option
+def show(
+    cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, as_json: bool
+) -> None:
+    """Tell a session turn by turn: what was asked, answered, run, approved, how it ended, and why there is no more.
+
+    All sessions of the cassette, those of sub-agents inside their parents', or the one that is named; its id may be
+    shortened.
+
+    \b
+    Example:
+      omnirecord show session.db
+    """
+    from ..library import open_store
+    from ..showing import lines_of, rows_of
+    from .follow import follow as go_on
+
+    long_silence, columns = _ns(silence), _columns(width)
+    store = open_store(cassette)
+    try:
+        if follow:
+            go_on(store, session, columns, full=full, long_silence=long_silence, as_json=as_json)
+        elif as_json:
+            print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
+        else:
+            lines = lines_of(store, session, columns, full=full, long_silence=long_silence)
+            print_lines(_prepared(lines, cassette))
+    finally:
+        store.close()
+
+
+def _ns(seconds: float) -> int:
+    if not 0 <= seconds < 1e9:
+        raise UsageError(f"--silence {seconds:g}: give seconds, 0 or more")
+    return round(seconds * 1e9)
+
+
+def _columns(width: int | None) -> int:
+    if width is not None and width < _NARROWEST:
+        raise UsageError(f"--width {width} is too narrow: give {_NARROWEST} or more")
+    return width if width is not None else max(terminal_width(100), _NARROWEST)
+
+
+def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
+    """The same, saying that we are at work while the first one is made, if that takes long."""
+    iterator = iter(items)
+    with busy(f"reading {cassette.name}"):
+        first = [item for item in [next(iterator, None)] if item is not None]
+    yield from first
+    yield from iterator
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Lines on stdout: coloured on a terminal, plain elsewhere."""
+    from .painting import Painter
+
+    painter = Painter()
+    for line in lines:
+        painter.print(line)

@@ -1,0 +1,254 @@
+"""Why a session's recording holds no more of it, from the recording alone: a code, and a sentence for a stranger. Pure.
+
+A session never says that it is over: when all is well, its client goes away after a finished turn. So two things
+are told: how the session was (its last turn, what that waited for), and what ended the listening (its last stream).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from ..cassette import Ending
+from ..gist import clip, one_line, seconds
+from .values import Approval, Child, Fault, Listening, Session, Turn
+
+Code = Literal[
+    "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
+    "refused", "not_taken_up", "nothing_asked", "nobody_listened",
+    "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
+    "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
+    "recorder_stopped", "recorder_killed", "still_recording",
+]  # fmt: skip
+AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
+"""With these, nothing was left undone: the session could have gone on with the next message."""
+RUNNER_LOST = "runner_disconnected"
+"""Omnigent's code for a turn whose runner went away."""
+_INSTANT = 5_000_000
+"""What took less than this, in ns, is told without a time."""
+LONG_QUIET = 20_000_000_000
+"""From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
+_AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why there is no more."""
+
+    code: Code
+    sentence: str
+    """For somebody who has never seen Omnigent: what was, and what ended it. May hold texts of the recording."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing was left undone."""
+        return self.code in AT_REST
+
+
+class _State(NamedTuple):
+    """How the session was: what it is called, unless the end of the listening names it better, and what is said."""
+
+    code: Code | None
+    said: str
+
+
+def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
+    """Why the session stops where it does. `sessions`: others of its recording by id, for its children's ends."""
+    last = _last_stream(session.streams)
+    state = _state(session, sessions or {}, last)
+    if last is None:
+        return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
+    if last.ending == "open":
+        return Stopped("still_recording", f"It is still being recorded. {state.said}")
+    end = _end(session, last, state)
+    return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
+
+
+def _last_stream(streams: Iterable[Listening]) -> Listening | None:
+    """The one that was heard longest."""
+    return max(streams, key=lambda one: (1 << 62 if one.until_ns is None else one.until_ns, one.from_ns), default=None)
+
+
+def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
+    if not session.turns:
+        return _State("nothing_asked" if session.streams else None, "Nothing was asked, and nothing happened.")
+    turn = session.turns[-1]
+    if turn.ended == "unfinished":
+        return _unfinished(session, turn, last)
+    if turn.ended == "completed":
+        return _completed(session, sessions)
+    return _ended(turn)
+
+
+def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
+    if session.status == "failed":
+        return _State("failed", "The last turn was finished, but then the session failed.")
+    for child in _children(session):
+        if _is_at_work(child, sessions.get(child.session_id)):
+            name = _quoted(child.title or child.session_id)
+            return _State("child_unfinished", f"The agent had answered, but the sub-agent {name} that it had started"
+                          " was still at work: how that went on was not heard.")  # fmt: skip
+    return _State("finished", "Finished: the agent had answered, and nothing more was asked.")
+
+
+def _children(session: Session) -> Iterable[Child]:
+    return (child for turn in session.turns for child in turn.children)
+
+
+def _is_at_work(child: Child, told: Session | None) -> bool:
+    """By its own turns, where it was recorded; else by what its parent was told of it last."""
+    if told is not None and told.turns:
+        return told.turns[-1].ended == "unfinished" and child.status in _AT_WORK
+    return child.status in _AT_WORK
+
+
+def _ended(turn: Turn) -> _State:
+    error = turn.error
+    if turn.ended == "failed":
+        return _failed(turn, error)
+    if turn.ended == "denied":
+        unanswered = next((one for one in turn.approvals if one.action is None and one.answered_ns is None), None)
+        if unanswered is not None:
+            after = _after(unanswered.asked_ns, turn.ended_ns)
+            return _State("approval_unanswered", f"Nobody answered when the agent asked for approval"
+                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.")  # fmt: skip
+        return _State("denied", "The message was refused, by a policy or by the user it asked, so the agent did not do"
+                      " it.")  # fmt: skip
+    if turn.ended == "interrupted":
+        return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
+    if turn.ended == "cancelled":
+        return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
+    return _State("incomplete", f"The agent stopped before it was done{_because(error)}.")
+
+
+def _failed(turn: Turn, error: Fault | None) -> _State:
+    if error is not None and error.code == RUNNER_LOST:
+        return _State("runner_lost", "The runner, the process in which the agent works, was lost:"
+                      f"{_quiet_before(turn)} the server gave the turn up.")  # fmt: skip
+    if not turn.events:
+        return _State("refused", f"The server did not take the last message{_because(error)}.")
+    return _State("failed", f"The last turn failed{_because(error)}.")
+
+
+def _quiet_before(turn: Turn) -> str:
+    """How long nothing had come when the loss was noticed."""
+    last = turn.silences[-1] if turn.silences else None
+    return f" after {seconds(last.length_ns)} without a sign of it" if last is not None else ""
+
+
+def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
+    waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
+    if waiting:
+        return _State("approval_unanswered", _waits(waiting[-1]))
+    if not turn.events:
+        return _State("not_taken_up", "The last message was posted, and the agent never took it up.")
+    snapshot = session.snapshot
+    if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
+        return _State("runner_lost", "The runner, the process in which the agent works, had been lost in the middle of"
+                      " the turn.")  # fmt: skip
+    at_rest = session.status in ("idle", "failed") and (session.status_ns or 0) > turn.begin_ns
+    if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
+        return _State("end_missing", "The session came to rest, but no event said how the last turn ended.")
+    if at_rest:
+        return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
+                      f" came. Later the server called the session {session.status}.")  # fmt: skip
+    return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
+
+
+def _waits(approval: Approval) -> str:
+    return f"The agent was waiting for an approval that nobody gave: {_quoted(approval.message)}."
+
+
+def _on(turn: Turn) -> str:
+    """What the turn waited for."""
+    tools = [tool.name for tool in turn.tools if tool.returned_ns is None]
+    if tools:
+        return f", waiting for the tool {_quoted(tools[-1])}"
+    children = [child.title or child.session_id for child in turn.children if child.status in _AT_WORK]
+    return f", waiting for the sub-agent {_quoted(children[-1])}" if children else ""
+
+
+def _silent(turn: Turn, last: Listening | None) -> str:
+    """What it looked like, where nothing had come for long."""
+    quiet = (last.until_ns if last and last.until_ns is not None else 0) - turn.last_event_ns
+    if quiet < LONG_QUIET:
+        return ""
+    beats = "heartbeats still came, so the server was there" if turn.heartbeats else "not even a heartbeat"
+    return f" It had not been heard of for {seconds(quiet)} ({beats})."
+
+
+def _cut(last: Listening) -> Code:
+    """What the end of the last stream is called where it cut a turn off."""
+    if last.ending == "eof":
+        return "reader_dropped" if last.server_after == "answered" else "server_stopped"
+    if last.ending == "upstream_lost":
+        return "connection_lost" if last.server_after in (None, "answered") else "server_stopped"
+    named: dict[Ending, Code] = {
+        "client_left": "client_left", "recorder_stopped": "recorder_stopped", "recorder_killed": "recorder_killed",
+    }  # fmt: skip
+    return named.get(last.ending, "stream_ended")
+
+
+_ENDS: dict[str, str] = {
+    "client_left": "the client closed its stream",
+    "recorder_stopped": "the recorder was stopped",
+    "recorder_killed": "the recorder was killed",
+    "done": "the server ended the stream",
+    "upstream_unreachable": "the server could not be reached",
+}
+
+
+def _end(session: Session, last: Listening, state: _State) -> str:
+    """What ended the listening, and when."""
+    turn = session.turns[-1] if session.turns else None
+    later = "{} later" if turn else " after{}"
+    since = last.from_ns if turn is None else turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
+    if turn is not None and state.code == "approval_unanswered" and turn.ended == "unfinished":
+        since, later = max(one.asked_ns for one in turn.approvals), "{} after it had asked"
+    how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
+    when = _after(since, last.until_ns, later)
+    normal = state.code in AT_REST and last.ending == "client_left"
+    rest = ", as clients do when they have what they came for" if normal else ""
+    rest = rest if state.code is not None else ". What came after that is not in the recording"
+    return f"{_capital(how)}{rest}." if not when else f"{_capital(_timed(how, when))}{rest}."
+
+
+def _timed(how: str, when: str) -> str:
+    """When it was, in front of what is told of it further."""
+    what = re.match(r"[^:,]*", how)
+    return f"{how[: what.end()]}{when}{how[what.end() :]}" if what else how
+
+
+def _server_ended(last: Listening, *, cut: bool) -> str:
+    if last.ending == "upstream_lost":
+        how = "the connection to the server broke"
+    else:
+        how = "the server closed the stream without a word of goodbye" if cut else "the server closed the stream"
+    after = {
+        "gone": ", and could not be reached any more: it had stopped",
+        "restarted": ": it was stopped, and started again later",
+        "answered": ", though it went on answering others: so it drops a reader that has fallen too far behind"
+        if cut and last.ending == "eof" else "",
+        None: ": it was stopped, or dropped this reader" if cut and last.ending == "eof" else "",
+    }  # fmt: skip
+    return how + after[last.server_after]
+
+
+def _because(error: Fault | None) -> str:
+    why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
+    return f": {clip(one_line(why), 240).rstrip('.')}" if why else ""
+
+
+def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:
+    """How long something took; empty where that is unknown, as in a body that was imported."""
+    return "" if until_ns is None or until_ns - from_ns < _INSTANT else form.format(f" {seconds(until_ns - from_ns)}")
+
+
+def _quoted(text: str) -> str:
+    return f"“{clip(one_line(text), 100)}”" if text else "(nothing)"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
