@@ -14,6 +14,7 @@ from .files import export, import_
 from .reading import events, ls, show
 from .serving import proxy, serve
 from .trips import demo, verify
+from .validate import validate
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, verify, export, import_, demo):
+for command in (proxy, serve, ls, events, show, validate, verify, export, import_, demo):
     main.add_command(command)

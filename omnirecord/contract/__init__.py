@@ -40,6 +40,7 @@ from .judge import (
     Contract,
     Issue,
     Judgement,
+    ProblemKind,
 )
 from .loading import (
     load,
@@ -161,6 +162,7 @@ __all__ = [
     "OutputTextDeltaEvent",
     "PolicyDeniedEvent",
     "PresenceViewer",
+    "ProblemKind",
     "QueuedEvent",
     "ReasoningItem",
     "ReasoningStartedEvent",
