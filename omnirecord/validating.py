@@ -16,8 +16,9 @@ from typing import Any, get_args
 
 from .cassette import TimedFrame, Verdict
 from .choosing import the_session
-from .contract import Contract, Issue, Judgement, ProblemKind
+from .contract import Contract, Issue, Judgement, ProblemKind, load
 from .contract.known import Steps
+from .errors import UsageError
 from .gist import clip, gist, one_line
 from .sse import Frame, read_fields
 from .store import Store
@@ -100,7 +101,8 @@ def validation(
 ) -> Validation:
     """The events of a cassette, or of one session, against a contract, or each recording against its own.
 
-    `watch` is given the frames and gives them on. Raises `UsageError` where no session, or more than one, has that id.
+    `watch` is given the frames and gives them on. Raises `UsageError` where no session, or more than one, has that id,
+    and where the contract is that of another service.
     """
     streams = store.streams(None if session is None else the_session(store, session))
     used = {x.stream: contract or store.contract_of(x.recording) for x in streams}
@@ -108,7 +110,18 @@ def validation(
     for frame in watch(frame for x in streams for frame in store.frames(x)):
         tally.add(frame, used[frame.stream])
     asked = [contract] if contract else [store.contract_of(one.recording) for one in store.recordings()]
-    return tally.result(asked)
+    result = tally.result(asked)
+    if contract and _is_foreign(contract, result):
+        raise UsageError(
+            f"{contract.name} is of another service: of its {len(contract.types)} event types Omnigent has none, and"
+            " none of them came; docs/validate.md says how to get Omnigent's"
+        )
+    return result
+
+
+def _is_foreign(contract: Contract, result: Validation) -> bool:
+    none_came = result.events > 0 and len(result.unseen) == len(contract.types)
+    return none_came and contract.types.isdisjoint(load("omnigent").types)
 
 
 class _Tally:

@@ -102,6 +102,7 @@ SHAPES: Mapping[str, Mapping[str, type[Shape]]] = {
 }
 """Open values that the page gives a shape by name."""
 
+_PATHS = {type_: ("sequence_number", *paths.split()) for type_, paths in REQUIRED.items()}
 _ABSENT = object()
 
 
@@ -147,7 +148,9 @@ def _kinds(type_: str, data: dict[str, Any]) -> list[Issue]:
 
 
 def _missing(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
-    for path in ("sequence_number", *REQUIRED[type_].split()):
+    for path in _PATHS[type_]:
+        if path.isidentifier() and data.get(path) is not None:  # nearly always: a third of the cost
+            continue
         for steps, value in _at(data, path):
             if value is _ABSENT or value is None:
                 yield _absent(steps) if value is _ABSENT else Issue.at(steps, "should not be null")

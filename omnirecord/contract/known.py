@@ -62,8 +62,9 @@ class Known:
                 self._elements._look(element, (*steps, i), found)
 
     def _look_in(self, value: dict[str, Any], steps: Steps, found: list[Steps]) -> None:
+        fields = self._fields
         for name, inner in value.items():
-            place = self.field(name)
+            place = fields.get(name) or self.field(name)
             if place is None:
                 found.append((*steps, name))
             elif isinstance(inner, dict | list):
