@@ -188,7 +188,7 @@ def _example(issue: Issue, fields: Frame, data: Any) -> str:
     """What an event has where something is wrong with it."""
     if issue.problem == "missing field":
         return ""
-    if issue.problem == "unknown type":
+    if issue.problem == "unknown type" or isinstance(data, str):  # a text is what could not be read as JSON
         return gist(None, data, LONGEST_EXAMPLE)
     return _short(fields.event if issue.problem == "event differs" else _at(issue.steps, data))
 
@@ -203,7 +203,7 @@ def _at(steps: Steps, value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    """A value as JSON, or as much of it as fits; a text that is no JSON as it is."""
+    """A value as JSON, or as much of it as fits."""
     text = ""
     for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value):
         text += piece[:LONGEST_EXAMPLE]

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from ..cassette import TimedFrame
     from ..validating import Problem, Validation
 
-LONGEST_TYPE = 60
+LONGEST_TYPE = 40
+LONGEST_PATH = 60
+_WHOLE = ("type", "problem", "first")
+_GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
+_TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
+"""Of these the contract says what there should be."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
@@ -87,10 +92,10 @@ def _cells(problem: Problem) -> dict[str, str]:
     return {
         "type": clip(problem.type or "-", LONGEST_TYPE),
         "problem": problem.problem,
-        "path": problem.path or "-",
+        "path": clip(problem.path, LONGEST_PATH) or "-",
         "count": f"{problem.count:,}",
         "first": f"{problem.first.stream}.{problem.first.seq}",
-        "there": problem.example,
+        "there": f"{problem.example} ({problem.said})" if problem.problem in _TELLING else problem.example,
     }
 
 
@@ -102,7 +107,9 @@ def _print_rich(result: Validation) -> None:
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in _COLUMNS:
-        shown.add_column(column, justify="right" if column == "count" else "left", overflow="fold")
+        shown.add_column(
+            column, justify="right" if column == "count" else "left", no_wrap=column in _WHOLE, overflow="fold"
+        )
     before: str | None = ""
     for problem in result.problems:
         cells = _cells(problem)
@@ -112,9 +119,6 @@ def _print_rich(result: Validation) -> None:
         style = "red" if problem.problem in _GRAVE else "yellow"
         shown.add_row(*(Text(visible(cells[name]), style if name == "problem" else "") for name in _COLUMNS))
     Console().print(shown)
-
-
-_GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
 
 
 def summary(cassette: Path, result: Validation) -> str:

@@ -75,7 +75,8 @@ def _find_union(document: Document, path: str) -> Document:
     if not unions:
         raise UsageError(
             f"{path} names no events (no {_UNION}, no other union told apart by `type`): "
-            "a running server leaves them out of its own; docs/validate.md says how to get a document that has them."
+            "take the openapi.json of Omnigent's sources at that version (docs/validate.md), as a running server may "
+            "leave them out of its own."
         )
     largest: Document = max(named or unions, key=lambda schema: len(_members(schema)))
     return largest
