@@ -17,6 +17,7 @@ from typing import Any, get_args
 from .cassette import TimedFrame, Verdict
 from .choosing import the_session
 from .contract import Contract, Issue, Judgement, ProblemKind, load
+from .contract.base import type_name
 from .contract.known import Steps
 from .errors import UsageError
 from .gist import clip, gist, one_line
@@ -188,7 +189,9 @@ def _example(issue: Issue, fields: Frame, data: Any) -> str:
     """What an event has where something is wrong with it."""
     if issue.problem == "missing field":
         return ""
-    if issue.problem == "unknown type" or isinstance(data, str):  # a text is what could not be read as JSON
+    if issue.problem == "unknown type":
+        return gist(type_name(data), data, LONGEST_EXAMPLE)
+    if isinstance(data, str):  # what could not be read as JSON
         return gist(None, data, LONGEST_EXAMPLE)
     return _short(fields.event if issue.problem == "event differs" else _at(issue.steps, data))
 

@@ -95,8 +95,12 @@ def _cells(problem: Problem) -> dict[str, str]:
         "path": clip(problem.path, LONGEST_PATH) or "-",
         "count": f"{problem.count:,}",
         "first": f"{problem.first.stream}.{problem.first.seq}",
-        "there": f"{problem.example} ({problem.said})" if problem.problem in _TELLING else problem.example,
+        "there": f"{problem.example} ({problem.said})" if _tells_more(problem) else problem.example,
     }
+
+
+def _tells_more(problem: Problem) -> bool:
+    return problem.problem in _TELLING and problem.example != "null"
 
 
 def _print_rich(result: Validation) -> None:
