@@ -133,10 +133,10 @@ def summary(cassette: Path, result: Validation) -> str:
     if not result.problems:
         return f"{events}: everything fits"
     found = [problem.type for problem in result.problems if problem.problem != "unknown type"]
-    told = f"{_many(len(found), 'kind')} of problem in {_many(len(set(found)), 'type')}"
-    unknown = f"; {_many(len(result.unknown_types), 'unknown type')}" if result.unknown_types else ""
+    told = [f"{_many(len(found), 'kind')} of problem in {_many(len(set(found)), 'type')}"] if found else []
+    told += [_many(len(result.unknown_types), "unknown type")] if result.unknown_types else []
     bad = [f"{result.verdicts[one]:,} {one}" for one in ("invalid", "malformed") if one in result.verdicts]
-    return f"{events}: {told}{unknown} ({', '.join(bad) or 'none of them invalid'})"
+    return f"{events}: {'; '.join(told)} ({', '.join(bad) or 'none of them invalid'})"
 
 
 def _many(count: int, what: str) -> str:
