@@ -158,12 +158,15 @@ class _Tally:
             found += contract.unheard_of(type_, judgement.data)
         places: dict[tuple[str, ProblemKind], Issue] = {}
         for issue in found:
-            places.setdefault((self._path(contract, type_, issue), issue.problem), issue)
+            path = clip(contract.place(type_, issue), LONGEST_NAME)
+            if (path, issue.problem) not in places and type_ is not None and issue.problem == "unknown field":
+                path = self._told_or_star(contract, type_, issue, path)
+            places.setdefault((path, issue.problem), issue)
         return places
 
-    def _path(self, contract: Contract, type_: str | None, issue: Issue) -> str:
-        path = clip(contract.place(type_, issue), LONGEST_NAME)
-        if type_ is None or issue.problem != "unknown field" or (type_, path, "unknown field") in self._first:
+    def _told_or_star(self, contract: Contract, type_: str, issue: Issue, path: str) -> str:
+        """The path of an unknown field; with `*` for its name where there have been many others."""
+        if (type_, path, issue.problem) in self._first:
             return path
         parent = clip(contract.place(type_, Issue.at(issue.steps[:-1], "")), LONGEST_NAME)
         self._names[type_, parent] += 1

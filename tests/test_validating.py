@@ -179,6 +179,12 @@ def test_unknown_names_without_end_are_told_up_to_a_number(tmp_path: Path) -> No
     assert counts["session.model", "*", "unknown field"] == 50
 
 
+def test_one_unknown_name_in_many_elements_is_one_name(tmp_path: Path) -> None:
+    viewers = [{"user_id": "u", "joined_at": "x", "new": 1}] * (MANY_NAMES + 50)
+    event = {**EXAMPLES["session.presence"], "viewers": viewers}
+    assert found(validated(tmp_path, event)) == {("session.presence", "viewers[*].new", "unknown field"): 1}
+
+
 def test_every_event_is_judged_anew_whatever_the_recording_was_judged_by(tmp_path: Path) -> None:
     path = recorded(tmp_path, EXAMPLES["session.title"])
     assert omnirecord.validate(path).ok
