@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter
 
+from omnirecord.contract import Contract, ServerStreamEvent, UntypedEvent
 from omnirecord.contract.judge import path_of
-from omnirecord.contract.known import Known
+from omnirecord.contract.known import Known, Steps
 from omnirecord.contract.union import MODELS
-from tests.contract_cases import DOCUMENTED, OMNIGENT, edited
+from tests.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.contract_cases import EXAMPLES as WITH_MORE
+from tests.test_contract_agreement import mutants
 
 ASKS = "response.elicitation_request"
 EXAMPLES = WITH_MORE | {ASKS: edited(WITH_MORE[ASKS], "params.x-mcp")}
@@ -126,6 +132,63 @@ def test_no_field_that_is_required_is_unknown() -> None:
 
 def test_a_field_that_the_schema_lets_pass_without_naming_it_is_unknown() -> None:
     assert [issue.path for issue in OMNIGENT.unheard_of(ASKS, WITH_MORE[ASKS])] == ["params.x-mcp"]
+
+
+def extras(value: Any, steps: Steps = ()) -> Iterator[Steps]:
+    """The fields that pydantic kept though no model names them."""
+    if isinstance(value, BaseModel):
+        yield from ((*steps, name) for name in value.model_extra or ())
+        for name in type(value).model_fields:
+            yield from extras(getattr(value, name), (*steps, name))
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from extras(inner, (*steps, name))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from extras(inner, (*steps, i))
+
+
+@settings(deadline=None, max_examples=300)
+@given(payload=mutants(), data=st.data())
+def test_what_is_unknown_is_what_the_models_keep_without_a_name(payload: dict[str, Any], data: st.DataObject) -> None:
+    _scatter(payload, data.draw(st.sets(st.integers(0, 30), max_size=4)))
+    event = OMNIGENT.event(payload)
+    if judge(payload).verdict == "valid" and not isinstance(event, UntypedEvent):
+        found = {issue.steps for issue in OMNIGENT.unheard_of(payload["type"], payload)}
+        assert set(filter(_is_readable, found)) == set(filter(_is_readable, extras(event)))
+
+
+def _scatter(payload: Any, places: set[int]) -> None:
+    """New fields in some of the objects, counted from the outermost."""
+    objects = [payload]
+    for one in objects:
+        objects += [
+            inner for inner in (one.values() if isinstance(one, dict) else one) if isinstance(inner, dict | list)
+        ]
+    for place, one in enumerate(objects):
+        if place in places and isinstance(one, dict):
+            one["scattered"] = {"more": [{}]}
+
+
+def _is_readable(steps: Steps) -> bool:
+    """Whether it has no lone surrogate, of which a model makes a U+FFFD."""
+    return all(str(step).isprintable() and "\ufffd" not in str(step) for step in steps)
+
+
+@settings(deadline=None)
+@given(payload=mutants())
+def test_a_document_made_of_the_models_names_what_they_name(payload: dict[str, Any], of_models: Contract) -> None:
+    type_ = payload.get("type")
+    if isinstance(type_, str):
+        assert of_models.unheard_of(type_, payload) == OMNIGENT.unheard_of(type_, payload)
+
+
+@pytest.fixture(scope="module")
+def of_models(tmp_path_factory: pytest.TempPathFactory) -> Contract:
+    schema = TypeAdapter(ServerStreamEvent).json_schema(ref_template="#/components/schemas/{model}")
+    components = {**schema.pop("$defs"), "ServerStreamEvent": schema}
+    document = {"openapi": "3.1.0", "components": {"schemas": components}}
+    return loaded(tmp_path_factory.mktemp("openapi"), document)
 
 
 # Schemas of any kind
