@@ -27,10 +27,12 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from os import PathLike
     from pathlib import Path
 
     from .blocking import Proxy, Replay
     from .reading import Cassette
+    from .validating import Validation
 
 __all__ = [
     "BrokenCassette",
@@ -45,6 +47,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "validate",
 ]
 
 
@@ -113,3 +116,24 @@ def open_cassette(path: str | Path) -> Cassette:
     from .reading import open_cassette
 
     return open_cassette(path)
+
+
+def validate(
+    cassette: str | Path, contract: str | PathLike[str] | None = None, *, session: str | None = None
+) -> Validation:
+    """The events of a cassette, or of one session, against a contract: what differs, by type and place.
+
+    `contract` is `omnigent`, `documented`, or the path of an openapi.json; by default each recording's own. `.ok` is
+    false where anything is invalid or malformed; `.problems` has every kind of difference with its count and its first
+    event; `.verdicts` and `.unseen` the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
+    """
+    from .contract import load
+    from .library import open_store
+    from .validating import validation
+
+    held_against = None if contract is None else load(contract)
+    store = open_store(cassette)
+    try:
+        return validation(store, held_against, session)
+    finally:
+        store.close()

@@ -15,6 +15,7 @@ from .reading import events, ls
 from .serving import proxy, serve
 from .show import show
 from .trips import demo, verify
+from .validate import validate
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, verify, export, import_, demo):
+for command in (proxy, serve, ls, events, show, validate, verify, export, import_, demo):
     main.add_command(command)

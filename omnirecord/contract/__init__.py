@@ -6,7 +6,8 @@
 
 One file for each section of Omnigent's reference page (`session`, `response`, `turn`, `compaction`,
 `elicitation`), `objects` and `items` for what events carry, `union` for all of them. `payload` reads, `judge`
-decides; `documented` and `openapi` are the contracts that the models alone do not express.
+decides, `known` says which fields are named at all; `documented` and `openapi` are the contracts that the models alone
+do not express.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from .judge import (
     Contract,
     Issue,
     Judgement,
+    ProblemKind,
 )
 from .loading import (
     load,
@@ -161,6 +163,7 @@ __all__ = [
     "OutputTextDeltaEvent",
     "PolicyDeniedEvent",
     "PresenceViewer",
+    "ProblemKind",
     "QueuedEvent",
     "ReasoningItem",
     "ReasoningStartedEvent",

@@ -16,15 +16,16 @@ An oversized frame is `truncated` before all this: nobody kept the data that it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from ..cassette import Verdict
 from ..sse import Frame
 from .base import Event, UntypedEvent, sequence_number, type_name
+from .known import OPEN, Known, Steps
 from .payload import MalformedError, parse, without_surrogates
 from .union import MODELS
 
@@ -32,6 +33,21 @@ SENTINEL = "[DONE]"
 MAX_ISSUES = 20
 """How many issues of one event are told one by one."""
 _MAX_TEXT = 200
+
+
+ProblemKind = Literal[
+    "malformed",
+    "truncated",
+    "unknown type",
+    "event differs",
+    "missing field",
+    "wrong kind",
+    "unknown value",
+    "unknown field",
+]
+"""What can be wrong with an event, the gravest first. `event differs`: its `event:` names another type.
+`unknown value`: of the right kind, but none of those that the contract lists. `unknown field`: one that the contract
+does not name; no fault, unless it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,13 @@ class Issue:
     """Where: `response.usage.input_tokens`, `viewers[0].user_id`, `event`; empty for the event as a whole."""
     message: str
     """What, without a subject: "is required"."""
+    problem: ProblemKind = field(default="wrong kind", compare=False)
+    steps: Steps = field(default=(), compare=False, repr=False)
+    """The path before it was made a text."""
+
+    @classmethod
+    def at(cls, steps: Steps, message: str, problem: ProblemKind = "wrong kind") -> Issue:
+        return cls(path_of(steps), message, problem, steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +83,41 @@ class Judgement:
 
 
 Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
-"""Given a type of the contract and a payload of that type: what is wrong with it."""
+"""Given a type of the contract and a payload of that type: what is wrong with it; or what is unheard of in it."""
+Names = Callable[[str], Known]
+"""Given a type of the contract: which fields it has."""
 
 
 class Contract:
     """What events may look like."""
 
-    def __init__(self, name: str, types: Iterable[str], check: Check) -> None:
+    def __init__(
+        self,
+        name: str,
+        types: Iterable[str],
+        check: Check,
+        names: Names = lambda _: OPEN,
+        odd: Check = lambda _type, _data: (),
+    ) -> None:
         self.name: str = name
         """`omnigent`, `documented`, or the path it was loaded from."""
         self.types: frozenset[str] = frozenset(types)
         """The event types it knows."""
         self._check = check
+        self._odd = odd
+        self._names = names
+        self._known: dict[str, Known] = {}
 
     def __repr__(self) -> str:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
 
     def judge(self, frame: Frame) -> Judgement:
-        """The frame's verdict, and the reasons for it."""
+        """The frame's verdict, and the reasons for it, if they are many the first of them."""
+        judgement = self.examine(frame)
+        return replace(judgement, issues=shortened(judgement.issues)) if judgement.issues else judgement
+
+    def examine(self, frame: Frame) -> Judgement:
+        """The frame's verdict, and all the reasons for it."""
         text = frame.data
         if frame.raw is None:
             return Judgement("truncated")
@@ -90,25 +130,42 @@ class Contract:
         try:
             data, checkable = parse(text)
         except MalformedError as error:
-            return Judgement("malformed", issues=(Issue("", str(error)),), data=text)
+            return Judgement("malformed", issues=(Issue("", str(error), "malformed"),), data=text)
         return self._judge_payload(frame.event, data, checkable)
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         if not isinstance(data, dict):
-            return Judgement("malformed", issues=(Issue("", "is not a JSON object"),), data=data)
+            return Judgement("malformed", issues=(Issue("", "is not a JSON object", "malformed"),), data=data)
         type_ = type_name(data)
         number = sequence_number(data)
         if type_ is None:
             problem = "should be a string" if "type" in data else "is required"
-            return Judgement("malformed", None, number, (Issue("type", problem),), data)
+            return Judgement("malformed", None, number, (Issue("type", problem, "malformed"),), data)
         if type_ not in self.types:
-            return Judgement("unknown", type_, number, (Issue("type", "is not in the contract"),), data)
+            return Judgement("unknown", type_, number, (Issue("type", "is not in the contract", "unknown type"),), data)
         issues = tuple(self._check(type_, checkable))
         if event and event != type_:
-            issues = (Issue("event", f"differs from the type {type_}"), *issues)
+            issues = (Issue("event", f"differs from the type {type_}", "event differs"), *issues)
         if issues:
-            return Judgement("invalid", type_, number, shortened(issues), data)
+            return Judgement("invalid", type_, number, issues, data)
         return Judgement("valid", type_, number, (), data)
+
+    def unheard_of(self, type_: str, data: dict[str, Any]) -> list[Issue]:
+        """What is in a payload of that type and not in the contract. Never a fault: no verdict depends on it."""
+        if type_ not in self.types:
+            return []
+        unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
+        return [*unknown, *self._odd(type_, data)]
+
+    def place(self, type_: str | None, issue: Issue) -> str:
+        """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""
+        return self._of(type_).path(issue.steps) if issue.steps and type_ in self.types else issue.path
+
+    def _of(self, type_: str) -> Known:
+        known = self._known.get(type_)
+        if known is None:
+            known = self._known[type_] = self._names(type_)
+        return known
 
     def event(self, data: dict[str, Any]) -> Event:
         """The payload as the model of its type, if that takes it; with its fields unchecked otherwise.
@@ -140,7 +197,7 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """The first issues, each at a length that fits a line, and how many more there are."""
-    shown = tuple(Issue(_clip(issue.path), _clip(issue.message)) for issue in islice(issues, MAX_ISSUES))
+    shown = tuple(replace(i, path=_clip(i.path), message=_clip(i.message)) for i in islice(issues, MAX_ISSUES))
     more = len(issues) - len(shown)
     return (*shown, Issue("", f"and {more} more")) if more else shown
 

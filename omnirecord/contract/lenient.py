@@ -6,13 +6,16 @@ numbers, a field that is not named is no fault, and what the live schema leaves 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from .judge import Contract, Issue, path_of
+from .judge import Contract, Issue, ProblemKind
+from .known import Known
 from .union import MODELS
 
+_PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
 _PLAIN = {
     "missing": "is required",
     "dict_type": "should be an object",
@@ -24,7 +27,7 @@ _PLAIN = {
 
 def omnigent() -> Contract:
     """What the page documents and what the live union has: 56 types."""
-    return Contract("omnigent", MODELS, check)
+    return Contract("omnigent", MODELS, check, names)
 
 
 def check(type_: str, data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
@@ -36,10 +39,19 @@ def check(type_: str, data: dict[str, Any], *, strict: bool = False) -> list[Iss
     return []
 
 
+def names(type_: str) -> Known:
+    """The fields that its model has."""
+    schema = MODELS[type_].model_json_schema()
+    return Known(schema, [schema])
+
+
 def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list[Issue]:
     """pydantic's findings in our words. `under`: where in the event the value is."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [Issue(path_of((*under, *one["loc"])), _message(one["type"], one["msg"])) for one in found]
+    return [
+        Issue.at((*under, *one["loc"]), _message(one["type"], one["msg"]), _PROBLEMS.get(one["type"], "wrong kind"))
+        for one in found
+    ]
 
 
 def _message(kind: str, text: str) -> str:

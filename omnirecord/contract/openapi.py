@@ -20,13 +20,16 @@ from typing import Any, NoReturn, cast
 import jsonschema_rs
 
 from ..errors import UsageError
-from .judge import Contract, Issue, path_of
+from .judge import Contract, Issue, ProblemKind
+from .known import Known
 
 _UNION = "ServerStreamEvent"
 _COMPONENTS = "#/components/schemas/"
 _DEFINITIONS = ("components", "$defs", "definitions")
 _ENOUGH = 1000
 """How many findings of one event are counted; nobody reads further."""
+
+_PROBLEMS: Mapping[str, ProblemKind] = {"enum": "unknown value", "const": "unknown value"}
 
 Document = dict[str, Any]
 Validator = jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft4Validator
@@ -42,7 +45,12 @@ def from_file(path: str) -> Contract:
         raise UsageError(f"The union of events in {path} names no types.")
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     validators = {type_: _validator(make, document, pointers[type_], path) for type_ in pointers}
-    return Contract(path, validators, lambda type_, data: _issues(validators[type_], data))
+    return Contract(
+        path,
+        validators,
+        lambda type_, data: _issues(validators[type_], data),
+        lambda type_: Known(document, [{"$ref": pointers[type_]}]),
+    )
 
 
 def _read(path: str) -> Document:
@@ -67,7 +75,8 @@ def _find_union(document: Document, path: str) -> Document:
     if not unions:
         raise UsageError(
             f"{path} names no events (no {_UNION}, no other union told apart by `type`): "
-            "take the openapi.json of Omnigent's sources, as a running server may leave them out of its own."
+            "take the openapi.json of Omnigent's sources at that version (docs/validate.md), as a running server may "
+            "leave them out of its own."
         )
     largest: Document = max(named or unions, key=lambda schema: len(_members(schema)))
     return largest
@@ -131,9 +140,13 @@ def _explain(error: Any) -> Iterator[Issue]:
         for inner in max(alternatives, key=_reach):
             yield from _explain(inner)
     elif error.kind.name == "required":
-        yield Issue(path_of([*error.instance_path, error.kind.property]), "is required")
+        yield Issue.at((*error.instance_path, error.kind.property), "is required", "missing field")
+    elif error.kind.name == "additionalProperties":
+        for name in error.kind.unexpected:
+            yield Issue.at((*error.instance_path, name), "is not allowed", "unknown field")
     else:
-        yield Issue(path_of(error.instance_path), error.message.removeprefix("value "))
+        problem = _PROBLEMS.get(error.kind.name, "wrong kind")
+        yield Issue.at(tuple(error.instance_path), error.message.removeprefix("value "), problem)
 
 
 def _alternatives(error: Any) -> list[list[Any]]:

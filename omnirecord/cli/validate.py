@@ -1,0 +1,143 @@
+"""`validate`: what in a recording differs from a contract."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..gist import clip, visible
+from .common import cassette_argument, is_terminal, json_option, print_rows, progress, table
+
+if TYPE_CHECKING:
+    from ..cassette import TimedFrame
+    from ..validating import Problem, Validation
+
+LONGEST_TYPE = 40
+LONGEST_PATH = 60
+_WHOLE = ("type", "problem", "first")
+_GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
+_TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
+"""Of these the contract says what there should be."""
+_COLUMNS = ["type", "problem", "path", "count", "first", "there"]
+
+
+@click.command(short_help="Hold a recording against a contract.")
+@cassette_argument
+@click.option(
+    "--contract",
+    metavar="NAME|FILE",
+    help="omnigent, documented, or an openapi.json of any version; by default what it was recorded by.",
+)
+@click.option("--session", metavar="ID", help="Only the events of this session.")
+@click.option("--unseen", is_flag=True, help="Also the contract's types of which there is no event.")
+@json_option
+@click.pass_context
+def validate(
+    context: click.Context, cassette: Path, contract: str | None, session: str | None, unseen: bool, as_json: bool
+) -> None:
+    """Say what in a recording differs from a contract: unknown types and fields, missing ones, wrong kinds.
+
+    With the openapi.json of another version: what changed on the wire. Exits with 1 where any event is invalid or
+    malformed; what is unknown is no fault.
+
+    \b
+    Example:
+      omnirecord validate session.db
+    """
+    from ..contract import load
+    from ..library import open_store
+    from ..validating import validation
+
+    held_against = None if contract is None else load(contract)
+    store = open_store(cassette)
+    try:
+        result = validation(store, held_against, session, _watched)
+    finally:
+        store.close()
+    if as_json:
+        print_rows(_rows(result, unseen))
+    else:
+        _print(cassette, result, unseen)
+    context.exit(0 if result.ok else 1)
+
+
+def _watched(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
+    return progress(frames, "validating")
+
+
+def _rows(result: Validation, unseen: bool) -> Iterator[dict[str, Any]]:
+    yield from (problem.row for problem in result.problems)
+    for type_ in result.unseen if unseen else ():
+        yield {"type": type_, "path": "", "problem": "never seen", "count": 0, "first": None}
+
+
+def _print(cassette: Path, result: Validation, unseen: bool) -> None:
+    if result.problems and is_terminal(sys.stdout):
+        _print_rich(result)
+    elif result.problems:
+        for line in table([_cells(problem) for problem in result.problems], _COLUMNS):
+            click.echo(line)
+    if result.problems:
+        click.echo()
+    click.echo(visible(summary(cassette, result)))
+    if unseen:
+        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'none, every type of it came'}")
+
+
+def _cells(problem: Problem) -> dict[str, str]:
+    return {
+        "type": clip(problem.type or "-", LONGEST_TYPE),
+        "problem": problem.problem,
+        "path": clip(problem.path, LONGEST_PATH) or "-",
+        "count": f"{problem.count:,}",
+        "first": f"{problem.first.stream}.{problem.first.seq}",
+        "there": f"{problem.example} ({problem.said})" if _tells_more(problem) else problem.example,
+    }
+
+
+def _tells_more(problem: Problem) -> bool:
+    return problem.problem in _TELLING and problem.example != "null"
+
+
+def _print_rich(result: Validation) -> None:
+    """The same as a table, each type named once. Plain texts, in which nothing is markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        shown.add_column(
+            column, justify="right" if column == "count" else "left", no_wrap=column in _WHOLE, overflow="fold"
+        )
+    before: str | None = ""
+    for problem in result.problems:
+        cells = _cells(problem)
+        if problem.type == before:
+            cells["type"] = ""
+        before = problem.type
+        style = "red" if problem.problem in _GRAVE else "yellow"
+        shown.add_row(*(Text(visible(cells[name]), style if name == "problem" else "") for name in _COLUMNS))
+    Console().print(shown)
+
+
+def summary(cassette: Path, result: Validation) -> str:
+    """What came of it, in a line."""
+    if not result.events:
+        return f"{cassette} holds no events"
+    events = f"{_many(result.events, 'event')} against {result.contract}"
+    if not result.problems:
+        return f"{events}: everything fits"
+    found = [problem.type for problem in result.problems if problem.problem != "unknown type"]
+    told = [f"{_many(len(found), 'kind')} of problem in {_many(len(set(found)), 'type')}"] if found else []
+    told += [_many(len(result.unknown_types), "unknown type")] if result.unknown_types else []
+    bad = [f"{result.verdicts[one]:,} {one}" for one in ("invalid", "malformed") if one in result.verdicts]
+    return f"{events}: {'; '.join(told)} ({', '.join(bad) or 'none of them invalid'})"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

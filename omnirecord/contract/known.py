@@ -1,0 +1,167 @@
+"""Which fields a contract names: what a JSON schema says of the names in an event, whatever it says of the values.
+
+1. Where a schema has `properties`, a name that is not among them is unknown, though the schema may let it pass.
+   Where it has none (`dict[str, Any]`), the object is open: nothing in it is unknown.
+2. Of alternatives, a name is known if one of them knows it.
+3. In a map (`additionalProperties` with a schema) every name is known, and is data: a path has `*` in its place.
+4. Nothing here raises. What cannot be followed, a `$ref` into nowhere, is open.
+
+A place is made when it is first looked for, and kept. So a schema may refer to itself, and looking costs a step in a
+dict for each name in the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+Steps = tuple[str | int, ...]
+"""Where in an event: names, and positions in arrays."""
+Paths = Mapping[str, "Paths"]
+"""Names to what is named below them, `[]` for the elements of an array; empty where all of it is."""
+
+_COMBINED = ("allOf", "anyOf", "oneOf")
+
+
+class Known:
+    """What a contract names at one place of an event."""
+
+    def __init__(self, document: Mapping[str, Any], schemas: Sequence[Any], only: Paths | None = None) -> None:
+        self._document = document
+        self._schemas = list(_plain(document, schemas))
+        self._only = only or {}
+        self._fields: dict[str, Known] = {}
+
+    def only(self, paths: Paths) -> Known:
+        """The same place, of which no more is known than these names."""
+        return Known(self._document, self._schemas, paths)
+
+    def field(self, name: str) -> Known | None:
+        """The place of a field; None where it is not named."""
+        place = self._fields.get(name)
+        if place is None and not (self._only and name not in self._only):
+            found = [_properties(schema)[name] for schema in self._schemas if name in _properties(schema)]
+            if not found:
+                return self._rest
+            place = self._fields[name] = Known(self._document, found, self._only.get(name))
+        return place
+
+    def unknown(self, value: Any, steps: Steps = ()) -> list[Steps]:
+        """Where in a value there are names that nobody knows; what lies below those is not looked at."""
+        found: list[Steps] = []
+        self._look(value, steps, found)
+        return found
+
+    def _look(self, value: Any, steps: Steps, found: list[Steps]) -> None:
+        if isinstance(value, dict):
+            if not self._is_open:
+                self._look_in(value, steps, found)
+        elif isinstance(value, list) and self._elements is not None:
+            for i, element in enumerate(value):
+                self._elements._look(element, (*steps, i), found)
+
+    def _look_in(self, value: dict[str, Any], steps: Steps, found: list[Steps]) -> None:
+        fields = self._fields
+        for name, inner in value.items():
+            place = fields.get(name) or self.field(name)
+            if place is None:
+                found.append((*steps, name))
+            elif isinstance(inner, dict | list):
+                place._look(inner, (*steps, name), found)
+
+    def path(self, steps: Steps) -> str:
+        """The steps as the path that all events of this shape share: `output[*].type`, `usage_by_model.*.cost`."""
+        path, place = "", self
+        for step in steps:
+            if isinstance(step, int):
+                path, place = f"{path}[*]", place._elements or OPEN
+            else:
+                is_data = place._rest is not None and place.field(step) is place._rest
+                path, place = f"{path}.{'*' if is_data else step}", place.field(step) or OPEN
+        return path.removeprefix(".")
+
+    @cached_property
+    def _is_open(self) -> bool:
+        return not self._only and any(_is_open(schema) for schema in self._schemas)
+
+    @cached_property
+    def _rest(self) -> Known | None:
+        return None if self._only else self._below(_rest_of)
+
+    @cached_property
+    def _elements(self) -> Known | None:
+        return self._below(_elements_of, self._only.get("[]"))
+
+    def _below(self, part: Any, only: Paths | None = None) -> Known | None:
+        found = [inner for schema in self._schemas for inner in part(schema)]
+        return Known(self._document, found, only) if found else None
+
+
+def _plain(document: Mapping[str, Any], schemas: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    """The schemas without their references and combinations: each followed, each once."""
+    pending, seen = list(reversed(schemas)), set[int]()
+    while pending:
+        schema = pending.pop()
+        if id(schema) in seen or schema is False:
+            continue
+        seen.add(id(schema))
+        parts = _parts(document, schema) if isinstance(schema, dict) else []
+        pending += reversed(parts)
+        if not isinstance(schema, dict):
+            yield {}
+        elif not parts or _properties(schema) or any(_rest_of(schema)):
+            yield schema
+
+
+def _parts(document: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
+    """What a schema is put together from."""
+    parts = [part for name in _COMBINED if isinstance(schema.get(name), list) for part in schema[name]]
+    return [_at(document, schema["$ref"]), *parts] if "$ref" in schema else parts
+
+
+def _at(document: Mapping[str, Any], pointer: Any) -> Any:
+    """What a JSON pointer points at; `{}` where that is nothing."""
+    if not isinstance(pointer, str) or not pointer.startswith("#"):
+        return {}
+    place: Any = document
+    for step in pointer[1:].split("/")[1:]:
+        place = place.get(step.replace("~1", "/").replace("~0", "~"), {}) if isinstance(place, dict) else {}
+    return place
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = schema.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _rest_of(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """What a schema says of the values of a map."""
+    rest = schema.get("additionalProperties")
+    if isinstance(rest, dict) and rest:
+        yield rest
+    patterns = schema.get("patternProperties")
+    yield from patterns.values() if isinstance(patterns, dict) else ()
+
+
+def _elements_of(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """What a schema says of the elements of an array."""
+    if _takes(schema, "array"):
+        yield schema.get("items", {})
+        first = schema.get("prefixItems")
+        yield from first if isinstance(first, list) else ()
+
+
+def _is_open(schema: Mapping[str, Any]) -> bool:
+    """Whether it takes an object and names nothing in it."""
+    names = _properties(schema) or schema.get("additionalProperties") is False or any(_rest_of(schema))
+    return not names and _takes(schema, "object")
+
+
+def _takes(schema: Mapping[str, Any], kind: str) -> bool:
+    kinds = schema.get("type", kind)
+    return (kinds == kind or (isinstance(kinds, list) and kind in kinds)) and not {"const", "enum"} & schema.keys()
+
+
+OPEN = Known({}, [{}])
+"""A place of which nothing is said."""
