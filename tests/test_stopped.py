@@ -65,11 +65,11 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
         ("recorder_stopped", None, "recorder_stopped", "The recorder was stopped 3.00 s later."),
         ("recorder_killed", None, "recorder_killed", "The recorder was killed 3.00 s later."),
         ("eof", None, "server_stopped", "it was stopped, or dropped this reader"),
-        ("eof", "gone", "server_stopped", "could not be reached any more: it had stopped"),
+        ("eof", "gone", "server_stopped", "it could not be reached any more: it had stopped"),
         ("eof", "restarted", "server_stopped", "it was stopped, and started again later"),
         ("eof", "answered", "reader_dropped", "drops a reader that has fallen too far behind"),
         ("upstream_lost", None, "connection_lost", "The connection to the server broke 3.00 s later."),
-        ("upstream_lost", "gone", "server_stopped", "broke 3.00 s later, and could not be reached"),
+        ("upstream_lost", "gone", "server_stopped", "broke 3.00 s later, and the server could not be reached"),
         ("done", None, "stream_ended", "The server ended the stream 3.00 s later"),
     ],
 )
@@ -159,8 +159,8 @@ def test_what_an_unfinished_turn_waited_for_and_how_long_it_was_silent() -> None
     draft.touch(S)
     one = replace(draft.freeze(1, "s", 1), heartbeats=3)
     assert (
-        "waiting for the tool “shell”. It had not been heard of for 59.0 s (heartbeats still came"
-        in why(session(one, streams=(heard(until=60),)))[1]
+        "waiting for the tool “shell”. For 59.0 s nothing came but heartbeats: the server was there, the agent gave no"
+        " sign. Then the client closed its stream. What came after" in why(session(one, streams=(heard(until=60),)))[1]
     )
 
 

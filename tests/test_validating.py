@@ -191,6 +191,15 @@ def test_every_event_is_judged_anew_whatever_the_recording_was_judged_by(tmp_pat
     assert omnirecord.validate(path, "documented").unknown_types == ("session.title",)
 
 
+@pytest.mark.parametrize(("own", "used"), [("documented", "documented"), ("old/openapi.json", "omnigent")])
+def test_a_recording_is_held_against_its_own_contract_unless_that_was_a_file(
+    tmp_path: Path, own: str, used: str
+) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_text((CASSETTES / "text.jsonl").read_text().replace('"omnigent"', json.dumps(own), 1))
+    assert omnirecord.validate(path).contract == used
+
+
 def test_types_that_never_came_are_told_apart(tmp_path: Path) -> None:
     result = validated(tmp_path, EXAMPLES["session.model"])
     assert result.unseen == tuple(sorted(set(EXAMPLES) - {"session.model"}))

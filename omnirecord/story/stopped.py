@@ -172,11 +172,17 @@ def _on(turn: Turn) -> str:
 
 def _silent(turn: Turn, last: Listening | None) -> str:
     """What it looked like, where nothing had come for long."""
-    quiet = (last.until_ns if last and last.until_ns is not None else 0) - turn.last_event_ns
+    quiet = _quiet_ns(turn, last)
     if quiet < LONG_QUIET:
         return ""
-    beats = "heartbeats still came, so the server was there" if turn.heartbeats else "not even a heartbeat"
-    return f" It had not been heard of for {seconds(quiet)} ({beats})."
+    if turn.heartbeats:
+        return f" For {seconds(quiet)} nothing came but heartbeats: the server was there, the agent gave no sign."
+    return f" For {seconds(quiet)} nothing came, not even a heartbeat."
+
+
+def _quiet_ns(turn: Turn, last: Listening | None) -> int:
+    """How long nothing had come when the listening ended."""
+    return 0 if last is None or last.until_ns is None else last.until_ns - turn.last_event_ns
 
 
 def _cut(last: Listening) -> Code:
@@ -203,16 +209,24 @@ _ENDS: dict[str, str] = {
 def _end(session: Session, last: Listening, state: _State) -> str:
     """What ended the listening, and when."""
     turn = session.turns[-1] if session.turns else None
-    later = "{} later" if turn else " after{}"
-    since = last.from_ns if turn is None else turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
-    if turn is not None and state.code == "approval_unanswered" and turn.ended == "unfinished":
-        since, later = max(one.asked_ns for one in turn.approvals), "{} after it had asked"
     how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
-    when = _after(since, last.until_ns, later)
+    if turn is not None and state.code is None and _quiet_ns(turn, last) >= LONG_QUIET:
+        how = f"then {how}"  # how long that took has been told
+    else:
+        how = _timed(how, _when(turn, last, state))
+    if state.code is None:
+        return f"{_capital(how)}. What came after that is not in the recording."
     normal = state.code in AT_REST and last.ending == "client_left"
-    rest = ", as clients do when they have what they came for" if normal else ""
-    rest = rest if state.code is not None else ". What came after that is not in the recording"
-    return f"{_capital(how)}{rest}." if not when else f"{_capital(_timed(how, when))}{rest}."
+    return f"{_capital(how)}{', as clients do when they have what they came for' if normal else ''}."
+
+
+def _when(turn: Turn | None, last: Listening, state: _State) -> str:
+    """How long after what was told before."""
+    if turn is None:
+        return _after(last.from_ns, last.until_ns)
+    if state.code == "approval_unanswered" and turn.ended == "unfinished":
+        return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
+    return _after(turn.last_event_ns if turn.ended_ns is None else turn.ended_ns, last.until_ns, "{} later")
 
 
 def _timed(how: str, when: str) -> str:
@@ -227,7 +241,7 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
     else:
         how = "the server closed the stream without a word of goodbye" if cut else "the server closed the stream"
     after = {
-        "gone": ", and could not be reached any more: it had stopped",
+        "gone": f", and {'it' if last.ending == 'eof' else 'the server'} could not be reached any more: it had stopped",
         "restarted": ": it was stopped, and started again later",
         "answered": ", though it went on answering others: so it drops a reader that has fallen too far behind"
         if cut and last.ending == "eof" else "",
