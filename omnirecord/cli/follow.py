@@ -37,7 +37,11 @@ def follow(store: Store, session: str | None, width: int, *, full: bool, long_si
             _on_a_terminal(following, painter)
         else:
             _until_the_end(following, lambda last: _print(painter, following.news(last=last)))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # nothing of what had come is lost
+        if as_json:
+            print_rows(map(turn_row, following.finished_turns(last=True)))
+        else:
+            _print(painter, following.growing())
         click.echo(err=True)
 
 
