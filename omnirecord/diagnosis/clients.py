@@ -1,0 +1,110 @@
+"""What clients did: they came back, and missed something or not; their messages were refused, or never taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..story import Act
+from .endings import Endings
+from .event import SECOND, said, seconds
+from .finding import Severity, Sign
+from .listening import Listening
+from .snapshots import Key
+
+_MOST = 20
+_SOON = 2 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Between two streams of one session nobody listened."""
+
+    before: Listening
+    after: Listening
+    from_ns: int
+    until_ns: int
+
+
+def absences(listenings: Sequence[Listening]) -> Iterator[Absence]:
+    """`listenings`: in the order in which they were opened."""
+    until: Listening | None = None
+    for one in listenings:
+        if not one.is_session:
+            continue
+        if (
+            until is not None
+            and until.exchange.end_ns is not None
+            and until.exchange.end_ns <= one.exchange.request.at_ns
+        ):
+            yield Absence(until, one, until.exchange.end_ns, one.exchange.request.at_ns)
+        if until is None or _end(one) >= _end(until):
+            until = one
+
+
+def _end(one: Listening) -> float:
+    return float("inf") if one.exchange.end_ns is None else one.exchange.end_ns
+
+
+def reconnects(listenings: Sequence[Listening], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
+    """`missed`: the findings about items that no stream brought."""
+    for absence in list(absences(listenings))[:_MOST]:
+        yield _reconnect(absence, endings, missed)
+
+
+def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Sign:
+    turn, last, first = absence.before.cut(), absence.before.pulse.last, absence.after.pulse.last
+    lost_end = turn is not None and endings.is_unheard(absence.before, turn)
+    lost = [sign for sign in missed if sign.since_ns <= absence.from_ns and absence.until_ns <= sign.until_ns]
+    away = f"nobody listened for {seconds(absence.until_ns - absence.from_ns)}"
+    place = last or first
+    seqs = (place.seq,) if place else ()
+    since, until = (
+        turn.first.at_ns if turn else absence.from_ns,
+        max((s.until_ns for s in lost), default=absence.until_ns),
+    )
+    until = max(until, absence.after.exchange.end_ns or 0) if lost_end else until
+    if not lost_end and not lost:
+        message = f"{away}, then a client came back; nothing is known to be lost"
+        return Sign("reconnected", message, since, until, place.stream if place else None, seqs)
+    what = "the end of the turn that was going on" if lost_end else "what happened meanwhile"
+    message = f"{away}, then a client came back and was told nothing of {what}"
+    severity: Severity = "error" if lost_end else "warning"
+    return Sign("reconnect-missed", message, since, until, place.stream if place else None, seqs, severity)
+
+
+def refusals(acts: Sequence[Act]) -> Iterator[Sign]:
+    """Messages, interrupts and answers that the server did not take."""
+    refused = [act for act in acts if act.refused]
+    for act in refused[:_MOST]:
+        what = {"message": f"the message {said(act.text, 40)!r}", "answer": "an answer to an approval"}.get(
+            act.kind, "an interrupt"
+        )
+        why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
+        # A second answer to a question that is settled does no harm.
+        severity: Severity | None = "note" if act.kind == "answer" else None
+        yield Sign("message-refused", f"{what} was refused: {why}", act.at_ns, act.at_ns, severity=severity)
+
+
+def untaken(acts: Sequence[Act], heard: Collection[Key], listenings: Sequence[Listening]) -> Iterator[Sign]:
+    """Messages that the server took, somebody listened, and the agent was never heard to take in."""
+    for act in acts:
+        if act.kind != "message" or act.refused or act.item_id is None or ("message", act.item_id) in heard:
+            continue
+        there = [one for one in listenings if one.is_session and _listened(one, act.at_ns)]
+        if not there:
+            continue
+        one = max(there, key=_end)
+        ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
+        last = one.pulse.last
+        message = f"the message {said(act.text, 40)!r} was accepted, and no event says that the agent took it in"
+        severity: Severity | None = "warning" if ran_on else None
+        until = max(act.at_ns, one.exchange.end_ns or 0)
+        yield Sign("message-not-taken", message, act.at_ns, until, one.stream, (last.seq,) if last else (), severity)
+
+
+def _listened(one: Listening, at_ns: int) -> bool:
+    """Whether a stream was there when the message came, and for a while after it."""
+    x = one.exchange
+    begun = x.response is not None and x.response.at_ns <= at_ns
+    return begun and (x.end_ns is None or x.end_ns > at_ns + _SOON or one.ended_after(at_ns))

@@ -1,0 +1,146 @@
+"""Why a turn was not heard to its end, from how its stream ended and what is known beside it.
+
+The session fell silent, for an approval, a tool, a dead runner or a dead connection; or the server or the network ended
+the stream; or the client left; or the recording ended. What another stream heard of the turn decides how bad that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .event import counted, said, seconds, sign_at
+from .finding import Severity, Sign
+from .listening import Listening
+from .pulse import SILENT, STOPPED
+from .snapshots import Snapshot
+from .turns import Turn
+from .upstream import Upstream
+
+_RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
+
+
+class Endings:
+    """How the streams of one session ended."""
+
+    def __init__(self, listenings: Sequence[Listening], snapshots: Sequence[Snapshot], upstream: Upstream) -> None:
+        self._listenings, self._snapshots, self._upstream = listenings, snapshots, upstream
+        self._ended = {turn.id for one in listenings for turn in one.turns.all if turn.id and turn.ended is not None}
+
+    def signs(self) -> Iterator[Sign]:
+        for one in self._listenings:
+            turn = one.cut()
+            yield from self._between_turns(one) if turn is None else self._in_turn(one, turn)
+
+    def _between_turns(self, one: Listening) -> Iterator[Sign]:
+        """A session's stream is not ended by its server but for a reason."""
+        if one.exchange.ending in ("eof", "upstream_lost") and one.is_session:
+            yield from self._server_ended(one, "between two turns", "warning")
+        elif one.exchange.ending == "recorder_killed":
+            yield from self._recorder_ended(one, "recorder-killed")
+
+    def _in_turn(self, one: Listening, turn: Turn) -> Iterator[Sign]:
+        unheard = self.is_unheard(one, turn)
+        if unheard and self._fell_silent(one, turn):
+            yield from self._silent(one, turn)
+        yield from self._cut(one, turn, unheard=unheard)
+        if unheard and one.exchange.ending != "open":
+            name = f"the response {said(turn.id)}" if turn.id else "the turn"
+            yield sign_at(
+                "turn-unfinished", f"{name} has no end in this recording", [turn.first, turn.last],
+                until_ns=self._until(one, turn), about=turn.id or "",
+            )  # fmt: skip
+
+    def _cut(self, one: Listening, turn: Turn, *, unheard: bool) -> Iterator[Sign]:
+        ending = one.exchange.ending
+        if ending in ("eof", "upstream_lost") and (one.is_session or ending == "upstream_lost"):
+            yield from self._server_ended(one, "in the middle of a turn", "error" if unheard else "warning")
+        elif ending in _RECORDER:
+            yield from self._recorder_ended(one, _RECORDER[ending])
+        elif ending == "client_left" and (unheard or self._others_listened(one)):
+            yield self._client_left(one, turn, unheard=unheard)
+
+    def is_unheard(self, one: Listening, turn: Turn) -> bool:
+        """Whether no stream heard the end of the turn."""
+        if turn.id is not None:
+            return turn.id not in self._ended
+        others = (other for other in self._listenings if other is not one)
+        ended = (t for other in others for t in other.turns.all if t.ended is not None)
+        return not any(t.until_ns >= turn.last.at_ns for t in ended)
+
+    def _until(self, one: Listening, turn: Turn) -> int:
+        return max(one.end_ns(self._upstream.last_known_ns) or 0, turn.until_ns)
+
+    def _others_listened(self, one: Listening) -> bool:
+        """Whether somebody else was there when the client left."""
+        end = one.exchange.end_ns or 0
+        streams = (other.exchange for other in self._listenings if other is not one)
+        return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
+
+    def _fell_silent(self, one: Listening, turn: Turn) -> bool:
+        return one.pulse.has_times and self._until(one, turn) - turn.last.at_ns > SILENT
+
+    def _silent(self, one: Listening, turn: Turn) -> Iterator[Sign]:
+        """An approval or tool call that is open, and heartbeats that stopped, are told of where they are known."""
+        until = self._until(one, turn)
+        assert one.pulse.last is not None
+        if turn.waits or until - one.pulse.last.at_ns > STOPPED:
+            return
+        offline = next((s for s in self._snapshots if s.at_ns > turn.last.at_ns and s.runner_online is False), None)
+        quiet = f"nothing but {counted(one.pulse.heartbeats, 'heartbeat')} came for {seconds(until - turn.last.at_ns)}"
+        about = turn.id or ""
+        if offline is not None:
+            message = (
+                f"{quiet} in the middle of a turn, and exchange {offline.exchange} says that its runner is offline"
+            )
+            yield sign_at(
+                "runner-disconnected", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=about
+            )
+        else:
+            message = f"{quiet} in the middle of a turn: its runner was killed, or hangs"
+            yield sign_at("runner-silent", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=about)
+
+    def _server_ended(self, one: Listening, when: str, severity: Severity) -> Iterator[Sign]:
+        last, x = one.pulse.last, one.exchange
+        if last is None:
+            return
+        code = self._who(one)
+        how = {"upstream-lost": "the connection to the server broke", "server-stopped": "the server ended the stream",
+               "reader-dropped": "the server ended this stream and lived on"}[code]  # fmt: skip
+        message = f"{how} {when}{'' if code == 'upstream-lost' else ', without [DONE]'}{self._afterwards(one)}"
+        turn = one.cut()
+        since = turn.first.at_ns if turn else last.at_ns
+        yield sign_at(code, message, [last], since_ns=since, until_ns=max(x.end_ns or 0, last.at_ns), severity=severity)
+
+    def _who(self, one: Listening) -> str:
+        if one.exchange.ending == "upstream_lost":
+            return "upstream-lost"
+        is_gone = self._upstream.is_gone_after(one.exchange.end_ns or 0) or self._upstream.restarts_after(one.exchange)
+        if not is_gone and (one.is_slow or self._upstream.lives_on_after(one.exchange)):
+            return "reader-dropped"
+        return "server-stopped"
+
+    def _afterwards(self, one: Listening) -> str:
+        if self._upstream.restarts_after(one.exchange):
+            return "; it was started again"
+        return "; afterwards it could not be reached" if self._upstream.is_gone_after(one.exchange.end_ns or 0) else ""
+
+    def _recorder_ended(self, one: Listening, code: str) -> Iterator[Sign]:
+        last, turn = one.pulse.last, one.cut()
+        if last is not None:
+            how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
+            when = "in the middle of a turn" if turn else "between two turns"
+            since = turn.first.at_ns if turn else last.at_ns
+            yield sign_at(code, f"{how} {when}", [last], since_ns=since, until_ns=self._upstream.last_known_ns)
+
+    def _client_left(self, one: Listening, turn: Turn, *, unheard: bool) -> Sign:
+        waits = next(reversed(turn.waits.values()), None)
+        during = {None: "", "approval": ", while an approval was open"}.get(waits, f", while {said(waits)} ran")
+        what = "" if unheard else "; another client heard the rest"
+        after = seconds(self._until(one, turn) - turn.first.at_ns)
+        message = f"the client closed its stream in the middle of a turn, {after} after its beginning{during}{what}"
+        severity: Severity | None = None if unheard else "note"
+        end = one.exchange.end_ns or turn.until_ns
+        return sign_at(
+            "client-left-in-turn", message, [turn.last], since_ns=turn.first.at_ns,
+            until_ns=max(self._upstream.last_known_ns, end), severity=severity,
+        )  # fmt: skip
