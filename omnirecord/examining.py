@@ -68,7 +68,10 @@ def _examined(store: Store, wanted: str | None) -> Iterator[tuple[int, Examined]
 def _session(
     store: Store, exchanges: list[Exchange], upstream: Upstream, excused: Callable[[TimedFrame], bool]
 ) -> Examined:
-    one = Examined(exchanges[0].session_id, _acts(store, exchanges), _snapshots(store, exchanges), upstream, excused)
+    failed = [x for x in exchanges if x.request.method != "POST" and x.response and x.response.status >= 500]
+    failed = [x for x in failed if x.ending != "upstream_unreachable"]
+    acts, snapshots = _acts(store, exchanges), _snapshots(store, exchanges)
+    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused)
     for x in exchanges:
         if x.stream is not None:
             one.hear(x, store.frames(x))

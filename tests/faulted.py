@@ -48,9 +48,7 @@ def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]
 
 def _stream(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
     assert x.response
-    parts = [
-        Part(f.offset_ns, f.raw or b"", stream=f.stream, seq=f.seq, read=n) for n, f in enumerate(store.frames(x))
-    ]
+    parts = [Part(f.offset_ns, f.raw or b"", stream=f.stream, seq=f.seq, read=n) for n, f in enumerate(store.frames(x))]
     faulty = bound.on(x.stream or 0, parts)
     if faulty.by:
         bound.happened(faulty.by)
@@ -68,7 +66,12 @@ def _end(x: Exchange, faulty: Faulty, last: float) -> tuple[Ending, float]:
     if faulty.end is not None:
         return ENDINGS[faulty.end], last + (PATIENCE if faulty.end == "freeze" else 0.0)
     late = max((part.late_ns for part in faulty.parts), default=0)
-    return x.ending, ((x.end_ns or 0) + late) / 1e9
+    ending: Ending = "eof" if x.ending == "done" and not _is_done(faulty) else x.ending
+    return ending, ((x.end_ns or 0) + late) / 1e9
+
+
+def _is_done(faulty: Faulty) -> bool:
+    return any(part.data.strip() == b"data: [DONE]" for part in faulty.parts)
 
 
 def _request(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..story import Act
 from ..story.reading import DENIED, as_dict, as_text, text_of
-from .event import SECOND, Event, Handlers, Place, place_of, said, seconds, sign_at
+from .event import SECOND, Event, Handlers, Place, said, seconds, sign_at
 from .finding import Severity, Sign
 
 _MOST = 50
@@ -38,14 +38,14 @@ class Approvals:
     def _ask(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
-            self.asked[id_].append(place_of(event))
+            self.asked[id_].append(event.place)
             message = as_text(as_dict(event.data.get("params")).get("message")) or ""
             self.messages.setdefault(id_, said(message))
 
     def _resolve(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
-            self.resolved[id_].append(place_of(event))
+            self.resolved[id_].append(event.place)
             if (action := as_text(event.data.get("action"))) is not None:
                 self.actions[id_].add(action)
 
@@ -55,7 +55,7 @@ class Approvals:
         if (as_text(item.get("response_id")) or "").startswith("deny_") or text_of(item.get("content")).startswith(
             DENIED
         ):
-            self.denials.append(place_of(event))
+            self.denials.append(event.place)
 
     def signs(self, acts: Iterable[Act], until_ns: int, told_elsewhere: Collection[str]) -> Iterator[Sign]:
         """`told_elsewhere`: the ids of questions that a snapshot named."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ..story.reading import as_dict, as_text
-from .event import Event, Handlers, Place, place_of, said, seconds, sign_at
+from .event import Event, Handlers, Place, said, seconds, sign_at
 from .finding import Sign
 
 _UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
@@ -32,7 +32,7 @@ class Children:
 
     def _child(self, event: Event) -> Child | None:
         id_ = as_text(event.data.get("child_session_id"))
-        return None if id_ is None else self.known.setdefault(id_, Child(place_of(event), place_of(event)))
+        return None if id_ is None else self.known.setdefault(id_, Child(event.place, event.place))
 
     def _created(self, event: Event) -> None:
         self._child(event)
@@ -44,7 +44,7 @@ class Children:
         child.title = as_text(told.get("title")) or child.title
         status = as_text(told.get("current_task_status"))
         if status is not None and event.at_ns >= child.last.at_ns:
-            child.status, child.last = status, place_of(event)
+            child.status, child.last = status, event.place
 
     def signs(self, until_ns: int, at_rest: Collection[str]) -> Iterator[Sign]:
         """`at_rest`: the sessions of which their own stream has said that they came to an end."""

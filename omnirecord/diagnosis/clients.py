@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..cassette import Exchange
+from ..routes import path_of
 from ..story import Act
 from .endings import Endings
-from .event import SECOND, said, seconds
+from .event import SECOND, counted, said, seconds
 from .finding import Severity, Sign
 from .listening import Listening
 from .snapshots import Key
@@ -84,6 +86,16 @@ def refusals(acts: Sequence[Act]) -> Iterator[Sign]:
         # A second answer to a question that is settled does no harm.
         severity: Severity | None = "note" if act.kind == "answer" else None
         yield Sign("message-refused", f"{what} was refused: {why}", act.at_ns, act.at_ns, severity=severity)
+
+
+def failures(failed: Sequence[Exchange]) -> Iterator[Sign]:
+    """Reads that the server could not answer."""
+    if failed:
+        first, times = failed[0], [x.request.at_ns for x in failed]
+        status = first.response.status if first.response else 0
+        what = f"{first.request.method} {said(path_of(first.request.target), 100)} (exchange {first.exchange})"
+        message = f"{counted(len(failed), 'request')} got an error of the server's; the first was {what}: {status}"
+        yield Sign("request-failed", message, min(times), max(times))
 
 
 def untaken(acts: Sequence[Act], heard: Collection[Key], listenings: Sequence[Listening]) -> Iterator[Sign]:

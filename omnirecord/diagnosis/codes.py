@@ -116,6 +116,10 @@ CODES: Mapping[str, Code] = {
         "The server did not take what the client sent: nothing will come of it.",
         "The answer's body, and whether a runner was online.",
     ),
+    "request-failed": _warning(
+        "The server could not answer a read: the client does not know how things are.",
+        "The answer's body, and the server's log at that second.",
+    ),
     "runner-silent": _error(
         "The server lives, its heartbeats say so, but the runner has stopped in the middle of a turn: it was killed,"
         " or hangs. The server says so only after 90 s, if at all.",
@@ -220,10 +224,6 @@ CODES: Mapping[str, Code] = {
         "What the client does between two reads.",
     ),
     # Good to know.
-    "retried": _note(
-        "Something failed and was tried again: the user waited.",
-        "The error of the attempts.",
-    ),
     "turn-interrupted": _note(
         "The user stopped the turn: it has no answer, and the live server sends no response.* end.",
         "Nothing, unless nobody meant to.",
@@ -251,9 +251,9 @@ _UNREAD = frozenset({
 
 EXPLAINS: Mapping[str, frozenset[str]] = {
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
-    "server-stopped": _UNHEARD | {"reconnect-missed", "message-refused"},
+    "server-stopped": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
     "reader-dropped": _UNHEARD | {"reconnect-missed", "reader-slow"},
-    "upstream-lost": _UNHEARD | {"reconnect-missed", "message-refused"},
+    "upstream-lost": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
     "heartbeats-stopped": _UNHEARD | {"reconnect-missed", "client-left-in-turn"},
     "recorder-killed": _UNHEARD - {"approval-unanswered"},
     "recorder-stopped": _UNHEARD - {"approval-unanswered"},
@@ -272,6 +272,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "tool-without-output": _LOST | {"client-left-in-turn"},
     "client-left-in-turn": _UNHEARD - {"approval-unanswered"},
     "message-not-taken": frozenset({"status-left-running", "silent-while-running"}),
+    "no-done": frozenset({"turn-unfinished", "text-never-stored", "truncated", "client-left-in-turn"}),
     "turn-unfinished": frozenset({"status-left-running", "text-never-stored", "status-unknown-transition"}),
 }
 """Code to the codes that it may be the cause of, where both speak of the same time."""

@@ -77,7 +77,7 @@ class Endings:
         return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
 
     def _fell_silent(self, one: Listening, turn: Turn) -> bool:
-        return one.pulse.has_times and self._until(one, turn) - turn.last.at_ns > SILENT
+        return self._until(one, turn) - turn.last.at_ns > SILENT
 
     def _silent(self, one: Listening, turn: Turn) -> Iterator[Sign]:
         """An approval or tool call that is open, and heartbeats that stopped, are told of where they are known."""
@@ -100,16 +100,17 @@ class Endings:
             yield sign_at("runner-silent", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=about)
 
     def _server_ended(self, one: Listening, when: str, severity: Severity) -> Iterator[Sign]:
-        last, x = one.pulse.last, one.exchange
-        if last is None:
-            return
+        last, x, turn = one.pulse.last, one.exchange, one.cut()
         code = self._who(one)
-        how = {"upstream-lost": "the connection to the server broke", "server-stopped": "the server ended the stream",
-               "reader-dropped": "the server ended this stream and lived on"}[code]  # fmt: skip
+        how = {
+            "upstream-lost": "the connection to the server broke",
+            "server-stopped": "the server ended the stream",
+            "reader-dropped": "the server ended this stream and lived on",
+        }[code]
         message = f"{how} {when}{'' if code == 'upstream-lost' else ', without [DONE]'}{self._afterwards(one)}"
-        turn = one.cut()
-        since = turn.first.at_ns if turn else last.at_ns
-        yield sign_at(code, message, [last], since_ns=since, until_ns=max(x.end_ns or 0, last.at_ns), severity=severity)
+        until = max(x.end_ns or 0, last.at_ns if last else 0)
+        since = turn.first.at_ns if turn else last.at_ns if last else until
+        yield Sign(code, message, since, until, one.stream, (last.seq,) if last else (), severity)
 
     def _who(self, one: Listening) -> str:
         if one.exchange.ending == "upstream_lost":

@@ -26,6 +26,14 @@ _LONGEST_GREETING = 300
 _UNREADABLE = frozenset({"comment", "sentinel", "truncated", "malformed"})
 
 
+class Place(NamedTuple):
+    """Where and when something was seen."""
+
+    stream: int
+    seq: int
+    at_ns: int
+
+
 class Event(NamedTuple):
     stream: int
     seq: int
@@ -39,6 +47,7 @@ class Event(NamedTuple):
     greeting: bool
     """Whether it is of the connect snapshot: it tells how things are, not what happens."""
     frame: TimedFrame
+    place: Place
 
 
 Handler = Callable[[Event], None]
@@ -58,26 +67,15 @@ def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_GREETING))
     greeting = greeting_length(head)
-    for place, frame in enumerate(chain(head, coming)):
+    for n, frame in enumerate(chain(head, coming)):
         data = {} if frame.verdict in _UNREADABLE else payload_of(frame)
         data = data if isinstance(data, dict) else {}
         number = data.get("sequence_number")
         yield Event(
             frame.stream, frame.seq, frame.offset_ns, frame.type, frame.verdict,
-            number if type(number) is int else None, data, place < greeting, frame,
+            number if type(number) is int else None, data, n < greeting, frame,
+            Place(frame.stream, frame.seq, frame.offset_ns),
         )  # fmt: skip
-
-
-class Place(NamedTuple):
-    """Where and when something was seen."""
-
-    stream: int
-    seq: int
-    at_ns: int
-
-
-def place_of(event: Event) -> Place:
-    return Place(event.stream, event.seq, event.at_ns)
 
 
 class Group:
@@ -92,7 +90,7 @@ class Group:
         self.count += 1
         self.until_ns = max(self.until_ns, event.at_ns)
         if len(self.places) < MAX_SEQS:
-            self.places.append(place_of(event))
+            self.places.append(event.place)
 
     def sign(self, code: str, message: str, **more: Any) -> Sign:
         first = self.places[0]

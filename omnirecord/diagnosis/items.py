@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..story.reading import as_dict, as_text, text_of
-from .event import SECOND, Event, Handlers, Place, counted, place_of, said, sign_at
+from .event import SECOND, Event, Handlers, Place, counted, said, sign_at
 from .finding import Sign
 from .snapshots import Key, Snapshot, keyed
 
@@ -31,7 +31,7 @@ class Items:
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))
         for key, text in keyed(item):
-            self.heard.setdefault(key, (place_of(event), hash(text), said(text)))
+            self.heard.setdefault(key, (event.place, hash(text), said(text)))
 
     def _input(self, event: Event) -> None:
         """A message that the agent has taken in: the stream tells it so, not as an item."""
@@ -39,7 +39,7 @@ class Items:
         id_ = as_text(item.get("item_id"))
         if id_ is not None:
             text = text_of(as_dict(item.get("data")).get("content"))
-            self.heard.setdefault(("message", id_), (place_of(event), hash(text), said(text)))
+            self.heard.setdefault(("message", id_), (event.place, hash(text), said(text)))
 
     def signs(self, snapshots: Sequence[Snapshot], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
         """`begun_ns`: when somebody began to listen; `posted`: the items that clients' messages have become."""

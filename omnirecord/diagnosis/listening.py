@@ -18,13 +18,12 @@ from .event import (
     Place,
     counted,
     events,
-    place_of,
     seconds,
     sign_at,
 )
 from .finding import Severity, Sign
 from .order import Order
-from .pulse import Pulse
+from .pulse import SILENT, Pulse
 from .statuses import Statuses
 from .texts import Texts
 from .turns import Turn, Turns
@@ -46,7 +45,7 @@ class Listening:
         self.is_session = opens_session_stream(x.request.method, x.request.target)
         self.contract, self.order, self.texts = Contract(excused), Order(), Texts()
         self.statuses, self.turns = Statuses(), Turns()
-        self.pulse = Pulse(beats=self.is_session)
+        self.pulse = Pulse(x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session)
         self.count = 0
         self.joined = False
         """Whether it began in the middle of a turn."""
@@ -94,7 +93,7 @@ class Listening:
         elif sent - event.at_ns > SLOW:
             self._slow += 1
             if sent - event.at_ns > self._slowest:
-                self._slowest, self._slow_at = sent - event.at_ns, place_of(event)
+                self._slowest, self._slow_at = sent - event.at_ns, event.place
 
     @property
     def is_slow(self) -> bool:
@@ -124,7 +123,7 @@ class Listening:
         yield from self.statuses.signs(end_ns)
         yield from self.pulse.signs(end_ns)
         yield from self._slowness()
-        yield from self._done()
+        yield from self._done(end_ns)
 
     def _slowness(self) -> Iterator[Sign]:
         """The kernel takes megabytes before a slow client can be told from a quick one, so this is seldom seen."""
@@ -142,7 +141,13 @@ class Listening:
         assert place is not None
         yield sign_at("reader-slow", " and ".join(parts), [place], severity=severity, since_ns=0)
 
-    def _done(self) -> Iterator[Sign]:
-        """A stream that is the answer to a POST ends with `[DONE]`; a session's goes on until somebody leaves."""
-        if not self.is_session and self.exchange.ending in ("eof", "upstream_lost") and self.pulse.last is not None:
-            yield sign_at("no-done", "the stream ended without [DONE]", [self.pulse.last])
+    def _done(self, end_ns: int | None) -> Iterator[Sign]:
+        """A stream that is the answer to a POST ends with `[DONE]`; a session's goes on until somebody leaves. A client
+        that leaves without it has waited for it only if it stayed for long."""
+        last, ending = self.pulse.last, self.exchange.ending
+        if self.is_session or last is None:
+            return
+        has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT
+        if ending in ("eof", "upstream_lost") or has_waited:
+            message = f"the stream {'ended' if not has_waited else 'fell silent'} without [DONE]"
+            yield sign_at("no-done", message, [last], until_ns=max(end_ns or 0, last.at_ns))

@@ -36,7 +36,12 @@ class Order:
         self._repeats, self._back, self._late = Group(), Group(), Group()
 
     def handlers(self) -> Handlers:
-        return dict.fromkeys(_ONCE, self._once)
+        return {**dict.fromkeys(_ONCE, self._once), "session.status": self._rest}
+
+    def _rest(self, event: Event) -> None:
+        """At rest a turn is over, said or not: an interrupted one ends so."""
+        if event.data.get("status") in ("idle", "failed") and self._ended is None:
+            self._ended = ""
 
     def _once(self, event: Event) -> None:
         """An event that should not come a second time; kept by its hash, since there may be many."""
@@ -67,12 +72,12 @@ class Order:
             self._top = number
 
     def _begin(self, event: Event, last: int | None) -> int | None:
-        """Another turn begins to count anew."""
+        """Another turn begins to count anew, once the one before is over."""
         id_ = as_text(as_dict(event.data.get("response")).get("id"))
-        if id_ == self._begun and id_ is not None and self._ended is None:
-            return last
-        self._begun, self._ended = id_, None
-        return None
+        is_over, self._ended = self._ended is not None, None
+        is_same = id_ is not None and id_ == self._begun
+        self._begun = id_
+        return None if is_over and not is_same else last
 
     def _after_end(self, event: Event, number: int) -> None:
         if number > self._top:

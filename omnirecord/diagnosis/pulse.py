@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .event import HEARTBEATS, SECOND, Event, Group, Place, counted, place_of, seconds, sign_at
+from .event import HEARTBEATS, SECOND, Event, Group, Place, counted, seconds, sign_at
 from .finding import Severity, Sign
 
 LATE = 22 * SECOND
@@ -31,10 +31,10 @@ class Silence(NamedTuple):
 class Pulse:
     """When the frames of one stream came."""
 
-    def __init__(self, *, beats: bool) -> None:
+    def __init__(self, begun_ns: int = 0, *, beats: bool) -> None:
+        """`begun_ns`: when the response began; `beats`: whether heartbeats are to be expected."""
+        self._begun_ns = begun_ns
         self._beats = beats
-        """Whether heartbeats are to be expected."""
-        self.first_ns: int | None = None
         self.last: Place | None = None
         """The last frame of any kind."""
         self.active: Place | None = None
@@ -44,17 +44,14 @@ class Pulse:
         self._late = Group()
         self._longest = 0
         self.silences: list[Silence] = []
-        self.has_times = False
 
     def frame(self, event: Event) -> None:
         """Any frame at all."""
-        if self.first_ns is None:
-            self.first_ns = event.at_ns
-        if self.last is not None and event.at_ns - self.last.at_ns > LATE:
+        quiet = event.at_ns - (self.last.at_ns if self.last is not None else self._begun_ns)
+        if quiet > LATE:
             self._late.add(event)
-            self._longest = max(self._longest, event.at_ns - self.last.at_ns)
-        self.has_times = self.has_times or event.at_ns != self.first_ns
-        self.last = place_of(event)
+            self._longest = max(self._longest, quiet)
+        self.last = event.place
         if event.type in HEARTBEATS:
             self.heartbeats += 1
 
@@ -62,8 +59,8 @@ class Pulse:
         """Something that is no heartbeat. `works`: the session was said to run until then."""
         before = self.active
         if works and before is not None and event.at_ns - before.at_ns > SILENT and len(self.silences) < _MOST:
-            self.silences.append(Silence(before, place_of(event), self.heartbeats, waits_for))
-        self.active, self.heartbeats = place_of(event), 0
+            self.silences.append(Silence(before, event.place, self.heartbeats, waits_for))
+        self.active, self.heartbeats = event.place, 0
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
         """`end_ns`: until when somebody listened; None where nobody knows."""
@@ -73,7 +70,7 @@ class Pulse:
             severity: Severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
         yield from map(_silent, self.silences)
-        if self._beats and self.has_times and self.last and end_ns is not None and end_ns - self.last.at_ns > LATE:
+        if self._beats and self.last and end_ns is not None and end_ns - self.last.at_ns > LATE:
             yield self._stopped(self.last, end_ns)
 
     def _stopped(self, last: Place, end_ns: int) -> Sign:

@@ -9,7 +9,7 @@ from ..cassette import Exchange, TimedFrame
 from ..story import Act
 from .approvals import Approvals
 from .children import Children
-from .clients import reconnects, refusals, untaken
+from .clients import failures, reconnects, refusals, untaken
 from .endings import Endings
 from .finding import Sign
 from .items import Items
@@ -28,9 +28,11 @@ class Examined:
         acts: Iterable[Act] = (),
         snapshots: Iterable[Snapshot] = (),
         upstream: Upstream | None = None,
+        failed: Iterable[Exchange] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
     ) -> None:
-        self.session_id = session_id
+        """`failed`: the reads that the server could not answer."""
+        self.session_id, self.failed = session_id, list(failed)
         self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
         self.upstream = upstream or Upstream()
         self.tools, self.approvals, self.children, self.items = Tools(), Approvals(), Children(), Items()
@@ -58,6 +60,7 @@ class Examined:
         endings = Endings(self.listenings, self.snapshots, self.upstream)
         missed = list(self._missed())
         yield from chain(endings.signs(), missed, reconnects(self.listenings, endings, missed), refusals(self.acts))
+        yield from failures(self.failed)
         yield from untaken(self.acts, self.items.heard, self.listenings)
         yield from self._of_all_streams(until, at_rest)
 

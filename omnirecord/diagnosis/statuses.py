@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..story.reading import as_dict, as_text
-from .event import BEGINS, ENDS, SECOND, WORKING, Event, Group, Handlers, Place, place_of, said, sign_at
+from .event import BEGINS, ENDS, SECOND, WORKING, Event, Group, Handlers, Place, said, sign_at
 from .finding import Severity, Sign
 
 _KNOWN = frozenset({
@@ -45,7 +45,7 @@ class Statuses:
             return
         if self.last not in (None, status) and (self.last, status) not in _KNOWN:
             self._add(event, self.last or "", status)
-        self.last, self.place, self._ended = status, place_of(event), None
+        self.last, self.place, self._ended = status, event.place, None
 
     def _input(self, _event: Event) -> None:
         self._heard_input = True
@@ -55,13 +55,13 @@ class Statuses:
         is_heard_from_start = self.last is not None or self._heard_input
         if not event.greeting and is_heard_from_start and self.last not in WORKING:
             self._add(event, self.last or "no status", "a response under way")
-            self.last, self.place = "running", place_of(event)
+            self.last, self.place = "running", event.place
         self._heard_input = False
 
     def _end(self, event: Event) -> None:
         id_ = as_text(as_dict(event.data.get("response")).get("id")) or ""
         if not id_.startswith("deny_"):
-            self._ended = place_of(event)
+            self._ended = event.place
 
     def _add(self, event: Event, before: str, after: str) -> None:
         key = (said(before, 30), said(after, 30))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..story.reading import as_dict, as_text, text_of
-from .event import BEGINS, ENDS, Event, Handlers, Place, place_of, said, sign_at
+from .event import BEGINS, ENDS, Event, Handlers, Place, said, sign_at
 from .finding import Sign
 
 _MOST = 20
@@ -50,7 +50,7 @@ class Texts:
             self._resent = True
         if delta:
             self._parts.append(delta)
-            self._last = place_of(event)
+            self._last = event.place
             self._first = self._first or self._last
 
     def _begin(self, _event: Event) -> None:
@@ -89,7 +89,7 @@ class Texts:
         message = (
             f"the deltas add up to {_length(text)}, the stored item has {_length(stored)}: {_difference(text, stored)}"
         )
-        places = [self._first, self._last, place_of(event)]
+        places = [self._first, self._last, event.place]
         self._found.append(sign_at("text-differs-from-item", message, places))
 
     def _end(self, event: Event) -> None:
@@ -115,10 +115,10 @@ class Texts:
             return
         if id_ not in self._stored:
             message = f"the response's output holds a message that no item brought: {said(text)!r}"
-            self._found.append(sign_at("items-missed", message, [place_of(event)]))
+            self._found.append(sign_at("items-missed", message, [event.place]))
         elif self._stored[id_] != text:
             message = f"the response's output has another text than its item: {_difference(text, self._stored[id_])}"
-            self._found.append(sign_at("text-differs-from-item", message, [place_of(event)]))
+            self._found.append(sign_at("text-differs-from-item", message, [event.place]))
 
     def _left(self, event: Event, is_told: bool) -> None:
         """Text that no item has stored."""
@@ -126,7 +126,7 @@ class Texts:
             return
         text = "".join(self._parts)
         message = f"a text of {_length(text)} came, and its turn ended without an item that holds it: {said(text)!r}"
-        self._found.append(sign_at("text-never-stored", message, [self._first, self._last, place_of(event)]))
+        self._found.append(sign_at("text-never-stored", message, [self._first, self._last, event.place]))
 
     def _clear(self) -> None:
         self._parts, self._calls, self._first, self._last, self._resent = [], [], None, None, False

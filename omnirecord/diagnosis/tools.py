@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..story.reading import as_dict, as_text
-from .event import SECOND, Event, Handlers, Place, place_of, said, seconds, sign_at
+from .event import SECOND, Event, Handlers, Place, said, seconds, sign_at
 from .finding import Severity, Sign
 
 _MOST = 50
@@ -34,9 +34,9 @@ class Tools:
         if call_id is None:
             return
         if item.get("type") == "function_call":
-            self.calls.setdefault(call_id, Call(place_of(event), as_text(item.get("name")) or "a tool"))
+            self.calls.setdefault(call_id, Call(event.place, as_text(item.get("name")) or "a tool"))
         elif item.get("type") == "function_call_output":
-            self.outputs.setdefault(call_id, place_of(event))
+            self.outputs.setdefault(call_id, event.place)
 
     def signs(self, until_ns: int, stops: list[int], joined: set[int]) -> Iterator[Sign]:
         """`until_ns`: until when somebody listened. `stops`: when the user interrupted. `joined`: the streams that

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..story.reading import as_dict, as_int, as_number, as_text
-from .event import BEGINS, ENDS, HEARTBEATS, Event, Group, Handlers, Place, counted, place_of, said, seconds, sign_at
+from ..story.reading import as_dict, as_text
+from .event import BEGINS, ENDS, HEARTBEATS, Event, Handlers, Place, said, seconds, sign_at
 from .finding import Sign
 
 _NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
@@ -32,6 +32,8 @@ class Turn:
     ended: str | None = None
     """`completed`, `failed`, `incomplete`, `cancelled`; `rest`; `unfinished`; None while it goes on."""
     end: Place | None = None
+    was_asked: bool = False
+    """Whether this stream heard what it answers: then it has listened from the beginning."""
     interrupted: bool = False
     error: dict[str, Any] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
@@ -53,31 +55,30 @@ class Turns:
         self.heard_input: Place | None = None
         """The last message that was taken in before the turn began."""
         self._signs: list[Sign] = []
-        self._retries = Group()
 
     def handlers(self) -> Handlers:
         return {
             "session.status": self._status, "session.interrupted": self._interrupted, "turn.started": self._started,
             "session.input.consumed": self._input, "response.output_item.done": self._item,
             "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved,
-            "response.retry": self._retry, **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
+            **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
         }  # fmt: skip
 
     def touch(self, event: Event) -> None:
         """Something happened that is no heartbeat."""
         if self.open is not None:
-            self.open.before, self.open.last = self.open.last, place_of(event)
+            self.open.before, self.open.last = self.open.last, event.place
 
     def _turn(self, event: Event) -> Turn:
         if self.open is None:
-            self.open = Turn(self.heard_input or place_of(event), place_of(event))
+            self.open = Turn(self.heard_input or event.place, event.place, was_asked=self.heard_input is not None)
             self.heard_input = None
             self.all.append(self.open)
         return self.open
 
     def _close(self, event: Event, ended: str) -> None:
         if self.open is not None:
-            self.open.ended, self.open.end = ended, place_of(event)
+            self.open.ended, self.open.end = ended, event.place
         self.open = self.heard_input = None
 
     def _started(self, event: Event) -> None:
@@ -97,9 +98,11 @@ class Turns:
         if self.open is None and last is not None and last.id == id_:
             self._end_late(event, last)
             return
-        if self.open is None and not id_.startswith("deny_") and event.type != "turn.completed":
-            self._begin_missed(event, id_)
+        self._contradicts(event)
         turn = self._turn(event)
+        if turn.id is None and not id_.startswith("deny_") and turn.was_asked and event.number is not None:
+            message = f"the response {said(id_)} ended and was never said to begin"
+            self._signs.append(sign_at("turn-without-beginning", message, [turn.first, event.place]))
         turn.id = turn.id or id_ or None
         turn.error = _error(event)
         self._close(event, ENDS[event.type or ""])
@@ -107,19 +110,21 @@ class Turns:
     def _end_late(self, event: Event, last: Turn) -> None:
         if last.ended == "unfinished":
             message = f"{said(event.type)} came when the session had already come to rest"
-            self._signs.append(sign_at("event-after-end", message, [last.end or last.last, place_of(event)]))
+            self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.place]))
         if last.ended in ("unfinished", "rest"):
-            last.ended, last.end, last.error = ENDS[event.type or ""], place_of(event), _error(event)
+            last.ended, last.end, last.error = ENDS[event.type or ""], event.place, _error(event)
 
-    def _begin_missed(self, event: Event, id_: str) -> None:
-        if self.heard_input is not None and event.number is not None:
-            message = f"the response {said(id_)} ended and was never said to begin"
-            self._signs.append(sign_at("turn-without-beginning", message, [self.heard_input, place_of(event)]))
+    def _contradicts(self, event: Event) -> None:
+        """The type says how a turn ended, and so does the response in it."""
+        status = as_text(as_dict(event.data.get("response")).get("status"))
+        if status not in (None, ENDS[event.type or ""]):
+            message = f"a {said(event.type)} whose response has the status {said(status)}"
+            self._signs.append(sign_at("contract-invalid", message, [event.place]))
 
     def _status(self, event: Event) -> None:
         status = event.data.get("status")
         if status in ("running", "launching"):
-            self._turn(event).last = place_of(event)
+            self._turn(event).last = event.place
         elif status == "failed":
             self._fail(event)
         elif status == "idle" and self.open is not None:
@@ -142,7 +147,9 @@ class Turns:
 
     def _input(self, event: Event) -> None:
         if self.open is None:
-            self.heard_input = place_of(event)
+            self.heard_input = event.place
+        else:
+            self.open.was_asked = True
 
     def _item(self, event: Event) -> None:
         item, turn = as_dict(event.data.get("item")), self.open
@@ -163,21 +170,10 @@ class Turns:
         if self.open is not None:
             self.open.waits.pop(as_text(event.data.get("elicitation_id")) or "", None)
 
-    def _retry(self, event: Event) -> None:
-        self._retries.add(event)
-        self._why = as_dict(event.data.get("error"))
-        self._attempts = (as_int(event.data.get("attempt")), as_int(event.data.get("max_attempts")))
-        self._wait_s = as_number(event.data.get("delay_seconds"))
-
     def signs(self) -> Iterator[Sign]:
         yield from self._signs
         for turn in self.all:
             yield from _signs_of(turn)
-        if self._retries.count:
-            last = f"the last one: {fault(self._why)}"
-            yield self._retries.sign(
-                "retried", f"{counted(self._retries.count, 'retry')}; {last}".replace("retrys", "retries")
-            )
 
 
 def _signs_of(turn: Turn) -> Iterator[Sign]:
