@@ -94,6 +94,7 @@ class Made:
         self._recordings = 1
         self._exchanges: list[_Made] = []
         self._streams = 0
+        self._incidents: list[tuple[float, str]] = []
         self.wire: dict[int, bytes] = {}
         """What each stream sent, by its number."""
 
@@ -122,6 +123,10 @@ class Made:
 
     def _request_row(self, number: int, kind: Any, session: str | None, party: str, at: float, *rest: Any) -> Row:
         return rows.request(number, self._recordings, kind, session, party, ns(at), *rest)
+
+    def incident(self, at: float, message: str) -> None:
+        """Something that went wrong with the recording itself."""
+        self._incidents.append((at, message))
 
     def get(self, target: str, at: float, answer: Any = b"", **more: Any) -> int:
         return self.request("GET", target, at, answer=answer, **more)
@@ -177,6 +182,7 @@ class Made:
             yield rows.recording(Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", "omnigent", None))
         for made in self._exchanges:
             yield from made.rows
+        yield from (rows.incident(1, ns(at), message) for at, message in self._incidents)
 
     def store(self) -> Store:
         writer = Writer(None)

@@ -18,6 +18,7 @@ from omnirecord.parts import Part
 from omnirecord.store import Store
 from tests.cassettes import Made
 
+FOLDER = Path(__file__).parent.parent / "cassettes"
 PATIENCE = 60.0
 """How long a client waits for a stream that has frozen, in seconds: the web UI gives up after 45."""
 ENDINGS: dict[str, Ending] = {

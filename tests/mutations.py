@@ -22,6 +22,8 @@ from tests.faulted import faulted
 
 FOLDER = Path(__file__).parent.parent / "cassettes"
 HEALTHY = sorted(path for path in FOLDER.glob("*.jsonl") if path.stem != "failed")
+LONG = FOLDER / "troubled" / "runner_killed.jsonl"
+"""Long enough for heartbeats: the only one in which they can be stopped."""
 EACH = 6
 """How many places of each cassette get each kind of fault."""
 DELTAS = frozenset({"response.output_text.delta", "response.reasoning_text.delta"})
@@ -258,6 +260,15 @@ def mutations(path: Path, seed: int, each: int = EACH) -> Iterator[Mutation]:
                 break
         each = EACH
     yield from _of_requests(path)
+    if any(event.type == "session.heartbeat" for event in found):
+        yield Mutation("stop heartbeats", "stop heartbeats after session.heartbeat", _unheard_heartbeats(found))
+
+
+def _unheard_heartbeats(found: list[Event]) -> Codes:
+    """Where others would have come: the short healthy sessions have only the one of the beginning."""
+    first = next((event for event in found if event.type == "session.heartbeat"), None)
+    are_others = first is not None and any(frame.type == "session.heartbeat" for frame in first.following)
+    return frozenset({"heartbeats-late", "heartbeats-stopped"}) if are_others else frozenset()
 
 
 def _of_requests(path: Path) -> Iterator[Mutation]:
@@ -313,11 +324,11 @@ class Count:
 def run(seed: int = 1, each: int = EACH) -> dict[str, Count]:
     """What doctor says of all of them, by kind."""
     counts: dict[str, Count] = {}
-    for path in HEALTHY:
+    for path in [*HEALTHY, LONG]:
         store = open_store(path)
         usual = {(finding.code, finding.stream) for finding in examine(store)}
         store.close()
-        for mutation in mutations(path, seed, each):
+        for mutation in mutations(path, seed, each) if path in HEALTHY else _long(path):
             count = counts.setdefault(mutation.kind, Count())
             store = faulted(path, mutation.line).store()
             new = [one for one in examine(store) if (one.code, one.stream) not in usual or one.severity != "note"]
@@ -335,6 +346,10 @@ def run(seed: int = 1, each: int = EACH) -> dict[str, Count]:
                 if worse:
                     count.missed.append(f"ALARM {path.stem}: {mutation.line} -> {worse}")
     return counts
+
+
+def _long(path: Path) -> Iterator[Mutation]:
+    return (mutation for mutation in mutations(path, 1, 1) if mutation.kind == "stop heartbeats")
 
 
 def table(counts: dict[str, Count]) -> list[str]:

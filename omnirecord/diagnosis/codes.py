@@ -75,13 +75,13 @@ CODES: Mapping[str, Code] = {
         "A client cannot read such an event, and leaves it out or stops.",
         "The raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
-    "contract-invalid": _error(
-        "A typed client drops such an event, often without a word.",
-        "omnirecord validate CASSETTE, for every field that does not fit.",
-    ),
     "event-type-differs": _error(
         "A client that goes by the event: line sees another event than one that goes by the type.",
         "The frames: omnirecord events CASSETTE --verdict invalid --json.",
+    ),
+    "contract-invalid": _error(
+        "A typed client drops such an event, often without a word.",
+        "omnirecord validate CASSETTE, for every field that does not fit.",
     ),
     "contract-unknown": _warning(
         "A client that does not know the type leaves the event out: the server may be newer than the contract.",
@@ -259,6 +259,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "recorder-stopped": _UNHEARD - {"approval-unanswered"},
     "recording-degraded": _UNHEARD | _UNREAD | {"malformed"},
     "malformed": _UNREAD,
+    "event-type-differs": _UNREAD | {"contract-invalid", "turn-failed", "turn-incomplete"},
     "contract-invalid": _UNREAD | {"turn-failed"},
     "contract-unknown": _UNREAD,
     "event-repeated": frozenset({"text-differs-from-item", "sequence-repeats"}),
@@ -269,10 +270,13 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "turn-failed": _LOST,
     "runner-silent": _LOST | {"client-left-in-turn"},
     "reconnect-missed": _UNHEARD | {"client-left-in-turn"},
-    "tool-without-output": _LOST | {"client-left-in-turn"},
+    "tool-without-output": _LOST | {"client-left-in-turn", "items-missed"},
     "client-left-in-turn": _UNHEARD - {"approval-unanswered"},
-    "message-not-taken": frozenset({"status-left-running", "silent-while-running"}),
+    "message-not-taken": frozenset({"status-left-running", "silent-while-running", "items-missed"}),
     "no-done": frozenset({"turn-unfinished", "text-never-stored", "truncated", "client-left-in-turn"}),
     "turn-unfinished": frozenset({"status-left-running", "text-never-stored", "status-unknown-transition"}),
+    "output-without-call": frozenset({"items-missed"}),
+    "event-after-end": frozenset({"text-never-stored", "text-differs-from-item", "status-unknown-transition"}),
+    "text-never-stored": frozenset({"items-missed"}),
 }
 """Code to the codes that it may be the cause of, where both speak of the same time."""
