@@ -117,7 +117,7 @@ def _item_lost(item: dict[str, Any]) -> Codes:
 
 
 def duplicated(event: Event) -> Codes:
-    if event.type in DELTAS or event.type in ("session.input.consumed", "response.completed", "session.interrupted"):
+    if event.type in DELTAS or event.type in ("session.input.consumed", "response.completed"):
         return frozenset({"event-repeated"})
     if event.type == "response.output_item.done":
         return frozenset({"event-repeated"})

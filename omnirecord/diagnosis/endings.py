@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from .event import counted, said, seconds, sign_at
 from .finding import Severity, Sign
 from .listening import Listening
-from .pulse import SILENT, STOPPED
+from .pulse import LONG, SILENT, STOPPED
 from .snapshots import Snapshot
 from .turns import Turn
 from .upstream import Upstream
 
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
+_BY_SERVER = ("eof", "upstream_lost")
 
 
 class Endings:
@@ -33,16 +34,20 @@ class Endings:
 
     def _between_turns(self, one: Listening) -> Iterator[Sign]:
         """A session's stream is not ended by its server but for a reason."""
-        if one.exchange.ending in ("eof", "upstream_lost") and one.is_session:
+        if one.exchange.ending in _BY_SERVER and one.is_session:
             yield from self._server_ended(one, "between two turns", "warning")
         elif one.exchange.ending == "recorder_killed":
             yield from self._recorder_ended(one, "recorder-killed")
 
     def _in_turn(self, one: Listening, turn: Turn) -> Iterator[Sign]:
+        """Of a turn that had fallen silent, who left later is not why it has no end."""
         unheard = self.is_unheard(one, turn)
         if unheard and self._fell_silent(one, turn):
             yield from self._silent(one, turn)
-        yield from self._cut(one, turn, unheard=unheard)
+            if one.exchange.ending in _BY_SERVER and one.is_session:
+                yield from self._server_ended(one, "in a silence", "warning", since_ns=self._until(one, turn) + 1)
+        else:
+            yield from self._cut(one, turn, unheard=unheard)
         if unheard and one.exchange.ending != "open":
             name = f"the response {said(turn.id)}" if turn.id else "the turn"
             yield sign_at(
@@ -52,8 +57,9 @@ class Endings:
 
     def _cut(self, one: Listening, turn: Turn, *, unheard: bool) -> Iterator[Sign]:
         ending = one.exchange.ending
-        if ending in ("eof", "upstream_lost") and (one.is_session or ending == "upstream_lost"):
-            yield from self._server_ended(one, "in the middle of a turn", "error" if unheard else "warning")
+        severity: Severity = "error" if unheard else "warning"
+        if ending in _BY_SERVER and (one.is_session or ending == "upstream_lost"):
+            yield from self._server_ended(one, "in the middle of a turn", severity, since_ns=turn.first.at_ns)
         elif ending in _RECORDER:
             yield from self._recorder_ended(one, _RECORDER[ending])
         elif ending == "client_left" and (unheard or self._others_listened(one)):
@@ -96,11 +102,26 @@ class Endings:
                 "runner-disconnected", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=about
             )
         else:
-            message = f"{quiet} in the middle of a turn: its runner was killed, or hangs"
-            yield sign_at("runner-silent", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=about)
+            is_long = until - turn.last.at_ns > LONG
+            message = (
+                f"{quiet} in the middle of a turn: its runner was killed, or hangs{'' if is_long else ', or thinks'}"
+            )
+            severity: Severity | None = None if is_long else "warning"
+            yield sign_at(
+                "runner-silent",
+                message,
+                [turn.last],
+                since_ns=turn.first.at_ns,
+                until_ns=until,
+                about=about,
+                severity=severity,
+            )
 
-    def _server_ended(self, one: Listening, when: str, severity: Severity) -> Iterator[Sign]:
-        last, x, turn = one.pulse.last, one.exchange, one.cut()
+    def _server_ended(
+        self, one: Listening, when: str, severity: Severity, since_ns: int | None = None
+    ) -> Iterator[Sign]:
+        """`since_ns`: from when on what is missing is missing because of that."""
+        last, x = one.pulse.last, one.exchange
         code = self._who(one)
         how = {
             "upstream-lost": "the connection to the server broke",
@@ -109,8 +130,8 @@ class Endings:
         }[code]
         message = f"{how} {when}{'' if code == 'upstream-lost' else ', without [DONE]'}{self._afterwards(one)}"
         until = max(x.end_ns or 0, last.at_ns if last else 0)
-        since = turn.first.at_ns if turn else last.at_ns if last else until
-        yield Sign(code, message, since, until, one.stream, (last.seq,) if last else (), severity)
+        since = since_ns if since_ns is not None else last.at_ns if last else until
+        yield Sign(code, message, since, max(since, until), one.stream, (last.seq,) if last else (), severity)
 
     def _who(self, one: Listening) -> str:
         if one.exchange.ending == "upstream_lost":

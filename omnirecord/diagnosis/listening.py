@@ -31,6 +31,10 @@ from .turns import Turn, Turns
 SLOW = 1 * SECOND
 """How much later than it came an event may be handed to the client before that is worth a word."""
 VERY_SLOW = 5 * SECOND
+_OF_A_TURN = frozenset(
+    {"response.output_text.delta", "response.output_item.done", "response.function_call_output.delta"}
+)
+"""Nothing of a turn begins with these: who hears them first has joined in its middle."""
 _UNSENT = 64
 """How many events may be under way to a client when it leaves."""
 
@@ -81,6 +85,8 @@ class Listening:
 
     def _happened(self, event: Event) -> None:
         turn = self.turns.open
+        if turn is None and not self.turns.all and event.type in _OF_A_TURN:
+            self.joined = True
         waits_for = next(reversed(turn.waits.values()), None) if turn is not None else None
         self.pulse.happened(event, waits_for, works=turn is not None)
         self.turns.touch(event)
@@ -137,9 +143,11 @@ class Listening:
         if self._unsent > _UNSENT:
             parts.append(f"{counted(self._unsent, 'event')} never did")
         severity: Severity = "warning" if self._slowest > VERY_SLOW or self._unsent > _UNSENT else "note"
-        place = self._slow_at or self.pulse.last
+        last = self.pulse.last
+        place = self._slow_at or last
         assert place is not None
-        yield sign_at("reader-slow", " and ".join(parts), [place], severity=severity, since_ns=0)
+        assert last is not None
+        yield sign_at("reader-slow", " and ".join(parts), [place], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
         """A stream that is the answer to a POST ends with `[DONE]`; a session's goes on until somebody leaves. A client

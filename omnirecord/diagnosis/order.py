@@ -16,7 +16,7 @@ from .finding import Sign
 
 _ONCE = frozenset({
     "response.output_item.done", "response.output_file.done", "response.error", "response.retry",
-    "session.input.consumed", "session.created", "session.interrupted", *ENDS,
+    "session.input.consumed", "session.created", *ENDS,
 })  # fmt: skip
 
 

@@ -18,6 +18,8 @@ STOPPED = 44 * SECOND
 """The web UI reconnects after 45 s without a byte: a stream that is quiet for about that long is dead."""
 SILENT = 30 * SECOND
 """A silence that is worth a word: two heartbeats, and nothing else."""
+LONG = 60 * SECOND
+"""A model may think for as long as this."""
 _MOST = 20
 
 
@@ -89,5 +91,5 @@ def _silent(silence: Silence) -> Sign:
     message = (
         f"nothing but {counted(silence.heartbeats, 'heartbeat')} came for {seconds(quiet)} while the session ran{why}"
     )
-    severity: Severity = "note" if silence.waits_for else "warning"
+    severity: Severity = "note" if silence.waits_for or quiet < LONG else "warning"
     return sign_at("silent-while-running", message, [silence.before, silence.after], severity=severity)

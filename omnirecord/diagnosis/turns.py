@@ -18,6 +18,8 @@ from .finding import Sign
 
 _NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
 DISCONNECTED = "runner_disconnected"
+_PARKED = "status"
+"""Under which name a turn waits for its sub-agents; no id is so short."""
 
 
 @dataclass(eq=False)
@@ -124,7 +126,11 @@ class Turns:
     def _status(self, event: Event) -> None:
         status = event.data.get("status")
         if status in ("running", "launching"):
-            self._turn(event).last = event.place
+            turn = self._turn(event)
+            turn.last = event.place
+            turn.waits.pop(_PARKED, None)
+        elif status == "waiting" and self.open is not None:
+            self.open.waits[_PARKED] = "a sub-agent"
         elif status == "failed":
             self._fail(event)
         elif status == "idle" and self.open is not None:
