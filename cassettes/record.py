@@ -16,7 +16,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
-from tests.omnigent_rig.troubles import TROUBLES, Bench
+from tests.omnigent_rig.troubles import IMPATIENT, TROUBLES, Bench
 
 HERE = Path(__file__).parent
 HOME = Path(tempfile.gettempdir()) / "omnirecord-home"
@@ -37,15 +37,14 @@ LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "recon
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
 ALL = (*LIVE, STANDIN, *TROUBLES)
-SLOW_LINE = 20_000
-"""Bytes in a second that get through to the slow reader."""
+SLOW_LINE, FAST_LINE = 10_000, 250_000
+"""Bytes in a second that get through to the slow reader, and from the server to the recorder in front of it: more than
+the server has to send, but not so much that the recorder gets it in large pieces, which it would pass on as such."""
 
 
 async def record(names: list[str]) -> None:
-    if unknown := set(names) - {*LIVE, STANDIN, *TROUBLES}:
-        sys.exit(
-            f"no cassette is called {', '.join(sorted(unknown))}; there are {', '.join([*LIVE, STANDIN, *TROUBLES])}"
-        )
+    if unknown := [name for name in names if name not in ALL]:
+        sys.exit(f"no cassette is called {', '.join(unknown)}; there are {', '.join(ALL)}")
     with tempfile.TemporaryDirectory() as folder:
         if STANDIN in names:
             async with ResponsesStandin() as server, Proxy(server.url, Path(folder) / "standin.db") as proxy:
@@ -59,10 +58,10 @@ async def record(names: list[str]) -> None:
 
 
 @asynccontextmanager
-async def a_stack() -> AsyncIterator[Stack]:
+async def a_stack(env: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
     shutil.rmtree(HOME, ignore_errors=True)
     try:
-        async with Provider(SCRIPT) as provider, Stack(provider.url, home=HOME) as stack:
+        async with Provider(SCRIPT) as provider, Stack(provider.url, home=HOME, env=env) as stack:
             await stack.start_runner()
             yield stack
     finally:
@@ -81,7 +80,7 @@ async def record_live(names: list[str], folder: Path) -> None:
 
 async def record_trouble(name: str, db: Path) -> None:
     """On a stack of its own, which does not outlive it."""
-    async with a_stack() as stack:
+    async with a_stack(IMPATIENT if name == "retries" else None) as stack:
         async with (slow_line if name == "slow_reader" else plain_line)(stack.url, db) as (proxy, url):
             await TROUBLES[name](Bench(url, stack, proxy.stop))
             await everyone_left(proxy)
@@ -98,7 +97,7 @@ async def plain_line(upstream: str, db: Path) -> AsyncIterator[tuple[Proxy, str]
 async def slow_line(upstream: str, db: Path) -> AsyncIterator[tuple[Proxy, str]]:
     """The recorder does not read ahead, and what gets through to the client is little: the server feels it soon."""
     async with (
-        NarrowLine(upstream) as narrow,
+        NarrowLine(upstream, FAST_LINE) as narrow,
         Proxy(narrow.url, db, read_ahead=0) as proxy,
         NarrowLine(proxy.url, SLOW_LINE) as slow,
     ):

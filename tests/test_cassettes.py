@@ -20,7 +20,10 @@ from tests.whatwg import CHUNKINGS
 NAMES = {
     "text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "turns", "responses",
 }  # fmt: skip
-TROUBLED_NAMES = {"runner_killed", "approval_unanswered", "approval_timed_out", "missed_end", "server_stopped"}
+TROUBLED_NAMES = {
+    "runner_killed", "runner_killed_early", "approval_unanswered", "approval_timed_out", "missed_end", "server_stopped",
+    "server_killed", "child_unfinished", "tool_hangs", "provider_busy", "retries",
+}  # fmt: skip
 LARGEST = 300_000
 LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
 

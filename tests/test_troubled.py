@@ -132,3 +132,61 @@ def test_a_server_that_stops_ends_the_stream_cleanly_in_a_turn_and_is_gone(seen:
     assert seen.statuses() == ["running"]
     refused = seen.session()[-1]
     assert (refused.ending, refused.response and refused.response.status) == ("upstream_unreachable", 502)
+
+
+@of("runner_killed_early")
+def test_who_leaves_early_after_a_killed_runner_has_heartbeats_and_a_snapshot_that_knows_nothing(seen: Seen) -> None:
+    assert seen.endings == ["client_left"]
+    assert seen.statuses() == ["running"]
+    assert seen.types()[-3:] == ["response.output_text.delta", "session.heartbeat", "session.heartbeat"]
+    assert seen.answer(seen.session()[-1])["status"] == "running"
+
+
+@of("server_killed")
+def test_a_killed_server_cuts_the_stream_and_is_gone(seen: Seen) -> None:
+    assert seen.endings == ["upstream_lost"]
+    assert seen.types()[-1] == "response.output_text.delta"
+    assert seen.session()[-1].ending == "upstream_unreachable"
+
+
+@of("child_unfinished")
+def test_a_child_that_hangs_leaves_its_parent_waiting(seen: Seen) -> None:
+    parent, child = seen.streams
+    (created,) = seen.events("session.created")
+    assert created["child_session_id"] == child.session_id
+    assert (seen.statuses(1)[-1], seen.statuses(2)) == ("waiting", ["running"])
+    assert "response.completed" in seen.types(1)
+    assert not TERMINAL & set(seen.types(2))
+    assert seen.types(2)[-2:] == ["response.heartbeat", "response.heartbeat"]
+    assert parent.ending == child.ending == "client_left"
+
+
+@of("tool_hangs")
+def test_a_command_that_does_not_come_back_is_a_call_without_an_output(seen: Seen) -> None:
+    items = [event["item"] for event in seen.events("response.output_item.done")]
+    assert [(item["type"], item["name"], json.loads(item["arguments"])) for item in items] == [
+        ("function_call", "sys_os_shell", {"command": "sleep 600"})
+    ]
+    assert {"session.heartbeat", "response.heartbeat"} >= set(seen.types()[-2:])
+    assert not TERMINAL & set(seen.types())
+    assert (seen.statuses(), seen.answer(seen.session()[-1])["status"]) == (["running"], "running")
+
+
+@of("provider_busy")
+def test_a_busy_provider_is_asked_again_and_only_a_silence_tells(seen: Seen) -> None:
+    began, answered = (
+        next(frame for frame in seen.frames() if frame.type == type_)
+        for type_ in ("response.in_progress", "response.output_text.delta")
+    )
+    assert answered.offset_ns - began.offset_ns > 1_000_000_000
+    assert "response.retry" not in seen.types()
+    assert seen.statuses() == ["running", "idle"]
+
+
+@of("retries")
+def test_a_turn_without_progress_is_begun_again_and_said_to_be(seen: Seen) -> None:
+    (retry,) = seen.events("response.retry")
+    assert (retry["source"], retry["attempt"], retry["max_attempts"]) == ("llm", 2, 2)
+    assert retry["error"]["code"] == "timeout"
+    assert "response.completed" in seen.types()
+    assert seen.statuses() == ["running", "idle"]

@@ -1,7 +1,7 @@
 """A narrow line to a server: small segments and buffers, and slow where it is told to be.
 
-On loopback the kernel takes megabytes before a sender feels that its reader is slow. Behind such a line it feels it
-after some ten kilobytes, as on a real network that is bad.
+On loopback the kernel takes megabytes before a sender feels that its reader is slow. In front of such a line it takes
+some hundred kilobytes.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rate
 
 
 def _narrow(made: socket.socket) -> socket.socket:
+    """Has to be done before it is connected."""
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
     for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         made.setsockopt(socket.SOL_SOCKET, buffer, BUFFER)

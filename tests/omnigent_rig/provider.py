@@ -3,8 +3,7 @@
 It answers `POST /v1/responses` with server-sent events and `GET /v1/models` with an empty list. What it
 answers is looked up by the text of the newest user message: an exact key of the script first, then the
 longest key that the message starts with, then `default`. A `ToolCall` is answered once; when its output comes
-back, `then` is next; a `Failure` with `times` is over after as many requests. Nothing here knows of Omnigent, and
-nothing is random: the same requests get the same bytes.
+back, `then` is next. Nothing here knows of Omnigent, and nothing is random: the same requests get the same bytes.
 """
 
 from __future__ import annotations
@@ -41,19 +40,21 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request refused by the provider: 400 is final, 429 and 5xx are retried by whoever calls.
-
-    With `times`, so many requests are refused; the next is answered with `then`.
-    """
+    """A request refused by the provider: 400 is final, 429 and 5xx are retried by whoever calls."""
 
     message: str
     status: int = 400
     code: str = "invalid_request_error"
-    times: int = 0
-    then: Step = field(default_factory=lambda: Answer("Done."))
 
 
-Step = Answer | ToolCall | Failure
+@dataclass(frozen=True)
+class InTurn:
+    """Another step with each request for the same message, then the last one again and again."""
+
+    steps: tuple[Answer | Failure, ...]
+
+
+Step = Answer | ToolCall | Failure | InTurn
 Item = dict[str, Any]
 
 
@@ -65,14 +66,14 @@ class Provider:
         self.default = default or Answer("I have no script for that, so I can only say hello.")
         self.url = ""
         self.requests: list[Item] = []
-        self._refused: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/responses", self._respond)
         app.router.add_get("/v1/models", _list_models)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -84,15 +85,15 @@ class Provider:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def step_for(self, items: list[Item]) -> Step:
+    def step_for(self, items: list[Item]) -> Answer | ToolCall | Failure:
         """What comes next in this conversation."""
         text, outputs = _newest_user_message(items)
         step = self.script.get(text) or self._by_prefix(text) or self.default
         for _ in range(outputs):
             step = step.then if isinstance(step, ToolCall) else step
-        if isinstance(step, Failure) and step.times:
-            self._refused[text] += 1
-            return step if self._refused[text] <= step.times else step.then
+        if isinstance(step, InTurn):
+            self._asked[text] += 1
+            return step.steps[min(self._asked[text], len(step.steps)) - 1]
         return step
 
     def _by_prefix(self, text: str) -> Step | None:

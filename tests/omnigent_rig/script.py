@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .provider import Answer, Failure, Step, ToolCall
+from .provider import Answer, Failure, InTurn, Step, ToolCall
 
 EXPLAIN = "What is a flight recorder?"
 COUNT = "How many lines has the poem in poem.txt?"
@@ -22,7 +22,8 @@ DELEGATE_IN_VAIN = "Ask the reviewer whether the plan is complete."
 REVIEW_IN_VAIN = "Is anything missing from the plan?"
 WAIT = "Wait until the tide turns."
 BUSY = "Say hello, however busy you are."
-COUNT_WAVES = "Count the waves."
+HESITATE = "Say hello, however long it takes."
+DRAW = "Draw the sea."
 REVIEW = "Is it sound to record first and ask later?"
 
 _POEM = r"printf 'The sea keeps\nno account\nof ships.\n' > poem.txt && wc -l poem.txt"
@@ -33,7 +34,11 @@ _STORY = " ".join(
     for number in range(1, 25)
 )
 
-_WAVES = " ".join(f"Wave {number} came and went." for number in range(1, 1501))
+_TOO_MANY = Failure("Too many requests.", status=429, code="rate_limit_exceeded")
+_BROKEN = Failure("The server had an error.", status=500, code="server_error")
+
+_SEA = "\n".join(f"{number:04}".rjust(400, "~") for number in range(1, 5001))
+"""A few long lines instead of many words: more bytes in fewer events."""
 
 SCRIPT: Mapping[str, Step] = {
     EXPLAIN: Answer(
@@ -64,12 +69,7 @@ SCRIPT: Mapping[str, Step] = {
     ),
     REVIEW_IN_VAIN: Answer("Let me see. What I would", delay_ms=20, stalls=True),
     WAIT: ToolCall("sys_os_shell", {"command": "sleep 600"}, then=Answer("The tide has turned.")),
-    BUSY: Failure(
-        "Too many requests.",
-        status=429,
-        code="rate_limit_exceeded",
-        times=2,
-        then=Answer("Hello, and sorry for the wait."),
-    ),
-    COUNT_WAVES: Answer(_WAVES, delay_ms=2),
+    BUSY: InTurn((_TOO_MANY, _BROKEN, Answer("Hello, and sorry for the wait."))),
+    HESITATE: InTurn((Answer("", stalls=True), Answer("Hello. I had lost my thread."))),
+    DRAW: Answer(_SEA, delay_ms=3, stalls=True),
 }

@@ -18,7 +18,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Self
@@ -115,9 +115,17 @@ class Stack:
 
     A given `home` is made if it is not there and left behind; without one a folder is made and removed. It
     has to be short: the runner talks to its harnesses over Unix sockets in it, whose paths have 107 bytes.
+    `env` is for the server and the runner, beside what they always get.
     """
 
-    def __init__(self, provider_url: str, *, server_port: int = 0, home: Path | None = None) -> None:
+    def __init__(
+        self,
+        provider_url: str,
+        *,
+        server_port: int = 0,
+        home: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = server_port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.home = home or Path(tempfile.mkdtemp(prefix="omnirecord-", dir="/tmp"))
@@ -129,6 +137,7 @@ class Stack:
         self.runner: Process | None = None
         self._removes_home = home is None
         self._provider_url = provider_url
+        self._env = dict(env or {})
         self._token = token_hex(24)
         self._marker = token_hex(8)
 
@@ -202,6 +211,7 @@ class Stack:
             "OPENAI_BASE_URL": self._provider_url,
             "OPENAI_API_KEY": "not-a-key",
             MARKER: self._marker,
+            **self._env,
         }
 
 

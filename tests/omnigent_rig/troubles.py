@@ -19,6 +19,8 @@ from .driver import AT_REST, TIMEOUT_S, Conversation, Event, Listener, Seen, con
 from .scenarios import DELTA
 from .stack import Stack
 
+IMPATIENT = {"HARNESS_TURN_TIMEOUT_S": "3"}
+"""The stack's environment for `retries`: how long a turn may be silent. By default it is an hour."""
 GIVEN_UP_S = 200.0
 """The server gives a runner up after 90 s or so."""
 
@@ -60,7 +62,7 @@ async def runner_killed_early(bench: Bench) -> Seen:
     """The same, but the client has no patience: it leaves after two heartbeats."""
     async with in_a_turn(bench) as talk:
         await bench.stack.kill_runner()
-        await talk.stream.wait_for("session.heartbeat", count=2)
+        await talk.stream.wait_for(_is_heartbeat, count=2)
         await talk.look()
     return talk.seen
 
@@ -71,7 +73,7 @@ async def approval_unanswered(bench: Bench) -> Seen:
         post = asyncio.create_task(talk.say(script.SUMMARISE))
         await talk.stream.wait_for("response.elicitation_request")
         await talk.look()
-        await talk.stream.wait_for("session.heartbeat")
+        await talk.stream.wait_for(_is_heartbeat)
         await bench.stop_recording()
         await asyncio.gather(post, return_exceptions=True)
     return talk.seen
@@ -121,7 +123,7 @@ async def _server_ended(bench: Bench, how: signal.Signals) -> Seen:
 async def slow_reader(bench: Bench) -> Seen:
     """A client behind a slow line: the server drops it once it is 1,024 events behind. It looks, and leaves."""
     async with bench.conversation(agents.HELPER) as talk:
-        await talk.say(script.COUNT_WAVES)
+        await talk.say(script.DRAW)
         await talk.stream.wait_for_close(GIVEN_UP_S)
         await talk.look()
     return talk.seen
@@ -134,7 +136,7 @@ async def child_unfinished(bench: Bench) -> Seen:
         created = await talk.stream.wait_for("session.created")
         child = Listener(talk.client, created["child_session_id"])
         await talk.stream.wait_for_end()
-        await child.wait_for("session.heartbeat", count=2)
+        await child.wait_for(_is_heartbeat, count=3)  # the first is the greeting
         await child.leave()
         talk.seen.children.append(Seen(created["child_session_id"], child.events))
         await talk.look()
@@ -145,16 +147,28 @@ async def tool_hangs(bench: Bench) -> Seen:
     """A shell command that does not come back; the client waits for two heartbeats and leaves."""
     async with bench.conversation(agents.WITH_SHELL) as talk:
         await talk.say(script.WAIT)
-        await talk.stream.wait_for("session.heartbeat", count=2)
+        await talk.stream.wait_for(_is_heartbeat, count=2)
         await talk.look()
     return talk.seen
 
 
-async def retries(bench: Bench) -> Seen:
-    """The provider is busy, then broken, then answers."""
+async def provider_busy(bench: Bench) -> Seen:
+    """The provider has too much to do, then fails, then answers; the runner tries again by itself."""
     async with bench.conversation(agents.HELPER) as talk:
         await talk.ask(script.BUSY)
     return talk.seen
+
+
+async def retries(bench: Bench) -> Seen:
+    """The provider begins an answer and is silent; the runner, whose patience is short, asks once more."""
+    async with bench.conversation(agents.HELPER) as talk:
+        await talk.ask(script.HESITATE)
+    return talk.seen
+
+
+def _is_heartbeat(event: Event) -> bool:
+    """The server's, or the runner's while a turn is silent."""
+    return event["type"] in ("session.heartbeat", "response.heartbeat")
 
 
 def _has_failed(event: Event) -> bool:
@@ -172,6 +186,6 @@ TROUBLES: Mapping[str, Trouble] = {
     trouble.__name__: trouble
     for trouble in (
         runner_killed, runner_killed_early, approval_unanswered, approval_timed_out, missed_end, server_stopped,
-        server_killed, slow_reader, child_unfinished, tool_hangs, retries,
+        server_killed, slow_reader, child_unfinished, tool_hangs, provider_busy, retries,
     )
 }  # fmt: skip
