@@ -73,7 +73,7 @@ EXAMPLES: dict[str, Example] = {
     "runner-disconnected": Example("troubled/runner_killed"),
     "server-stopped": Example("troubled/server_stopped"),
     "reader-dropped": Example("two_clients", ("cut after 40th response.output_text.delta in stream 1",)),
-    "upstream-lost": Example("text", (f"cut inside {DELTA} by reset",)),
+    "upstream-lost": Example("troubled/server_killed"),
     "heartbeats-stopped": Example("text", (f"freeze after {DELTA}",)),
     "recorder-killed": Example("text", change=_recorder_killed, told="whose recorder was killed after 40 events"),
     "recorder-stopped": Example("troubled/approval_unanswered"),
@@ -86,22 +86,16 @@ EXAMPLES: dict[str, Example] = {
     "sequence-repeats": Example("text", (f"set sequence_number of {DELTA} to 33",)),
     "sequence-goes-back": Example("text", (f"swap {DELTA}",)),
     "approval-unanswered": Example("troubled/approval_unanswered"),
-    "child-unfinished": Example(
-        "subagent",
-        (
-            "drop response.completed in stream 2",
-            "drop last session.status in stream 2",
-            "drop every session.child_session.updated with child.current_task_status=completed",
-        ),
-    ),
+    "child-unfinished": Example("troubled/child_unfinished"),
     "turn-failed": Example("failed"),
     "message-refused": Example("text", ("answer POST /v1/sessions/*/events with 503",)),
     "request-failed": Example("text", ("answer GET /v1/sessions/*/items with 500",)),
     "runner-silent": Example(
         "troubled/runner_killed", change=_left_early, told="whose client left a minute after the last delta"
     ),
+    "model-silent": Example("troubled/child_unfinished"),
     "reconnect-missed": Example("troubled/missed_end"),
-    "tool-without-output": Example("tool", (f"drop {OUTPUT}",)),
+    "tool-without-output": Example("troubled/tool_hangs"),
     "client-left-in-turn": Example("two_clients"),
     "message-not-taken": Example("text", ("drop session.input.consumed",)),
     "turn-unfinished": Example("text", ("drop response.completed",)),
@@ -124,6 +118,7 @@ EXAMPLES: dict[str, Example] = {
     "no-done": Example("responses", ("drop [DONE]",)),
     "truncated": Example("text", (f"cut inside {DELTA} by reset",)),
     "reader-slow": Example("text", change=_lags, told="recorded with a client that read 8 s late"),
+    "retried": Example("troubled/retries"),
     "turn-interrupted": Example("interrupt"),
     "reconnected": Example("reconnect"),
 }

@@ -125,6 +125,10 @@ CODES: Mapping[str, Code] = {
         " or hangs. The server says so only after 90 s, if at all.",
         "Whether the runner's process is there: GET /v1/runners/ID/status, and its log.",
     ),
+    "model-silent": _error(
+        "The runner lives, its heartbeats say so, but the model it waits for has nothing to say: the turn hangs.",
+        "The model's provider, and the time limit that the runner has for it.",
+    ),
     "reconnect-missed": _error(
         "The stream tells nobody what was missed: a client that does not read the snapshot after it reconnects says"
         " Working… for ever.",
@@ -224,6 +228,10 @@ CODES: Mapping[str, Code] = {
         "What the client does between two reads.",
     ),
     # Good to know.
+    "retried": _note(
+        "Something failed and was tried again, while the user waited.",
+        "The error that the message names: the provider's, or the tool's.",
+    ),
     "turn-interrupted": _note(
         "The user stopped the turn: it has no answer, and the live server sends no response.* end.",
         "Nothing, unless nobody meant to.",
@@ -269,6 +277,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "child-unfinished": frozenset({"status-left-running", "silent-while-running", "client-left-in-turn"}),
     "turn-failed": _LOST,
     "runner-silent": _LOST | {"client-left-in-turn"},
+    "model-silent": _LOST | {"client-left-in-turn"},
     "reconnect-missed": _UNHEARD | {"client-left-in-turn"},
     "tool-without-output": _LOST | {"client-left-in-turn", "items-missed"},
     "client-left-in-turn": _UNHEARD - {"approval-unanswered"},

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .event import counted, said, seconds, sign_at
+from .event import SECOND, counted, said, seconds, sign_at
 from .finding import Severity, Sign
 from .listening import Listening
-from .pulse import LONG, SILENT, STOPPED
+from .pulse import LATE, LONG, QUIET
 from .snapshots import Snapshot
 from .turns import Turn
 from .upstream import Upstream
 
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
+PATIENCE = 10 * SECOND
+"""Who leaves a turn that has waited for this long, for an approval or a tool, is not why it has no end."""
 _BY_SERVER = ("eof", "upstream_lost")
 
 
@@ -52,7 +54,7 @@ class Endings:
             name = f"the response {said(turn.id)}" if turn.id else "the turn"
             yield sign_at(
                 "turn-unfinished", f"{name} has no end in this recording", [turn.first, turn.last],
-                until_ns=self._until(one, turn), about=turn.id or "",
+                until_ns=self._until(one, turn), about=turn.id,
             )  # fmt: skip
 
     def _cut(self, one: Listening, turn: Turn, *, unheard: bool) -> Iterator[Sign]:
@@ -83,39 +85,29 @@ class Endings:
         return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
 
     def _fell_silent(self, one: Listening, turn: Turn) -> bool:
-        return self._until(one, turn) - turn.last.at_ns > SILENT
+        return self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET)
 
     def _silent(self, one: Listening, turn: Turn) -> Iterator[Sign]:
         """An approval or tool call that is open, and heartbeats that stopped, are told of where they are known."""
-        until = self._until(one, turn)
-        assert one.pulse.last is not None
-        if turn.waits or until - one.pulse.last.at_ns > STOPPED:
+        until, last = self._until(one, turn), one.pulse.last
+        if turn.waits or last is None or until - last.at_ns > LATE:
             return
+        code, why, severity = self._who_is_silent(one, turn, until - turn.last.at_ns)
+        beats = counted(one.pulse.heartbeats, "heartbeat")
+        quiet = f"nothing but {beats} came for {seconds(until - turn.last.at_ns)} in the middle of a turn"
+        about, since = turn.id, turn.first.at_ns
+        message = f"{quiet}{why}"
+        yield sign_at(code, message, [turn.last], since_ns=since, until_ns=until, about=about, severity=severity)
+
+    def _who_is_silent(self, one: Listening, turn: Turn, quiet_ns: int) -> tuple[str, str, Severity | None]:
+        """The code, what the message says of it, and the severity, which is less while a model might only think."""
         offline = next((s for s in self._snapshots if s.at_ns > turn.last.at_ns and s.runner_online is False), None)
-        quiet = f"nothing but {counted(one.pulse.heartbeats, 'heartbeat')} came for {seconds(until - turn.last.at_ns)}"
-        about = turn.id or ""
         if offline is not None:
-            message = (
-                f"{quiet} in the middle of a turn, and exchange {offline.exchange} says that its runner is offline"
-            )
-            yield sign_at(
-                "runner-disconnected", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=about
-            )
-        else:
-            is_long = until - turn.last.at_ns > LONG
-            message = (
-                f"{quiet} in the middle of a turn: its runner was killed, or hangs{'' if is_long else ', or thinks'}"
-            )
-            severity: Severity | None = None if is_long else "warning"
-            yield sign_at(
-                "runner-silent",
-                message,
-                [turn.last],
-                since_ns=turn.first.at_ns,
-                until_ns=until,
-                about=about,
-                severity=severity,
-            )
+            return "runner-disconnected", f", and exchange {offline.exchange} says that its runner is offline", None
+        severity: Severity | None = None if quiet_ns > LONG else "warning"
+        if self._until(one, turn) - one.pulse.runner_ns < LATE:
+            return "model-silent", ", the runner's own among them: it waits for its model", severity
+        return "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}", severity
 
     def _server_ended(
         self, one: Listening, when: str, severity: Severity, since_ns: int | None = None

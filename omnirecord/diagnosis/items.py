@@ -88,12 +88,16 @@ class Items:
         last, ever = whole[-1], {key for snapshot in snapshots for key, _ in snapshot.items}
         lost = [
             (key, place, text) for key, (place, _, text) in self.heard.items()
-            if key not in ever and place.at_ns < last.asked_ns
+            if key not in ever and place.at_ns < last.asked_ns and not self._is_under_way(key)
         ]  # fmt: skip
         if lost:
             what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
             message = f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} has not: {what}"
             yield sign_at("items-never-stored", message, [place for _, place, _ in lost[:_MOST]])
+
+    def _is_under_way(self, key: Key) -> bool:
+        """A call is stored once its output is there."""
+        return key[0] == "call" and ("output", key[1]) not in self.heard
 
     def _differing(self, snapshots: Sequence[Snapshot]) -> Iterator[Sign]:
         told: set[Key] = set()

@@ -18,6 +18,8 @@ STOPPED = 44 * SECOND
 """The web UI reconnects after 45 s without a byte: a stream that is quiet for about that long is dead."""
 SILENT = 30 * SECOND
 """A silence that is worth a word: two heartbeats, and nothing else."""
+QUIET = 20 * SECOND
+"""How long nothing but a heartbeat came, where nobody knows whether it would have gone on."""
 LONG = 60 * SECOND
 """A model may think for as long as this."""
 _MOST = 20
@@ -43,6 +45,8 @@ class Pulse:
         """The last one that was no heartbeat."""
         self.heartbeats = 0
         """How many came since then."""
+        self.runner_ns = 0
+        """When the runner last gave a heartbeat: those of a response are its own, those of a session the server's."""
         self._late = Group()
         self._longest = 0
         self.silences: list[Silence] = []
@@ -56,6 +60,8 @@ class Pulse:
         self.last = event.place
         if event.type in HEARTBEATS:
             self.heartbeats += 1
+            if event.type == "response.heartbeat":
+                self.runner_ns = event.at_ns
 
     def happened(self, event: Event, waits_for: str | None, *, works: bool) -> None:
         """Something that is no heartbeat. `works`: the session was said to run until then."""

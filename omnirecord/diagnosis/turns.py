@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..story.reading import as_dict, as_text
-from .event import BEGINS, ENDS, HEARTBEATS, Event, Handlers, Place, said, seconds, sign_at
+from .event import BEGINS, ENDS, HEARTBEATS, Event, Group, Handlers, Place, said, seconds, sign_at
 from .finding import Sign
 
 _NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
 DISCONNECTED = "runner_disconnected"
 _PARKED = "status"
-"""Under which name a turn waits for its sub-agents; no id is so short."""
+"""Under which name a turn waits for its sub-agents, beside the ids of calls and questions."""
 
 
 @dataclass(eq=False)
@@ -57,12 +57,15 @@ class Turns:
         self.heard_input: Place | None = None
         """The last message that was taken in before the turn began."""
         self._signs: list[Sign] = []
+        self._retries = Group()
+        self._why = ""
+        """Why the last thing was tried again."""
 
     def handlers(self) -> Handlers:
         return {
             "session.status": self._status, "session.interrupted": self._interrupted, "turn.started": self._started,
             "session.input.consumed": self._input, "response.output_item.done": self._item,
-            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved,
+            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved, "response.retry": self._retry,
             **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
         }  # fmt: skip
 
@@ -176,10 +179,19 @@ class Turns:
         if self.open is not None:
             self.open.waits.pop(as_text(event.data.get("elicitation_id")) or "", None)
 
+    def _retry(self, event: Event) -> None:
+        self._retries.add(event)
+        self._why = fault(as_dict(event.data.get("error")))
+
     def signs(self) -> Iterator[Sign]:
         yield from self._signs
         for turn in self.all:
             yield from _signs_of(turn)
+        if self._retries.count:
+            times = "once" if self._retries.count == 1 else f"{self._retries.count:,} times, at last"
+            yield self._retries.sign(
+                "retried", f"something was tried again {times}, because of {self._why or 'an error'}"
+            )
 
 
 def _signs_of(turn: Turn) -> Iterator[Sign]:
