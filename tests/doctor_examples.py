@@ -44,6 +44,12 @@ def _recorder_killed(x: Exchange, fields: dict[str, Any]) -> None:
         fields["reads"], fields["ending"] = fields["reads"][:40], "open"
 
 
+def _recorder_stopped(x: Exchange, fields: dict[str, Any]) -> None:
+    if x.stream:
+        fields["reads"], fields["ending"] = fields["reads"][:40], "recorder_stopped"
+        fields["end"] = fields["reads"][-1][0] + 0.1
+
+
 def _left_early(x: Exchange, fields: dict[str, Any]) -> None:
     """The client does not wait until the server says it, nor asks what it knows."""
     if x.stream:
@@ -76,7 +82,7 @@ EXAMPLES: dict[str, Example] = {
     "upstream-lost": Example("troubled/server_killed"),
     "heartbeats-stopped": Example("text", (f"freeze after {DELTA}",)),
     "recorder-killed": Example("text", change=_recorder_killed, told="whose recorder was killed after 40 events"),
-    "recorder-stopped": Example("troubled/approval_unanswered"),
+    "recorder-stopped": Example("text", change=_recorder_stopped, told="whose proxy was stopped after 40 events"),
     "recording-degraded": Example("text", after=_disk_full, told="recorded when the disk was full for a moment"),
     "malformed": Example("text", (f"corrupt {DELTA}",)),
     "contract-invalid": Example("text", (f"remove delta of {DELTA}",)),

@@ -16,6 +16,7 @@ from .snapshots import Key
 
 _MOST = 20
 _SOON = 2 * SECOND
+_NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,9 @@ def absences(listenings: Sequence[Listening]) -> Iterator[Absence]:
     for one in listenings:
         if not one.is_session:
             continue
-        if (
-            until is not None
-            and until.exchange.end_ns is not None
-            and until.exchange.end_ns <= one.exchange.request.at_ns
-        ):
-            yield Absence(until, one, until.exchange.end_ns, one.exchange.request.at_ns)
+        end, begin = until.exchange.end_ns if until else None, one.exchange.request.at_ns
+        if until is not None and end is not None and end <= begin:
+            yield Absence(until, one, end, begin)
         if until is None or _end(one) >= _end(until):
             until = one
 
@@ -55,33 +53,27 @@ def reconnects(listenings: Sequence[Listening], endings: Endings, missed: Sequen
 
 
 def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Sign:
-    turn, last, first = absence.before.cut(), absence.before.pulse.last, absence.after.pulse.last
-    lost_end = turn is not None and endings.is_unheard(absence.before, turn)
+    before, after = absence.before, absence.after
+    turn, place = before.cut(), before.pulse.last or after.pulse.last
+    stream, seqs = (place.stream, (place.seq,)) if place else (None, ())
+    since = turn.first.at_ns if turn else absence.from_ns
+    away = f"nobody listened for {seconds(absence.until_ns - absence.from_ns)}, then a client came back"
     lost = [sign for sign in missed if sign.since_ns <= absence.from_ns and absence.until_ns <= sign.until_ns]
-    away = f"nobody listened for {seconds(absence.until_ns - absence.from_ns)}"
-    place = last or first
-    seqs = (place.seq,) if place else ()
-    since, until = (
-        turn.first.at_ns if turn else absence.from_ns,
-        max((s.until_ns for s in lost), default=absence.until_ns),
-    )
-    until = max(until, absence.after.exchange.end_ns or 0) if lost_end else until
-    if not lost_end and not lost:
-        message = f"{away}, then a client came back; nothing is known to be lost"
-        return Sign("reconnected", message, since, until, place.stream if place else None, seqs)
-    what = "the end of the turn that was going on" if lost_end else "what happened meanwhile"
-    message = f"{away}, then a client came back and was told nothing of {what}"
-    severity: Severity = "error" if lost_end else "warning"
-    return Sign("reconnect-missed", message, since, until, place.stream if place else None, seqs, severity)
+    until = max([absence.until_ns, *(sign.until_ns for sign in lost)])
+    if turn is not None and endings.is_unheard(before, turn):
+        message = f"{away} and was told nothing of the end of the turn that was going on"
+        until = max(until, after.exchange.end_ns or 0)
+        return Sign("reconnect-missed", message, since, until, stream, seqs)
+    if lost:
+        message = f"{away} and was told nothing of what happened meanwhile"
+        return Sign("reconnect-missed", message, since, until, stream, seqs, "warning")
+    return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
 
 
 def refusals(acts: Sequence[Act]) -> Iterator[Sign]:
     """Messages, interrupts and answers that the server did not take."""
-    refused = [act for act in acts if act.refused]
-    for act in refused[:_MOST]:
-        what = {"message": f"the message {said(act.text, 40)!r}", "answer": "an answer to an approval"}.get(
-            act.kind, "an interrupt"
-        )
+    for act in [act for act in acts if act.refused][:_MOST]:
+        what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
         why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
         # A second answer to a question that is settled does no harm.
         severity: Severity | None = "note" if act.kind == "answer" else None
@@ -100,19 +92,21 @@ def failures(failed: Sequence[Exchange]) -> Iterator[Sign]:
 
 def untaken(acts: Sequence[Act], heard: Collection[Key], listenings: Sequence[Listening]) -> Iterator[Sign]:
     """Messages that the server took, somebody listened, and the agent was never heard to take in."""
-    for act in acts:
-        if act.kind != "message" or act.refused or act.item_id is None or ("message", act.item_id) in heard:
-            continue
+    posts = [act for act in acts if act.kind == "message" and not act.refused and act.item_id is not None]
+    for act in [act for act in posts if ("message", act.item_id) not in heard][:_MOST]:
         there = [one for one in listenings if one.is_session and _listened(one, act.at_ns)]
-        if not there:
-            continue
-        one = max(there, key=_end)
-        ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
-        last = one.pulse.last
-        message = f"the message {said(act.text, 40)!r} was accepted, and no event says that the agent took it in"
-        severity: Severity | None = "warning" if ran_on else None
-        until = max(act.at_ns, one.exchange.end_ns or 0)
-        yield Sign("message-not-taken", message, act.at_ns, until, one.stream, (last.seq,) if last else (), severity)
+        if there:
+            yield _untaken(act, max(there, key=_end))
+
+
+def _untaken(act: Act, one: Listening) -> Sign:
+    """Where a turn was completed all the same, only the event is missing."""
+    ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
+    severity: Severity | None = "warning" if ran_on else None
+    message = f"the message {said(act.text, 40)!r} was accepted, and no event says that the agent took it in"
+    seqs = (one.pulse.last.seq,) if one.pulse.last else ()
+    until = max(act.at_ns, one.exchange.end_ns or 0)
+    return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, severity)
 
 
 def _listened(one: Listening, at_ns: int) -> bool:

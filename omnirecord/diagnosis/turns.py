@@ -65,8 +65,8 @@ class Turns:
         return {
             "session.status": self._status, "session.interrupted": self._interrupted, "turn.started": self._started,
             "session.input.consumed": self._input, "response.output_item.done": self._item,
-            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved, "response.retry": self._retry,
-            **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
+            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved,
+            "response.retry": self._retry, **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
         }  # fmt: skip
 
     def touch(self, event: Event) -> None:
