@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -108,3 +113,32 @@ def test_many_findings_are_few_lines(tmp_path: Path) -> None:
     odd = b"".join(event(f"odd.{n}") for n in range(3000)) + completed()
     made.stream("s", 1.0, (1.0, heartbeat() + odd))
     assert len(run(made.save(tmp_path / "odd.db")).stdout.splitlines()) < 400
+
+
+def test_a_reader_that_has_enough_ends_it_as_a_broken_pipe_does() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "omnirecord", "doctor", str(FOLDER / "failed.jsonl")]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_terminal_gets_colours() -> None:
+    assert "\x1b[31merror   \x1b[0m" in on_a_terminal(FOLDER / "failed.jsonl")
+    assert "\x1b[31m" not in on_a_terminal(FOLDER / "failed.jsonl", NO_COLOR="1")
+
+
+def on_a_terminal(cassette: Path, **environment: str) -> str:
+    """What a person sees there."""
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "omnirecord", "doctor", str(cassette)]
+    env = {**os.environ, "TERM": "xterm", **environment}
+    subprocess.run(words, stdout=theirs, stderr=subprocess.DEVNULL, env=env, check=False)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # all of it was read
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    return shown.decode()

@@ -59,9 +59,12 @@ def _print(found: list[Finding]) -> None:
     """For a person: in colours on a terminal, plain in a pipe."""
     from rich.console import Console
 
-    console = Console(width=terminal_width(_WIDTH), soft_wrap=True, highlight=False)
+    console = Console(highlight=False)
     for line in _lines(found):
-        console.print(line)
+        if console.is_terminal:
+            console.print(line, soft_wrap=True)
+        else:
+            click.echo(line.plain)
 
 
 def _lines(found: list[Finding]) -> Iterator[Text]:
