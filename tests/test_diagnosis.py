@@ -199,6 +199,14 @@ def test_a_server_that_ends_one_stream_and_answers_others_has_dropped_a_reader()
     assert told["reader-slow"] == ("note", "reader-dropped")
 
 
+def test_a_server_that_is_the_same_in_a_later_stream_was_not_stopped() -> None:
+    made = Made()
+    headers = (*SSE, ("x-omnigent-stream-epoch", "1"))
+    made.stream("s", 1.0, *TURN[:2], end=2.2, ending="eof", headers=headers)
+    made.stream("s", 60.0, (60.0, heartbeat()), end=61.0, headers=headers)
+    assert codes(made)[0] == ("reader-dropped", "error", None)
+
+
 def test_a_client_that_left_while_another_listened_is_a_note() -> None:
     made = heard(*TURN, end=3.0)
     made.stream("s", 1.1, (1.1, heartbeat()), *TURN[:1], end=2.05)

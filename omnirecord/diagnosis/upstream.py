@@ -43,14 +43,15 @@ class Upstream:
         return epoch is not None and any(other not in (None, epoch) for other in later)
 
     def lives_on_after(self, x: Exchange) -> bool:
-        """Whether the server went on with others when it ended this stream."""
-        end = x.end_ns or 0
+        """Whether the server went on with others when it ended this stream, or is the same one in a later stream."""
+        end, epoch = x.end_ns or 0, _epoch(x)
         for other in self.exchanges:
             if other is x or other.response is None:
                 continue
             is_answered_soon = end < other.request.at_ns < end + _SOON and other.response.status < 502
             goes_on = other.response.at_ns < end and (other.end_ns or 0) > end + SECOND
-            if is_answered_soon or (goes_on and other.kind != "websocket"):
+            is_same = other.request.at_ns > end and epoch is not None and _epoch(other) == epoch
+            if is_answered_soon or is_same or (goes_on and other.kind != "websocket"):
                 return True
         return False
 
