@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .blocking import Proxy, Replay
+    from .diagnosis import Finding
     from .reading import Cassette
     from .validating import Validation
 
@@ -44,6 +45,7 @@ __all__ = [
     "ServerError",
     "UsageError",
     "__version__",
+    "doctor",
     "open_cassette",
     "record",
     "replay",
@@ -137,3 +139,15 @@ def validate(
         return validation(store, held_against, session)
     finally:
         store.close()
+
+
+def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
+    """What is wrong in a cassette, or in one session of it, worst first; empty where nothing is worth a word.
+
+    `session`: its id, or the beginning of that. Each finding has a `code` (a page in `docs/doctor/`), a `severity`
+    (`note`, `warning`, `error`), the `stream` and its `seqs` that it rests on, a `message`, `why` it matters, what to
+    look at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
+    """
+    from .examining import findings_of
+
+    return findings_of(cassette, session)

@@ -94,6 +94,7 @@ class Made:
         self._recordings = 1
         self._exchanges: list[_Made] = []
         self._streams = 0
+        self._incidents: list[tuple[float, str]] = []
         self.wire: dict[int, bytes] = {}
         """What each stream sent, by its number."""
 
@@ -123,6 +124,10 @@ class Made:
     def _request_row(self, number: int, kind: Any, session: str | None, party: str, at: float, *rest: Any) -> Row:
         return rows.request(number, self._recordings, kind, session, party, ns(at), *rest)
 
+    def incident(self, at: float, message: str) -> None:
+        """Something that went wrong with the recording itself."""
+        self._incidents.append((at, message))
+
     def get(self, target: str, at: float, answer: Any = b"", **more: Any) -> int:
         return self.request("GET", target, at, answer=answer, **more)
 
@@ -132,9 +137,10 @@ class Made:
     def stream(
         self, session: str, at: float, *reads: tuple[float, bytes], ending: Ending = "client_left",
         end: float | None = None, method: str = "GET", headers: Headers = SSE, party: str = "client",
-        asked: float | None = None, body: bytes = b"",
+        asked: float | None = None, body: bytes = b"", lag: float = 0.0,
     ) -> int:  # fmt: skip
-        """A stream whose response came at `at`, and what came when; its number. `session`: an id, or a target."""
+        """A stream whose response came at `at`, and what came when; its number. `session`: an id, or a target.
+        `lag`: how much later all that was handed to the client."""
         target = session if session.startswith("/") else f"/v1/sessions/{session}/stream"
         number = len(self._exchanges) + 1
         self._streams += 1
@@ -142,19 +148,19 @@ class Made:
         made = [self._request_row(number, "sse", session_of(target), party, asked, method, target, ())]
         made += [rows.chunk(number, "request", 0, body)] if body else []
         made.append(rows.response(number, "sse", self._streams, ns(at), 200, "OK", headers))
-        made += self._reads(number, list(reads), dict(headers).get("content-encoding"))
+        made += self._reads(number, list(reads), dict(headers).get("content-encoding"), lag)
         last = end if end is not None else max([at, *(read[0] for read in reads)])
         if ending != "open":
             made.append(rows.end(number, ns(last), ending, len(body), sum(len(data) for _, data in reads)))
         self._exchanges.append(_Made(self._recordings, asked, made))
         return self._streams
 
-    def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None) -> Iterator[Row]:
+    def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
         framer, seq, start = Framer(coding, CONTRACT), 0, 0
         self.wire[self._streams] = b"".join(data for _, data in reads)
         for n, (offset, data) in enumerate([*reads, (0.0, b"")]):
             if data:
-                yield rows.read(number, n, ns(offset), ns(offset), len(data))
+                yield rows.read(number, n, ns(offset), ns(offset + lag), len(data))
             if data and coding:
                 yield rows.chunk(number, "response", start, data)
                 start += len(data)
@@ -176,6 +182,7 @@ class Made:
             yield rows.recording(Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", "omnigent", None))
         for made in self._exchanges:
             yield from made.rows
+        yield from (rows.incident(1, ns(at), message) for at, message in self._incidents)
 
     def store(self) -> Store:
         writer = Writer(None)

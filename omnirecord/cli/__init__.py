@@ -10,6 +10,7 @@ import click
 
 from .._version import __version__
 from .common import Group
+from .doctor import doctor
 from .files import export, import_
 from .reading import events, ls
 from .serving import proxy, serve
@@ -32,5 +33,19 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, validate, verify, export, import_, demo):
+COMMANDS = (
+    proxy,
+    serve,
+    ls,
+    events,
+    show,
+    doctor,
+    validate,
+    verify,
+    export,
+    import_,
+    demo,
+)
+
+for command in COMMANDS:
     main.add_command(command)

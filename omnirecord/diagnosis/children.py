@@ -1,0 +1,58 @@
+"""Sub-agents: the sessions that a session spawned, and whether each of them ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from ..story.reading import as_dict, as_text
+from .event import Event, Handlers, Place, said, seconds, sign_at
+from .finding import Sign
+
+_UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
+_MOST = 50
+
+
+@dataclass(eq=False)
+class Child:
+    first: Place
+    last: Place
+    title: str = ""
+    status: str | None = None
+
+
+class Children:
+    """The child sessions of one session."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Child] = {}
+
+    def handlers(self) -> Handlers:
+        return {"session.created": self._created, "session.child_session.updated": self._updated}
+
+    def _child(self, event: Event) -> Child | None:
+        id_ = as_text(event.data.get("child_session_id"))
+        return None if id_ is None else self.known.setdefault(id_, Child(event.place, event.place))
+
+    def _created(self, event: Event) -> None:
+        self._child(event)
+
+    def _updated(self, event: Event) -> None:
+        child, told = self._child(event), as_dict(event.data.get("child"))
+        if child is None:
+            return
+        child.title = as_text(told.get("title")) or child.title
+        status = as_text(told.get("current_task_status"))
+        if status is not None and event.at_ns >= child.last.at_ns:
+            child.status, child.last = status, event.place
+
+    def signs(self, until_ns: int, at_rest: Collection[str]) -> Iterator[Sign]:
+        """`at_rest`: the sessions of which their own stream has said that they came to an end."""
+        for id_, child in list(self.known.items())[:_MOST]:
+            if id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
+                name = said(child.title or id_)
+                status = said(child.status or "unknown")
+                waited = seconds(until_ns - child.last.at_ns)
+                message = f"the sub-agent {name} is still {status}, and nothing was heard of it for {waited}"
+                places = list(dict.fromkeys([child.first, child.last]))
+                yield sign_at("child-unfinished", message, places, until_ns=until_ns, about=id_)

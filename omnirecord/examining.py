@@ -1,0 +1,151 @@
+"""The sessions of a cassette, examined: what `doctor` prints. Reads the store, and each frame once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from .bodies import decoded
+from .cassette import Exchange, Side, TimedFrame
+from .choosing import the_session
+from .contract import load
+from .diagnosis import (
+    Examined,
+    Finding,
+    Sign,
+    Snapshot,
+    Upstream,
+    explained,
+    in_order,
+    reads_a_snapshot,
+    snapshot_of,
+)
+from .gist import one_line
+from .headers import header
+from .library import open_store
+from .sse import Parser
+from .store import Store
+from .story import Act, act_of
+
+_MOST = 20
+_AFTERWARDS = 2**62
+
+
+def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
+    """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
+    store = open_store(cassette)
+    try:
+        return examine(store, session)
+    finally:
+        store.close()
+
+
+def examine(store: Store, session: str | None = None) -> list[Finding]:
+    """The same of an open store."""
+    wanted = None if session is None else the_session(store, session)
+    troubles = list(_of_recordings(store))
+    sessions = list(_examined(store, wanted))
+    at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
+    found = [] if wanted else [finding for _, sign in troubles for finding in explained([sign], None)]
+    for recording, one in sessions:
+        beside = [sign for number, sign in troubles if number == recording]
+        found += explained(one.signs(at_rest), one.session_id, beside)
+    return in_order(found)
+
+
+def _examined(store: Store, wanted: str | None) -> Iterator[tuple[int, Examined]]:
+    """Each session of each recording, with that; streams that belong to no session one by one."""
+    recordings: dict[int, list[Exchange]] = {}
+    for x in store.exchanges():
+        recordings.setdefault(x.recording, []).append(x)
+    for recording, exchanges in recordings.items():
+        upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
+        for group in _grouped(exchanges):
+            if wanted in (None, group[0].session_id):
+                yield recording, _session(store, group, upstream, excused)
+
+
+def _session(
+    store: Store, exchanges: list[Exchange], upstream: Upstream, excused: Callable[[TimedFrame], bool]
+) -> Examined:
+    failed = [x for x in exchanges if x.request.method != "POST" and x.response and x.response.status >= 500]
+    failed = [x for x in failed if x.ending != "upstream_unreachable"]
+    acts, snapshots = _acts(store, exchanges), _snapshots(store, exchanges)
+    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused)
+    for x in exchanges:
+        if x.stream is not None:
+            one.hear(x, store.frames(x))
+    return one
+
+
+def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
+    """Whether a frame against the recording's contract is one that the live server sends all the same."""
+    live = load("omnigent")
+    if store.contract_of(recording) is live:
+        return lambda _: False
+    return lambda frame: (
+        frame.raw is not None
+        and all(live.judge(one).verdict == "valid" for one in Parser(at_start=frame.seq == 1).feed(frame.raw))
+    )
+
+
+def _grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
+    groups: dict[tuple[int, object], list[Exchange]] = {}
+    for x in exchanges:
+        if x.party == "runner":
+            continue
+        if x.session_id is not None:
+            groups.setdefault((x.recording, x.session_id), []).append(x)
+        elif x.kind == "sse":
+            groups[x.recording, x.exchange] = [x]
+    yield from groups.values()
+
+
+def _acts(store: Store, exchanges: list[Exchange]) -> Iterator[Act]:
+    for x in exchanges:
+        if x.request.method == "POST":
+            act = act_of(x, _body(store, x, "request"), _body(store, x, "response"))
+            if act is not None:
+                yield act
+
+
+def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[Snapshot]:
+    for x in exchanges:
+        if reads_a_snapshot(x):
+            snapshot = snapshot_of(x, _body(store, x, "response"))
+            if snapshot is not None:
+                yield snapshot
+
+
+def _body(store: Store, x: Exchange, side: Side) -> bytes:
+    """The content of a body; a stream's is none of this."""
+    if side == "response" and (x.stream is not None or x.response is None):
+        return b""
+    headers = x.request.headers if side == "request" or x.response is None else x.response.headers
+    return decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
+
+
+def _of_recordings(store: Store) -> Iterator[tuple[int, Sign]]:
+    """What went wrong with the recordings as such: each with its number."""
+    for incident in store.incidents()[:_MOST]:
+        message = f"from here on not all could be recorded: {one_line(incident.message)[:200]}"
+        yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
+    for recording in store.recordings():
+        yield from ((recording.recording, sign) for sign in _unreachable(store, recording.recording))
+
+
+def _unreachable(store: Store, recording: int) -> Iterator[Sign]:
+    """Requests that found no server. Where it had answered before, somebody stopped it: that is the worse of both."""
+    exchanges = store.exchanges("recording = ?", recording)
+    lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
+    if lost:
+        first = lost[0].request
+        answered = any(
+            x.response and x.ending != "upstream_unreachable" for x in exchanges if x.request.at_ns < first.at_ns
+        )
+        what = f"{len(lost)} request{'' if len(lost) == 1 else 's'} did not reach the server"
+        message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
+        yield Sign(
+            "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,
+            severity="warning" if answered else None,
+        )  # fmt: skip
