@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .blocking import Proxy, Replay
+    from .measuring import SessionStats
     from .reading import Cassette
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "stats",
 ]
 
 
@@ -113,3 +115,14 @@ def open_cassette(path: str | Path) -> Cassette:
     from .reading import open_cassette
 
     return open_cassette(path)
+
+
+def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
+    """The numbers of each session in each recording, or of the one whose id is, or begins with, `session`.
+
+    What they are is in `docs/stats.md`: seconds where a name ends in `_s`, ms in `_ms`. Raises `UsageError` or
+    `CassetteError`.
+    """
+    from .reporting import stats
+
+    return stats(cassette, session)

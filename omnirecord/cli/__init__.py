@@ -13,6 +13,7 @@ from .common import Group
 from .files import export, import_
 from .reading import events, ls, show
 from .serving import proxy, serve
+from .stats import stats
 from .trips import demo, verify
 
 
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, verify, export, import_, demo):
+for command in (proxy, serve, ls, events, show, stats, verify, export, import_, demo):
     main.add_command(command)
