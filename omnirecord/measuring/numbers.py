@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import quantiles
 
+from ..cassette import LIMIT
 from .values import Spread
 
 NS = 1_000_000_000
@@ -29,6 +30,16 @@ def spread(values_ns: Iterable[int | None], unit: int = NS) -> Spread | None:
         return None
     p50, p99 = percentiles(ordered)
     return Spread(len(ordered), *(round(value / unit, 9) for value in (p50, p99, ordered[-1])))
+
+
+def count(value: int | None) -> int | None:
+    """A number that a server said, if it can be one that it counted: an event may hold any."""
+    return value if value is not None and 0 <= value < LIMIT else None
+
+
+def cost(value: float | None) -> float | None:
+    """The same for money."""
+    return float(value) if value is not None and 0 <= value < LIMIT else None
 
 
 def total(values: Iterable[int | None]) -> int | None:

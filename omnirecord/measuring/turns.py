@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from ..story import Approval, Passage, Turn
-from .numbers import per_second, seconds, total
+from .numbers import count, per_second, seconds, total
 from .values import ApprovalStats, ToolStats, TurnStats
 
 
@@ -36,16 +36,16 @@ class Measured:
 
     @property
     def output_tokens(self) -> int | None:
-        return self.turn.usage.output_tokens if self.turn.usage else None
+        return count(self.turn.usage.output_tokens) if self.turn.usage else None
 
     @property
     def streamed_tokens(self) -> int | None:
         """The output tokens that came in deltas, where that can be told: those of a tool's arguments came in none."""
-        usage = self.turn.usage
-        if usage is None or usage.output_tokens is None or not self._is_whole or self.turn.tools or not self.streaming:
+        if self.output_tokens is None or not self._is_whole or self.turn.tools or not self.streaming:
             return None
-        has_thoughts = any(passage.pieces for passage in self.turn.thoughts)
-        return usage.output_tokens - (0 if has_thoughts else usage.reasoning_tokens or 0)
+        if self.turn.usage is None or any(passage.pieces for passage in self.turn.thoughts):
+            return self.output_tokens
+        return max(0, self.output_tokens - (count(self.turn.usage.reasoning_tokens) or 0))
 
     def _since_post(self, at_ns: int | None) -> int | None:
         return None if at_ns is None or self._posted is None or at_ns < self._posted else at_ns - self._posted

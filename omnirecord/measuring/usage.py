@@ -9,7 +9,7 @@ from typing import Any
 from ..cassette import TimedFrame
 from ..story import Turn, TurnUsage
 from ..story.reading import as_dict, as_int, as_number, payload
-from .numbers import total
+from .numbers import cost, count, total
 from .values import UsageStats
 
 
@@ -23,11 +23,11 @@ def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
 
 
 def _added(model: str | None, usages: Sequence[TurnUsage]) -> UsageStats:
-    costs = [usage.cost_usd for usage in usages if usage.cost_usd is not None]
+    costs = [one for one in (cost(usage.cost_usd) for usage in usages) if one is not None]
     return UsageStats(
-        model, len(usages), total(usage.input_tokens for usage in usages),
-        total(usage.output_tokens for usage in usages), total(usage.reasoning_tokens for usage in usages),
-        total(usage.total_tokens for usage in usages), round(sum(costs), 9) if costs else None,
+        model, len(usages), total(count(usage.input_tokens) for usage in usages),
+        total(count(usage.output_tokens) for usage in usages), total(count(usage.reasoning_tokens) for usage in usages),
+        total(count(usage.total_tokens) for usage in usages), round(sum(costs), 9) if costs else None,
     )  # fmt: skip
 
 
@@ -38,12 +38,10 @@ def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
     models = as_dict(data.get("usage_by_model"))
     if models:
         return tuple(_reported(name, as_dict(usage)) for name, usage in models.items())
-    cost = as_number(data.get("total_cost_usd"))
-    return () if cost is None else (_reported(None, {"total_cost_usd": cost}),)
+    return () if as_number(data.get("total_cost_usd")) is None else (_reported(None, data),)
 
 
 def _reported(model: str | None, usage: dict[str, Any]) -> UsageStats:
-    tokens = {
-        f"{what}_tokens": as_int(usage.get(f"{what}_tokens")) for what in ("input", "output", "reasoning", "total")
-    }
-    return UsageStats(model=model, turns=None, **tokens, cost_usd=as_number(usage.get("total_cost_usd")))
+    names = [f"{what}_tokens" for what in ("input", "output", "reasoning", "total")]
+    tokens = {name: count(as_int(usage.get(name))) for name in names}
+    return UsageStats(model=model, turns=None, **tokens, cost_usd=cost(as_number(usage.get("total_cost_usd"))))
