@@ -174,7 +174,7 @@ def wrong_databases(folder: Path) -> Iterator[tuple[Path, str]]:
     (folder / "cut.db").write_bytes(data[: len(data) // 2])
     (folder / "newer.db").write_bytes(data)
     with sqlite3.connect(folder / "newer.db") as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 99")
     newer.close()
     with sqlite3.connect(folder / "foreign.db") as foreign:
         foreign.execute("CREATE TABLE cats (name)")
