@@ -262,7 +262,7 @@ def test_a_file_that_says_no_version_is_no_cassette(tmp_path: Path) -> None:
 # What Datasette is told, and what it makes of it.
 
 
-def test_each_view_and_each_of_its_columns_is_explained(tmp_path: Path) -> None:
+def test_each_view_is_explained_with_columns_and_facets_that_it_has(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "session.db")
     tables = datasette_metadata("session")["databases"]["session"]["tables"]
     made = {
@@ -274,8 +274,8 @@ def test_each_view_and_each_of_its_columns_is_explained(tmp_path: Path) -> None:
     assert {name for name, told in tables.items() if told.get("hidden")} == set(HIDDEN)
     for view in VIEWS:
         columns = [column["name"] for column in looked_at(path, f"PRAGMA table_info({view})")]
-        assert list(tables[view]["columns"]) == columns
-        assert set(tables[view]["facets"]) <= set(columns)
+        assert set(tables[view]["columns"]) | set(tables[view]["facets"]) <= set(columns)
+        assert tables[view]["description"]
 
 
 def test_the_page_has_the_views_that_there_are() -> None:
@@ -316,7 +316,7 @@ def test_datasette_shows_each_view_with_its_facets_and_answers_the_queries(tmp_p
     addresses = [f"/session/{view}.json" for view in views] + [f"/session/{q}.json?stream=1" for q in told["queries"]]
     answers = datasette(path, *addresses)
     for view, answer in zip(views, answers, strict=False):
-        assert list(answer["columns"]) == list(told["tables"][view]["columns"])
+        assert [column["name"] for column in looked_at(path, f"PRAGMA table_info({view})")] == answer["columns"]
         assert set(answer["facet_results"]) == set(told["tables"][view]["facets"])
     assert all(answer["rows"] for answer in answers[len(views) :])
 
