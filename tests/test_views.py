@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
 from omnirecord.library import import_file, open_store
 from omnirecord.listing import EventFilter, event_rows, session_rows, stream_rows
@@ -281,6 +283,15 @@ def test_each_view_is_explained_with_columns_and_facets_that_it_has(tmp_path: Pa
 def test_the_page_has_the_views_that_there_are() -> None:
     page = (CASSETTES[0].parent.parent / "docs" / "datasette.md").read_text()
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == VIEWS
+
+
+def test_export_writes_what_datasette_is_told_of_a_db_and_says_what_to_do_with_a_jsonl(tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "run.db")
+    done = CliRunner().invoke(main, ["export", str(path), "--format", "datasette"])
+    assert json.loads(done.stdout) == datasette_metadata("run")
+    done = CliRunner().invoke(main, ["export", str(CASSETTES[0]), "--format", "datasette"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"omnirecord import {CASSETTES[0]} --db {CASSETTES[0].stem}.db" in done.stderr
 
 
 ASKED = """
