@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .blocking import Proxy, Replay
     from .diagnosis import Finding
+    from .measuring import SessionStats
     from .reading import Cassette
     from .validating import Validation
 
@@ -49,6 +50,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "stats",
     "validate",
 ]
 
@@ -151,3 +153,14 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     from .examining import findings_of
 
     return findings_of(cassette, session)
+
+
+def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
+    """The numbers of each session in each recording, or of the one whose id is, or begins with, `session`.
+
+    What they are is in `docs/stats.md`: seconds where a name ends in `_s`, ms in `_ms`. Raises `UsageError` or
+    `CassetteError`.
+    """
+    from .reporting import stats
+
+    return stats(cassette, session)

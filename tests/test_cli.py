@@ -174,7 +174,7 @@ def wrong_databases(folder: Path) -> Iterator[tuple[Path, str]]:
     (folder / "cut.db").write_bytes(data[: len(data) // 2])
     (folder / "newer.db").write_bytes(data)
     with sqlite3.connect(folder / "newer.db") as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 99")
     newer.close()
     with sqlite3.connect(folder / "foreign.db") as foreign:
         foreign.execute("CREATE TABLE cats (name)")
@@ -184,7 +184,14 @@ def wrong_databases(folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder / "foreign.db", "no cassette"
 
 
-COMMANDS = [["ls"], ["events"], ["verify"], ["export", "--format", "jsonl"], ["serve", "--listen", "127.0.0.1:0"]]
+COMMANDS = [
+    ["ls"],
+    ["events"],
+    ["stats"],
+    ["verify"],
+    ["export", "--format", "jsonl"],
+    ["serve", "--listen", "127.0.0.1:0"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
@@ -318,7 +325,7 @@ def test_escapes_in_recorded_text_do_not_reach_the_terminal(tmp_path: Path) -> N
         b'event: x\ndata: {"type": "x\\u001b[2J", "delta": "\\u001b]0;owned\\u0007"}\n\nevent: \x1b[31m\ndata: {}\n\n'
     )
     run("import", body, "--db", tmp_path / "evil.db")
-    for command in ("events", "ls", "show"):
+    for command in ("events", "ls", "show", "stats"):
         assert "\x1b" not in run(command, tmp_path / "evil.db").output
 
 

@@ -20,8 +20,8 @@ def test_sqlite_utils_shows_events_with_times_and_text(tmp_path: Path) -> None:
         range(1, 1 + sum(r["stream"] == 1 for r in events))
     )
     assert deltas
-    assert all(row["raw"].startswith("event: response.output_text.delta\ndata: {") for row in deltas)
-    assert all(row["offset_ns"] > 0 and row["verdict"] == "valid" for row in events)
+    assert all(row["data"].startswith("{") and '"delta"' in row["data"] for row in deltas)
+    assert all(row["offset_s"] > 0 and row["verdict"] == "valid" for row in events)
     database.close()
 
 
@@ -34,7 +34,7 @@ def test_sqlite_utils_shows_sessions_and_finds_every_foreign_key(tmp_path: Path)
         for name in database.table_names()
         for key in database[name].foreign_keys
     }
-    assert ("frames", "stream", "exchanges") in keys
+    assert ("reads", "exchange", "exchanges") in keys
     assert ("exchanges", "recording", "recordings") in keys
     assert list(database.query("PRAGMA foreign_key_check")) == []
     database.close()

@@ -165,7 +165,7 @@ def foreign(path: Path) -> None:
 def newer(path: Path) -> None:
     conversation().save(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
         connection.commit()
 
 

@@ -15,6 +15,7 @@ from .files import export, import_
 from .reading import events, ls
 from .serving import proxy, serve
 from .show import show
+from .stats import stats
 from .trips import demo, verify
 from .validate import validate
 
@@ -41,6 +42,7 @@ COMMANDS = (
     show,
     doctor,
     validate,
+    stats,
     verify,
     export,
     import_,

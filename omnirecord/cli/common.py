@@ -92,8 +92,8 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
 
 
 @contextmanager
-def busy(label: str) -> Iterator[None]:
-    """Say that we are at work, and for how long, if that takes over a second and stderr is a terminal."""
+def busy(label: str, after: float = 1.0) -> Iterator[None]:
+    """Say that we are at work, and since when, if that takes longer than `after` seconds and stderr is a terminal."""
     if not is_terminal(sys.stderr):
         yield
         return
@@ -103,7 +103,7 @@ def busy(label: str) -> Iterator[None]:
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     shown = Progress(*columns, console=Console(stderr=True), transient=True)
     shown.add_task(label, total=None)
-    timer = Timer(1.0, shown.start)
+    timer = Timer(after, shown.start)
     timer.start()
     try:
         yield

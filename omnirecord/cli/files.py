@@ -18,8 +18,9 @@ from .common import cassette_argument, progress
 @click.command(short_help="Write a cassette in another form.")
 @cassette_argument
 @click.option(
-    "--format", "form", required=True, type=click.Choice(["jsonl", "sse"]),
-    help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte.",
+    "--format", "form", required=True, type=click.Choice(["jsonl", "sse", "datasette"]),
+    help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte; datasette: metadata"
+    " for Datasette, which opens the cassette itself.",
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
 @click.option(
@@ -28,21 +29,24 @@ from .common import cassette_argument, progress
 def export(cassette: Path, form: str, stream: int | None, output: Path | None) -> None:
     """Write a cassette as text (jsonl), or the body of one of its streams (sse).
 
+    With --format datasette, write what Datasette is to know of its views: `datasette CASSETTE -m FILE`.
+
     \b
     Example:
       omnirecord export session.db --format jsonl -o session.jsonl
     """
     from ..library import open_store
 
-    if form == "jsonl" and stream is not None:
-        raise UsageError("--stream goes with --format sse: a .jsonl holds the whole cassette")
+    if form != "sse" and stream is not None:
+        raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
     store = open_store(cassette)
     try:
         if output is not None:
             _refuse_to_overwrite(output, cassette)
-        from ..exporting import jsonl_bytes, sse_bytes
+        from ..exporting import datasette_bytes, jsonl_bytes, sse_bytes
 
-        parts = jsonl_bytes(store) if form == "jsonl" else sse_bytes(store, stream)
+        made = {"jsonl": lambda: jsonl_bytes(store), "sse": lambda: sse_bytes(store, stream)}
+        parts = made.get(form, lambda: datasette_bytes(cassette))()
         with _output(output) as file:
             for part in progress(parts, f"writing {output or 'stdout'}"):
                 file.write(part)

@@ -1,12 +1,13 @@
 """The one place that knows SQL: a cassette as an SQLite file.
 
 `schema` is its form and how a file is opened, `lock` tells whether a recorder is alive, `rows` names what can be
-written, `writer` writes, `reader` reads and `making` checks what it finds. Everything in here is synchronous and
-belongs to one thread at a time.
+written, `writer` writes, `reader` reads and `making` checks what it finds; `views` and `datasette` are for people who
+open a cassette with other tools. Everything in here is synchronous and belongs to one thread at a time.
 """
 
+from .datasette import datasette_metadata
 from .reader import Store, is_coded
 from .schema import is_sqlite
 from .writer import Writer
 
-__all__ = ["Store", "Writer", "is_coded", "is_sqlite"]
+__all__ = ["Store", "Writer", "datasette_metadata", "is_coded", "is_sqlite"]

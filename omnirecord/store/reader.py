@@ -42,6 +42,7 @@ from .making import (
 from .schema import clear_errors, is_copy, open_for_reading, remove_copy
 from .sizes import size_of
 from .unframed import Position, Unframed, unframed
+from .views import FAMILY
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
@@ -238,7 +239,7 @@ class Store:
 
     def parents(self) -> dict[str, str]:
         """Session id to the id of the session that spawned it, as `session.created` told."""
-        query = "SELECT raw FROM frames WHERE type = 'session.created' AND verdict = 'valid'"
+        query = f"SELECT raw FROM frames WHERE type IN {FAMILY} AND type = 'session.created' AND verdict = 'valid'"
         return dict(filter(None, self._rows(family_of, query)))
 
     def last_status(self, exchange: Exchange) -> str | None:

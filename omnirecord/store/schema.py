@@ -18,13 +18,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..cassette import FORMAT_VERSION
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
+from .views import FAMILY, VIEWS
 
+SCHEMA_VERSION = 2
+"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _MAGIC = b"SQLite format 3\0"
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE recordings (
   recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
@@ -44,26 +46,27 @@ CREATE TABLE reads (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
   sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
 CREATE TABLE frames (
-  stream INTEGER NOT NULL REFERENCES exchanges(stream), seq INTEGER NOT NULL, read INTEGER NOT NULL,
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, read INTEGER NOT NULL,
   type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
   ) WITHOUT ROWID;
-CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('session.created', 'session.status');
+CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN {FAMILY};
 CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
   sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
 CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
-CREATE VIEW events AS
-  SELECT x.recording, f.stream, x.session_id, f.seq, r.offset_ns, r.sent_ns, f.type, f.verdict, f.issues, f.raw
-  FROM frames f JOIN exchanges x ON x.stream = f.stream JOIN reads r ON r.exchange = x.exchange AND r.n = f.read
-  ORDER BY f.stream, f.seq;
-CREATE VIEW sessions AS
-  SELECT recording, session_id, min(request_at_ns) AS started_ns, count(*) AS exchanges, count(stream) AS streams
-  FROM exchanges WHERE session_id IS NOT NULL GROUP BY recording, session_id ORDER BY recording, started_ns;
-"""
+{VIEWS}"""
 
-MIGRATIONS: dict[int, str] = {}
-"""From the version that is the key to the next one. Empty while there is only version 1."""
+MIGRATIONS: dict[int, str] = {
+    1: f"""
+DROP VIEW IF EXISTS events;
+DROP VIEW IF EXISTS sessions;
+PRAGMA writable_schema = ON;
+UPDATE sqlite_master SET sql = replace(sql, ' REFERENCES exchanges(stream)', '') WHERE name = 'frames';
+PRAGMA writable_schema = OFF;
+{VIEWS}""",
+}
+"""From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
 
 
 def is_sqlite(path: Path) -> bool:
@@ -185,25 +188,25 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _create(connection: sqlite3.Connection) -> None:
     connection.executescript(
-        f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+        f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    steps = "".join(MIGRATIONS[v] for v in range(version, FORMAT_VERSION))
+    steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
     if steps:
-        connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
+        connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
+    if application != APPLICATION_ID or version < 1:
         raise NotACassette(f"{path} is an SQLite database, but no cassette")
-    if version > FORMAT_VERSION:
+    if version > SCHEMA_VERSION:
         raise NewerCassette(
-            f"{path} has cassette format {version}, this omnirecord reads up to {FORMAT_VERSION}: upgrade omnirecord"
+            f"{path} has cassette format {version}, this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
         )
 
 

@@ -1,0 +1,146 @@
+"""`stats`: the numbers of sessions, as a table, or as a page for one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..gist import clip, visible
+from .common import busy, cassette_argument, fitted, is_terminal, json_option, print_rows, table
+
+if TYPE_CHECKING:
+    from ..measuring import SessionStats
+
+
+@click.command(short_help="Measure sessions: how soon, how fast, how much.")
+@cassette_argument
+@click.argument("session", required=False)
+@json_option
+def stats(cassette: Path, session: str | None, as_json: bool) -> None:
+    """Measure sessions: time to the first token, tokens a second, gaps, tools, approvals, usage, the proxy's delay.
+
+    A table of all sessions; of a single one, or the one that is named, everything. An id may be shortened.
+
+    \b
+    Example:
+      omnirecord stats session.db
+    """
+    from ..library import open_store
+    from ..measuring import stats_row
+    from ..reporting import measured
+
+    store = open_store(cassette)
+    try:
+        with busy("measuring"):
+            found = list(measured(store, session))
+        if as_json:
+            print_rows(map(stats_row, found))
+        else:
+            _print(cassette, found)
+    finally:
+        store.close()
+
+
+def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
+    from .stats_page import lines_of
+
+    if not found:
+        click.echo(f"{visible(str(cassette))} holds no sessions yet")
+    elif len({one.session_id for one in found}) == 1:
+        for number, one in enumerate(found):
+            for line in ["", *lines_of(one)][number == 0 :]:
+                click.echo(fitted(line))
+    elif is_terminal(sys.stdout):
+        _print_rich(_rows(found))
+    else:
+        for line in table(rows := _rows(found), list(rows[0])):
+            click.echo(line)
+
+
+def _print_rich(rows: Sequence[dict[str, str]]) -> None:
+    """The table as wide as the terminal: heads are wrapped, ids lose their end, then columns are left out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    first, *others = rows[0]
+    widths = {name: max(map(len, [*name.split(), *(row[name] for row in rows)])) for name in others}
+    for name in _LEFT_OUT_FIRST:
+        if _room(console.width, widths) < _SHORTEST_ID:
+            del widths[name]
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    drawn.add_column(first)
+    for name, width in widths.items():
+        drawn.add_column(name, justify="right", width=width)
+    for row in rows:
+        shown = clip(row[first], max(_room(console.width, widths), _SHORTEST_ID))
+        drawn.add_row(Text(shown), *(Text(row[name]) for name in widths))
+    console.print(drawn)
+
+
+def _room(width: int, widths: Mapping[str, int]) -> int:
+    """What is left for a session's id beside the other columns."""
+    return width - sum(width + 1 for width in widths.values()) - 1
+
+
+def _rows(found: Sequence[SessionStats]) -> list[dict[str, str]]:
+    """The table's rows; which recording is said where there are several."""
+    columns = dict(_COLUMNS)
+    if len({one.recording for one in found}) == 1:
+        del columns["rec"]
+    return [{name: visible(cell(one)) for name, cell in columns.items()} for one in found]
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number for a person; `-` where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def seconds(value: float | None) -> str:
+    """The same, for seconds: to the millisecond where they are few."""
+    return number(value, 3 if value is not None and value < 10 else 1)
+
+
+def size(count: int) -> str:
+    """Bytes for a person."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f}GB"
+
+
+def cost(one: SessionStats) -> float | None:
+    known = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
+    return sum(known) if known else None
+
+
+def _gap(one: SessionStats) -> float | None:
+    return None if one.gaps_without_heartbeats is None else one.gaps_without_heartbeats.longest_s
+
+
+_COLUMNS: dict[str, Callable[[SessionStats], str]] = {
+    "session": lambda one: one.session_id or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
+    "rec": lambda one: str(one.recording),
+    "took s": lambda one: seconds(one.duration_s),
+    "turns": lambda one: str(len(one.turns)) if one.turns else "-",
+    "1st token s": lambda one: seconds(None if one.first_token_s is None else one.first_token_s.p50),
+    "tokens/s": lambda one: number(one.output_tokens_per_s, 1),
+    "out": lambda one: number(one.output_tokens),
+    "cost $": lambda one: number(cost(one), 4),
+    "tools s": lambda one: seconds(one.tool_s),
+    "asked s": lambda one: seconds(one.approval_s),
+    "events": lambda one: f"{one.events:,}" if one.streams else "-",
+    "beats %": lambda one: number(None if one.heartbeat_share is None else 100 * one.heartbeat_share),
+    "gap s": lambda one: seconds(_gap(one)),
+    "bytes": lambda one: size(sum(s.content_bytes for s in one.streams)) if one.streams else "-",
+}
+"""The columns of the table, and what is in them."""
+_LEFT_OUT_FIRST = ("beats %", "bytes", "cost $", "turns", "out", "asked s")
+_SHORTEST_ID = 9

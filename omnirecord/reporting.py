@@ -1,0 +1,54 @@
+"""The numbers of a cassette's sessions, read from the store: what `stats` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from .cassette import Exchange
+from .choosing import the_session
+from .library import open_store
+from .measuring import SessionStats, measure
+from .routes import is_gate
+from .store import Store
+from .story import Act, act_of
+
+
+def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
+    """The numbers of each session of a cassette. Raises `UsageError` or `CassetteError`."""
+    with closing(open_store(cassette)) as store:
+        return list(measured(store, session))
+
+
+def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]:
+    """The numbers of each session of each recording, or of the one that is meant; streams of no session one by one."""
+    wanted = None if session is None else the_session(store, session)
+    started, parents = {one.recording: one.started_at for one in store.recordings()}, store.parents()
+    for exchanges in _grouped(store):
+        if wanted in (None, first := exchanges[0].session_id):
+            frames = (frame for x in exchanges if x.stream is not None for frame in store.frames(x))
+            yield measure(
+                exchanges, frames, list(_acts(store, exchanges)), started[exchanges[0].recording],
+                parent_id=parents.get(first or ""),
+            )  # fmt: skip
+
+
+def _acts(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
+    """What clients did; only requests that may be something are read."""
+    for x in exchanges:
+        if x.party != "runner" and (x.kind == "sse" or is_gate(x.request.method, x.request.target)):
+            act = act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response"))
+            if act is not None:
+                yield act
+
+
+def _grouped(store: Store) -> Iterator[list[Exchange]]:
+    """The exchanges of each session in each recording, in the order in which sessions began."""
+    groups: dict[tuple[int, object], list[Exchange]] = {}
+    for x in store.exchanges():
+        if x.session_id is not None:
+            groups.setdefault((x.recording, x.session_id), []).append(x)
+        elif x.kind == "sse":
+            groups[x.recording, x.exchange] = [x]
+    yield from groups.values()

@@ -1,0 +1,138 @@
+"""The SQL views of a cassette: what somebody sees who opens one in Datasette, or in any other SQLite tool.
+
+Text is text, times are UTC or seconds, and each column costs something only where it is asked for: joins on the left
+to a unique key, and subqueries, are left out of a count or a facet that does not name them. A view shows what is in
+rows: what a recorder has received and not made frames of yet is counted in `streams.pending_bytes`.
+"""
+
+from __future__ import annotations
+
+FAMILY = "('session.created', 'session.status')"
+"""The types of the partial index `frames_of_family`: SQLite uses it only where it is asked for these, literally."""
+
+
+def _at(ns: str) -> str:
+    """A time of a recording `c` as UTC, to the millisecond."""
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', c.started_at, printf('%.3f seconds', ({ns}) / 1e9))"
+
+
+def _header(headers: str, name: str) -> str:
+    return (
+        f"(SELECT lower(json_extract(h.value, '$[1]')) FROM json_each({headers}) h"
+        f" WHERE lower(json_extract(h.value, '$[0]')) = '{name}')"
+    )
+
+
+def _body(side: str) -> str:
+    """The beginning of a body, where it is text: 64 kB are more than anybody reads in a table."""
+    headers = f"x.{side}_headers"
+    kind = f"coalesce({_header(headers, 'content-type')}, '')"
+    is_text = f"({kind} LIKE '%json%' OR {kind} LIKE 'text/%' OR {kind} LIKE 'application/x-www-form-urlencoded%')"
+    plain = f"coalesce({_header(headers, 'content-encoding')}, 'identity') = 'identity'"
+    parts = (
+        f"SELECT CAST(data AS TEXT) AS part FROM chunks WHERE exchange = x.exchange AND side = '{side}'"
+        " AND start < 65536 ORDER BY start"
+    )
+    return f"CASE WHEN {is_text} AND {plain} THEN (SELECT group_concat(part, '') FROM ({parts})) END"
+
+
+_LINES = "char(10) || replace(raw, char(13), char(10)) || char(10)"
+_FIRST = f"substr({_LINES}, instr({_LINES}, char(10) || 'data:') + 6)"
+_DATA = f"ltrim(substr({_FIRST}, 1, instr({_FIRST}, char(10)) - 1), ' ')"
+"""The first data line of a frame."""
+
+_IS_DATA = f"typeof(raw) = 'text' AND (json_valid({_DATA}) OR {_DATA} = '[DONE]')"
+
+
+def _seconds(ns: str, unit: str = "1e9") -> str:
+    """With an affinity: Datasette hands over what somebody compares with as text."""
+    return f"CAST(({ns}) / {unit} AS REAL)"
+
+
+_BEFORE = """SELECT b.offset_ns FROM frames p JOIN reads b ON b.exchange = x.exchange AND b.n = p.read
+      WHERE p.stream = f.stream AND p.seq = f.seq - 1"""
+_GAP = _seconds(f"r.offset_ns - ({_BEFORE})")
+_EVENTS = f"""
+CREATE VIEW IF NOT EXISTS events AS
+  SELECT f.stream, f.seq, x.session_id, {_at("r.offset_ns")} AS at, {_seconds("r.offset_ns")} AS offset_s,
+    {_GAP} AS gap_s, f.type, f.verdict,
+    CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END AS data, f.issues, f.length AS bytes,
+    {_seconds("r.sent_ns - r.offset_ns", "1e6")} AS delay_ms, x.party, x.recording
+  FROM frames f LEFT JOIN exchanges x ON x.stream = f.stream
+    LEFT JOIN reads r ON r.exchange = x.exchange AND r.n = f.read LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY f.stream, f.seq;
+"""
+
+_LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
+_TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
+_PARENT = f"""SELECT json_extract({_DATA}, '$.conversation_id') FROM frames WHERE type IN {FAMILY}
+      AND type = 'session.created' AND verdict = 'valid' AND x.session_id =
+        CASE WHEN json_valid({_DATA}) THEN json_extract({_DATA}, '$.child_session_id') END LIMIT 1"""
+
+_SESSIONS = f"""
+CREATE VIEW IF NOT EXISTS sessions AS
+  SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
+    {_TOOK} AS duration_s, count(x.stream) AS streams, count(*) AS exchanges,
+    sum((SELECT max(seq) FROM frames f WHERE f.stream = x.stream)) AS frames, sum(x.response_bytes) AS response_bytes,
+    ({_PARENT}) AS parent_session_id
+  FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
+  WHERE x.session_id IS NOT NULL GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns);
+"""
+
+_STREAMS = f"""
+CREATE VIEW IF NOT EXISTS streams AS
+  SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS started_at,
+    {_seconds("x.end_ns - x.request_at_ns")} AS duration_s, x.ending,
+    (SELECT max(seq) FROM frames f WHERE f.stream = x.stream) AS frames,
+    (SELECT count(*) FROM frames f WHERE f.stream = x.stream
+      AND f.verdict NOT IN ('valid', 'comment', 'sentinel')) AS not_valid,
+    x.response_bytes,
+    CASE WHEN {_header("x.response_headers", "content-encoding")} IS NULL
+      AND EXISTS (SELECT 1 FROM chunks k WHERE k.exchange = x.exchange AND k.side = 'response')
+      THEN (SELECT sum(size) FROM reads r WHERE r.exchange = x.exchange)
+        - coalesce((SELECT sum(length) FROM frames f WHERE f.stream = x.stream), 0) END AS pending_bytes,
+    x.party, x.method, x.target, x.status, x.recording, x.exchange
+  FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
+  WHERE x.stream IS NOT NULL ORDER BY x.stream;
+"""
+
+_REQUESTS = f"""
+CREATE VIEW IF NOT EXISTS requests AS
+  SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at, x.method, x.target, x.status,
+    {_seconds("coalesce(x.response_at_ns, x.end_ns) - x.request_at_ns")} AS answered_after_s,
+    {_body("request")} AS request_body, {_body("response")} AS response_body, x.kind, x.party, x.ending,
+    x.request_bytes, x.response_bytes, x.recording
+  FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY x.recording, x.request_at_ns, x.exchange;
+"""
+
+_ENDS = "('response.completed', 'response.failed', 'response.incomplete', 'response.cancelled')"
+_RESPONSES = f"""
+CREATE VIEW IF NOT EXISTS responses AS
+  SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
+    substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
+    json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
+    json_extract(e.data, '$.response.usage.output_tokens') AS output_tokens,
+    CAST(json_extract(e.data, '$.response.usage.cost_usd') AS REAL) AS cost_usd,
+    json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording
+  FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq;
+"""
+
+_WEBSOCKET_MESSAGES = f"""
+CREATE VIEW IF NOT EXISTS websocket_messages AS
+  SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at, {_seconds("m.at_ns")} AS offset_s, m.dir,
+    CASE m.opcode WHEN 1 THEN 'text' WHEN 2 THEN 'binary' WHEN 8 THEN 'close' WHEN 9 THEN 'ping' WHEN 10 THEN 'pong'
+      ELSE m.opcode END AS kind, length(CAST(m.data AS BLOB)) AS bytes,
+    CASE typeof(m.data) WHEN 'text' THEN m.data END AS text, x.target, x.recording
+  FROM messages m LEFT JOIN exchanges x ON x.exchange = m.exchange
+    LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY m.exchange, m.message;
+"""
+
+_INCIDENT_LOG = f"""
+CREATE VIEW IF NOT EXISTS incident_log AS
+  SELECT i.recording, {_at("i.at_ns")} AS at, {_seconds("i.at_ns")} AS offset_s, i.message
+  FROM incidents i LEFT JOIN recordings c ON c.recording = i.recording ORDER BY i.recording, i.at_ns;
+"""
+
+VIEWS = _EVENTS + _SESSIONS + _STREAMS + _REQUESTS + _RESPONSES + _WEBSOCKET_MESSAGES + _INCIDENT_LOG
