@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .blocking import Proxy, Replay
+    from .differing import Difference
     from .reading import Cassette
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ServerError",
     "UsageError",
     "__version__",
+    "diff",
     "open_cassette",
     "record",
     "replay",
@@ -113,3 +115,15 @@ def open_cassette(path: str | Path) -> Cassette:
     from .reading import open_cassette
 
     return open_cassette(path)
+
+
+def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance: float = 1.0) -> list[Difference]:
+    """What differs between two cassettes, by meaning; an empty list where nothing does (`docs/diff.md`).
+
+    `a` and `b` may name one session each: `"run.db#04cc"`; `session` names one in both. Each difference has a `kind`
+    (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
+    Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
+    """
+    from .beside import differences
+
+    return differences(a, b, session=session, tolerance_s=tolerance)

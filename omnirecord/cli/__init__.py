@@ -10,6 +10,7 @@ import click
 
 from .._version import __version__
 from .common import Group
+from .diff import diff
 from .files import export, import_
 from .reading import events, ls, show
 from .serving import proxy, serve
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, verify, export, import_, demo):
+for command in (proxy, serve, ls, events, show, diff, verify, export, import_, demo):
     main.add_command(command)
