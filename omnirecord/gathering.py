@@ -30,7 +30,7 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
     is given. Raises `UsageError` where no session, or more than one, has that id."""
     wanted = None if session is None else the_session(store, session)
     parents = store.parents()
-    for exchanges in _grouped(store):
+    for exchanges in grouped(store):
         if wanted in (None, exchanges[0].session_id):
             found = (
                 act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges
@@ -39,7 +39,9 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
 
 
-def _grouped(store: Store) -> Iterator[list[Exchange]]:
+def grouped(store: Store) -> Iterator[list[Exchange]]:
+    """The exchanges of each session in each recording, in the order in which sessions began, runners' apart; a stream
+    that belongs to no session is on its own."""
     groups: dict[tuple[int, object], list[Exchange]] = {}
     for x in store.exchanges("party != 'runner'"):
         if x.session_id is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .gathering import Gathered, gathered
+from .cassette import Exchange
+from .choosing import the_session
+from .gathering import grouped as _grouped
 from .store import Store
-from .story import Session, session_of, turn_row
+from .story import Session, act_of, session_of, turn_row
 from .telling import WIDTH, tell
 
 
@@ -23,8 +25,15 @@ def rows_of(store: Store, session: str | None) -> Iterator[dict[str, Any]]:
 
 def sessions(store: Store, session: str | None = None) -> Iterator[Session]:
     """Each session of each recording, told; streams that belong to no session are told one by one."""
-    return map(_told, gathered(store, session))
+    wanted = None if session is None else the_session(store, session)
+    parents = store.parents()
+    for exchanges in _grouped(store):
+        if wanted in (None, exchanges[0].session_id):
+            yield _told(store, exchanges, parents)
 
 
-def _told(one: Gathered) -> Session:
-    return session_of(one.exchanges, one.frames(), one.acts, parent_id=one.parent_id)
+def _told(store: Store, exchanges: list[Exchange], parents: dict[str, str]) -> Session:
+    frames = (frame for x in exchanges if x.stream is not None for frame in store.frames(x))
+    found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges)
+    acts = [act for act in found if act is not None]
+    return session_of(exchanges, frames, acts, parent_id=parents.get(exchanges[0].session_id or ""))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..cassette import Exchange, TimedFrame
 from ..story import Act, Turn, one_line
 from ..story.draft import Draft
-from ..story.line import Heard
+from ..story.line import Heard, copied
 from ..story.narrator import Narrator
 from .steps import IGNORED, Step, Steps
 
@@ -89,8 +89,8 @@ def telling_of(
 
 def _missed(line: list[Heard], frames: list[TimedFrame]) -> list[Counter[str]]:
     """For each stream: between the first and the last thing that it brought, what the others alone brought."""
-    raws = Counter(heard.frame.raw for heard in line)
-    places = {heard.frame.raw: n for n, heard in enumerate(line) if raws[heard.frame.raw] == 1}
+    raws = Counter(copied(heard.frame) for heard in line)
+    places = {copied(heard.frame): n for n, heard in enumerate(line) if raws[copied(heard.frame)] == 1}
     by_stream: dict[int, list[TimedFrame]] = {}
     for frame in frames:
         by_stream.setdefault(frame.stream, []).append(frame)
@@ -98,13 +98,13 @@ def _missed(line: list[Heard], frames: list[TimedFrame]) -> list[Counter[str]]:
 
 
 def _missed_by(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
-    known = [places[frame.raw] for frame in own if frame.raw in places]
-    left = Counter(frame.raw for frame in own)
+    known = [places[raw] for raw in map(copied, own) if raw in places]
+    left = Counter(map(copied, own))
     missed: Counter[str] = Counter()
     for heard in line[min(known, default=0) : max(known, default=-1) + 1]:
         frame = heard.frame
-        if left[frame.raw]:
-            left[frame.raw] -= 1
+        if left[copied(frame)]:
+            left[copied(frame)] -= 1
         elif not heard.is_greeting and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
             missed[frame.type or frame.verdict] += 1
     return missed
