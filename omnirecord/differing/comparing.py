@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
@@ -12,7 +13,7 @@ from .happening import Happening, paired
 from .hearing import HeardTurn, Telling
 from .normal import Ids, Normal
 from .turning import compare_story, compare_timing
-from .values import Difference
+from .values import Difference, Kind
 
 TOLERANCE_S = 1.0
 """By how many seconds times may differ."""
@@ -128,9 +129,11 @@ class _Sessions:
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
             if one != other:
                 self._find.add("content", f"endings[{n}]", one, other)
-        for n, (missed, too) in enumerate(zip_longest(self._a.missed, self._b.missed)):
-            if (missed or {}) != (too or {}):
-                self._find.add("content", f"streams[{n}].missed", dict(missed or {}) or None, dict(too or {}) or None)
+        for n, (heard, too) in enumerate(zip_longest(self._a.listened, self._b.listened)):
+            self._counted(
+                "content", f"streams[{n}].missed", heard.missed if heard else None, too.missed if too else None
+            )
+            self._counted("order", f"streams[{n}].late", heard.late if heard else None, too.late if too else None)
         refused = self._a.refusals, self._b.refusals
         for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
             if i is None or j is None:
@@ -139,6 +142,10 @@ class _Sessions:
                     for n, side in zip((i, j), refused, strict=True)
                 )
                 self._find.add("content", f"refusals[{j if i is None else i}]", one, other)
+
+    def _counted(self, kind: Kind, path: str, a: Counter[str] | None, b: Counter[str] | None) -> None:
+        if (a or {}) != (b or {}):
+            self._find.add(kind, path, dict(a or {}) or None, dict(b or {}) or None)
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:

@@ -15,7 +15,7 @@ from .steps import IGNORED, Step, Steps
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
 """Endings of a stream that a server made; the others say what the client or the recorder did."""
-_NO_EVENTS = ("comment", "sentinel")
+_NO_EVENTS = ("comment",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,16 @@ class HeardTurn:
 
     turn: Turn
     steps: list[Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """What one of several clients heard otherwise than the others: types of events, and how many."""
+
+    missed: Counter[str]
+    """What came while it listened and reached only others."""
+    late: Counter[str]
+    """What came behind something that others heard later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +47,8 @@ class Telling:
     """Events before the first turn."""
     endings: list[str]
     """How the server ended its streams, where it did."""
-    missed: list[Counter[str]]
-    """For each stream, what came while it was listened to and reached only others: types, and how many."""
+    listened: list[Listened]
+    """For each stream, where there are several."""
     refusals: list[tuple[str, str, str]]
     """What clients did and the server did not take: what, its text, why."""
     events: int
@@ -81,30 +91,42 @@ def telling_of(
     outside = [step for steps in listener.steps.values() for step in steps.close()]
     return Telling(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
-        _missed(line, frames) if isinstance(frames, list) else [],
+        _listened(line, frames) if isinstance(frames, list) else [],
         [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
         sum(heard.frame.verdict != "comment" for heard in line),
     )  # fmt: skip
 
 
-def _missed(line: list[Heard], frames: list[TimedFrame]) -> list[Counter[str]]:
-    """For each stream: between the first and the last thing that it brought, what the others alone brought."""
+def _listened(line: list[Heard], frames: list[TimedFrame]) -> list[Listened]:
+    """For each stream, what it brought beside what the others did."""
     raws = Counter(copied(heard.frame) for heard in line)
-    places = {copied(heard.frame): n for n, heard in enumerate(line) if raws[copied(heard.frame)] == 1}
+    places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
     by_stream: dict[int, list[TimedFrame]] = {}
     for frame in frames:
         by_stream.setdefault(frame.stream, []).append(frame)
-    return [_missed_by(line, places, own) for own in by_stream.values()]
+    return [Listened(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
 
 
-def _missed_by(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+    """Between the first and the last thing that it brought: its ends are a matter of milliseconds."""
     known = [places[raw] for raw in map(copied, own) if raw in places]
     left = Counter(map(copied, own))
     missed: Counter[str] = Counter()
     for heard in line[min(known, default=0) : max(known, default=-1) + 1]:
-        frame = heard.frame
-        if left[copied(frame)]:
-            left[copied(frame)] -= 1
+        frame, raw = heard.frame, copied(heard.frame)
+        if left[raw]:
+            left[raw] -= 1
         elif not heard.is_greeting and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
             missed[frame.type or frame.verdict] += 1
     return missed
+
+
+def _late(places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+    late: Counter[str] = Counter()
+    latest = -1
+    for frame in own:
+        place = places.get(copied(frame), latest)
+        if place < latest and frame.type not in IGNORED:
+            late[frame.type or frame.verdict] += 1
+        latest = max(latest, place)
+    return late

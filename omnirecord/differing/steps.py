@@ -17,6 +17,8 @@ IGNORED = frozenset({
     "session.heartbeat", "response.heartbeat", "session.presence", "session.terminal.activity"
 })  # fmt: skip
 """Types that say that something is alive, or who watches: nothing that happened."""
+DONE = "DONE"
+"""What `[DONE]` is called."""
 _TOLD = {
     "response.output_text.delta": "text",
     "response.reasoning_text.delta": "reasoning",
@@ -63,6 +65,8 @@ class Steps:
         """The next frame. One that was cut off at the end of its stream is no event, only the beginning of one."""
         if frame.raw is None:
             self._add(Step("not kept", "not kept", (), None))
+        elif frame.verdict == "sentinel":
+            self._add(Step(DONE, DONE, (), None))
         elif frame.verdict == "truncated" or frame.type in IGNORED:
             return
         else:
