@@ -24,13 +24,14 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
     `keys`: the strictest first; what one leaves open within a gap is tried by the next. `pair_rest`: what is left in
     a gap is paired as it stands.
     """
+    if pair_rest and len(a) == len(b) <= 1:
+        return [(n, n) for n in range(len(a))]
     open_ = [(range(len(a)), range(len(b)))]
     found: list[tuple[int, int]] = []
     for key in keys:
-        ka, kb = [key(one) for one in a], [key(one) for one in b]
         gaps = []
         for left, right in open_:
-            met = matches(ka[left.start : left.stop], kb[right.start : right.stop])
+            met = matches([key(a[i]) for i in left], [key(b[j]) for j in right])
             met = [(left.start + i, right.start + j) for i, j in met]
             found += met
             gaps += list(_gaps(met, left, right))

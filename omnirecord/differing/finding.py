@@ -16,18 +16,19 @@ class Finding:
         self.session_id = session_id
         self.ids = ids
         self.found: list[Difference] = []
-        self._told: set[tuple[str, str, str]] = set()
+        self._told: dict[tuple[str, str, str], str] = {}
         self._absent: set[str] = set()
 
-    def add(self, kind: Kind, path: str, a: Any, b: Any) -> None:
-        """Something differs."""
+    def add(self, kind: Kind, path: str, a: Any, b: Any, by: str = "") -> None:
+        """Something differs. `by`: the type of event that says so, where it is not the story."""
         self.found.append(Difference(kind, self.session_id, path, a, b))
-        self._told.add(_pair(path, a, b))
+        self._told.setdefault(_pair(path, a, b), by)
 
-    def add_once(self, kind: Kind, path: str, a: Any, b: Any) -> None:
-        """The same, unless this very change was told: a text comes as deltas, as an item, and in the response."""
-        if _pair(path, a, b) not in self._told:
-            self.add(kind, path, a, b)
+    def add_once(self, kind: Kind, path: str, a: Any, b: Any, by: str) -> None:
+        """The same, unless this very change was told by the story, or by an event of another type: a text comes as
+        deltas, as an item, and in the response."""
+        if self._told.get(_pair(path, a, b), by) == by:
+            self.add(kind, path, a, b, by)
 
     def explain(self, *about: str | None) -> None:
         """What these ids or texts stand for was told to be on one side only."""

@@ -44,12 +44,13 @@ class Happening:
                 assert only is not None
                 runs |= self._only(f"{self._path}{name}", only, is_a=one is not None)
         if self._has_moved or runs:
-            self._find.add("order", f"{self._path}.order".lstrip("."), *self._orders())
+            before, behind = self._orders()
+            self._find.add("order", f"{self._path}.order".lstrip("."), before, behind)
 
     def _changed(self, path: str, a: Step, b: Step) -> None:
         for below, name, one, other in self._find.unlike(a.data, b.data):
             kind: Kind = "timing" if is_length(name) else _kind(a, below)
-            self._find.add_once(kind, path + below, one, other)
+            self._find.add_once(kind, path + below, one, other, a.label)
 
     def _only(self, path: str, step: Step, *, is_a: bool) -> bool:
         """What one side alone has; True where it is a piece of text in another place, which is a matter of order."""
@@ -58,7 +59,7 @@ class Happening:
         if step.label in ("text", "reasoning"):
             return True
         data = step.data if step.data is not None else step.label
-        self._find.add(_kind(step, ""), path, *((data, None) if is_a else (None, data)))
+        self._find.add(_kind(step, ""), path, data if is_a else None, None if is_a else data)
         return False
 
     def _orders(self) -> Iterator[list[str]]:

@@ -35,6 +35,9 @@ _TIMES = (
 )
 _ID = re.compile(_IDS)
 _ID_OR_TIME = re.compile(f"(?P<id>{_IDS})|{_TIMES}")
+_DIGIT = re.compile("[0-9]")
+_PERHAPS = re.compile(r"^[{\[]|[0-9]|tmp|/var/folders/")
+"""What all of them have, or JSON at its beginning, in which there may be some."""
 _SHORTEST = 8
 """No id and no time is shorter."""
 
@@ -64,26 +67,33 @@ class Normal:
 
     def of(self, value: Any, name: str = "") -> Any:
         """A JSON value without what means nothing. `name`: the field that it is the value of."""
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             return self._named(value, role(name))
-        if isinstance(value, dict):
-            made = {}
-            for key in sorted(value):
-                if not is_absent(value[key], key):
-                    made[key] = self.of(value[key], key)
-            return made
-        if isinstance(value, list):
-            items = []
-            for item in value:
-                items.append(self.of(item, name))
-            return items
+        if kind is dict:
+            return self._dict(value)
+        if kind is list:
+            return [self.of(item, name) for item in value]
         return _number(value, role(name))
 
+    def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Its fields in the order of their names, so that it is written alike whatever order they came in."""
+        made = {}
+        for key in sorted(value):
+            one = value[key]
+            if one is None or (meaning := role(key)) == "noise":
+                continue
+            if meaning == "" and type(one) is str and not _PERHAPS.search(one):
+                made[key] = one  # most of what there is: no call for each
+            else:
+                made[key] = self.of(one, key)
+        return made
+
     def _named(self, text: str, role: Role) -> Any:
-        if role == "id" and (len(text) >= _LONG or any("0" <= c <= "9" for c in text)):
+        if role == "id" and (len(text) >= _LONG or _DIGIT.search(text)):
             self.ids.append(text)
             return ID
-        if role == "time" and any("0" <= c <= "9" for c in text):
+        if role == "time" and _DIGIT.search(text):
             return TIME
         return self.written(text)
 
@@ -101,7 +111,9 @@ class Normal:
         return self._replaced(_ID, text)
 
     def _replaced(self, pattern: re.Pattern[str], text: str) -> str:
-        return text if len(text) < _SHORTEST else pattern.sub(self._mark, text)
+        if len(text) < _SHORTEST or not _PERHAPS.search(text):
+            return text
+        return pattern.sub(self._mark, text)
 
     def _mark(self, found: re.Match[str]) -> str:
         if found.re is _ID_OR_TIME and found["id"] is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cassette import TimedFrame
 from ..contract.payload import MalformedError, parse
+from ..payloads import payload_of
 from ..sse import read_fields
 from ..story.reading import as_dict, as_text, text_of
 from .normal import Normal
@@ -70,7 +71,9 @@ class Steps:
         elif frame.verdict == "truncated" or frame.type in IGNORED:
             return
         else:
-            data = _parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
+            data = payload_of(frame)
+            if data is None:
+                data = _parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
             delta = data.get("delta") if isinstance(data, dict) else None
             if isinstance(delta, str) and (frame.type or "").endswith(".delta"):
                 self._delta(frame.type or "", data, delta)
@@ -147,7 +150,7 @@ def _parsed(text: str) -> Any:
 
 
 def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True, sort_keys=True)
+    return json.dumps(value)
 
 
 def _digest(text: str) -> str:

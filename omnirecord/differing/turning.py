@@ -79,7 +79,7 @@ def _all(
             assert only is not None
             find.explain(about(only))
             sides = [None if side is None else {name: getattr(side, name) for name in fields} for side in (one, other)]
-            find.add("content", f"{path}[{_place(i, j)}]", *sides)
+            find.add("content", f"{path}[{_place(i, j)}]", sides[0], sides[1])
         else:
             _fields(find, "content", f"{path}[{_place(i, j)}]", one, other, *fields)
 
@@ -97,8 +97,8 @@ def _end(find: Finding, path: str, a: Turn, b: Turn) -> None:
         find.explain("end")
     if a.error is None or b.error is None:
         if a.error is not b.error:
-            sides = [error and {"code": error.code, "message": error.message} for error in (a.error, b.error)]
-            find.add("content", f"{path}.error", *sides)
+            one, other = (error and {"code": error.code, "message": error.message} for error in (a.error, b.error))
+            find.add("content", f"{path}.error", one, other)
     else:
         _fields(find, "content", f"{path}.error", a.error, b.error, "code", "message")
     _fields(find, "content", path, a, b, "agent")
@@ -112,8 +112,8 @@ def _usage(find: Finding, path: str, a: Turn, b: Turn) -> None:
     if a.usage is not None and b.usage is not None:
         _fields(find, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE)
     elif a.usage is not b.usage:
-        sides = [usage and {name: getattr(usage, name) for name in _USAGE} for usage in (a.usage, b.usage)]
-        find.add("usage", f"{path}.usage", *sides)
+        one, other = (usage and {name: getattr(usage, name) for name in _USAGE} for usage in (a.usage, b.usage))
+        find.add("usage", f"{path}.usage", one, other)
         find.explain("usage")
 
 
