@@ -124,6 +124,6 @@ def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance:
     (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
     Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
     """
-    from .beside import differences
+    from .beside import compared
 
-    return differences(a, b, session=session, tolerance_s=tolerance)
+    return compared(a, b, session=session, tolerance_s=tolerance).found

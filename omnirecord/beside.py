@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,36 @@ from .errors import UsageError
 from .gathering import Gathered, gathered
 from .library import open_store
 
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What differs, and how much there was to compare."""
+
+    found: list[Difference]
+    sessions: int
+    """Of the side that has more; so it is with the turns."""
+    turns: int
+
+
 Watch = Callable[[Iterable[Any], str], Iterable[Any]]
 """Hands on what it is given, and may show how far it is: the items, and what is being done."""
 
 
-def differences(
+def compared(
     a: str | Path,
     b: str | Path,
     *,
     session: str | None = None,
     tolerance_s: float = TOLERANCE_S,
     watch: Watch = lambda items, _: items,
-) -> list[Difference]:
+) -> Compared:
     """What differs between two cassettes, or between a session of each. Raises `UsageError` or `CassetteError`."""
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
-    return compare(list(_tellings(a, session, watch)), list(_tellings(b, session, watch)), tolerance_s=tolerance_s)
+    sides = list(_tellings(a, session, watch)), list(_tellings(b, session, watch))
+    sessions = max(len(side) for side in sides)
+    turns = max(sum(len(one.turns) for one in side) for side in sides)
+    return Compared(compare(*sides, tolerance_s=tolerance_s), sessions, turns)
 
 
 def _tellings(source: str | Path, session: str | None, watch: Watch) -> Iterator[Telling]:

@@ -36,16 +36,19 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..beside import differences
+    from ..beside import compared
     from ..differing import counts, plain, report, summary
 
-    found = differences(a, b, session=session, tolerance_s=tolerance, watch=progress)
+    result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
+    found = result.found
     if as_json:
         print_rows(difference.row() for difference in found)
+    elif not result.sessions:
+        click.echo("nothing to compare: neither holds a session")
     else:
         for line in report(found, _painted if is_terminal(sys.stdout) else plain):
             click.echo(line)
-        click.echo(summary(found))
+        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
     sys.exit(1 if counts(found) else 0)
 
 

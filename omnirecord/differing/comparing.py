@@ -110,11 +110,10 @@ class _Sessions:
 
     def _turns(self) -> list[Pair]:
         a, b = self._a.turns, self._b.turns
-        pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0", pair_rest=False)
+        pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
         together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
-        for i, j in together:
-            if (i, j) not in pairs and i is not None:
-                self._find.add("order", f"turns[{i}]", i, j)
+        for i, j in paired(list(set(together) - set(pairs))):
+            self._find.add("order", f"turns[{i}]", i, j)
         return paired(_rest(together))
 
     def _turn(self, number: int, a: HeardTurn, b: HeardTurn) -> None:

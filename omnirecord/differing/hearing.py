@@ -51,7 +51,6 @@ class Telling:
     """For each stream, where there are several."""
     refusals: list[tuple[str, str, str]]
     """What clients did and the server did not take: what, its text, why."""
-    events: int
 
 
 class _Listener:
@@ -79,9 +78,11 @@ def telling_of(
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
     listener, line = _Listener(narrator), one_line(frames)
-    for heard in line:
-        listener.hear(heard)
+    listened = _listened(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
+    line.reverse()
+    while line:  # what was heard is let go: a hundred thousand frames are much to keep for long
+        listener.hear(line.pop())
     drafts = narrator.course.finish(until)
     session_id = exchanges[0].session_id
     turns = [
@@ -91,9 +92,8 @@ def telling_of(
     outside = [step for steps in listener.steps.values() for step in steps.close()]
     return Telling(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
-        _listened(line, frames) if isinstance(frames, list) else [],
+        listened,
         [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
-        sum(heard.frame.verdict != "comment" for heard in line),
     )  # fmt: skip
 
 

@@ -126,12 +126,17 @@ def _json(value: Any) -> str:
         return "…"
 
 
-def summary(found: Sequence[Difference]) -> str:
-    """The last line: how many differences of which kind, or that there is none."""
+def summary(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
+    """The last line: how many differences of which kind, or that there is none in so many sessions and turns."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""
     if not told:
-        return f"no difference{f', but for {timing}' if timing else ''}"
+        among = f" in {_count(sessions, 'session')} with {_count(turns, 'turn')}"
+        return f"no difference{among}{f', but for {timing}' if timing else ''}"
     total = sum(number[kind] for kind in KINDS if kind != "timing")
-    return f"{total} difference{'' if total == 1 else 's'}: {', '.join(told)}" + (f"; {timing}" if timing else "")
+    return f"{_count(total, 'difference')}: {', '.join(told)}" + (f"; {timing}" if timing else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
