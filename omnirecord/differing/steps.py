@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 from ..cassette import TimedFrame
@@ -44,6 +45,8 @@ class Step:
     """The frame, of which `data` is read when it is needed; None for a run."""
     about: str | None = None
     """The id, or the text, by which the story of the turn tells of it: then it is not reported twice."""
+    group: str | None = None
+    """Neighbours of one group may come in any order."""
     parts: list[str] | None = None
     """Of a run that no story tells: its pieces."""
 
@@ -95,7 +98,7 @@ class Steps:
             return
         run = self._runs.get(key + "".join(normal.ids))
         if run is None:
-            run = Step(type_, key, tuple(normal.ids), None, as_text(data.get("call_id")), [])
+            run = Step(type_, key, tuple(normal.ids), None, as_text(data.get("call_id")), parts=[])
             self._runs[key + "".join(normal.ids)] = run
             self._add(run)
         assert run.parts is not None
@@ -107,7 +110,15 @@ class Steps:
             normal = Normal()
             run.key = _digest(f"{run.key} {normal.written(''.join(run.parts or ()))}")
             run.ids += tuple(normal.ids)
-        return self.steps
+        return _settled(self.steps)
+
+
+def _settled(steps: list[Step]) -> list[Step]:
+    """The same, with neighbours whose order differs from run to run in one and the same."""
+    made: list[Step] = []
+    for _, group in groupby(steps, lambda step: step.group or id(step)):
+        made += sorted(group, key=lambda step: step.label if step.group == _BEGIN else step.key)
+    return made
 
 
 def _step(frame: TimedFrame, data: Any) -> Step:
@@ -120,7 +131,20 @@ def _step(frame: TimedFrame, data: Any) -> Step:
         key = _digest(_dumped(normal.of(data)))
     except RecursionError:
         key = _digest(repr(frame.raw))
-    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data))
+    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), _group(label, data))
+
+
+_BEGIN = "begin"
+
+
+def _group(type_: str, data: Data) -> str | None:
+    """The server tells of a turn's beginning from two sides, and of a child's status in several partial summaries,
+    which are merged: which of them comes first means nothing."""
+    if type_ == "session.input.consumed" or (type_ == "session.status" and data.get("status") == "running"):
+        return _BEGIN
+    if type_ == "session.child_session.updated":
+        return f"{data.get('child_session_id')} {as_dict(data.get('child')).get('current_task_status')}"
+    return None
 
 
 def _about(type_: str, data: Data) -> str | None:
