@@ -70,8 +70,8 @@ class Finding:
 
 
 def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
-    """By what a change is known. A text is known by itself, a number only with the name of its field."""
-    is_text = any(isinstance(value, str) and len(value) > 3 for value in (a, b))
+    """By what a change is known: a text by itself, anything else only with the name of its field."""
+    is_text = any(isinstance(value, str) for value in (a, b))
     return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
 
 

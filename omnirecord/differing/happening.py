@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from .aligning import Pair, aligned, moved
 from .finding import Finding, is_length
@@ -21,7 +20,7 @@ class Happening:
 
     def __init__(self, find: Finding, path: str, a: Sequence[Step], b: Sequence[Step]) -> None:
         self._find, self._path, self._a, self._b = find, path, a, b
-        pairs = aligned(a, b, lambda step: step.key, lambda step: step.label)
+        pairs = aligned(a, b, lambda step: step.key, lambda step: f"{step.label} {step.family}")
         self._pairs = moved(pairs, lambda i: a[i].key, lambda j: b[j].key)
         self._has_moved = self._pairs != pairs
         self._unlike = [pair for pair in self._pairs if not self._is_alike(*pair)]
@@ -119,10 +118,8 @@ def _kind(step: Step, path: str) -> Kind:
         return "usage"
     if step.label == "session.status":
         return "order"
-    data: Any = step.data if step.label == "response.output_item.done" else None
-    item = data.get("item") if isinstance(data, dict) else None
-    is_tool = isinstance(item, dict) and str(item.get("type")).startswith("function_call")
-    return "tools" if is_tool or step.label.startswith("response.function_call") else "content"
+    is_tool = step.family.startswith("function_call") or step.label.startswith("response.function_call")
+    return "tools" if is_tool else "content"
 
 
 def paired(pairs: Sequence[Pair]) -> list[Pair]:

@@ -45,6 +45,8 @@ class Step:
     """The frame, of which `data` is read when it is needed; None for a run."""
     about: str | None = None
     """The id, or the text, by which the story of the turn tells of it: then it is not reported twice."""
+    family: str = ""
+    """Of an output item, its type: only what is of one family may have become the other."""
     group: str | None = None
     """Neighbours of one group may come in any order."""
     parts: list[str] | None = None
@@ -131,7 +133,11 @@ def _step(frame: TimedFrame, data: Any) -> Step:
         key = _digest(_dumped(normal.of(data)))
     except RecursionError:
         key = _digest(repr(frame.raw))
-    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), _group(label, data))
+    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), _family(data), _group(label, data))
+
+
+def _family(data: Data) -> str:
+    return as_text(as_dict(data.get("item")).get("type")) or ""
 
 
 _BEGIN = "begin"

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 Tone = Literal["same", "gone", "new"]
 AROUND = 40
 """How much of what is equal is shown beside a change, in characters."""
-MAX_PIECES = 300
+MAX_PIECES = 200
 """How many words, or lines, of each side are compared one by one; of more, only the ends are."""
 MAX_SHOWN = 400
 """How much of one change is shown, in characters."""
