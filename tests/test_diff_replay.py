@@ -28,6 +28,7 @@ async def test_a_session_and_its_replay_do_not_differ(cassette: Path, how: dict[
     assert differing(cassette, await record_replay(cassette, tmp_path / "again.db", **how)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "kind", "path"),
     [
