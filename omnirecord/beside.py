@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .cassette import TimedFrame
 from .differing import TOLERANCE_S, Difference, Telling, compare, telling_of
 from .errors import UsageError
 from .gathering import Gathered, gathered
@@ -51,14 +52,17 @@ def _tellings(source: str | Path, session: str | None, watch: Watch) -> Iterator
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
     store = open_store(path)
     try:
-        for one in gathered(store, named or session):
-            yield _telling(one, f"reading {path.name}", watch)
+        label, sessions = f"reading {path.name}", list(gathered(store, named or session))
+        if len(sessions) == 1:
+            yield _telling(sessions[0], watch(sessions[0].frames(), label))
+        else:
+            yield from (_telling(one, one.frames()) for one in watch(sessions, label))
     finally:
         store.close()
 
 
-def _telling(one: Gathered, label: str, watch: Watch) -> Telling:
-    return telling_of(one.exchanges, watch(one.frames(), label), one.acts, is_child=one.parent_id is not None)
+def _telling(one: Gathered, frames: Iterable[TimedFrame]) -> Telling:
+    return telling_of(one.exchanges, frames, one.acts, is_child=one.parent_id is not None)
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:

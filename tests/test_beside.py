@@ -69,7 +69,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(a: Any, more: dict[str
         omnirecord.diff(a, SUBAGENT, **more)
 
 
-def test_who_watches_sees_every_frame_go_by() -> None:
+def test_who_watches_sees_how_far_it_is() -> None:
     seen: list[str] = []
 
     def watch(items: Iterable[Any], label: str) -> Iterator[Any]:

@@ -57,7 +57,6 @@ def is_noticed(name: str, fault: str) -> bool:
         return True
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_at_any_event_is_noticed(name: str, fault: str) -> None:
@@ -120,8 +119,8 @@ def test_a_fault_at_some_event_is_noticed_the_other_way_round_too(
     assert sorted((x.kind, repr(x.a), repr(x.b)) for x in there) == sorted((x.kind, repr(x.b), repr(x.a)) for x in back)
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_other_ids_times_and_numbers_everywhere_are_not_noticed(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(RECORDED.keys() - {"two_clients"}))  # where one of two copies is none any more
+def test_another_time_or_number_of_the_wire_is_not_noticed(name: str) -> None:
     for stream, frame in happened(name):
         for path, field, value in leaves(payload_of(frame)):
             if role(field) in ("noise", "time") and isinstance(value, int):
