@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .blocking import Proxy, Replay
     from .diagnosis import Finding
+    from .differing import Difference
     from .measuring import SessionStats
     from .reading import Cassette
     from .validating import Validation
@@ -46,6 +47,7 @@ __all__ = [
     "ServerError",
     "UsageError",
     "__version__",
+    "diff",
     "doctor",
     "open_cassette",
     "record",
@@ -164,3 +166,15 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
     from .reporting import stats
 
     return stats(cassette, session)
+
+
+def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance: float = 1.0) -> list[Difference]:
+    """What differs between two cassettes, by meaning; an empty list where nothing does (`docs/diff.md`).
+
+    `a` and `b` may name one session each: `"run.db#04cc"`; `session` names one in both. Each difference has a `kind`
+    (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
+    Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
+    """
+    from .beside import compared
+
+    return compared(a, b, session=session, tolerance_s=tolerance).found

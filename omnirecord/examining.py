@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .bodies import decoded
@@ -20,6 +20,7 @@ from .diagnosis import (
     reads_a_snapshot,
     snapshot_of,
 )
+from .gathering import grouped
 from .gist import one_line
 from .headers import header
 from .library import open_store
@@ -60,7 +61,7 @@ def _examined(store: Store, wanted: str | None) -> Iterator[tuple[int, Examined]
         recordings.setdefault(x.recording, []).append(x)
     for recording, exchanges in recordings.items():
         upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
-        for group in _grouped(exchanges):
+        for group in grouped(x for x in exchanges if x.party != "runner"):
             if wanted in (None, group[0].session_id):
                 yield recording, _session(store, group, upstream, excused)
 
@@ -87,18 +88,6 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
         frame.raw is not None
         and all(live.judge(one).verdict == "valid" for one in Parser(at_start=frame.seq == 1).feed(frame.raw))
     )
-
-
-def _grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
-    groups: dict[tuple[int, object], list[Exchange]] = {}
-    for x in exchanges:
-        if x.party == "runner":
-            continue
-        if x.session_id is not None:
-            groups.setdefault((x.recording, x.session_id), []).append(x)
-        elif x.kind == "sse":
-            groups[x.recording, x.exchange] = [x]
-    yield from groups.values()
 
 
 def _acts(store: Store, exchanges: list[Exchange]) -> Iterator[Act]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .cassette import Exchange
 from .choosing import the_session
+from .gathering import grouped
 from .library import open_store
 from .measuring import SessionStats, measure
 from .routes import is_gate
@@ -25,7 +26,7 @@ def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]
     """The numbers of each session of each recording, or of the one that is meant; streams of no session one by one."""
     wanted = None if session is None else the_session(store, session)
     started, parents = {one.recording: one.started_at for one in store.recordings()}, store.parents()
-    for exchanges in _grouped(store):
+    for exchanges in grouped(store.exchanges()):
         if wanted in (None, first := exchanges[0].session_id):
             frames = (frame for x in exchanges if x.stream is not None for frame in store.frames(x))
             yield measure(
@@ -41,14 +42,3 @@ def _acts(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
             act = act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response"))
             if act is not None:
                 yield act
-
-
-def _grouped(store: Store) -> Iterator[list[Exchange]]:
-    """The exchanges of each session in each recording, in the order in which sessions began."""
-    groups: dict[tuple[int, object], list[Exchange]] = {}
-    for x in store.exchanges():
-        if x.session_id is not None:
-            groups.setdefault((x.recording, x.session_id), []).append(x)
-        elif x.kind == "sse":
-            groups[x.recording, x.exchange] = [x]
-    yield from groups.values()

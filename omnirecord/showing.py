@@ -7,6 +7,7 @@ from typing import Any
 
 from .cassette import Exchange
 from .choosing import the_session
+from .gathering import grouped
 from .store import Store
 from .story import (
     LONG_SILENCE,
@@ -55,7 +56,7 @@ def sessions(
     wanted = None if session is None else {the_session(store, session)}
     if family and wanted is not None:
         wanted = _family(wanted, parents)
-    for exchanges in _grouped(store):
+    for exchanges in grouped(store.exchanges("party != 'runner'")):
         first = exchanges[0]
         if wanted is None or first.session_id in wanted:
             acting = (x for x in exchanges if may_act(x))
@@ -96,14 +97,3 @@ def _aftermaths(store: Store) -> dict[int, Aftermath]:
     for x in store.exchanges():
         by_recording.setdefault(x.recording, []).append(x)
     return {recording: Aftermath(exchanges) for recording, exchanges in by_recording.items()}
-
-
-def _grouped(store: Store) -> Iterator[list[Exchange]]:
-    """The exchanges of each session in each recording, in the order in which sessions began."""
-    groups: dict[tuple[int, object], list[Exchange]] = {}
-    for x in store.exchanges("party != 'runner'"):
-        if x.session_id is not None:
-            groups.setdefault((x.recording, x.session_id), []).append(x)
-        elif x.kind == "sse":
-            groups[x.recording, x.exchange] = [x]
-    yield from groups.values()

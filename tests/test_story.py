@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.contract.union import MODELS
 from omnirecord.library import open_store
+from omnirecord.resume import event_id, stamp
 from omnirecord.story import Act, Turn, act_of, one_line, session_of, turn_row, turns
 
 MS = 1_000_000
@@ -378,6 +379,14 @@ def test_a_message_that_was_never_taken_up() -> None:
     assert texts(told) == [(["Hi"], "", "unfinished"), (["Hello?"], "", "failed")]
     assert told[1].error is not None
     assert told[1].error.code == "runner_unavailable"
+
+
+def test_copies_of_an_event_are_copies_whatever_id_each_stream_gave_them() -> None:
+    events = [*GREETING, RUNNING, consumed("Hi"), begin(), *says("A", " B"), end(), IDLE]
+    both = [replace(one, raw=stamp(one.raw or b"", event_id(one.stream, one.seq)))
+            for number in (1, 2) for one in stream(*events, number=number)]  # fmt: skip
+    (turn,) = turns(both)
+    assert turn.text == "A B"
 
 
 def test_two_clients_hear_one_session() -> None:

@@ -10,6 +10,7 @@ import click
 
 from .._version import __version__
 from .common import Group
+from .diff import diff
 from .doctor import doctor
 from .files import export, import_
 from .reading import events, ls
@@ -43,6 +44,7 @@ COMMANDS = (
     doctor,
     validate,
     stats,
+    diff,
     verify,
     export,
     import_,

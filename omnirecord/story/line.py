@@ -1,6 +1,7 @@
 """One run of frames out of all that a session's clients heard.
 
-1. An event that several streams brought is told once. They are copies byte for byte: what a stream brought while
+1. An event that several streams brought is told once. They are copies byte for byte, but for an `id` field, which
+   counts the events of one stream: what a stream brought while
    another one was listening, and the other one has as well, is left out.
 2. The connect snapshot is marked: it tells how things are, not what happens. While somebody else was listening it is
    left out.
@@ -11,6 +12,7 @@ Linear in the number of frames, whatever their streams.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,6 +35,15 @@ class Heard(NamedTuple):
     @property
     def at_ns(self) -> int:
         return self.frame.offset_ns
+
+
+_ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
+
+
+def copied(frame: TimedFrame) -> bytes | None:
+    """What copies of one event have in common; None for a frame that was not kept."""
+    raw = frame.raw
+    return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
 
 
 def one_line(frames: Iterable[TimedFrame]) -> list[Heard]:
@@ -65,9 +76,9 @@ def _join(line: list[Heard], stream: list[Heard]) -> None:
 
 
 def _not_in(others: list[Heard], stream: list[Heard]) -> Iterator[Heard]:
-    copies = Counter(heard.frame.raw for heard in others if not heard.is_greeting)
+    copies = Counter(copied(heard.frame) for heard in others if not heard.is_greeting)
     for heard in stream:
-        raw = heard.frame.raw
+        raw = copied(heard.frame)
         if heard.is_greeting or raw is None or not copies[raw]:
             yield heard
         else:

@@ -1,0 +1,56 @@
+"""`diff`: what differs between two recorded sessions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import is_terminal, json_option, print_rows, progress
+
+if TYPE_CHECKING:
+    from ..differing.words import Span
+
+_PATH = click.Path(readable=False)
+_COLOURS = {"gone": "red", "new": "green"}
+
+
+@click.command(short_help="What differs between two sessions.")
+@click.argument("a", type=_PATH)
+@click.argument("b", type=_PATH)
+@click.option("--session", metavar="ID", help="Only this session, in both; its id may be shortened.")
+@click.option(
+    "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
+    help="Tell of times only where they differ by more than S seconds.",
+)  # fmt: skip
+@json_option
+def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -> None:
+    """Compare two recordings by meaning: what was asked and said, tools, approvals, order, usage, timing.
+
+    A and B are cassettes, or one session of a cassette each: CASSETTE#SESSION, where the id may be shortened. How text
+    was cut into deltas is no difference; ids, times and sequence numbers are none either. Exit code 1 where they differ
+    in anything but timing.
+
+    \b
+    Example:
+      omnirecord diff session.db session.jsonl
+    """
+    from ..beside import compared
+    from ..differing import counts, plain, report, summary
+
+    result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
+    found = result.found
+    if as_json:
+        print_rows(difference.row() for difference in found)
+    elif not result.sessions:
+        click.echo("nothing to compare: neither holds a session")
+    else:
+        for line in report(found, _painted if is_terminal(sys.stdout) else plain):
+            click.echo(line)
+        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
+    sys.exit(1 if counts(found) else 0)
+
+
+def _painted(span: Span) -> str:
+    return click.style(span.text, fg=_COLOURS[span.tone]) if span.tone in _COLOURS else span.text

@@ -1,0 +1,146 @@
+"""Which element of one sequence is which of another: by equal keys, in order. Never quadratic.
+
+Equal ends are taken first, then what is unique on both sides (patience diff), then, in the gaps between, the longest
+common subsequence where a gap is small. The result does not depend on which sequence is the first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Pair = tuple[int | None, int | None]
+SMALL = 10_000
+"""How many cells the table of a gap may have; a larger gap is left open."""
+_DEPTH = 40
+
+
+def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest: bool = False) -> list[Pair]:
+    """The pairs, in order; None where one side has nothing.
+
+    `keys`: the strictest first; what one leaves open within a gap is tried by the next. `pair_rest`: what is left in
+    a gap is paired as it stands.
+    """
+    if pair_rest and len(a) == len(b) <= 1:
+        return [(n, n) for n in range(len(a))]
+    open_ = [(range(len(a)), range(len(b)))]
+    found: list[tuple[int, int]] = []
+    for key in keys:
+        gaps = []
+        for left, right in open_:
+            met = matches([key(a[i]) for i in left], [key(b[j]) for j in right])
+            met = [(left.start + i, right.start + j) for i, j in met]
+            found += met
+            gaps += list(_gaps(met, left, right))
+        open_ = gaps
+    if pair_rest:
+        return _in_order(found, a, b, (pair for gap in open_ for pair in zip(*gap, strict=False)))
+    return _in_order(found, a, b, ())
+
+
+def _in_order(found: list[tuple[int, int]], a: Sequence[Any], b: Sequence[Any], more: Any) -> list[Pair]:
+    pairs: list[Pair] = []
+    done_a = done_b = 0
+    for i, j in [*sorted([*found, *more]), (len(a), len(b))]:
+        pairs += [(n, None) for n in range(done_a, i)] + [(None, n) for n in range(done_b, j)]
+        pairs += [(i, j)] if i < len(a) else []
+        done_a, done_b = i + 1, j + 1
+    return pairs
+
+
+def _gaps(met: list[tuple[int, int]], left: range, right: range) -> Iterator[tuple[range, range]]:
+    i, j = left.start, right.start
+    for at, to in [*met, (left.stop, right.stop)]:
+        if at > i and to > j:
+            yield range(i, at), range(j, to)
+        i, j = at + 1, to + 1
+
+
+def matches(a: list[str], b: list[str], depth: int = _DEPTH) -> list[tuple[int, int]]:
+    """Pairs of places with equal keys, rising on both sides."""
+    if (len(a), a) > (len(b), b):
+        return [(i, j) for j, i in matches(b, a, depth)]
+    head = _common(a, b)
+    tail = _common(a[head:][::-1], b[head:][::-1])
+    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
+    found = [(n, n) for n in range(head)]
+    found += [(head + i, head + j) for i, j in _inner(left, right, depth)]
+    return found + [(len(a) - n, len(b) - n) for n in range(tail, 0, -1)]
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    return next((n for n, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
+
+
+def _inner(a: list[str], b: list[str], depth: int) -> list[tuple[int, int]]:
+    if not a or not b:
+        return []
+    anchors = _anchors(a, b) if depth else []
+    if not anchors:
+        return _longest(a, b) if len(a) * len(b) <= SMALL else []
+    found, i, j = [], 0, 0
+    for at, to in [*anchors, (len(a), len(b))]:
+        found += [(i + x, j + y) for x, y in matches(a[i:at], b[j:to], depth - 1)]
+        found += [(at, to)] if at < len(a) else []
+        i, j = at + 1, to + 1
+    return found
+
+
+def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
+    """What is unique on both sides, as much of it as stands in one order: the longest rising run of places."""
+    once_a, once_b = Counter(a), Counter(b)
+    where = {key: n for n, key in enumerate(b) if once_b[key] == 1}
+    pairs = [(n, where[key]) for n, key in enumerate(a) if once_a[key] == 1 and key in where]
+    return _rising(pairs)
+
+
+def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    tops: list[int] = []
+    ends: list[int] = []
+    before: list[int] = []
+    for n, (_, j) in enumerate(pairs):
+        at = bisect_left(tops, j)
+        before.append(ends[at - 1] if at else -1)
+        tops[at : at + 1], ends[at : at + 1] = [j], [n]
+    run, n = [], ends[-1] if ends else -1
+    while n >= 0:
+        run.append(pairs[n])
+        n = before[n]
+    return run[::-1]
+
+
+def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
+    """The longest common subsequence, by the table: difflib's worst case is cubic, this one's is its size."""
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i in range(len(a) - 1, -1, -1):
+        row, below = table[i], table[i + 1]
+        for j in range(len(b) - 1, -1, -1):
+            row[j] = below[j + 1] + 1 if a[i] == b[j] else max(below[j], row[j + 1])
+    found, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        if a[i] == b[j]:
+            found.append((i, j))
+            i, j = i + 1, j + 1
+        elif table[i + 1][j] >= table[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def moved(pairs: Sequence[Pair], key_a: Callable[[int], Hashable], key_b: Callable[[int], Hashable]) -> list[Pair]:
+    """The same pairs, with what both sides have, only elsewhere, put together."""
+    waiting: dict[Hashable, deque[int]] = {}
+    for i, j in pairs:
+        if i is None and j is not None:
+            waiting.setdefault(key_b(j), deque()).append(j)
+    taken: dict[int, int] = {}
+    for i, j in pairs:
+        if i is not None and j is None and (others := waiting.get(key_a(i))):
+            taken[i] = others.popleft()
+    gone = set(taken.values())
+    joined = [(i, taken.get(i) if j is None and i is not None else j) for i, j in pairs]
+    return [(i, j) for i, j in joined if i is not None or j not in gone]

@@ -1,0 +1,51 @@
+"""The sessions of a store, each with all that a story is told from: its exchanges, its frames, what clients did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .cassette import Exchange, TimedFrame
+from .choosing import the_session
+from .store import Store
+from .story import Act, act_of
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """One session of one recording, or one stream that belongs to none."""
+
+    exchanges: list[Exchange]
+    acts: list[Act]
+    parent_id: str | None
+    _store: Store
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """Those of all its streams, stream by stream."""
+        return (frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
+
+
+def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
+    """Each session of each recording, in the order in which they began; only one, if its id or the beginning of that
+    is given. Raises `UsageError` where no session, or more than one, has that id."""
+    wanted = None if session is None else the_session(store, session)
+    parents = store.parents()
+    for exchanges in grouped(store.exchanges("party != 'runner'")):
+        if wanted in (None, exchanges[0].session_id):
+            found = (
+                act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges
+            )
+            acts = [act for act in found if act is not None]
+            yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
+
+
+def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
+    """Those of each session in each recording, in the order in which sessions began; a stream that belongs to no
+    session is on its own."""
+    groups: dict[tuple[int, object], list[Exchange]] = {}
+    for x in exchanges:
+        if x.session_id is not None:
+            groups.setdefault((x.recording, x.session_id), []).append(x)
+        elif x.kind == "sse":
+            groups[x.recording, x.exchange] = [x]
+    yield from groups.values()

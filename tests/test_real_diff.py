@@ -1,0 +1,61 @@
+"""The same conversation, had twice with a real server: what differs between the two recordings is timing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
+
+import omnirecord
+from omnirecord.proxy import Proxy
+from tests.omnigent_rig.provider import Provider
+from tests.omnigent_rig.scenarios import SCENARIOS
+from tests.omnigent_rig.script import SCRIPT
+from tests.omnigent_rig.stack import Stack
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+CASSETTES = Path(__file__).parent.parent / "cassettes"
+ALIKE = ("text", "tool", "approval", "failed", "two_clients", "reconnect", "subagent")
+"""Not those with an interrupt: how far an answer got before that is a matter of milliseconds."""
+
+
+@dataclass
+class Rig:
+    stack: Stack
+    folder: Path
+
+    async def record(self, scenario: str, name: str) -> Path:
+        db = self.folder / name
+        async with Proxy(self.stack.url, db) as proxy:
+            await SCENARIOS[scenario](proxy.url, self.stack.runner_id)
+            async with asyncio.timeout(5):
+                while proxy.open_exchanges:  # noqa: ASYNC110  # a test may look
+                    await asyncio.sleep(0.01)
+        return db
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    async with Provider(SCRIPT) as provider, Stack(provider.url) as stack:
+        await stack.start_runner()
+        yield Rig(stack, tmp_path_factory.mktemp("diff"))
+
+
+@pytest.mark.parametrize("scenario", ALIKE)
+async def test_a_conversation_had_twice_differs_in_nothing_but_timing(rig: Rig, scenario: str) -> None:
+    once, again = await rig.record(scenario, f"{scenario}-1.db"), await rig.record(scenario, f"{scenario}-2.db")
+    for a, b in ((once, again), (CASSETTES / f"{scenario}.jsonl", once)):
+        assert [one for one in omnirecord.diff(a, b) if one.kind != "timing"] == []
+
+
+async def test_two_conversations_differ_in_what_was_asked(rig: Rig) -> None:
+    found = omnirecord.diff(await rig.record("text", "text.db"), await rig.record("failed", "failed.db"))
+    assert found[0].path == "turns[0].asked[0].text"
+    assert {"turns[0].ended", "turns[0].error"} <= {one.path for one in found}
