@@ -27,12 +27,16 @@ MEANS_NOTHING = {
     "the last piece that a client got before it left, and that another, or itself, got as well": {
         ("reconnect", "drop #21 in stream 1"), ("two_clients", "drop #21 in stream 2"),
     },
-    "two events that are the same": {("approval", "swap #5 in stream 1"), ("interrupt", "swap #13 in stream 1")},
+    "two events that are the same": {
+        ("approval", "swap #5 in stream 1"), ("interrupt", "swap #13 in stream 1"), ("turns", "swap #6 in stream 1"),
+        ("turns", "swap #79 in stream 1"), ("turns", "swap #100 in stream 1"),
+    },
     "`running` and the input, or two summaries of one child: the live server sends them in either order": {
         ("approval", "swap #7 in stream 1"), ("failed", "swap #4 in stream 1"), ("interrupt", "swap #4 in stream 1"),
         ("interrupt", "swap #16 in stream 1"), ("reconnect", "swap #4 in stream 1"), ("text", "swap #4 in stream 1"),
         ("subagent", "swap #4 in stream 1"), ("subagent", "swap #11 in stream 1"), ("tool", "swap #5 in stream 1"),
-        ("subagent", "swap #36 in stream 1"), ("subagent", "swap #4 in stream 2"),
+        ("subagent", "swap #36 in stream 1"), ("subagent", "swap #4 in stream 2"), ("turns", "swap #8 in stream 1"),
+        ("turns", "swap #81 in stream 1"), ("turns", "swap #102 in stream 1"),
     },
 }  # fmt: skip
 """What looks like a change and is none, and why."""

@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
-    words = shlex.split(line, comments=True)[1:]
+    words = shlex.split(line.partition("  # ")[0])[1:]
     command = [sys.executable, "-m", "omnirecord", *words]
     if words[0] not in SERVERS:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
