@@ -27,9 +27,11 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from pathlib import Path
 
     from .blocking import Proxy, Replay
+    from .finding import Found
     from .reading import Cassette
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "search",
 ]
 
 
@@ -113,3 +116,25 @@ def open_cassette(path: str | Path) -> Cassette:
     from .reading import open_cassette
 
     return open_cassette(path)
+
+
+def search(
+    cassette: str | Path,
+    query: str,
+    *,
+    type: str | None = None,
+    session: str | None = None,
+    since: str | float | datetime | None = None,
+    until: str | float | datetime | None = None,
+    limit: int = 20,
+) -> Found:
+    """Full text over events, messages put together from their deltas, tool calls and what users asked.
+
+    `type` is a glob over event types, `session` an id that may be shortened; `since` and `until` are seconds from the
+    start of a recording, or a time of day. `.hits` are the first `limit` by session and time, each with the `row` of
+    its event and a `snippet`; `.total` is how many there are. See `docs/search.md`. Raises `UsageError` or
+    `CassetteError`.
+    """
+    from .finding import search
+
+    return search(cassette, query, type=type, session=session, since=since, until=until, limit=limit)

@@ -110,6 +110,20 @@ def event_row(x: Exchange, frame: TimedFrame, started_at: str) -> Row:
     }  # fmt: skip
 
 
+def request_row(x: Exchange, body: bytes, started_at: str) -> Row:
+    """A request with its body, in the shape of an event: what only events have is None."""
+    at_ns = x.request.at_ns
+    try:
+        data = parsed(body.decode())
+    except UnicodeDecodeError:
+        data = None
+    return {
+        "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
+        "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
+        "sequence_number": None, "verdict": None, "issues": [], "data": data, "raw": text(body),
+    }  # fmt: skip
+
+
 def parsed(data: str | None) -> Any:
     """The JSON of a frame's data, or the text where it is none."""
     if data is None:

@@ -10,6 +10,7 @@ which check what they take: what does not fit is a `BrokenCassette`, never a tra
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -122,6 +123,10 @@ class Store:
             return self.exchanges("kind = 'sse'")
         return self.exchanges("kind = 'sse' AND session_id = ?", session_id)
 
+    def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
+        """Those with these numbers."""
+        return self.exchanges("exchange IN (SELECT value FROM json_each(?))", json.dumps(list(exchanges)))
+
     def reads(self, exchange: int) -> list[Read]:
         """When a stream's bytes came, in order."""
         query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
@@ -162,18 +167,37 @@ class Store:
             if frame.raw is not None:
                 yield frame.raw
 
-    def frames(self, exchange: Exchange, *, unfinished: bool = False) -> Iterator[TimedFrame]:
-        """The frames of a stream. `unfinished`: with the beginning of the next one, while the stream goes on."""
-        assert exchange.stream is not None
+    def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
+        """The frames of a stream. `unfinished`: with the beginning of the next one, while the stream goes on.
+        `after`: only those behind that `seq`."""
+        stored, length = (0, 0) if after == 0 else self._stored(exchange)
+        for frame in self.stored_frames(exchange, after):
+            if after == 0:
+                stored, length = frame.seq, length + frame.length
+            yield frame
+        for frame in self._derived(exchange, stored, length, unfinished):
+            if frame.seq > after:
+                yield frame
+
+    def stored_frames(self, exchange: Exchange, after: int = 0) -> Iterator[TimedFrame]:
+        """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
         query = (
             "SELECT f.stream, f.seq, r.offset_ns, r.sent_ns, f.raw, f.length, f.type, f.verdict, f.issues FROM frames f"
-            " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? ORDER BY f.seq"
+            " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? AND f.seq > ? ORDER BY f.seq"
         )
-        stored = length = 0
-        for frame in self._rows(frame_of, query, exchange.exchange, exchange.stream):
-            stored, length = frame.seq, length + frame.length
-            yield frame
-        yield from self._derived(exchange, stored, length, unfinished)
+        return self._rows(frame_of, query, exchange.exchange, exchange.stream, after)
+
+    def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
+        """The frame of a stream that has this number."""
+        stored = next(self.stored_frames(exchange, seq - 1), None)
+        found = stored if stored is not None else next(self.frames(exchange, after=seq - 1), None)
+        return found if found is not None and found.seq == seq else None
+
+    def last_seq(self, exchange: Exchange) -> int:
+        """The number of the last frame that the recorder has made of a stream; 0 where there is none."""
+        query = "SELECT coalesce(max(seq), 0), 0 FROM frames WHERE stream = ?"
+        ((_, seq, _),) = self._rows(count_of, query, exchange.stream)
+        return seq
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""
