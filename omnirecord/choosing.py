@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from .errors import UsageError
 from .store import Store
 
 
 def the_session(store: Store, name: str) -> str:
     """The id that is, or begins with, `name`."""
-    return one_of([x.session_id for x in store.exchanges("session_id IS NOT NULL") if x.session_id], name)
-
-
-def one_of(sessions: Iterable[str], name: str) -> str:
-    """The one of these ids that is, or begins with, `name`."""
-    known = sorted(set(sessions))
+    known = sorted({x.session_id for x in store.exchanges("session_id IS NOT NULL") if x.session_id})
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
     if len(found) == 1:
         return found[0]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .cassette import Exchange, Recording, TimedFrame
-from .choosing import one_of
+from .choosing import the_session
 from .errors import UsageError
 from .indexing import Stale, bring_up, stamp_of
 from .library import open_store
@@ -157,7 +157,7 @@ def _narrow(store: Store, index: Index, asked: _Asked) -> Narrow:
     sessions = None
     if asked.session is not None:
         names = session_names(index.connection)
-        wanted = one_of([name for _, name in names], asked.session)
+        wanted = the_session(store, asked.session)
         sessions = [number for number, name in names if name == wanted]
     glob = asked.type
     takes = None if glob is None else lambda type_: fnmatchcase(type_, glob)

@@ -66,7 +66,7 @@ def _all(store: Store, index: Index) -> Iterator[int]:
         if x.stream is not None:
             before = streams.setdefault((x.recording, x.session_id), [])
             others = before[-_LISTENERS:] if x.session_id is not None else []
-            while taken := _frames(store, index, x, others):
+            while (taken := _frames(store, index, x, others)) is not None:
                 yield taken
             index.publish(x.exchange)
             before.append(x.exchange)
@@ -75,13 +75,17 @@ def _all(store: Store, index: Index) -> Iterator[int]:
             yield _request(store, index, x)
 
 
-def _frames(store: Store, index: Index, x: Exchange, others: list[int]) -> int:
-    """The next frames of a stream; how many there were. `others`: streams that may have told the same."""
+def _frames(store: Store, index: Index, x: Exchange, others: list[int]) -> int | None:
+    """The next frames of a stream; how many there were, None where there are no more. `others`: streams that may have
+    told the same."""
+    before = index.done(x.exchange)
+    frames = list(islice(_behind(store, x, *before), _STEP))
+    store.let_go()
+    if not frames:
+        return None
     with index.step():
-        seq, known = index.done(x.exchange)
-        frames = list(islice(_behind(store, x, seq, known), _STEP))
-        if not frames:
-            return 0
+        if index.done(x.exchange) != before:
+            return 0  # another search was faster
         session = index.session(x.recording, x.session_id, x.exchange)
         texts = Texts(index.under_way(x.exchange))
         docs = [doc for frame in frames for doc in texts.hear(frame)] + texts.rest()

@@ -40,7 +40,7 @@ def search(
 
     \b
     Example:
-      omnirecord search session.db 'tower OR shell'
+      omnirecord search session.db 'release OR shell'
     """
     from ..finding import search as find
 

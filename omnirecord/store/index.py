@@ -83,10 +83,10 @@ class State:
         """Of an index in this state, for a cassette in that one: it has all, has the beginning, or is another's."""
         if self.inode != now.inode or self.recordings != now.recordings[: len(self.recordings)]:
             return "other"
-        if self.stamp is not None and self.stamp == now.stamp and now.is_closed:
+        if self.stamp is not None and self.stamp == now.stamp and self.is_closed and now.is_closed:
             return "current" if self.is_complete else "behind"
-        has_grown = len(now.recordings) > len(self.recordings)
-        return "other" if self.is_closed and self.stamp is not None and not has_grown else "behind"
+        is_edited = self.is_closed and now.is_closed and len(now.recordings) == len(self.recordings)
+        return "other" if is_edited and self.stamp is not None else "behind"
 
 
 DOC = "kind, type, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, id, marks"
@@ -185,7 +185,8 @@ class Index:
                 return known[0]
             self._make_anew()
             made = int.from_bytes(os.urandom(7))
-            self.connection.execute("INSERT INTO state VALUES (?, ?)", (made, json.dumps(asdict(state))))
+            said = json.dumps(asdict(replace(state, is_complete=False)))
+            self.connection.execute("INSERT INTO state VALUES (?, ?)", (made, said))
         return made
 
     def complete(self, made: int, state: State) -> None:

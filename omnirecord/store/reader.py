@@ -87,6 +87,12 @@ class Store:
         """Open an SQLite cassette. Raises `CassetteError`."""
         return cls(open_for_reading(path), path)
 
+    def let_go(self) -> None:
+        """Look at the file as it is from now on. A recorder can only begin where nobody holds on to a moment."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._connection.execute("BEGIN")
+
     def close(self) -> None:
         if self._closed:
             return
