@@ -61,19 +61,21 @@ def record(
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
     resume_for: float = 30.0,
+    control: bool = False,
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
-    stream come back behind the last it has, for `resume_for` seconds. Raises `UsageError`; entering raises that,
+    stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
+    (`docs/tail.md`). Raises `UsageError`; entering raises that,
     `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for,
+        resume_for=resume_for, control=control,
     )  # fmt: skip
 
 

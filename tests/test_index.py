@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -55,8 +56,9 @@ def found(index: Index, query: str = "word") -> list[int | None]:
 
 
 @pytest.fixture
-def index() -> Index:
-    return Index.in_memory()
+def index() -> Iterator[Index]:
+    with closing(Index.in_memory()) as index:
+        yield index
 
 
 def test_the_nth_copy_of_one_client_is_the_nth_of_another(index: Index) -> None:

@@ -14,6 +14,7 @@ from .files import export, import_
 from .reading import events, ls, show
 from .search import search
 from .serving import proxy, serve
+from .tail import tail
 from .trips import demo, verify
 
 
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, search, verify, export, import_, demo):
+for command in (proxy, serve, ls, events, show, tail, search, verify, export, import_, demo):
     main.add_command(command)

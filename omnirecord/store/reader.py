@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..cassette import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
+from ..cassette import Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
 from ..contract import Contract, load
 from ..errors import BrokenCassette, UsageError
 from ..framing import Framed, Framer
@@ -38,6 +38,7 @@ from .making import (
     payload_of,
     read_of,
     recording_of,
+    streaming_of,
 )  # fmt: skip
 from .schema import clear_errors, open_for_reading, remove_copy
 from .sizes import size_of
@@ -129,6 +130,14 @@ class Store:
             return self.exchanges("kind = 'sse'")
         return self.exchanges("kind = 'sse' AND session_id = ?", session_id)
 
+    def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
+        """The streams with a higher number than `after`, and these: as much work as there are of them."""
+        query = (
+            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL FROM exchanges"
+            " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?))) ORDER BY stream"
+        )
+        return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
+
     def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
         """Those with these numbers."""
         return self.exchanges("exchange IN (SELECT value FROM json_each(?))", json.dumps(list(exchanges)))
@@ -185,7 +194,7 @@ class Store:
             if frame.seq > after:
                 yield frame
 
-    def stored_frames(self, exchange: Exchange, after: int = 0) -> Iterator[TimedFrame]:
+    def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
         """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
         query = (
             "SELECT f.stream, f.seq, r.offset_ns, r.sent_ns, f.raw, f.length, f.type, f.verdict, f.issues FROM frames f"
@@ -199,7 +208,7 @@ class Store:
         found = stored if stored is not None else next(self.frames(exchange, after=seq - 1), None)
         return found if found is not None and found.seq == seq else None
 
-    def last_seq(self, exchange: Exchange) -> int:
+    def last_seq(self, exchange: Exchange | Streaming) -> int:
         """The number of the last frame that the recorder has made of a stream; 0 where there is none."""
         query = "SELECT coalesce(max(seq), 0), 0 FROM frames WHERE stream = ?"
         ((_, seq, _),) = self._rows(count_of, query, exchange.stream)
