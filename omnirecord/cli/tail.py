@@ -36,11 +36,11 @@ def tail(
     Example:
       omnirecord tail session.db --type 'response.*'
     """
-    from ..tailing import Wanted, follow
-
-    wanted, say = Wanted(session, stream, type_glob, verdict), _say_aside if as_json else _say
-    rows = follow(source, wanted, last=last, retry=retry, say=say)
     try:
+        from ..tailing import Wanted, follow
+
+        wanted, say = Wanted(session, stream, type_glob, verdict), _say_aside if as_json else _say
+        rows = follow(source, wanted, last=last, retry=retry, say=say)
         if as_json:
             print_rows(rows)
         else:
