@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 import omnirecord
 from omnirecord.cli import main
+from omnirecord.library import import_file
 from tests.cassettes import Made, delta, status
 from tests.test_cli import EVENT_KEYS
 
@@ -89,3 +90,13 @@ def test_the_same_from_python() -> None:
     found = omnirecord.search(CASSETTES / "approval.jsonl", "release", limit=1)
     assert (found.total, len(found.hits)) == (3, 1)
     assert "*release*" in found.hits[0].snippet.marked("*", "*")
+
+
+def test_the_python_of_its_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_file(CASSETTES / "approval.jsonl", tmp_path / "session.db")
+    monkeypatch.chdir(tmp_path)
+    page = (CASSETTES.parent / "docs" / "search.md").read_text()
+    exec(page.partition("```python\n")[2].partition("```")[0], {"omnirecord": omnirecord})
+    assert "**release**" in capsys.readouterr().out
