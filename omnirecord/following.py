@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -144,7 +144,7 @@ class Follower:
         back = self._last
         while True:
             frames, seen = deque[TimedFrame](maxlen=self._last), last
-            for frame in _frames(store, x, max(0, last - back)):
+            for frame in store.frames_behind(x, max(0, last - back)):
                 seen = frame.seq
                 if self._wanted.takes(frame):
                     frames.append(frame)
@@ -157,7 +157,7 @@ class Follower:
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
         for x in self._in_turn(store.streaming(cursor.highest, cursor.at), cursor):
-            for frame in _frames(store, x, cursor.at[x.stream]):
+            for frame in store.frames_behind(x, cursor.at[x.stream]):
                 cursor.at[x.stream] = frame.seq
                 frames, size = frames + 1, size + frame.length
                 if self._wanted.takes_stream(x) and self._wanted.takes(frame):
@@ -188,17 +188,6 @@ def _opened(bookmark: str) -> tuple[str | None, Cursor | None]:
         return None, None
     pairs = (pair.split(":") for pair in found[3].split(",")[1:])
     return found[1], Cursor(int(found[2]), {int(stream): int(seq) for stream, seq in pairs})
-
-
-def _frames(store: Store, x: Streaming, after: int) -> Iterator[TimedFrame]:
-    """Those behind `after`. While a stream goes on, what the recorder has not made frames of will be there soon; of
-    one that is over it may never come to that."""
-    for frame in store.stored_frames(x, after):
-        after = frame.seq
-        yield frame
-    if x.is_over or not store.is_being_recorded:
-        for exchange in store.numbered([x.exchange]):
-            yield from store.frames(exchange, after=after)
 
 
 def _order(one: tuple[Streaming, TimedFrame]) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from .cassette import Exchange, TimedFrame
+from .cassette import Exchange, Streaming, TimedFrame
 from .searching.docs import Texts, digest, of_request
 from .store import Store
 from .store.index import Index, State
@@ -60,22 +60,21 @@ def bring_up(store: Store, index: Index, stamp: tuple[int, list[int] | None], *,
 
 
 def _all(store: Store, index: Index) -> Iterator[int]:
-    exchanges = store.exchanges()
-    streams: dict[tuple[int, str | None], list[int]] = {}
-    for x in exchanges:
-        if x.stream is not None:
-            before = streams.setdefault((x.recording, x.session_id), [])
-            others = before[-_LISTENERS:] if x.session_id is not None else []
-            while (taken := _frames(store, index, x, others)) is not None:
-                yield taken
-            index.publish(x.exchange)
-            before.append(x.exchange)
-    for x in exchanges:  # what was asked comes last: by then it is known which event tells it again
-        if x.request.method == "POST" and x.party != "runner" and x.request_bytes:
-            yield _request(store, index, x)
+    heard: dict[tuple[int, str | None], list[int]] = {}
+    for x in store.streaming():
+        before = heard.setdefault((x.recording, x.session_id), [])
+        others = before[-_LISTENERS:] if x.session_id is not None else []
+        while (taken := _frames(store, index, x, others)) is not None:
+            yield taken
+        index.publish(x.exchange)
+        before.append(x.exchange)
+    # What was asked comes last: by then it is known which event tells it again.
+    asked = [number for number in store.posted() if not index.is_done(number)]
+    for exchange in store.numbered(asked):
+        yield _request(store, index, exchange)
 
 
-def _frames(store: Store, index: Index, x: Exchange, others: list[int]) -> int | None:
+def _frames(store: Store, index: Index, x: Streaming, others: list[int]) -> int | None:
     """The next frames of a stream; how many there were, None where there are no more. `others`: streams that may have
     told the same."""
     before = index.done(x.exchange)
@@ -94,10 +93,10 @@ def _frames(store: Store, index: Index, x: Exchange, others: list[int]) -> int |
     return len(frames)
 
 
-def _behind(store: Store, x: Exchange, seq: int, known: int) -> Iterator[TimedFrame]:
+def _behind(store: Store, x: Streaming, seq: int, known: int) -> Iterator[TimedFrame]:
     """The frames behind one that is indexed. That one is looked at, whether it is the same."""
     after = max(0, seq - 1)
-    frames = store.stored_frames(x, after) if store.is_being_recorded else store.frames(x, after=after)
+    frames = store.stored_frames(x, after) if store.is_being_recorded else store.frames_behind(x, after)
     if seq:
         last = next(iter(frames), None)
         if last is None and store.is_being_recorded:

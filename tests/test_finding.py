@@ -145,7 +145,7 @@ def test_tool_payloads_are_searched_inside_of_their_json(folder: Path) -> None:
         ("서울", True), ("foo-bar", True), ("it's", True), (r"C:\x", True), ("a AND", False), ('"', True), ("->", True),
         ("=>", False), ("🎉", True), ("Straße", True), ("привет", True), ("foo NOT 世界", False), ("foo NOT =>", True),
         ("zzz OR ->", True), ("fo*", True), ("oo*", False), ('"bar it"', True), ('"it bar"', False),
-        ("-> NOT foo", False),
+        ("-> NOT foo", False), ("-> NOT ->", False),
     ],
 )  # fmt: skip
 def test_words_of_any_script_and_odd_signs_are_found(folder: Path, query: str, found: bool) -> None:
@@ -171,6 +171,27 @@ def test_every_word_of_a_message_is_found_however_it_was_cut(word: str, size: in
     with tempfile.TemporaryDirectory() as folder:
         path = talk(*map(delta, pieces)).save(Path(folder) / "a.db")
         assert search(path, word).total == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["a OR " * 49 + "a", "-> OR " * 49 + "a", "a NOT b OR " * 25, "z " * 99, "a " + "NOT b " * 49]
+)
+def test_a_long_query_is_answered(folder: Path, query: str) -> None:
+    path = talk(delta("a ->")).save(folder / "a.db")
+    assert search(path, query).total == ("z" not in query)
+
+
+def test_all_hits_may_be_asked_for(folder: Path) -> None:
+    path = talk(*[status(f"word {n}") for n in range(40_000)]).save(folder / "a.db")
+    assert len(search(path, "word", limit=100_000).hits) == 40_000
+
+
+def test_thousands_of_recordings_are_narrowed_by_time(folder: Path) -> None:
+    tape = talk(status("word"))
+    for _ in range(3000):
+        tape.another_recording()
+    path = tape.save(folder / "a.db")
+    assert (search(path, "word", since=0).total, search(path, "word", since=2).total) == (1, 0)
 
 
 def test_hits_are_narrowed_by_type_session_and_time(folder: Path) -> None:

@@ -65,6 +65,11 @@ def test_an_empty_query_is_a_mistake(text: str) -> None:
         parse(text)
 
 
+def test_a_query_may_be_long_but_not_endless() -> None:
+    with pytest.raises(UsageError, match="has 101 words"):
+        parse("a " * 101)
+
+
 @given(st.text(max_size=60) | st.lists(st.sampled_from(["a", "AND", "OR", "NOT", '"', "*", "-b"])).map(" ".join))
 def test_any_other_query_asks_for_something(text: str) -> None:
     try:

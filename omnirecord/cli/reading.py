@@ -138,7 +138,7 @@ def events(
         store.close()
 
 
-def event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+def event_lines(rows: Iterator[dict[str, Any]], empty: str = "no events") -> Iterator[str]:
     """The rows of events as a person reads them, a line each, their streams named."""
     from ..gist import gist
 
@@ -154,8 +154,8 @@ def event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
             + visible(gist(row["type"], row["data"]))
         )
         yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
-    if stream is None:
-        yield "no events"
+    if stream is None and empty:
+        yield empty
 
 
 @click.command(short_help="Tell a session turn by turn.")

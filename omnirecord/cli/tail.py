@@ -44,7 +44,7 @@ def tail(
         if as_json:
             print_rows(rows)
         else:
-            for line in event_lines(rows):
+            for line in event_lines(rows, empty=""):
                 click.echo(fitted(line))
     except KeyboardInterrupt:
         pass  # the one way to end it while the recording goes on: nothing is wrong

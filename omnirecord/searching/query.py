@@ -18,6 +18,8 @@ from ..errors import UsageError
 from .texts import spaced
 
 _PIECE = re.compile(r'"([^"]+)"(\*?)(?!\S)|(\S+)')
+MOST = 100
+"""How many words a query may have."""
 _OPERATORS = ("AND", "OR", "NOT")
 
 
@@ -62,6 +64,8 @@ def parse(text: str) -> Query:
     pieces = list(_pieces(text))
     if not pieces:
         raise UsageError("the query is empty: name a word to look for")
+    if len(pieces) > MOST:
+        raise UsageError(f"the query has {len(pieces)} words: take {MOST} at the most")
     clauses: list[tuple[list[Term], list[Term]]] = [([], [])]
     negated = False
     for number, piece in enumerate(pieces):

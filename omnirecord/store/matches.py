@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,8 @@ class Match:
 
 
 def matches(connection: sqlite3.Connection, query: Query, narrow: Narrow, limit: int) -> tuple[int, list[Match]]:
-    """How many there are, what says the same being one, and the first of them, by session and time."""
+    """How many there are, what says the same being one, and the first of them, by session and time. To be called inside
+    of `Index.at_once`."""
     found, values = _selected(query)
     narrowed, more = _narrowed(connection, narrow)
     inner, values = f"FROM docs d WHERE d.id IN ({found}){narrowed}", values + more
@@ -81,16 +83,22 @@ def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) ->
         return {}
     statement = (
         "SELECT rowid, highlight(words, 0, ?, ?) FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
-        f" AND +rowid IN ({_places(numbers)})"
+        " AND +rowid IN (SELECT value FROM json_each(?))"
     )
-    values = [OPEN, SHUT, words, min(numbers), max(numbers), *numbers]
+    values = [OPEN, SHUT, words, min(numbers), max(numbers), json.dumps(numbers)]
     return dict(connection.execute(statement, values).fetchall())
 
 
 def _selected(query: Query) -> tuple[str, Values]:
     """The numbers of all that match."""
+    plain = [clause for clause in query if not any(term.is_sign for term in (*clause.wanted, *clause.unwanted))]
     parts, values = [], Values()
+    if plain:
+        parts.append("SELECT rowid FROM words WHERE words MATCH ?")
+        values.append(" OR ".join(f"({_expression(clause.wanted, clause.unwanted)})" for clause in plain))
     for clause in query:
+        if clause in plain:
+            continue
         part, more = _clause(clause)
         parts.append(part)
         values += more
@@ -102,19 +110,21 @@ def _clause(clause: Clause) -> tuple[str, Values]:
     not_words, not_signs = _apart(clause.unwanted)
     conditions, values = [], Values()
     if words:
-        expression = " AND ".join(term.expression() for term in words)
-        expression = " NOT ".join([f"({expression})", *(term.expression() for term in not_words)])
         conditions.append("id IN (SELECT rowid FROM words WHERE words MATCH ?)")
-        values.append(expression)
+        values.append(_expression(words, not_words))
     elif not_words:
         conditions.append("id NOT IN (SELECT rowid FROM words WHERE words MATCH ?)")
         values.append(" OR ".join(term.expression() for term in not_words))
-    for sign in [*signs, *not_signs]:
-        conditions.append(f"instr(lower(text), lower(?)) {'>' if sign in signs else '='} 0")
-        values.append(sign.text)
-    if len(conditions) == 1 and words:
-        return "SELECT rowid FROM words WHERE words MATCH ?", values
+    conditions += ["instr(lower(text), lower(?)) > 0"] * len(signs) + ["instr(lower(text), lower(?)) = 0"] * len(
+        not_signs
+    )
+    values += [sign.text for sign in [*signs, *not_signs]]
     return f"SELECT id FROM texts WHERE {' AND '.join(conditions)}", values
+
+
+def _expression(wanted: Iterable[Term], unwanted: Iterable[Term]) -> str:
+    together = " AND ".join(term.expression() for term in wanted)
+    return " NOT ".join([f"({together})", *(term.expression() for term in unwanted)])
 
 
 def _apart(terms: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
@@ -126,19 +136,18 @@ def _narrowed(connection: sqlite3.Connection, narrow: Narrow) -> tuple[str, Valu
     """Further conditions on a row `d` of docs."""
     conditions, values = "", Values()
     if narrow.sessions is not None:
-        conditions += f" AND d.session IN ({_places(narrow.sessions)})"
-        values += narrow.sessions
+        conditions += " AND d.session IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(narrow.sessions))
     if narrow.takes_type is not None:
         known = connection.execute("SELECT DISTINCT type FROM docs WHERE type IS NOT NULL")
         types = [type_ for (type_,) in known if narrow.takes_type(type_)]
-        conditions += f" AND d.type IN ({_places(types)})"
-        values += types
+        conditions += " AND d.type IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(types))
     if narrow.times is not None:
-        spans = " OR ".join("(d.recording = ? AND d.last_ns >= ? AND d.first_ns <= ?)" for _ in narrow.times)
-        conditions += f" AND ({spans or '0'})"
-        values += [value for span in narrow.times for value in span]
+        connection.execute("CREATE TEMP TABLE spans (recording INTEGER PRIMARY KEY, low INTEGER, high INTEGER)")
+        connection.executemany("INSERT INTO spans VALUES (?, ?, ?)", narrow.times)
+        conditions += (
+            " AND EXISTS (SELECT 1 FROM spans s WHERE s.recording = d.recording"
+            " AND d.last_ns >= s.low AND d.first_ns <= s.high)"
+        )
     return conditions, values
-
-
-def _places(values: list[Any]) -> str:
-    return ", ".join("?" * len(values))

@@ -131,12 +131,22 @@ class Store:
         return self.exchanges("kind = 'sse' AND session_id = ?", session_id)
 
     def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
-        """The streams with a higher number than `after`, and these: as much work as there are of them."""
+        """The streams with a higher number than `after`, and these, in the order of their requests: as much work as
+        there are of them."""
         query = (
             "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL FROM exchanges"
-            " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?))) ORDER BY stream"
+            " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?)))"
+            " ORDER BY recording, request_at_ns, stream"
         )
         return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
+
+    def posted(self) -> list[int]:
+        """The numbers of what clients posted, in order."""
+        query = (
+            "SELECT exchange, 0, 0 FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
+            " ORDER BY recording, request_at_ns, exchange"
+        )
+        return [read.offset_ns for read in self._rows(read_of, query)]
 
     def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
         """Those with these numbers."""
@@ -201,6 +211,16 @@ class Store:
             " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? AND f.seq > ? ORDER BY f.seq"
         )
         return self._rows(frame_of, query, exchange.exchange, exchange.stream, after)
+
+    def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
+        """Those behind `after`, for as much work as there are of them. While a stream is being recorded, what the
+        recorder has made no frames of will be there soon; of one that is over it may never come to that."""
+        for frame in self.stored_frames(stream, after):
+            after = frame.seq
+            yield frame
+        if stream.is_over or not self.is_being_recorded:
+            for exchange in self.numbered([stream.exchange]):
+                yield from self.frames(exchange, after=after)
 
     def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
         """The frame of a stream that has this number."""
