@@ -21,7 +21,7 @@ from ..cassette import Headers
 from ..errors import UsageError
 from .lock import RecorderLock
 from .rows import Row
-from .schema import clear_errors, create_or_open, in_memory, is_usable_path
+from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path
 from .sizes import size_of
 
 _UNFINISHED = f"""
@@ -77,6 +77,8 @@ class Writer:
             self._lock = RecorderLock(path)
             try:
                 self.connection = create_or_open(path)
+                self._identity = identity(path)
+                OURS.add(self._identity)
             except BaseException:
                 self._lock.release()
                 raise
@@ -153,5 +155,6 @@ class Writer:
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
+        OURS.discard(self._identity)
         self._lock.release()
         self._lock = None
