@@ -22,7 +22,7 @@ from .indexing import Stale, bring_up, stamp_of
 from .library import open_store
 from .listing import event_row, request_row
 from .searching.query import Query, parse
-from .searching.snippets import Snippet, best, cut, signs_in, unmarked
+from .searching.snippets import WIDTH, Snippet, apart, best, cut, signs_in, unmarked
 from .store import Store, is_sqlite
 from .store.index import UNUSABLE, Index, path_beside
 from .store.matches import Match, Narrow, matches, session_names
@@ -68,13 +68,14 @@ def search(
     since: Moment = None,
     until: Moment = None,
     limit: int = LIMIT,
+    width: int = WIDTH,
     watch: Watch = iter,
 ) -> Found:
-    """Raises `UsageError` or `CassetteError`."""
+    """`width`: about how many characters a snippet has. Raises `UsageError` or `CassetteError`."""
     if limit < 1:
         raise UsageError(f"a limit of {limit} shows nothing: take 1 or more")
     times = moment("since", since), moment("until", until)
-    asked = _Asked(parse(query), type, session, times, limit)
+    asked = _Asked(parse(query), type, session, times, limit, width)
     try:
         return _search(Path(cassette), asked, watch)
     except Stale:
@@ -88,6 +89,7 @@ class _Asked:
     session: str | None
     times: tuple[float | datetime | None, float | datetime | None]
     limit: int
+    width: int
 
 
 def _search(cassette: Path, asked: _Asked, watch: Watch, *, anew: bool = False) -> Found:
@@ -126,8 +128,7 @@ def _ask(index: Index, store: Store, stamp: Any, asked: _Asked, watch: Watch, *,
             with index.at_once() as is_complete:
                 if is_complete:
                     total, found = matches(index.connection, asked.query, _narrow(store, index, asked), asked.limit)
-                    signs = [term.text for clause in asked.query for term in clause.wanted if term.is_sign]
-                    return Found(tuple(_hits(store, found, signs)), total)
+                    return Found(tuple(_hits(store, found, asked)), total)
     raise Stale  # other searches make it anew again and again
 
 
@@ -185,7 +186,7 @@ def _started(recording: Recording) -> datetime:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def _hits(store: Store, found: list[Match], signs: list[str]) -> Iterator[Hit]:
+def _hits(store: Store, found: list[Match], asked: _Asked) -> Iterator[Hit]:
     """In the order of sessions, then of what they point to."""
     started = {r.recording: r.started_at for r in store.recordings()}
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
@@ -194,16 +195,15 @@ def _hits(store: Store, found: list[Match], signs: list[str]) -> Iterator[Hit]:
         x = exchanges.get(match.exchange)
         if x is None:
             raise Stale
-        made.append((match.session, _hit(store, match, x, started[x.recording], signs)))
+        made.append((match.session, _hit(store, match, x, started[x.recording], asked)))
     return (hit for _, hit in sorted(made, key=lambda one: (one[0], one[1].row["offset_ns"])))
 
 
-def _hit(store: Store, match: Match, x: Exchange, started_at: str, signs: list[str]) -> Hit:
+def _hit(store: Store, match: Match, x: Exchange, started_at: str, asked: _Asked) -> Hit:
     text, spans = unmarked(match.marked)
-    if not spans or signs:
-        spans = sorted([*spans, *signs_in(text, signs)])
-    spans = best(text, spans)
-    snippet = cut(text, spans)
+    signs = [term.text for clause in asked.query for term in clause.wanted if term.is_sign]
+    spans = best(text, apart([*spans, *signs_in(text, signs)]), asked.width)
+    snippet = cut(text, spans, asked.width)
     if match.doc.kind == "request":
         return Hit(request_row(x, store.body(x.exchange, "request"), started_at), snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)

@@ -181,6 +181,11 @@ def test_a_long_query_is_answered(folder: Path, query: str) -> None:
     assert search(path, query).total == ("z" not in query)
 
 
+def test_a_sign_inside_of_a_phrase_is_marked_with_it(folder: Path) -> None:
+    path = talk(delta("from a -> b on")).save(folder / "a.db")
+    assert snippets(search(path, '"a -> b" -> >')) == ["from [a -> b] on"]
+
+
 def test_all_hits_may_be_asked_for(folder: Path) -> None:
     path = talk(*[status(f"word {n}") for n in range(40_000)]).save(folder / "a.db")
     assert len(search(path, "word", limit=100_000).hits) == 40_000

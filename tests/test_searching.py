@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.errors import UsageError
 from omnirecord.searching.docs import Doc, Texts
 from omnirecord.searching.query import Clause, Query, Term, parse
-from omnirecord.searching.snippets import OPEN, SHUT, best, cut, signs_in, unmarked
+from omnirecord.searching.snippets import OPEN, SHUT, apart, best, cut, signs_in, unmarked
 from omnirecord.searching.texts import plain, spaced, text_in
 from tests.cassettes import completed, created, delta, event, heartbeat, status
 from tests.recorded import calls, recorded
@@ -205,6 +205,10 @@ def test_a_snippet_is_around_the_words_and_says_that_there_is_more() -> None:
     assert shown.endswith("…")
     assert "[needle]" in shown
     assert len(shown) < 80
+
+
+def test_what_was_found_twice_at_one_place_is_marked_once() -> None:
+    assert apart([(4, 6), (0, 5), (5, 7), (7, 8)]) == [(0, 5), (5, 7), (7, 8)]
 
 
 def test_a_snippet_is_one_line_and_its_marks_move_along() -> None:

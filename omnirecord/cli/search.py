@@ -46,7 +46,7 @@ def search(
 
     found = find(
         cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
-        watch=lambda steps: progress_if_slow(steps, "indexing"),
+        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
     )  # fmt: skip
     if as_json:
         print_rows(_row(hit) for hit in found.hits)
@@ -88,9 +88,9 @@ def _line(hit: Hit) -> str:
 def _snippet(hit: Hit) -> str:
     """The words bold on a terminal, else in brackets; nothing that was recorded acts upon the terminal."""
     text, bold = hit.snippet.text, is_terminal(sys.stdout)
-    room, out, at = terminal_width(1 << 20) - _HEAD, "", 0
+    room, out, at = max(40, terminal_width(_HEAD + 150) - _HEAD), "", 0
     for begin, end in hit.snippet.spans:
         word = visible(text[begin:end])
         out += visible(text[at:begin]) + (click.style(word, bold=True) if bold else f"[{word}]")
         at = end
-    return out + clip(visible(text[at:]), max(room - at, 20))
+    return out + clip(visible(text[at:]), max(room - at, 0))

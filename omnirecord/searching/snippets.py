@@ -51,6 +51,15 @@ def signs_in(text: str, signs: list[str]) -> list[Span]:
     return sorted(spans)
 
 
+def apart(spans: list[Span]) -> list[Span]:
+    """The spans in order, without those that lie in another one or reach into it."""
+    kept: list[Span] = []
+    for begin, end in sorted(spans):
+        if not kept or begin >= kept[-1][1]:
+            kept.append((begin, end))
+    return kept
+
+
 def _lower(text: str) -> str:
     """ASCII alone, as SQLite does it: no text changes its length."""
     return text.lower() if text.isascii() else "".join(c.lower() if c.isascii() else c for c in text)
