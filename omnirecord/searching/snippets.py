@@ -106,5 +106,5 @@ def _tidy(text: str, spans: list[Span], head: str, tail: str) -> Snippet:
         out.append(kept)
         length += len(kept)
     places.append(length)
-    moved = tuple((places[b], places[e]) for b, e in spans)
-    return Snippet("".join([*out, tail]).rstrip(), moved)
+    line = "".join([*out, tail]).rstrip()
+    return Snippet(line, tuple((min(places[b], len(line)), min(places[e], len(line))) for b, e in spans))
