@@ -221,7 +221,7 @@ def test_the_place_with_the_most_words_is_shown() -> None:
     assert [text[a:b] for a, b in best(text, spans)] == ["one", "two"]
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.text(), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 5)), max_size=4), st.integers(1, 50))
 def test_any_snippet_marks_what_was_found(text: str, places: list[tuple[int, int]], width: int) -> None:
     spans, end = [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +45,13 @@ def search(
     """
     from ..finding import search as find
 
-    found = find(
-        cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
-        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
-    )  # fmt: skip
+    try:
+        found = find(
+            cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
+            width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
+        )  # fmt: skip
+    except KeyboardInterrupt:  # 1 would say that nothing was found
+        sys.exit(128 + signal.SIGINT)
     if as_json:
         print_rows(_row(hit) for hit in found.hits)
     else:
