@@ -27,12 +27,14 @@ from .errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from os import PathLike
     from pathlib import Path
 
     from .blocking import Proxy, Replay
     from .diagnosis import Finding
     from .differing import Difference
+    from .finding import Found
     from .measuring import SessionStats
     from .reading import Cassette
     from .validating import Validation
@@ -52,6 +54,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "search",
     "stats",
     "validate",
 ]
@@ -67,19 +70,21 @@ def record(
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
     resume_for: float = 30.0,
+    control: bool = False,
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
-    stream come back behind the last it has, for `resume_for` seconds. Raises `UsageError`; entering raises that,
+    stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
+    (`docs/tail.md`). Raises `UsageError`; entering raises that,
     `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for,
+        resume_for=resume_for, control=control,
     )  # fmt: skip
 
 
@@ -178,3 +183,25 @@ def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance:
     from .beside import compared
 
     return compared(a, b, session=session, tolerance_s=tolerance).found
+
+
+def search(
+    cassette: str | Path,
+    query: str,
+    *,
+    type: str | None = None,
+    session: str | None = None,
+    since: str | float | datetime | None = None,
+    until: str | float | datetime | None = None,
+    limit: int = 20,
+) -> Found:
+    """Full text over events, messages put together from their deltas, tool calls and what users asked.
+
+    `type` is a glob over event types, `session` an id that may be shortened; `since` and `until` are seconds from the
+    start of a recording, or a time of day. `.hits` are the first `limit` by session and time, each with the `row` of
+    its event and a `snippet`; `.total` is how many there are. See `docs/search.md`. Raises `UsageError` or
+    `CassetteError`.
+    """
+    from .finding import search
+
+    return search(cassette, query, type=type, session=session, since=since, until=until, limit=limit)

@@ -113,6 +113,17 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Streaming:
+    """The little of a stream's exchange that who follows it looks at again and again."""
+
+    stream: int
+    exchange: int
+    recording: int
+    session_id: str | None
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """Bytes of a response that arrived together."""
 

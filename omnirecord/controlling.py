@@ -11,21 +11,19 @@ import json
 from collections.abc import Awaitable, Callable
 from math import isfinite
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from .errors import UsageError
-from .headers import decoded, header
 from .player.controls import Controls, Position, as_row, is_behind
 from .player.run import Run
 from .player.target import Predicate
 from .player.timeline import Place
-from .routes import path_of, query_of
-from .serving import error_response, is_loopback, json_response
+from .routes import CONTROL, path_of, query_of
+from .serving import error_response, foreign_origin, json_response
 from .waiting import Waiting
 
-CONTROL = "/-/omnirecord/"
 PATIENCE = 30.0
 """Seconds after which a request that waits for an event is answered that it has not come."""
 _LONGEST_BODY = 64 * 1024
@@ -152,7 +150,7 @@ class ControlPath:
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer a request below the control path."""
         name = path_of(target).removeprefix(CONTROL)
-        if origin := _foreign_origin(request):
+        if origin := foreign_origin(request):
             return error_response(403, "forbidden", f"omnirecord: a page from {origin} may not use this")
         if name in ("state", "position"):
             return self._look(request, name)
@@ -270,15 +268,3 @@ async def _body(request: web.BaseRequest) -> bytes:
         if len(body) > _LONGEST_BODY:
             raise UsageError(f"the body is longer than {_LONGEST_BODY} bytes")
     return bytes(body)
-
-
-def _foreign_origin(request: web.BaseRequest) -> str | None:
-    """The Origin of a page that is not on this machine; None where there is none, or it is."""
-    origin = header(decoded(request.raw_headers), "origin")
-    if origin is None:
-        return None
-    try:
-        host = urlsplit(origin).hostname
-    except ValueError:
-        host = None
-    return None if host is not None and is_loopback(host) else origin

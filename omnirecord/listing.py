@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .cassette import Exchange, TimedFrame, wall_clock
+from .cassette import Exchange, Streaming, TimedFrame, wall_clock
 from .contract.payload import MalformedError, parse
 from .jsonl import text
 from .sse import read_fields
@@ -77,7 +77,7 @@ class EventFilter:
     ) -> None:
         self._session, self._stream, self._type, self._verdict = session, stream, type_glob, verdict
 
-    def takes_stream(self, x: Exchange) -> bool:
+    def takes_stream(self, x: Exchange | Streaming) -> bool:
         return self._session in (None, x.session_id) and self._stream in (None, x.stream)
 
     def takes(self, frame: TimedFrame) -> bool:
@@ -96,7 +96,7 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
                     yield event_row(x, frame, started[x.recording])
 
 
-def event_row(x: Exchange, frame: TimedFrame, started_at: str) -> Row:
+def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Row:
     fields = None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1)
     data = parsed(fields.data) if fields else None
     number = data.get("sequence_number") if isinstance(data, dict) else None
@@ -107,6 +107,20 @@ def event_row(x: Exchange, frame: TimedFrame, started_at: str) -> Row:
         "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
         "data": data, "raw": None if frame.raw is None else text(frame.raw),
+    }  # fmt: skip
+
+
+def request_row(x: Exchange, body: bytes, started_at: str) -> Row:
+    """A request with its body, in the shape of an event: what only events have is None."""
+    at_ns = x.request.at_ns
+    try:
+        data = parsed(body.decode())
+    except UnicodeDecodeError:
+        data = None
+    return {
+        "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
+        "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
+        "sequence_number": None, "verdict": None, "issues": [], "data": data, "raw": text(body),
     }  # fmt: skip
 
 

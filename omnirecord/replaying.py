@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from .cassette import Exchange, Headers
-from .controlling import CONTROL, Buttons, ControlPath
+from .controlling import Buttons, ControlPath
 from .headers import asks_for_websocket, decoded, header
 from .library import open_store
 from .player import (
@@ -34,6 +34,7 @@ from .player import (
 )  # fmt: skip
 from .player.script import Script
 from .player.timing import NS, seconds
+from .routes import CONTROL
 from .sending import Sender
 from .serving import Listener, continue_upload, error_response
 from .updates import serve_updates

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
+CONTROL = "/-/omnirecord/"
+"""The one path that is ours: below it is what our servers have to say of themselves."""
 _SESSION = re.compile(r"/v1/(?:sessions|conversations)/([^/?]+)(/[^?]*)?")
 _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 """Names below `/v1/sessions/` that are no session ids."""

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
@@ -18,6 +19,7 @@ from multidict import CIMultiDict
 
 from .cassette import Headers
 from .errors import ServerError, UsageError
+from .headers import decoded, header
 from .payloads import dumps
 
 LIMIT = 1 << 20
@@ -109,6 +111,38 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def foreign_origin(request: web.BaseRequest) -> str | None:
+    """The Origin of a page that is not on this machine; None where there is none, or it is."""
+    origin = header(decoded(request.raw_headers), "origin")
+    if origin is None:
+        return None
+    try:
+        host = urlsplit(origin).hostname
+    except ValueError:
+        host = None
+    return None if host is not None and is_loopback(host) else origin
+
+
+def foreign_host(request: web.BaseRequest) -> str | None:
+    """The Host of a request that asks for us by a name that may be anybody's; None where it is an address, or this
+    machine's name. A page can have its own name mean us, and would then be of our origin to its browser."""
+    host = header(decoded(request.raw_headers), "host") or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return host
+    known = ("localhost", socket.gethostname().lower())
+    return None if name in known or is_address(name) else host
+
+
+def is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Listener:

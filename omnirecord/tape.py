@@ -36,6 +36,7 @@ from .recorder import (
     SentLate,
 )  # fmt: skip
 from .redact import Redactor, credentials
+from .routes import session_of
 from .steady import monotonic, monotonic_ns
 from .store import Writer, rows
 from .store.rows import Row
@@ -67,8 +68,9 @@ def ignore(frames: NewFrames) -> None:
 class Take:
     """One exchange being recorded. Its methods are called as things happen, and only note that they did."""
 
-    def __init__(self, tape: Tape, exchange: int, party: str) -> None:
+    def __init__(self, tape: Tape, exchange: int, party: str, session_id: str | None = None) -> None:
         self._tape = tape
+        self.session_id = session_id
         self.exchange = exchange
         self.party = party
         self._reads = 0
@@ -140,6 +142,8 @@ class Tape:
         self._ops: deque[Op] = deque()  # appended to by one thread, taken from by the other
         self._put_bytes = self._taken_bytes = 0  # each written by one thread only
         self._dropping = self._gave_up = False
+        self.degraded: str | None = None
+        """Why what comes cannot be written just now."""
         self._watch = watch
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -168,7 +172,7 @@ class Tape:
         self._exchanges += 1
         party = self._party(headers)
         self.put(Requested(self._exchanges, party, at, method, printable_text(target), printable(headers)))
-        return Take(self, self._exchanges, party)
+        return Take(self, self._exchanges, party, session_of(target))
 
     def _party(self, headers: Headers) -> str:
         if any(name.lower() == "x-omnigent-runner-tunnel-token" for name, _ in headers):
@@ -278,6 +282,7 @@ class Tape:
                 if not is_transient(error):
                     self._say(f"a fault of omnirecord: {type(error).__name__}: {error}")
                     return
+                self.degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
                     log.warning("recording degraded: %s; streams go on, trying again", error)
@@ -287,6 +292,7 @@ class Tape:
                     self._gave_up = True
                     return
                 time.sleep(RETRY_EVERY)
+        self.degraded = None
         if failed_at is not None:
             lasted = monotonic() - failed_at
             log.warning("recording recovered after %.1f s", lasted)

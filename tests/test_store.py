@@ -126,6 +126,22 @@ def test_a_cassette_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     assert modes == dict.fromkeys(["a.db", "a.db-lock", "a.db-wal", "a.db-shm"], 0o600)
 
 
+def test_a_file_that_is_also_read_in_this_process_keeps_its_log(tmp_path: Path) -> None:
+    """Another program that opens and closes it must not take itself for the last one."""
+    path = tmp_path / "a.db"
+    with closing(Writer(path)) as writer:
+        writer.write(begun())
+        assert is_sqlite(path)
+        script = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT count(*) FROM exchanges').fetchone()"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+        writer.write([rows.recording(Recording(2, "2026-01-02T03:04:06+00:00", "0", "omnigent", None))])
+        with closing(Store.open(path)) as store:
+            assert len(store.recordings()) == 2
+        assert path.with_name("a.db-wal").exists()
+    with closing(Store.open(path)) as store:
+        assert len(store.recordings()) == 2
+
+
 def test_opening_again_appends_and_never_overwrites(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "a.db")
     with closing(Store.open(path)) as store:

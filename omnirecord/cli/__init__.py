@@ -14,9 +14,11 @@ from .diff import diff
 from .doctor import doctor
 from .files import export, import_
 from .reading import events, ls
+from .search import search
 from .serving import proxy, serve
 from .show import show
 from .stats import stats
+from .tail import tail
 from .trips import demo, verify
 from .validate import validate
 
@@ -41,6 +43,8 @@ COMMANDS = (
     ls,
     events,
     show,
+    tail,
+    search,
     doctor,
     validate,
     stats,

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -111,6 +112,15 @@ def busy(label: str, after: float = 1.0) -> Iterator[None]:
         timer.cancel()
         timer.join()
         shown.stop()
+
+
+def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iterator[T]:
+    """The items, with the same bar where they take longer than so many seconds."""
+    left, begun = iter(items), time.monotonic()
+    for item in left:
+        yield item
+        if time.monotonic() - begun > after:
+            yield from progress(left, label)
 
 
 def log_to_stderr(*, verbose: bool = True) -> None:

@@ -132,13 +132,14 @@ def events(
         if as_json:
             print_rows(rows)
         else:
-            for line in _event_lines(rows):
+            for line in event_lines(rows):
                 click.echo(fitted(line))
     finally:
         store.close()
 
 
-def _event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+def event_lines(rows: Iterator[dict[str, Any]], empty: str = "no events") -> Iterator[str]:
+    """The rows of events as a person reads them, a line each, their streams named."""
     from ..gist import gist
 
     stream, before = None, 0
@@ -153,5 +154,5 @@ def _event_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
             + visible(gist(row["type"], row["data"]))
         )
         yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
-    if stream is None:
-        yield "no events"
+    if stream is None and empty:
+        yield empty

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
@@ -20,8 +21,10 @@ from yarl import URL
 from ..errors import UsageError
 from ..headers import decoded
 from ..recorder import NewFrames
+from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, error_response
 from ..tape import Tape, Watch, ignore
+from .control import Control
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
@@ -40,6 +43,8 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
 class Proxy:
     """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
 
+    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself.
+
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
     back for `resume_for` seconds; those that do count as no request.
 
@@ -57,6 +62,7 @@ class Proxy:
         read_ahead: int = READ_AHEAD,
         resume: bool = False,
         resume_for: float = GRACE,
+        control: bool = False,
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
@@ -69,6 +75,8 @@ class Proxy:
         self._contract = contract
         self._read_ahead = read_ahead
         self._watch = watch
+        self._is_controlled = control
+        self._control: Control | None = None
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
@@ -100,13 +108,32 @@ class Proxy:
         await self._listener.bind(self._host, self._port)  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
-            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
+            watch = self._watch_for_control() if self._is_controlled else self._watch
+            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=watch)
         except BaseException:
             await self._listener.stop(0)
             raise
         self._upstream = Upstream(self._target)
         await self._listener.start()
         return self
+
+    def _watch_for_control(self) -> Watch:
+        """Whoever listens at the control path is told as well."""
+        control = self._control = Control(self.db, self._state)
+
+        def watch(frames: NewFrames) -> None:
+            control.announce()
+            self._watch(frames)
+
+        return watch
+
+    def _state(self) -> dict[str, Any]:
+        streams = [forward.take for forward in self._running if forward.take.stream is not None]
+        return {
+            "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
+            "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
+            "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
+        }  # fmt: skip
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,6 +146,10 @@ class Proxy:
         self._cut(streams_only=True)
         await self._wait_for_requests(timeout)
         self._cut(streams_only=False)
+        if self._control is not None and self._entered is not None:
+            await self._wait_for_requests(0.1)
+            await asyncio.to_thread(self._entered.stop)
+            await self._control.finish(1.0)
         await self._listener.stop(0.1)
         if self._entered is not None:
             await self._upstream.close()
@@ -144,6 +175,8 @@ class Proxy:
         target = _origin_form(request._message)
         if target is None:
             return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
+        if self._control is not None and target.startswith(CONTROL):
+            return await self._control.handle(request, target)
         headers = decoded(request.raw_headers)
         relay, behind = self._resuming.find(request.method, Asked(target, headers)) if self._resuming else (None, 0)
         if relay is not None:

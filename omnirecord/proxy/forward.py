@@ -44,7 +44,7 @@ class Forward:
         answered: Callable[[int], None],
     ) -> None:
         self._request = request
-        self._take = take
+        self.take = take
         self._upstream = upstream
         self._read_ahead = read_ahead
         self._resuming = resuming
@@ -67,7 +67,7 @@ class Forward:
             raise
         finally:
             if not self._handed_over:
-                self._take.end(self._ending)
+                self.take.end(self._ending)
 
     async def _exchange(self, target: str, headers: Headers) -> web.StreamResponse:
         try:
@@ -82,13 +82,13 @@ class Forward:
         return await self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
-        self._take.respond(kind, status, reason, headers)
+        self.take.respond(kind, status, reason, headers)
         self._answered(status)
 
     async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming, asked: Asked) -> web.StreamResponse:
         """From here on it may outlive this request: the relay ends the exchange."""
         self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
-        relay = resuming.begin(asked, answer, self._take)
+        relay = resuming.begin(asked, answer, self.take)
         self.endless = self._handed_over = True
         return await relay.serve(self._request)
 
@@ -102,7 +102,7 @@ class Forward:
     async def _upload(self) -> AsyncIterator[bytes]:
         async for data in self._request.content.iter_any():
             yield data
-            self._take.body("request", data)
+            self.take.body("request", data)
 
     def _unreachable(self, error: aiohttp.ClientConnectorError) -> web.Response:
         number = error.errno or 0
@@ -112,13 +112,13 @@ class Forward:
         answer = error_response(502, "upstream_unreachable", message)
         text = answer.body if isinstance(answer.body, bytes) else b""
         self._respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
-        self._take.body("response", text)
+        self.take.body("response", text)
         return answer
 
     async def _tunnel(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         self._respond("websocket", answer.status, answer.reason or "", decoded(answer.raw_headers))
         self.endless = True
-        tunnel = Tunnel(self._request, answer, self._take)
+        tunnel = Tunnel(self._request, answer, self.take)
         try:
             return await tunnel.run()
         finally:
@@ -145,10 +145,10 @@ class Forward:
         return response
 
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        ahead = ReadAhead(self._request, response, self._take, self._read_ahead)
+        ahead = ReadAhead(self._request, response, self.take, self._read_ahead)
         try:
             async for data in answer.content.iter_any():
-                await ahead.pass_on(self._take.receive(data), data)
+                await ahead.pass_on(self.take.receive(data), data)
         except LOST:
             await ahead.flush()
             raise
@@ -160,7 +160,7 @@ class Forward:
     async def _body(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
         async for data in answer.content.iter_any():
             await response.write(data)
-            self._take.body("response", data)
+            self.take.body("response", data)
 
     def _client_is_gone(self) -> bool:
         return self._request.transport is None or self._request.transport.is_closing()

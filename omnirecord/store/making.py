@@ -22,6 +22,7 @@ from ..cassette import (
     Recording,
     Request,
     Response,
+    Streaming,
     TimedFrame,
     checked_headers,
     checked_method,
@@ -90,6 +91,12 @@ def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
         if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
             raise ValueError(f"{what}: no list of pairs of text")
     return tuple((one, other) for one, other in value)
+
+
+def streaming_of(row: Any) -> Streaming:
+    stream, exchange, recording, session_id, is_over = row
+    numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
+    return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over))
 
 
 def read_of(row: Any) -> Read:

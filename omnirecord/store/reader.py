@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..cassette import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
+from ..cassette import Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
 from ..contract import Contract, load
 from ..errors import BrokenCassette, UsageError
 from ..framing import Framed, Framer
@@ -38,6 +38,7 @@ from .making import (
     payload_of,
     read_of,
     recording_of,
+    streaming_of,
 )  # fmt: skip
 from .schema import clear_errors, is_copy, open_for_reading, remove_copy
 from .sizes import size_of
@@ -146,6 +147,28 @@ class Store:
             return self.exchanges("kind = 'sse'")
         return self.exchanges("kind = 'sse' AND session_id = ?", session_id)
 
+    def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
+        """The streams with a higher number than `after`, and these, in the order of their requests: as much work as
+        there are of them."""
+        query = (
+            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL FROM exchanges"
+            " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?)))"
+            " ORDER BY recording, request_at_ns, stream"
+        )
+        return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
+
+    def posted(self) -> list[int]:
+        """The numbers of what clients posted, in order."""
+        query = (
+            "SELECT exchange, 0, 0 FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
+            " ORDER BY recording, request_at_ns, exchange"
+        )
+        return [read.offset_ns for read in self._rows(read_of, query)]
+
+    def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
+        """Those with these numbers."""
+        return self.exchanges("exchange IN (SELECT value FROM json_each(?))", json.dumps(list(exchanges)))
+
     def reads(self, exchange: int) -> list[Read]:
         """When a stream's bytes came, in order."""
         query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
@@ -198,13 +221,35 @@ class Store:
             if frame.seq > after:
                 yield frame
 
-    def stored_frames(self, exchange: Exchange, after: int = 0) -> Iterator[TimedFrame]:
+    def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
         """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
         query = (
             "SELECT f.stream, f.seq, r.offset_ns, r.sent_ns, f.raw, f.length, f.type, f.verdict, f.issues FROM frames f"
             " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? AND f.seq > ? ORDER BY f.seq"
         )
         return self._rows(frame_of, query, exchange.exchange, exchange.stream, after)
+
+    def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
+        """Those behind `after`, for as much work as there are of them. While a stream is being recorded, what the
+        recorder has made no frames of will be there soon; of one that is over it may never come to that."""
+        for frame in self.stored_frames(stream, after):
+            after = frame.seq
+            yield frame
+        if stream.is_over or not self.is_being_recorded:
+            for exchange in self.numbered([stream.exchange]):
+                yield from self.frames(exchange, after=after)
+
+    def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
+        """The frame of a stream that has this number."""
+        stored = next(self.stored_frames(exchange, seq - 1), None)
+        found = stored if stored is not None else next(self.frames(exchange, after=seq - 1), None)
+        return found if found is not None and found.seq == seq else None
+
+    def last_seq(self, exchange: Exchange | Streaming) -> int:
+        """The number of the last frame that the recorder has made of a stream; 0 where there is none."""
+        query = "SELECT coalesce(max(seq), 0), 0 FROM frames WHERE stream = ?"
+        ((_, seq, _),) = self._rows(count_of, query, exchange.stream)
+        return seq
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""

@@ -69,8 +69,20 @@ PRAGMA writable_schema = OFF;
 """From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
 
 
+OURS: set[tuple[int, int]] = set()
+"""The files, by device and number, that this process writes. To open one in any other way and close it would drop
+SQLite's locks on it, and another program could then throw away the log that is written."""
+
+
+def identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def is_sqlite(path: Path) -> bool:
     """Whether the file says of itself that it is an SQLite database."""
+    if identity(path) in OURS:
+        return True
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 

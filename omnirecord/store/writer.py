@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -20,7 +21,7 @@ from ..cassette import Headers
 from ..errors import UsageError
 from .lock import RecorderLock
 from .rows import Row
-from .schema import clear_errors, create_or_open, in_memory, is_usable_path
+from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path
 from .sizes import size_of
 
 _UNFINISHED = f"""
@@ -33,6 +34,10 @@ FROM exchanges x JOIN recordings r USING (recording)
 WHERE x.end_ns IS NULL OR (x.kind = 'sse' AND x.response_headers NOT LIKE '%content-encoding%'
   AND EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'response'))
 ORDER BY x.exchange"""
+
+
+_LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
+"""Seconds between the attempts to leave one clean file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Writer:
             self._lock = RecorderLock(path)
             try:
                 self.connection = create_or_open(path)
+                self._identity = identity(path)
+                OURS.add(self._identity)
             except BaseException:
                 self._lock.release()
                 raise
@@ -131,15 +138,23 @@ class Writer:
             for exchange, stream, headers, *rest in self.connection.execute(_UNFINISHED)
         ]
 
+    def _leave_wal(self) -> None:
+        """SQLite does not wait for readers with that. Somebody who follows the file is one for a moment only."""
+        for pause in _LEAVING:
+            try:
+                self.connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+                return
+            except sqlite3.OperationalError:
+                time.sleep(pause)
+
     def close(self) -> None:
         """Leave one clean file, and give up the lock. Where a reader is still there, the log stays beside it."""
         if self._lock is None:
             return
-        try:
+        with suppress(sqlite3.Error):  # else the log is read with the file; the next recorder folds it in
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self.connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-        except sqlite3.Error:
-            pass  # the log is read with the file; the next recorder folds it in
+            self._leave_wal()
         self.connection.close()
+        OURS.discard(self._identity)
         self._lock.release()
         self._lock = None

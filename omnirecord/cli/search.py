@@ -1,0 +1,100 @@
+"""`search`: full text over what was recorded."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..gist import clip, visible
+from .common import cassette_argument, is_terminal, json_option, print_rows, progress_if_slow, terminal_width
+
+if TYPE_CHECKING:
+    from ..finding import Found, Hit
+
+_HEAD = 58
+"""How wide the columns before the snippet are."""
+
+
+@click.command(short_help="Full text over what was recorded.")
+@cassette_argument
+@click.argument("query", nargs=-1, required=True)
+@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
+@click.option("--session", metavar="ID", help="Only of this session; may be shortened.")
+@click.option("--since", metavar="T", help="Only from then on: seconds as `events` shows them, or a time in ISO 8601.")
+@click.option("--until", metavar="T", help="Only up to then.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."
+)
+@json_option
+def search(
+    cassette: Path, query: tuple[str, ...], type_glob: str | None, session: str | None, since: str | None,
+    until: str | None, limit: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Search events, messages put together from their deltas, tool calls and what users asked.
+
+    All words have to be there; "a phrase", begin*, OR and NOT as usual. Exit code 1 where nothing is found.
+
+    \b
+    Example:
+      omnirecord search session.db 'release OR shell'
+    """
+    from ..finding import search as find
+
+    try:
+        found = find(
+            cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
+            width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
+        )  # fmt: skip
+    except KeyboardInterrupt:  # 1 would say that nothing was found
+        sys.exit(128 + signal.SIGINT)
+    if as_json:
+        print_rows(_row(hit) for hit in found.hits)
+    else:
+        for line in _lines(found, " ".join(query)):
+            click.echo(line)
+    sys.exit(0 if found.total else 1)
+
+
+def _row(hit: Hit) -> dict[str, object]:
+    row = {**hit.row, "snippet": hit.snippet.marked()}
+    return row if hit.exchange is None else {**row, "exchange": hit.exchange}
+
+
+def _lines(found: Found, query: str) -> Iterator[str]:
+    session = None
+    for hit in found.hits:
+        row = hit.row
+        of = (row["recording"], row["session_id"] or f"stream {row['stream']}")
+        if of != session:
+            session = of
+            named = f"session {row['session_id']}" if row["session_id"] else f"stream {row['stream']} of no session"
+            yield visible(f"{named} · recording {row['recording']}")
+        yield _line(hit)
+    if not found.total:
+        yield visible(f"nothing found for {query}")
+    elif found.total > len(found.hits):
+        more = found.total - len(found.hits)
+        yield f"… and {more:,} more: narrow it down with --session, --type, --since, --until, or raise --limit"
+
+
+def _line(hit: Hit) -> str:
+    row = hit.row
+    place = f"{row['stream']}.{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
+    what = row["type"] or ("request" if hit.exchange is not None else row["verdict"])
+    return f"{row['offset_ns'] / 1e9:>9.3f}s  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
+
+
+def _snippet(hit: Hit) -> str:
+    """The words bold on a terminal, else in brackets; nothing that was recorded acts upon the terminal."""
+    text, bold = hit.snippet.text, is_terminal(sys.stdout)
+    room, out, at = max(40, terminal_width(_HEAD + 150) - _HEAD), "", 0
+    for begin, end in hit.snippet.spans:
+        word = visible(text[begin:end])
+        out += visible(text[at:begin]) + (click.style(word, bold=True) if bold else f"[{word}]")
+        at = end
+    return out + clip(visible(text[at:]), max(room - at, 0))

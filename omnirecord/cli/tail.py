@@ -1,0 +1,60 @@
+"""`tail`: a recording followed while it is made."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..cassette import VERDICTS
+from ..gist import visible
+from .common import fitted, is_terminal, json_option, print_rows
+from .reading import event_lines
+
+
+@click.command(short_help="Follow a recording while it is made.")
+@click.argument("source", metavar="CASSETTE|URL")
+@click.option("--session", metavar="ID", help="Only streams of this session; may be shortened.")
+@click.option("--stream", type=int, metavar="N", help="Only this stream.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
+@click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
+@click.option(
+    "-n", "--last", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
+    help="How many events are shown of what was there before.",
+)  # fmt: skip
+@click.option("--retry", is_flag=True, help="Wait for what is not there yet, and for the next recording.")
+@json_option
+def tail(
+    source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, last: int,
+    retry: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Show the last events, then each as it is recorded, until nobody records any more or Ctrl-C.
+
+    By the file, or by the address of a proxy that was started with --control.
+
+    \b
+    Example:
+      omnirecord tail session.db --type 'response.*'
+    """
+    try:
+        from ..tailing import Wanted, follow
+
+        wanted, say = Wanted(session, stream, type_glob, verdict), _say_aside if as_json else _say
+        rows = follow(source, wanted, last=last, retry=retry, say=say)
+        if as_json:
+            print_rows(rows)
+        else:
+            for line in event_lines(rows, empty=""):
+                click.echo(fitted(line))
+    except KeyboardInterrupt:
+        pass  # the one way to end it while the recording goes on: nothing is wrong
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"-- {visible(sentence)}")
+
+
+def _say_aside(sentence: str) -> None:
+    """Where programs read stdout: for a person, if there is one."""
+    if is_terminal(sys.stderr):
+        click.echo(f"omnirecord: {visible(sentence)}", err=True)

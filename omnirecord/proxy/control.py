@@ -1,0 +1,164 @@
+"""The control interface of a proxy, below `/-/omnirecord/`: how the recording is, and what is recorded, as it is.
+
+Each listener has a cursor in the cassette, and reads from there what it has not got: however slow one is, nothing waits
+for it, neither a stream nor in memory. Reading is done in two threads of our own, and only when there is something new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from ..cassette import VERDICTS
+from ..errors import CassetteError, UsageError
+from ..growing import LAST, Follower, Wanted
+from ..headers import decoded, header
+from ..payloads import dumps
+from ..routes import CONTROL, path_of, query_of
+from ..serving import error_response, foreign_host, foreign_origin, json_response
+
+_MOST = 64
+"""How many may listen at once."""
+_HEARTBEAT = 15.0
+"""Seconds of silence after which a comment says that we are there."""
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Omnirecord": "events",
+}  # fmt: skip
+_TAKES = ("session", "stream", "type", "verdict", "last")
+
+
+class Control:
+    """Answers what is asked below the control path. `state` gives what `GET` there tells."""
+
+    def __init__(self, db: Path, state: Callable[[], dict[str, Any]]) -> None:
+        self._db, self._state = db, state
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
+        self._listening: set[asyncio.Task[object]] = set()
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._is_over = False
+
+    def announce(self) -> None:
+        """There is something new in the cassette. Called in the recording thread."""
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        """Each event is for those who wait now; who is busy looks again before it waits."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def finish(self, timeout: float) -> None:
+        """The recording is closed: let those who listen have the rest, `timeout` seconds at the most."""
+        self._is_over = True
+        self._wake()
+        if self._listening:
+            await asyncio.wait(self._listening, timeout=timeout)
+        for task in self._listening:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
+        name = path_of(target).removeprefix(CONTROL)
+        if origin := foreign_origin(request):
+            return error_response(403, "forbidden", f"omnirecord: a page from {origin} may not use this")
+        if host := foreign_host(request):
+            return error_response(403, "forbidden", f"omnirecord: {host} is no name of this machine: use its address")
+        if name not in ("", "events"):
+            known = f"GET {CONTROL} and GET {CONTROL}events"
+            return error_response(404, "not_found", f"omnirecord: there are {known}")
+        if request.method not in ("GET", "HEAD"):
+            return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} is read: GET it")
+        if not name:
+            return json_response({**self._state(), "listening": len(self._listening)})
+        try:
+            follower = self._follower(request, target)
+        except UsageError as error:
+            return error_response(400, "bad_request", f"omnirecord: {error}")
+        if len(self._listening) >= _MOST or self._is_over:
+            return error_response(503, "too_many", f"omnirecord: {_MOST} listen already: close one of them")
+        return await self._events(request, follower)
+
+    def _follower(self, request: web.BaseRequest, target: str) -> Follower:
+        options = dict(parse_qsl(query_of(target), keep_blank_values=True))
+        if odd := [name for name in options if name not in _TAKES]:
+            raise UsageError(f"events takes no {odd[0]}, but {', '.join(_TAKES)}")
+        verdict = options.get("verdict")
+        if verdict is not None and verdict not in VERDICTS:
+            raise UsageError(f"verdict={verdict!r} is none: there are {', '.join(VERDICTS)}")
+        stream = _number(options, "stream")
+        wanted = Wanted(options.get("session"), stream, options.get("type"), verdict)
+        last = _number(options, "last")
+        behind = header(decoded(request.raw_headers), "last-event-id")
+        return Follower(self._db, wanted, LAST if last is None else last, bookmark=behind)
+
+    async def _events(self, request: web.BaseRequest, follower: Follower) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._listening.add(task)
+        response = web.StreamResponse(headers=_HEADERS)
+        try:
+            await response.prepare(request)
+            await response.write(b": omnirecord\n\n")
+            if request.method == "GET":
+                await self._follow(response, follower)
+        except ConnectionError:
+            pass  # whoever listened has left
+        finally:
+            self._listening.discard(task)
+        return response
+
+    async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
+        while True:
+            news, was_over = self._news, self._is_over
+            data, has_more = await self._loop.run_in_executor(self._threads, _read, follower)
+            if data:
+                await response.write(data)  # waits for whoever reads slowly
+            if has_more:
+                continue
+            if was_over:
+                await response.write(b'event: end\ndata: {"ended": true}\n\n')
+                return
+            if not await _in_time(news, _HEARTBEAT):
+                await response.write(b": omnirecord\n\n")
+
+
+async def _in_time(news: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _read(follower: Follower) -> tuple[bytes, bool]:
+    """What is new, as a piece of an event stream; whether there is more. Runs in a thread.
+
+    The first event says which cassette it is. The last one has a bookmark as its id: who asks again with it as
+    `Last-Event-ID` gets what lies behind it.
+    """
+    is_first = not follower.has_read
+    try:
+        batch = follower.read()
+    except CassetteError as error:
+        return f"event: trouble\ndata: {dumps({'message': str(error)})}\n\n".encode(), False
+    first = [f"event: cassette\ndata: {dumps({'id': follower.cassette})}\n\n"] if is_first else []
+    lines = [*first, *(f"data: {dumps(row)}\n\n" for row in batch.rows)]
+    if lines:
+        lines[-1] = f"id: {follower.bookmark}\n{lines[-1]}"
+    return "".join(lines).encode("utf-8", "surrogatepass"), batch.has_more
+
+
+def _number(options: dict[str, str], name: str) -> int | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) < 10):
+        raise UsageError(f"{name}={value!r} is no number")
+    return int(value)

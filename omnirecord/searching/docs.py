@@ -1,0 +1,237 @@
+"""What is searched: one piece for each event, for each text that came in deltas, for each request. Frames in, `Doc`s
+out. Pure; linear in the frames; nothing that a frame holds makes it fail.
+
+1. Deltas of one text are put together; the text is one piece, and none of its deltas is. It knows which event each
+   of its characters came with.
+2. Texts go on side by side: each message, call and kind of delta has its own. One ends where something is said or done
+   that it cannot outlast.
+3. What says the same has the same `says`: the deltas of a message and the item that was stored of it, a posted message
+   and the event that it was taken in with, an event that two clients heard.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Literal
+
+from ..cassette import Exchange, TimedFrame
+from ..contract.payload import MalformedError, parse
+from ..sse import read_fields
+from ..story.acts import act_of
+from ..story.reading import as_dict, as_text, text_of, written
+from .texts import spaced, text_in
+
+Kind = Literal["event", "text", "request"]
+_ENDS_ALL = (
+    "response.created", "response.completed", "response.failed", "response.incomplete", "response.cancelled",
+    "session.input.consumed", "session.status", "turn.started", "turn.completed", "turn.failed", "turn.cancelled",
+)  # fmt: skip
+COPIES_NEAR = 10_000_000_000
+"""Copies of an event come to several clients at about the same time, in ns…"""
+SAID_NEAR = 600_000_000_000
+"""…a message may wait for an approval before it is taken in, and be half heard by a client that comes back later…"""
+EVER = 1 << 62
+"""…and what has an id is the same whenever it comes."""
+_OWN_IDS = ("call_id", "item_id")
+"""By which the deltas of a call are told from those of another, whatever comes in between."""
+
+
+@dataclass(slots=True)
+class Doc:
+    """One thing that can be found. Times are ns from the start of its recording."""
+
+    kind: Kind
+    type: str | None
+    first_seq: int | None
+    """The event; for a text the first of its deltas. None for a request."""
+    last_seq: int | None
+    first_ns: int
+    last_ns: int
+    text: str
+    says: int = 0
+    """Equal for two that say the same."""
+    near_ns: int = COPIES_NEAR
+    """How near in time the other one has to be, to be the same thing said once."""
+    key: str | None = None
+    """Of a text that may go on: which."""
+    id: int | None = None
+    """Its number in the index, if it is there already."""
+    marks: array[int] = field(default_factory=lambda: array("q"))
+    """Of a text: for each of its deltas where in it that begins, and its seq, in turns."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether what it says has an id in it."""
+        return self.near_ns == EVER
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether one client alone may be told the same twice: as deltas and as an item, as a request and an event."""
+        return self.near_ns != COPIES_NEAR
+
+    def seq_at(self, place: int) -> int | None:
+        """Which event brought the character at `place`."""
+        starts = self.marks[::2]
+        found = bisect_right(starts, place) - 1
+        return self.marks[2 * found + 1] if starts and found >= 0 else self.first_seq
+
+
+class Texts:
+    """The texts that a stream has under way: `hear` its frames in order."""
+
+    def __init__(self, under_way: Iterable[Doc] = ()) -> None:
+        self._open = {doc.key or "": doc for doc in under_way}
+        self._parts: dict[str, list[str]] = {}
+        self._length = {key: len(doc.text) for key, doc in self._open.items()}
+
+    def hear(self, frame: TimedFrame) -> Iterator[Doc]:
+        """The pieces that this frame finishes: texts that cannot go on behind it, and the event itself."""
+        data = _data(frame)
+        if data is None:
+            return
+        payload = as_dict(data)
+        delta = payload.get("delta")
+        if frame.type is not None and frame.type.endswith(".delta") and isinstance(delta, str):
+            yield from self._say(frame, payload, spaced(delta))
+            return
+        yield from self._end(frame.type, as_dict(payload.get("item")))
+        yield _event(frame, data)
+
+    def rest(self) -> list[Doc]:
+        """Those that may go on, and have done so."""
+        return [self._joined(key) for key in list(self._parts)]
+
+    def _say(self, frame: TimedFrame, payload: dict[str, Any], delta: str) -> Iterator[Doc]:
+        assert frame.type is not None
+        key = _key(frame.type, payload)
+        if key not in self._open:
+            yield from self._of_another_message(frame.type, payload)
+            self._open[key] = Doc(
+                "text", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, "", key=key
+            )
+            self._length[key] = 0
+        doc = self._open[key]
+        doc.marks.extend((self._length[key], frame.seq))
+        doc.last_seq, doc.last_ns = frame.seq, frame.offset_ns
+        self._parts.setdefault(key, []).append(delta)
+        self._length[key] += len(delta)
+
+    def _of_another_message(self, type_: str, payload: dict[str, Any]) -> Iterator[Doc]:
+        """A message that has a name ends the one before it."""
+        if not _own_id(payload):
+            yield from self._close([key for key in self._open if key.startswith(f"{type_}:m:")])
+
+    def _end(self, type_: str | None, item: dict[str, Any]) -> Iterator[Doc]:
+        if type_ in _ENDS_ALL:
+            yield from self._close(list(self._open))
+        elif type_ == "response.output_item.done":
+            own = as_text(item.get("call_id")) or as_text(item.get("id"))
+            is_output = item.get("type") in ("function_call", "function_call_output")
+            yield from self._close([
+                key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))
+            ])  # fmt: skip
+
+    def _close(self, keys: list[str]) -> Iterator[Doc]:
+        for key in keys:
+            doc = self._joined(key)
+            doc.key = None
+            del self._open[key], self._length[key]
+            yield doc
+
+    def _joined(self, key: str) -> Doc:
+        doc = self._open[key]
+        doc.text += "".join(self._parts.pop(key, ()))
+        doc.says, doc.near_ns = _said_in(doc, key)
+        return doc
+
+
+def of_request(exchange: Exchange, body: bytes) -> Doc | None:
+    """What a client posted; None where that is no JSON, or nothing in it can be searched."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    text = text_in(value)
+    if not isinstance(value, (dict, list)) or not text:
+        return None
+    act = act_of(exchange, body, b"")
+    is_said = act is not None and act.kind == "message"
+    says = digest("user", act.text.strip()) if act is not None and is_said else digest("request", body)
+    at = exchange.request.at_ns
+    return Doc("request", None, None, None, at, at, spaced(text), says, SAID_NEAR)
+
+
+def digest(*parts: str | bytes | None) -> int:
+    """A number that is the same for the same, and for nothing else that comes up."""
+    hashed = blake2b(digest_size=8)
+    for part in parts:
+        data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")
+        hashed.update(len(data).to_bytes(8) + data)
+    return int.from_bytes(hashed.digest(), signed=True)
+
+
+def _data(frame: TimedFrame) -> Any:
+    """The JSON of a frame, its text where that is none; None for a comment."""
+    if frame.raw is None or frame.verdict == "comment":
+        return None
+    text = read_fields(frame.raw, bom=frame.seq == 1).data
+    try:
+        return parse(text or "")[0]
+    except MalformedError:
+        return text
+
+
+def _event(frame: TimedFrame, data: Any) -> Doc:
+    text = "\n".join(filter(None, (frame.type, text_in(data))))
+    says, near = _says(frame, as_dict(data))
+    return Doc("event", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, spaced(text), says, near)
+
+
+def _own_id(payload: dict[str, Any]) -> str | None:
+    return next(filter(None, (as_text(payload.get(name)) for name in _OWN_IDS)), None)
+
+
+def _key(type_: str, payload: dict[str, Any]) -> str:
+    own = _own_id(payload)
+    return f"{type_}:c:{own}" if own else f"{type_}:m:{as_text(payload.get('message_id')) or ''}"
+
+
+def _said_in(doc: Doc, key: str) -> tuple[int, int]:
+    """What a text that came in deltas says."""
+    text, type_ = doc.text.replace("\u200b", "").strip(), doc.type or ""
+    if type_ == "response.output_text.delta":
+        return digest("assistant", text), SAID_NEAR
+    if "reasoning" in type_:
+        return digest("thought", text), SAID_NEAR
+    if "output" in type_ and ":c:" in key:
+        return digest("output", key.rpartition(":c:")[2], text), EVER
+    return digest(type_, key, text), SAID_NEAR
+
+
+def _says(frame: TimedFrame, data: dict[str, Any]) -> tuple[int, int]:
+    """What an event says, and how near another that says it has to be."""
+    if frame.type == "session.input.consumed":
+        text = text_of(as_dict(as_dict(data.get("data")).get("data")).get("content"))
+        return (digest("user", text.strip()), SAID_NEAR) if text else _itself(frame)
+    item = as_dict(data.get("item")) if frame.type == "response.output_item.done" else {}
+    call_id = as_text(item.get("call_id"))
+    match item.get("type"):
+        case "message":
+            role = "assistant" if item.get("role") == "assistant" else "user"
+            return digest(role, text_of(item.get("content")).strip()), SAID_NEAR
+        case "reasoning":
+            return digest("thought", (text_of(item.get("content")) or text_of(item.get("summary"))).strip()), SAID_NEAR
+        case "function_call" if call_id:
+            return digest("call", call_id, as_text(item.get("name")), written(item.get("arguments"))), EVER
+        case "function_call_output" if call_id:
+            return digest("output", call_id, (written(item.get("output")) or "").strip()), EVER
+    return _itself(frame)
+
+
+def _itself(frame: TimedFrame) -> tuple[int, int]:
+    return digest("event", frame.raw or b""), COPIES_NEAR

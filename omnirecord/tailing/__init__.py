@@ -1,0 +1,44 @@
+"""A recording followed, by its file or by the address of the proxy that makes it: rows as `events --json` prints them.
+
+`file` looks at the cassette, `url` asks the proxy. `remarks` go to the person who follows: what is waited for, and why
+nothing more comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..growing import LAST, Wanted
+from ..listing import Row
+from .file import rows_of_file
+from .url import Remote
+
+Say = Callable[[str], None]
+
+__all__ = ["LAST", "Wanted", "follow"]
+
+
+def follow(source: str, wanted: Wanted, *, last: int = LAST, retry: bool = False, say: Say) -> Iterator[Row]:
+    """The `last` rows that are there, then each as it comes, until nobody records any more; with `retry` for ever.
+
+    `source` is a path or a URL; `say` takes a sentence for the person who follows. Raises `UsageError` or
+    `CassetteError`.
+    """
+    say = _once(say)
+    if source.startswith(("http://", "https://")):
+        return Remote(source, wanted, last).rows(retry=retry, say=say)
+    return rows_of_file(Path(source), wanted, last, retry=retry, say=say)
+
+
+def _once(say: Say) -> Say:
+    """Says nothing twice in a row. An empty sentence is not said, and what was said before it may be said again."""
+    last = ""
+
+    def said(sentence: str) -> None:
+        nonlocal last
+        if sentence and sentence != last:
+            say(sentence)
+        last = sentence
+
+    return said

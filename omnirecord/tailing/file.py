@@ -1,0 +1,78 @@
+"""A recording followed by its file: it is looked every 50 ms whether the file has changed or its recorder has ended,
+and only then it is opened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..errors import CassetteError, NotACassette
+from ..growing import Batch, Follower, Wanted
+from ..indexing import stamp_of
+from ..library import open_store
+from ..listing import Row
+from ..steady import monotonic
+from ..store.lock import recorder_is_alive
+
+POLL = 0.05
+"""Seconds between looks."""
+_BEGINNING = 5.0
+"""Seconds that a recorder may take to make a cassette of a new file."""
+
+
+def rows_of_file(
+    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None]
+) -> Iterator[Row]:  # fmt: skip
+    """See `follow`. With `retry`, also for a file that is not there yet, and for the next recording."""
+    follower = Follower(path, wanted, last, opens=open_store)
+    while True:
+        if not path.exists():
+            _missing(path, follower, retry=retry, say=say)
+            if follower.has_read and not retry:
+                return
+            time.sleep(POLL)
+            continue
+        seen = _state(path)
+        batch = _read(follower, path)
+        yield from batch.rows
+        if batch.has_more:
+            continue
+        if not batch.is_recorded and not retry:
+            say(f"nobody records into {path}: that was all")
+            return
+        say("" if batch.is_recorded else f"nobody records into {path}: waiting for the next recording")
+        _wait(path, seen)
+
+
+def _missing(path: Path, follower: Follower, *, retry: bool, say: Callable[[str], None]) -> None:
+    if follower.has_read:
+        say(f"{path} is no longer there" + (": waiting for another one" if retry else ""))
+    elif retry:
+        say(f"waiting for {path}")
+    else:
+        raise NotACassette(f"{path} does not exist: name a cassette, or wait for it with --retry")
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    """What changes when there is something to read; with None, when that cannot be told yet."""
+    return (*stamp_of(path), recorder_is_alive(path))
+
+
+def _wait(path: Path, seen: tuple[object, ...]) -> None:
+    """Until there may be something new."""
+    time.sleep(POLL)
+    while None not in seen and path.exists() and _state(path) == seen:
+        time.sleep(POLL)
+
+
+def _read(follower: Follower, path: Path) -> Batch:
+    """A file that a recorder has just made is no cassette yet."""
+    until = monotonic() + _BEGINNING
+    while True:
+        try:
+            return follower.read()
+        except CassetteError:
+            if not recorder_is_alive(path) or monotonic() > until:
+                raise
+        time.sleep(POLL)

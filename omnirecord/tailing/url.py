@@ -1,0 +1,146 @@
+"""A recording followed by asking the proxy that makes it. What was missed while the connection was lost is asked for
+with the last bookmark; what comes twice then is told once."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from urllib.parse import urlencode, urlsplit
+
+from ..errors import UsageError
+from ..growing import Wanted
+from ..listing import Row
+from ..routes import CONTROL
+from ..sse import Frame, Parser
+
+_AGAIN = 0.5
+"""Seconds between attempts to reach a proxy."""
+_SILENCE = 60.0
+"""Seconds without a byte after which a connection is lost: a proxy sends a comment every 15."""
+_READ = 1 << 16
+
+Say = Callable[[str], None]
+
+
+class Lost(Exception):
+    """Nobody answers, or no longer."""
+
+
+class Remote:
+    """The proxy at `url`, whose path may be that of the control interface. Raises `UsageError` where it is no URL."""
+
+    def __init__(self, url: str, wanted: Wanted, last: int) -> None:
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError as error:
+            raise UsageError(f"{url} is no URL: {error}") from None
+        if not self._host or parts.username is not None:
+            raise UsageError(f"{url} names no host, or a user: write for instance http://127.0.0.1:6868")
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.partition(CONTROL)[0].rstrip('/')}"
+        self._is_secure = parts.scheme == "https"
+        self._path = urlsplit(self.url).path + CONTROL + "events"
+        self._wanted, self._last = wanted, last
+        self._bookmark: str | None = None
+        self._cassette = ""
+        self._told: dict[object, int] = {}
+        """The last `seq` of each stream."""
+        self._has_begun = False
+
+    def rows(self, *, retry: bool, say: Say) -> Iterator[Row]:
+        """See `follow`. With `retry`, also where nobody answers yet, or no longer."""
+        while True:
+            try:
+                yield from self._listen(say)
+                ended = f"{self.url} has stopped recording"
+            except Lost as error:
+                if not self._has_begun and not retry:
+                    raise UsageError(
+                        f"nothing answers at {self.url} ({error}): start `omnirecord proxy --control` there, or wait"
+                        " for it with --retry"
+                    ) from error
+                ended = f"the connection to {self.url} is lost ({error})" if self._has_begun else f"no {self.url} yet"
+            if not retry:
+                say(f"{ended}: that was all")
+                return
+            say(f"{ended}: trying again")
+            time.sleep(_AGAIN)
+
+    def _listen(self, say: Say) -> Iterator[Row]:
+        """The rows of one connection, until the recording ends. Raises `Lost`."""
+        kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
+        with closing(kind(self._host, self._port, timeout=_SILENCE)) as connection:
+            response = self._ask(connection)
+            self._has_begun = True
+            say("")
+            parser = Parser()
+            while True:
+                for frame in parser.feed(_some(response)):
+                    if frame.event == "end":
+                        return
+                    yield from self._told_once(frame, say)
+
+    def _ask(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        wanted = self._wanted
+        given = {"session": wanted.session, "stream": wanted.stream, "type": wanted.type, "verdict": wanted.verdict}
+        query = urlencode({name: value for name, value in [*given.items(), ("last", self._last)] if value is not None})
+        headers = {"Accept": "text/event-stream"}
+        if self._has_begun:  # what comes from now on is new, whether a bookmark says how far we were or not
+            headers["Last-Event-ID"] = self._bookmark or ""
+        try:
+            connection.request("GET", f"{self._path}?{query}", headers=headers)
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise Lost(_why(error)) from error
+        if response.status == 200 and response.getheader("X-Omnirecord") == "events":
+            return response
+        raise UsageError(self._refused(response))
+
+    def _refused(self, response: http.client.HTTPResponse) -> str:
+        """What our own control interface said, if it was that which answered."""
+        try:
+            said = json.loads(response.read(_READ))["error"]["message"]
+        except (ValueError, LookupError, TypeError, OSError, http.client.HTTPException):
+            said = ""
+        if isinstance(said, str) and said.startswith("omnirecord: ") and response.status in (400, 403, 503):
+            return f"{self.url} says: {said.removeprefix('omnirecord: ')}"
+        return f"{self.url} is no proxy that tells what it records: start it with `omnirecord proxy --control`"
+
+    def _told_once(self, frame: Frame, say: Say) -> Iterator[Row]:
+        self._bookmark = frame.id or self._bookmark
+        try:
+            value = json.loads(frame.data or "null")
+        except ValueError:
+            return
+        if frame.event == "trouble":
+            say(f"{self.url} says: {value.get('message')}")
+        elif frame.event == "cassette" and value.get("id") != self._cassette:
+            self._cassette, self._told = value.get("id"), {}
+        elif frame.event is None and isinstance(value, dict) and _is_new(value, self._told):
+            yield value
+
+
+def _is_new(row: Row, told: dict[object, int]) -> bool:
+    stream, seq = row.get("stream"), row.get("seq")
+    if not isinstance(seq, int) or seq <= told.get(stream, 0):
+        return False
+    told[stream] = seq
+    return True
+
+
+def _some(response: http.client.HTTPResponse) -> bytes:
+    try:
+        data = response.read1(_READ)
+    except (OSError, http.client.HTTPException) as error:
+        raise Lost(_why(error)) from error
+    if not data:
+        raise Lost("it was closed")
+    return data
+
+
+def _why(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or str(error) or type(error).__name__

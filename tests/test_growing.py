@@ -1,0 +1,229 @@
+"""What a cassette grows by: each event once, in order, at the cost of what is new; over kills and other files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord import following
+from omnirecord.cassette import Recording
+from omnirecord.errors import UsageError
+from omnirecord.framing import Framer
+from omnirecord.growing import Follower, Wanted
+from omnirecord.store import Writer, rows
+from omnirecord.store.lock import lock_path
+from tests.cassettes import CONTRACT, Made, delta, heartbeat, status
+from tests.recorded import calls
+from tests.test_finding import more
+from tests.test_store import another_recorder
+
+Told = list[tuple[int, int, int]]
+
+
+class Recorder:
+    """A recorder whose every row the test writes."""
+
+    def __init__(self, path: Path, recording: int = 1) -> None:
+        self._writer = Writer(path)
+        self._number, self._streams, self._reads = recording, 0, dict[int, int]()
+        self._at = 0
+        self._seq: dict[int, int] = {}
+        self._writer.write(
+            [rows.recording(Recording(recording, f"2026-01-0{recording}T00:00:00+00:00", "0", "omnigent", None))]
+        )
+
+    def stream(self, session: str = "s") -> int:
+        number = self._writer.last_number("stream") + 1
+        exchange = self._writer.last_number("exchange") + 1
+        assert number == exchange
+        target = f"/v1/sessions/{session}/stream"
+        sse = (("content-type", "text/event-stream"),)
+        self._writer.write([
+            rows.request(exchange, self._number, "sse", session, "client", 0, "GET", target, ()),
+            rows.response(exchange, "sse", number, 0, 200, "OK", sse),
+        ])  # fmt: skip
+        self._reads[number] = self._seq[number] = 0
+        return number
+
+    def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
+        made = []
+        for data in frames:
+            self._at += 1
+            n = self._reads[stream]
+            made.append(rows.read(stream, n, self._at, None, len(data)))
+            made += [] if framed else [rows.chunk(stream, "response", 0, data)]
+            for one in Framer(None, CONTRACT).feed(n, data) if framed else ():
+                self._seq[stream] += 1
+                made.append(rows.frame(stream, self._seq[stream], one))
+            self._reads[stream] += 1
+        self._writer.write(made)
+
+    def end(self, stream: int) -> None:
+        self._writer.write([rows.end(stream, self._at, "eof", 0, 0)])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.db"
+
+
+@pytest.fixture
+def recording(path: Path) -> Iterator[Recorder]:
+    with closing(Recorder(path)) as recording:
+        yield recording
+
+
+def told(follower: Follower) -> Told:
+    """All that is there to be told."""
+    found: list[Any] = []
+    while True:
+        batch = follower.read()
+        found += batch.rows
+        if not batch.has_more:
+            return [(row["recording"], row["stream"], row["seq"]) for row in found]
+
+
+def test_the_last_events_come_first_then_each_new_one_once(path: Path, recording: Recorder) -> None:
+    one, other = recording.stream(), recording.stream()
+    for _ in range(5):
+        recording.receive(one, heartbeat())
+        recording.receive(other, heartbeat())
+    follower = Follower(path, Wanted(), last=3)
+    assert told(follower) == [(1, 2, 4), (1, 1, 5), (1, 2, 5)]
+    assert told(follower) == []
+    recording.receive(other, delta("a"))
+    recording.receive(one, delta("b"))
+    third = recording.stream()
+    recording.receive(third, delta("c"))
+    assert told(follower) == [(1, 2, 6), (1, 1, 6), (1, 3, 1)]
+    assert told(follower) == []
+
+
+def test_none_of_what_was_there_or_all_of_it(path: Path, recording: Recorder) -> None:
+    stream = recording.stream()
+    recording.receive(stream, *[heartbeat()] * 5)
+    none, everything = Follower(path, Wanted(), last=0), Follower(path, Wanted(), last=100)
+    assert (len(told(none)), len(told(everything))) == (0, 5)
+    recording.receive(stream, delta("a"))
+    assert told(none) == told(everything) == [(1, 1, 6)]
+
+
+def test_only_what_is_wanted_is_told_and_the_last_of_that_however_far_back(path: Path, recording: Recorder) -> None:
+    stream, other = recording.stream("one"), recording.stream("two")
+    recording.receive(stream, delta("far back"), *[heartbeat()] * 500, status("idle"))
+    recording.receive(other, delta("x"))
+    deltas = Follower(path, Wanted(type="*.delta", session="on"))
+    assert told(deltas) == [(1, 1, 1)]
+    recording.receive(stream, heartbeat(), delta("y"))
+    recording.receive(other, delta("y"))
+    assert told(deltas) == [(1, 1, 504)]
+    assert told(Follower(path, Wanted(stream=2, verdict="valid"))) == [(1, 2, 1), (1, 2, 2)]
+
+
+def test_what_a_stream_that_is_over_has_in_no_frame_is_told(path: Path, recording: Recorder) -> None:
+    stream = recording.stream()
+    follower = Follower(path, Wanted())
+    recording.receive(stream, delta("a"), framed=False)
+    assert told(follower) == [], "the recorder is about to make frames of it"
+    recording.end(stream)
+    assert told(follower) == [(1, 1, 1)]
+    assert told(follower) == []
+
+
+def test_a_recorder_that_was_killed_and_the_next_recording(path: Path) -> None:
+    with another_recorder(path):
+        follower = Follower(path, Wanted())
+        assert told(follower) == [(1, 1, 1), (1, 1, 2)]
+        assert follower.read().is_recorded
+    assert told(follower) == [(1, 1, 3), (1, 1, 4), (1, 1, 5)], "what it had made no frames of"
+    assert not follower.read().is_recorded
+    more(path, delta("a"))
+    assert told(follower) == [(2, 2, 1)]
+
+
+def test_a_file_that_took_the_place_of_another_is_told_from_its_start(path: Path, tmp_path: Path) -> None:
+    def made(*frames: bytes, recordings: int = 1) -> Path:
+        tape = Made()
+        for _ in range(recordings - 1):
+            tape.another_recording()
+        tape.stream("s", 1.0, *((1.0, frame) for frame in frames))
+        return tape.save(tmp_path / "other.db")
+
+    made(heartbeat(), heartbeat(), recordings=2).rename(path)
+    follower = Follower(path, Wanted())
+    assert len(told(follower)) == 2
+    made(delta("a"), recordings=2).replace(path)
+    assert len(told(follower)) == 1
+    shutil.copyfile(made(delta("b"), delta("c")), path)
+    assert len(told(follower)) == 2, "written over in place, with fewer recordings"
+
+
+def test_a_bookmark_is_where_another_follower_goes_on(path: Path, recording: Recorder) -> None:
+    stream = recording.stream()
+    recording.receive(stream, heartbeat(), delta("a"))
+    first = Follower(path, Wanted())
+    told(first)
+    recording.receive(stream, delta("b"))
+    assert told(Follower(path, Wanted(), bookmark=first.bookmark)) == [(1, 1, 3)]
+    other = first.bookmark.replace(first.cassette, "00000000")
+    assert len(told(Follower(path, Wanted(), bookmark=other))) == 3, "of another cassette: there is nothing behind it"
+    assert len(told(Follower(path, Wanted(), last=1, bookmark="junk"))) == 1
+
+
+def test_much_is_read_in_pieces_and_no_stream_keeps_another_one_waiting(
+    path: Path, recording: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_BATCH", 10)
+    one, other = recording.stream(), recording.stream()
+    follower = Follower(path, Wanted(), last=0)
+    told(follower)
+    recording.receive(one, *[heartbeat()] * 25)
+    recording.receive(other, *[heartbeat()] * 5)
+    first, second = follower.read(), follower.read()
+    assert (len(first.rows), first.has_more, len(second.rows), second.has_more) == (10, True, 10, True)
+    assert {row["stream"] for row in second.rows} == {1, 2}
+    assert len(told(follower)) == 10
+
+
+def test_who_follows_what_is_not_there_is_told_so_unless_it_may_come(path: Path) -> None:
+    with closing(Recorder(path)) as recording:
+        recording.stream()
+        assert told(Follower(path, Wanted(session="later", stream=7))) == []
+    with pytest.raises(UsageError, match="no session begins with 'later'"):
+        Follower(path, Wanted(session="later")).read()
+    with pytest.raises(UsageError, match="no stream 7"):
+        Follower(path, Wanted(stream=7)).read()
+
+
+def test_a_read_costs_what_is_new_whatever_there_is(path: Path, recording: Recorder) -> None:
+    stream = recording.stream()
+
+    def cost(before: int) -> int:
+        recording.receive(stream, *[heartbeat()] * before)
+        follower = Follower(path, Wanted(), last=0)
+        told(follower)
+        recording.receive(stream, heartbeat())
+        return calls(lambda: follower.read())
+
+    few, many = cost(10), cost(5000)
+    assert many < few + 20
+
+
+def test_the_file_is_clean_after_a_recorder_that_somebody_followed(path: Path, tmp_path: Path) -> None:
+    recording = Recorder(path)
+    stream = recording.stream()
+    follower = Follower(path, Wanted())
+    told(follower)
+    recording.receive(stream, delta("a"))
+    told(follower)
+    recording.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["a.db"]
+    assert not lock_path(path).exists()
