@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord import following
+from omnirecord import growing
 from omnirecord.cassette import Recording
 from omnirecord.errors import UsageError
 from omnirecord.framing import Framer
@@ -181,7 +181,7 @@ def test_a_bookmark_is_where_another_follower_goes_on(path: Path, recording: Rec
 def test_much_is_read_in_pieces_and_no_stream_keeps_another_one_waiting(
     path: Path, recording: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_BATCH", 10)
+    monkeypatch.setattr(growing, "_BATCH", 10)
     one, other = recording.stream(), recording.stream()
     follower = Follower(path, Wanted(), last=0)
     told(follower)
