@@ -37,9 +37,6 @@ LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "recon
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
 ALL = (*LIVE, STANDIN, *TROUBLES)
-SLOW_LINE, FAST_LINE = 10_000, 250_000
-"""Bytes in a second that get through to the slow reader, and from the server to the recorder in front of it: more than
-the server has to send, but not so much that the recorder gets it in large pieces, which it would pass on as such."""
 
 
 async def record(names: list[str]) -> None:
@@ -58,18 +55,18 @@ async def record(names: list[str]) -> None:
 
 
 @asynccontextmanager
-async def a_stack(env: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+async def a_stack(env: Mapping[str, str] | None = None) -> AsyncIterator[tuple[Provider, Stack]]:
     shutil.rmtree(HOME, ignore_errors=True)
     try:
         async with Provider(SCRIPT) as provider, Stack(provider.url, home=HOME, env=env) as stack:
             await stack.start_runner()
-            yield stack
+            yield provider, stack
     finally:
         shutil.rmtree(HOME, ignore_errors=True)
 
 
 async def record_live(names: list[str], folder: Path) -> None:
-    async with a_stack() as stack:
+    async with a_stack() as (_, stack):
         for name in names:
             db = folder / f"{name}.db"
             async with Proxy(stack.url, db) as proxy:
@@ -80,28 +77,28 @@ async def record_live(names: list[str], folder: Path) -> None:
 
 async def record_trouble(name: str, db: Path) -> None:
     """On a stack of its own, which does not outlive it."""
-    async with a_stack(IMPATIENT if name == "retries" else None) as stack:
-        async with (slow_line if name == "slow_reader" else plain_line)(stack.url, db) as (proxy, url):
-            await TROUBLES[name](Bench(url, stack, proxy.stop))
+    async with a_stack(IMPATIENT if name == "retries" else None) as running:
+        async with (narrow_lines if name == "slow_reader" else no_lines)(*running, db) as (proxy, bench):
+            await TROUBLES[name](bench)
             await everyone_left(proxy)
         publish(db, HERE / "troubled" / f"{name}.jsonl")
 
 
 @asynccontextmanager
-async def plain_line(upstream: str, db: Path) -> AsyncIterator[tuple[Proxy, str]]:
-    async with Proxy(upstream, db) as proxy:
-        yield proxy, proxy.url
+async def no_lines(provider: Provider, stack: Stack, db: Path) -> AsyncIterator[tuple[Proxy, Bench]]:
+    async with Proxy(stack.url, db) as proxy:
+        yield proxy, Bench(proxy.url, provider, stack, proxy.stop)
 
 
 @asynccontextmanager
-async def slow_line(upstream: str, db: Path) -> AsyncIterator[tuple[Proxy, str]]:
-    """The recorder does not read ahead, and what gets through to the client is little: the server feels it soon."""
+async def narrow_lines(provider: Provider, stack: Stack, db: Path) -> AsyncIterator[tuple[Proxy, Bench]]:
+    """The recorder does not read ahead, and buffers are small on both of its sides: the server feels a slow client."""
     async with (
-        NarrowLine(upstream, FAST_LINE) as narrow,
-        Proxy(narrow.url, db, read_ahead=0) as proxy,
-        NarrowLine(proxy.url, SLOW_LINE) as slow,
+        NarrowLine(stack.url) as upstream,
+        Proxy(upstream.url, db, read_ahead=0) as proxy,
+        NarrowLine(proxy.url) as line,
     ):
-        yield proxy, slow.url
+        yield proxy, Bench(line.url, provider, stack, proxy.stop, line)
 
 
 async def everyone_left(proxy: Proxy) -> None:

@@ -22,9 +22,10 @@ NAMES = {
 }  # fmt: skip
 TROUBLED_NAMES = {
     "runner_killed", "runner_killed_early", "approval_unanswered", "approval_timed_out", "missed_end", "server_stopped",
-    "server_killed", "child_unfinished", "tool_hangs", "provider_busy", "retries",
+    "server_killed", "child_unfinished", "tool_hangs", "provider_busy", "retries", "slow_reader",
 }  # fmt: skip
-LARGEST = 300_000
+LARGEST = {"slow_reader": 1_500_000}
+"""In bytes; others have up to 300,000."""
 LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
 
 each = pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
@@ -39,7 +40,7 @@ def test_all_of_them_are_there_and_described() -> None:
 
 @each
 def test_it_is_small_enough_for_git(path: Path) -> None:
-    assert path.stat().st_size < LARGEST
+    assert path.stat().st_size < LARGEST.get(path.stem, 300_000)
 
 
 @each
@@ -74,6 +75,8 @@ def test_the_shell_command_of_the_tool_cassette_ran() -> None:
 @each
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 async def test_its_streams_are_equal_however_they_are_cut(path: Path, chunking: str) -> None:
+    if path.stem in LARGEST and chunking == "byte":
+        pytest.skip("half a million writes")
     result = Verification()
     store = open_store(path)
     async with Replay(path, timing="instant", hold_opens=True, chunks=chunking) as server:

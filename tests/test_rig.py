@@ -17,6 +17,7 @@ from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
 from tests.omnigent_rig.script import EXPLAIN, SCRIPT
 from tests.omnigent_rig.stack import Stack
+from tests.omnigent_rig.troubles import TROUBLES, Bench
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -46,6 +47,18 @@ async def test_scenario_is_told_to_its_end(stack: Stack, name: str) -> None:
     seen = await SCENARIOS[name](stack.url, stack.runner_id)
     assert set(seen.types) >= EXPECTED[name]
     assert seen.text or name == "failed"
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("missed_end", "session.presence"), ("approval_timed_out", "session.status")]
+)
+async def test_a_trouble_that_breaks_nothing_is_told_to_its_end(stack: Stack, name: str, last: str) -> None:
+    async def stop() -> None:
+        raise AssertionError("nothing is recorded")
+
+    seen = await TROUBLES[name](Bench(stack.url, Provider({}), stack, stop))
+    assert seen.types[-1] == last
+    assert seen.text
 
 
 async def test_a_tail_has_the_bytes_of_what_the_client_saw(stack: Stack) -> None:

@@ -149,6 +149,23 @@ def test_a_killed_server_cuts_the_stream_and_is_gone(seen: Seen) -> None:
     assert seen.session()[-1].ending == "upstream_unreachable"
 
 
+@of("slow_reader")
+def test_who_reads_too_slowly_has_a_clean_end_in_a_turn_that_goes_on(seen: Seen) -> None:
+    assert seen.endings == ["eof"]
+    assert seen.types()[-1] == "response.output_text.delta"
+    assert seen.statuses() == ["running"]
+    assert "sentinel" not in {frame.verdict for frame in seen.frames()}
+    after = seen.session()[-1]
+    assert after.request.at_ns > seen.frames()[-1].offset_ns
+    assert seen.answer(after)["status"] == "running"
+
+
+@of("slow_reader")
+def test_the_times_show_that_the_client_was_slow(seen: Seen) -> None:
+    reads = seen.store.reads(seen.streams[0].exchange)
+    assert max(read.sent_ns - read.offset_ns for read in reads if read.sent_ns is not None) > 10_000_000_000
+
+
 @of("child_unfinished")
 def test_a_child_that_hangs_leaves_its_parent_waiting(seen: Seen) -> None:
     parent, child = seen.streams

@@ -16,6 +16,9 @@ from ..errors import UsageError
 from ..serving import LIMIT, is_loopback
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+_READ_AT_ONCE = 64 * 1024
+"""Bytes that aiohttp takes ahead of us, up to twice as many. By default it is half a megabyte, which would hide a slow
+client from upstream, however little is to be read ahead of it."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -140,6 +143,7 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         skip_auto_headers=_ADDED_BY_AIOHTTP,
+        read_bufsize=_READ_AT_ONCE,
         max_line_size=LIMIT,
         max_field_size=LIMIT,
         max_headers=16384,

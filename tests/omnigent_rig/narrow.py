@@ -1,7 +1,8 @@
-"""A narrow line to a server: small segments and buffers, and slow where it is told to be.
+"""A narrow line to a server, which can be held.
 
-On loopback the kernel takes megabytes before a sender feels that its reader is slow. In front of such a line it takes
-some hundred kilobytes.
+On loopback the kernel takes megabytes before a sender feels that nobody reads. In front of a line with small segments
+and buffers it takes some hundred kilobytes, or a good one if the kernel came to think well of the line: a sender's
+buffer grows with what got through at once.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ import socket
 from typing import Self
 from urllib.parse import urlsplit
 
-SEGMENT = 1000
+SEGMENT = 500
 """Bytes of one TCP segment: the size of the kernel's buffers follows from it."""
-BUFFER = 4096
+BUFFER = 2048
+BYTES_PER_SECOND = 250_000
+"""Of one connection, downwards: more than the model of a scenario says, but not everything at once."""
 
 
 class NarrowLine:
     """`async with NarrowLine(url) as line:` passes every connection to `line.url` on to `url`.
 
-    `bytes_per_second` is for what comes from there, on each connection; the other way is as fast as it can be.
+    While `line.flows` is not set, nothing comes through from there.
     """
 
-    def __init__(self, url: str, bytes_per_second: float = 0) -> None:
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._to = (str(parts.hostname), int(parts.port or 80))
-        self._rate = bytes_per_second
+        self.flows = asyncio.Event()
+        self.flows.set()
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.Task[None]] = set()
         self.url = ""
@@ -57,8 +61,8 @@ class NarrowLine:
         await asyncio.get_running_loop().sock_connect(to, self._to)
         from_server, to_server = await asyncio.open_connection(sock=to, limit=BUFFER)
         pumps = {
-            asyncio.create_task(_pump(reader, to_server, 0)),
-            asyncio.create_task(_pump(from_server, writer, self._rate)),
+            asyncio.create_task(_pump(reader, to_server)),
+            asyncio.create_task(_pump(from_server, writer, self.flows)),
         }
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -69,13 +73,15 @@ class NarrowLine:
                 end.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rate: float) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None = None) -> None:
     writer.transport.set_write_buffer_limits(BUFFER)
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(BUFFER):
             writer.write(data)
             await writer.drain()
-            await asyncio.sleep(len(data) / rate if rate else 0)
+            if gate is not None:
+                await asyncio.sleep(len(data) / BYTES_PER_SECOND)
+                await gate.wait()
 
 
 def _narrow(made: socket.socket) -> socket.socket:

@@ -59,13 +59,17 @@ Item = dict[str, Any]
 
 
 class Provider:
-    """`async with Provider(script) as provider:` listens on a free loopback port at `provider.url`."""
+    """`async with Provider(script) as provider:` listens on a free loopback port at `provider.url`.
+
+    `stalled` is set once an answer stalls.
+    """
 
     def __init__(self, script: Mapping[str, Step], default: Step | None = None) -> None:
         self.script = script
         self.default = default or Answer("I have no script for that, so I can only say hello.")
         self.url = ""
         self.requests: list[Item] = []
+        self.stalled = asyncio.Event()
         self._asked: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
 
@@ -107,7 +111,7 @@ class Provider:
         if isinstance(step, Failure):
             error = {"message": step.message, "type": step.code, "code": step.code, "param": None}
             return web.json_response({"error": error}, status=step.status)
-        turn = _Turn(len(self.requests), str(body.get("model")))
+        turn = _Turn(len(self.requests), str(body.get("model")), self.stalled)
         if not body.get("stream"):
             return web.json_response(turn.whole(step))
         return await _send(request, turn.events(step))
@@ -119,6 +123,7 @@ class _Turn:
 
     number: int
     model: str
+    stalled: asyncio.Event
     output: list[Item] = field(default_factory=list)
     sequence: int = 0
 
@@ -147,6 +152,7 @@ class _Turn:
             await asyncio.sleep(step.delay_ms / 1000)
             yield self._event("response.output_text.delta", delta=word, logprobs=[], **where)
         if step.stalls:
+            self.stalled.set()
             await asyncio.Event().wait()
         yield self._event("response.output_text.done", text=step.text, logprobs=[], **where)
         yield self._event("response.content_part.done", part=_text_part(step.text), **where)

@@ -16,6 +16,8 @@ from omnigent_client import OmnigentClient, OmnigentError
 
 from . import agents, script
 from .driver import AT_REST, TIMEOUT_S, Conversation, Event, Listener, Seen, conversation
+from .narrow import NarrowLine
+from .provider import Provider
 from .scenarios import DELTA
 from .stack import Stack
 
@@ -27,11 +29,14 @@ GIVEN_UP_S = 200.0
 
 @dataclass(frozen=True)
 class Bench:
-    """What a story is told with. `url`: what its clients are given; `stop_recording` ends the recorder before them."""
+    """What a story is told with. `url`: what its clients are given; `stop_recording` ends the recorder before them;
+    `line`: between the clients and the recorder, where a story needs one."""
 
     url: str
+    provider: Provider
     stack: Stack
     stop_recording: Callable[[], Awaitable[None]]
+    line: NarrowLine | None = None
 
     def conversation(self, agent: str) -> contextlib.AbstractAsyncContextManager[Conversation]:
         return conversation(self.url, self.stack.runner_id, agent)
@@ -121,10 +126,14 @@ async def _server_ended(bench: Bench, how: signal.Signals) -> Seen:
 
 
 async def slow_reader(bench: Bench) -> Seen:
-    """A client behind a slow line: the server drops it once it is 1,024 events behind. It looks, and leaves."""
-    async with bench.conversation(agents.HELPER) as talk:
-        await talk.say(script.DRAW)
-        await talk.stream.wait_for_close(GIVEN_UP_S)
+    """Nothing gets through to the client for as long as the model speaks. It is dropped by the server, 1,024 events
+    behind, gets what it was sent before, and looks at the session, whose turn goes on."""
+    assert bench.line is not None
+    async with in_a_turn(bench, script.DRAW) as talk:
+        bench.line.flows.clear()
+        await asyncio.wait_for(bench.provider.stalled.wait(), GIVEN_UP_S)
+        bench.line.flows.set()
+        await talk.stream.wait_for_close()
         await talk.look()
     return talk.seen
 
