@@ -7,7 +7,6 @@ from typing import Any
 
 from .cassette import Exchange
 from .choosing import the_session
-from .gathering import grouped as _grouped
 from .store import Store
 from .story import Session, act_of, session_of, turn_row
 from .telling import WIDTH, tell
@@ -37,3 +36,14 @@ def _told(store: Store, exchanges: list[Exchange], parents: dict[str, str]) -> S
     found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges)
     acts = [act for act in found if act is not None]
     return session_of(exchanges, frames, acts, parent_id=parents.get(exchanges[0].session_id or ""))
+
+
+def _grouped(store: Store) -> Iterator[list[Exchange]]:
+    """The exchanges of each session in each recording, in the order in which sessions began."""
+    groups: dict[tuple[int, object], list[Exchange]] = {}
+    for x in store.exchanges("party != 'runner'"):
+        if x.session_id is not None:
+            groups.setdefault((x.recording, x.session_id), []).append(x)
+        elif x.kind == "sse":
+            groups[x.recording, x.exchange] = [x]
+    yield from groups.values()

@@ -18,7 +18,7 @@ from omnirecord.differing.steps import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.greeting import greeting_length
 from omnirecord.payloads import payload_of
-from tests.faulted import Recorded
+from tests.retold import Recorded
 
 RECORDED = {path.stem: Recorded(path) for path in sorted((Path(__file__).parent.parent / "cassettes").glob("*.jsonl"))}
 BASE = {name: recorded.tellings() for name, recorded in RECORDED.items()}
