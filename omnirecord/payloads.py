@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Any
 
@@ -11,12 +10,8 @@ from .contract.payload import MalformedError, parse
 from .sse import read_fields
 
 
-@functools.lru_cache(maxsize=1)
 def payload_of(frame: TimedFrame) -> Any:
-    """The JSON value of a frame's data; None where it has none, or none that every client would read alike.
-
-    The last one is kept, for a second reader of the same frame: nobody changes it.
-    """
+    """The JSON value of a frame's data; None where it has none, or none that every client would read alike."""
     if frame.raw is None:
         return None
     try:

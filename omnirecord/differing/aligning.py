@@ -26,6 +26,8 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
     """
     if pair_rest and len(a) == len(b) <= 1:
         return [(n, n) for n in range(len(a))]
+    if len(a) == len(b) and all(keys[0](one) == keys[0](other) for one, other in zip(a, b, strict=True)):
+        return [(n, n) for n in range(len(a))]
     open_ = [(range(len(a)), range(len(b)))]
     found: list[tuple[int, int]] = []
     for key in keys:

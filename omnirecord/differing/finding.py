@@ -51,6 +51,8 @@ class Finding:
 
     def means_the_same(self, a: Any, b: Any, name: str = "") -> bool:
         """Whether two values are alike: as JSON, where a text is JSON."""
+        if a is None or b is None:
+            return a is b
         left, right = Normal(), Normal()
         return bool(left.of(a, name) == right.of(b, name)) and self.ids.bind_all(left.ids, right.ids)
 

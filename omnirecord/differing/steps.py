@@ -10,9 +10,8 @@ from typing import Any
 
 from ..cassette import TimedFrame
 from ..contract.payload import MalformedError, parse
-from ..payloads import payload_of
 from ..sse import read_fields
-from ..story.reading import as_dict, as_text, text_of
+from ..story.reading import as_dict, as_text, payload, text_of
 from .normal import Normal
 
 IGNORED = frozenset({
@@ -76,9 +75,7 @@ class Steps:
         elif frame.verdict == "truncated" or frame.type in IGNORED:
             return
         else:
-            data = payload_of(frame)
-            if data is None:
-                data = _parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
+            data = payload(frame) or _parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
             delta = data.get("delta") if isinstance(data, dict) else None
             if isinstance(delta, str) and (frame.type or "").endswith(".delta"):
                 self._delta(frame.type or "", data, delta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -14,8 +15,12 @@ SYSTEM = "[System: "
 """How Omnigent begins what it says itself in a user's place."""
 
 
+@functools.lru_cache(maxsize=1)
 def payload(frame: TimedFrame) -> dict[str, Any]:
-    """The JSON object that a frame carries; empty where it carries none."""
+    """The JSON object that a frame carries; empty where it carries none.
+
+    The last one is kept for a second reader of the same frame; nobody changes it.
+    """
     if frame.verdict in ("comment", "sentinel", "truncated", "malformed"):
         return {}
     return as_dict(payload_of(frame))
