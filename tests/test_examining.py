@@ -27,6 +27,7 @@ CAUSES = {
     "retries": ("retried", "note"),
     "runner_killed": ("runner-disconnected", "error"),
     "runner_killed_early": ("runner-disconnected", "error"),
+    "slow_reader": ("reader-dropped", "error"),
     "server_killed": ("upstream-lost", "error"),
     "server_stopped": ("server-stopped", "error"),
     "tool_hangs": ("tool-without-output", "error"),
