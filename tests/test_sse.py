@@ -171,6 +171,7 @@ def test_the_work_is_linear_however_long_a_frame_is(piece: bytes) -> None:
     assert searched(feed) < 2 * 4096 * 1024
 
 
+@pytest.mark.timed
 def test_a_line_of_4_mb_takes_little_longer_than_four_of_1_mb() -> None:
     def seconds(megabytes: int) -> float:
         began = time.perf_counter()
