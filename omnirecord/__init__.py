@@ -157,7 +157,7 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and its `seqs` that it rests on, a `message`, `why` it matters, what to
     look at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
     """
-    from .examining import findings_of
+    from .diagnosis.examining import findings_of
 
     return findings_of(cassette, session)
 
@@ -168,7 +168,7 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
     What they are is in `docs/stats.md`: seconds where a name ends in `_s`, ms in `_ms`. Raises `UsageError` or
     `CassetteError`.
     """
-    from .reporting import stats
+    from .measuring.reporting import stats
 
     return stats(cassette, session)
 
@@ -180,7 +180,7 @@ def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance:
     (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
     Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
     """
-    from .beside import compared
+    from .differing.beside import compared
 
     return compared(a, b, session=session, tolerance_s=tolerance).found
 

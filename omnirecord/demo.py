@@ -16,8 +16,8 @@ from .live import Live
 from .proxy import Proxy
 from .replaying import Replay
 from .rerun import Rerun
-from .showing import lines_of
 from .tape import ignore
+from .telling.showing import lines_of
 from .verify import verify
 
 Say = Callable[[str], None]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette import Exchange, TimedFrame
-from omnirecord.examining import examine
+from omnirecord.diagnosis.examining import examine
 from omnirecord.library import open_store
 from omnirecord.payloads import payload_of
 from tests.faulted import faulted

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.showing import sessions
 from omnirecord.story import Listening
 from omnirecord.story.absences import Absence, absences_of
+from omnirecord.telling.showing import sessions
 from tests.cassettes import Made, completed, created, delta, heartbeat, status
 
 S = 1_000_000_000

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.beside import compared, named_session
+from omnirecord.differing.beside import compared, named_session
 from omnirecord.library import import_file
 from tests.cassettes import Made, completed, created, delta, event, status
 
@@ -94,7 +94,7 @@ def test_a_cassette_that_is_being_recorded_is_compared_as_far_as_it_is(tmp_path:
 
 COST = """
 import resource, sys, time
-from omnirecord.beside import compared
+from omnirecord.differing.beside import compared
 result = compared(*sys.argv[1:])
 megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024 * 1024)
 print(len(result.found), result.turns, round(time.process_time()), megabytes)

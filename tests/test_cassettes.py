@@ -12,7 +12,7 @@ from omnirecord import jsonl
 from omnirecord.library import open_store
 from omnirecord.replaying import Replay
 from omnirecord.rerun import Rerun
-from omnirecord.showing import sessions
+from omnirecord.telling.showing import sessions
 from omnirecord.verify import Verification, compare, verify
 from tests.cassettes import HEALTHY, SHIPPED, TROUBLED
 from tests.whatwg import CHUNKINGS

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cli import common, main
 from omnirecord.measuring import stats_row
-from omnirecord.reporting import stats
+from omnirecord.measuring.reporting import stats
 from tests.cassettes import Made, delta, event, heartbeat
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"

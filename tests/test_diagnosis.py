@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.diagnosis import Finding
-from omnirecord.examining import examine
+from omnirecord.diagnosis.examining import examine
 from tests.cassettes import JSON, SSE, Made, event, heartbeat, status
 
 MODEL = {"model": "m", "created_at": 1}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import omnirecord
+from omnirecord.diagnosis.examining import examine
 from omnirecord.errors import NotACassette, UsageError
-from omnirecord.examining import examine
 from omnirecord.library import import_file, open_store
 from omnirecord.store import Store
 from tests.cassettes import Made, completed, delta, event, heartbeat, status

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Recording
-from omnirecord.following import Following
 from omnirecord.library import open_store
-from omnirecord.showing import rows_of
 from omnirecord.store import Store, Writer, rows
 from omnirecord.story import turn_row
+from omnirecord.telling.following import Following
+from omnirecord.telling.showing import rows_of
 from tests.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.live_rows import live_rows
 

@@ -21,8 +21,8 @@ from omnirecord.framing import Framer
 from omnirecord.jsonl import lines
 from omnirecord.library import open_store
 from omnirecord.listing import EventFilter, event_rows, exchange_rows, session_rows, stream_rows
-from omnirecord.showing import lines_of
 from omnirecord.store import Store
+from omnirecord.telling.showing import lines_of
 from tests.cassettes import child, conversation
 from tests.test_jsonl import everything_made, saved
 

@@ -24,7 +24,7 @@ from omnirecord.library import import_file
 from omnirecord.measuring import SessionStats, stats_row
 from omnirecord.measuring.gaps import gaps_of, listened
 from omnirecord.measuring.numbers import percentiles
-from omnirecord.reporting import measured
+from omnirecord.measuring.reporting import measured
 from tests.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.library import open_store
-from omnirecord.showing import lines_of, rows_of, sessions
+from omnirecord.telling.showing import lines_of, rows_of, sessions
 from tests.cassettes import Made, child, completed, created, delta, heartbeat, status
 
 ROOT = Path(__file__).parent.parent

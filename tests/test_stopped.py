@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from omnirecord.library import open_store
-from omnirecord.showing import sessions
 from omnirecord.story import Approval, Child, Fault, Listening, Session, Silence, Snapshot, Turn, stopped
 from omnirecord.story.draft import Draft
 from omnirecord.story.stopped import AT_REST
+from omnirecord.telling.showing import sessions
 from tests.cassettes import Made, completed, created, delta, event, heartbeat, status
 
 S = 1_000_000_000

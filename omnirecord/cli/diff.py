@@ -36,8 +36,8 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..beside import compared
     from ..differing import counts, plain, report, summary
+    from ..differing.beside import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
     found = result.found

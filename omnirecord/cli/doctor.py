@@ -39,7 +39,7 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
       omnirecord doctor session.db
     """
     from ..diagnosis import is_at_least, row_of
-    from ..examining import examine
+    from ..diagnosis.examining import examine
     from ..library import open_store
 
     store = open_store(cassette)

@@ -13,10 +13,10 @@ import click
 from rich.console import Group
 from rich.live import Live
 
-from ..following import Following
 from ..store import Store
 from ..story import turn_row
 from ..telling import Line
+from ..telling.following import Following
 from .common import print_rows
 from .painting import Painter, painted
 

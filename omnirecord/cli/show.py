@@ -39,7 +39,7 @@ def show(
       omnirecord show session.db
     """
     from ..library import open_store
-    from ..showing import lines_of, rows_of
+    from ..telling.showing import lines_of, rows_of
     from .follow import follow as go_on
 
     long_silence, columns = _ns(silence), _columns(width)

@@ -31,7 +31,7 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """
     from ..library import open_store
     from ..measuring import stats_row
-    from ..reporting import measured
+    from ..measuring.reporting import measured
 
     store = open_store(cassette)
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .cassette import Exchange
-from .choosing import the_session
-from .gathering import grouped
-from .store import Store
-from .story import (
+from ..cassette import Exchange
+from ..choosing import the_session
+from ..gathering import grouped
+from ..store import Store
+from ..story import (
     LONG_SILENCE,
     Aftermath,
     Session,
@@ -21,7 +21,7 @@ from .story import (
     snapshot_of,
     turn_row,
 )
-from .telling import WIDTH, Line, tell
+from . import WIDTH, Line, tell
 
 
 def lines_of(

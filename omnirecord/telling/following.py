@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .cassette import Exchange
-from .gist import one_line, seconds
-from .store import Store
-from .story import (
+from ..cassette import Exchange
+from ..gist import one_line, seconds
+from ..store import Store
+from ..story import (
     LONG_SILENCE,
     Aftermath,
     Session,
@@ -26,10 +26,10 @@ from .story import (
     snapshot_of,
     stopped,
 )
-from .story.draft import Draft
-from .story.narrator import Narrator
-from .story.relay import Relay
-from .telling import WIDTH, Line, Page, UnfoldingTurn, total
+from ..story.draft import Draft
+from ..story.narrator import Narrator
+from ..story.relay import Relay
+from . import WIDTH, Line, Page, UnfoldingTurn, total
 
 Key = tuple[int, str | int]
 _NAME = 8

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from .cassette import Exchange
-from .choosing import the_session
-from .gathering import grouped
-from .library import open_store
-from .measuring import SessionStats, measure
-from .routes import is_gate
-from .store import Store
-from .story import Act, act_of
+from ..cassette import Exchange
+from ..choosing import the_session
+from ..gathering import grouped
+from ..library import open_store
+from ..routes import is_gate
+from ..store import Store
+from ..story import Act, act_of
+from . import SessionStats, measure
 
 
 def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:

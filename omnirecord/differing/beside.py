@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cassette import TimedFrame
-from .differing import TOLERANCE_S, Difference, Telling, compare, telling_of
-from .errors import UsageError
-from .gathering import Gathered, gathered
-from .library import open_store
+from ..cassette import TimedFrame
+from ..errors import UsageError
+from ..gathering import Gathered, gathered
+from ..library import open_store
+from . import TOLERANCE_S, Difference, Telling, compare, telling_of
 
 
 @dataclass(frozen=True, slots=True)

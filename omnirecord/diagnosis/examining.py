@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .bodies import decoded
-from .cassette import Exchange, Side, TimedFrame
-from .choosing import the_session
-from .contract import load
-from .diagnosis import (
+from ..bodies import decoded
+from ..cassette import Exchange, Side, TimedFrame
+from ..choosing import the_session
+from ..contract import load
+from ..gathering import grouped
+from ..gist import one_line
+from ..headers import header
+from ..library import open_store
+from ..sse import Parser
+from ..store import Store
+from ..story import Act, act_of
+from . import (
     Examined,
     Finding,
     Sign,
@@ -20,13 +27,6 @@ from .diagnosis import (
     reads_a_snapshot,
     snapshot_of,
 )
-from .gathering import grouped
-from .gist import one_line
-from .headers import header
-from .library import open_store
-from .sse import Parser
-from .store import Store
-from .story import Act, act_of
 
 _MOST = 20
 _AFTERWARDS = 2**62
