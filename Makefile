@@ -24,9 +24,9 @@ demo: .venv/.runtime
 test: .venv/.dev
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not (slow or real or timed)"
-	@echo "==> tests that measure, or run a real Omnigent: one at a time"
-	@$(BIN)/python -m pytest -m "slow or real or timed"
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not timed"
+	@echo "==> tests that hold the clock to milliseconds, alone"
+	@$(BIN)/python -m pytest -m timed
 else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

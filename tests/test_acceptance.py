@@ -30,7 +30,7 @@ from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timed, pytest.mark.asyncio(loop_scope="module")]
 
 TIMINGS = ("instant", "compressed", "original")
 

@@ -86,6 +86,7 @@ def stored_frames(db: Path, stream: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_what_reached_a_client_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     """Ten recordings in one file, each killed at another moment; each next one finishes what was left behind."""
     db = tmp_path / "run.db"

@@ -12,7 +12,7 @@ from tests.test_pytest_plugin import OPTIONS
 pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 pytest_plugins = ["pytester"]
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timed]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "chat-client"
 MANY = """
     import asyncio

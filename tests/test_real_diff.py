@@ -13,6 +13,7 @@ import pytest_asyncio
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 import omnirecord
+from omnirecord.differing import Difference
 from omnirecord.proxy import Proxy
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.scenarios import SCENARIOS
@@ -48,11 +49,16 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield Rig(stack, tmp_path_factory.mktemp("diff"))
 
 
+def is_of_milliseconds(one: Difference) -> bool:
+    """Whether the client had opened a sub-agent's stream when that took its message in."""
+    return ".asked" in one.path and None in (one.a, one.b)
+
+
 @pytest.mark.parametrize("scenario", ALIKE)
 async def test_a_conversation_had_twice_differs_in_nothing_but_timing(rig: Rig, scenario: str) -> None:
     once, again = await rig.record(scenario, f"{scenario}-1.db"), await rig.record(scenario, f"{scenario}-2.db")
     for a, b in ((once, again), (CASSETTES / f"{scenario}.jsonl", once)):
-        assert [one for one in omnirecord.diff(a, b) if one.kind != "timing"] == []
+        assert [one for one in omnirecord.diff(a, b) if one.kind != "timing" and not is_of_milliseconds(one)] == []
 
 
 async def test_two_conversations_differ_in_what_was_asked(rig: Rig) -> None:

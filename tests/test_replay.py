@@ -269,6 +269,7 @@ async def test_a_text_cassette_is_served_like_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_a_large_cassette_opens_soon_and_plays_at_once(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, *((1.0 + n / 1000, delta(str(n), n)) for n in range(100_000)), ending="eof")

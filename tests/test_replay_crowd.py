@@ -56,6 +56,7 @@ async def lateness(server: Replay, times: list[list[float]]) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_a_hundred_streams_keep_their_time_within_ten_milliseconds(tmp_path: Path) -> None:
     tape, times = crowd()
     best = float("inf")
@@ -68,6 +69,7 @@ async def test_a_hundred_streams_keep_their_time_within_ten_milliseconds(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_three_hundred_replays_live_in_one_process_and_leave_nothing_behind(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "tape.db")
     before, most = len(list(Path("/proc/self/fd").iterdir())), resource.getrlimit(resource.RLIMIT_NOFILE)[0]

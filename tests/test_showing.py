@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from omnirecord.library import open_store
 from omnirecord.telling.showing import lines_of, rows_of, sessions
 from tests.cassettes import Made, child, completed, created, delta, heartbeat, status
+from tests.cost import cost
 
 ROOT = Path(__file__).parent.parent
 SUBAGENT = ROOT / "cassettes" / "subagent.jsonl"
@@ -95,14 +93,6 @@ def test_a_hundred_thousand_events_are_told_quickly_and_in_little_memory(tmp_pat
         reads += [(at, completed(f"r{turn}")), (at, status("idle"))]
     made.stream("s", 0.0, *reads, end=at + 1)
     cassette = made.save(tmp_path / "a.db")
-    code = (
-        "import resource, sys; from omnirecord.cli import main; sys.argv[0] = 'omnirecord'\n"
-        "try: main()\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-c", code, "show", str(cassette)], capture_output=True, text=True, check=True
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6
-    assert int(done.stderr.split()[-1]) < 300_000
+    spent = cost("import sys; from omnirecord.cli import main; sys.argv[0] = 'omnirecord'; main()", "show", cassette)
+    assert spent.seconds < 6
+    assert spent.megabytes < 300

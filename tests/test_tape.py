@@ -108,6 +108,7 @@ async def test_a_full_disk_delays_no_stream_and_recording_recovers_by_itself(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_a_recorder_that_cannot_write_stops_all_the_same_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +289,7 @@ def test_a_recording_is_appended_and_numbers_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_file_that_another_process_holds_at_the_start_is_refused_in_a_sentence(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
     Tape(db, None).stop()
