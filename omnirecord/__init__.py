@@ -58,19 +58,22 @@ def record(
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
     resume_for: float = 30.0,
+    redact: Literal["content"] | None = None,
+    redact_patterns: Iterable[str] = (),
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
-    stream come back behind the last it has, for `resume_for` seconds. Raises `UsageError`; entering raises that,
-    `CassetteError` or `ServerError`.
+    stream come back behind the last it has, for `resume_for` seconds. `redact="content"` masks what looks like a secret
+    in content too, and what begins with one of `redact_patterns` (`docs/redaction.md`). Raises `UsageError`; entering
+    raises that, `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for,
+        resume_for=resume_for, redact=redact, redact_patterns=redact_patterns,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ get five seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from yarl import URL
 from ..errors import UsageError
 from ..headers import decoded
 from ..recorder import NewFrames
+from ..redact import content_scanner
 from ..serving import DRAIN_TIMEOUT, Listener, error_response
 from ..tape import Tape, Watch, ignore
 from .forward import Forward
@@ -41,7 +42,8 @@ class Proxy:
     """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
 
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
-    back for `resume_for` seconds; those that do count as no request.
+    back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
+    in content too, on its way to the cassette, and what begins with one of `redact_patterns`.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -57,6 +59,8 @@ class Proxy:
         read_ahead: int = READ_AHEAD,
         resume: bool = False,
         resume_for: float = GRACE,
+        redact: str | None = None,
+        redact_patterns: Iterable[str] = (),
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
@@ -67,6 +71,7 @@ class Proxy:
         self.db = Path(db)
         self._host, self._port = host, port
         self._contract = contract
+        self._content = content_scanner(redact, redact_patterns)
         self._read_ahead = read_ahead
         self._watch = watch
         self._answered = answered
@@ -100,7 +105,9 @@ class Proxy:
         await self._listener.bind(self._host, self._port)  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
-            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
+            self._entered = await asyncio.to_thread(
+                Tape, self.db, self.upstream, self._contract, content=self._content, watch=self._watch
+            )
         except BaseException:
             await self._listener.stop(0)
             raise
