@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .blocking import Proxy, Replay
     from .reading import Cassette
+    from .scrubbing import Found
 
 __all__ = [
     "BrokenCassette",
@@ -45,6 +46,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "scrub",
 ]
 
 
@@ -109,6 +111,24 @@ def replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
     )  # fmt: skip
+
+
+def scrub(
+    cassette: str | Path,
+    output: str | Path | None,
+    *,
+    redact: Literal["content", "named"] = "content",
+    redact_patterns: Iterable[str] = (),
+) -> list[Found]:
+    """Write a copy of a cassette without secrets to `output`, a `.db` or a `.jsonl`; return what was replaced, by place
+    and kind. Without an `output`, only what would be.
+
+    `redact="named"` leaves what only looks like a secret; what begins with one of `redact_patterns` is replaced too
+    (`docs/redaction.md`). Raises `UsageError` or `CassetteError`.
+    """
+    from .scrubbing import scrub
+
+    return scrub(cassette, output, redact=redact, redact_patterns=redact_patterns)
 
 
 def open_cassette(path: str | Path) -> Cassette:

@@ -12,6 +12,7 @@ from .._version import __version__
 from .common import Group
 from .files import export, import_
 from .reading import events, ls, show
+from .scrub import scrub
 from .serving import proxy, serve
 from .trips import demo, verify
 
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (proxy, serve, ls, events, show, verify, export, import_, demo):
+for command in (proxy, serve, ls, events, show, verify, export, import_, scrub, demo):
     main.add_command(command)

@@ -16,12 +16,12 @@ from ..bodies import Body, CodedBody, body, decoded
 from ..cassette import Headers, Side
 from ..contract import Contract
 from ..headers import header
+from ..masking import MaskedStream
 from ..redact import Redactor, Texts
 from ..routes import creates_session, session_of
 from ..store import Writer, rows
 from ..store.rows import Row
 from .frames import FrameMaker, NewFrames, fault
-from .masked import MaskedStream
 from .ops import (
     BodyData,
     Ended,
@@ -111,9 +111,10 @@ class Recorder:
         }
         names = bytearray() if creates_session(op.method, op.target) else None
         self._open[op.exchange] = _Open(sides, names)
+        target = self._redactor.target(op.target)
         yield rows.request(
-            op.exchange, self._recording, "http", session_of(op.target), op.party, op.at_ns, op.method,
-            self._redactor.target(op.target), self._redactor.headers(op.headers),
+            op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
+            self._redactor.headers(op.headers),
         )  # fmt: skip
 
     def _side(self, headers: Headers) -> _Side:
@@ -200,7 +201,7 @@ class Recorder:
                     text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
                     yield rows.incident(self._recording, op.at_ns, text)
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
-            yield rows.session(op.exchange, session_id)
+            yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)
         sizes = state.sides["request"].at, state.received if state.stream else state.sides["response"].at
         yield rows.end(op.exchange, op.at_ns, op.ending, *sizes)

@@ -19,6 +19,7 @@ import hmac
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote, unquote_plus
 
@@ -41,6 +42,7 @@ __all__ = [
     "without_secrets",
 ]
 
+_STARS = re.compile(rb"\*+")
 _PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
 _SCHEME = re.compile(
     r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)",
@@ -200,8 +202,16 @@ def without_secrets(target: str) -> str:
     return _map_query(target, lambda name, value: "*" if is_secret_query(unquote_plus(name), value) else value)
 
 
+@lru_cache(1)
+def _any_content() -> Scanner:
+    return Scanner()
+
+
 class _Constant(Redactor):
     """Replaces every secret, and every pseudonym of one, by the same, so that what is left can be compared."""
+
+    def __init__(self) -> None:
+        super().__init__(b"", _any_content())
 
     def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # whatever it is
         return "*"
@@ -209,13 +219,16 @@ class _Constant(Redactor):
 
 def body_without_secrets(data: bytes) -> bytes:
     """A body, recorded or just come, with one constant for every secret."""
-    body = _Constant(b"").body()
-    return body.feed(data) + body.close()
+    body = _Constant().body()
+    return _STARS.sub(b"*", body.feed(data) + body.close())
 
 
 def header_without_secrets(name: str, value: str) -> str:
     """The value of a header likewise; of one that is a secret as a whole it only says that it is there."""
-    return "present" if is_secret_header(name) else _Constant(b"").headers(((name, value),))[0][1]
+    if is_secret_header(name):
+        return "present"
+    ((_, safe),) = _Constant().headers(((name, value),))
+    return _STARS.sub(b"*", safe.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:

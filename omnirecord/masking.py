@@ -1,16 +1,16 @@
 """A stream whose content is masked on its way to the file: without its content coding, since nothing can be masked in
-that. What cannot be decoded is not kept.
+that. What cannot be decoded is not kept. No I/O.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..cassette import Headers
-from ..coding import CodingError, Decoder, decoder
-from ..headers import header, without
-from ..redact import StreamMask
-from ..redact.content import Piece
+from .cassette import Headers
+from .coding import CodingError, Decoder, decoder
+from .headers import header, without
+from .redact import StreamMask
+from .redact.content import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class MaskedStream:
         except CodingError as error:
             self._decoder, self.problem = None, f"{error}, so its content is not kept"
         if self._decodes and self._decoder is not None:
-            self.headers = without(headers, {"content-encoding", "content-length"})
+            self.headers = uncoded(headers)
 
     @property
     def settled(self) -> int:
@@ -59,3 +59,8 @@ class MaskedStream:
         except CodingError as error:
             self._decoder, problem = None, f"{error}, so what follows is not kept"
         return Kept(len(content), self._mask.feed(bytes(content)) if content else [], problem)
+
+
+def uncoded(headers: Headers) -> Headers:
+    """The headers of the same body without its content coding."""
+    return without(headers, {"content-encoding", "content-length"})

@@ -1,0 +1,113 @@
+"""`scrub`: a copy of a cassette without its secrets, and whether any are left in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from ..gist import visible
+from .common import cassette_argument, json_option, print_rows, progress, table
+
+if TYPE_CHECKING:
+    from ..scrubbing import Found
+
+
+@click.command(short_help="Write a copy without secrets, that is safe to share.")
+@cassette_argument
+@click.option(
+    "-o", "--output", type=click.Path(readable=False, path_type=Path),
+    help="The copy: a .db, a .jsonl, else as the cassette is.",
+)  # fmt: skip
+@click.option("--check", is_flag=True, help="Write nothing: say where secrets are left, and exit 1 if there are any.")
+@click.option(
+    "--redact", type=click.Choice(["content", "named"]), default="content", show_default=True,
+    help="content: what looks like a secret as well; named: only what has a secret's name.",
+)  # fmt: skip
+@click.option(
+    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
+    help="What begins with PREFIX as well; repeatable.",
+)  # fmt: skip
+@json_option
+@click.pass_context
+def scrub(
+    context: click.Context, cassette: Path, output: Path | None, check: bool, redact: str,
+    redact_patterns: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Write a copy of a cassette in which no secret is left. What was replaced is counted, never shown.
+
+    \b
+    Example:
+      omnirecord scrub session.db -o share.db
+    """
+    from ..scrubbing import scrub as made
+
+    if check is (output is not None):
+        raise UsageError("give -o FILE for the copy, or --check to look only" + (", not both" if check else ""))
+    found = made(cassette, output, redact=redact, redact_patterns=redact_patterns, watch=_watch)
+    if check:
+        _print(as_json, map(_place_row, found), _place_lines(cassette, found))
+        context.exit(1 if found else 0)
+    _print(as_json, _count_rows(found), _count_lines(output, found))
+
+
+def _watch(items: Iterable[Any]) -> Iterator[Any]:
+    return progress(items, "looking for secrets")
+
+
+def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
+    if as_json:
+        print_rows(rows)
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def _place_row(found: Found) -> dict[str, Any]:
+    return {
+        "recording": found.recording, "exchange": found.exchange, "stream": found.stream, "seq": found.seq,
+        "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
+    }  # fmt: skip
+
+
+def _place_lines(cassette: Path, found: list[Found]) -> Iterator[str]:
+    if not found:
+        yield f"{cassette}: no secret found"
+        return
+    for one in found:
+        yield visible(f"{_where(one)}: {one.kind}" + (f" ({one.count} times)" if one.count > 1 else ""))
+    total = sum(one.count for one in found)
+    yield f"{cassette}: {total} {'secret is' if total == 1 else 'secrets are'} left; omnirecord scrub takes them out"
+
+
+def _where(found: Found) -> str:
+    parts = [f"recording {found.recording}"] if found.recording is not None else []
+    if found.seq is not None:
+        parts.append(f"stream {found.stream}:{found.seq}")
+    elif found.exchange is not None:
+        parts.append(f"exchange {found.exchange}")
+    parts.append(f"message {found.message}" if found.message is not None else found.place)
+    return ", ".join(parts)
+
+
+def _counted(found: list[Found]) -> list[tuple[tuple[str, str], int]]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        counts[one.place, one.kind] += one.count
+    return sorted(counts.items())
+
+
+def _count_rows(found: list[Found]) -> Iterator[dict[str, Any]]:
+    return ({"place": place, "kind": kind, "count": count} for (place, kind), count in _counted(found))
+
+
+def _count_lines(output: Path | None, found: list[Found]) -> Iterator[str]:
+    rows = [{"place": place, "kind": kind, "count": str(count)} for (place, kind), count in _counted(found)]
+    if rows:
+        yield from table(rows, ["place", "kind", "count"])
+    total = sum(one.count for one in found)
+    yield f"wrote {output}: {total or 'nothing had to be'} replaced"
