@@ -42,7 +42,7 @@ def scrub(
 
     \b
     Example:
-      omnirecord scrub session.db -o share.db
+      omnirecord scrub session.db -o safe.db
     """
     from ..scrubbing import scrub as made
 
