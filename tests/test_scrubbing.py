@@ -368,9 +368,9 @@ def test_check_fails_where_something_is_left(source: Path, tmp_path: Path) -> No
     done = run(source, "--check")
     assert done.exit_code == 1
     assert SECRET not in done.output
-    assert "recording 1, exchange 1, request headers: header authorization\n" in done.stdout
-    assert "recording 1, stream 1:3, stream: sk\n" in done.stdout
-    assert re.search(r"\d+ secrets are left; omnirecord scrub takes them out", done.stdout)
+    assert f"{source}: recording 1, exchange 1, request headers: header authorization\n" in done.stdout
+    assert f"{source}: recording 1, stream 1:3: sk\n" in done.stdout
+    assert re.search(r"\d+ secrets are left; omnirecord scrub makes a copy without\n", done.stdout)
     run(source, "-o", tmp_path / "copy.jsonl")
     done = run(tmp_path / "copy.jsonl", "--check")
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'copy.jsonl'}: no secret found\n")
@@ -380,9 +380,24 @@ def test_check_prints_json(source: Path) -> None:
     done = run(source, "--check", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout.splitlines()[0]) == {
-        "recording": 1, "exchange": 1, "stream": None, "seq": None, "message": None, "place": "request target",
-        "kind": "query token", "count": 1,
+        "cassette": str(source), "recording": 1, "exchange": 1, "stream": None, "seq": None, "message": None,
+        "place": "request target", "kind": "query token", "count": 1,
     }  # fmt: skip
+
+
+def test_the_hook_of_the_documentation_fails_where_one_of_its_files_has_a_secret(source: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "redaction.md").read_text()
+    (entry,) = re.findall(r"entry: omnirecord scrub (.+)", page)
+    assert run(*entry.split(), *CASSETTES[:2]).exit_code == 0
+    done = run(*entry.split(), CASSETTES[0], source, CASSETTES[1])
+    assert done.exit_code == 1
+    assert f"{CASSETTES[1]}: no secret found" in done.stdout
+
+
+def test_of_several_cassettes_no_one_copy_is_made(tmp_path: Path) -> None:
+    done = run(*CASSETTES[:2], "-o", tmp_path / "copy.jsonl")
+    assert done.exit_code == 2
+    assert "scrub one at a time" in done.stderr
 
 
 @pytest.mark.parametrize("args", [[], ["--check", "-o", "x"]])

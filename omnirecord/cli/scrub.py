@@ -11,17 +11,18 @@ import click
 
 from ..errors import UsageError
 from ..gist import visible
-from .common import cassette_argument, json_option, print_rows, progress, table
+from .common import json_option, print_rows, progress, table
 
 if TYPE_CHECKING:
     from ..scrubbing import Found
 
+_PATH = click.Path(readable=False, path_type=Path)
+
 
 @click.command(short_help="Write a copy without secrets, that is safe to share.")
-@cassette_argument
+@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=_PATH)
 @click.option(
-    "-o", "--output", type=click.Path(readable=False, path_type=Path),
-    help="The copy: a .db, a .jsonl, else as the cassette is.",
+    "-o", "--output", metavar="FILE", type=_PATH, help="The copy: a .db, a .jsonl, else as the cassette is."
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Write nothing: say where secrets are left, and exit 1 if there are any.")
 @click.option(
@@ -35,24 +36,38 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def scrub(
-    context: click.Context, cassette: Path, output: Path | None, check: bool, redact: str,
+    context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
     redact_patterns: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Write a copy of a cassette in which no secret is left. What was replaced is counted, never shown.
+
+    With --check, say where secrets are left in any number of cassettes.
 
     \b
     Example:
       omnirecord scrub session.db -o safe.db
     """
-    from ..scrubbing import scrub as made
-
     if check is (output is not None):
         raise UsageError("give -o FILE for the copy, or --check to look only" + (", not both" if check else ""))
-    found = made(cassette, output, redact=redact, redact_patterns=redact_patterns, watch=_watch)
     if check:
-        _print(as_json, map(_place_row, found), _place_lines(cassette, found))
-        context.exit(1 if found else 0)
+        left = [one for one in cassettes if not _check(one, redact, redact_patterns, as_json)]
+        context.exit(1 if left else 0)
+    if len(cassettes) > 1:
+        raise UsageError("of several cassettes no one copy is made: scrub one at a time, or --check them all")
+    found = _scrubbed(cassettes[0], output, redact, redact_patterns)
     _print(as_json, _count_rows(found), _count_lines(output, found))
+
+
+def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
+    found = _scrubbed(cassette, None, redact, patterns)
+    _print(as_json, (_place_row(cassette, one) for one in found), _place_lines(cassette, found))
+    return not found
+
+
+def _scrubbed(cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...]) -> list[Found]:
+    from ..scrubbing import scrub
+
+    return scrub(cassette, output, redact=redact, redact_patterns=patterns, watch=_watch)
 
 
 def _watch(items: Iterable[Any]) -> Iterator[Any]:
@@ -67,21 +82,23 @@ def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) 
         click.echo(line)
 
 
-def _place_row(found: Found) -> dict[str, Any]:
+def _place_row(cassette: Path, found: Found) -> dict[str, Any]:
     return {
-        "recording": found.recording, "exchange": found.exchange, "stream": found.stream, "seq": found.seq,
-        "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
+        "cassette": str(cassette), "recording": found.recording, "exchange": found.exchange, "stream": found.stream,
+        "seq": found.seq, "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
     }  # fmt: skip
 
 
 def _place_lines(cassette: Path, found: list[Found]) -> Iterator[str]:
-    if not found:
-        yield f"{cassette}: no secret found"
-        return
     for one in found:
-        yield visible(f"{_where(one)}: {one.kind}" + (f" ({one.count} times)" if one.count > 1 else ""))
+        times = f" ({one.count} times)" if one.count > 1 else ""
+        yield visible(f"{cassette}: {_where(one)}: {one.kind}{times}")
     total = sum(one.count for one in found)
-    yield f"{cassette}: {total} {'secret is' if total == 1 else 'secrets are'} left; omnirecord scrub takes them out"
+    if total:
+        left = "secret is" if total == 1 else "secrets are"
+        yield f"{cassette}: {total} {left} left; omnirecord scrub makes a copy without"
+    else:
+        yield f"{cassette}: no secret found"
 
 
 def _where(found: Found) -> str:
@@ -90,7 +107,10 @@ def _where(found: Found) -> str:
         parts.append(f"stream {found.stream}:{found.seq}")
     elif found.exchange is not None:
         parts.append(f"exchange {found.exchange}")
-    parts.append(f"message {found.message}" if found.message is not None else found.place)
+    if found.message is not None:
+        parts.append(f"message {found.message}")
+    elif found.seq is None:
+        parts.append(found.place)
     return ", ".join(parts)
 
 

@@ -79,10 +79,11 @@ KINDS = (
     Kind("sk", ("sk-",), words=_words(*_SK)),
     Kind("github", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
     Kind("gitlab", ("glpat-", "gldt-", "glrt-", "glptt-")),
-    Kind("aws", ("AKIA", "ASIA", "ABIA", "ACCA"), words=_words("N", "NS", "TIC")),
+    Kind("aws", ("AKIA", "ASIA"), words=_words("N", "NS", "TIC")),
     Kind(
         "aws", patterns=_either_case(*(rf"{name}{_SET}" for name in _AWS)),
-        begun=_AWS_BEGUN, lead=_QUOTES, body=_TOKEN, soft=r".\\", words=(PSEUDONYM,), anywhere=True,
+        begun=_AWS_BEGUN, lead=_QUOTES, body=_TOKEN, soft=r".\\",
+        words=(PSEUDONYM, *_words(*_AWS, "str", "None", "self", "os", "config")), anywhere=True,
     ),
     Kind("google", ("AIza", "GOCSPX-", "1//0")),
     Kind("google", ("ya29.",), soft="."),
