@@ -11,6 +11,8 @@ from .scanning import PLAIN, Scanner, Span, State
 
 _TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|data: ?')
 _LONGEST_BEGIN = 8
+_PIECE = 64 * 1024
+"""How much is looked at at a time, in bytes: a body may be large, and what is made of it is larger."""
 
 
 class Flow:
@@ -34,6 +36,11 @@ class Flow:
         self._cut = b""
 
     def feed(self, data: bytes) -> bytes:
+        if len(data) <= _PIECE:
+            return self._fed(data)
+        return b"".join(self._fed(data[at : at + _PIECE]) for at in range(0, len(data), _PIECE))
+
+    def _fed(self, data: bytes) -> bytes:
         raw = self._cut + data
         given, size = 0 if self._holds else len(self._cut), len(raw) - cut_off(raw)
         whole, self._cut = raw[:size], raw[size:]

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 
 from .flow import Flow
 from .scanning import Scanner
-from .texts import Texts
+from .texts import LINE, Texts
 
-LINE = 256 * 1024
-"""The longest line that is held in memory until it is whole, in bytes."""
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|)")
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")
 _NAMES = b"data: ", b"event: ", b"\xef\xbb\xbf"
@@ -39,7 +37,6 @@ class StreamMask:
     """One stream. `settled`: how many bytes from the start are masked for good."""
 
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
-        self._scanner = scanner
         self._counts = counts
         self._texts = Texts(scanner, counts)
         self._at = self.settled = 0
@@ -104,8 +101,7 @@ class StreamMask:
 
     def _masked_line(self, line: bytes) -> bytes:
         if len(line) > LINE:
-            flow = self._new_flow(self._counts)
-            return flow.feed(line)
+            return self._texts.flow(self._counts).feed(line)
         field = _FIELD.match(line)
         assert field is not None
         name, value = line[: field.end()], line[field.end() :]
@@ -116,9 +112,6 @@ class StreamMask:
             self._event = value[:200]
         return name + self._texts.alone(value)
 
-    def _new_flow(self, counts: Counter[str]) -> Flow:
-        return Flow(self._scanner, counts, self._texts.begun(), holds=False)
-
     def _begin(self, data: bytes) -> Piece:
         """Bytes of a line that goes on."""
         before = bytes(self._line) if self._flow is None else b""
@@ -127,7 +120,7 @@ class StreamMask:
         if self._flow is None and any(name.startswith(self._line) for name in _NAMES):
             piece = Piece(self._at, data)  # the beginning of a field's name
         else:
-            self._flow = self._flow or self._new_flow(self._found)
+            self._flow = self._flow or self._texts.flow(self._found)
             piece = Piece(self._at, self._flow.feed(before + data)[len(before) :])
         self._at += len(data)
         self._given.append(piece)

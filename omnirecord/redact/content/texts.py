@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from .escapes import masked, undone
+from .flow import Flow
 from .scanning import PLAIN, Scanner, State
 from .strings import strings
 
+LINE = 64 * 1024
+"""The longest event or message of which each string is looked at for itself, in bytes."""
 _FIELDS = 1024
 """How many texts are followed at a time."""
 _BEGUN = 16
@@ -36,6 +39,8 @@ class Texts:
 
     def masked(self, value: bytes, event: bytes = b"", *, is_next_line: bool = False) -> bytes:
         """One event's value: JSON, or a piece of a text. `event`: its name."""
+        if len(value) > LINE:
+            return self.flow(self._counts).feed(value)
         found = strings(value, event, names=self._scanner.may_find(value))
         if found is None:
             key = hash(event)
@@ -50,6 +55,10 @@ class Texts:
                 out += [value[at:start], safe]
                 at = end
         return b"".join([*out, value[at:]]) if out else value
+
+    def flow(self, counts: Counter[str]) -> Flow:
+        """What masks bytes of which it is not known which text they go on with."""
+        return Flow(self._scanner, counts, self.begun(), holds=False)
 
     def alone(self, raw: bytes) -> bytes:
         """A text that nothing goes on with."""
