@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.redact import Scanner, StreamMask
 from omnirecord.scrubbing import scrub
 
 from . import wire
-from .planted import CONTENT, NAMED, PLANTED, deltas_joined, drive, left, left_in, of, upstream
+from .planted import CONTENT, NAMED, PLANTED, deltas_joined, drive, frames, left, left_in, of, upstream
 from .process import Process
 from .wire import bytes_on_disk
 
@@ -92,6 +93,12 @@ async def test_by_default_none_with_a_name_is_in_the_files_at_any_moment(tmp_pat
         found = left(tmp_path / f"copy{form}")
         assert {place: found[place] for place in documented(4)} == documented(4) == dict.fromkeys(documented(4), 0)
         assert scrub(tmp_path / f"copy{form}", None) == []
+    assert wire.content(tmp_path / "copy.db") == masked()
+
+
+def masked() -> bytes:
+    """The stream as it has to be kept, whether it was masked as it came or afterwards."""
+    return b"".join(piece.data for piece in StreamMask(Scanner(), Counter()).feed(b"".join(frames())))
 
 
 async def test_with_redact_content_none_is_in_the_files_at_any_moment(tmp_path: Path) -> None:
@@ -101,6 +108,7 @@ async def test_with_redact_content_none_is_in_the_files_at_any_moment(tmp_path: 
     found = left(tmp_path / "run.db")
     assert {place: found[place] for place in documented(3)} == documented(3) == dict.fromkeys(documented(3), 0)
     assert scrub(tmp_path / "run.db", None) == []
+    assert wire.content(tmp_path / "run.db") == masked()
     with wire.opened(tmp_path / "run.db") as store:
         texts = deltas_joined(store, 1).decode()
     assert texts.count("a task-1 ") == 20

@@ -291,6 +291,26 @@ def test_lines_of_a_frame_are_lines_of_its_text_and_what_looks_like_json_need_be
     assert Disk().feed(stream) == safe
 
 
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_after_a_loss_the_rest_of_a_line_is_masked_to_where_a_secret_may_end(cut: int) -> None:
+    disk = Disk()
+    disk.mask.lose(100)
+    disk.data += b"." * 100
+    rest = b'EDsEcReT and", "n": 1}\n\n'
+    disk.feed(rest, list(range(cut, len(rest), cut)))
+    assert all(b"EDsE" not in data for data in disk.ever)
+    assert disk.data.endswith(b'******** and", "n": 1}\n\n')
+    assert disk.feed(event("d", delta="x y", item_id="a")).endswith(event("d", delta="* y", item_id="a"))
+
+
+def test_after_a_loss_care_is_taken_for_a_while() -> None:
+    masks = Texts(SCANNER, Counter())
+    masks.lose()
+    first = [masks.masked(json.dumps({"delta": "word x", "item_id": n}).encode()) for n in range(1001)]
+    assert b'"**** x"' in first[0]
+    assert b'"word x"' in first[-1]
+
+
 def test_after_a_loss_the_next_word_of_every_text_is_masked() -> None:
     disk = Disk()
     disk.feed(b"".join(deltas("ghp_")))

@@ -20,18 +20,24 @@ class Flow:
 
     `begun`: where texts stand of which any string in here may be the next piece; each is then taken for that of all,
     and masked where any of them would be. `holds`: an escape that is cut in two is held back until the rest is there;
-    else its beginning is given out as it is.
+    else its beginning is given out as it is. `goes_on`: the first byte, too, may be in the middle of such a text.
     """
 
     def __init__(
-        self, scanner: Scanner, counts: Counter[str], begun: Sequence[State] = (), *, holds: bool = True
+        self,
+        scanner: Scanner,
+        counts: Counter[str],
+        begun: Sequence[State] = (),
+        *,
+        holds: bool = True,
+        goes_on: bool = False,
     ) -> None:
         self._scanner = scanner
         self._counts = counts
         self._holds = holds
         self._state = PLAIN
         self._begun = begun
-        self._going_on: list[State] = []
+        self._going_on: list[State] = list(begun) if goes_on else []
         self._before = b""
         self._cut = b""
 

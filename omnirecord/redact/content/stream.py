@@ -21,6 +21,7 @@ from .texts import LINE, Texts
 
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|)")
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")
+_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:data|event|id|retry)?:|data\Z)")
 _NAMES = b"data: ", b"event: ", b"\xef\xbb\xbf"
 
 
@@ -43,6 +44,7 @@ class StreamMask:
         self._event = b""  # the name of the frame's event
         self._in_data = False  # the frame has a data line before this one
         self._after_cr = False
+        self._is_torn = False  # the beginning of the line was not seen
         self._line = bytearray()  # what came of a line that is not whole
         self._given: list[Piece] = []  # and as what it was given out
         self._flow: Flow | None = None
@@ -62,7 +64,7 @@ class StreamMask:
         self._at += size
         self._texts.lose()
         self._end_line()
-        self._event, self._in_data, self._after_cr = b"", False, False
+        self._event, self._in_data, self._after_cr, self._is_torn = b"", False, False, True
 
     def _end_line(self) -> None:
         self._line.clear()
@@ -97,11 +99,12 @@ class StreamMask:
                     self._event, self._in_data = b"", False
                 yield end
             if text or end:
-                self._after_cr = end == b"\r"
+                self._after_cr, self._is_torn = end == b"\r", False
 
     def _masked_line(self, line: bytes) -> bytes:
-        if len(line) > LINE:
-            return self._texts.flow(self._counts).feed(line)
+        goes_on = self._goes_on(line)
+        if len(line) > LINE or goes_on:
+            return self._texts.flow(self._counts, goes_on=goes_on).feed(line)
         field = _FIELD.match(line)
         assert field is not None
         name, value = line[: field.end()], line[field.end() :]
@@ -112,6 +115,10 @@ class StreamMask:
             self._event = value[:200]
         return name + self._texts.alone(value)
 
+    def _goes_on(self, line: bytes) -> bool:
+        """Whether it is, as far as it goes, the rest of a line whose beginning was lost."""
+        return self._is_torn and _BEGINS.match(line) is None
+
     def _begin(self, data: bytes) -> Piece:
         """Bytes of a line that goes on."""
         before = bytes(self._line) if self._flow is None else b""
@@ -120,7 +127,7 @@ class StreamMask:
         if self._flow is None and any(name.startswith(self._line) for name in _NAMES):
             piece = Piece(self._at, data)  # the beginning of a field's name
         else:
-            self._flow = self._flow or self._texts.flow(self._found)
+            self._flow = self._flow or self._texts.flow(self._found, goes_on=self._goes_on(before + data))
             piece = Piece(self._at, self._flow.feed(before + data)[len(before) :])
         self._at += len(data)
         self._given.append(piece)

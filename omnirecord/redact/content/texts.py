@@ -13,6 +13,8 @@ LINE = 64 * 1024
 """The longest event or message of which each string is looked at for itself, in bytes."""
 _FIELDS = 1024
 """How many texts are followed at a time."""
+_CAREFUL_FOR = 1000
+"""In how many values the beginning of a text that was not met before may be the rest of a secret, after a loss."""
 _BEGUN = 16
 """As the next piece of how many of them a string is taken while it is not known which it goes on with."""
 
@@ -25,11 +27,12 @@ class Texts:
         self._counts = counts
         self._states: dict[int, State] = {}
         self._first = PLAIN
+        self._careful_for = 0
 
     def lose(self) -> None:
         """Something was not seen: whatever comes next of any text may be the rest of a secret."""
         self._states.clear()
-        self._first = self._scanner.unseen
+        self._first, self._careful_for = self._scanner.unseen, _CAREFUL_FOR
 
     def begun(self) -> list[State]:
         """Where those stand of which the next piece may be a secret's."""
@@ -39,6 +42,9 @@ class Texts:
 
     def masked(self, value: bytes, event: bytes = b"", *, is_next_line: bool = False) -> bytes:
         """One event's value: JSON, or a piece of a text. `event`: its name."""
+        if self._careful_for:
+            self._careful_for -= 1
+            self._first = self._first if self._careful_for else PLAIN
         if len(value) > LINE:
             return self.flow(self._counts).feed(value)
         found = strings(value, event, names=self._scanner.may_find(value))
@@ -56,9 +62,9 @@ class Texts:
                 at = end
         return b"".join([*out, value[at:]]) if out else value
 
-    def flow(self, counts: Counter[str]) -> Flow:
-        """What masks bytes of which it is not known which text they go on with."""
-        return Flow(self._scanner, counts, self.begun(), holds=False)
+    def flow(self, counts: Counter[str], *, goes_on: bool = False) -> Flow:
+        """What masks bytes of which it is not known which text they go on with; `goes_on`: from the first on."""
+        return Flow(self._scanner, counts, self.begun(), holds=False, goes_on=goes_on)
 
     def alone(self, raw: bytes) -> bytes:
         """A text that nothing goes on with."""
@@ -69,7 +75,7 @@ class Texts:
         text = undone(raw)
         spans = []
         for key in keys or (None,):
-            before = self._first if key is None else self._states.pop(key, self._first)
+            before = PLAIN if key is None else self._states.pop(key, self._first)
             found, after = self._scanner.scan(before, text)
             spans += found
             if key is not None:
