@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .finding import Found
     from .measuring import SessionStats
     from .reading import Cassette
+    from .scrubbing import Leak
     from .validating import Validation
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "open_cassette",
     "record",
     "replay",
+    "scrub",
     "search",
     "stats",
     "validate",
@@ -71,20 +73,23 @@ def record(
     resume: bool = False,
     resume_for: float = 30.0,
     control: bool = False,
+    redact: Literal["content"] | None = None,
+    redact_patterns: Iterable[str] = (),
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
     stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
-    (`docs/tail.md`). Raises `UsageError`; entering raises that,
-    `CassetteError` or `ServerError`.
+    (`docs/tail.md`). `redact="content"` masks what looks like a secret in content too, and what begins with one of
+    `redact_patterns` (`docs/redaction.md`). Raises `UsageError`; entering raises that, `CassetteError` or
+    `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for, control=control,
+        resume_for=resume_for, control=control, redact=redact, redact_patterns=redact_patterns,
     )  # fmt: skip
 
 
@@ -120,6 +125,24 @@ def replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
     )  # fmt: skip
+
+
+def scrub(
+    cassette: str | Path,
+    output: str | Path | None,
+    *,
+    redact: Literal["content", "named"] = "content",
+    redact_patterns: Iterable[str] = (),
+) -> list[Leak]:
+    """Write a copy of a cassette without secrets to `output`, a `.db` or a `.jsonl`; return what was replaced, by place
+    and kind. Without an `output`, only what would be.
+
+    `redact="named"` leaves what only looks like a secret; what begins with one of `redact_patterns` is replaced too
+    (`docs/redaction.md`). Raises `UsageError` or `CassetteError`.
+    """
+    from .scrubbing import scrub
+
+    return scrub(cassette, output, redact=redact, redact_patterns=redact_patterns)
 
 
 def open_cassette(path: str | Path) -> Cassette:

@@ -65,6 +65,21 @@ def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
         yield from reader.rows(lines)
 
 
+def refuse_to_overwrite(output: Path, cassette: Path) -> None:
+    """What was recorded is not lost to a slip: raises `UsageError` where `output` is the cassette that it is made from,
+    or a database."""
+    try:
+        if not output.is_file():
+            return
+        is_input, is_database = output.samefile(cassette), is_sqlite(output)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+    if is_input:
+        raise UsageError(f"{output} is the cassette itself: choose another --output")
+    if is_database:
+        raise UsageError(f"{output} is an SQLite database, perhaps a cassette: choose another --output, or remove it")
+
+
 def is_sse(path: Path) -> bool:
     """Whether a file is to be taken as the body of one stream: by its name, or because it begins like one."""
     with path.open("rb") as file:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MARKER = (
     "omnirecord(cassette, *, record, timing, speed, max_gap, gates, no_gate, gate_timeout, faults, chunks, match,"
-    " resume, contract): the cassette that omnirecord_server replays, and how"
+    " resume, contract, redact, redact_patterns): the cassette that omnirecord_server replays, and how"
 )
 _OPTIONS = {
     "record": ("none|once|all", "never, where the cassette is missing, or always record from the upstream"),

@@ -35,7 +35,7 @@ from .recorder import (
     Responded,
     SentLate,
 )  # fmt: skip
-from .redact import Redactor, credentials
+from .redact import Redactor, Scanner, credentials
 from .routes import session_of
 from .steady import monotonic, monotonic_ns
 from .store import Writer, rows
@@ -119,7 +119,8 @@ class Take:
 class Tape:
     """A recording in progress: one run of the proxy, appended to a cassette.
 
-    `watch` is called in the recording thread with the frames as they become rows.
+    `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called in the
+    recording thread with the frames as they become rows.
     """
 
     def __init__(
@@ -128,10 +129,12 @@ class Tape:
         upstream: str | None,
         contract: str = "omnigent",
         *,
+        content: Scanner | None = None,
         watch: Watch = ignore,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
+        self._content = content
         self._writer = Writer(path)
         self._clock = clock
         self._zero = clock()
@@ -154,7 +157,8 @@ class Tape:
         self._thread.start()
 
     def _begin(self, recording: Recording, judge: Contract) -> None:
-        self._recorder = Recorder(self._writer, recording.recording, judge, Redactor(self._writer.secret()))
+        redactor = Redactor(self._writer.secret(), self._content)
+        self._recorder = Recorder(self._writer, recording.recording, judge, redactor)
         try:
             self._recorder.finish_killed(contract_or_default)
             self._writer.write([rows.recording(recording)])

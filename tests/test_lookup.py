@@ -371,3 +371,41 @@ def test_a_stream_that_is_asked_for_by_post_is_found_by_its_body() -> None:
     stage = Stage(tape, match=("body $.input",))
     listener = stage.opens("/v1/responses", method="POST", body={"input": "b"})
     assert listener.playing.exchange.stream == 2
+
+
+# Masked secrets
+
+
+def keys(*targets: str) -> Stage:
+    """Reads of these, each answered by its number."""
+    tape = Made()
+    for n, target in enumerate(targets, 1):
+        tape.get(target, n, answer={"n": n})
+    return Stage(tape)
+
+
+@pytest.mark.parametrize("asked", ["/k/sk-other", "/k/sk-********", "/k/sk-x"])
+def test_a_target_with_a_masked_secret_answers_who_has_another_one(asked: str) -> None:
+    assert keys("/k/sk-********").reads(asked) == {"n": 1}
+
+
+def test_the_same_target_comes_before_a_masked_one() -> None:
+    stage = keys("/k/sk-********?a=1", "/k/sk-other?a=1")
+    assert stage.reads("/k/sk-other?a=1") == {"n": 2}
+    assert stage.reads("/k/sk-another?a=1") == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked"),
+    [
+        ("/k/sk-********", "/k/pk-other"), ("/k/sk-********", "/k/sk-a/b"), ("/k/sk-********?a=1", "/k/sk-other?a=2"),
+        ("/k?type=session.*", "/k?type=session.created"), ("/k/sk-********", "/k/sk-"),
+    ],
+)  # fmt: skip
+def test_what_differs_elsewhere_is_a_miss(recorded: str, asked: str) -> None:
+    keys(recorded).misses("GET", asked)
+
+
+def test_a_secret_in_a_body_counts_as_equal_masked_or_not() -> None:
+    stage = Stage(talk("is sk-********.", "b"), match=(TEXT,))
+    assert answered(stage, said("is sk-other1.")) == [b"1"]

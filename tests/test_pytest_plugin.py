@@ -437,6 +437,15 @@ def test_a_cassette_is_written_in_the_form_that_its_suffix_names(suite: Suite, u
     suite.run().assert_outcomes(passed=1)
 
 
+def test_what_looks_like_a_secret_is_masked_where_a_test_asks_for_that(suite: Suite, upstream: str) -> None:
+    marker = '"new.jsonl", redact="content", redact_patterns="response.output_"'
+    suite.file(test_it=TALKS.replace('"talk.jsonl"', marker))
+    suite.run(*from_upstream(upstream)).assert_outcomes(passed=1)
+    text = (suite.cassettes / "new.jsonl").read_text()
+    assert "event: response.output_****.*****" in text
+    assert "response.output_text" not in text
+
+
 def test_a_suffix_that_names_no_form_is_refused(suite: Suite, upstream: str) -> None:
     suite.file(test_it=TALKS.replace("talk.jsonl", "new.yaml"))
     suite.refuses("name it .jsonl, for git and review, or .db", *from_upstream(upstream))

@@ -49,6 +49,7 @@ def test_one_of_several_needs_no_list(key: str) -> None:
         ({"record": "ever"}, "here: record 'ever' is none of none, once, all"),
         ({"record": "new"}, "playhead cannot mix a recorded past with a live server: use 'all' to record anew"),
         ({"record": "new_episodes"}, "use 'all' to record anew"),
+        ({"redact": "all"}, "here: redact 'all' is none of content"),
         ("instant", "here gives a dict, not 'instant'"),
     ],
 )

@@ -14,6 +14,7 @@ from .diff import diff
 from .doctor import doctor
 from .files import export, import_
 from .reading import events, ls
+from .scrub import scrub
 from .search import search
 from .serving import proxy, serve
 from .show import show
@@ -52,6 +53,7 @@ COMMANDS = (
     verify,
     export,
     import_,
+    scrub,
     demo,
 )
 

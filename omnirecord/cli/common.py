@@ -73,6 +73,17 @@ def json_option(function: F) -> F:
     )
 
 
+def redact_options(function: F) -> F:
+    function = click.option(
+        "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
+        help="Mask what begins with PREFIX as well, with --redact content; repeatable.",
+    )(function)  # fmt: skip
+    return click.option(
+        "--redact", type=click.Choice(["content"]),
+        help="Mask what looks like a secret in content too, on its way to the cassette.",
+    )(function)  # fmt: skip
+
+
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line."""
     from ..payloads import dumps

@@ -35,14 +35,14 @@ def export(cassette: Path, form: str, stream: int | None, output: Path | None) -
     Example:
       omnirecord export session.db --format jsonl -o session.jsonl
     """
-    from ..library import open_store
+    from ..library import open_store, refuse_to_overwrite
 
     if form != "sse" and stream is not None:
         raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
     store = open_store(cassette)
     try:
         if output is not None:
-            _refuse_to_overwrite(output, cassette)
+            refuse_to_overwrite(output, cassette)
         from ..exporting import datasette_bytes, jsonl_bytes, sse_bytes
 
         made = {"jsonl": lambda: jsonl_bytes(store), "sse": lambda: sse_bytes(store, stream)}
@@ -67,22 +67,6 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
         return
     with whole_or_not(path) as file:
         yield file
-
-
-def _refuse_to_overwrite(output: Path, cassette: Path) -> None:
-    """What was recorded is not lost to a slip: neither the input nor a database is replaced."""
-    from ..store import is_sqlite
-
-    try:
-        if not output.is_file():
-            return
-        is_input, is_database = output.samefile(cassette), is_sqlite(output)
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
-    if is_input:
-        raise UsageError(f"{output} is the cassette that is exported: choose another --output")
-    if is_database:
-        raise UsageError(f"{output} is an SQLite database, perhaps a cassette: choose another --output, or remove it")
 
 
 @click.command("import", short_help="Append a .jsonl cassette or a raw .sse body to a cassette.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .common import cassette_argument, is_terminal, json_option, log_to_stderr
+from .common import cassette_argument, is_terminal, json_option, log_to_stderr, redact_options
 
 if TYPE_CHECKING:
     from ..live import Live
@@ -58,10 +58,11 @@ def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="How long a stream is kept for a client that left it, with --resume; 30 s unless given.",
 )  # fmt: skip
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
+@redact_options
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    control: bool, as_json: bool, allow_remote: bool,
+    control: bool, redact: str | None, redact_patterns: tuple[str, ...], as_json: bool, allow_remote: bool,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -83,7 +84,8 @@ def proxy(
     live = _live()
     server = Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=GRACE if resume_for is None else resume_for, control=control, watch=live.watch if live else ignore,
+        resume_for=GRACE if resume_for is None else resume_for, control=control, redact=redact,
+        redact_patterns=redact_patterns, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 

@@ -4,6 +4,6 @@
 """
 
 from .reading import Offsets, Reader
-from .writing import lines, text
+from .writing import data_of, lines, reads_values, text, values
 
-__all__ = ["Offsets", "Reader", "lines", "text"]
+__all__ = ["Offsets", "Reader", "data_of", "lines", "reads_values", "text", "values"]

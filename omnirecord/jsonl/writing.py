@@ -26,22 +26,28 @@ def text(data: bytes) -> Text:
         return {"base64": base64.b64encode(data).decode()}
 
 
+def data_of(value: Text) -> bytes:
+    """The bytes again."""
+    return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
+
+
 def lines(store: Store) -> Iterator[str]:
     """The whole cassette, without line ends, ordered by recording, time and exchange."""
-    yield dumps(
-        {
-            "omnirecord": FORMAT_VERSION,
-            "recordings": [_recording(store, r.recording) for r in store.recordings()],
-        }
-    )
+    return map(dumps, values(store))
+
+
+def values(store: Store) -> Iterator[dict[str, Any]]:
+    """What the lines say."""
+    recordings = [_recording(store, r.recording) for r in store.recordings()]
+    yield {"omnirecord": FORMAT_VERSION, "recordings": recordings}
     for incident in store.incidents():
-        yield dumps({"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns})
+        yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
     for exchange in store.exchanges():
-        yield dumps(_exchange(store, exchange))
+        yield _exchange(store, exchange)
         if exchange.stream is not None:
             yield from _stream(store, exchange, exchange.stream)
         if exchange.kind == "websocket":
-            yield from (dumps(_message(message)) for message in store.messages(exchange.exchange))
+            yield from map(_message, store.messages(exchange.exchange))
 
 
 def _recording(store: Store, number: int) -> dict[str, Any]:
@@ -93,15 +99,17 @@ def _pairs(headers: Headers) -> list[list[str]]:
     return [[name, value] for name, value in headers]
 
 
-def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[str]:
+def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
     for frame in store.frames(exchange, unfinished=True):
-        if frame.raw is None:
-            yield dumps({"stream": stream, "seq": frame.seq, "raw": None, "length": frame.length})
-        else:
-            yield dumps({"stream": stream, "seq": frame.seq, "raw": text(frame.raw)})
-    reads = [[read.offset_ns, read.sent_ns, read.size] for read in store.reads(exchange.exchange)]
+        value = {"stream": stream, "seq": frame.seq, "raw": None if frame.raw is None else text(frame.raw)}
+        yield value if frame.raw is not None else {**value, "length": frame.length}
+    yield from reads_values(stream, [[r.offset_ns, r.sent_ns, r.size] for r in store.reads(exchange.exchange)])
+
+
+def reads_values(stream: int, reads: list[list[int | None]]) -> Iterator[dict[str, Any]]:
+    """The lines of a stream's reads."""
     for start in range(0, len(reads), READS_A_LINE):
-        yield dumps({"stream": stream, "reads": reads[start : start + READS_A_LINE]})
+        yield {"stream": stream, "reads": reads[start : start + READS_A_LINE]}
 
 
 def _message(value: Message) -> dict[str, Any]:

@@ -8,7 +8,7 @@ get five seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from yarl import URL
 from ..errors import UsageError
 from ..headers import decoded
 from ..recorder import NewFrames
+from ..redact import content_scanner
 from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, error_response
 from ..tape import Tape, Watch, ignore
@@ -46,7 +47,8 @@ class Proxy:
     With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself.
 
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
-    back for `resume_for` seconds; those that do count as no request.
+    back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
+    in content too, on its way to the cassette, and what begins with one of `redact_patterns`.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -63,6 +65,8 @@ class Proxy:
         resume: bool = False,
         resume_for: float = GRACE,
         control: bool = False,
+        redact: str | None = None,
+        redact_patterns: Iterable[str] = (),
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
@@ -73,6 +77,7 @@ class Proxy:
         self.db = Path(db)
         self._host, self._port = host, port
         self._contract = contract
+        self._content = content_scanner(redact, redact_patterns)
         self._read_ahead = read_ahead
         self._watch = watch
         self._is_controlled = control
@@ -109,7 +114,9 @@ class Proxy:
         try:
             refuse_itself(self._target, self.url)
             watch = self._watch_for_control() if self._is_controlled else self._watch
-            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=watch)
+            self._entered = await asyncio.to_thread(
+                Tape, self.db, self.upstream, self._contract, content=self._content, watch=watch
+            )
         except BaseException:
             await self._listener.stop(0)
             raise

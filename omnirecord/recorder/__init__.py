@@ -16,7 +16,8 @@ from ..bodies import Body, CodedBody, body, decoded
 from ..cassette import Headers, Side
 from ..contract import Contract
 from ..headers import header
-from ..redact import Redactor
+from ..masking import MaskedStream
+from ..redact import Redactor, Texts
 from ..routes import creates_session, session_of
 from ..store import Writer, rows
 from ..store.rows import Row
@@ -47,6 +48,7 @@ class _Side:
     """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back."""
 
     body: Body
+    texts: Texts | None = None
     at: int = 0
 
 
@@ -59,6 +61,8 @@ class _Open:
     stream: int | None = None
     coding: str | None = None
     """Of the response."""
+    masked: MaskedStream | None = None
+    """The stream, where its content is masked."""
     received: int = 0
     """Bytes of a stream, as on the wire."""
 
@@ -107,22 +111,33 @@ class Recorder:
         }
         names = bytearray() if creates_session(op.method, op.target) else None
         self._open[op.exchange] = _Open(sides, names)
+        target = self._redactor.target(op.target)
         yield rows.request(
-            op.exchange, self._recording, "http", session_of(op.target), op.party, op.at_ns, op.method,
-            self._redactor.target(op.target), self._redactor.headers(op.headers),
+            op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
+            self._redactor.headers(op.headers),
         )  # fmt: skip
 
     def _side(self, headers: Headers) -> _Side:
-        return _Side(body(header(headers, "content-type"), header(headers, "content-encoding"), self._redactor))
+        how = header(headers, "content-type"), header(headers, "content-encoding"), self._redactor
+        return _Side(body(*how), self._redactor.texts())
 
     def _responded(self, op: Responded) -> Iterator[Row]:
-        headers = self._redactor.headers(op.headers)
-        yield rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, op.reason, headers)
         state = self._open[op.exchange]
         state.sides["response"] = self._side(op.headers)
         state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
+        headers, coding = op.headers, state.coding
         if op.stream is not None:
-            self._frames.begin(op.exchange, op.stream, state.coding)
+            if mask := self._redactor.stream():
+                state.masked = MaskedStream(mask, headers)
+                headers, coding = state.masked.headers, None
+                yield from self._problem(op.stream, op.at_ns, state.masked.problem)
+            self._frames.begin(op.exchange, op.stream, coding)
+        headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
+        yield rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
+
+    def _problem(self, stream: int | None, at_ns: int, problem: str | None) -> Iterator[Row]:
+        if problem is not None:
+            yield rows.incident(self._recording, at_ns, f"stream {stream}: {problem}")
 
     def _body_data(self, op: BodyData) -> Iterator[Row]:
         state = self._open[op.exchange]
@@ -141,16 +156,32 @@ class Recorder:
     def _received(self, op: Received) -> Iterator[Row]:
         state = self._open[op.exchange]
         op.written = True  # before `sent_ns` is read: whoever sets that later will see it
+        if state.masked is not None:
+            yield from self._received_masked(op, state, state.masked)
+            return
         yield rows.read(op.exchange, op.n, op.at_ns, op.sent_ns, op.size)
         if op.data is not None:
             yield rows.chunk(op.exchange, "response", state.received, op.data)
         state.received += op.size
         self._frames.arrived(op.exchange)
 
+    def _received_masked(self, op: Received, state: _Open, masked: MaskedStream) -> Iterator[Row]:
+        kept = masked.take(op.data, op.size)
+        yield rows.read(op.exchange, op.n, op.at_ns, op.sent_ns, kept.size)
+        for piece in kept.pieces:
+            make = rows.chunk_again if piece.again else rows.chunk
+            yield make(op.exchange, "response", piece.start, piece.data)
+        yield from self._problem(state.stream, op.at_ns, kept.problem)
+        state.received += kept.size
+        self._frames.arrived(op.exchange, masked.settled)
+
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
-        data = b"" if op.data is None else self._redactor.message(op.data)
-        self._open[op.exchange].sides["request" if op.dir == "up" else "response"].at += len(data)
+        side = self._open[op.exchange].sides["request" if op.dir == "up" else "response"]
+        if op.data is None and side.texts is not None:
+            side.texts.lose()
+        data = b"" if op.data is None else self._redactor.message(op.data, side.texts)
+        side.at += len(data)
         yield rows.message(op.exchange, op.number, op.at_ns, op.sent_ns, op.dir, op.opcode, data)
 
     def _sent_late(self, op: SentLate) -> Iterator[Row]:
@@ -170,7 +201,7 @@ class Recorder:
                     text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
                     yield rows.incident(self._recording, op.at_ns, text)
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
-            yield rows.session(op.exchange, session_id)
+            yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)
         sizes = state.sides["request"].at, state.received if state.stream else state.sides["response"].at
         yield rows.end(op.exchange, op.at_ns, op.ending, *sizes)

@@ -58,6 +58,8 @@ class _Streaming:
     skip: int
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
     ended: bool = False
+    until: int | None = None
+    """How many bytes will not change any more; None: all that are there."""
     at_ns: int = 0
     """When the last read came that is worked off."""
     offsets: dict[int, int] = field(default_factory=dict)
@@ -95,15 +97,17 @@ class FrameMaker:
         """A stream's response has begun."""
         self._begin(exchange, stream, coding, self._contract)
 
-    def arrived(self, exchange: int) -> None:
-        """Some of its bytes are in the file."""
+    def arrived(self, exchange: int, until: int | None = None) -> None:
+        """Some of its bytes are in the file; those behind `until` may still change."""
         if exchange in self._streaming:
+            self._streaming[exchange].until = until
             self._waiting[exchange] = None
 
     def ended(self, exchange: int) -> None:
         """No more of it will come."""
         if exchange in self._streaming:
             self._streaming[exchange].ended = True
+            self._streaming[exchange].until = None
             self._waiting[exchange] = None
 
     def make(self) -> Iterator[NewFrames]:
@@ -126,7 +130,7 @@ class FrameMaker:
         except Exception as error:
             if is_transient(error):
                 again = self._begin(exchange, state.stream, state.coding, self._contract)
-                again.ended = state.ended
+                again.ended, again.until = state.ended, state.until
                 raise
             # Promise 2, again: its bytes are kept, and readers derive what they can.
             self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
@@ -147,7 +151,7 @@ class FrameMaker:
         framed: list[Framed] = []
         fed = 0
         state.offsets = dict(list(state.offsets.items())[-1:])  # a frame may have been held back for its LF
-        for part in unframed(self._writer.connection, exchange, state.position):
+        for part in unframed(self._writer.connection, exchange, state.position, state.until):
             state.offsets[part.read] = part.offset_ns
             if part.data is None:
                 framed += state.framer.skip(part.read, part.size)

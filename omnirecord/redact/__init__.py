@@ -1,7 +1,8 @@
 """Secrets out, before anything reaches the disk: of headers, request targets, bodies, WebSocket messages.
 
 Every secret becomes a pseudonym, an HMAC under the cassette's key: the same secret is the same pseudonym
-wherever it stands, and a pseudonym is its own, so that redacting twice changes nothing. The rules:
+wherever it stands, and a pseudonym is its own, so that redacting twice changes nothing. With `content`, what looks
+like a secret without such a name is masked as well, in its length. The rules:
 
 - All bytes that are no secret's stay as they are: a body is never parsed and written anew.
 - How a body was cut never changes what comes out, and only what may be the start of a secret is held back: a
@@ -17,22 +18,31 @@ import binascii
 import hmac
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Protocol
 from urllib.parse import unquote, unquote_plus
 
 from ..cassette import Headers
+from ..errors import UsageError
 from .body import BodyRedactor
+from .content import Flow, Scanner, StreamMask, Texts
 from .names import is_identity, is_secret_header, is_secret_query, words
 
 __all__ = [
     "BodyRedactor",
     "Redactor",
+    "Scanner",
+    "StreamMask",
+    "Texts",
     "body_without_secrets",
+    "content_scanner",
     "credentials",
     "header_without_secrets",
     "without_secrets",
 ]
 
+_STARS = re.compile(rb"\*+")
 _PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
 _SCHEME = re.compile(
     r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)",
@@ -54,13 +64,47 @@ _USERINFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
 _SESSION_COOKIE = re.compile(r"(?i)(?!.*(?:csrf|xsrf|state))\s*[^=]*(?:sess|sid|jwt|token|auth)[^=]*=")
 
 
-class Redactor:
-    """Replaces secrets by pseudonyms that are stable under one key."""
+def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner | None:
+    """What `redact` asks for: None, or `content` and with it the prefixes `patterns`. Raises `UsageError`."""
+    patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    if redact is None:
+        if patterns:
+            raise UsageError("patterns say what is masked in content: they go with redact content")
+        return None
+    if redact != "content":
+        raise UsageError(f"redact {redact!r} is not known: it is 'content', or nothing")
+    return Scanner(patterns)
 
-    def __init__(self, key: bytes) -> None:
+
+class Passing(Protocol):
+    """A body on its way: `feed` returns what can be written by now, `close` the rest."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+
+class _Both:
+    """First the secrets that have a name, then those in what is left."""
+
+    def __init__(self, named: BodyRedactor, content: Flow) -> None:
+        self._named, self._content = named, content
+
+    def feed(self, data: bytes) -> bytes:
+        return self._content.feed(self._named.feed(data))
+
+    def close(self) -> bytes:
+        return self._content.feed(self._named.close()) + self._content.close()
+
+
+class Redactor:
+    """Replaces secrets by pseudonyms that are stable under one key, and masks those that `content` finds."""
+
+    def __init__(self, key: bytes, content: Scanner | None = None) -> None:
         self._key = key
+        self._content = content
         self.counts: Counter[str] = Counter()
-        """What was replaced, by kind, such as `header authorization`; never a value."""
+        """What was replaced, by kind, such as `header authorization`, or `github` in content; never a value."""
 
     def pseudonym(self, secret: str) -> str:
         if _PSEUDONYM.fullmatch(secret):
@@ -69,19 +113,37 @@ class Redactor:
         return f"omnirecord-redacted-{digest.hex()[:12]}"
 
     def headers(self, headers: Headers) -> Headers:
-        return tuple((name, self._header(name, value)) for name, value in headers)
+        return tuple((name, self.text(self._header(name, value))) for name, value in headers)
 
     def target(self, target: str) -> str:
-        return _map_query(target, self._query)
+        return self.text(_map_query(target, self._query))
 
-    def body(self) -> BodyRedactor:
-        return BodyRedactor(self._mask)
+    def text(self, text: str) -> str:
+        """A text without what `content` finds in it."""
+        if self._content is None:
+            return text
+        raw = text.encode("utf-8", "surrogatepass")
+        flow = Flow(self._content, self.counts)
+        return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
 
-    def message(self, data: bytes) -> bytes:
+    def body(self) -> Passing:
+        named = BodyRedactor(self._mask)
+        return named if self._content is None else _Both(named, Flow(self._content, self.counts))
+
+    def stream(self) -> StreamMask | None:
+        """What masks an event stream; None where that stays as it is."""
+        return None if self._content is None else StreamMask(self._content, self.counts)
+
+    def texts(self) -> Texts | None:
+        """What follows the texts of one direction of a WebSocket, for `message`."""
+        return None if self._content is None else Texts(self._content, self.counts)
+
+    def message(self, data: bytes, texts: Texts | None = None) -> bytes:
         """A whole WebSocket message or body; what it carries in base64 is redacted as well."""
-        body = self.body()
         data = _BASE64.sub(self._base64, data)
-        return body.feed(data) + body.close()
+        body = self.body() if texts is None else BodyRedactor(self._mask)
+        data = body.feed(data) + body.close()
+        return data if texts is None else texts.masked(data, b"")
 
     def _mask(self, place: str, name: str, value: str) -> str:
         """A secret's value without the secret."""
@@ -140,8 +202,16 @@ def without_secrets(target: str) -> str:
     return _map_query(target, lambda name, value: "*" if is_secret_query(unquote_plus(name), value) else value)
 
 
+@lru_cache(1)
+def _any_content() -> Scanner:
+    return Scanner()
+
+
 class _Constant(Redactor):
     """Replaces every secret, and every pseudonym of one, by the same, so that what is left can be compared."""
+
+    def __init__(self) -> None:
+        super().__init__(b"", _any_content())
 
     def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # whatever it is
         return "*"
@@ -149,13 +219,16 @@ class _Constant(Redactor):
 
 def body_without_secrets(data: bytes) -> bytes:
     """A body, recorded or just come, with one constant for every secret."""
-    body = _Constant(b"").body()
-    return body.feed(data) + body.close()
+    body = _Constant().body()
+    return _STARS.sub(b"*", body.feed(data) + body.close())
 
 
 def header_without_secrets(name: str, value: str) -> str:
     """The value of a header likewise; of one that is a secret as a whole it only says that it is there."""
-    return "present" if is_secret_header(name) else _Constant(b"").headers(((name, value),))[0][1]
+    if is_secret_header(name):
+        return "present"
+    ((_, safe),) = _Constant().headers(((name, value),))
+    return _STARS.sub(b"*", safe.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:

@@ -101,6 +101,11 @@ class Store:
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
 
+    def pseudonym_key(self) -> bytes | None:
+        """The key of this cassette's pseudonyms, if it has one."""
+        keys = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = 'pseudonyms'"))
+        return keys[0] if keys else None
+
     def close(self) -> None:
         if self._closed:
             return

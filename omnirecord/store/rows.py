@@ -29,6 +29,7 @@ _END = (
 )
 _DONE = "UPDATE exchanges SET ending = 'done' WHERE stream = ?"
 _CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
+_CHUNK_AGAIN = "UPDATE chunks SET data = ? WHERE exchange = ? AND side = ? AND start = ?"
 _READ = "INSERT OR REPLACE INTO reads VALUES (?, ?, ?, ?, ?)"
 _READ_SENT = "UPDATE reads SET sent_ns = ? WHERE exchange = ? AND n = ?"
 _MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -88,6 +89,11 @@ def done(stream: int) -> Row:
 
 def chunk(exchange: int, side: Side, start: int, data: bytes) -> Row:
     return _CHUNK, (exchange, side, start, data)
+
+
+def chunk_again(exchange: int, side: Side, start: int, data: bytes) -> Row:
+    """In the place of the chunk that starts there; as long as that."""
+    return _CHUNK_AGAIN, (data, exchange, side, start)
 
 
 def read(exchange: int, n: int, offset_ns: int, sent_ns: int | None, size: int) -> Row:

@@ -60,14 +60,22 @@ class _Bytes:
         return row is not None
 
 
-def unframed(connection: sqlite3.Connection, exchange: int, position: Position) -> Iterator[Unframed]:
-    """What lies behind `position`, read by read; `position` moves along with what is yielded."""
+def unframed(
+    connection: sqlite3.Connection, exchange: int, position: Position, until: int | None = None
+) -> Iterator[Unframed]:
+    """What lies behind `position`, read by read; `position` moves along with what is yielded. `until`: no byte behind
+    this one."""
     source = _Bytes(connection, exchange, position.byte)
     reads = connection.execute(
         "SELECT n, offset_ns, size FROM reads WHERE exchange = ? AND n >= ? ORDER BY n", (exchange, position.read)
     )
     for n, offset_ns, size in reads:
         start, end = position.byte, position.read_start + size
+        if until is not None and end > until:
+            position.byte = max(start, until)
+            if until > start:
+                yield Unframed(n, offset_ns, until - start, source.take(start, until))
+            return
         position.byte = max(start, end)
         position.read, position.read_start = n + 1, end
         if end > start:

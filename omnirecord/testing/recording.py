@@ -21,8 +21,8 @@ _LEAVE_IN = 1.0
 class Recording:
     """A recording proxy in the shape of a replay that has nothing to complain of, and no playhead."""
 
-    def __init__(self, upstream: str, db: Path, contract: str) -> None:
-        self._proxy = Proxy(upstream, db, contract=contract, answered=self._answered)
+    def __init__(self, upstream: str, db: Path, **options: Any) -> None:
+        self._proxy = Proxy(upstream, db, answered=self._answered, **options)
         self.requests: list[Served] = []
         self.unmatched = self.mismatches = self.unmade = self.waiting = self.faults = ()
 

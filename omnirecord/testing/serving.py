@@ -51,7 +51,7 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
         )
     with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
         db = Path(folder) / "recording.db"
-        recording = Recording(case.upstream(), db, settings.contract or "omnigent")
+        recording = Recording(case.upstream(), db, **settings.recording)
         with _running(Server(cast("Replay", recording))) as server:
             yield server
         if case.passed():

@@ -18,8 +18,9 @@ TIMINGS = ("original", "compressed", "instant")
 _OF_REPLAY = (
     "timing", "speed", "max_gap", "gates", "no_gate", "gate_timeout", "faults", "chunks", "match", "resume",
 )  # fmt: skip
-_SEVERAL = ("gates", "faults", "match")
-KEYS = ("cassette", "record", "contract", *_OF_REPLAY)
+_SEVERAL = ("gates", "faults", "match", "redact_patterns")
+_OF_RECORDING = ("contract", "redact", "redact_patterns")
+KEYS = ("cassette", "record", *_OF_RECORDING, *_OF_REPLAY)
 _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
@@ -28,13 +29,13 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What one test gets. `replay`: the options of `omnirecord.replay` that were given. `only_replays`: somebody said
-    record='none', or there are faults."""
+    """What one test gets. `replay`, `recording`: the options of `omnirecord.replay` and `record` that were given.
+    `only_replays`: somebody said record='none', or there are faults."""
 
     cassette: str | None = None
     record: str = "none"
     only_replays: bool = False
-    contract: str | None = None
+    recording: Mapping[str, Any] = field(default_factory=dict)
     replay: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -47,9 +48,10 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
             "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
         )
     replay.setdefault("timing", "instant")
+    recording = {key: _all_of(key, merged[key]) for key in _OF_RECORDING if key in merged}
     cassette, record = merged.get("cassette"), merged.get("record")
     only_replays = record == "none" or bool(replay.get("faults"))
-    return Settings(cassette and fspath(cassette), record or "none", only_replays, merged.get("contract"), replay)
+    return Settings(cassette and fspath(cassette), record or "none", only_replays, recording, replay)
 
 
 def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -71,6 +73,8 @@ def _check(key: str, value: Any, where: str) -> None:
         _one_of(key, value, MODES, where)
     elif key == "timing":
         _one_of(key, value, TIMINGS, where)
+    elif key == "redact":
+        _one_of(key, value, ("content",), where)
     elif key == "cassette" and not isinstance(value, (str, PathLike)):
         raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
 

@@ -6,6 +6,7 @@ clients with other credentials match. `rules` add and ignore.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,8 @@ from ...redact import header_without_secrets, without_secrets
 from ...routes import path_of, query_of
 from .rules import DEFAULT, Rules
 
+_MASKED = re.compile(r"\*{4,}")
+"""What `--redact content` and `scrub` leave of a secret; a few characters more or less are another client's."""
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -31,6 +34,12 @@ class Key:
         """Without what only says how much a read is to hold."""
         kept = tuple(pair for pair in self.query if not rules.is_relaxed(pair[0], self.method, self.path))
         return replace(self, query=kept)
+
+    @property
+    def masked(self) -> re.Pattern[str] | None:
+        """What the spelling of a request has to be to be this one, where a secret in this one was masked."""
+        parts = _MASKED.split(str(self))
+        return re.compile(r"[^/?&\s]+".join(map(re.escape, parts))) if len(parts) > 1 else None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")

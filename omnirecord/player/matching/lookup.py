@@ -5,6 +5,7 @@ What was asked for is noted in an `Asked`, of which each playing of a session ha
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Lookup:
         self._bodies = Bodies(request_body)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
+        self._masked: dict[tuple[bool, Key], re.Pattern[str]] = {}
         self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
         for x in exchanges:
             self._place(x)
@@ -53,6 +55,8 @@ class Lookup:
         is_runner, method, target = x.party == "runner", x.request.method, x.request.target
         key = self.key(x.request)
         self._index[is_runner, key].append(x)
+        if (pattern := key.masked) is not None:
+            self._masked[is_runner, key] = pattern
         self._relaxed.setdefault((is_runner, key.relaxed(self._rules)), key)
         acts = method not in READS and x.response is not None and not is_bookkeeping(method, target)
         if acts and x.session_id is not None and not creates_session(method, target):
@@ -63,7 +67,17 @@ class Lookup:
 
     def alike(self, request: Incoming) -> list[Exchange]:
         """What was recorded of such a request, in order."""
-        return self._fitting(request, self._index.get((request.is_runner, self.key(request)), []))
+        return self._fitting(request, self._recorded(request.is_runner, self.key(request)))
+
+    def _recorded(self, is_runner: bool, key: Key) -> list[Exchange]:
+        """What has this key, else what has it but for a secret in the target that was masked."""
+        if found := self._index.get((is_runner, key)):
+            return found
+        fits = (
+            other for other, pattern in self._masked.items()
+            if other[0] is is_runner and other[1].headers == key.headers and pattern.fullmatch(str(key))
+        )  # fmt: skip
+        return next((self._index[other] for other in fits), [])
 
     def alike_in_other_detail(self, request: Incoming) -> tuple[list[Exchange], Key | None]:
         """What was recorded of the same resource, asked in more or less detail, and how it was asked for."""
@@ -116,7 +130,7 @@ class Lookup:
     def miss(self, request: Incoming, asked: Asked | None = None, instead: Sequence[Exchange] = ()) -> Miss:
         """What is said of a request that nothing answers. `instead`: what was found for one in other detail."""
         key = self.key(request)
-        recorded = self._index.get((request.is_runner, key)) or list(instead)
+        recorded = self._recorded(request.is_runner, key) or list(instead)
         if not recorded:
             return Miss(f"{key} was never recorded", nearest(key, (other for _, other in self._index)))
         fitting = self._fitting(request, recorded)

@@ -1,0 +1,133 @@
+"""`scrub`: a copy of a cassette without its secrets, and whether any are left in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from ..gist import visible
+from .common import json_option, print_rows, progress, table
+
+if TYPE_CHECKING:
+    from ..scrubbing import Leak
+
+_PATH = click.Path(readable=False, path_type=Path)
+
+
+@click.command(short_help="Write a copy without secrets, that is safe to share.")
+@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=_PATH)
+@click.option(
+    "-o", "--output", metavar="FILE", type=_PATH, help="The copy: a .db, a .jsonl, else as the cassette is."
+)  # fmt: skip
+@click.option("--check", is_flag=True, help="Write nothing: say where secrets are left, and exit 1 if there are any.")
+@click.option(
+    "--redact", type=click.Choice(["content", "named"]), default="content", show_default=True,
+    help="content: what looks like a secret as well; named: only what has a secret's name.",
+)  # fmt: skip
+@click.option(
+    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
+    help="What begins with PREFIX as well; repeatable.",
+)  # fmt: skip
+@json_option
+@click.pass_context
+def scrub(
+    context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
+    redact_patterns: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Write a copy of a cassette in which no secret is left. What was replaced is counted, never shown.
+
+    With --check, say where secrets are left in any number of cassettes.
+
+    \b
+    Example:
+      omnirecord scrub session.db -o safe.db
+    """
+    if check is (output is not None):
+        raise UsageError("give -o FILE for the copy, or --check to look only" + (", not both" if check else ""))
+    if check:
+        left = [one for one in cassettes if not _check(one, redact, redact_patterns, as_json)]
+        context.exit(1 if left else 0)
+    if len(cassettes) > 1:
+        raise UsageError("of several cassettes no one copy is made: scrub one at a time, or --check them all")
+    found = _scrubbed(cassettes[0], output, redact, redact_patterns)
+    _print(as_json, _count_rows(found), _count_lines(output, found))
+
+
+def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
+    found = _scrubbed(cassette, None, redact, patterns)
+    _print(as_json, (_place_row(cassette, one) for one in found), _place_lines(cassette, found))
+    return not found
+
+
+def _scrubbed(cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...]) -> list[Leak]:
+    from ..scrubbing import scrub
+
+    return scrub(cassette, output, redact=redact, redact_patterns=patterns, watch=_watch)
+
+
+def _watch(items: Iterable[Any]) -> Iterator[Any]:
+    return progress(items, "looking for secrets")
+
+
+def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
+    if as_json:
+        print_rows(rows)
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
+    return {
+        "cassette": str(cassette), "recording": found.recording, "exchange": found.exchange, "stream": found.stream,
+        "seq": found.seq, "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
+    }  # fmt: skip
+
+
+def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:
+    for one in found:
+        times = f" ({one.count} times)" if one.count > 1 else ""
+        yield visible(f"{cassette}: {_where(one)}: {one.kind}{times}")
+    total = sum(one.count for one in found)
+    if total:
+        left = "secret is" if total == 1 else "secrets are"
+        yield f"{cassette}: {total} {left} left; omnirecord scrub makes a copy without"
+    else:
+        yield f"{cassette}: no secret found"
+
+
+def _where(found: Leak) -> str:
+    parts = [f"recording {found.recording}"] if found.recording is not None else []
+    if found.seq is not None:
+        parts.append(f"stream {found.stream}:{found.seq}")
+    elif found.exchange is not None:
+        parts.append(f"exchange {found.exchange}")
+    if found.message is not None:
+        parts.append(f"message {found.message}")
+    elif found.seq is None:
+        parts.append(found.place)
+    return ", ".join(parts)
+
+
+def _counted(found: list[Leak]) -> list[tuple[tuple[str, str], int]]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        counts[one.place, one.kind] += one.count
+    return sorted(counts.items())
+
+
+def _count_rows(found: list[Leak]) -> Iterator[dict[str, Any]]:
+    return ({"place": place, "kind": kind, "count": count} for (place, kind), count in _counted(found))
+
+
+def _count_lines(output: Path | None, found: list[Leak]) -> Iterator[str]:
+    rows = [{"place": place, "kind": kind, "count": str(count)} for (place, kind), count in _counted(found)]
+    if rows:
+        yield from table(rows, ["place", "kind", "count"])
+    total = sum(one.count for one in found)
+    yield f"wrote {output}: {total or 'nothing had to be'} replaced"

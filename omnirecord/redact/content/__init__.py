@@ -1,0 +1,13 @@
+"""What looks like a secret in content, masked as it passes (`--redact content`): each character of it becomes `*`.
+
+`kinds` is the list, `scanning` finds them in a text that comes in pieces, `escapes` sees through JSON's escapes.
+`Flow` masks a body, `Texts` JSON values whose strings go on with each other, `StreamMask` an event stream.
+No I/O, nothing here raises whatever the bytes, and masking again changes nothing.
+"""
+
+from .flow import Flow
+from .scanning import Scanner
+from .stream import Piece, StreamMask
+from .texts import Texts
+
+__all__ = ["Flow", "Piece", "Scanner", "StreamMask", "Texts"]

@@ -1,0 +1,132 @@
+"""What a secret in content looks like: how each kind begins, which characters it is made of, which words it is none.
+
+A kind is known by its prefix alone, since a stream is masked as it passes: what comes behind a complete prefix is not
+waited for. So a word that begins like a secret is told by being on the list of such words (`sk-learn`), and a secret
+that begins like one of those keeps the letters in which they agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ...errors import UsageError
+
+WORD = r"A-Za-z0-9_\-"
+"""What every secret may be made of: a prefix begins a word, and a secret ends where these end."""
+_TOKEN = WORD + "+/=~%|"
+PSEUDONYM = b"omnirecord-redacted-"
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind. `prefixes` are texts, `patterns` regular expressions that begin with a letter as it is; none of either
+    holds another one."""
+
+    name: str
+    prefixes: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    begun: str = ""
+    """A regular expression for the beginnings of what `patterns` match."""
+    lead: str = ""
+    """What may stand between prefix and secret; this, `body` and `soft` are sets of characters as in a pattern."""
+    body: str = WORD
+    soft: str = ""
+    """What stays, between parts of one secret."""
+    words: tuple[bytes, ...] = ()
+    """What is no secret behind the prefix, alone or with `-` or `_` behind it."""
+    anywhere: bool = False
+    """The prefix need not begin a word."""
+    block: bool = False
+    """It has lines, and ends with five dashes."""
+
+
+def _beginnings(*texts: str) -> str:
+    """A regular expression for these texts and all their beginnings, longest first."""
+    found = {text[:n] for text in texts for n in range(1, len(text) + 1)}
+    return "|".join(sorted(found, key=len, reverse=True))
+
+
+def _either_case(*patterns: str) -> tuple[str, ...]:
+    return tuple(f"{first}(?i:{one[1:]})" for one in patterns for first in (one[0], one[0].upper()))
+
+
+_QUOTES = r"\"'\\ \t"
+_SET = rf"[{_QUOTES}]{{0,4}}[:=]"
+_AWS = "aws_secret_access_key", "aws_session_token", "secretaccesskey"
+_AWS_BEGUN = rf"(?i:(?:{_beginnings(*_AWS)})[{_QUOTES}]{{0,4}})"
+_SCHEMES = "bearer", "basic", "token"
+_AUTHORIZATION = rf"authorization[{_QUOTES}]{{0,6}}[:=,][\[{_QUOTES}]{{0,6}}(?:{'|'.join(_SCHEMES)})[ \t]"
+_AUTHORIZATION_BEGUN = (
+    rf"(?i:{_beginnings('authorization')}|authorization[:=,\[{_QUOTES}]{{1,13}}(?:{_beginnings(*_SCHEMES)})?)"
+)
+_SK = (
+    "learn", "learning", "image", "build", "dist", "sk", "SK", "circle", "chase", "bounce", "cube", "fading", "folding",
+    "estimator", "toggleable", "top", "text", "parallel", "label", "item", "serial", "hidden", "container", "spinner",
+    "wave", "pulse", "three", "double", "rotating", "wandering",
+)  # fmt: skip
+_NPM = ("config", "package", "lifecycle", "execpath", "node", "command", "install")
+_HF = ("hub", "transfer", "token", "api", "model", "home", "xet", "datasets")
+_BEARER = ("token", "tokens", "auth", "authentication", "authorization", "scheme", "of", "Token", "Auth")
+
+
+def _words(*words: str) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in words)
+
+
+KINDS = (
+    Kind("sk", ("sk-",), words=_words(*_SK)),
+    Kind("github", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
+    Kind("gitlab", ("glpat-", "gldt-", "glrt-", "glptt-")),
+    Kind("aws", ("AKIA", "ASIA"), words=_words("N", "NS", "TIC")),
+    Kind(
+        "aws", patterns=_either_case(*(rf"{name}{_SET}" for name in _AWS)),
+        begun=_AWS_BEGUN, lead=_QUOTES, body=_TOKEN, soft=r".\\",
+        words=(PSEUDONYM, *_words(*_AWS, "str", "None", "self", "os", "config")), anywhere=True,
+    ),
+    Kind("google", ("AIza", "GOCSPX-", "1//0")),
+    Kind("google", ("ya29.",), soft="."),
+    Kind("azure", ("AccountKey=", "SharedAccessKey=", "SharedAccessSignature="), body=_TOKEN, words=(PSEUDONYM,)),
+    Kind("azure", ("?sig=", "&sig="), body=_TOKEN, words=(PSEUDONYM,), anywhere=True),
+    Kind("azure", patterns=(r"Q(?<=[0-9]Q)~",), begun="[0-9]Q?", body=WORD + "~", soft=".", anywhere=True),
+    Kind("slack", (*(f"xox{letter}-" for letter in "abcdeprs"), "xapp-")),
+    Kind("slack", ("hooks.slack.com/services/", "hooks.slack.com/workflows/"), body=WORD + "/", anywhere=True),
+    Kind("stripe", ("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_")),
+    Kind("npm", ("npm_",), words=_words(*_NPM)),
+    Kind("pypi", ("pypi-AgE",)),
+    Kind("huggingface", ("hf_",), words=_words(*_HF)),
+    Kind("jwt", ("eyJ",), soft="."),
+    Kind(
+        "bearer", patterns=_either_case(_AUTHORIZATION), begun=_AUTHORIZATION_BEGUN, lead=r" \t", body=_TOKEN,
+        soft=r".\\", words=(PSEUDONYM,), anywhere=True,
+    ),
+    Kind("bearer", ("Bearer ", "BEARER "), lead=r" \t", body=_TOKEN, soft=r".\\", words=(PSEUDONYM, *_words(*_BEARER))),
+    Kind(
+        "private key", tuple(
+            f"-----BEGIN {what}-----" for what in (
+                "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY",
+                "ENCRYPTED PRIVATE KEY", "SSH2 ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK",
+            )
+        ), anywhere=True, block=True,
+    ),
+    Kind("other", (
+        "gsk_", "nvapi-", "pplx-", "lsv2_pt_", "lsv2_sk_", "dckr_pat_", "AGE-SECRET-KEY-1", "tskey-", "sntrys_",
+        "dop_v1_", "ATATT3", "shpat_", "hvs.",
+    )),
+)  # fmt: skip
+_OWN = re.compile(r"[!-~]{3,64}")
+
+
+def own(prefixes: Iterable[str]) -> Kind:
+    """The kind of a user's prefixes. Raises `UsageError` for one that cannot be a prefix."""
+    return Kind("own", tuple(dict.fromkeys(_checked(prefix) for prefix in prefixes)), soft=".")
+
+
+def _checked(prefix: str) -> str:
+    if not _OWN.fullmatch(prefix) or set(prefix) & set('"\\*'):
+        raise UsageError(
+            f"the prefix {prefix!r} cannot be looked for: give 3 to 64 characters of printable ASCII, without spaces,"
+            ' ", \\ and *'
+        )
+    return prefix

@@ -1,0 +1,140 @@
+"""An event stream masked as it passes: each text field in it is followed from event to event.
+
+What comes out is as long as what came in, and lies at the same place. Which text a string goes on with may only be
+said behind it in its event (`{"delta": "…", "item_id": …}`), so a line is masked for good once it is whole. What came
+of it before then is given out as well, masked where any text that is begun would go on as a secret, and given out
+`again` if that was too much. Of a line longer than `LINE` bytes the first masking stays.
+
+How the stream was cut never changes what comes out in the end, but for escapes in such long lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .flow import Flow
+from .scanning import Scanner
+from .texts import LINE, Texts
+
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|)")
+_FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")
+_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:data|event|id|retry)?:|data\Z)")
+_NAMES = b"data: ", b"event: ", b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes to be written at `start`; `again`: in the place of those that were there."""
+
+    start: int
+    data: bytes
+    again: bool = False
+
+
+class StreamMask:
+    """One stream. `settled`: how many bytes from the start are masked for good."""
+
+    def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
+        self._counts = counts
+        self._texts = Texts(scanner, counts)
+        self._at = self.settled = 0
+        self._event = b""  # the name of the frame's event
+        self._in_data = False  # the frame has a data line before this one
+        self._after_cr = False
+        self._is_torn = False  # the beginning of the line was not seen
+        self._line = bytearray()  # what came of a line that is not whole
+        self._given: list[Piece] = []  # and as what it was given out
+        self._flow: Flow | None = None
+        self._found: Counter[str] = Counter()
+        self._long = False  # the line is longer than LINE
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take the next bytes; return what is to be written."""
+        whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        out = self._whole(data[:whole]) if whole else []
+        if whole < len(data):
+            out.append(self._begin(data[whole:]))
+        return out
+
+    def lose(self, size: int) -> None:
+        """The next bytes were not seen: what was begun ends there."""
+        self._at += size
+        self._texts.lose()
+        self._end_line()
+        self._event, self._in_data, self._after_cr, self._is_torn = b"", False, False, True
+
+    def _end_line(self) -> None:
+        self._line.clear()
+        self._given.clear()
+        self._flow, self._long, self.settled = None, False, self._at
+
+    def _whole(self, data: bytes) -> list[Piece]:
+        """Bytes that end with a line's end."""
+        out: list[Piece] = []
+        if self._long:
+            end = _LINE.match(data).end(1)  # type: ignore[union-attr]  # it always matches
+            rest, data = data[:end], data[end:]
+            out += [self._begin(rest)] if rest else []
+            self._end_line()
+        masked = b"".join(self._masked_lines(bytes(self._line) + data))
+        for piece in self._given:
+            again, masked = masked[: len(piece.data)], masked[len(piece.data) :]
+            if again != piece.data:
+                out.append(Piece(piece.start, again, again=True))
+        out.append(Piece(self._at, masked))
+        self._at += len(masked)
+        self._end_line()
+        return out
+
+    def _masked_lines(self, data: bytes) -> Iterator[bytes]:
+        for line in _LINE.finditer(data):
+            text, end = line.groups()
+            if text:
+                yield self._masked_line(text) + end
+            elif end:
+                if not (self._after_cr and end == b"\n"):  # which would be the rest of a line's end
+                    self._event, self._in_data = b"", False
+                yield end
+            if text or end:
+                self._after_cr, self._is_torn = end == b"\r", False
+
+    def _masked_line(self, line: bytes) -> bytes:
+        goes_on = self._goes_on(line)
+        if len(line) > LINE or goes_on:
+            return self._texts.flow(self._counts, goes_on=goes_on).feed(line)
+        field = _FIELD.match(line)
+        assert field is not None
+        name, value = line[: field.end()], line[field.end() :]
+        if field[1] == b"data":
+            is_next, self._in_data = self._in_data, True
+            return name + self._texts.masked(value, self._event, is_next_line=is_next)
+        if field[1] == b"event":
+            self._event = value[:200]
+        return name + self._texts.alone(value)
+
+    def _goes_on(self, line: bytes) -> bool:
+        """Whether it is, as far as it goes, the rest of a line whose beginning was lost."""
+        return self._is_torn and _BEGINS.match(line) is None
+
+    def _begin(self, data: bytes) -> Piece:
+        """Bytes of a line that goes on."""
+        before = bytes(self._line) if self._flow is None else b""
+        if not self._long:
+            self._line += data
+        if self._flow is None and any(name.startswith(self._line) for name in _NAMES):
+            piece = Piece(self._at, data)  # the beginning of a field's name
+        else:
+            self._flow = self._flow or self._texts.flow(self._found, goes_on=self._goes_on(before + data))
+            piece = Piece(self._at, self._flow.feed(before + data)[len(before) :])
+        self._at += len(data)
+        self._given.append(piece)
+        if len(self._line) > LINE or self._long:
+            self._long, self.settled = True, self._at
+            self._line.clear()
+            self._given.clear()
+            self._counts += self._found
+            self._found = Counter()
+        return piece

@@ -1,0 +1,110 @@
+"""The strings of a JSON value as it stands in its bytes, and which of them belong to one text.
+
+Strings of two events belong to one text if they stand at the same place (the names that lead there) of the same type
+and with the same ids (`item_id`, `output_index`…). An id that may be the event's own, as `id` is here and there, may
+tell texts apart or not: then a string has two keys, with it and without. What is no JSON is read as far as it goes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+_TOKEN = re.compile(rb'"((?:[^"\\]+|\\.)*+)"([ \t\r\n]*+:)?|([{\[])|([}\]])|([^\s"{}\[\],:]++)|(".*+)', re.DOTALL)
+_SAME_TEXT = re.compile(
+    rb"type|index|(?:item|message|response|call|tool_call|part|block|session|conversation|agent|run|thread|task|turn"
+    rb"|step|elicitation|child_session)_?[iI]d|(?:toolCall|childSession)Id|[a-z]+(?:_index|Index)"
+)
+_PERHAPS = re.compile(rb"(?:[A-Za-z_]*_)?id|[a-z]+[A-Za-z]*Id")
+_MAY_BE_JSON = re.compile(rb'[ \t]*+[{\["]')
+_PLAIN = re.compile(rb"-?(?:[0-9][0-9.eE+-]*+|Infinity)|true|false|null|NaN")
+_NO_ID = (b"null", b"true", b"false")
+_STRING, _NAME, _OPENS, _CLOSES, _OTHER = range(1, 6)
+_LONGEST_ID = 200
+
+
+@lru_cache(4096)
+def _tells(name: bytes) -> str:
+    """What a field of this name says of the text that is beside it."""
+    return "which" if _SAME_TEXT.fullmatch(name) else "perhaps" if _PERHAPS.fullmatch(name) else ""
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """An object or a list: what leads to it, and the ids in it."""
+
+    above: _Place | None
+    name: bytes
+    ids: list[tuple[bytes, bytes]] = field(default_factory=list)
+    more_ids: list[tuple[bytes, bytes]] = field(default_factory=list)
+    sure: int = 0
+    wide: int = 0
+
+    def take_id(self, name: bytes, value: bytes) -> bool:
+        """Whether that is an id, or the like."""
+        tells = _tells(name) if len(name) <= _LONGEST_ID else ""
+        if tells and value not in _NO_ID and len(value) <= _LONGEST_ID:
+            (self.ids if tells == "which" else self.more_ids).append((name, value))
+        return tells != ""
+
+    def settle(self) -> None:
+        """All ids are known: make the keys of what is in it."""
+        above_sure, above_wide = (self.above.sure, self.above.wide) if self.above else (0, 0)
+        ids = tuple(sorted(self.ids))
+        self.sure = hash((above_sure, self.name, ids))
+        if self.more_ids or above_wide != above_sure:
+            self.wide = hash((above_wide, self.name, ids, tuple(self.more_ids)))
+        else:
+            self.wide = self.sure
+
+
+Leak = tuple[int, int, "_Place | None", bytes]
+
+
+def strings(value: bytes, event: bytes, *, names: bool = True) -> list[tuple[int, int, tuple[int, ...]]] | None:
+    """All strings of a JSON value in order, as `value[start:end]`, and the keys of the texts that each may go on with:
+    none where it is a text of its own, as names and ids are. `event`: the name that the event has beside its value.
+    Without `names`, only those that have keys. None where something but strings, numbers and the like is in it."""
+    places, found = _read(value, event, names) if _MAY_BE_JSON.match(value) else ([], None)
+    if found is None:
+        return None
+    for place in places:
+        place.settle()
+    return [(start, end, _keys(place, name)) for start, end, place, name in found]
+
+
+def _keys(place: _Place | None, name: bytes) -> tuple[int, ...]:
+    if place is None:
+        return ()
+    sure = hash((place.sure, name))
+    return (sure,) if place.sure == place.wide else (sure, hash((place.wide, name)))
+
+
+def _read(value: bytes, event: bytes, names: bool) -> tuple[list[_Place], list[Leak] | None]:
+    place, name = _Place(None, event), b""
+    places, found = [place], list[Leak]()
+    above: list[tuple[_Place, bytes]] = []
+    for token in _TOKEN.finditer(value):
+        what = token.lastindex
+        if what == _NAME:
+            name = token[1]
+            if names:
+                found.append((*token.span(1), None, b""))
+        elif what == _STRING:
+            is_id = place.take_id(name, token[1])
+            if names or not is_id:
+                found.append((*token.span(1), None if is_id else place, name))
+        elif what == _OPENS:
+            above.append((place, name))
+            place, name = _Place(place, name), b""
+            places.append(place)
+        elif what == _CLOSES:
+            place, name = above.pop() if above else (place, name)
+        elif what == _OTHER:
+            if not _PLAIN.fullmatch(token[_OTHER]):
+                return [], None
+            place.take_id(name, token[_OTHER])
+        else:
+            found.append((token.start() + 1, token.end(), place, name))
+    return places, found

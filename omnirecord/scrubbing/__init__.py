@@ -1,0 +1,128 @@
+"""A copy of a cassette that is safe to share, or what would be replaced in it.
+
+The copy is made new from what the cassette says, in either form; of its file, its log and its freed pages nothing is
+taken over, nor is the key of its pseudonyms or its search index.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..files import whole_or_not
+from ..jsonl import Reader, values
+from ..library import contract_or_default, open_store, refuse_to_overwrite
+from ..payloads import dumps
+from ..redact import Redactor, Scanner, content_scanner
+from ..redact.content.scanning import PLAIN
+from ..store import Writer, is_sqlite
+from .lines import Leak, Scrubber
+
+__all__ = ["Leak", "scrub"]
+
+Watch = Callable[[Iterable[Any]], Iterator[Any]]
+"""Passes on what it is given, and shows how far it is."""
+Token = tuple[str, bytes]
+_ROWS = 5000
+_PIECE = 1 << 20
+_BESIDE = ("-wal", "-shm", "-journal", "-lock")
+
+
+def scrub(
+    cassette: str | Path,
+    output: str | Path | None,
+    *,
+    redact: str = "content",
+    redact_patterns: Iterable[str] = (),
+    watch: Watch = iter,
+) -> list[Leak]:
+    """Write a copy of `cassette` without secrets to `output` (a `.db`, a `.jsonl`, else as the cassette is); return
+    what was replaced, by place. Without an `output`, only what would be.
+
+    `redact`: `content`, or `named` for those alone that have a secret's name. Raises `UsageError` or `CassetteError`.
+    """
+    source = Path(cassette)
+    scanner = content_scanner(None if redact == "named" else redact, redact_patterns)
+    target = None if output is None else _usable(Path(output), source)
+    found: list[Leak] = []
+    store = open_store(source)
+    try:
+        key = store.pseudonym_key() or os.urandom(16)
+        scrubber = Scrubber(Redactor(key, scanner), found.append)
+        lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(watch(values(store))))
+        if target is not None:
+            _write(lines, target, source)
+            return found
+        said = Counter(_tokens(scanner, lines))
+    finally:
+        store.close()
+    return found or list(_in_free_space(source, scanner, said, watch))
+
+
+def _usable(output: Path, source: Path) -> Path:
+    refuse_to_overwrite(output, source)
+    for end in _BESIDE:
+        beside = output.with_name(output.name + end)
+        if not output.exists() and beside.exists():
+            raise UsageError(f"{beside} is left there by another cassette: remove it, or choose another --output")
+    return output
+
+
+def _write(lines: Iterator[bytes], target: Path, source: Path) -> None:
+    is_database = target.suffix == ".db" or (target.suffix != ".jsonl" and is_sqlite(source))
+    if is_database:
+        _write_database(lines, target)
+    else:
+        with whole_or_not(target) as file:
+            file.writelines(lines)
+    with suppress(OSError):  # what is left of a search in another cassette of that name
+        target.with_name(target.name + "-search").unlink(missing_ok=True)
+
+
+def _write_database(lines: Iterator[bytes], target: Path) -> None:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+    with folder as name:
+        made = Path(name) / target.name
+        rows = Reader("the copy", contract_or_default).rows(lines)
+        with closing(Writer(made)) as writer:
+            while some := list(islice(rows, _ROWS)):
+                writer.write(some)
+        made.replace(target)
+
+
+def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:
+    """What is in a database's file or log and not in what it says. In its bytes nothing tells which text a string
+    belongs to, so what is no secret where it is said (`ta`, then `sk-1`) is none there."""
+    if scanner is None or not is_sqlite(source):
+        return
+    counts: Counter[str] = Counter()
+    for path in (source, source.with_name(source.name + "-wal")):
+        for kind, text in _tokens(scanner, watch(_pieces(path))) if path.exists() else ():
+            known = (kind, text) in said or any(other.startswith(text) for _, other in said)
+            counts[kind] += not known
+    yield from (Leak("free space", kind, count) for kind, count in sorted((+counts).items()))
+
+
+def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:
+    """What looks like a secret in these bytes, whatever they are, by kind."""
+    state = PLAIN
+    for piece in pieces:
+        if scanner is not None:
+            spans, state = scanner.scan(state, piece)
+            yield from ((span.kind, piece[span.start : span.end]) for span in spans if span.begins)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
