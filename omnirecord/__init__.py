@@ -57,6 +57,7 @@ def record(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    allow_remote: bool = False,
     contract: str = "omnigent",
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
@@ -64,7 +65,8 @@ def record(
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
-    `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
+    `port` 0 takes a free one; `.url` is where clients connect. `host` has to be loopback unless `allow_remote` is given
+    (`docs/security.md`). `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
     stream come back behind the last it has, for `resume_for` seconds. Raises `UsageError`; entering raises that,
     `CassetteError` or `ServerError`.
@@ -72,8 +74,8 @@ def record(
     from .blocking import Proxy
 
     return Proxy(
-        upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for,
+        upstream, db, host=host, port=port, allow_remote=allow_remote, contract=contract, read_ahead=read_ahead,
+        resume=resume, resume_for=resume_for,
     )  # fmt: skip
 
 
@@ -92,6 +94,8 @@ def replay(
     resume: bool = False,
     host: str = "127.0.0.1",
     port: int = 0,
+    allow_remote: bool = False,
+    token: str | None = None,
 ) -> Replay:
     """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
@@ -100,7 +104,8 @@ def replay(
     (`docs/faults.md`); `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`);
     `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
     `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
-    playhead (`docs/control.md`).
+    playhead (`docs/control.md`). `host` has to be loopback unless `allow_remote` is given; then `/-/omnirecord/` asks
+    for `token`, or for one that is made up, `.token` (`docs/security.md`).
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .blocking import Replay
@@ -108,6 +113,7 @@ def replay(
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        allow_remote=allow_remote, token=token,
     )  # fmt: skip
 
 

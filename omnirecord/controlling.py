@@ -1,7 +1,7 @@
 """The buttons of a replay: from Python, and over HTTP below `/-/omnirecord/`. What they do is in `player.controls`.
 
-Over HTTP each is a POST, since it changes something; what goes with it stands in the query or in a JSON body. A page
-from elsewhere that a browser shows may not press them.
+Over HTTP each is a POST, since it changes something; what goes with it stands in the query or in a JSON body. Who may
+press them is decided in `guarding`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import json
 from collections.abc import Awaitable, Callable
 from math import isfinite
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from .errors import UsageError
-from .headers import decoded, header
+from .guarding import Guard
 from .player.controls import Controls, Position, as_row, is_behind
 from .player.run import Run
 from .player.target import Predicate
 from .player.timeline import Place
 from .routes import path_of, query_of
-from .serving import error_response, is_loopback, json_response
+from .serving import error_response, json_response, refused
 from .waiting import Waiting
 
 CONTROL = "/-/omnirecord/"
@@ -126,15 +126,18 @@ class Buttons:
 
 
 class ControlPath:
-    """The control interface of one replay: `state` gives what `GET …/state` tells beside the positions."""
+    """The control interface of one replay: `guard` lets requests pass, `state` gives what `GET …/state` tells beside
+    the positions."""
 
     def __init__(
         self,
+        guard: Guard,
         buttons: Buttons,
         controls: Controls,
         reset: Callable[[], Awaitable[None]],
         state: Callable[[], dict[str, Any]],
     ) -> None:
+        self._guard = guard
         self._buttons = buttons
         self._controls = controls
         self._reset = reset
@@ -152,8 +155,8 @@ class ControlPath:
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer a request below the control path."""
         name = path_of(target).removeprefix(CONTROL)
-        if origin := _foreign_origin(request):
-            return error_response(403, "forbidden", f"omnirecord: a page from {origin} may not use this")
+        if refusal := refused(self._guard, request):
+            return refusal
         if name in ("state", "position"):
             return self._look(request, name)
         if name not in self._presses:
@@ -270,15 +273,3 @@ async def _body(request: web.BaseRequest) -> bytes:
         if len(body) > _LONGEST_BODY:
             raise UsageError(f"the body is longer than {_LONGEST_BODY} bytes")
     return bytes(body)
-
-
-def _foreign_origin(request: web.BaseRequest) -> str | None:
-    """The Origin of a page that is not on this machine; None where there is none, or it is."""
-    origin = header(decoded(request.raw_headers), "origin")
-    if origin is None:
-        return None
-    try:
-        host = urlsplit(origin).hostname
-    except ValueError:
-        host = None
-    return None if host is not None and is_loopback(host) else origin

@@ -194,8 +194,8 @@ async def raw(url: str, request: bytes) -> bytes:
         return await wire.rest()
 
 
-def get(path: str = "/", *lines: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: client.example", *lines, "", ""]).encode()
+def get(path: str = "/", *lines: str, host: str = "client.example") -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode()
 
 
 def chunk(data: bytes) -> bytes:

@@ -81,8 +81,8 @@ def proxy(
     host, port = parse_listen(listen, allow_remote=allow_remote)
     live = _live()
     server = Proxy(
-        upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=GRACE if resume_for is None else resume_for, watch=live.watch if live else ignore,
+        upstream, db, host=host, port=port, allow_remote=allow_remote, contract=contract, read_ahead=read_ahead,
+        resume=resume, resume_for=GRACE if resume_for is None else resume_for, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 
@@ -171,6 +171,7 @@ def serve(
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        allow_remote=allow_remote,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
@@ -185,6 +186,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
                 as_json,
                 f"serving {server.cassette} at {server.url}",
                 {"url": server.url, "cassette": str(server.cassette)},
+                server.made_token,
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
@@ -194,10 +196,13 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
         _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
 
 
-def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
-    """The one line on stdout that says connections are accepted."""
+def _print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
+    """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
     from ..payloads import dumps
 
+    if token is not None:
+        row["token"] = token
+        _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
     click.echo(dumps(row) if as_json else sentence)
     if sys.stdout is not None:  # closed by whoever started us
         sys.stdout.flush()

@@ -8,6 +8,7 @@ get five seconds.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,14 @@ from yarl import URL
 from ..errors import UsageError
 from ..headers import decoded
 from ..recorder import NewFrames
-from ..serving import DRAIN_TIMEOUT, Listener, error_response
+from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
 from ..tape import Tape, Watch, ignore
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself
+
+log = logging.getLogger("omnirecord")
 
 Answered = Callable[[str, str, int, int], None]
 """Told of a request when its response begins: method, target, the exchange's number, status."""
@@ -53,6 +56,7 @@ class Proxy:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        allow_remote: bool = False,
         contract: str = "omnigent",
         read_ahead: int = READ_AHEAD,
         resume: bool = False,
@@ -65,14 +69,13 @@ class Proxy:
         self._target: URL = parse_upstream(upstream)
         self.upstream = str(self._target)
         self.db = Path(db)
-        self._host, self._port = host, port
         self._contract = contract
         self._read_ahead = read_ahead
         self._watch = watch
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
-        self._listener = Listener(self._handle)
+        self._listener = Listener(self._handle, Place(host, port, allow_remote))
         self._entered: Tape | None = None
         self.exchanges = 0
 
@@ -97,7 +100,7 @@ class Proxy:
         return len(self._running)
 
     async def __aenter__(self) -> Proxy:
-        await self._listener.bind(self._host, self._port)  # before the cassette is touched
+        await self._listener.bind()  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
             self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=self._watch)
@@ -105,6 +108,12 @@ class Proxy:
             await self._listener.stop(0)
             raise
         self._upstream = Upstream(self._target)
+        if self._listener.is_remote:
+            log.warning(
+                "whoever can reach %s can use %s through it: clients cannot be asked for a token",
+                self.url,
+                self.upstream,
+            )
         await self._listener.start()
         return self
 

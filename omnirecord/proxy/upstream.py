@@ -13,7 +13,8 @@ from yarl import URL
 
 from ..cassette import Headers
 from ..errors import UsageError
-from ..serving import LIMIT, is_loopback
+from ..guarding import is_loopback
+from ..serving import LIMIT
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
