@@ -34,7 +34,8 @@ def test_a_name_of_loopback_may_be_asked_for(host: str) -> None:
 @pytest.mark.parametrize("host", [
     "evil.example", "localhost.evil.example", "evil-localhost", "127.0.0.1.evil.example", "192.168.1.5", "0.0.0.0", "",
     "[::]", "[::1", "::1", "[::1]x", "[evil.example]", "localhost:6868:1", "localhost@evil.example", "evil@localhost",
-    "localhost/", "localhost, evil.example", "a b", "\u2460", "localhost:x", "127.1", "2130706433", "[localhost]", "localhost..",
+    "localhost/", "localhost, evil.example", "a b", "\u2460", "localhost:x", "127.1", "2130706433",
+    "[localhost]", "localhost..",
 ])  # fmt: skip
 def test_any_other_name_is_refused_since_a_page_may_have_it(host: str) -> None:
     assert status(host=host) == 403
@@ -95,7 +96,8 @@ def test_what_a_form_could_send_changes_nothing(method: str, headers: Headers, e
 
 @pytest.mark.parametrize(("given", "expected"), [
     (None, 401), ("", 401), (TOKEN, 401), (f"Basic {TOKEN}", 401), (f"Bearer {TOKEN}x", 401),
-    (f"Bearer {TOKEN[:-1]}", 401), ("Bearer", 401), ("Bearer \udcff\u00e9", 401), (f"Bearer {TOKEN}", 200), (f"bearer  {TOKEN} ", 200),
+    (f"Bearer {TOKEN[:-1]}", 401), ("Bearer", 401),
+    ("Bearer \udcff\u00e9", 401), (f"Bearer {TOKEN}", 200), (f"bearer  {TOKEN} ", 200),
 ])  # fmt: skip
 def test_a_token_is_the_token(given: str | None, expected: int) -> None:
     headers = () if given is None else (("Authorization", given),)
