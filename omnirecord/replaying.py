@@ -36,6 +36,7 @@ from .player.script import Script
 from .player.timing import NS, seconds
 from .sending import Sender
 from .serving import Listener, Place, continue_upload, error_response
+from .tls import File
 from .updates import serve_updates
 from .waiting import Waiting
 
@@ -74,12 +75,14 @@ class Replay(Buttons):
         port: int = 0,
         allow_remote: bool = False,
         token: str | None = None,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
         **chosen: Any,
     ) -> None:
         """`chosen`: what `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
-        self._listener = Listener(self._handle, Place(host, port, allow_remote, token))
+        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []

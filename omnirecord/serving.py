@@ -23,6 +23,7 @@ from .errors import ServerError, UsageError
 from .guarding import Guard, checked_token, is_loopback
 from .headers import decoded
 from .payloads import dumps
+from .tls import File, listening_context
 
 LIMIT = 1 << 20
 """The longest request line, header field, or header section that is taken, in bytes."""
@@ -128,12 +129,15 @@ def refused(guard: Guard, request: web.BaseRequest) -> web.Response | None:
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a server of ours listens. `token`: what its control path asks for, instead of one that is made up where
-    it is reachable from elsewhere. Raises `UsageError` where that was not allowed."""
+    it is reachable from elsewhere. `tls_cert` and `tls_key`: PEM files, for https. Raises `UsageError` where the host
+    is not loopback and that was not allowed."""
 
     host: str = "127.0.0.1"
     port: int = 0
     allow_remote: bool = False
     token: str | None = None
+    tls_cert: File | None = None
+    tls_key: File | None = None
 
     def __post_init__(self) -> None:
         if not self.allow_remote and not is_loopback(self.host):
@@ -161,23 +165,24 @@ class Listener:
 
     async def bind(self) -> None:
         """Take the address, and accept nothing yet. Raises `ServerError` where it is taken or is none of ours, and
-        `UsageError` where the token in the environment is none."""
+        `UsageError` where the token in the environment is none, or the certificate."""
         host, port = self._place.host, self._place.port
         self.token = self._place.token or _token_of_environment()
+        tls = listening_context(self._place.tls_cert, self._place.tls_key)
         self._server = web.Server(
             self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
             max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()
-            self._sockets = await loop.create_server(self._server, host, port, start_serving=False)
+            self._sockets = await loop.create_server(self._server, host, port, ssl=tls, start_serving=False)
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
             raise ServerError(f"{host}:{port} {reason}: choose another --listen, port 0 takes a free one") from error
         bound = [one.getsockname() for one in self._sockets.sockets]
         self._watch_over([address for address, *_ in bound])
         shown = f"[{bound[0][0]}]" if ":" in bound[0][0] else bound[0][0]
-        self.url = f"http://{shown}:{bound[0][1]}"
+        self.url = f"{'http' if tls is None else 'https'}://{shown}:{bound[0][1]}"
 
     def _watch_over(self, bound: list[str]) -> None:
         """A name may mean more than it says: what counts is what the sockets are bound to."""

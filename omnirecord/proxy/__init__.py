@@ -23,10 +23,11 @@ from ..headers import decoded
 from ..recorder import NewFrames
 from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
 from ..tape import Tape, Watch, ignore
+from ..tls import File, Trust
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
-from .upstream import Upstream, parse_upstream, refuse_itself
+from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
 
 log = logging.getLogger("omnirecord")
 
@@ -57,6 +58,12 @@ class Proxy:
         host: str = "127.0.0.1",
         port: int = 0,
         allow_remote: bool = False,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        insecure: bool = False,
         contract: str = "omnigent",
         read_ahead: int = READ_AHEAD,
         resume: bool = False,
@@ -68,6 +75,7 @@ class Proxy:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
         self._target: URL = parse_upstream(upstream)
         self.upstream = str(self._target)
+        self._trust = Trust(ca, cert, key, insecure)
         self.db = Path(db)
         self._contract = contract
         self._read_ahead = read_ahead
@@ -75,7 +83,7 @@ class Proxy:
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
-        self._listener = Listener(self._handle, Place(host, port, allow_remote))
+        self._listener = Listener(self._handle, Place(host, port, allow_remote, tls_cert=tls_cert, tls_key=tls_key))
         self._entered: Tape | None = None
         self.exchanges = 0
 
@@ -100,6 +108,7 @@ class Proxy:
         return len(self._running)
 
     async def __aenter__(self) -> Proxy:
+        tls = upstream_context(self._target, self._trust)
         await self._listener.bind()  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
@@ -107,15 +116,22 @@ class Proxy:
         except BaseException:
             await self._listener.stop(0)
             raise
-        self._upstream = Upstream(self._target)
-        if self._listener.is_remote:
-            log.warning(
-                "whoever can reach %s can use %s through it: clients cannot be asked for a token",
-                self.url,
-                self.upstream,
-            )
+        self._upstream = Upstream(self._target, tls)
+        self._warn()
         await self._listener.start()
         return self
+
+    def _warn(self) -> None:
+        """Of what was allowed and is not safe."""
+        if self._listener.is_remote:
+            log.warning(
+                "whoever can reach %s can use %s through it: clients cannot be asked for a token", self.url, self.upstream
+            )
+        if self._trust.insecure:
+            log.warning(
+                "--insecure: the certificate of %s is not verified, so whoever is in between can read and change"
+                " everything", self.upstream,
+            )  # fmt: skip
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
