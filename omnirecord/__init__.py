@@ -58,6 +58,12 @@ def record(
     host: str = "127.0.0.1",
     port: int = 0,
     allow_remote: bool = False,
+    tls_cert: str | PathLike[str] | None = None,
+    tls_key: str | PathLike[str] | None = None,
+    ca: str | PathLike[str] | None = None,
+    cert: str | PathLike[str] | None = None,
+    key: str | PathLike[str] | None = None,
+    insecure: bool = False,
     contract: str = "omnigent",
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
@@ -65,17 +71,19 @@ def record(
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
-    `port` 0 takes a free one; `.url` is where clients connect. `host` has to be loopback unless `allow_remote` is given
-    (`docs/security.md`). `contract` is `omnigent`, `documented`, or the path of
+    `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
-    stream come back behind the last it has, for `resume_for` seconds. Raises `UsageError`; entering raises that,
-    `CassetteError` or `ServerError`.
+    stream come back behind the last it has, for `resume_for` seconds. `host` has to be loopback unless `allow_remote`
+    is given; `tls_cert` and `tls_key` are for clients with https. An https upstream is verified, by `ca` in place of
+    the system's authorities, unless it is `insecure`; `cert` and `key` are shown to it (`docs/security.md`). Files are
+    PEM. Raises `UsageError`; entering raises that, `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
-        upstream, db, host=host, port=port, allow_remote=allow_remote, contract=contract, read_ahead=read_ahead,
-        resume=resume, resume_for=resume_for,
+        upstream, db, host=host, port=port, allow_remote=allow_remote, tls_cert=tls_cert, tls_key=tls_key, ca=ca,
+        cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead, resume=resume,
+        resume_for=resume_for,
     )  # fmt: skip
 
 
@@ -96,6 +104,8 @@ def replay(
     port: int = 0,
     allow_remote: bool = False,
     token: str | None = None,
+    tls_cert: str | PathLike[str] | None = None,
+    tls_key: str | PathLike[str] | None = None,
 ) -> Replay:
     """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
@@ -105,7 +115,7 @@ def replay(
     `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
     `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
     playhead (`docs/control.md`). `host` has to be loopback unless `allow_remote` is given; then `/-/omnirecord/` asks
-    for `token`, or for one that is made up, `.token` (`docs/security.md`).
+    for `token`, or for one that is made up, `.token` (`docs/security.md`). `tls_cert` and `tls_key` make it https.
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .blocking import Replay
@@ -113,7 +123,7 @@ def replay(
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
-        allow_remote=allow_remote, token=token,
+        allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
     )  # fmt: skip
 
 

@@ -31,8 +31,8 @@ _REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS there: is it http:// instead of https://?",
     "HTTP_REQUEST": "it does not speak TLS there: is it http:// instead of https://?",
     "CERTIFICATE_REQUIRED": "it wants a certificate of the client: give one with --cert and --key",
-    "BAD_CERTIFICATE": "it does not take the client certificate: give the one that it knows with --cert and --key",
-    "UNKNOWN_CA": "it does not trust who signed the client certificate: give the one that it knows with --cert and --key",
+    "BAD_CERTIFICATE": "it does not take the client certificate: give one that it knows with --cert and --key",
+    "UNKNOWN_CA": "it does not trust who signed the client certificate: give one that it knows with --cert and --key",
     "CERTIFICATE_EXPIRED": "the client certificate of --cert has expired: have it renewed",
     "HANDSHAKE_FAILURE": "it refused the TLS handshake: perhaps it wants a client certificate, see --cert and --key",
     "PROTOCOL_VERSION": "it speaks no TLS that is taken here, which begins with 1.2",
@@ -113,8 +113,8 @@ def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str,
         context.load_cert_chain(cert_path, key_path, password=_refuse_to_ask)
     except _EncryptedKey:
         raise UsageError(
-            f"--{key_name} {key_path} is encrypted, and nobody is asked for pass phrases: give one that is not, for instance"
-            " what `openssl pkey` makes of it"
+            f"--{key_name} {key_path} is encrypted, and nobody is asked for pass phrases: give one that is not, for"
+            " instance what `openssl pkey` makes of it"
         ) from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shlex
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .common import cassette_argument, is_terminal, json_option, log_to_stderr
+from .common import F, cassette_argument, is_terminal, json_option, log_to_stderr
 
 if TYPE_CHECKING:
     from ..live import Live
@@ -22,24 +23,34 @@ if TYPE_CHECKING:
     from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
+FILE = click.Path(readable=False, path_type=Path)
 
 
-def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback.")(
-        function
-    )
-    return click.option(
-        "--listen",
-        default=LISTEN,
-        show_default=True,
-        metavar="HOST:PORT",
+LISTENS = (
+    click.option(
+        "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
         help="Where clients connect; port 0: a free one.",
-    )(function)
+    ),
+    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
+    click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with clients: our certificate; PEM."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="The key of --tls-cert, where that holds none."),
+)  # fmt: skip
+TRUSTS = (
+    click.option("--ca", type=FILE, metavar="FILE", help="Who has to vouch for an https upstream; PEM."),
+    click.option("--cert", type=FILE, metavar="FILE", help="The client certificate to show to the upstream; PEM."),
+    click.option("--key", type=FILE, metavar="FILE", help="The key of --cert, where that holds none."),
+    click.option("--insecure", is_flag=True, help="Do not verify the upstream: it may be anybody."),
+)
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options, in their order."""
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
 @click.command(short_help="Record what passes between clients and a server.")
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
-@_listen_options
+@_options(*TRUSTS, *LISTENS)
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
@@ -60,7 +71,7 @@ def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    as_json: bool, allow_remote: bool,
+    as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -78,11 +89,11 @@ def proxy(
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
-    host, port = parse_listen(listen, allow_remote=allow_remote)
+    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     live = _live()
     server = Proxy(
-        upstream, db, host=host, port=port, allow_remote=allow_remote, contract=contract, read_ahead=read_ahead,
-        resume=resume, resume_for=GRACE if resume_for is None else resume_for, watch=live.watch if live else ignore,
+        upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
+        resume_for=GRACE if resume_for is None else resume_for, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 
@@ -114,7 +125,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 
 @click.command(short_help="Answer as the recorded server did.")
 @cassette_argument
-@_listen_options
+@_options(*LISTENS)
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
     help="compressed is --speed 10 --max-gap 5; instant waits for nothing but the client's requests.",
@@ -149,7 +160,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, as_json: bool, allow_remote: bool,
+    resume: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
@@ -167,11 +178,11 @@ def serve(
     if gate_timeout is not None:
         seconds("gate-timeout", gate_timeout)
     log_to_stderr()
-    host, port = parse_listen(listen, allow_remote=allow_remote)
+    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
-        allow_remote=allow_remote,
+        **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 

@@ -125,7 +125,9 @@ class Proxy:
         """Of what was allowed and is not safe."""
         if self._listener.is_remote:
             log.warning(
-                "whoever can reach %s can use %s through it: clients cannot be asked for a token", self.url, self.upstream
+                "whoever can reach %s can use %s through it: clients cannot be asked for a token",
+                self.url,
+                self.upstream,
             )
         if self._trust.insecure:
             log.warning(

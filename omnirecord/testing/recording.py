@@ -21,6 +21,8 @@ _LEAVE_IN = 1.0
 class Recording:
     """A recording proxy in the shape of a replay that has nothing to complain of, and no playhead."""
 
+    token = None
+
     def __init__(self, upstream: str, db: Path, contract: str) -> None:
         self._proxy = Proxy(upstream, db, contract=contract, answered=self._answered)
         self.requests: list[Served] = []
