@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,9 @@ from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
 
 log = logging.getLogger("omnirecord")
+
+_ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
+"""A target that names a server of its own; what lies behind that."""
 
 Answered = Callable[[str, str, int, int], None]
 """Told of a request when its response begins: method, target, the exchange's number, status."""
@@ -191,10 +195,11 @@ class Proxy:
 def _origin_form(message: RawRequestMessage) -> str | None:
     """The target as a path with its query, whatever form it came in; None where there is none (CONNECT, `*`)."""
     target = message.path
+    if message.method == "CONNECT":
+        return None
     if target.startswith("/"):
         return target
-    scheme, separator, rest = target.partition("://")
-    if not separator or scheme.lower() not in ("http", "https"):
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    if found is None:
         return None
-    _, slash, path = rest.partition("/")
-    return slash + path or "/"
+    return found[1] if found[1].startswith("/") else f"/{found[1]}"

@@ -25,6 +25,10 @@ _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 def parse_upstream(url: str) -> URL:
     """The upstream's URL, which may have a path prefix. Raises `UsageError` with what is wrong with it."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError(
+            f"--upstream {url!r} has characters that no URL has: write a path percent-encoded, a host in its xn-- form"
+        )
     try:
         parsed = URL(url, encoded=True)
         port = parsed.port
