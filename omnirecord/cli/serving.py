@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .common import F, cassette_argument, is_terminal, json_option, log_to_stderr
+from ..gist import visible
+from .common import F, cassette_argument, is_terminal, json_line, json_option, log_to_stderr
 
 if TYPE_CHECKING:
     from ..live import Live
@@ -209,27 +210,23 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
 
 def _print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
     """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
-    from ..payloads import dumps
-
     if token is not None:
         row["token"] = token
         _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
-    click.echo(dumps(row) if as_json else sentence)
+    click.echo(json_line(row) if as_json else visible(sentence))
     if sys.stdout is not None:  # closed by whoever started us
         sys.stdout.flush()
 
 
 def _say(sentence: str) -> None:
     """Something for the person at the terminal."""
-    from ..gist import visible
-
     click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 
 def _print_parting(sentence: str) -> None:
     """What a person who pressed Ctrl-C wants to know; on a line of its own, behind the ^C."""
     if is_terminal(sys.stderr):
-        click.echo(f"\n{sentence}", err=True)
+        click.echo(f"\n{visible(sentence)}", err=True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..cassette import FORMAT_VERSION
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
+from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
 
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _MAGIC = b"SQLite format 3\0"
@@ -62,6 +63,8 @@ CREATE VIEW sessions AS
   FROM exchanges WHERE session_id IS NOT NULL GROUP BY recording, session_id ORDER BY recording, started_ns;
 """
 
+TABLES = frozenset({"meta", "recordings", "exchanges", "chunks", "reads", "frames", "messages", "incidents"})
+
 MIGRATIONS: dict[int, str] = {}
 """From the version that is the key to the next one. Empty while there is only version 1."""
 
@@ -85,6 +88,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
+    except UnicodeDecodeError as error:  # in what SQLite quotes of its schema
+        raise BrokenCassette(f"{path} is damaged (its schema is no text): restore it from a copy") from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:
@@ -94,10 +99,11 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, on a file that is closed, being recorded, or left behind by a killed recorder."""
     with clear_errors(path):
+        refuse_company(path)
         connection = _connect_read_only(path)
         try:
             _check_version(connection, path)
-            connection.execute("SELECT count(*) FROM recordings").fetchone()
+            refuse_other_kinds(connection, TABLES)
         except BaseException:
             remove_copy(connection, path)
             raise
@@ -119,6 +125,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
     try:
+        harden(connection, reads_only=True)
         connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
     except BaseException:
         connection.close()
@@ -144,9 +151,12 @@ def create_or_open(path: Path) -> sqlite3.Connection:
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         else:
+            refuse_company(path)
+            refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
         try:
+            harden(connection, reads_only=False)
             _prepare(connection, path)
         except BaseException:
             connection.close()
@@ -178,6 +188,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         _create(connection)
     else:
         _check_version(connection, path)
+        with closing(in_memory()) as ours:
+            refuse_others(connection, ours, TABLES, path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -225,6 +237,8 @@ def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
 def is_usable_path(path: Path) -> None:
     """Refuse what can be no cassette whatever it holds."""
     with clear_errors(path):
-        is_folder = path.is_dir()
+        is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
     if is_folder:
         raise UsageError(f"{path} is a directory: name the cassette file in it")
+    if is_odd:
+        raise UsageError(f"{path} is a pipe or a device: name a file")
