@@ -68,6 +68,14 @@ def record(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    allow_remote: bool = False,
+    token: str | None = None,
+    tls_cert: str | PathLike[str] | None = None,
+    tls_key: str | PathLike[str] | None = None,
+    ca: str | PathLike[str] | None = None,
+    cert: str | PathLike[str] | None = None,
+    key: str | PathLike[str] | None = None,
+    insecure: bool = False,
     contract: str = "omnigent",
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
@@ -82,14 +90,18 @@ def record(
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
     stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
     (`docs/tail.md`). `redact="content"` masks what looks like a secret in content too, and what begins with one of
-    `redact_patterns` (`docs/redaction.md`). Raises `UsageError`; entering raises that, `CassetteError` or
-    `ServerError`.
+    `redact_patterns` (`docs/redaction.md`). `host` has to be loopback unless `allow_remote` is given; then the path
+    that `control` turns on asks for `token`, or for one that is made up, `.token`. `tls_cert` and `tls_key` are for
+    clients with https. An https upstream is verified, by `ca` in place of the system's authorities, unless it is
+    `insecure`; `cert` and `key` are shown to it (`docs/security.md`). Files are PEM. Raises `UsageError`; entering
+    raises that, `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
-        upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for, control=control, redact=redact, redact_patterns=redact_patterns,
+        upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
+        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
+        resume=resume, resume_for=resume_for, control=control, redact=redact, redact_patterns=redact_patterns,
     )  # fmt: skip
 
 
@@ -108,6 +120,10 @@ def replay(
     resume: bool = False,
     host: str = "127.0.0.1",
     port: int = 0,
+    allow_remote: bool = False,
+    token: str | None = None,
+    tls_cert: str | PathLike[str] | None = None,
+    tls_key: str | PathLike[str] | None = None,
 ) -> Replay:
     """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
@@ -116,7 +132,8 @@ def replay(
     (`docs/faults.md`); `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`);
     `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
     `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
-    playhead (`docs/control.md`).
+    playhead (`docs/control.md`). `host` has to be loopback unless `allow_remote` is given; then `/-/omnirecord/` asks
+    for `token`, or for one that is made up, `.token` (`docs/security.md`). `tls_cert` and `tls_key` make it https.
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .blocking import Replay
@@ -124,6 +141,7 @@ def replay(
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
     )  # fmt: skip
 
 

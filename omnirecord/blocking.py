@@ -41,6 +41,11 @@ class Server:
         self._background.stop()
 
     @property
+    def token(self) -> str | None:
+        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        return self._server.token
+
+    @property
     def is_recording(self) -> bool:
         """Whether a live server is behind it: the test is being recorded, and there is no playhead."""
         return not isinstance(self._server, replaying.Replay)
@@ -173,6 +178,11 @@ class Recorder:
     def stop(self) -> None:
         """Cut streams that are open, give other requests five seconds, close the cassette."""
         self._background.stop()
+
+    @property
+    def token(self) -> str | None:
+        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        return self._server.token
 
     @property
     def recording(self) -> int:

@@ -1,7 +1,7 @@
 """The buttons of a replay: from Python, and over HTTP below `/-/omnirecord/`. What they do is in `player.controls`.
 
-Over HTTP each is a POST, since it changes something; what goes with it stands in the query or in a JSON body. A page
-from elsewhere that a browser shows may not press them.
+Over HTTP each is a POST, since it changes something; what goes with it stands in the query or in a JSON body. Who may
+press them is decided in `guarding`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from .errors import UsageError
+from .guarding import Guard
 from .player.controls import Controls, Position, as_row, is_behind
 from .player.run import Run
 from .player.target import Predicate
 from .player.timeline import Place
 from .routes import CONTROL, path_of, query_of
-from .serving import error_response, foreign_origin, json_response
+from .serving import error_response, json_response, refused
 from .waiting import Waiting
 
 PATIENCE = 30.0
@@ -124,15 +125,18 @@ class Buttons:
 
 
 class ControlPath:
-    """The control interface of one replay: `state` gives what `GET …/state` tells beside the positions."""
+    """The control interface of one replay: `guard` lets requests pass, `state` gives what `GET …/state` tells beside
+    the positions."""
 
     def __init__(
         self,
+        guard: Guard,
         buttons: Buttons,
         controls: Controls,
         reset: Callable[[], Awaitable[None]],
         state: Callable[[], dict[str, Any]],
     ) -> None:
+        self._guard = guard
         self._buttons = buttons
         self._controls = controls
         self._reset = reset
@@ -150,8 +154,8 @@ class ControlPath:
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer a request below the control path."""
         name = path_of(target).removeprefix(CONTROL)
-        if origin := foreign_origin(request):
-            return error_response(403, "forbidden", f"omnirecord: a page from {origin} may not use this")
+        if refusal := refused(self._guard, request):
+            return refusal
         if name in ("state", "position"):
             return self._look(request, name)
         if name not in self._presses:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .cassette import Exchange, Recording, TimedFrame
 from .choosing import the_session
-from .errors import UsageError
+from .errors import NotACassette, UsageError
 from .indexing import Stale, bring_up, stamp_of
 from .library import open_store
 from .listing import event_row, request_row
@@ -107,7 +107,7 @@ def _index_beside(cassette: Path) -> Index | None:
     try:
         has_one = path_beside(cassette).exists() or cassette.stat().st_size >= WORTH_A_FILE
         return Index.beside(cassette) if has_one and is_sqlite(cassette) else None
-    except (OSError, *UNUSABLE):
+    except (OSError, NotACassette, *UNUSABLE):
         return None  # a folder that may not be written, a file of somebody else's
 
 

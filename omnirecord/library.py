@@ -53,7 +53,7 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
             return _import_sse(path, target)
     for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):
         pass
-    with closing(Writer(target)) as writer:
+    with closing(Writer(target)) as writer, writer.taking_over():
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), contract_or_default, offsets)
         writer.write(_jsonl_rows(reader, path))
@@ -102,7 +102,7 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     framer = Framer(None, load("omnigent"))
     framed = [*framer.feed(0, path.read_bytes()), *framer.close()]
     session = next(filter(None, map(_session_in, framed)), None)
-    with closing(Writer(target)) as writer:
+    with closing(Writer(target)) as writer, writer.taking_over():
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
         writer.write([
             rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),

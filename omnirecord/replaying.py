@@ -36,7 +36,8 @@ from .player.script import Script
 from .player.timing import NS, seconds
 from .routes import CONTROL
 from .sending import Sender
-from .serving import Listener, continue_upload, error_response
+from .serving import Listener, Place, continue_upload, error_response
+from .tls import File
 from .updates import serve_updates
 from .waiting import Waiting
 
@@ -73,13 +74,16 @@ class Replay(Buttons):
         gate_timeout: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        allow_remote: bool = False,
+        token: str | None = None,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
         **chosen: Any,
     ) -> None:
         """`chosen`: what `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
-        self._host, self._port = host, port
-        self._listener = Listener(self._handle)
+        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
@@ -89,6 +93,16 @@ class Replay(Buttons):
     @property
     def url(self) -> str:
         return self._listener.url
+
+    @property
+    def token(self) -> str | None:
+        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        return self._listener.token
+
+    @property
+    def made_token(self) -> str | None:
+        """The same, where it was made up: nobody knows it yet."""
+        return self._listener.token if self._listener.is_made else None
 
     @property
     def timing(self) -> Timing:
@@ -119,8 +133,14 @@ class Replay(Buttons):
             self._player = await asyncio.to_thread(Player, self._script, self._options)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.ended)
-            self._control = ControlPath(self, self._controls, self.reset, self._state)
-            await self._listener.bind(self._host, self._port)
+            await self._listener.bind()
+            self._control = ControlPath(self._listener.guard, self, self._controls, self.reset, self._state)
+            if self._listener.is_remote:
+                log.warning(
+                    "whoever can reach %s can have all of %s: only its control path asks for a token",
+                    self.url,
+                    self.cassette,
+                )
             await self._listener.start()
         except BaseException:
             self._store.close()

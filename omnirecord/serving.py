@@ -6,12 +6,13 @@ The pieces of aiohttp that are used below its public surface are all in this fil
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import os
+import secrets
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
@@ -19,13 +20,18 @@ from multidict import CIMultiDict
 
 from .cassette import Headers
 from .errors import ServerError, UsageError
-from .headers import decoded, header
+from .guarding import Guard, checked_token, is_loopback
+from .headers import decoded
 from .payloads import dumps
+from .tls import File, listening_context
 
 LIMIT = 1 << 20
 """The longest request line, header field, or header section that is taken, in bytes."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
+
+TOKEN_VARIABLE = "OMNIRECORD_TOKEN"
+"""The environment variable that may hold the token which the control path asks for."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -106,71 +112,92 @@ def parse_listen(listen: str, *, allow_remote: bool) -> tuple[str, int]:
     return host, int(port)
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def refused(guard: Guard, request: web.BaseRequest) -> web.Response | None:
+    """The answer to a request for the control path that may not pass; None where it may.
 
-
-def foreign_origin(request: web.BaseRequest) -> str | None:
-    """The Origin of a page that is not on this machine; None where there is none, or it is."""
-    origin = header(decoded(request.raw_headers), "origin")
-    if origin is None:
+    Whatever is served below the control path asks this first.
+    """
+    refusal = guard.refusal(request.method, request._message.path, decoded(request.raw_headers))
+    if refusal is None:
         return None
-    try:
-        host = urlsplit(origin).hostname
-    except ValueError:
-        host = None
-    return None if host is not None and is_loopback(host) else origin
+    answer = error_response(refusal.status, refusal.code, f"omnirecord: {refusal.message}")
+    if refusal.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
-def foreign_host(request: web.BaseRequest) -> str | None:
-    """The Host of a request that asks for us by a name that may be anybody's; None where it is an address, or this
-    machine's name. A page can have its own name mean us, and would then be of our origin to its browser."""
-    host = header(decoded(request.raw_headers), "host") or ""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return host
-    known = ("localhost", socket.gethostname().lower())
-    return None if name in known or is_address(name) else host
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server of ours listens. `token`: what its control path asks for, instead of one that is made up where
+    it is reachable from elsewhere. `tls_cert` and `tls_key`: PEM files, for https. Raises `UsageError` where the host
+    is not loopback and that was not allowed."""
 
+    host: str = "127.0.0.1"
+    port: int = 0
+    allow_remote: bool = False
+    token: str | None = None
+    tls_cert: File | None = None
+    tls_key: File | None = None
 
-def is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    def __post_init__(self) -> None:
+        if not self.allow_remote and not is_loopback(self.host):
+            raise UsageError(f"host {self.host!r} is reachable from elsewhere: pass allow_remote=True if that is meant")
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port {self.port} is none: choose one from 1 to 65535, or 0 for a free one")
+        if self.token is not None:
+            checked_token(self.token, "the token")
 
 
 class Listener:
-    """One listening server of ours. `url` is where it is, once `start` returned."""
+    """One listening server of ours. `url` is where it is, once `bind` returned; `guard` lets requests to its control
+    path pass, who have to send `token` unless that is None (`is_made`: it was made up here); `is_remote`: whether it is
+    reachable from elsewhere."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, place: Place) -> None:
         self._handler = handler
+        self._place = place
         self._server: web.Server | None = None
         self._sockets: asyncio.Server | None = None
         self.url = ""
+        self.guard = Guard()
+        self.token: str | None = None
+        self.is_remote = self.is_made = False
 
-    async def bind(self, host: str, port: int) -> None:
-        """Take the address, and accept nothing yet. Raises `ServerError` where it is taken or is none of ours."""
-        if not 0 <= port <= 65535:
-            raise UsageError(f"port {port} is none: choose one from 1 to 65535, or 0 for a free one")
+    async def bind(self) -> None:
+        """Take the address, and accept nothing yet. Raises `ServerError` where it is taken or is none of ours, and
+        `UsageError` where the token in the environment is none, or the certificate."""
+        host, port = self._place.host, self._place.port
+        self.token = self._place.token or _token_of_environment()
+        tls = listening_context(self._place.tls_cert, self._place.tls_key)
         self._server = web.Server(
             self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
             max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()
-            self._sockets = await loop.create_server(self._server, host, port, start_serving=False)
+            self._sockets = await loop.create_server(self._server, host, port, ssl=tls, start_serving=False)
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
             raise ServerError(f"{host}:{port} {reason}: choose another --listen, port 0 takes a free one") from error
-        bound = self._sockets.sockets[0].getsockname()
-        shown = f"[{bound[0]}]" if self._sockets.sockets[0].family == socket.AF_INET6 else bound[0]
-        self.url = f"http://{shown}:{bound[1]}"
+        bound = [one.getsockname() for one in self._sockets.sockets]
+        self._watch_over([address for address, *_ in bound])
+        shown = f"[{bound[0][0]}]" if ":" in bound[0][0] else bound[0][0]
+        self.url = f"{'http' if tls is None else 'https'}://{shown}:{bound[0][1]}"
+
+    def _watch_over(self, bound: list[str]) -> None:
+        """A name may mean more than it says: what counts is what the sockets are bound to."""
+        self.is_remote = not all(map(is_loopback, bound))
+        if self.is_remote and not self._place.allow_remote:
+            self.refuse_connections()
+            raise ServerError(
+                f"{self._place.host} is {', '.join(bound)} here, reachable from elsewhere: take 127.0.0.1"
+            )
+        self.is_made = self.token is None and self.is_remote
+        if self.is_made:
+            self.token = secrets.token_urlsafe(24)
+        names = [self._place.host, *bound, *([socket.gethostname()] if self.is_remote else [])]
+        anywhere = any(address in ("0.0.0.0", "::") for address in bound)
+        self.guard = Guard(names, any_address=anywhere, token=self.token)
 
     async def start(self) -> None:
         """Accept connections, from now on."""
@@ -194,3 +221,8 @@ class Listener:
         self.refuse_connections()
         if self._server is not None:
             await self._server.shutdown(timeout)
+
+
+def _token_of_environment() -> str | None:
+    token = os.environ.get(TOKEN_VARIABLE)
+    return checked_token(token, TOKEN_VARIABLE) if token else None

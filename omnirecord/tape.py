@@ -138,9 +138,6 @@ class Tape:
         self._writer = Writer(path)
         self._clock = clock
         self._zero = clock()
-        self.recording = self._writer.last_number("recording") + 1
-        self._exchanges = self._writer.last_number("exchange")
-        self._streams = self._writer.last_number("stream")
         self._parties: dict[object, str] = {}
         self._ops: deque[Op] = deque()  # appended to by one thread, taken from by the other
         self._put_bytes = self._taken_bytes = 0  # each written by one thread only
@@ -152,16 +149,20 @@ class Tape:
         self._stopping = threading.Event()
         self._give_up_at = math.inf
         started = datetime.now(UTC).isoformat(timespec="microseconds")
-        self._begin(Recording(self.recording, started, __version__, contract, upstream), judge)
+        self._begin(lambda number: Recording(number, started, __version__, contract, upstream), judge)
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
         self._thread.start()
 
-    def _begin(self, recording: Recording, judge: Contract) -> None:
-        redactor = Redactor(self._writer.secret(), self._content)
-        self._recorder = Recorder(self._writer, recording.recording, judge, redactor)
+    def _begin(self, recording: Callable[[int], Recording], judge: Contract) -> None:
         try:
-            self._recorder.finish_killed(contract_or_default)
-            self._writer.write([rows.recording(recording)])
+            with self._writer.taking_over():
+                last = (self._writer.last_number(what) for what in ("recording", "exchange", "stream"))
+                before, self._exchanges, self._streams = last
+                self.recording = before + 1
+                redactor = Redactor(self._writer.secret(), self._content)
+                self._recorder = Recorder(self._writer, self.recording, judge, redactor)
+                self._recorder.finish_killed(contract_or_default)
+                self._writer.write([rows.recording(recording(self.recording))])
         except BaseException:
             self._writer.close()
             raise

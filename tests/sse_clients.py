@@ -130,13 +130,13 @@ def chromium() -> str:
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Any]:
+async def browser(*switches: str) -> AsyncIterator[Any]:
     """A browser with one empty page, which is given."""
     from playwright.async_api import async_playwright
 
     path = chromium()
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=path, args=list(_SWITCHES))
+        started = await playwright.chromium.launch(executable_path=path, args=[*_SWITCHES, *switches])
         try:
             yield await started.new_page()
         finally:

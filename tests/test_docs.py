@@ -100,6 +100,18 @@ def test_no_link_in_the_documentation_is_broken() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_row_about_security_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    heads = [line for line in rows if line == "| | held by |"]
+    named = [
+        re.findall(r"`(test_\w+\.py)`", row.rpartition("|")[0].rpartition("|")[2]) for row in rows if row not in heads
+    ]
+    assert len(heads) == 3
+    assert all(named)
+    assert all((ROOT / "tests" / name).exists() for names in named for name in names)
+
+
 async def test_the_python_of_the_documentation_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block of docs/python.md, one after the other, against a replay in the place of the server."""
     monkeypatch.chdir(folder)

@@ -143,7 +143,7 @@ async def test_a_compressed_stream_passes_as_it_is_and_is_read_decoded(tmp_path:
     assert [frame.verdict for frame in wire.frames(proxy.db)] == ["valid"] * 3
 
 
-@pytest.mark.parametrize("request_line", [b"CONNECT example.com:443", b"OPTIONS *", b"GET ftp://a/b"])
+@pytest.mark.parametrize("request_line", [b"CONNECT example.com:443", b"CONNECT /x", b"OPTIONS *", b"GET ftp://a/b"])
 async def test_what_has_no_place_at_one_upstream_is_refused_clearly(request_line: bytes, tmp_path: Path) -> None:
     async with recorded(answering(), tmp_path) as (proxy, upstream):
         answer = await ask(proxy.url, request_line + b" HTTP/1.1\r\nHost: example.com\r\n\r\n")

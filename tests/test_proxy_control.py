@@ -144,7 +144,9 @@ async def test_how_the_recording_is_is_told(tmp_path: Path) -> None:
     ("path", "lines", "method", "status", "said"),
     [
         ("/-/omnirecord/state", (), "GET", 404, "there are GET"),
-        (EVENTS, (), "POST", 405, "GET it"),
+        (EVENTS, ("X-Omnirecord: 1",), "POST", 405, "GET it"),
+        (EVENTS, (), "POST", 415, "a web page could send this unasked"),
+        (EVENTS, ("Origin: http://localhost:3000",), "GET", 403, "a page from http://localhost:3000"),
         (EVENTS, ("Origin: https://evil.example",), "GET", 403, "a page from https://evil.example"),
         (EVENTS + "?stream=x", (), "GET", 400, "stream='x' is no number"),
         (EVENTS + "?verdict=x", (), "GET", 400, "verdict='x' is none"),
@@ -163,7 +165,7 @@ async def test_what_cannot_be_told_gets_a_sentence(
 async def test_a_page_whose_name_was_made_to_mean_us_is_told_nothing(tmp_path: Path) -> None:
     async with recorded(Talker().handle, tmp_path, control=True) as (proxy, _):
         answer = await wire.ask(proxy.url, get(EVENTS))
-    assert b"client.example is no name of this machine" in answer.body
+    assert b"client.example is no name that this server was told of" in answer.body
 
 
 async def test_without_it_the_path_is_upstreams(tmp_path: Path) -> None:

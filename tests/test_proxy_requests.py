@@ -62,7 +62,13 @@ async def test_the_target_arrives_byte_for_byte(target: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("target", "arrives"),
-    [("http://other.example:1/a?b", "/a?b"), ("http://other.example", "/"), ("HTTP://other.example/%7E", "/%7E")],
+    [
+        ("http://other.example:1/a?b", "/a?b"),
+        ("http://other.example", "/"),
+        ("HTTP://other.example/%7E", "/%7E"),
+        ("http://other.example?a=b/c", "/?a=b/c"),
+        ("https://u:p@other.example:1//x", "//x"),
+    ],
 )
 async def test_an_absolute_target_goes_to_the_one_upstream_as_its_path(
     target: str, arrives: str, tmp_path: Path
@@ -81,7 +87,23 @@ async def test_a_path_in_the_upstreams_url_comes_before_every_path(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:6767", "ftp://a/", "http://", "http://u:p@a/", "http://a/?q", "http://a/#f", "http://a:b/", ""]
+    "url",
+    [
+        "127.0.0.1:6767",
+        "ftp://a/",
+        "http://",
+        "http://u:p@a/",
+        "http://a/?q",
+        "http://a/#f",
+        "http://a:b/",
+        "",
+        "http://b\u00fccher.example",
+        "http://a b/",
+        "http://a/\n",
+        "http://a/ b",
+        "http://a/\x1b",
+        "http://good\\@evil/",
+    ],
 )
 def test_an_upstream_that_cannot_be_one_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="--upstream"):

@@ -36,7 +36,7 @@ async def listening(tape: Made, folder: Path, **options: Any) -> AsyncIterator[t
 
 
 async def state(server: Replay) -> Any:
-    return json.loads((await ask(server.url, get("/-/omnirecord/state"))).body)
+    return json.loads((await ask(server.url, get("/-/omnirecord/state", host="localhost"))).body)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_pat
 
 async def test_below_its_own_path_there_is_nothing_but_the_state(tmp_path: Path) -> None:
     async with Replay(conversation().save(tmp_path / "tape.db")) as server:
-        assert (await ask(server.url, get("/-/omnirecord/other"))).status.startswith(b"HTTP/1.1 404")
+        assert (await ask(server.url, get("/-/omnirecord/other", host="localhost"))).status.startswith(b"HTTP/1.1 404")
         assert server.unmatched == []
 
 

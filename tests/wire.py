@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,9 @@ class Answer:
 
 
 @asynccontextmanager
-async def connected(url: str, request: bytes = b"", *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
+async def connected(
+    url: str, request: bytes = b"", *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Wire]:
     """A client, which may have sent something already. With a small buffer it is one that does not keep up."""
     address = urlsplit(url)
     sock = socket.socket()
@@ -170,17 +173,21 @@ async def connected(url: str, request: bytes = b"", *, receive_buffer: int | Non
     except OSError:
         sock.close()
         raise
-    wire = Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 22))
+    more: Any = {} if tls is None else {"ssl": tls, "server_hostname": address.hostname}
+    wire = Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 22, **more))
     try:
         await wire.send(request)
         yield wire
     finally:
         wire.close()
+        if tls is not None:  # which takes leave, and is open until then
+            with suppress(OSError):
+                await wire.writer.wait_closed()
 
 
-async def ask(url: str, request: bytes) -> Answer:
+async def ask(url: str, request: bytes, tls: ssl.SSLContext | None = None) -> Answer:
     """Send a request, read its response, close."""
-    async with connected(url, request) as wire:
+    async with connected(url, request, tls=tls) as wire:
         status, headers = await wire.head()
         code = int(status.split()[1])
         bodiless = request.startswith(b"HEAD ") or code in (204, 304)
@@ -194,8 +201,8 @@ async def raw(url: str, request: bytes) -> bytes:
         return await wire.rest()
 
 
-def get(path: str = "/", *lines: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: client.example", *lines, "", ""]).encode()
+def get(path: str = "/", *lines: str, host: str = "client.example") -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode()
 
 
 def chunk(data: bytes) -> bytes:
@@ -214,16 +221,20 @@ def event(number: int, size: int = 0) -> bytes:
 class Upstream:
     """A server that does with each connection what `handle` says."""
 
-    def __init__(self, handle: Callable[[Wire], Awaitable[None]], port: int = 0) -> None:
+    def __init__(
+        self, handle: Callable[[Wire], Awaitable[None]], port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._handle = handle
+        self._tls = tls
         self._port = port
         self.connections = 0
         self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Upstream:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=1 << 22)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        more: Any = {} if self._tls is None else {"ssl": self._tls}
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=1 << 22, **more)
+        self.url = f"{'https' if more else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

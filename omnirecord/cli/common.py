@@ -86,10 +86,21 @@ def redact_options(function: F) -> F:
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line."""
+    for row in rows:
+        click.echo(json_line(row))
+
+
+def json_line(row: dict[str, Any]) -> str:
+    """A row as JSON in which nothing moves a cursor: what a terminal might act upon stands as an escape of JSON's."""
     from ..payloads import dumps
 
-    for row in rows:
-        click.echo(dumps(row))
+    text = dumps(row)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    units = c.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[n : n + 4]}" for n in range(0, len(units), 4))
 
 
 def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:

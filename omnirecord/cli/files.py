@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import click
 
 from ..errors import UsageError
 from ..files import whole_or_not
-from .common import cassette_argument, progress
+from ..gist import visible
+from .common import cassette_argument, is_terminal, progress
 
 
 @click.command(short_help="Write a cassette in another form.")
@@ -51,7 +53,7 @@ def export(cassette: Path, form: str, stream: int | None, output: Path | None) -
             for part in progress(parts, f"writing {output or 'stdout'}"):
                 file.write(part)
         if output is not None:
-            click.echo(f"wrote {output}")
+            click.echo(visible(f"wrote {output}"))
     finally:
         store.close()
 
@@ -62,11 +64,22 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         if sys.stdout is None:
             raise UsageError("stdout is closed: name a file with -o")
-        yield sys.stdout.buffer
+        yield cast("BinaryIO", _Screen()) if is_terminal(sys.stdout) else sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     with whole_or_not(path) as file:
         yield file
+
+
+class _Screen:
+    """A terminal in the place of a file: what it might act upon is written as an escape, unlike in a file or a pipe."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+
+    def write(self, data: bytes) -> int:
+        click.echo("\n".join(map(visible, self._decode(data).split("\n"))), nl=False)
+        return len(data)
 
 
 @click.command("import", short_help="Append a .jsonl cassette or a raw .sse body to a cassette.")
@@ -87,4 +100,4 @@ def import_(file: Path, db: Path) -> None:
     from ..library import import_file
 
     exchanges, frames = import_file(file, db)
-    click.echo(f"imported {exchanges} exchanges with {frames} frames from {file} into {db}")
+    click.echo(visible(f"imported {exchanges} exchanges with {frames} frames from {file} into {db}"))

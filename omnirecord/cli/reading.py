@@ -87,7 +87,7 @@ _COLUMNS = {
 
 def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
-        yield f"{cassette} holds no {what or 'sessions'} yet"
+        yield f"{visible(str(cassette))} holds no {what or 'sessions'} yet"
         return
     columns = _COLUMNS[what]
     yield from table([{column: _cell(column, row[column]) for column in columns} for row in rows], columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shlex
 import signal
 import sys
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .common import cassette_argument, is_terminal, json_option, log_to_stderr, redact_options
+from ..gist import visible
+from .common import F, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
 
 if TYPE_CHECKING:
     from ..live import Live
@@ -22,24 +24,34 @@ if TYPE_CHECKING:
     from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
+FILE = click.Path(readable=False, path_type=Path)
 
 
-def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback.")(
-        function
-    )
-    return click.option(
-        "--listen",
-        default=LISTEN,
-        show_default=True,
-        metavar="HOST:PORT",
+LISTENS = (
+    click.option(
+        "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
         help="Where clients connect; port 0: a free one.",
-    )(function)
+    ),
+    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
+    click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with clients: our certificate; PEM."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="The key of --tls-cert, where that holds none."),
+)  # fmt: skip
+TRUSTS = (
+    click.option("--ca", type=FILE, metavar="FILE", help="Who has to vouch for an https upstream; PEM."),
+    click.option("--cert", type=FILE, metavar="FILE", help="The client certificate to show to the upstream; PEM."),
+    click.option("--key", type=FILE, metavar="FILE", help="The key of --cert, where that holds none."),
+    click.option("--insecure", is_flag=True, help="Do not verify the upstream: it may be anybody."),
+)
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options, in their order."""
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
 @click.command(short_help="Record what passes between clients and a server.")
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
-@_listen_options
+@_options(*TRUSTS, *LISTENS)
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
@@ -62,7 +74,7 @@ def _listen_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    control: bool, redact: str | None, redact_patterns: tuple[str, ...], as_json: bool, allow_remote: bool,
+    control: bool, redact: str | None, redact_patterns: tuple[str, ...], as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -80,10 +92,10 @@ def proxy(
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
-    host, port = parse_listen(listen, allow_remote=allow_remote)
+    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     live = _live()
     server = Proxy(
-        upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
+        upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, redact=redact,
         redact_patterns=redact_patterns, watch=live.watch if live else ignore,
     )  # fmt: skip
@@ -106,6 +118,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
                 as_json,
                 f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})",
                 {"url": server.url, "db": str(server.db), "upstream": server.upstream},
+                server.made_token,
             )
             await stop.wait()
         if live:
@@ -117,7 +130,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 
 @click.command(short_help="Answer as the recorded server did.")
 @cassette_argument
-@_listen_options
+@_options(*LISTENS)
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
     help="compressed is --speed 10 --max-gap 5; instant waits for nothing but the client's requests.",
@@ -152,7 +165,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, as_json: bool, allow_remote: bool,
+    resume: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
@@ -170,10 +183,11 @@ def serve(
     if gate_timeout is not None:
         seconds("gate-timeout", gate_timeout)
     log_to_stderr()
-    host, port = parse_listen(listen, allow_remote=allow_remote)
+    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
@@ -188,6 +202,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
                 as_json,
                 f"serving {server.cassette} at {server.url}",
                 {"url": server.url, "cassette": str(server.cassette)},
+                server.made_token,
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
@@ -197,26 +212,25 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
         _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
 
 
-def _print_ready(as_json: bool, sentence: str, row: dict[str, str]) -> None:
-    """The one line on stdout that says connections are accepted."""
-    from ..payloads import dumps
-
-    click.echo(dumps(row) if as_json else sentence)
+def _print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
+    """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
+    if token is not None:
+        row["token"] = token
+        _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
+    click.echo(json_line(row) if as_json else visible(sentence))
     if sys.stdout is not None:  # closed by whoever started us
         sys.stdout.flush()
 
 
 def _say(sentence: str) -> None:
     """Something for the person at the terminal."""
-    from ..gist import visible
-
     click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 
 def _print_parting(sentence: str) -> None:
     """What a person who pressed Ctrl-C wants to know; on a line of its own, behind the ^C."""
     if is_terminal(sys.stderr):
-        click.echo(f"\n{sentence}", err=True)
+        click.echo(f"\n{visible(sentence)}", err=True)
 
 
 def _count(number: int, noun: str) -> str:

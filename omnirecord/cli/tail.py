@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -22,11 +23,19 @@ from .reading import event_lines
     "-n", "--last", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
     help="How many events are shown of what was there before.",
 )  # fmt: skip
+@click.option(
+    "--token", envvar="OMNIRECORD_TOKEN", show_envvar=True, metavar="TOKEN",
+    help="What a proxy asks for that is reachable from elsewhere; it printed it when it started.",
+)  # fmt: skip
+@click.option(
+    "--ca", type=click.Path(readable=False, path_type=Path), metavar="FILE",
+    help="Who has to vouch for a proxy with https; PEM.",
+)  # fmt: skip
 @click.option("--retry", is_flag=True, help="Wait for what is not there yet, and for the next recording.")
 @json_option
 def tail(
     source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, last: int,
-    retry: bool, as_json: bool,
+    token: str | None, ca: Path | None, retry: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Show the last events, then each as it is recorded, until nobody records any more or Ctrl-C.
 
@@ -40,7 +49,7 @@ def tail(
         from ..tailing import Wanted, follow
 
         wanted, say = Wanted(session, stream, type_glob, verdict), _say_aside if as_json else _say
-        rows = follow(source, wanted, last=last, retry=retry, say=say)
+        rows = follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=say)
         if as_json:
             print_rows(rows)
         else:

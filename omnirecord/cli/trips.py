@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..gist import visible
 from .common import Failure, cassette_argument, is_terminal, json_option, print_rows
 
 
@@ -46,9 +47,9 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         error = row["timing_error_ms"]
         click.echo(f"timing error: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
         for difference in result.differences:
-            click.echo(difference)
+            click.echo(visible(difference))
     if not result.streams:
-        click.echo(f"omnirecord: {cassette} holds no stream: there was nothing to verify", err=True)
+        click.echo(visible(f"omnirecord: {cassette} holds no stream: there was nothing to verify"), err=True)
     sys.exit(0 if result.equal and result.streams else 1)
 
 

@@ -177,13 +177,13 @@ class Reader:
             request.at_ns, request.method, request.target, request.headers,
         )  # fmt: skip
         if request.body:
-            yield rows.chunk(number, "request", 0, request.body)
+            yield from rows.chunks(number, "request", 0, request.body)
         if answer is not None and answer.status is not None:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns
             yield rows.response(number, value.kind, stream, at, answer.status, answer.reason or "", answer.headers)
         if answer is not None and answer.body and value.stream is None:
-            yield rows.chunk(number, "response", 0, answer.body)
+            yield from rows.chunks(number, "response", 0, answer.body)
         body = (answer and answer.body) or b""
         self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
 
@@ -320,5 +320,5 @@ def _chunks(exchange: int, wire: list[_Part]) -> Iterator[Row]:
     for _, run in groupby(wire, key=lambda part: part.data is None):
         parts = list(run)
         if data := b"".join(part.data or b"" for part in parts):
-            yield rows.chunk(exchange, "response", at, data)
+            yield from rows.chunks(exchange, "response", at, data)
         at += sum(part.size for part in parts)

@@ -8,6 +8,8 @@ get five seconds.
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -23,13 +25,19 @@ from ..headers import decoded
 from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL
-from ..serving import DRAIN_TIMEOUT, Listener, error_response
+from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
 from ..tape import Tape, Watch, ignore
+from ..tls import File, Trust
 from .control import Control
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
-from .upstream import Upstream, parse_upstream, refuse_itself
+from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
+
+log = logging.getLogger("omnirecord")
+
+_ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
+"""A target that names a server of its own; what lies behind that."""
 
 Answered = Callable[[str, str, int, int], None]
 """Told of a request when its response begins: method, target, the exchange's number, status."""
@@ -60,6 +68,14 @@ class Proxy:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        allow_remote: bool = False,
+        token: str | None = None,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        insecure: bool = False,
         contract: str = "omnigent",
         read_ahead: int = READ_AHEAD,
         resume: bool = False,
@@ -74,8 +90,8 @@ class Proxy:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
         self._target: URL = parse_upstream(upstream)
         self.upstream = str(self._target)
+        self._trust = Trust(ca, cert, key, insecure)
         self.db = Path(db)
-        self._host, self._port = host, port
         self._contract = contract
         self._content = content_scanner(redact, redact_patterns)
         self._read_ahead = read_ahead
@@ -85,13 +101,23 @@ class Proxy:
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
-        self._listener = Listener(self._handle)
+        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._entered: Tape | None = None
         self.exchanges = 0
 
     @property
     def url(self) -> str:
         return self._listener.url
+
+    @property
+    def token(self) -> str | None:
+        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        return self._listener.token if self._is_controlled else None
+
+    @property
+    def made_token(self) -> str | None:
+        """The same, where it was made up: nobody knows it yet."""
+        return self.token if self._listener.is_made else None
 
     @property
     def recording(self) -> int:
@@ -110,7 +136,8 @@ class Proxy:
         return len(self._running)
 
     async def __aenter__(self) -> Proxy:
-        await self._listener.bind(self._host, self._port)  # before the cassette is touched
+        tls = upstream_context(self._target, self._trust)
+        await self._listener.bind()  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
             watch = self._watch_for_control() if self._is_controlled else self._watch
@@ -120,13 +147,14 @@ class Proxy:
         except BaseException:
             await self._listener.stop(0)
             raise
-        self._upstream = Upstream(self._target)
+        self._upstream = Upstream(self._target, tls)
+        self._warn()
         await self._listener.start()
         return self
 
     def _watch_for_control(self) -> Watch:
         """Whoever listens at the control path is told as well."""
-        control = self._control = Control(self.db, self._state)
+        control = self._control = Control(self._listener.guard, self.db, self._state)
 
         def watch(frames: NewFrames) -> None:
             control.announce()
@@ -141,6 +169,21 @@ class Proxy:
             "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
             "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
         }  # fmt: skip
+
+    def _warn(self) -> None:
+        """Of what was allowed and is not safe."""
+        if self._listener.is_remote:
+            log.warning(
+                "whoever can reach %s can use %s through it: clients cannot be asked for a token%s",
+                self.url,
+                self.upstream,
+                ", only who wants to know what is recorded is" if self._is_controlled else "",
+            )
+        if self._trust.insecure:
+            log.warning(
+                "--insecure: the certificate of %s is not verified, so whoever is in between can read and change"
+                " everything", self.upstream,
+            )  # fmt: skip
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -204,10 +247,11 @@ class Proxy:
 def _origin_form(message: RawRequestMessage) -> str | None:
     """The target as a path with its query, whatever form it came in; None where there is none (CONNECT, `*`)."""
     target = message.path
+    if message.method == "CONNECT":
+        return None
     if target.startswith("/"):
         return target
-    scheme, separator, rest = target.partition("://")
-    if not separator or scheme.lower() not in ("http", "https"):
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    if found is None:
         return None
-    _, slash, path = rest.partition("/")
-    return slash + path or "/"
+    return found[1] if found[1].startswith("/") else f"/{found[1]}"

@@ -18,10 +18,11 @@ from aiohttp import web
 from ..cassette import VERDICTS
 from ..errors import CassetteError, UsageError
 from ..growing import LAST, Follower, Wanted
+from ..guarding import Guard
 from ..headers import decoded, header
 from ..payloads import dumps
 from ..routes import CONTROL, path_of, query_of
-from ..serving import error_response, foreign_host, foreign_origin, json_response
+from ..serving import error_response, json_response, refused
 
 _MOST = 64
 """How many may listen at once."""
@@ -34,10 +35,10 @@ _TAKES = ("session", "stream", "type", "verdict", "last")
 
 
 class Control:
-    """Answers what is asked below the control path. `state` gives what `GET` there tells."""
+    """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells."""
 
-    def __init__(self, db: Path, state: Callable[[], dict[str, Any]]) -> None:
-        self._db, self._state = db, state
+    def __init__(self, guard: Guard, db: Path, state: Callable[[], dict[str, Any]]) -> None:
+        self._guard, self._db, self._state = guard, db, state
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._listening: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
@@ -65,10 +66,8 @@ class Control:
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         name = path_of(target).removeprefix(CONTROL)
-        if origin := foreign_origin(request):
-            return error_response(403, "forbidden", f"omnirecord: a page from {origin} may not use this")
-        if host := foreign_host(request):
-            return error_response(403, "forbidden", f"omnirecord: {host} is no name of this machine: use its address")
+        if refusal := refused(self._guard, request):
+            return refusal
         if name not in ("", "events"):
             known = f"GET {CONTROL} and GET {CONTROL}events"
             return error_response(404, "not_found", f"omnirecord: there are {known}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
@@ -22,7 +21,7 @@ from .readahead import ReadAhead
 from .relay import LOST
 from .resuming import Asked, Resuming, can_be_stamped
 from .tunnel import Tunnel
-from .upstream import Upstream
+from .upstream import Upstream, why_unreachable
 
 log = logging.getLogger("omnirecord")
 
@@ -72,9 +71,11 @@ class Forward:
     async def _exchange(self, target: str, headers: Headers) -> web.StreamResponse:
         try:
             answer = await self._ask(target, headers)
-        except aiohttp.ClientConnectorError as error:
+        except aiohttp.ClientOSError as error:
+            if (reason := why_unreachable(error)) is None:
+                raise
             self._ending = "upstream_unreachable"
-            return self._unreachable(error)
+            return self._unreachable(reason)
         if answer.status == 101:
             return await self._tunnel(answer)
         if self._resuming is not None and can_be_stamped(self._request, answer):
@@ -104,9 +105,7 @@ class Forward:
             yield data
             self.take.body("request", data)
 
-    def _unreachable(self, error: aiohttp.ClientConnectorError) -> web.Response:
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    def _unreachable(self, reason: str) -> web.Response:
         message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
         log.warning("%s", message)
         answer = error_response(502, "upstream_unreachable", message)

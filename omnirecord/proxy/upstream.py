@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -13,7 +15,9 @@ from yarl import URL
 
 from ..cassette import Headers
 from ..errors import UsageError
-from ..serving import LIMIT, is_loopback
+from ..guarding import is_loopback
+from ..serving import LIMIT
+from ..tls import Trust, explained
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
@@ -24,6 +28,10 @@ _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 def parse_upstream(url: str) -> URL:
     """The upstream's URL, which may have a path prefix. Raises `UsageError` with what is wrong with it."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError(
+            f"--upstream {url!r} has characters that no URL has: write a path percent-encoded, a host in its xn-- form"
+        )
     try:
         parsed = URL(url, encoded=True)
         port = parsed.port
@@ -38,6 +46,15 @@ def parse_upstream(url: str) -> URL:
     return parsed
 
 
+def upstream_context(url: URL, trust: Trust) -> ssl.SSLContext | None:
+    """How this upstream is verified; None where it speaks no TLS. Raises `UsageError`."""
+    if url.scheme == "https":
+        return trust.context()
+    if trust:
+        raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {url} has none")
+    return None
+
+
 def refuse_itself(upstream: URL, own: str) -> None:
     """Raise `UsageError` where the upstream is the proxy: every request would come round again and again."""
     here, host = URL(own), upstream.host or ""
@@ -47,16 +64,32 @@ def refuse_itself(upstream: URL, own: str) -> None:
         raise UsageError(f"--upstream {upstream} is the proxy's own address: name the server, or another --listen")
 
 
+def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
+    """Why no connection came about, TCP or TLS; None where there was one, and something else went wrong with it.
+
+    With TLS 1.3 a server refuses a client certificate behind the handshake: then the cause tells.
+    """
+    causes = getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__
+    found = next(filter(None, (explained(cause) for cause in causes if cause is not None)), None)
+    if found is not None or not isinstance(error, aiohttp.ClientConnectorError):
+        return found
+    number = error.errno or 0
+    if error.ssl is not False and isinstance(error.os_error, ConnectionError) and number <= 0:
+        return "it closed the connection in the TLS handshake"
+    return os.strerror(number) if number > 0 else error.strerror or str(error)
+
+
 class Upstream:
     """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a
     pooled connection that is just dying would fail, and could not be sent again."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
         self.shown = str(url).rstrip("/")
         self._url = url
         self._prefix = url.raw_path.rstrip("/")
-        self._pooled = _session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10), _traced())
-        self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10))
+        verified = True if tls is None else tls
+        self._pooled = _session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified), _traced())
+        self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
     async def request(
         self, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None

@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import NotACassette
 from ..searching.docs import Doc, digest
+from .distrust import harden, refuse_company, refuse_foreign_journal
 from .making import DAMAGED
 
 VERSION = 1
@@ -67,6 +70,12 @@ SELECT same FROM (SELECT same, id, last_ns FROM docs WHERE session = ?1 AND head
 WHERE substr(text, 1, length(?7)) = ?7 OR substr(?7, 1, length(text)) = text ORDER BY last_ns LIMIT 1"""
 
 
+def _objects(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """The schema. How FTS5's own tables are made is left to the SQLite that made them."""
+    found = connection.execute("SELECT type, name, tbl_name, sql, rootpage > 0 FROM sqlite_master").fetchall()
+    return {(*row[:3], str(row[4]) if row[1].startswith("words_") else str(row[3])) for row in found}
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Of which cassette an index is, and how it was then."""
@@ -104,7 +113,8 @@ def path_beside(cassette: Path) -> Path:
 
 
 class Index:
-    """An open index. Raises `sqlite3.Error` where its file cannot be used: then take one `in_memory`."""
+    """An open index. Raises `sqlite3.Error`, or `NotACassette` where something else lies in its place, if its file
+    cannot be used: then take one `in_memory`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
@@ -122,9 +132,14 @@ class Index:
         path = path_beside(cassette)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise NotACassette(f"{path} is a link, a pipe or a folder")
+        refuse_company(path)
+        refuse_foreign_journal(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
         index = cls(connection, path)
         try:
+            harden(connection, reads_only=False)
             connection.execute("PRAGMA secure_delete = ON")  # what was searched before is not left in free pages
             index._prepare()
         except BaseException:
@@ -143,6 +158,9 @@ class Index:
                 (version,) = self.connection.execute("PRAGMA user_version").fetchone()
                 if version != VERSION:  # else another search has just made it
                     self._make_anew()
+        with closing(Index.in_memory().connection) as ours:
+            if _objects(self.connection) != _objects(ours):
+                raise sqlite3.DatabaseError("its schema is not as we make it: to use it might run something")
 
     def _make_anew(self) -> None:
         for table in _DROP:

@@ -26,7 +26,7 @@ class RecorderLock:
 
     def _acquire(self, cassette: Path) -> int:
         while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -52,7 +52,7 @@ class RecorderLock:
 def recorder_is_alive(cassette: Path) -> bool:
     """Whether some process records into `cassette` now. Opens the lock file for reading only."""
     try:
-        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which may be a pipe
     except OSError:
         return False
     try:

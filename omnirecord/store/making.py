@@ -153,6 +153,11 @@ def blob_of(row: Any) -> bytes:
     return data
 
 
+def size_or_damage(value: Any, what: str) -> int:
+    """A number of ours. Raises one of `DAMAGED`."""
+    return _size(value, what)
+
+
 def _int(value: Any, what: str) -> int:
     if type(value) is not int or not -LIMIT < value < LIMIT:
         raise TypeError(f"{what}: no number, or too large a one")

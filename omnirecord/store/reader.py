@@ -339,6 +339,8 @@ class Store:
             except (sqlite3.Error, OSError):
                 with clear_errors(self._path or "the cassette"):
                     raise
+            except MemoryError as error:
+                raise self._damaged("there is not enough memory for a value in it") from error
             except DAMAGED as error:
                 raise self._damaged(str(error) or type(error).__name__) from error
             yield value

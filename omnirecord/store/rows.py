@@ -6,12 +6,16 @@ A list of rows is applied in one transaction (`Writer.write`), and again in full
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from ..cassette import Direction, Headers, Kind, Recording, Side
 from ..framing import Framed
 
 Row = tuple[str, tuple[Any, ...]]
+
+LONGEST_CHUNK = 16 * 1024 * 1024
+"""Bytes of a body that are put into one row; a reader takes no value of any size."""
 
 _RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?)"
 _REQUEST = (
@@ -89,6 +93,12 @@ def done(stream: int) -> Row:
 
 def chunk(exchange: int, side: Side, start: int, data: bytes) -> Row:
     return _CHUNK, (exchange, side, start, data)
+
+
+def chunks(exchange: int, side: Side, start: int, data: bytes) -> Iterator[Row]:
+    """The same in pieces that a reader takes, however long it is."""
+    for at in range(0, len(data), LONGEST_CHUNK):
+        yield chunk(exchange, side, start + at, data[at : at + LONGEST_CHUNK])
 
 
 def chunk_again(exchange: int, side: Side, start: int, data: bytes) -> Row:

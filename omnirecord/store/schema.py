@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
+from .distrust import harden, loosened, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
 from .views import FAMILY, VIEWS
 
 SCHEMA_VERSION = 2
@@ -56,6 +57,13 @@ CREATE TABLE messages (
 CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 {VIEWS}"""
+
+TABLES = frozenset({"meta", "recordings", "exchanges", "chunks", "reads", "frames", "messages", "incidents"})
+
+FORMER: dict[int, str] = {
+    1: SCHEMA.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq"),
+}
+"""The tables of older versions, as they made them."""
 
 MIGRATIONS: dict[int, str] = {
     1: f"""
@@ -100,6 +108,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
+    except UnicodeDecodeError as error:  # in what SQLite quotes of its schema
+        raise BrokenCassette(f"{path} is damaged (its schema is no text): restore it from a copy") from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:
@@ -109,10 +119,11 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, on a file that is closed, being recorded, or left behind by a killed recorder."""
     with clear_errors(path):
+        refuse_company(path)
         connection = _connect_read_only(path)
         try:
             _check_version(connection, path)
-            connection.execute("SELECT count(*) FROM recordings").fetchone()
+            refuse_other_kinds(connection, TABLES)
         except BaseException:
             remove_copy(connection, path)
             raise
@@ -134,6 +145,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
     try:
+        harden(connection, reads_only=True)
         connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
     except BaseException:
         connection.close()
@@ -159,9 +171,12 @@ def create_or_open(path: Path) -> sqlite3.Connection:
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         else:
+            refuse_company(path)
+            refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
         try:
+            harden(connection, reads_only=False)
             _prepare(connection, path)
         except BaseException:
             connection.close()
@@ -180,10 +195,10 @@ def _refuse_if_not_ours(path: Path) -> None:
             _check_version(connection, path)
 
 
-def in_memory() -> sqlite3.Connection:
+def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
     """An empty cassette that has no file."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _create(connection)
+    _create(connection, FORMER.get(version, SCHEMA))
     return connection
 
 
@@ -192,15 +207,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         _create(connection)
     else:
-        _check_version(connection, path)
+        with closing(in_memory(_check_version(connection, path))) as ours:
+            refuse_others(connection, ours, TABLES, path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: sqlite3.Connection, schema: str = SCHEMA) -> None:
     connection.executescript(
-        f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )
 
 
@@ -208,10 +224,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
     if steps:
-        connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        with loosened(connection):
+            connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version < 1:
@@ -220,6 +237,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         raise NewerCassette(
             f"{path} has cassette format {version}, this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
         )
+    return int(version)
 
 
 def is_copy(connection: sqlite3.Connection, path: Path) -> bool:
@@ -240,6 +258,8 @@ def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
 def is_usable_path(path: Path) -> None:
     """Refuse what can be no cassette whatever it holds."""
     with clear_errors(path):
-        is_folder = path.is_dir()
+        is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
     if is_folder:
         raise UsageError(f"{path} is a directory: name the cassette file in it")
+    if is_odd:
+        raise UsageError(f"{path} is a pipe or a device: name a file")

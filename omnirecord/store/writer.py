@@ -20,6 +20,7 @@ from pathlib import Path
 from ..cassette import Headers
 from ..errors import UsageError
 from .lock import RecorderLock
+from .making import DAMAGED, size_or_damage
 from .rows import Row
 from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path
 from .sizes import size_of
@@ -103,6 +104,15 @@ class Writer:
         return refused
 
     @contextmanager
+    def taking_over(self) -> Iterator[None]:
+        """What is read of the file to go on with it may be anything: what does not fit is a `BrokenCassette`."""
+        with clear_errors(self.path or "the cassette"):
+            try:
+                yield
+            except DAMAGED as error:
+                raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -117,7 +127,7 @@ class Writer:
         """The highest `recording`, `exchange` or `stream` that there is; 0 where there is none."""
         table = "recordings" if what == "recording" else "exchanges"
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
-        return number or 0
+        return size_or_damage(number or 0, f"the highest {what}")
 
     def secret(self) -> bytes:
         """The key of this cassette's pseudonyms, made when first asked for."""

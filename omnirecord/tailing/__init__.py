@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..errors import UsageError
 from ..growing import LAST, Wanted
 from ..listing import Row
+from ..tls import File
 from .file import rows_of_file
 from .url import Remote
 
@@ -19,15 +21,26 @@ Say = Callable[[str], None]
 __all__ = ["LAST", "Wanted", "follow"]
 
 
-def follow(source: str, wanted: Wanted, *, last: int = LAST, retry: bool = False, say: Say) -> Iterator[Row]:
+def follow(
+    source: str,
+    wanted: Wanted,
+    *,
+    last: int = LAST,
+    retry: bool = False,
+    token: str | None = None,
+    ca: File | None = None,
+    say: Say,
+) -> Iterator[Row]:
     """The `last` rows that are there, then each as it comes, until nobody records any more; with `retry` for ever.
 
-    `source` is a path or a URL; `say` takes a sentence for the person who follows. Raises `UsageError` or
-    `CassetteError`.
+    `source` is a path or a URL; a proxy may ask for `token`, and may have to be vouched for by `ca`. `say` takes a
+    sentence for the person who follows. Raises `UsageError` or `CassetteError`.
     """
     say = _once(say)
     if source.startswith(("http://", "https://")):
-        return Remote(source, wanted, last).rows(retry=retry, say=say)
+        return Remote(source, wanted, last, token=token, ca=ca).rows(retry=retry, say=say)
+    if ca is not None:
+        raise UsageError(f"--ca is for a proxy with https, and {source} is a file")
     return rows_of_file(Path(source), wanted, last, retry=retry, say=say)
 
 

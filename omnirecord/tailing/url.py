@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,9 +13,11 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import UsageError
 from ..growing import Wanted
+from ..guarding import checked_token
 from ..listing import Row
 from ..routes import CONTROL
 from ..sse import Frame, Parser
+from ..tls import File, Trust, explained
 
 _AGAIN = 0.5
 """Seconds between attempts to reach a proxy."""
@@ -30,9 +33,13 @@ class Lost(Exception):
 
 
 class Remote:
-    """The proxy at `url`, whose path may be that of the control interface. Raises `UsageError` where it is no URL."""
+    """The proxy at `url`, whose path may be that of the control interface. `token`: what it asks for, where it is
+    reachable from elsewhere. `ca`: who has to vouch for it, where it speaks TLS. Raises `UsageError` where one of
+    them cannot be used."""
 
-    def __init__(self, url: str, wanted: Wanted, last: int) -> None:
+    def __init__(
+        self, url: str, wanted: Wanted, last: int, *, token: str | None = None, ca: File | None = None
+    ) -> None:
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port
@@ -41,7 +48,10 @@ class Remote:
         if not self._host or parts.username is not None:
             raise UsageError(f"{url} names no host, or a user: write for instance http://127.0.0.1:6868")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.partition(CONTROL)[0].rstrip('/')}"
-        self._is_secure = parts.scheme == "https"
+        self._tls = Trust(ca).context() if parts.scheme == "https" else None
+        if ca is not None and self._tls is None:
+            raise UsageError(f"--ca is for a proxy with https, and {url} has none")
+        self._token = token and checked_token(token, "the token")
         self._path = urlsplit(self.url).path + CONTROL + "events"
         self._wanted, self._last = wanted, last
         self._bookmark: str | None = None
@@ -71,8 +81,7 @@ class Remote:
 
     def _listen(self, say: Say) -> Iterator[Row]:
         """The rows of one connection, until the recording ends. Raises `Lost`."""
-        kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
-        with closing(kind(self._host, self._port, timeout=_SILENCE)) as connection:
+        with closing(self._connection()) as connection:
             response = self._ask(connection)
             self._has_begun = True
             say("")
@@ -83,16 +92,25 @@ class Remote:
                         return
                     yield from self._told_once(frame, say)
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=_SILENCE)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=_SILENCE, context=self._tls)
+
     def _ask(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         wanted = self._wanted
         given = {"session": wanted.session, "stream": wanted.stream, "type": wanted.type, "verdict": wanted.verdict}
         query = urlencode({name: value for name, value in [*given.items(), ("last", self._last)] if value is not None})
         headers = {"Accept": "text/event-stream"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         if self._has_begun:  # what comes from now on is new, whether a bookmark says how far we were or not
             headers["Last-Event-ID"] = self._bookmark or ""
         try:
             connection.request("GET", f"{self._path}?{query}", headers=headers)
             response = connection.getresponse()
+        except ssl.SSLCertVerificationError as error:
+            raise UsageError(f"{self.url} is not to be trusted: {explained(error)}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Lost(_why(error)) from error
         if response.status == 200 and response.getheader("X-Omnirecord") == "events":
@@ -105,7 +123,14 @@ class Remote:
             said = json.loads(response.read(_READ))["error"]["message"]
         except (ValueError, LookupError, TypeError, OSError, http.client.HTTPException):
             said = ""
-        if isinstance(said, str) and said.startswith("omnirecord: ") and response.status in (400, 403, 503):
+        is_ours = isinstance(said, str) and said.startswith("omnirecord: ")
+        if is_ours and response.status == 401:
+            asks = "does not take this token" if self._token else "asks for a token"
+            return (
+                f"{self.url} {asks}: give the one that was printed when it started, or that it was given, in"
+                " OMNIRECORD_TOKEN or with --token"
+            )
+        if is_ours and response.status in (400, 403, 503):
             return f"{self.url} says: {said.removeprefix('omnirecord: ')}"
         return f"{self.url} is no proxy that tells what it records: start it with `omnirecord proxy --control`"
 
@@ -143,4 +168,4 @@ def _some(response: http.client.HTTPResponse) -> bytes:
 
 def _why(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else None
-    return reason or str(error) or type(error).__name__
+    return explained(error) or reason or str(error) or type(error).__name__

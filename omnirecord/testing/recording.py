@@ -21,6 +21,8 @@ _LEAVE_IN = 1.0
 class Recording:
     """A recording proxy in the shape of a replay that has nothing to complain of, and no playhead."""
 
+    token = None
+
     def __init__(self, upstream: str, db: Path, **options: Any) -> None:
         self._proxy = Proxy(upstream, db, answered=self._answered, **options)
         self.requests: list[Served] = []

@@ -1,0 +1,195 @@
+"""A stranger's cassette, shown by every command: nothing in it acts on a terminal, and nothing it names is gone to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.cli import main
+from omnirecord.library import import_file
+from omnirecord.replaying import Replay
+from tests.cassettes import HEALTHY, TROUBLED
+from tests.wire import ask, get
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\x08\r\x7f\x00"
+SIZES = """
+UPDATE reads SET size = coalesce((SELECT sum(length) FROM frames f JOIN exchanges x USING (stream)
+  WHERE x.exchange = reads.exchange AND f.read = reads.n), 0)
+WHERE exchange IN (SELECT exchange FROM exchanges WHERE stream IS NOT NULL)"""
+KEPT = {"type", "object", "role", "status", "method", "kind", "action"}
+"""Fields by which an event is told from another: with these as they are, most of the story is told."""
+COMMANDS = {
+    "ls": ["ls"], "ls streams": ["ls", "--streams"], "ls exchanges": ["ls", "--exchanges"], "events": ["events"],
+    "show": ["show"], "show full": ["show", "--full", "--silence", "0"], "validate": ["validate"], "verify": ["verify"],
+    "validate by the page": ["validate", "--contract", "documented", "--unseen"],
+    "export": ["export", "--format", "jsonl"], "export sse": ["export", "--format", "sse", "--stream", "1"],
+    "serve": ["serve", "--listen", "127.0.0.1:0"],
+    "an unknown session": ["show", "conv_unknown"], "an unknown stream": ["events", "--stream", "99"],
+}  # fmt: skip
+
+
+def poisoned(value: Any, key: str = "") -> Any:
+    """The same, with something for a terminal in each text that means nothing to us."""
+    if isinstance(value, dict):
+        return {name + ("" if known(name) else EVIL): poisoned(one, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [poisoned(one, key) for one in value]
+    return value + EVIL if isinstance(value, str) and key not in KEPT else value
+
+
+def known(name: str) -> bool:
+    return re.fullmatch(r"[a-z_]+", name) is not None
+
+
+def poisoned_data(text: str) -> str:
+    data = text.partition("data: ")[2]
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return text
+    return text.replace(data.strip(), json.dumps(poisoned(value))).replace(
+        "\n\n", f"\n: {EVIL[:-1]}\n\n".replace("\r", "")
+    )
+
+
+@pytest.fixture(scope="module")
+def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real sessions, one after the other, with poison in every text of every event, and in the rows around them."""
+    folder = tmp_path_factory.mktemp("hostile")
+    db = folder / "evil.db"
+    for source in (HEALTHY["approval"], TROUBLED["child_unfinished"]):
+        import_file(source, db)
+    with closing(sqlite3.connect(db)) as connection, connection:
+        for stream, seq, raw in connection.execute("SELECT stream, seq, raw FROM frames").fetchall():
+            text = poisoned_data(raw.decode() if isinstance(raw, bytes) else raw)
+            values = text, len(text.encode()), stream, seq
+            connection.execute("UPDATE frames SET raw = ?, length = ? WHERE stream = ? AND seq = ?", values)
+        connection.execute(SIZES)
+        issues = json.dumps([[EVIL, EVIL]])
+        connection.execute("UPDATE frames SET type = type || ?, issues = ? WHERE seq % 7 = 0", (EVIL, issues))
+        connection.execute("UPDATE exchanges SET session_id = session_id || ?, party = party || ?", (EVIL, EVIL))
+        connection.execute("UPDATE recordings SET version = ?, contract = ?, upstream = ?", (EVIL,) * 3)
+        connection.execute("INSERT INTO incidents VALUES (1, 1, ?)", (EVIL,))
+    return db
+
+
+def words_of(name: str, cassette: Path, *more: str) -> list[str]:
+    command, *options = COMMANDS[name]
+    return [sys.executable, "-m", "omnirecord", command, str(cassette), *options, *more]
+
+
+def harmful(text: str) -> list[str]:
+    """What is left in an output that a terminal acts upon, but for colours and the moves of a progress bar."""
+    text = re.sub(r"\x1b\[(?:[0-9;]*m|\?25[hl]|[0-9]*[AKG])", "", text).replace("\r\n", "\n")
+    text = text.replace("\r", "") if "━" in text or "0:00:0" in text else text
+    return [c for c in text if not c.isprintable() and c not in "\n\t\u3000"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_nothing_of_it_acts_on_a_terminal(name: str, cassette: Path) -> None:
+    shown, code = on_a_terminal(words_of(name, cassette))
+    assert code in (0, 1, 2)
+    assert "Traceback" not in shown
+    assert harmful(shown) == []
+    assert "\x1b[2J" not in shown
+    assert "evil" in shown or name in ("verify", "an unknown stream"), "the poison did not get so far"
+
+
+def on_a_terminal(words: list[str]) -> tuple[str, int]:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    shown = b""
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+                if b"serving " in shown and words[3] == "serve":
+                    process.terminate()
+        except OSError:
+            pass  # how a terminal ends
+        os.close(ours)
+        process.wait(60)
+    return shown.decode(), process.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "export" not in name and name != "serve"])
+def test_nor_as_json(name: str, cassette: Path) -> None:
+    done = subprocess.run(words_of(name, cassette, "--json"), capture_output=True, check=False, timeout=60)
+    assert done.returncode in (0, 1, 2), done.stderr
+    text = (done.stdout + done.stderr).decode()
+    assert harmful(text) == []
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert name != "events" or any(str(row["session_id"]).endswith(EVIL) for row in rows)
+
+
+def test_in_a_pipe_an_export_is_byte_for_byte(cassette: Path) -> None:
+    done = subprocess.run(words_of("export sse", cassette), capture_output=True, check=True, timeout=60)
+    assert "\x9b31m\u202eevil".encode() in done.stdout
+
+
+def test_a_name_of_a_file_does_not_act_either(tmp_path: Path) -> None:
+    for command in (["ls"], ["show"], ["verify"], ["validate"], ["export", "--format", "jsonl"]):
+        for name in (f"none{EVIL[:-1]}.db", f"junk{EVIL[:-1]}.jsonl"):
+            (tmp_path / f"junk{EVIL[:-1]}.jsonl").write_text("junk")
+            shown, code = on_a_terminal(
+                [sys.executable, "-m", "omnirecord", command[0], str(tmp_path / name), *command[1:]]
+            )
+            assert (code, harmful(shown)) == (2, [])
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """The URL of a server that nobody may connect to."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+@pytest.mark.parametrize("form", ["db", "jsonl"])
+async def test_no_upstream_and_no_contract_that_it_names_is_gone_to(form: str, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    os.mkfifo(trap)  # to open it would take for ever
+    with nobody() as url:
+        lines = HEALTHY["approval"].read_text().splitlines(keepends=True)
+        head = json.loads(lines[0])
+        for recording in head["recordings"]:
+            recording |= {"upstream": url, "contract": str(trap)}
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join([json.dumps(head) + "\n", *lines[1:]]).replace("http://127.0.0.1:6767", url))
+        if form == "db":
+            import_file(path, tmp_path / "a.db")
+            path = tmp_path / "a.db"
+        for name in ("ls", "events", "show", "validate", "verify", "export"):
+            run = partial(subprocess.run, words_of(name, path), capture_output=True, check=False, timeout=60)
+            done = await asyncio.to_thread(run)
+            assert done.returncode in (0, 1), done.stderr
+        async with Replay(path, timing="instant") as server:
+            for target in ("/v1/sessions", "/never", f"{url}/v1/sessions"):
+                await ask(server.url, get(target))
+
+
+def test_every_command_that_takes_a_cassette_is_tried() -> None:
+    tried = {words[0] for words in COMMANDS.values()}
+    assert {
+        name for name, command in main.commands.items() if "cassette" in {one.name for one in command.params}
+    } == tried
