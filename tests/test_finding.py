@@ -368,6 +368,38 @@ def test_an_index_that_is_none_or_of_another_version_is_no_hindrance(folder: Pat
 
 
 @pytest.mark.usefixtures("always_a_file")
+@pytest.mark.parametrize("script", [
+    "CREATE TRIGGER t AFTER INSERT ON docs BEGIN DELETE FROM done; END",
+    "CREATE VIEW mine AS SELECT * FROM docs",
+    "DROP TABLE docs; CREATE VIEW docs AS SELECT 1",
+    "DROP TABLE texts; CREATE VIRTUAL TABLE texts USING fts5(id, text, marks)",
+    "CREATE TABLE more (n)",
+])  # fmt: skip
+def test_an_index_that_is_not_as_we_make_it_is_not_used_and_left_as_it_is(folder: Path, script: str) -> None:
+    path = talk(delta("word")).save(folder / "a.db")
+    indexed(path)
+    with closing(sqlite3.connect(path_beside(path))) as connection:
+        connection.executescript(script)
+    before = path_beside(path).read_bytes()
+    assert search(path, "word").total == 1
+    assert path_beside(path).read_bytes() == before
+
+
+@pytest.mark.usefixtures("always_a_file")
+def test_a_link_or_a_foreign_journal_in_place_of_an_index_leads_nowhere(folder: Path) -> None:
+    path, victim = talk(delta("word")).save(folder / "a.db"), folder / "victim"
+    beside = path_beside(path)
+    beside.symlink_to(victim)
+    assert search(path, "word").total == 1
+    assert not victim.exists()
+    beside.unlink()
+    journal = beside.with_name(f"{beside.name}-journal")
+    journal.write_bytes(b"x" * 600 + bytes.fromhex("d9d505f920a163d7"))
+    assert search(path, "word").total == 1
+    assert journal.exists()
+
+
+@pytest.mark.usefixtures("always_a_file")
 def test_a_database_of_somebody_elses_is_left_as_it_is(folder: Path) -> None:
     path = talk(delta("word")).save(folder / "a.db")
     with closing(sqlite3.connect(path_beside(path))) as connection, connection:

@@ -37,7 +37,8 @@ COMMANDS = {
     "show": ["show"], "show full": ["show", "--full", "--silence", "0"], "validate": ["validate"], "verify": ["verify"],
     "validate by the page": ["validate", "--contract", "documented", "--unseen"],
     "export": ["export", "--format", "jsonl"], "export sse": ["export", "--format", "sse", "--stream", "1"],
-    "serve": ["serve", "--listen", "127.0.0.1:0"],
+    "serve": ["serve", "--listen", "127.0.0.1:0"], "tail": ["tail", "-n", "1000"], "search": ["search", "evil"],
+    "doctor": ["doctor"], "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
     "an unknown session": ["show", "conv_unknown"], "an unknown stream": ["events", "--stream", "99"],
 }  # fmt: skip
 
@@ -89,6 +90,7 @@ def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words_of(name: str, cassette: Path, *more: str) -> list[str]:
     command, *options = COMMANDS[name]
+    options = [option.format(cassette=cassette) for option in options]
     return [sys.executable, "-m", "omnirecord", command, str(cassette), *options, *more]
 
 
@@ -107,7 +109,7 @@ def test_nothing_of_it_acts_on_a_terminal(name: str, cassette: Path) -> None:
     assert "Traceback" not in shown
     assert harmful(shown) == []
     assert "\x1b[2J" not in shown
-    assert "evil" in shown or name in ("verify", "an unknown stream"), "the poison did not get so far"
+    assert "evil" in shown or name in ("verify", "diff", "scrub", "an unknown stream"), "the poison did not get so far"
 
 
 def on_a_terminal(words: list[str]) -> tuple[str, int]:
@@ -146,7 +148,10 @@ def test_in_a_pipe_an_export_is_byte_for_byte(cassette: Path) -> None:
 
 
 def test_a_name_of_a_file_does_not_act_either(tmp_path: Path) -> None:
-    for command in (["ls"], ["show"], ["verify"], ["validate"], ["export", "--format", "jsonl"]):
+    for command in (
+        ["ls"], ["show"], ["verify"], ["validate"], ["export", "--format", "jsonl"], ["doctor"], ["stats"], ["tail"],
+        ["search", "x"], ["scrub", "--check"],
+    ):  # fmt: skip
         for name in (f"none{EVIL[:-1]}.db", f"junk{EVIL[:-1]}.jsonl"):
             (tmp_path / f"junk{EVIL[:-1]}.jsonl").write_text("junk")
             shown, code = on_a_terminal(
@@ -179,7 +184,7 @@ async def test_no_upstream_and_no_contract_that_it_names_is_gone_to(form: str, t
         if form == "db":
             import_file(path, tmp_path / "a.db")
             path = tmp_path / "a.db"
-        for name in ("ls", "events", "show", "validate", "verify", "export"):
+        for name in ("ls", "events", "show", "validate", "verify", "export", "doctor", "stats", "tail", "diff"):
             run = partial(subprocess.run, words_of(name, path), capture_output=True, check=False, timeout=60)
             done = await asyncio.to_thread(run)
             assert done.returncode in (0, 1), done.stderr
@@ -190,6 +195,5 @@ async def test_no_upstream_and_no_contract_that_it_names_is_gone_to(form: str, t
 
 def test_every_command_that_takes_a_cassette_is_tried() -> None:
     tried = {words[0] for words in COMMANDS.values()}
-    assert {
-        name for name, command in main.commands.items() if "cassette" in {one.name for one in command.params}
-    } == tried
+    takes = {"cassette", "cassettes", "source", "a"}
+    assert {name for name, command in main.commands.items() if takes & {one.name for one in command.params}} == tried

@@ -168,6 +168,29 @@ async def test_a_page_whose_name_was_made_to_mean_us_is_told_nothing(tmp_path: P
     assert b"client.example is no name that this server was told of" in answer.body
 
 
+async def test_beyond_loopback_a_token_is_asked_for_by_the_control_path_and_by_nothing_else(tmp_path: Path) -> None:
+    hi = wire.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    async with recorded(hi, tmp_path, control=True, host="0.0.0.0", allow_remote=True) as (proxy, _):
+        url, token = proxy.url.replace("0.0.0.0", "127.0.0.1"), proxy.made_token
+        assert token is not None
+        for path in ("/-/omnirecord/", EVENTS):
+            assert (await told(url, path))[0] == 401
+        assert (await told(url, "/-/omnirecord/", f"Authorization: Bearer {token}"))[0] == 200
+        assert (await wire.ask(url, get("/"))).body == b"hi"
+        async with listening(url, "", f"Authorization: Bearer {token}") as listener:
+            assert listener
+    assert [one.request.target for one in wire.exchanges(proxy.db)] == ["/"]
+
+
+async def test_a_token_of_ones_own_is_none_that_was_made_up(tmp_path: Path) -> None:
+    token = "a-token-of-my-own"
+    async with recorded(Talker().handle, tmp_path, control=True, token=token) as (proxy, _):
+        assert (proxy.token, proxy.made_token) == (token, None)
+        assert (await told(proxy.url, "/-/omnirecord/"))[0] == 401
+    async with recorded(Talker().handle, tmp_path, host="0.0.0.0", allow_remote=True) as (proxy, _):
+        assert (proxy.token, proxy.made_token) == (None, None), "without the path there is nothing to ask for it"
+
+
 async def test_without_it_the_path_is_upstreams(tmp_path: Path) -> None:
     async with recorded(wire.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), tmp_path) as (proxy, _):
         assert (await wire.ask(proxy.url, get("/-/omnirecord/"))).body == b"hi"

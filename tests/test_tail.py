@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from tests.test_cli import EVENT_KEYS
 from . import wire
 from .process import Process
 from .test_proxy_control import Talker
+from .test_tls import Files
 from .wire import Upstream, connected, event, get, recorded
 
 
@@ -31,13 +33,16 @@ def run(*words: str | Path) -> Result:
 class Tail:
     """A running `omnirecord tail --json`."""
 
-    def __init__(self, source: str | Path, *options: str) -> None:
+    def __init__(self, source: str | Path, *options: str, token: str | None = None) -> None:
         command = "from omnirecord.cli import main; main()"
         self._command = [sys.executable, "-c", command, "tail", str(source), "--json", *options]
+        self._environment = {**os.environ, **({} if token is None else {"OMNIRECORD_TOKEN": token})}
 
     async def __aenter__(self) -> Tail:
         pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*self._command, stdout=pipe, stderr=pipe, limit=1 << 24)
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdout=pipe, stderr=pipe, limit=1 << 24, env=self._environment
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -99,6 +104,9 @@ def test_the_rows_are_those_of_events(finished: Path) -> None:
         (["http://127.0.0.1:1"], "nothing answers at http://127.0.0.1:1 (Connection refused)"),
         (["http://user@127.0.0.1"], "names no host, or a user"),
         (["http://127.0.0.1:99999999"], "is no URL"),
+        (["http://127.0.0.1:1", "--ca", "a.pem"], "--ca is for a proxy with https"),
+        (["{}", "--ca", "a.pem"], "is a file"),
+        (["https://127.0.0.1:1", "--ca", "missing.pem"], "--ca missing.pem cannot be read"),
     ],
 )
 def test_a_mistake_is_a_sentence(finished: Path, words: list[str], said: str) -> None:
@@ -122,6 +130,46 @@ async def test_what_the_proxy_says_is_passed_on(tmp_path: Path) -> None:
         result = await asyncio.to_thread(run, proxy.url + "/-/omnirecord/", "--stream", "-1")
     assert result.exit_code == 2
     assert "says: stream='-1' is no number" in result.stderr
+
+
+async def test_a_token_is_sent_that_was_given_by_option_or_environment_and_asked_for_in_words(tmp_path: Path) -> None:
+    token, talker = "a-token-of-my-own", Talker()
+    async with (
+        recorded(talker.handle, tmp_path, control=True, token=token) as (proxy, _),
+        connected(proxy.url, get()) as client,
+    ):
+        await client.head()
+        await talker.say(event(0))
+        await wire.eventually(lambda: len(wire.frames(proxy.db)) == 1)
+        for words, said in (
+            ([], "asks for a token: give the one that was printed when it started"),
+            (["--token", "another-token-of-mine"], "does not take this token"),
+            (["--token", "short"], "the token has to be 16"),
+        ):
+            result = await asyncio.to_thread(run, proxy.url, *words)
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert said in result.stderr
+        async with Tail(proxy.url, "--token", token) as by_option, Tail(proxy.url, token=token) as by_environment:
+            for tail in (by_option, by_environment):
+                assert (await tail.row())["seq"] == 1
+                await tail.stop()
+
+
+async def test_a_proxy_with_tls_has_to_be_vouched_for(tmp_path: Path) -> None:
+    talker, files = Talker(), Files(tmp_path)
+    async with (
+        recorded(talker.handle, tmp_path, control=True, tls_cert=files.both) as (proxy, _),
+        connected(proxy.url, get(), tls=files.trusting()) as client,
+    ):
+        await client.head()
+        await talker.say(event(0))
+        await wire.eventually(lambda: len(wire.frames(proxy.db)) == 1)
+        result = await asyncio.to_thread(run, proxy.url, "--retry")
+        assert result.exit_code == 2
+        assert "is not to be trusted: its certificate is signed by an authority that is not trusted" in result.stderr
+        async with Tail(proxy.url, "--ca", str(files.ca)) as tail:
+            assert (await tail.row())["seq"] == 1
+            await tail.stop()
 
 
 Both = Callable[[Process, Path], str | Path]

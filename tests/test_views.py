@@ -252,6 +252,21 @@ def test_somebodys_own_view_of_that_name_is_left_to_them(tmp_path: Path) -> None
     assert looked_at(path, "SELECT * FROM streams") == [{"whose": "mine"}]
 
 
+@pytest.mark.parametrize("script", [
+    "CREATE TRIGGER t AFTER INSERT ON incidents BEGIN DELETE FROM frames; END",
+    "CREATE INDEX i ON frames(length)",
+    "DROP INDEX frames_of_family",
+])  # fmt: skip
+def test_an_older_one_that_is_not_as_we_made_it_is_neither_migrated_nor_written(tmp_path: Path, script: str) -> None:
+    path = older(tmp_path / "older.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    before = path.read_bytes()
+    with pytest.raises(NotACassette, match="cannot be appended to"):
+        Writer(path)
+    assert path.read_bytes() == before
+
+
 def test_a_file_that_says_no_version_is_no_cassette(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "none.db")
     with closing(sqlite3.connect(path)) as connection:
