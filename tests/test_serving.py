@@ -135,9 +135,22 @@ def test_the_token_is_told_once_where_it_was_made_up(tmp_path: Path, monkeypatch
     assert (set(row), errors) == ({"url", "cassette"}, "")
 
 
+def test_a_proxy_tells_one_only_where_there_is_something_to_use_it_for(tmp_path: Path) -> None:
+    words = ["--upstream", nobody_listens(), "--db", str(tmp_path / "a.db"), "--listen", "0.0.0.0:0", "--allow-remote"]
+    row, errors = started("proxy", *words, "--control")
+    assert f"below /-/omnirecord/ it asks for: Authorization: Bearer {row['token']}\n" in errors
+    row, errors = started("proxy", *words)
+    assert set(row) == {"url", "db", "upstream"}
+    assert "Bearer" not in errors
+
+
 def serve(path: Path, *words: str) -> tuple[dict[str, str], str]:
+    return started("serve", str(path), *words)
+
+
+def started(*words: str) -> tuple[dict[str, str], str]:
     """Start it, stop it; what it said when it was ready, and on stderr."""
-    command = [sys.executable, "-m", "omnirecord", "serve", str(path), "--json", *words]
+    command = [sys.executable, "-m", "omnirecord", *words, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         row = json.loads(server.stdout.readline())
