@@ -61,7 +61,7 @@ def put_together(streams: list[list[TimedFrame]]) -> list[Heard]:
     """What `one_line` promises, at any cost: each stream is held against all that the others brought since it began."""
     line: list[Heard] = []
     for stream in sorted(streams, key=lambda stream: stream[0].offset_ns):
-        heard = [one for one in one_line(stream)]  # of one stream, only the connect snapshot is marked
+        heard = list(one_line(stream))  # of one stream, only the connect snapshot is marked
         begin = heard[0].at_ns
         if line and max(one.at_ns for one in line) >= begin:
             heard = [one for one in heard if not one.is_greeting]
