@@ -119,9 +119,9 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.serving", ["doctor"]), ("omnirecord.examining", ["doctor"]), ("omnirecord.showing", ["show"]),
-        ("omnirecord.reporting", ["stats"]), ("omnirecord.validating", ["validate"]),
-        ("omnirecord.beside", ["diff", "other.db"]), ("omnirecord.finding", ["search", "notes"]),
+        ("omnirecord.cli.serving", ["doctor"]), ("omnirecord.diagnosis.examining", ["doctor"]), ("omnirecord.telling.showing", ["show"]),
+        ("omnirecord.measuring.reporting", ["stats"]), ("omnirecord.validating", ["validate"]),
+        ("omnirecord.differing.beside", ["diff", "other.db"]), ("omnirecord.finding", ["search", "notes"]),
         ("omnirecord.listing", ["events"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
