@@ -436,6 +436,8 @@ def test_how_a_stream_was_cut_changes_nothing_in_the_end(stream: bytes, cuts: li
 
 @settings(deadline=None)
 @given(FRAMES, CUTS)
+@example(b'data: "sk-"\n\ndata: "Ab1"\n\n', [22])
+@example(b'data:"sk-"\n\ndata:"Ab1"\n\n', [17, 18, 19, 20])
 def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: list[int]) -> None:
     """Not even before it was known which text it belongs to; but for characters that came as escapes."""
     stream = stream.replace(b"\\u", b"") + b"\n"
