@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import shutil
@@ -24,6 +25,7 @@ from omnirecord.player.matching.nearest import nearest
 from omnirecord.player.timing import seconds, timing_of
 from omnirecord.proxy import Proxy
 from omnirecord.serving import parse_listen
+from tests.cassettes import Made, completed, created, delta
 
 OMNIRECORD = [sys.executable, "-m", "omnirecord"]
 ANYWHERE = ["--listen", "127.0.0.1:0"]
@@ -86,12 +88,80 @@ def test_a_proxy_needs_no_stdout(cassette: Path) -> None:
     assert (server.returncode, errors) == (0, "")
 
 
-@pytest.mark.parametrize("words", [["ls"], ["export", "--format", "jsonl"]], ids=str)
+READING = [
+    ["ls"], ["events"], ["show"], ["show", "--json"], ["show", "--follow"], ["doctor"], ["validate"], ["stats"],
+    ["tail"], ["search", "notes"], ["export", "--format", "jsonl"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_without_stdout_there_is_no_traceback(words: list[str], cassette: Path) -> None:
     shell = ["sh", "-c", 'exec "$@" >&-', "sh", *OMNIRECORD, words[0], str(cassette), *words[1:]]
     done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (0, 2)
     assert "Traceback" not in done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+from omnirecord.__main__ import run
+
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{}":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("while_importing", "words"),
+    [
+        ("omnirecord.cli.serving", ["doctor"]), ("omnirecord.diagnosis.examining", ["doctor"]), ("omnirecord.telling.showing", ["show"]),
+        ("omnirecord.measuring.reporting", ["stats"]), ("omnirecord.validating", ["validate"]),
+        ("omnirecord.differing.beside", ["diff", "other.db"]), ("omnirecord.finding", ["search", "notes"]),
+        ("omnirecord.listing", ["events"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)  # fmt: skip
+def test_ctrl_c_is_no_traceback_and_no_finding(while_importing: str, words: list[str], cassette: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED.format(while_importing), words[0], str(cassette), *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def in_encoding(encoding: str, *words: str | Path) -> str:
+    command = [*OMNIRECORD, *map(str, words)]
+    settings = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=settings, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode(encoding)
+
+
+def test_where_stdout_has_not_all_characters_the_others_are_escapes(tmp_path: Path) -> None:
+    said = "caf\u00e9 \u2026 \U0001f600"
+    made = Made()
+    made.stream("s", 1.0, (1.0, created()), (2.0, delta(said)), (3.0, completed()))
+    text = made.save(tmp_path / "a.db")
+    assert "caf\u00e9 \\u2026 \\ud83d\\ude00" in in_encoding("latin-1", "show", text)
+    rows = [in_encoding(name, "show", "--json", text) for name in ("utf-8", "latin-1")]
+    assert json.loads(rows[0]) == json.loads(rows[1])
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20"])
+@pytest.mark.parametrize("words", [["show"], ["doctor"], ["stats"], ["validate"], ["ls"], ["search", "notes"]], ids=str)
+def test_a_terminal_of_any_width_shows_something(words: list[str], columns: str, cassette: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [*OMNIRECORD, words[0], str(cassette), *words[1:]]
+    settings = {**os.environ, "COLUMNS": columns}
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env=settings, timeout=60, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 10_000)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(shown.strip()) > len(columns)
 
 
 @pytest.mark.parametrize("words", [["events"], ["events", "--json"], ["export", "--format", "sse"]], ids=str)

@@ -53,6 +53,12 @@ def tool(call: str, **arguments: Any) -> bytes:
     return event("response.output_item.done", item=item)
 
 
+def test_ids_that_are_no_text_are_searched_too(tmp_path: Path) -> None:
+    odd = event("response.output_text.delta", delta="lighthouse", message_id="\ud83d", index=0)
+    path = talk(created(), odd, stored("lighthouse"), completed()).save(tmp_path / "a.db")
+    assert search(path, "lighthouse").total == 1
+
+
 def talk(*said: bytes, at: float = 1.0) -> Made:
     tape = Made()
     tape.stream("s", at, *((at + n, frame) for n, frame in enumerate(said)), end=at + len(said))

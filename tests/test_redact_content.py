@@ -144,7 +144,8 @@ def test_a_secret_is_counted_once_however_it_comes() -> None:
 # Escapes
 
 
-JSON_TEXT = st.text() | SOUP.map(lambda text: text.decode())
+SOUP_TEXT = SOUP.map(lambda text: text.decode())
+JSON_TEXT = st.text() | SOUP_TEXT
 
 
 @given(JSON_TEXT, st.booleans())
@@ -234,8 +235,50 @@ def texts(stream: bytes) -> list[str]:
 
 
 def test_a_secret_is_followed_through_the_deltas_of_its_text() -> None:
-    stream = b"".join(deltas("use s", "k", "-", "Ab", "12", " ok", " ta", "sk-1"))
-    assert texts(Disk().feed(stream)) == ["use s", "k", "-", "**", "**", " ok", " ta", "sk-1"]
+    stream = b"".join(deltas("use s", "k", "-", "Ab", "12", " ok", " tas", "k-1"))
+    assert texts(Disk().feed(stream)) == ["use s", "k", "-", "**", "**", " ok", " tas", "k-1"]
+
+
+BEFORE = [
+    "hi", "sk-", "sk-learn", "sk-Ab1", "ghp_x", "eyJa", "eyJa.", "Bearer x", "npm_config", "authorization: ", "AKIA",
+]  # fmt: skip
+
+
+def has_all_stars(out: str | bytes, safe: str | bytes) -> bool:
+    return len(out) == len(safe) and all(got in (must, "*", ord("*")) for got, must in zip(out, safe, strict=True))
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_no_secret_survives_because_of_what_an_earlier_delta_ended_with(kind: str) -> None:
+    """It may have been another text, since not all have ids: the message before it, or a status."""
+    text, safe = MASKED[kind]
+    for before in BEFORE:
+        for times in (1, 5):
+            out = texts(Disk().feed(b"".join(deltas(*[before] * times, text))))
+            assert has_all_stars(out[-1], safe), before
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_not_even_one_that_comes_in_pieces_in_a_new_turn(kind: str) -> None:
+    text, safe = MASKED[kind]
+    for before in BEFORE:
+        for ends in ("response.created", "response.output_item.done", "turn.started", "message_stop"):
+            out = Disk().feed(b"".join([*deltas(before), event(ends, delta=""), *deltas("", *text)]))
+            assert has_all_stars("".join(texts(out)[2:]), safe), (before, ends)
+
+
+def test_a_secret_goes_on_behind_the_end_of_another_text() -> None:
+    out = Disk().feed(b"".join([*deltas("s", "k"), event("response.created", delta=""), *deltas("-Ab", "1 x")]))
+    assert texts(out) == ["s", "k", "", "-**", "* x"]
+    out = Disk().feed(b"".join([*deltas("sk-A"), event("response.created", delta=""), *deltas("b1", "Cd2", " x")]))
+    assert texts(out) == ["sk-*", "", "**", "***", " x"]
+
+
+@pytest.mark.parametrize("name", ["index", "chunk_index", "chunkIndex"])
+def test_a_count_of_the_pieces_never_lets_a_secret_out(name: str) -> None:
+    parts = enumerate(["use sk", "-", "Ab1", "Cd2 x"])
+    out = Disk().feed(b"".join(event("t", delta=part, message_id="m", **{name: n}) for n, part in parts))
+    assert texts(out) == ["use sk", "-", "***", "*** x"]
 
 
 IDS = [
@@ -248,9 +291,9 @@ IDS = [
 @pytest.mark.parametrize(("one", "other"), IDS)
 def test_texts_that_come_in_turns_are_told_apart(one: dict[str, object], other: dict[str, object]) -> None:
     left = deltas("sk", "-A", "b1", "c d", **one)
-    right = deltas("ta", "sk-1 ", "ghp_", "zz", **other)
+    right = deltas("tas", "k-1 ", "ghp_", "zz", **other)
     stream = b"".join(part for pair in zip(left, right, strict=True) for part in pair)
-    assert texts(Disk().feed(stream)) == ["sk", "ta", "-*", "sk-1 ", "**", "ghp_", "* d", "**"]
+    assert texts(Disk().feed(stream)) == ["sk", "tas", "-*", "k-1 ", "**", "ghp_", "* d", "**"]
 
 
 def test_texts_of_different_types_and_places_are_told_apart() -> None:
@@ -334,10 +377,10 @@ FRAMES = st.lists(
         lambda type_, piece, ids, end: (
             f"event: {type_}{end}data: " + json.dumps({"type": type_, "delta": piece, **ids}) + end + end
         ).encode(),
-        st.sampled_from(["a.delta", "b.delta"]),
+        st.sampled_from(["a.delta", "b.delta", "a.done"]),
         st.sampled_from(["sk-", "s", "k-", "Ab1", "task-1", " x", "learn", "\n", "é", "gh", "p_", "Bearer ", ""])
-        | SOUP.map(lambda text: text.decode()),
-        st.sampled_from([{}, {"item_id": "1"}, {"item_id": "2"}, {"id": "1"}, {"id": 2, "index": 0}]),
+        | SOUP_TEXT,
+        st.sampled_from([{}, {"item_id": "1"}, {"item_id": "2"}, {"id": "1"}, {"id": 2, "index": 0}, {"index": 1}]),
         st.sampled_from(["\n", "\r\n", "\r"]),
     )
     | st.sampled_from([
@@ -346,6 +389,33 @@ FRAMES = st.lists(
     ]),
     max_size=8,
 ).map(b"".join)  # fmt: skip
+
+
+EVENTS = st.lists(
+    st.builds(
+        lambda type_, piece, ids: event(type_, delta=piece, **ids),
+        st.sampled_from(["a.delta", "b.delta", "a.done"]),
+        st.sampled_from(["sk-", "s", "k-", "Ab1", "learn", " ", "gh", "p_", "Bear", "er ", "", "Q~", "8"]) | SOUP_TEXT,
+        st.sampled_from([{}, {"item_id": "1"}, {"id": "1"}, {"id": 2, "index": 0}, {"index": 1}]),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(EVENTS)
+def test_what_is_masked_of_an_event_alone_is_masked_behind_any_other(events: list[bytes]) -> None:
+    disk = Disk()
+    for one in events:
+        out = disk.feed(one)[-len(one) :]
+        assert has_all_stars(out, Disk().feed(one))
+
+
+@settings(max_examples=300)
+@given(EVENTS, EVENTS)
+def test_what_is_masked_of_a_turn_alone_is_masked_behind_any_other(turn: list[bytes], following: list[bytes]) -> None:
+    alone = Disk().feed(b"".join(following))
+    out = Disk().feed(b"".join([*turn, event("response.created"), *following]))
+    assert has_all_stars(out[len(out) - len(alone) :], alone)
 
 
 @settings(deadline=None)
@@ -366,6 +436,8 @@ def test_how_a_stream_was_cut_changes_nothing_in_the_end(stream: bytes, cuts: li
 
 @settings(deadline=None)
 @given(FRAMES, CUTS)
+@example(b'data: "sk-"\n\ndata: "Ab1"\n\n', [22])
+@example(b'data:"sk-"\n\ndata:"Ab1"\n\n', [17, 18, 19, 20])
 def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: list[int]) -> None:
     """Not even before it was known which text it belongs to; but for characters that came as escapes."""
     stream = stream.replace(b"\\u", b"") + b"\n"
@@ -377,12 +449,13 @@ def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: l
 
 @settings(deadline=None, max_examples=50)
 @given(FRAMES, st.lists(st.integers(0, 2 * LINE), max_size=5))
+@example(event("a.delta", delta="a\\nsk-Ab1\\nb"), [])
 def test_a_line_of_any_length_is_masked_the_same_however_it_is_cut(stream: bytes, cuts: list[int]) -> None:
     filler = b"word " * (LINE // 5)
     stream = stream.replace(b"\\", b"") + b'data: {"delta": "' + filler + b' sk-Ab1 x", "item_id": "1"}\n\n' + stream
     stream = stream.replace(b"\\", b"") + b"\n"
     whole = Disk().feed(stream)
-    assert b"sk-Ab1" not in whole
+    assert b'word  sk-*** x", "item_id"' in whole
     assert Disk().feed(stream, cuts) == whole
     assert len(whole) == len(stream)
 

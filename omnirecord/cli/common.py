@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import json
 import logging
 import os
 import shutil
@@ -11,14 +13,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from threading import Timer
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from ..errors import OmnirecordError
 from ..gist import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,8 +43,11 @@ class Group(click.Group):
     """Turns our errors into a sentence, keeps the commands in the order of a day's work."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _print_anything()
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
+            sys.exit(128 + signal.SIGINT)
         except OmnirecordError as error:
             raise Failure(str(error)) from error
         except OSError as error:
@@ -52,10 +61,32 @@ class Group(click.Group):
         return list(self.commands)
 
 
+def _print_anything() -> None:
+    """Where stdout or stderr have not all characters, the others are written as escapes."""
+    codecs.register_error("omnirecord.escaped", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="omnirecord.escaped")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """The characters that could not be encoded, as JSON escapes them: in a row of `--json` they are still the same."""
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
 def _drop_what_is_buffered() -> None:
     """Stdout takes no more: what is left of it goes nowhere, instead of failing once more when we exit."""
     with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where a person reads. A terminal that claims to have no columns is as wide as one that does not say."""
+    from rich.console import Console
+
+    width = shutil.get_terminal_size().columns if os.environ.get("COLUMNS") == "0" else None
+    return Console(stderr=stderr, highlight=False, width=width)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -92,15 +123,9 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 def json_line(row: dict[str, Any]) -> str:
     """A row as JSON in which nothing moves a cursor: what a terminal might act upon stands as an escape of JSON's."""
-    from ..payloads import dumps
+    from ..payloads import dumps, harmless
 
-    text = dumps(row)
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(c: str) -> str:
-    units = c.encode("utf-16-be").hex()
-    return "".join(f"\\u{units[n : n + 4]}" for n in range(0, len(units), 4))
+    return harmless(dumps(row))
 
 
 def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
@@ -108,10 +133,9 @@ def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterat
     if not is_terminal(sys.stderr):
         yield from items
         return
-    from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, label, total=total, console=Console(stderr=True), transient=True)
+    yield from track(items, label, total=total, console=console(stderr=True), transient=True)
 
 
 @contextmanager
@@ -120,11 +144,10 @@ def busy(label: str, after: float = 1.0) -> Iterator[None]:
     if not is_terminal(sys.stderr):
         yield
         return
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    shown = Progress(*columns, console=console(stderr=True), transient=True)
     shown.add_task(label, total=None)
     timer = Timer(after, shown.start)
     timer.start()

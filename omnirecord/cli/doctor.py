@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, json_option, print_rows, terminal_width
+from .common import busy, cassette_argument, console, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -57,12 +57,10 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
 
 def _print(found: list[Finding]) -> None:
     """For a person: in colours on a terminal, plain in a pipe."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    screen = console()
     for line in _lines(found):
-        if console.is_terminal:
-            console.print(line, soft_wrap=True)
+        if screen.is_terminal:
+            screen.print(line, soft_wrap=True)
         else:
             click.echo(line.plain)
 

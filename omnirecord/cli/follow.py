@@ -50,7 +50,8 @@ def _until_the_end(following: Following, tell: Callable[[bool], None]) -> None:
         following.look()
         last = not following.goes_on
         tell(last)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
         if last:
             return
         time.sleep(_EVERY)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..telling import Line
+from .common import console as a_console
 
 STYLES: Final[dict[str, str]] = {
     "head": "bold", "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
@@ -21,7 +22,7 @@ class Painter:
     """Prints lines on stdout. `NO_COLOR` is honoured, as rich does."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or a_console()
 
     def print(self, line: Line) -> None:
         if self.console.is_terminal:

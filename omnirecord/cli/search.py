@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,13 +44,10 @@ def search(
     """
     from ..finding import search as find
 
-    try:
-        found = find(
-            cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
-            width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
-        )  # fmt: skip
-    except KeyboardInterrupt:  # 1 would say that nothing was found
-        sys.exit(128 + signal.SIGINT)
+    found = find(
+        cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
+        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
+    )  # fmt: skip
     if as_json:
         print_rows(_row(hit) for hit in found.hits)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..gist import clip, visible
-from .common import busy, cassette_argument, fitted, is_terminal, json_option, print_rows, table
+from .common import busy, cassette_argument, console, fitted, is_terminal, json_option, print_rows, table
 
 if TYPE_CHECKING:
     from ..measuring import SessionStats
@@ -63,24 +63,23 @@ def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:
     """The table as wide as the terminal: heads are wrapped, ids lose their end, then columns are left out."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    screen = console()
     first, *others = rows[0]
     widths = {name: max(map(len, [*name.split(), *(row[name] for row in rows)])) for name in others}
     for name in _LEFT_OUT_FIRST:
-        if _room(console.width, widths) < _SHORTEST_ID:
+        if _room(screen.width, widths) < _SHORTEST_ID:
             del widths[name]
     drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column(first)
     for name, width in widths.items():
         drawn.add_column(name, justify="right", width=width)
     for row in rows:
-        shown = clip(row[first], max(_room(console.width, widths), _SHORTEST_ID))
+        shown = clip(row[first], max(_room(screen.width, widths), _SHORTEST_ID))
         drawn.add_row(Text(shown), *(Text(row[name]) for name in widths))
-    console.print(drawn)
+    screen.print(drawn)
 
 
 def _room(width: int, widths: Mapping[str, int]) -> int:

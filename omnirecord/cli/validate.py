@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..gist import clip, visible
-from .common import cassette_argument, is_terminal, json_option, print_rows, progress, table
+from .common import cassette_argument, console, is_terminal, json_option, print_rows, progress, table
 
 if TYPE_CHECKING:
     from ..cassette import TimedFrame
@@ -105,7 +105,6 @@ def _tells_more(problem: Problem) -> bool:
 
 def _print_rich(result: Validation) -> None:
     """The same as a table, each type named once. Plain texts, in which nothing is markup."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -122,7 +121,7 @@ def _print_rich(result: Validation) -> None:
         before = problem.type
         style = "red" if problem.problem in _GRAVE else "yellow"
         shown.add_row(*(Text(visible(cells[name]), style if name == "problem" else "") for name in _COLUMNS))
-    Console().print(shown)
+    console().print(shown)
 
 
 def summary(cassette: Path, result: Validation) -> str:

@@ -44,8 +44,9 @@ def findings_of(cassette: str | Path, session: str | None = None) -> list[Findin
 def examine(store: Store, session: str | None = None) -> list[Finding]:
     """The same of an open store."""
     wanted = None if session is None else the_session(store, session)
-    troubles = list(_of_recordings(store))
-    sessions = list(_examined(store, wanted))
+    recordings = _by_recording(store)
+    troubles = list(_of_recordings(store, recordings))
+    sessions = list(_examined(store, recordings, wanted))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found = [] if wanted else [finding for _, sign in troubles for finding in explained([sign], None)]
     for recording, one in sessions:
@@ -54,11 +55,17 @@ def examine(store: Store, session: str | None = None) -> list[Finding]:
     return in_order(found)
 
 
-def _examined(store: Store, wanted: str | None) -> Iterator[tuple[int, Examined]]:
-    """Each session of each recording, with that; streams that belong to no session one by one."""
+def _by_recording(store: Store) -> dict[int, list[Exchange]]:
     recordings: dict[int, list[Exchange]] = {}
     for x in store.exchanges():
         recordings.setdefault(x.recording, []).append(x)
+    return recordings
+
+
+def _examined(
+    store: Store, recordings: dict[int, list[Exchange]], wanted: str | None
+) -> Iterator[tuple[int, Examined]]:
+    """Each session of each recording, with that; streams that belong to no session one by one."""
     for recording, exchanges in recordings.items():
         upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
         for group in grouped(x for x in exchanges if x.party != "runner"):
@@ -114,18 +121,17 @@ def _body(store: Store, x: Exchange, side: Side) -> bytes:
     return decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
 
 
-def _of_recordings(store: Store) -> Iterator[tuple[int, Sign]]:
+def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
     """What went wrong with the recordings as such: each with its number."""
     for incident in store.incidents()[:_MOST]:
         message = f"from here on not all could be recorded: {one_line(incident.message)[:200]}"
         yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
-    for recording in store.recordings():
-        yield from ((recording.recording, sign) for sign in _unreachable(store, recording.recording))
+    for recording, exchanges in recordings.items():
+        yield from ((recording, sign) for sign in _unreachable(exchanges))
 
 
-def _unreachable(store: Store, recording: int) -> Iterator[Sign]:
+def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
     """Requests that found no server. Where it had answered before, somebody stopped it: that is the worse of both."""
-    exchanges = store.exchanges("recording = ?", recording)
     lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
     if lost:
         first = lost[0].request

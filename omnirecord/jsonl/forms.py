@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -95,11 +95,32 @@ class ExchangeLine(Line):
     ending: Ending
 
 
-class FrameLine(Line):
+class FrameLine(NamedTuple):
+    """What a frame's line says: a plain tuple, since all of a stream are held until its reads have come."""
+
+    stream: int
+    seq: int
+    raw: bytes | None
+    length: int = 0
+    """Of one without `raw`."""
+
+
+class FrameForm(Line):
     stream: Number
     seq: Integer
     raw: Bytes | None
     length: Size = 0
+
+    def line(self) -> FrameLine:
+        return FrameLine(self.stream, self.seq, self.raw, self.length)
+
+
+def usual_frame(value: dict[str, Any]) -> FrameLine | None:
+    """The frame of a line as nearly all are, at a tenth of the cost; None for any other, right or wrong."""
+    stream, seq, raw = value.get("stream"), value.get("seq"), value["raw"]
+    if type(raw) is str and type(seq) is int and type(stream) is int and "length" not in value:
+        return FrameLine(stream, seq, raw.encode("utf-8", "surrogatepass"))
+    return None
 
 
 class ReadsLine(Line):

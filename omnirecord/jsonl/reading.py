@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from typing import Any, TypeVar
 
+import jiter
 from pydantic import BaseModel, ValidationError
 
 from ..cassette import FORMAT_VERSION, LIMIT, Recording, checked_status
@@ -23,7 +24,17 @@ from ..headers import header
 from ..sse import Frame
 from ..store import rows
 from ..store.rows import Row
-from .forms import ExchangeLine, FrameLine, HeaderLine, IncidentLine, MessageLine, ReadsLine, ResponseLine
+from .forms import (
+    ExchangeLine,
+    FrameForm,
+    FrameLine,
+    HeaderLine,
+    IncidentLine,
+    MessageLine,
+    ReadsLine,
+    ResponseLine,
+    usual_frame,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 ContractOf = Callable[[str], Contract]
@@ -75,7 +86,7 @@ class Reader:
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
-            value = json.loads(line.decode())
+            value = _json(line)
         except (ValueError, RecursionError) as error:
             if self._number == 1:
                 raise self._no_cassette() from None
@@ -129,7 +140,7 @@ class Reader:
             if begun.received >= LIMIT:
                 raise self._broken(f"the reads of stream {reads.stream} have more bytes than there can be")
         elif "raw" in value:
-            self._frame(self._as(FrameLine, value))
+            self._frame(usual_frame(value) or self._as(FrameForm, value).line())
         elif "incident" in value:
             incident = self._as(IncidentLine, value)
             yield rows.incident(incident.recording + self._offsets.recording, incident.at_ns, incident.incident)
@@ -224,27 +235,32 @@ class Reader:
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
         expected = _Expected(self._contracts[value.recording], begun.frames, differs)
         framer = Framer(header(value.response.headers, "content-encoding"), expected)
-        wire = list(_coded(begun, value.response) if framer.decodes else _plain(begun))
-        self._check_size(begun, wire, framer.decodes)
-        made = [frame for part in wire for frame in _feed(framer, part)] + framer.close()
-        if len(made) != len(begun.frames):
-            raise differs
+        wire: Iterable[_Part] = _plain(begun)
         if framer.decodes:
+            wire = list(_coded(begun, value.response))
+            self._check_size(begun, "body", len(value.response.body or b"") + sum(_lost(part) for part in wire))
             yield from _chunks(value.exchange + self._offsets.exchange, wire)
-        for seq, one in enumerate(made, 1):
-            yield rows.frame(value.stream + self._offsets.stream, seq, one)
-
-    def _check_size(self, begun: _Begun, wire: list[_Part], coded: bool) -> None:
-        if coded:
-            body = (begun.exchange.response and begun.exchange.response.body) or b""
-            there = len(body) + sum(part.size for part in wire if part.data is None)
         else:
-            there = sum(_length(frame) for frame in begun.frames)
+            self._check_size(begun, "frames", sum(_length(frame) for frame in begun.frames))
+        seq = 0
+        for seq, one in enumerate(_made(framer, wire), 1):  # one at a time: what is judged is larger than its bytes
+            yield rows.frame(value.stream + self._offsets.stream, seq, one)
+        if seq != len(begun.frames):
+            raise differs
+
+    def _check_size(self, begun: _Begun, where: str, there: int) -> None:
         if there != begun.received:
-            where = "body" if coded else "frames"
             raise self._broken(
                 f"stream {begun.exchange.stream} has {there} bytes in its {where}, and {begun.received} in its reads"
             )
+
+
+def _json(line: bytes) -> Any:
+    """A line's value, at a quarter of the standard library's time; that decides where the quick one refuses."""
+    try:
+        return jiter.from_json(line)
+    except ValueError:
+        return json.loads(line.decode())
 
 
 class _Expected(Contract):
@@ -276,9 +292,15 @@ def _length(frame: FrameLine) -> int:
     return frame.length if frame.raw is None else len(frame.raw)
 
 
-def _feed(framer: Framer, part: _Part) -> list[Framed]:
+def _lost(part: _Part) -> int:
+    return part.size if part.data is None else 0
+
+
+def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
     """Make frames again from the bytes: the same way as they were made when they came."""
-    return framer.skip(part.read, part.size) if part.data is None else framer.feed(part.read, part.data)
+    for part in wire:
+        yield from framer.skip(part.read, part.size) if part.data is None else framer.feed(part.read, part.data)
+    yield from framer.close()
 
 
 def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
@@ -298,8 +320,9 @@ def _plain(begun: _Begun) -> Iterator[_Part]:
     start = 0
     for frame in begun.frames:
         end = start + _length(frame)
-        if frame.raw is None:
-            yield _Part(bisect_left(ends, end), end - start, None)
+        read = bisect_left(ends, end)
+        if frame.raw is None or read == 0 or ends[read - 1] <= start:
+            yield _Part(read, end - start, frame.raw)
         else:
             yield from _cut(frame.raw, start, ends)
         start = end

@@ -130,7 +130,7 @@ class Texts:
         if type_ in _ENDS_ALL:
             yield from self._close(list(self._open))
         elif type_ == "response.output_item.done":
-            own = as_text(item.get("call_id")) or as_text(item.get("id"))
+            own = _storable(as_text(item.get("call_id")) or as_text(item.get("id")))
             is_output = item.get("type") in ("function_call", "function_call_output")
             yield from self._close([
                 key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))
@@ -193,12 +193,17 @@ def _event(frame: TimedFrame, data: Any) -> Doc:
 
 
 def _own_id(payload: dict[str, Any]) -> str | None:
-    return next(filter(None, (as_text(payload.get(name)) for name in _OWN_IDS)), None)
+    return next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
 
 
 def _key(type_: str, payload: dict[str, Any]) -> str:
     own = _own_id(payload)
-    return f"{type_}:c:{own}" if own else f"{type_}:m:{as_text(payload.get('message_id')) or ''}"
+    return f"{type_}:c:{own}" if own else f"{type_}:m:{_storable(as_text(payload.get('message_id'))) or ''}"
+
+
+def _storable(name: str | None) -> str | None:
+    """A name that SQLite takes: a lone surrogate in it is written as an escape."""
+    return None if name is None else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ What does not fit raises one of `DAMAGED`, which the reader turns into a `Broken
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -79,6 +80,7 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     return exchange, bool(has_unframed)
 
 
+@functools.lru_cache(maxsize=1024)  # a client sends the same with each request
 def _headers(text: Any) -> Headers:
     return checked_headers(_pairs(text, "headers"))
 

@@ -40,6 +40,7 @@ from .making import (
     recording_of,
     streaming_of,
 )  # fmt: skip
+from .rows import storable_type
 from .schema import clear_errors, is_copy, open_for_reading, remove_copy
 from .sizes import size_of
 from .unframed import Position, Unframed, unframed
@@ -268,7 +269,7 @@ class Store:
             issues = tuple((issue.path, issue.message) for issue in judgement.issues)
             yield TimedFrame(
                 exchange.stream or 0, seq, read.offset_ns, read.sent_ns, framed.frame.raw, framed.frame.length,
-                judgement.type, judgement.verdict, issues,
+                storable_type(judgement.type), judgement.verdict, issues,
             )  # fmt: skip
 
     def _reframed(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[Framed]:

@@ -124,12 +124,25 @@ def message_sent(exchange: int, number: int, sent_ns: int) -> Row:
     return _MESSAGE_SENT, (sent_ns, exchange, number)
 
 
+def storable_type(type_: str | None) -> str | None:
+    """An event's type as it is kept: a lone surrogate in it, which has no UTF-8, is written as an escape."""
+    return type_ and type_.encode("utf-8", "backslashreplace").decode()
+
+
 def frame(stream: int, seq: int, framed: Framed) -> Row:
     judgement = framed.judgement
     issues = json.dumps([[i.path, i.message] for i in judgement.issues]) if judgement.issues else None
     raw = None if framed.frame.raw is None else text_or_bytes(framed.frame.raw)
-    type_ = judgement.type and judgement.type.encode("utf-8", "backslashreplace").decode()
-    return _FRAME, (stream, seq, framed.read, type_, judgement.verdict, issues, framed.frame.length, raw)
+    return _FRAME, (
+        stream,
+        seq,
+        framed.read,
+        storable_type(judgement.type),
+        judgement.verdict,
+        issues,
+        framed.frame.length,
+        raw,
+    )
 
 
 def used_up(exchange: int, position: int) -> Row:

@@ -13,7 +13,7 @@ Linear in the number of frames, whatever their streams.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
@@ -48,10 +48,10 @@ def copied(frame: TimedFrame) -> bytes | None:
 
 def one_line(frames: Iterable[TimedFrame]) -> list[Heard]:
     """The frames of one session in one recording, each told once, in the order they came."""
-    line: list[Heard] = []
+    line = _Line()
     for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
-        _join(line, stream)
-    return line
+        line.join(stream)
+    return line.heard()
 
 
 def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
@@ -63,23 +63,43 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
         yield [Heard(frame, number < greeting) for number, frame in enumerate(stream)]
 
 
-def _join(line: list[Heard], stream: list[Heard]) -> None:
-    """Add what only this stream brought."""
-    begin = bisect_left(line, stream[0].at_ns - SUBSCRIBING, key=attrgetter("at_ns"))
-    overlap = line[begin:]
-    if not line or line[-1].at_ns < stream[0].at_ns:
-        new = stream if not overlap else list(_not_in(overlap, stream))
-        line += new
-        return
-    news = _not_in(overlap, [heard for heard in stream if not heard.is_greeting])
-    line[begin:] = sorted([*overlap, *news], key=attrgetter("at_ns"))
+class _Line:
+    """What the streams brought so far, each of them added in the order in which they began."""
 
+    def __init__(self) -> None:
+        self._heard: list[Heard] = []
+        self._last_ns = -(1 << 63)
+        self._times: dict[bytes, list[int]] = {}  # of what has been told, by what its copies have in common
+        self._unlisted: list[Heard] = []  # what has been told and is not in there yet: needed only for a next stream
 
-def _not_in(others: list[Heard], stream: list[Heard]) -> Iterator[Heard]:
-    copies = Counter(copied(heard.frame) for heard in others if not heard.is_greeting)
-    for heard in stream:
-        raw = copied(heard.frame)
-        if heard.is_greeting or raw is None or not copies[raw]:
-            yield heard
-        else:
-            copies[raw] -= 1
+    def join(self, stream: list[Heard]) -> None:
+        """Add what only this stream brought."""
+        begin = stream[0].at_ns
+        if self._last_ns >= begin:  # somebody else was listening
+            stream = [heard for heard in stream if not heard.is_greeting]
+        new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
+        self._heard += new
+        self._unlisted += new
+        self._last_ns = max([self._last_ns, *(heard.at_ns for heard in new)])
+
+    def heard(self) -> list[Heard]:
+        return sorted(self._heard, key=attrgetter("at_ns"))
+
+    def _not_in_since(self, since_ns: int, stream: list[Heard]) -> Iterator[Heard]:
+        """Those of which the others brought no copy from then on, as often as they did."""
+        self._list()
+        copies: Counter[bytes] = Counter()
+        for heard in stream:
+            raw = None if heard.is_greeting else copied(heard.frame)
+            times = self._times.get(raw, ()) if raw is not None else ()
+            if raw is None or copies[raw] >= len(times) - bisect_left(times, since_ns):
+                yield heard
+            else:
+                copies[raw] += 1
+
+    def _list(self) -> None:
+        for heard in self._unlisted:
+            raw = None if heard.is_greeting else copied(heard.frame)
+            if raw is not None:
+                insort(self._times.setdefault(raw, []), heard.at_ns)
+        self._unlisted = []

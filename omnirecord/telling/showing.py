@@ -51,12 +51,13 @@ def sessions(
 
     `session`: only that one, and, for its `family`, those of its sub-agents and of theirs.
     """
-    parents, aftermaths = store.parents(), _aftermaths(store)
+    everything, parents = store.exchanges(), store.parents()
+    aftermaths = _aftermaths(everything)
     started = {recording.recording: recording.started_at for recording in store.recordings()}
     wanted = None if session is None else {the_session(store, session)}
     if family and wanted is not None:
         wanted = _family(wanted, parents)
-    for exchanges in grouped(store.exchanges("party != 'runner'")):
+    for exchanges in grouped(x for x in everything if x.party != "runner"):
         first = exchanges[0]
         if wanted is None or first.session_id in wanted:
             acting = (x for x in exchanges if may_act(x))
@@ -92,8 +93,8 @@ def _snapshot(store: Store, exchanges: list[Exchange]) -> Snapshot | None:
     return None if asked is None else snapshot_of(asked, store.body(asked.exchange, "response"))
 
 
-def _aftermaths(store: Store) -> dict[int, Aftermath]:
+def _aftermaths(everything: list[Exchange]) -> dict[int, Aftermath]:
     by_recording: dict[int, list[Exchange]] = {}
-    for x in store.exchanges():
+    for x in everything:
         by_recording.setdefault(x.recording, []).append(x)
     return {recording: Aftermath(exchanges) for recording, exchanges in by_recording.items()}

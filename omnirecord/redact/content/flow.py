@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from .escapes import cut_off, masked, undone
 from .scanning import PLAIN, Scanner, Span, State
 
-_TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|data: ?')
+_TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|(?<=data:) ?')
 _LONGEST_BEGIN = 8
 _PIECE = 64 * 1024
 """How much is looked at at a time, in bytes: a body may be large, and what is made of it is larger."""

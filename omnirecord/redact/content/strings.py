@@ -1,8 +1,9 @@
 """The strings of a JSON value as it stands in its bytes, and which of them belong to one text.
 
 Strings of two events belong to one text if they stand at the same place (the names that lead there) of the same type
-and with the same ids (`item_id`, `output_index`…). An id that may be the event's own, as `id` is here and there, may
-tell texts apart or not: then a string has two keys, with it and without. What is no JSON is read as far as it goes.
+and with the same ids (`item_id`, `output_index`…). An id that may be the event's own, as `id` is here and there, or a
+count of the pieces, as `index` is beside a terminal's deltas, may tell texts apart or not: then a string has two keys,
+with it and without. What is no JSON is read as far as it goes.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from functools import lru_cache
 _TOKEN = re.compile(rb'"((?:[^"\\]+|\\.)*+)"([ \t\r\n]*+:)?|([{\[])|([}\]])|([^\s"{}\[\],:]++)|(".*+)', re.DOTALL)
 _SAME_TEXT = re.compile(
     rb"type|index|(?:item|message|response|call|tool_call|part|block|session|conversation|agent|run|thread|task|turn"
-    rb"|step|elicitation|child_session)_?[iI]d|(?:toolCall|childSession)Id|[a-z]+(?:_index|Index)"
+    rb"|step|elicitation|child_session)_?[iI]d|(?:toolCall|childSession)Id"
+    rb"|(?:output|content|summary|choice|candidate|item|part|block|tool_call|toolCall)(?:_index|Index)"
 )
-_PERHAPS = re.compile(rb"(?:[A-Za-z_]*_)?id|[a-z]+[A-Za-z]*Id")
+_PERHAPS = re.compile(rb"(?:[A-Za-z_]*_)?(?:id|index)|[a-z]+[A-Za-z]*(?:Id|Index)")
 _MAY_BE_JSON = re.compile(rb'[ \t]*+[{\["]')
 _PLAIN = re.compile(rb"-?(?:[0-9][0-9.eE+-]*+|Infinity)|true|false|null|NaN")
 _NO_ID = (b"null", b"true", b"false")
@@ -41,9 +43,16 @@ class _Place:
     sure: int = 0
     wide: int = 0
 
+    @property
+    def is_event(self) -> bool:
+        """It is the outermost object."""
+        return self.above is not None and self.above.above is None
+
     def take_id(self, name: bytes, value: bytes) -> bool:
         """Whether that is an id, or the like."""
         tells = _tells(name) if len(name) <= _LONGEST_ID else ""
+        if name == b"index" and self.is_event:
+            tells = "perhaps"  # some count the pieces of a text with it, some the texts of an answer
         if tells and value not in _NO_ID and len(value) <= _LONGEST_ID:
             (self.ids if tells == "which" else self.more_ids).append((name, value))
         return tells != ""

@@ -1,8 +1,17 @@
-"""The texts in a stream or a WebSocket, each followed from event to event: where it stands, what is masked of it."""
+"""The texts in a stream or a WebSocket, each followed from event to event: where it stands, what is masked of it.
+
+Whether a string goes on with the last one of its key is never certain: the next message has the key of the last one. So
+it is read both ways where that may matter, as the next piece and as the first one, and what either masks is masked:
+always when a whole prefix is in it, and after an event that may end a text or begin one also when its prefix is split.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
 
 from .escapes import masked, undone
 from .flow import Flow
@@ -17,6 +26,14 @@ _CAREFUL_FOR = 1000
 """In how many values the beginning of a text that was not met before may be the rest of a secret, after a loss."""
 _BEGUN = 16
 """As the next piece of how many of them a string is taken while it is not known which it goes on with."""
+_READINGS = 16
+"""In how many ways one text is read at a time."""
+_BOUNDARY = re.compile(
+    rb"(?:[\w.]*[._])?(?:created|queued|start|started|added|consumed|done|final|stop|end|ended|completed|failed"
+    rb"|incomplete|cancelled|interrupted)"
+)
+_TYPE_WITHIN = 1024
+_TYPE = re.compile(rb'"type"[ \t]*:[ \t]*"([\w.]{1,100})"')
 
 
 class Texts:
@@ -25,7 +42,7 @@ class Texts:
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
         self._scanner = scanner
         self._counts = counts
-        self._states: dict[int, State] = {}
+        self._states: dict[int, tuple[State, ...]] = {}  # what it is as one text first
         self._first = PLAIN
         self._careful_for = 0
 
@@ -36,7 +53,8 @@ class Texts:
 
     def begun(self) -> list[State]:
         """Where those stand of which the next piece may be a secret's."""
-        found = dict.fromkeys(state for state in self._states.values() if self._scanner.is_begun(state))
+        states = chain.from_iterable(self._states.values())
+        found = dict.fromkeys(state for state in states if self._scanner.is_begun(state))
         first = [self._first] if self._first is not PLAIN else []
         return [*first, *list(found)[-_BEGUN:]]
 
@@ -45,18 +63,21 @@ class Texts:
         if self._careful_for:
             self._careful_for -= 1
             self._first = self._first if self._careful_for else PLAIN
+        if _is_boundary(value, event):
+            self._end_texts()
         if len(value) > LINE:
             return self.flow(self._counts).feed(value)
-        found = strings(value, event, names=self._scanner.may_find(value))
+        may_begin = self._scanner.may_find(value)
+        found = strings(value, event, names=may_begin)
         if found is None:
             key = hash(event)
             if is_next_line:
                 self._next(b"\n", (key,))
-            return self._next(value, (key,))
+            return self._next(value, (key,), may_begin=may_begin)
         out, at = [], 0
         for start, end, keys in found:
             raw = value[start:end]
-            safe = self._next(raw, keys)
+            safe = self._next(raw, keys, may_begin=may_begin)
             if safe is not raw:
                 out += [value[at:start], safe]
                 at = end
@@ -70,19 +91,56 @@ class Texts:
         """A text that nothing goes on with."""
         return self._next(raw, ())
 
-    def _next(self, raw: bytes, keys: tuple[int, ...]) -> bytes:
-        """The next piece of a text. `keys`: what it may go on with."""
+    def _end_texts(self) -> None:
+        """The next piece of any text may be its first. Or it goes on: what ended may have been another one."""
+        kept = {}
+        for key, states in self._states.items():
+            begun = tuple(state for state in states if self._scanner.is_begun(state))
+            if begun or self._careful_for:
+                kept[key] = (*begun, PLAIN)
+        self._states = kept
+
+    def _next(self, raw: bytes, keys: tuple[int, ...], *, may_begin: bool = False) -> bytes:
+        """The next piece of a text. `keys`: what it may go on with; `may_begin`: a prefix may be in it."""
         text = undone(raw)
         spans = []
         for key in keys or (None,):
-            before = PLAIN if key is None else self._states.pop(key, self._first)
-            found, after = self._scanner.scan(before, text)
-            spans += found
+            before = (PLAIN,) if key is None else self._states.pop(key, (self._first,))
+            if may_begin and PLAIN not in before:
+                before = (*before, PLAIN)
+            after = []
+            for state in before:
+                found, state = self._scanner.scan(state, text)
+                spans += found
+                after.append(state)
             if key is not None:
-                self._states[key] = after
+                self._states[key] = (after[0],) if len(after) == 1 else self._worth_it(after)
         if len(self._states) > _FIELDS:
             del self._states[next(iter(self._states))]
         if not spans:
             return raw
         self._counts.update({(span.start, span.kind): span.kind for span in spans if span.begins}.values())
         return masked(raw, [(span.start, span.end) for span in spans])
+
+    def _worth_it(self, readings: Iterable[State]) -> tuple[State, ...]:
+        """The first of these, those in which something was begun or may be, and one of the others, which are alike."""
+        first, *more = dict.fromkeys(readings)
+        kept = []
+        needs_plain = self._scanner.is_begun(first)
+        for one in more:
+            is_begun = one == PLAIN or self._scanner.is_begun(one)
+            if is_begun or needs_plain:
+                kept.append(one)
+                needs_plain = needs_plain and is_begun
+        return (first, *kept[-_READINGS:])
+
+
+def _is_boundary(value: bytes, event: bytes) -> bool:
+    """Whether a text may end or begin with this event."""
+    found = _TYPE.search(value, 0, _TYPE_WITHIN)
+    return _says_so(event) or (found is not None and _says_so(found[1]))
+
+
+@lru_cache(256)
+def _says_so(name: bytes) -> bool:
+    return _BOUNDARY.fullmatch(name) is not None
