@@ -70,7 +70,7 @@ class Proxy:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
         self._target: URL = parse_upstream(upstream)
         self.upstream = str(self._target)
-        self.db = Path(db)
+        self._db = Path(db)
         self._host, self._port = host, port
         self._contract = contract
         self._read_ahead = read_ahead
@@ -87,6 +87,11 @@ class Proxy:
     @property
     def url(self) -> str:
         return self._listener.url
+
+    @property
+    def db(self) -> Path:
+        """The cassette: another than was named, where somebody put something else in its place meanwhile."""
+        return self._db if self._entered is None else self._entered.path
 
     @property
     def recording(self) -> int:
@@ -109,7 +114,7 @@ class Proxy:
         try:
             refuse_itself(self._target, self.url)
             watch = self._watch_for_control() if self._is_controlled else self._watch
-            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=watch)
+            self._entered = await asyncio.to_thread(Tape, self._db, self.upstream, self._contract, watch=watch)
         except BaseException:
             await self._listener.stop(0)
             raise
@@ -119,7 +124,7 @@ class Proxy:
 
     def _watch_for_control(self) -> Watch:
         """Whoever listens at the control path is told as well."""
-        control = self._control = Control(self.db, self._state)
+        control = self._control = Control(lambda: self.db, self._state)
 
         def watch(frames: NewFrames) -> None:
             control.announce()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..bodies import Body, CodedBody, body, decoded
@@ -61,6 +61,18 @@ class _Open:
     """Of the response."""
     received: int = 0
     """Bytes of a stream, as on the wire."""
+    reads: int = 0
+    """How many reads there were, …"""
+    in_file: int = 0
+    """… of them in this file: fewer, where another one was begun meanwhile."""
+    last_ns: int = 0
+    begun: list[Row] = field(default_factory=list)
+    """The rows that say what it is."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How much there was of the request's body, and of the response's."""
+        return self.sides["request"].at, self.received if self.stream else self.sides["response"].at
 
 
 class Recorder:
@@ -90,6 +102,28 @@ class Recorder:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
         self._frames.finish_killed(contract_of)
 
+    def left_behind(self, at_ns: int) -> list[Row]:
+        """What the file is to say of what goes on in another one."""
+        return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
+
+    def move(self, writer: Writer) -> list[Row]:
+        """Go on in another file; return what is to be written there first: the exchanges that are open.
+
+        The bytes that came of a stream before are one read without bytes, so that a reader sees how many it lacks.
+        """
+        self._frames.move(writer)
+        out: list[Row] = []
+        for number, state in self._open.items():
+            out += state.begun
+            if state.stream is None:
+                continue
+            state.in_file = min(state.reads, 1)
+            if state.reads:
+                out.append(rows.read(number, 0, state.last_ns, None, state.received))
+            self._frames.begin(number, state.stream, state.coding)
+            self._frames.arrived(number)
+        return out
+
     def rows(self, ops: Iterable[Op]) -> list[Row]:
         """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident."""
         out: list[Row] = []
@@ -106,19 +140,22 @@ class Recorder:
             "response": self._side(()),
         }
         names = bytearray() if creates_session(op.method, op.target) else None
-        self._open[op.exchange] = _Open(sides, names)
-        yield rows.request(
+        request = rows.request(
             op.exchange, self._recording, "http", session_of(op.target), op.party, op.at_ns, op.method,
             self._redactor.target(op.target), self._redactor.headers(op.headers),
         )  # fmt: skip
+        self._open[op.exchange] = _Open(sides, names, begun=[request])
+        yield request
 
     def _side(self, headers: Headers) -> _Side:
         return _Side(body(header(headers, "content-type"), header(headers, "content-encoding"), self._redactor))
 
     def _responded(self, op: Responded) -> Iterator[Row]:
         headers = self._redactor.headers(op.headers)
-        yield rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, op.reason, headers)
+        response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, op.reason, headers)
+        yield response
         state = self._open[op.exchange]
+        state.begun.append(response)
         state.sides["response"] = self._side(op.headers)
         state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
         if op.stream is not None:
@@ -141,7 +178,8 @@ class Recorder:
     def _received(self, op: Received) -> Iterator[Row]:
         state = self._open[op.exchange]
         op.written = True  # before `sent_ns` is read: whoever sets that later will see it
-        yield rows.read(op.exchange, op.n, op.at_ns, op.sent_ns, op.size)
+        yield rows.read(op.exchange, state.in_file, op.at_ns, op.sent_ns, op.size)
+        state.reads, state.in_file, state.last_ns = state.reads + 1, state.in_file + 1, op.at_ns
         if op.data is not None:
             yield rows.chunk(op.exchange, "response", state.received, op.data)
         state.received += op.size
@@ -157,7 +195,10 @@ class Recorder:
         of = op.of
         assert of.sent_ns is not None
         if isinstance(of, Received):
-            yield rows.read_sent(of.exchange, of.n, of.sent_ns)
+            state = self._open.get(of.exchange)
+            n = of.n if state is None else of.n - (state.reads - state.in_file)
+            if n >= 0:
+                yield rows.read_sent(of.exchange, n, of.sent_ns)
         else:
             yield rows.message_sent(of.exchange, of.number, of.sent_ns)
 
@@ -172,8 +213,7 @@ class Recorder:
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
             yield rows.session(op.exchange, session_id)
         self._frames.ended(op.exchange)
-        sizes = state.sides["request"].at, state.received if state.stream else state.sides["response"].at
-        yield rows.end(op.exchange, op.at_ns, op.ending, *sizes)
+        yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
 
 
 def _session_named(body: bytes) -> str | None:
