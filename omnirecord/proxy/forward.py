@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 from aiohttp import web
 
 from ..cassette import Ending, Headers, Kind
+from ..gist import one_line
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
@@ -25,6 +27,8 @@ from .tunnel import Tunnel
 from .upstream import Upstream
 
 log = logging.getLogger("omnirecord")
+
+_QUOTED = re.compile(r":?\s+b['\"]")
 
 
 class Forward:
@@ -58,8 +62,10 @@ class Forward:
         """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
         try:
             return await self._exchange(target, headers)
-        except (*LOST, aiohttp.ClientError):
+        except (*LOST, aiohttp.ClientError) as error:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
+            if isinstance(error, aiohttp.ClientResponseError):
+                log.warning("exchange %d: upstream's answer is no HTTP: %s", self.take.exchange, _refusal(error))
             return self._no_answer()
         except asyncio.CancelledError:
             if self.stopped:
@@ -170,3 +176,8 @@ class Forward:
         response = RawResponse(502, "Bad Gateway", ())
         response.cut(self._request)
         return response
+
+
+def _refusal(error: aiohttp.ClientResponseError) -> str:
+    """Why aiohttp's parser refused an answer, without what it quotes: that may be a secret."""
+    return one_line(_QUOTED.split(error.message)[0])

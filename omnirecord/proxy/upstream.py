@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -14,6 +15,7 @@ from yarl import URL
 from ..cassette import Headers
 from ..errors import UsageError
 from ..serving import LIMIT, is_loopback
+from .connection import Connection
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
@@ -136,9 +138,14 @@ def _traced() -> aiohttp.TraceConfig:
     return trace
 
 
+def _connecting(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
+    connector._factory = partial(Connection, loop=asyncio.get_running_loop())
+    return connector
+
+
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
-        connector=connector,
+        connector=_connecting(connector),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
