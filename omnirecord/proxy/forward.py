@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 from aiohttp import web
 
 from ..cassette import Ending, Headers, Kind
-from ..gist import one_line
+from ..gist import unquoted
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
@@ -27,8 +26,6 @@ from .tunnel import Tunnel
 from .upstream import Upstream
 
 log = logging.getLogger("omnirecord")
-
-_QUOTED = re.compile(r":?\s+b['\"]")
 
 
 class Forward:
@@ -65,7 +62,9 @@ class Forward:
         except (*LOST, aiohttp.ClientError) as error:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
             if isinstance(error, aiohttp.ClientResponseError):
-                log.warning("exchange %d: upstream's answer is no HTTP: %s", self.take.exchange, _refusal(error))
+                log.warning(
+                    "exchange %d: upstream's answer is no HTTP: %s", self.take.exchange, unquoted(error.message)
+                )
             return self._no_answer()
         except asyncio.CancelledError:
             if self.stopped:
@@ -106,6 +105,7 @@ class Forward:
         return await self._upstream.request(self._request.method, target, passed, body)
 
     async def _upload(self) -> AsyncIterator[bytes]:
+        yield b""  # the header section goes on its way: aiohttp would keep it until there is something of the body
         async for data in self._request.content.iter_any():
             yield data
             self.take.body("request", data)
@@ -176,8 +176,3 @@ class Forward:
         response = RawResponse(502, "Bad Gateway", ())
         response.cut(self._request)
         return response
-
-
-def _refusal(error: aiohttp.ClientResponseError) -> str:
-    """Why aiohttp's parser refused an answer, without what it quotes: that may be a secret."""
-    return one_line(_QUOTED.split(error.message)[0])

@@ -9,6 +9,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -139,7 +140,8 @@ def _traced() -> aiohttp.TraceConfig:
 
 
 def _connecting(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    connector._factory = partial(Connection, loop=asyncio.get_running_loop())
+    protocol: type[ResponseHandler] = Connection
+    connector._factory = partial(protocol, loop=asyncio.get_running_loop())
     return connector
 
 

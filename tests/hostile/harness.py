@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from omnirecord.cassette import Exchange
@@ -26,7 +28,7 @@ def descriptors(pid: int) -> int:
 
 
 class Harness:
-    """Runs rows. `connections`: how many upstream has had; `requests`: how many of the row's requests came there."""
+    """Runs rows. `connections`: how many upstream has had."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.db = folder / "run.db"
@@ -62,17 +64,26 @@ class Harness:
         await conn.request()
         await conn.send(ALIVE)
 
-    async def seen(self, row: Row, url: str) -> Seen | None:
-        """What the client of a row sees at this URL; None if it does not look."""
-        self._script = row.upstream
-        try:
-            async with connected(url) as conn:
-                await row.client(conn)
-                return await see(conn, row) if row.reads else None
-        finally:
-            self._script = self._alive
+    def answer_again(self) -> None:
+        """Connections that come from now on are answered as when nothing is wrong."""
+        self._script = self._alive
 
-    async def both(self, row: Row) -> tuple[Seen | None, Seen | None]:
+    @asynccontextmanager
+    async def with_upstream(self, script: Script) -> AsyncIterator[None]:
+        """Upstream does this with connections that come meanwhile."""
+        self._script = script
+        try:
+            yield
+        finally:
+            self.answer_again()
+
+    async def seen(self, row: Row, url: str) -> Seen:
+        """What the client of a row sees at this URL."""
+        async with self.with_upstream(row.upstream), connected(url) as conn:
+            await row.client(conn)
+            return await see(conn, row)
+
+    async def both(self, row: Row) -> tuple[Seen, Seen]:
         """Without the proxy, and through it."""
         return await self.seen(row, self.upstream.url), await self.seen(row, self.proxy.url)
 

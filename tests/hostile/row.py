@@ -27,11 +27,6 @@ class Seen:
     body: bytes
     whole: bool
 
-    def told(self) -> str:
-        if not self.status:
-            return "the connection ends" if not self.body else f"no answer, but {len(self.body)} bytes"
-        return " ".join([self.status.partition(b" ")[2].decode("latin-1").strip(), *([] if self.whole else ["(cut)"])])
-
 
 @dataclass(frozen=True)
 class Row:
@@ -47,8 +42,6 @@ class Row:
     why: str = ""
     may_lack: bool = False
     bodiless: bool = False
-    reads: bool = True
-    """Whether the client reads what comes; one that has left does not."""
 
 
 def end_to_end(headers: Headers) -> Headers:

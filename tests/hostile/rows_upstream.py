@@ -111,6 +111,7 @@ def header_sections() -> list[Row]:
     return [Row(f"an answer with {name}", answers(data), **more) for name, (data, more) in HEADERS.items()]
 
 
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
 BOMB = gzip.compress(bytes(30 * MIB), 9, mtime=0)
 ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "204 with a body": (b"HTTP/1.1 204 No Content\r\n" + TWO, {}),
@@ -121,8 +122,6 @@ ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "100 before the answer": (b"HTTP/1.1 100 Continue\r\n\r\n" + HI, HELD_BACK),
     "102 and 103 before the answer": (
         b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + HI, HELD_BACK),
-    "101 that nobody asked for": (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", {"ending": "upstream_lost"}),
     "HTTP/1.0 until the end": (b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + ONE, {}),
     "a redirect to somewhere else": (b"HTTP/1.1 307 Away\r\nLocation: http://127.0.0.1:1/x\r\n" + TWO, {}),
     "a stream of NULs": (STREAM + chunk(b"data: \0\0\0\n\n\0" * 100) + END, {}),
@@ -151,6 +150,7 @@ def others() -> list[Row]:
 
     return [
         Row("an answer a byte at a time", slow),
+        Row("an answer with 101 that nobody asked for", answers(SWITCH, then="wait"), ending="client_left"),
         Row("HEAD answered with a body", answers(HI), asks(get().replace(b"GET", b"HEAD")), bodiless=True),
         Row("an upgrade refused by 426", answers(b"HTTP/1.1 426 No\r\nContent-Length: 2\r\n\r\nno"), asks(upgrade)),
         Row("an upgrade refused by 401 in chunks",
