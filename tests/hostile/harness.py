@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -25,6 +26,27 @@ def resident(pid: int) -> int:
 
 def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+class Peak:
+    """The most memory that a process has had more than at the beginning, in bytes: `most`."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before = resident(pid)
+        self.most = 0
+
+    async def __aenter__(self) -> Peak:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            self.most = max(self.most, resident(self._pid) - self._before)
+            await asyncio.sleep(0.02)
 
 
 class Harness:
@@ -87,7 +109,7 @@ class Harness:
         """Without the proxy, and through it."""
         return await self.seen(row, self.upstream.url), await self.seen(row, self.proxy.url)
 
-    async def recorded(self) -> list[Exchange]:
+    async def recorded(self, patience: float = wire.PATIENCE) -> list[Exchange]:
         """The exchanges since the last call, once they are over; the last of them shows that the proxy lives on."""
         assert (await wire.ask(self.proxy.url, get("/alive"))).body == b"alive"
 
@@ -96,7 +118,7 @@ class Harness:
             is_over = any(one.request.target == "/alive" for one in found) and all(one.end_ns for one in found)
             return found if is_over else []
 
-        found = await wire.eventually(over)
+        found = await wire.eventually(over, patience)
         self._known = max(one.exchange for one in found)
         return [one for one in found if one.request.target != "/alive"]
 
