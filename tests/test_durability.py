@@ -102,28 +102,27 @@ async def test_what_reached_a_client_survives_a_kill_at_any_moment(tmp_path: Pat
         for round_ in range(1, rounds + 1):
             listeners, killed = await record_and_kill(upstream.url, db, moments.uniform(0.0, 0.9))
             before = digests(db)
-            for one in wire.exchanges(db)[STREAMS * (round_ - 1) :]:
-                assert one.stream is not None
-                listener = listeners[int(one.request.target[1:])]
-                kept = wire.content(db, one.stream)
+            found = [one for one in wire.exchanges(db) if one.recording == round_]
+            streams = {int(one.request.target[1:]): one.stream for one in found}
+            for n, listener in enumerate(listeners):
+                kept = wire.content(db, streams.get(n) or 0)
                 assert kept.startswith(listener.until(killed - DURABLE_AFTER)), "every byte is there"
                 oldest = max(oldest, oldest_lost(listener, kept, killed))
                 received.append(listener.until(killed - DURABLE_AFTER))
-                frames = wire.frames(db, one.stream)
+                frames = wire.frames(db, streams.get(n) or 0)
                 assert b"".join(frame.raw or b"" for frame in frames) == kept
                 assert {frame.verdict for frame in frames[:-1]} <= {"valid"}
-            assert {one.ending for one in wire.exchanges(db)} == {"recorder_killed"}
+            assert {one.ending for one in found} <= {"recorder_killed"}
             assert digests(db) == before, "reading repairs nothing"
     assert max(map(len, received)) > 50_000, "it was a fast stream"
     megabytes = sum(map(len, received)) / 1e6
     lost = f"nothing lost; the oldest byte that was had come {oldest * 1000:.0f} ms before"
     figure(f"kill -9, {rounds} times", f"of {megabytes:.0f} MB that had reached clients 250 ms before, {lost}")
 
-    contents = [wire.content(db, stream) for stream in range(1, STREAMS * rounds + 1)]
+    contents = {one.stream: wire.content(db, one.stream) for one in wire.exchanges(db) if one.stream}
     Tape(db, None).stop()
     assert [path.name for path in tmp_path.iterdir()] == ["run.db"]
-    assert [one.recording for one in wire.exchanges(db)] == [n for n in range(1, rounds + 1) for _ in range(STREAMS)]
-    for stream, content in enumerate(contents, 1):
+    for stream, content in contents.items():
         assert wire.content(db, stream) == content
         assert stored_frames(db, stream) == len(wire.frames(db, stream)), "all frames are rows by now"
     assert {one.ending for one in wire.exchanges(db)} == {"recorder_killed"}
