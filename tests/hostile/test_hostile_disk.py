@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import shutil
@@ -96,21 +97,23 @@ async def test_no_stream_is_delayed_and_what_came_meanwhile_is_in_the_file(
     """For a minute, in short for a second."""
     db, seconds = folder / "run.db", 60.0 if long else 1.0
     async with (
-        flooding() as upstream, Process(upstream, db) as proxy, connected(proxy.url, get("/tick")) as client,
+        flooding() as upstream, Process(upstream, db) as proxy,
+        connected(proxy.url, get("/tick")) as client, connected(upstream, get("/tick")) as direct,
     ):  # fmt: skip
         await client.head()
-        delays = Delays(client)
-        before = await delays.listen(0.5)
+        await direct.head()
+        delays, others = Delays(client), Delays(direct)
+        await asyncio.gather(delays.listen(0.3), others.listen(0.3))
         await wire.eventually(lambda: len(wire.content(db)) > 0)
         with FAULTS[fault](proxy, db):
             already = len(delays.data)
-            during = await delays.listen(seconds)
+            during, without = await asyncio.gather(delays.listen(seconds), others.listen(seconds))
         got = delays.data
         await wire.eventually(lambda: got[-100:] in kept(db))
         code, said = await proxy.end(signal.SIGTERM)
-    figure(fault, f"for {seconds:.0f} s; delay: {told(during)} (before: {told(before)})")
+    figure(fault, f"for {seconds:.0f} s; delay: {told(during)} (without the proxy: {told(without)})")
     assert code == 0
-    assert percentile(during, 99) < 50
+    assert percentile(during, 99 if long else 90) < 50, "in a second, 99 % would be all but one"
     assert "recording degraded" in said
     assert "recording recovered" in said
     assert any("could not be written" in one for one in wire.incidents(db))
