@@ -94,8 +94,8 @@ def folder(tmp_path: Path, fault: str) -> Iterator[Path]:
 async def test_no_stream_is_delayed_and_what_came_meanwhile_is_in_the_file(
     fault: str, folder: Path, long: bool, figure: Figure
 ) -> None:
-    """For a minute, in short for a second."""
-    db, seconds = folder / "run.db", 60.0 if long else 1.0
+    """For a minute; in short for longer than SQLite itself waits for a lock."""
+    db, seconds = folder / "run.db", 60.0 if long else 1.6
     async with (
         flooding() as upstream, Process(upstream, db) as proxy,
         connected(proxy.url, get("/tick")) as client, connected(upstream, get("/tick")) as direct,
