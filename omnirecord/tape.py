@@ -234,7 +234,8 @@ class Tape:
                 self._stopping.wait(COMMIT_EVERY)
             self._wake.clear()
             self._look()
-            self._record(self._taken())
+            if not self._gave_up:
+                self._record(self._taken())
             if not self._gave_up:
                 self._frame()
         self._writer.close()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord import tape as tape_module
 from omnirecord.cassette import TimedFrame
 from omnirecord.errors import CassetteInUse
 from omnirecord.library import open_store
@@ -173,6 +175,40 @@ async def test_a_folder_that_is_gone_delays_no_stream_and_what_came_waits_until_
         await wire.eventually(lambda: len(frames(proxy.db)) == 2)
         assert frames(proxy.db)[1].raw == event(2)
     assert "recording recovered" in caplog.text
+
+
+async def test_a_file_that_is_removed_while_it_cannot_be_written_costs_what_waited(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As somebody does who makes room on a full disk."""
+    async with listening(tmp_path) as (proxy, server, _client):
+        other = sqlite3.connect(proxy.db, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await server.tell()
+        await wire.eventually(lambda: "recording degraded" in caplog.text)
+        proxy.db.unlink()
+        await wire.eventually(lambda: proxy.db.exists() and frames(proxy.db))
+        await server.tell()
+        await wire.eventually(lambda: len(frames(proxy.db)) == 2)
+        other.close()
+    lost, third = frames(proxy.db)
+    assert (lost.verdict, lost.length, third.raw) == ("truncated", len(event(1) + event(2)), event(3))
+    assert any("for the file that is no longer there" in one for one in wire.incidents(proxy.db))
+
+
+async def test_a_recorder_whose_folder_stays_away_stops_all_the_same_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tape_module, "GIVE_UP_AFTER", 0.5)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    async with listening(folder) as (_, server, client):
+        shutil.rmtree(folder)
+        await wire.eventually(lambda: "recording degraded" in caplog.text)
+        await server.tell()
+        assert await client.chunk() == event(2)
+    assert "recording incomplete" in caplog.text
+    assert "a fault of omnirecord" not in caplog.text
 
 
 async def test_the_commands_say_it_and_end_well(tmp_path: Path) -> None:
