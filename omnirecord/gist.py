@@ -7,12 +7,14 @@ colour or turns the direction of writing. `visible` is what makes text so.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 LIMIT = 120
 """The longest line, in characters."""
+_QUOTED = re.compile(r":?\s+(?:b|bytearray\(b)['\"]")
 _ENOUGH = 400
 """How much of a text is looked at for that."""
 Data = dict[str, Any]
@@ -42,6 +44,11 @@ def _shown(c: str) -> str:
 def one_line(text: str) -> str:
     """White space as single spaces, and the rest visible."""
     return visible(" ".join(text.split()))
+
+
+def unquoted(text: str) -> str:
+    """What a parser of aiohttp says of a message, in one line and without what it quotes: that may be a secret."""
+    return one_line(_QUOTED.split(text)[0])
 
 
 def clip(text: str, limit: int) -> str:

@@ -3,7 +3,7 @@
 Forward first, record second: `Tape` and `Take` only append to a list, on the event loop; a thread behind them makes
 rows of it and commits at least every 100 ms. A disk that is slow, full or locked makes the list grow and nothing
 wait. Over `BUFFER` bytes, what arrives is counted but no longer kept. Both are said on stderr, when they begin and
-when they are over, and in the cassette.
+when they are over, and in the cassette. A file that was removed or replaced is noticed, and a new one begun.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ._version import __version__
 from .cassette import Direction, Ending, Headers, Kind, Recording, Side
 from .contract import Contract, load
+from .errors import CassetteError
 from .headers import printable, printable_text
 from .library import contract_or_default
 from .recorder import (
@@ -40,6 +42,7 @@ from .routes import session_of
 from .steady import monotonic, monotonic_ns
 from .store import Writer, rows
 from .store.rows import Row
+from .store.schema import free_path
 from .store.writer import is_transient
 
 COMMIT_EVERY = 0.05
@@ -52,6 +55,8 @@ BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
 """Seconds between attempts to write while the recording is degraded."""
+LOOK_EVERY = 0.5
+"""Seconds after which it is looked whether the file is still there, where nothing happens."""
 GIVE_UP_AFTER = 4.0
 """Seconds that a stopping recorder goes on trying to write, and making frames."""
 
@@ -135,13 +140,14 @@ class Tape:
     ) -> None:
         judge = load(contract)
         self._content = content
+        self._path = path
         self._writer = Writer(path)
         self._clock = clock
         self._zero = clock()
         self._parties: dict[object, str] = {}
         self._ops: deque[Op] = deque()  # appended to by one thread, taken from by the other
         self._put_bytes = self._taken_bytes = 0  # each written by one thread only
-        self._dropping = self._gave_up = False
+        self._dropping = self._gave_up = self._is_moving = False
         self.degraded: str | None = None
         """Why what comes cannot be written just now."""
         self._watch = watch
@@ -159,13 +165,20 @@ class Tape:
                 last = (self._writer.last_number(what) for what in ("recording", "exchange", "stream"))
                 before, self._exchanges, self._streams = last
                 self.recording = before + 1
-                redactor = Redactor(self._writer.secret(), self._content)
-                self._recorder = Recorder(self._writer, self.recording, judge, redactor)
+                self._recording = recording(self.recording)
+                self._secret = self._writer.secret()
+                self._recorder = Recorder(self._writer, self.recording, judge, Redactor(self._secret, self._content))
                 self._recorder.finish_killed(contract_or_default)
-                self._writer.write([rows.recording(recording(self.recording))])
+                self._writer.write([rows.recording(self._recording)])
         except BaseException:
             self._writer.close()
             raise
+
+    @property
+    def path(self) -> Path:
+        """The cassette that is written: another than at first, where somebody put something else in its place."""
+        assert self._writer.path is not None
+        return self._writer.path
 
     def now(self) -> int:
         """Nanoseconds since the recording began."""
@@ -221,11 +234,12 @@ class Tape:
 
     def _run(self) -> None:
         while not self._finished():
-            if not self._ops and not self._recorder.behind:
-                self._wake.wait()
+            if not self._ops and not self._recorder.behind and self._wake.wait(LOOK_EVERY):
                 self._stopping.wait(COMMIT_EVERY)
             self._wake.clear()
-            self._record(self._taken())
+            self._look()
+            if not self._gave_up:
+                self._record(self._taken())
             if not self._gave_up:
                 self._frame()
         self._writer.close()
@@ -249,12 +263,15 @@ class Tape:
     def _record(self, ops: list[Op]) -> None:
         if not ops:
             return
-        made = self._recorder.rows(ops)
-        self._persist(lambda: self._write(made), len(ops))
+        made, writer = self._recorder.rows(ops), self._writer
+        self._persist(lambda: self._write(made, writer), len(ops))
         self._taken_bytes += sum(_size(op) for op in ops)
 
-    def _write(self, made: list[Row]) -> None:
+    def _write(self, made: list[Row], writer: Writer) -> None:
         """All rows; those that can never be written cost only themselves."""
+        if writer is not self._writer:
+            self._say(f"{len(made)} rows were for the file that is no longer there, and could not be written")
+            return
         try:
             self._writer.write(made)
         except Exception as error:
@@ -276,6 +293,33 @@ class Tape:
 
         self._persist(work, 0)
 
+    def _look(self) -> None:
+        """Begin a new file where ours was taken away: what is written to it now would be found by nobody."""
+        what = self._writer.displaced()
+        if what is not None and not self._is_moving:
+            self._is_moving = True
+            self._persist(lambda: self._move(what), 0)
+            self._is_moving = False
+
+    def _move(self, what: str) -> None:
+        """May be called again where it failed. Numbers and times go on, so that the files can be laid side by side."""
+        before, at = self._writer, self.now()
+        goes_on = rows.incident(self.recording, at, f"this file {what} while it was recorded, and another one begun")
+        with suppress(Exception):  # it may be nowhere, and was closed if this is not the first attempt
+            before.write([*self._recorder.left_behind(at), goes_on])
+        before.close()
+        writer = Writer(free_path(self._path))
+        try:
+            begins = f"{self._path.name} {what} while it was recorded: what came before is not in this file"
+            writer.keep_secret(self._secret)
+            incident = rows.incident(self.recording, at, begins)
+            writer.write([rows.recording(self._recording), *self._recorder.move(writer), incident])
+        except BaseException:
+            writer.close()
+            raise
+        self._writer = writer
+        log.warning("recording degraded: %s %s; it goes on in %s", self._path, what, writer.path)
+
     def _persist(self, work: Callable[[], None], waiting: int) -> None:
         """Do it until it works: nothing that a disk or another process does ends a recording."""
         failed_at: float | None = None
@@ -284,7 +328,7 @@ class Tape:
                 work()
                 break
             except Exception as error:
-                if not is_transient(error):
+                if not is_transient(error) and not isinstance(error, CassetteError):
                     self._say(f"a fault of omnirecord: {type(error).__name__}: {error}")
                     return
                 self.degraded = str(error)
@@ -297,6 +341,7 @@ class Tape:
                     self._gave_up = True
                     return
                 time.sleep(RETRY_EVERY)
+                self._look()
         self.degraded = None
         if failed_at is not None:
             lasted = monotonic() - failed_at

@@ -1,7 +1,42 @@
-"""What holds for all tests."""
+"""What takes minutes runs with `--long`; what is measured is told behind the run."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes says more about what else the machine does; work that grows too fast has tests of its own.
 settings.register_profile("omnirecord", deadline=None)
 settings.load_profile("omnirecord")
+
+Figure = Callable[[str, str], None]
+"""Tells what was measured, and how much it was."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
+
+
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether a test may take minutes."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    return lambda what, much: record_property("figure", f"{what}: {much}")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    reports = [one for many in terminalreporter.stats.values() for one in many if getattr(one, "when", "") == "call"]
+    figures = [value for one in reports for name, value in one.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.section(
+            "measured" if config.getoption("--long") else "measured (in short: --long for all of it)"
+        )
+        for line in figures:
+            terminalreporter.line(line)

@@ -14,7 +14,7 @@ class Process:
     """A running `omnirecord proxy`; `url` is where it listens."""
 
     def __init__(self, upstream: str, db: Path, *options: str) -> None:
-        self._command = [
+        self.command = [
             sys.executable, "-c", "from omnirecord.cli import main; main()", "proxy", "--upstream", upstream,
             "--listen", "127.0.0.1:0", "--db", str(db), "--json", *options,
         ]  # fmt: skip
@@ -22,7 +22,7 @@ class Process:
 
     async def __aenter__(self) -> Process:
         pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self._command, stdout=pipe, stderr=pipe)
+        self.process = await asyncio.create_subprocess_exec(*self.command, stdout=pipe, stderr=pipe)
         assert self.process.stdout is not None
         async with asyncio.timeout(30):
             line = await self.process.stdout.readline()

@@ -119,7 +119,8 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.serving", ["doctor"]), ("omnirecord.diagnosis.examining", ["doctor"]), ("omnirecord.telling.showing", ["show"]),
+        ("omnirecord.cli.serving", ["doctor"]), ("omnirecord.diagnosis.examining", ["doctor"]),
+        ("omnirecord.telling.showing", ["show"]),
         ("omnirecord.measuring.reporting", ["stats"]), ("omnirecord.validating", ["validate"]),
         ("omnirecord.differing.beside", ["diff", "other.db"]), ("omnirecord.finding", ["search", "notes"]),
         ("omnirecord.listing", ["events"]),

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from ..errors import OmnirecordError
-from ..gist import visible
+from ..gist import unquoted, visible
+from . import stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,7 +172,7 @@ def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iter
 def log_to_stderr(*, verbose: bool = True) -> None:
     """What our servers have to say goes to stderr, a line each; so does what aiohttp has to say of a client's junk."""
     for name, form in (("omnirecord", _Harmless()), ("aiohttp.server", _OneLine())):
-        handler = logging.StreamHandler()
+        handler = stderr.handler()
         handler.setFormatter(form)
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
@@ -193,7 +194,7 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         error = record.exc_info[1] if record.exc_info else None
         said = str(error).strip() or type(error).__name__ if error is not None else record.getMessage()
-        return f"omnirecord: a request could not be answered: {visible(' '.join(said.split())[:200])}"
+        return f"omnirecord: a request could not be answered: {unquoted(said)}"
 
 
 def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:

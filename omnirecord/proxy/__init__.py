@@ -91,7 +91,7 @@ class Proxy:
         self._target: URL = parse_upstream(upstream)
         self.upstream = str(self._target)
         self._trust = Trust(ca, cert, key, insecure)
-        self.db = Path(db)
+        self._db = Path(db)
         self._contract = contract
         self._content = content_scanner(redact, redact_patterns)
         self._read_ahead = read_ahead
@@ -120,6 +120,11 @@ class Proxy:
         return self.token if self._listener.is_made else None
 
     @property
+    def db(self) -> Path:
+        """The cassette: another than was named, where somebody put something else in its place meanwhile."""
+        return self._db if self._entered is None else self._entered.path
+
+    @property
     def recording(self) -> int:
         """The number of the recording that is being made."""
         return self._tape.recording
@@ -142,7 +147,7 @@ class Proxy:
             refuse_itself(self._target, self.url)
             watch = self._watch_for_control() if self._is_controlled else self._watch
             self._entered = await asyncio.to_thread(
-                Tape, self.db, self.upstream, self._contract, content=self._content, watch=watch
+                Tape, self._db, self.upstream, self._contract, content=self._content, watch=watch
             )
         except BaseException:
             await self._listener.stop(0)
@@ -154,7 +159,7 @@ class Proxy:
 
     def _watch_for_control(self) -> Watch:
         """Whoever listens at the control path is told as well."""
-        control = self._control = Control(self._listener.guard, self.db, self._state)
+        control = self._control = Control(self._listener.guard, lambda: self.db, self._state)
 
         def watch(frames: NewFrames) -> None:
             control.announce()

@@ -37,7 +37,7 @@ _TAKES = ("session", "stream", "type", "verdict", "last")
 class Control:
     """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells."""
 
-    def __init__(self, guard: Guard, db: Path, state: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]]) -> None:
         self._guard, self._db, self._state = guard, db, state
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._listening: set[asyncio.Task[object]] = set()
@@ -94,7 +94,7 @@ class Control:
         wanted = Wanted(options.get("session"), stream, options.get("type"), verdict)
         last = _number(options, "last")
         behind = header(decoded(request.raw_headers), "last-event-id")
-        return Follower(self._db, wanted, LAST if last is None else last, bookmark=behind)
+        return Follower(self._db(), wanted, LAST if last is None else last, bookmark=behind)
 
     async def _events(self, request: web.BaseRequest, follower: Follower) -> web.StreamResponse:
         task = asyncio.current_task()

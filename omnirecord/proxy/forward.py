@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from ..cassette import Ending, Headers, Kind
+from ..gist import unquoted
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
@@ -57,8 +58,12 @@ class Forward:
         """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
         try:
             return await self._exchange(target, headers)
-        except (*LOST, aiohttp.ClientError):
+        except (*LOST, aiohttp.ClientError) as error:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
+            if isinstance(error, aiohttp.ClientResponseError):
+                log.warning(
+                    "exchange %d: upstream's answer is no HTTP: %s", self.take.exchange, unquoted(error.message)
+                )
             return self._no_answer()
         except asyncio.CancelledError:
             if self.stopped:
@@ -101,6 +106,7 @@ class Forward:
         return await self._upstream.request(self._request.method, target, passed, body)
 
     async def _upload(self) -> AsyncIterator[bytes]:
+        yield b""  # the header section goes on its way: aiohttp would keep it until there is something of the body
         async for data in self._request.content.iter_any():
             yield data
             self.take.body("request", data)

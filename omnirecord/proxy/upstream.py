@@ -7,9 +7,11 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -18,6 +20,7 @@ from ..errors import UsageError
 from ..guarding import is_loopback
 from ..serving import LIMIT
 from ..tls import Trust, explained
+from .connection import Connection
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
@@ -169,9 +172,15 @@ def _traced() -> aiohttp.TraceConfig:
     return trace
 
 
+def _connecting(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
+    protocol: type[ResponseHandler] = Connection
+    connector._factory = partial(protocol, loop=asyncio.get_running_loop())
+    return connector
+
+
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
-        connector=connector,
+        connector=_connecting(connector),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..bodies import Body, CodedBody, body, decoded
@@ -65,6 +65,20 @@ class _Open:
     """The stream, where its content is masked."""
     received: int = 0
     """Bytes of a stream, as on the wire."""
+    reads: int = 0
+    """How many reads there were, …"""
+    in_file: int = 0
+    """… of them in this file: fewer, where another one was begun meanwhile."""
+    elsewhere: int = 0
+    """How many of its bytes are in a file before this one: what a mask says of them again changes nothing here."""
+    last_ns: int = 0
+    begun: list[Row] = field(default_factory=list)
+    """The rows that say what it is."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How much there was of the request's body, and of the response's."""
+        return self.sides["request"].at, self.received if self.stream else self.sides["response"].at
 
 
 class Recorder:
@@ -94,6 +108,29 @@ class Recorder:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
         self._frames.finish_killed(contract_of)
 
+    def left_behind(self, at_ns: int) -> list[Row]:
+        """What the file is to say of what goes on in another one."""
+        return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
+
+    def move(self, writer: Writer) -> list[Row]:
+        """Go on in another file; return what is to be written there first: the exchanges that are open.
+
+        The bytes that came of a stream before are one read without bytes, so that a reader sees how many it lacks.
+        """
+        self._frames.move(writer)
+        out: list[Row] = []
+        for number, state in self._open.items():
+            out += state.begun
+            if state.stream is None:
+                continue
+            state.in_file = min(state.reads, 1)
+            if state.reads:
+                out.append(rows.read(number, 0, state.last_ns, None, state.received))
+            state.elsewhere = state.received
+            self._frames.begin(number, state.stream, None if state.masked else state.coding)
+            self._frames.arrived(number)
+        return out
+
     def rows(self, ops: Iterable[Op]) -> list[Row]:
         """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident."""
         out: list[Row] = []
@@ -110,12 +147,13 @@ class Recorder:
             "response": self._side(()),
         }
         names = bytearray() if creates_session(op.method, op.target) else None
-        self._open[op.exchange] = _Open(sides, names)
         target = self._redactor.target(op.target)
-        yield rows.request(
+        request = rows.request(
             op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
             self._redactor.headers(op.headers),
         )  # fmt: skip
+        self._open[op.exchange] = _Open(sides, names, begun=[request])
+        yield request
 
     def _side(self, headers: Headers) -> _Side:
         how = header(headers, "content-type"), header(headers, "content-encoding"), self._redactor
@@ -133,7 +171,9 @@ class Recorder:
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
             self._frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
-        yield rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
+        response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
+        state.begun.append(response)
+        yield response
 
     def _problem(self, stream: int | None, at_ns: int, problem: str | None) -> Iterator[Row]:
         if problem is not None:
@@ -159,7 +199,7 @@ class Recorder:
         if state.masked is not None:
             yield from self._received_masked(op, state, state.masked)
             return
-        yield rows.read(op.exchange, op.n, op.at_ns, op.sent_ns, op.size)
+        yield self._read(op, state, op.size)
         if op.data is not None:
             yield rows.chunk(op.exchange, "response", state.received, op.data)
         state.received += op.size
@@ -167,13 +207,18 @@ class Recorder:
 
     def _received_masked(self, op: Received, state: _Open, masked: MaskedStream) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
-        yield rows.read(op.exchange, op.n, op.at_ns, op.sent_ns, kept.size)
+        yield self._read(op, state, kept.size)
         for piece in kept.pieces:
             make = rows.chunk_again if piece.again else rows.chunk
             yield make(op.exchange, "response", piece.start, piece.data)
         yield from self._problem(state.stream, op.at_ns, kept.problem)
         state.received += kept.size
-        self._frames.arrived(op.exchange, masked.settled)
+        self._frames.arrived(op.exchange, max(masked.settled, state.elsewhere))
+
+    def _read(self, op: Received, state: _Open, size: int) -> Row:
+        row = rows.read(op.exchange, state.in_file, op.at_ns, op.sent_ns, size)
+        state.reads, state.in_file, state.last_ns = state.reads + 1, state.in_file + 1, op.at_ns
+        return row
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
@@ -188,7 +233,10 @@ class Recorder:
         of = op.of
         assert of.sent_ns is not None
         if isinstance(of, Received):
-            yield rows.read_sent(of.exchange, of.n, of.sent_ns)
+            state = self._open.get(of.exchange)
+            n = of.n if state is None else of.n - (state.reads - state.in_file)
+            if n >= 0:
+                yield rows.read_sent(of.exchange, n, of.sent_ns)
         else:
             yield rows.message_sent(of.exchange, of.number, of.sent_ns)
 
@@ -203,8 +251,7 @@ class Recorder:
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
             yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)
-        sizes = state.sides["request"].at, state.received if state.stream else state.sides["response"].at
-        yield rows.end(op.exchange, op.at_ns, op.ending, *sizes)
+        yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
 
 
 def _session_named(body: bytes) -> str | None:

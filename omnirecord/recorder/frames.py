@@ -88,6 +88,12 @@ class FrameMaker:
         self._streaming: dict[int, _Streaming] = {}
         self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
 
+    def move(self, writer: Writer) -> None:
+        """Go on in another file, of which nothing is known yet."""
+        self._writer = writer
+        self._streaming.clear()
+        self._waiting.clear()
+
     @property
     def behind(self) -> bool:
         """Whether `make` has something left to do."""

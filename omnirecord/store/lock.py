@@ -41,11 +41,12 @@ class RecorderLock:
     def _still_there(self, fd: int) -> bool:
         try:
             return os.path.samestat(os.fstat(fd), self._path.stat())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def release(self) -> None:
-        self._path.unlink(missing_ok=True)
+        if self._still_there(self._fd):  # else it was removed, and may be another recorder's by now
+            self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
 

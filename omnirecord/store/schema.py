@@ -240,6 +240,15 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+def free_path(path: Path) -> Path:
+    """Where a new cassette can be made: at `path`, where that is free or an empty file, else beside it, numbered."""
+    number, found = 1, path
+    while found.exists() and found.stat().st_size:
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
+
+
 def is_copy(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether a reading connection is one to a copy that was put aside."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()

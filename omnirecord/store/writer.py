@@ -135,6 +135,25 @@ class Writer:
         (key,) = self.connection.execute("SELECT value FROM meta WHERE key = 'pseudonyms'").fetchone()
         return bytes(key)
 
+    def keep_secret(self, key: bytes) -> None:
+        """Take over the key of another cassette's pseudonyms."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('pseudonyms', ?)", (key,))
+
+    def displaced(self) -> str | None:
+        """What became of the file, where it is no longer what is at its path: nothing that is written now would be
+        found there. None while it is."""
+        if self.path is None:
+            return None
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "was removed or moved away"
+        except OSError:
+            return None  # who knows: a folder that may not be looked into for a while
+        if (found.st_dev, found.st_ino) != self._identity:
+            return "was replaced by another file"
+        return "was emptied by another program" if found.st_size == 0 else None
+
     def framed(self, stream: int) -> tuple[int, int]:
         """How many frames of a stream are stored, and how many bytes of content these hold."""
         query = "SELECT count(*), coalesce(sum(length), 0) FROM frames WHERE stream = ?"

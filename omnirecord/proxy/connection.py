@@ -1,0 +1,40 @@
+"""A connection to upstream, where what is right in a segment is not lost with what is wrong behind it.
+
+Where its parser refuses something, aiohttp throws away all that came in the same segment: the answer to a HEAD, if its
+server sends a body, or a stream's first events with a chunk that is none. A client without us has them by then.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+
+from aiohttp.client_proto import ResponseHandler
+
+_SECTION_END = re.compile(rb"\r\n\r\n")
+_LONGEST_BEGINNING = 3
+_MOST = 8
+"""Sections that are told apart in one segment: interim answers (1xx) come before the last one."""
+
+
+class Connection(ResponseHandler):
+    """Gives the parser a header section, and then what follows it."""
+
+    _before = b""
+
+    def data_received(self, data: bytes) -> None:
+        at = 0
+        for end in self._ends(data):
+            super().data_received(data[at:end])
+            at = end
+            if self.exception() is not None:
+                return
+        if at < len(data) or not data:
+            super().data_received(data[at:])
+
+    def _ends(self, data: bytes) -> list[int]:
+        """Where in this segment header sections end, or what looks like one: that does no harm in a body."""
+        before = self._before
+        joined = before + data
+        self._before = joined[-_LONGEST_BEGINNING:]
+        return [found.end() - len(before) for found in islice(_SECTION_END.finditer(joined), _MOST)]

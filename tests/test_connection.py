@@ -1,0 +1,53 @@
+"""What is right in a segment is not lost with what is wrong behind it, however the segments were cut."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import HttpVersion11
+from aiohttp.base_protocol import BaseProtocol
+
+from omnirecord.proxy.connection import Connection
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+class Transport(asyncio.Transport):
+    """Takes note of being closed, and nothing else."""
+
+    def close(self) -> None:
+        pass
+
+
+async def heard(*segments: bytes) -> tuple[list[int], bytes]:
+    """The statuses of what was read, and the body of the last one."""
+    connection = Connection(loop=asyncio.get_running_loop())
+    assert isinstance(connection, BaseProtocol)
+    connection.connection_made(Transport())
+    connection.set_response_params(auto_decompress=False)
+    for segment in segments:
+        connection.data_received(segment)
+    statuses, body = [], b""
+    while not statuses or statuses[-1] < 200:
+        message, payload = await connection.read()
+        assert message.version == HttpVersion11
+        statuses.append(message.code)
+        body = b"" if message.code < 200 else await payload.read()
+    return statuses, body
+
+
+@pytest.mark.parametrize("cut", range(1, len(HEAD) + 12))
+async def test_an_answer_comes_whole_whatever_is_behind_it(cut: int) -> None:
+    data = HEAD + b"hi, and more"
+    assert await heard(data[:cut], data[cut:]) == ([200], b"hi")
+
+
+async def test_interim_answers_in_the_same_segment_come_each() -> None:
+    assert await heard(EARLY * 3 + HEAD + b"hi and no HTTP\r\n\r\n") == ([103, 103, 103, 200], b"hi")
+
+
+async def test_a_segment_of_nothing_is_passed_on() -> None:
+    """With that aiohttp goes on where it had stopped for lack of room."""
+    assert await heard(HEAD, b"", b"hi") == ([200], b"hi")

@@ -1,0 +1,42 @@
+"""Log lines on their way to stderr: nobody waits for them, and how many were lost is said."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import time
+
+import pytest
+
+from omnirecord.cli import stderr
+from omnirecord.cli.stderr import Stderr
+
+from . import wire
+
+
+def record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("omnirecord", logging.WARNING, __file__, 1, text, None, None)
+
+
+def test_lines_that_found_no_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stderr, "_MOST", 5)
+    out, into = os.pipe()
+    with os.fdopen(into, "w") as pipe:
+        monkeypatch.setattr(sys, "stderr", pipe)
+        handler = Stderr()
+        for n in range(300):
+            handler.emit(record(f"{n} " + "x" * 1000))
+        read, until = b"", time.monotonic() + wire.PATIENCE
+        while b" lines more could not be written here in time\n" not in read:
+            assert time.monotonic() < until
+            read += os.read(out, 1 << 16)
+            handler.emit(record("again"))
+        os.close(out)
+        handler._lines.join()  # what is left goes nowhere
+
+
+def test_a_stream_that_is_no_file_is_written_in_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert type(stderr.handler()) is logging.StreamHandler
