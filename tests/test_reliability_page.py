@@ -23,6 +23,6 @@ def test_the_tables_of_the_page_are_the_rows_of_the_harness(lines: Iterable[str]
 
 def test_every_test_that_the_page_names_is_there() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
-    assert len(named) > 10
+    assert len(named) > 5
     for file, test in named:
         assert not test or f"def {test}(" in (Path(__file__).parent.parent / file).read_text(), (file, test)
