@@ -410,3 +410,12 @@ def test_a_cassette_can_be_closed_while_somebody_reads_it(tmp_path: Path) -> Non
         assert b"".join(store.content(store.streams()[0])) == BODY
     with closing(Store.open(path)) as store:
         assert b"".join(store.content(store.streams()[0])) == BODY
+
+
+def test_a_cassette_behind_a_link_is_not_taken_for_a_copy_of_ours_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "omnirecord-mine"
+    folder.mkdir()
+    Writer(folder / "a.db").close()
+    (tmp_path / "link.db").symlink_to(folder / "a.db")
+    Store.open(tmp_path / "link.db").close()
+    assert (folder / "a.db").exists()

@@ -153,9 +153,14 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
+_COPIES: set[Path] = set()
+"""The folders of our own that hold a copy: only these are ever thrown away."""
+
+
 def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
-    folder = Path(tempfile.mkdtemp(prefix="omnirecord-"))
+    folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
+    _COPIES.add(folder)
     for part in ("", "-wal"):
         source = path.with_name(path.name + part)
         if source.exists():
@@ -252,7 +257,7 @@ def free_path(path: Path) -> Path:
 def is_copy(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether a reading connection is one to a copy that was put aside."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    return bool(file) and Path(file) != path.absolute() and Path(file).parent.name.startswith("omnirecord-")
+    return bool(file) and Path(file) != path.absolute() and Path(file).parent.resolve() in _COPIES
 
 
 def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
