@@ -36,6 +36,7 @@ def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
     To be taken before the cassette is opened: what is written in between is then seen as a change.
     """
     found = []
+    cassette = cassette.resolve()  # a log stands beside the file itself
     for path in (cassette, cassette.with_name(cassette.name + "-wal")):
         with suppress(OSError):
             found.append(path.stat())

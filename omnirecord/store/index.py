@@ -100,6 +100,7 @@ def doc_of(row: tuple[Any, ...]) -> Doc:
 
 
 def path_beside(cassette: Path) -> Path:
+    cassette = cassette.resolve()  # whichever link to it was named
     return cassette.with_name(cassette.name + "-search")
 
 

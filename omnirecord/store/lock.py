@@ -14,6 +14,8 @@ from ..errors import CassetteInUse
 
 
 def lock_path(cassette: Path) -> Path:
+    """Beside the file itself, whichever link to it was named."""
+    cassette = cassette.resolve()
     return cassette.with_name(cassette.name + "-lock")
 
 

@@ -96,8 +96,8 @@ class Store:
         self.is_being_recorded = recorder_is_alive(self._path)
         with clear_errors(self._path):
             self._connection.rollback()
-            if is_copy(self._connection, self._path):  # of a folder in which nobody may write
-                remove_copy(self._connection, self._path)
+            if is_copy(self._connection):  # of a folder in which nobody may write
+                remove_copy(self._connection)
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
 
@@ -108,7 +108,7 @@ class Store:
         if self._path is None:
             self._connection.close()
         else:
-            remove_copy(self._connection, self._path)
+            remove_copy(self._connection)
 
     def recordings(self) -> list[Recording]:
         return list(self._rows(recording_of, "SELECT * FROM recordings ORDER BY recording"))

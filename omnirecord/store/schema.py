@@ -69,6 +69,8 @@ PRAGMA writable_schema = OFF;
 """From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
 
 
+_COPIES: set[Path] = set()
+"""The folders of copies that were put aside."""
 OURS: set[tuple[int, int]] = set()
 """The files, by device and number, that this process writes. To open one in any other way and close it would drop
 SQLite's locks on it, and another program could then throw away the log that is written."""
@@ -100,6 +102,10 @@ def clear_errors(path: Path | str) -> Iterator[None]:
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
+    except UnicodeDecodeError as error:  # of what SQLite says, with a piece of the file in it
+        raise BrokenCassette(
+            f"{path} is damaged (text in it is no text): restore it from a copy, or from the .jsonl it was exported to"
+        ) from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:
@@ -114,7 +120,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             _check_version(connection, path)
             connection.execute("SELECT count(*) FROM recordings").fetchone()
         except BaseException:
-            remove_copy(connection, path)
+            remove_copy(connection)
             raise
     return connection
 
@@ -127,6 +133,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _connect(copy, "rw")
     except BaseException:
+        _COPIES.discard(copy.parent)
         shutil.rmtree(copy.parent, ignore_errors=True)
         raise
 
@@ -143,7 +150,9 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
-    folder = Path(tempfile.mkdtemp(prefix="omnirecord-"))
+    folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
+    _COPIES.add(folder)
+    path = path.resolve()  # the log is beside the file, not beside a link to it
     for part in ("", "-wal"):
         source = path.with_name(path.name + part)
         if source.exists():
@@ -222,18 +231,19 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def is_copy(connection: sqlite3.Connection, path: Path) -> bool:
+def is_copy(connection: sqlite3.Connection) -> bool:
     """Whether a reading connection is one to a copy that was put aside."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    return bool(file) and Path(file) != path.absolute() and Path(file).parent.name.startswith("omnirecord-")
+    return bool(file) and Path(file).parent in _COPIES
 
 
-def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
+def remove_copy(connection: sqlite3.Connection) -> None:
     """Close a reading connection, and throw away the copy if it was one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    was_copy = is_copy(connection, path)
+    was_copy = is_copy(connection)
     connection.close()
     if was_copy:
+        _COPIES.discard(Path(file).parent)
         shutil.rmtree(Path(file).parent, ignore_errors=True)
 
 

@@ -119,11 +119,17 @@ class Writer:
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
         return number or 0
 
-    def secret(self) -> bytes:
-        """The key of this cassette's pseudonyms, made when first asked for."""
-        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (os.urandom(16),))
+    def secret(self, key: bytes | None = None) -> bytes:
+        """The key of this cassette's pseudonyms, made when first asked for, unless it is to be this one."""
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (key or os.urandom(16),))
         (key,) = self.connection.execute("SELECT value FROM meta WHERE key = 'pseudonyms'").fetchone()
         return bytes(key)
+
+    def size(self) -> int:
+        """Bytes that the cassette will have once it is closed."""
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+        (size,) = self.connection.execute("PRAGMA page_size").fetchone()
+        return int(pages * size)
 
     def framed(self, stream: int) -> tuple[int, int]:
         """How many frames of a stream are stored, and how many bytes of content these hold."""
