@@ -71,20 +71,23 @@ def record(
     resume: bool = False,
     resume_for: float = 30.0,
     control: bool = False,
+    rotate: str | Iterable[str] = (),
+    keep: str | int | Iterable[str | int] = (),
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
     stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
-    (`docs/tail.md`). Raises `UsageError`; entering raises that,
-    `CassetteError` or `ServerError`.
+    (`docs/tail.md`). `rotate` is a size (`500MB`), a time (`1h`) or both, from which on a cassette is full: `db` is
+    then a link to the newest of several. `keep` is a number of full ones, an age, a size, or all three
+    (`docs/rotation.md`). Raises `UsageError`; entering raises that, `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for, control=control,
+        resume_for=resume_for, control=control, rotate=rotate, keep=keep,
     )  # fmt: skip
 
 

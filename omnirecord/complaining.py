@@ -1,4 +1,4 @@
-"""Something that goes on being wrong, said on stderr: when it begins, once a minute at the most, and when it is over."""
+"""Something that goes on being wrong, said when it begins, once a minute at the most, and when it is over."""
 
 from __future__ import annotations
 

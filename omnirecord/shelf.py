@@ -48,10 +48,11 @@ class Shelf:
     def _target(self) -> Path | None:
         """What the link points to, if that is the name of one of ours."""
         try:
-            target = Path(os.readlink(self.link))
+            target = self.link.readlink()
         except OSError:
             return None
-        return self.link.with_name(target.name) if target.parent == Path() and self._name.fullmatch(target.name) else None
+        is_name = target.parent == Path() and self._name.fullmatch(target.name)
+        return self.link.with_name(target.name) if is_name else None
 
     def _is_ours(self, path: Path | None) -> bool:
         return path is not None and (not path.exists() or self._is_made(path))
@@ -114,7 +115,8 @@ class Shelf:
         """All but the current one, oldest first."""
         with clear_errors(self.link.parent):
             found = [self.link.with_name(entry.name) for entry in os.scandir(self.link.parent)]
-        return sorted(path for path in found if path != current and self._name.fullmatch(path.name) and self._is_made(path))
+        full = (path for path in found if path != current and self._name.fullmatch(path.name))
+        return sorted(path for path in full if self._is_made(path))
 
     def _is_made(self, path: Path) -> bool:
         try:

@@ -2,8 +2,8 @@
 
 Forward first, record second: `Tape` and `Take` only append to a list, on the event loop; a thread behind them makes
 rows of it and commits at least every 100 ms. A disk that is slow, full or locked makes the list grow and nothing
-wait. Over `BUFFER` bytes, what arrives is counted but no longer kept. Both are said on stderr, when they begin and
-when they are over, and in the cassette.
+wait. Over `BUFFER` bytes, what arrives is counted but no longer kept. Both are said on stderr, when they begin, once a
+minute, and when they are over, and in the cassette. `reels` are the files that it writes, several with `--rotate`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from ._version import __version__
-from .cassette import Direction, Ending, Headers, Kind, Recording, Side
-from .contract import Contract, load
-from .headers import printable, printable_text
-from .library import contract_or_default
+from .cassette import Direction, Ending, Headers, Kind, Side
+from .complaining import Complaint
+from .contract import load
+from .headers import header, printable, printable_text
+from .limits import Retention, Rotation
 from .recorder import (
     BodyData,
     Ended,
@@ -30,15 +33,15 @@ from .recorder import (
     NewFrames,
     Op,
     Received,
-    Recorder,
     Requested,
     Responded,
     SentLate,
 )  # fmt: skip
-from .redact import Redactor, credentials
+from .redact import credentials
+from .reels import Reel, Reels
 from .routes import session_of
+from .sse import last_end
 from .steady import monotonic, monotonic_ns
-from .store import Writer, rows
 from .store.rows import Row
 from .store.writer import is_transient
 
@@ -66,58 +69,109 @@ def ignore(frames: NewFrames) -> None:
 
 
 class Take:
-    """One exchange being recorded. Its methods are called as things happen, and only note that they did."""
+    """One exchange being recorded. Its methods are called as things happen, and only note that they did.
 
-    def __init__(self, tape: Tape, exchange: int, party: str, session_id: str | None = None) -> None:
+    When its file is full, a stream or WebSocket that was asked for with GET goes on in the next one: the exchange ends
+    in the old file behind a whole frame or message, and begins there again under the same numbers.
+    """
+
+    def __init__(self, tape: Tape, request: Requested, reel: Reel, session_id: str | None = None) -> None:
         self._tape = tape
+        self._request = request
+        self._response: Responded | None = None
+        self._reel = reel
+        self._moves = False
         self.session_id = session_id
-        self.exchange = exchange
-        self.party = party
+        self.exchange = request.exchange
+        self.party = request.party
         self._reads = 0
         self._messages = 0
         self._over = False
         self.stream: int | None = None
+        self._put(request)
+
+    def _now(self) -> int:
+        return self._tape.now() - self._reel.zero_ns
+
+    def _put(self, op: Op) -> None:
+        self._tape.put(op, self._reel)
 
     def respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         """The response's header section is complete. A stream gets its number here."""
         if kind == "sse":
             self.stream = self._tape.next_stream()
-        at, reason, headers = self._tape.now(), printable_text(reason), printable(headers)
-        self._tape.put(Responded(self.exchange, kind, self.stream, at, status, reason, headers))
+        at, reason, headers = self._now(), printable_text(reason), printable(headers)
+        is_coded = (header(headers, "content-encoding") or "identity").strip().lower() != "identity"
+        self._moves = self._request.method == "GET" and (kind == "websocket" or (kind == "sse" and not is_coded))
+        self._response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
+        self._put(self._response)
 
     def body(self, side: Side, data: bytes) -> None:
         """Bytes of a body that is no stream."""
-        self._tape.put(BodyData(self.exchange, side, self._tape.room(data)))
+        self._put(BodyData(self.exchange, side, self._tape.room(data)))
 
     def receive(self, data: bytes) -> Received:
         """A stream's bytes arrived; call `sent` with the result once they are handed on."""
-        read = Received(self.exchange, self._reads, self._tape.now(), len(data), self._tape.room(data))
+        if not self._is_to_move or (end := last_end(data)) == 0:
+            return self._read(data)
+        first = self._read(data[:end])
+        self._move()
+        if end == len(data):
+            return first
+        rest = self._read(data[end:])
+        rest.before = first
+        return rest
+
+    def _read(self, data: bytes) -> Received:
+        read = Received(
+            self.exchange, self._reads, self._now(), len(data), self._tape.room(data), reel=self._reel
+        )  # fmt: skip
         self._reads += 1
-        self._tape.put(read)
+        self._put(read)
         return read
 
     def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:
         """A WebSocket message or control frame arrived; call `sent` once it is handed on."""
-        message = Messaged(self.exchange, self._messages, self._tape.now(), dir, opcode, self._tape.room(data))
+        if self._is_to_move:
+            self._move()
+        message = Messaged(
+            self.exchange, self._messages, self._now(), dir, opcode, self._tape.room(data), reel=self._reel
+        )  # fmt: skip
         self._messages += 1
-        self._tape.put(message)
+        self._put(message)
         return message
+
+    @property
+    def _is_to_move(self) -> bool:
+        return self._reel is not self._tape.reel and self._moves and not self._over
+
+    def _move(self) -> None:
+        """Go on in the newest file."""
+        assert self._response is not None
+        self._put(Ended(self.exchange, self._now(), "recorder_stopped"))
+        self._reel = self._tape.reel
+        now = self._now()
+        self._put(replace(self._request, at_ns=now))
+        self._put(replace(self._response, at_ns=now))
+        self._reads = self._messages = 0
 
     def sent(self, what: Received | Messaged) -> None:
         """Handed to the other side's transport now."""
-        what.sent_ns = self._tape.now()
+        if isinstance(what, Received) and what.before is not None:
+            self.sent(what.before)
+        what.sent_ns = self._tape.now() - what.reel.zero_ns
         if what.written:  # set by the recording thread before it reads `sent_ns`: one of us sees the other
-            self._tape.put(SentLate(what))
+            self._tape.put(SentLate(what), what.reel)
 
     def end(self, ending: Ending) -> None:
         """The exchange is over; only the first call counts."""
         if not self._over:
             self._over = True
-            self._tape.put(Ended(self.exchange, self._tape.now(), ending))
+            self._put(Ended(self.exchange, self._now(), ending))
 
 
 class Tape:
-    """A recording in progress: one run of the proxy, appended to a cassette.
+    """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
     `watch` is called in the recording thread with the frames as they become rows.
     """
@@ -128,51 +182,53 @@ class Tape:
         upstream: str | None,
         contract: str = "omnigent",
         *,
+        rotation: Rotation | None = None,
+        keep: Retention | None = None,
         watch: Watch = ignore,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
-        self._writer = Writer(path)
         self._clock = clock
         self._zero = clock()
-        self.recording = self._writer.last_number("recording") + 1
-        self._exchanges = self._writer.last_number("exchange")
-        self._streams = self._writer.last_number("stream")
+        self._reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now)
+        self._exchanges = self.reel.writer.last_number("exchange")
+        self._streams = self.reel.writer.last_number("stream")
         self._parties: dict[object, str] = {}
-        self._ops: deque[Op] = deque()  # appended to by one thread, taken from by the other
+        self._ops: deque[tuple[Reel, Op]] = deque()  # appended to by one thread, taken from by the other
         self._put_bytes = self._taken_bytes = 0  # each written by one thread only
         self._dropping = self._gave_up = False
         self.degraded: str | None = None
         """Why what comes cannot be written just now."""
+        self._trouble = Complaint()
         self._watch = watch
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._give_up_at = math.inf
-        started = datetime.now(UTC).isoformat(timespec="microseconds")
-        self._begin(Recording(self.recording, started, __version__, contract, upstream), judge)
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
         self._thread.start()
 
-    def _begin(self, recording: Recording, judge: Contract) -> None:
-        self._recorder = Recorder(self._writer, recording.recording, judge, Redactor(self._writer.secret()))
-        try:
-            self._recorder.finish_killed(contract_or_default)
-            self._writer.write([rows.recording(recording)])
-        except BaseException:
-            self._writer.close()
-            raise
+    @property
+    def reel(self) -> Reel:
+        """The file in which what begins now is recorded."""
+        return self._reels.current
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording in that file."""
+        return self.reel.number
 
     def now(self) -> int:
-        """Nanoseconds since the recording began."""
+        """Nanoseconds since the tape began."""
         return self._clock() - self._zero
 
     def take(self, method: str, target: str, headers: Headers) -> Take:
         """A request's header section is complete: begin its exchange."""
-        at = self.now()
+        reel = self.reel
+        at = self.now() - reel.zero_ns
         self._exchanges += 1
         party = self._party(headers)
-        self.put(Requested(self._exchanges, party, at, method, printable_text(target), printable(headers)))
-        return Take(self, self._exchanges, party, session_of(target))
+        request = Requested(self._exchanges, party, at, method, printable_text(target), printable(headers))
+        return Take(self, request, reel, session_of(target))
 
     def _party(self, headers: Headers) -> str:
         if any(name.lower() == "x-omnigent-runner-tunnel-token" for name, _ in headers):
@@ -184,8 +240,9 @@ class Tape:
         self._streams += 1
         return self._streams
 
-    def put(self, op: Op) -> None:
-        self._ops.append(op)
+    def put(self, op: Op, reel: Reel | None = None) -> None:
+        """`reel`: the file that it belongs to; None: the current one."""
+        self._ops.append((self.reel if reel is None else reel, op))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -204,7 +261,8 @@ class Tape:
 
     def _say(self, message: str) -> None:
         log.warning("recording degraded: %s", message)
-        self.put(Incidence(self.now(), message))
+        reel = self.reel
+        self.put(Incidence(self.now() - reel.zero_ns, message), reel)
 
     def stop(self) -> None:
         """Write what is left, make its frames, close the file. Blocks; call it off the event loop."""
@@ -216,60 +274,66 @@ class Tape:
 
     def _run(self) -> None:
         while not self._finished():
-            if not self._ops and not self._recorder.behind:
-                self._wake.wait()
+            if not self._ops and not self._reels.is_behind:
+                self._wake.wait(self._reels.patience)
                 self._stopping.wait(COMMIT_EVERY)
             self._wake.clear()
             self._record(self._taken())
             if not self._gave_up:
                 self._frame()
-        self._writer.close()
+                self._reels.turn()
+        self._reels.close()
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._ops:
             return self._gave_up
-        if self._recorder.behind and monotonic() > self._give_up_at:
+        if self._reels.is_behind and monotonic() > self._give_up_at:
             log.warning("frames were not finished in time: whoever reads the cassette makes them")
             return True
-        return self._gave_up or not self._recorder.behind
+        return self._gave_up or not self._reels.is_behind
 
-    def _taken(self) -> list[Op]:
-        taken: list[Op] = []
+    def _taken(self) -> list[tuple[Reel, Op]]:
+        taken: list[tuple[Reel, Op]] = []
         size = 0
         while self._ops and size < BATCH:
             taken.append(self._ops.popleft())
-            size += _size(taken[-1])
+            size += _size(taken[-1][1])
         return taken
 
-    def _record(self, ops: list[Op]) -> None:
-        if not ops:
-            return
-        made = self._recorder.rows(ops)
-        self._persist(lambda: self._write(made), len(ops))
-        self._taken_bytes += sum(_size(op) for op in ops)
+    def _record(self, taken: list[tuple[Reel, Op]]) -> None:
+        for reel, pairs in groupby(taken, key=itemgetter(0)):
+            ops = [op for _, op in pairs]
+            if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
+                reel.is_used = True
+                self._persist(partial(self._write, reel, reel.recorder.rows(ops)), len(ops))
+            self._taken_bytes += sum(_size(op) for op in ops)
 
-    def _write(self, made: list[Row]) -> None:
+    def _write(self, reel: Reel, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""
         try:
-            self._writer.write(made)
+            reel.writer.write(made)
         except Exception as error:
             if is_transient(error):
                 raise
-            refused = self._writer.write_each(made)
+            refused = reel.writer.write_each(made)
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
         def work() -> None:
             until = monotonic() + FRAME_FOR
-            for frames in self._recorder.make_frames():
-                try:
-                    self._watch(frames)
-                except Exception:  # whoever watches must not end the recording
-                    log.exception("could not show what passes")
-                if monotonic() > until:
-                    return
+            for reel in self._reels.all:
+                for frames in reel.recorder.make_frames():
+                    self._show(frames)
+                    if monotonic() > until:
+                        return
 
         self._persist(work, 0)
+
+    def _show(self, frames: NewFrames) -> None:
+        try:
+            self._watch(frames)
+        except Exception:  # whoever watches must not end the recording
+            log.exception("could not show what passes")
 
     def _persist(self, work: Callable[[], None], waiting: int) -> None:
         """Do it until it works: nothing that a disk or another process does ends a recording."""
@@ -285,7 +349,11 @@ class Tape:
                 self.degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
-                    log.warning("recording degraded: %s; streams go on, trying again", error)
+                waits = (self._put_bytes - self._taken_bytes) / 1e6
+                self._trouble.say(
+                    f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
+                    f" {BUFFER / 1e6:.0f} MB may"
+                )
                 if monotonic() > self._give_up_at:
                     lost = waiting + len(self._ops)
                     log.error("recording incomplete: %d things that happened could not be written", lost)
@@ -295,8 +363,10 @@ class Tape:
         self.degraded = None
         if failed_at is not None:
             lasted = monotonic() - failed_at
-            log.warning("recording recovered after %.1f s", lasted)
-            self.put(Incidence(self.now(), f"the file could not be written for {lasted:.1f} s; what came waited"))
+            self._trouble.over(f"recording recovered after {lasted:.1f} s")
+            reel = self.reel
+            at = self.now() - reel.zero_ns
+            self.put(Incidence(at, f"the file could not be written for {lasted:.1f} s; what came waited"), reel)
 
 
 def _size(op: Op) -> int:

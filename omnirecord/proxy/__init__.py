@@ -20,6 +20,7 @@ from yarl import URL
 
 from ..errors import UsageError
 from ..headers import decoded
+from ..limits import Given, Retention, retention, rotation
 from ..recorder import NewFrames
 from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, error_response
@@ -45,6 +46,8 @@ class Proxy:
 
     With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself.
 
+    With `rotate`, `db` is a link to the newest of several cassettes, of which `keep` says how many are kept.
+
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
     back for `resume_for` seconds; those that do count as no request.
 
@@ -63,6 +66,8 @@ class Proxy:
         resume: bool = False,
         resume_for: float = GRACE,
         control: bool = False,
+        rotate: Given = (),
+        keep: Given = (),
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
@@ -73,6 +78,9 @@ class Proxy:
         self.db = Path(db)
         self._host, self._port = host, port
         self._contract = contract
+        self._rotation, self._keep = rotation(rotate), retention(keep)
+        if self._rotation is None and self._keep != Retention():
+            raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         self._read_ahead = read_ahead
         self._watch = watch
         self._is_controlled = control
@@ -109,7 +117,9 @@ class Proxy:
         try:
             refuse_itself(self._target, self.url)
             watch = self._watch_for_control() if self._is_controlled else self._watch
-            self._entered = await asyncio.to_thread(Tape, self.db, self.upstream, self._contract, watch=watch)
+            self._entered = await asyncio.to_thread(
+                Tape, self.db, self.upstream, self._contract, rotation=self._rotation, keep=self._keep, watch=watch
+            )
         except BaseException:
             await self._listener.stop(0)
             raise

@@ -82,6 +82,11 @@ class Recorder:
         """Whether `make_frames` has something left to do."""
         return self._frames.behind
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no exchange goes on, and all frames are made."""
+        return not self._open and not self.behind
+
     def make_frames(self) -> Iterator[NewFrames]:
         """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
         return self._frames.make()

@@ -6,6 +6,7 @@ Times are ns since the recording began. Data is None where it could not be kept,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..cassette import Direction, Ending, Headers, Kind, Side
 
@@ -42,7 +43,10 @@ class BodyData:
 
 @dataclass(slots=True)
 class Received:
-    """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row."""
+    """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row.
+
+    `reel`: in which file it is, for whoever has several; `before`: a part of it that is in the file before that.
+    """
 
     exchange: int
     n: int
@@ -51,11 +55,13 @@ class Received:
     data: bytes | None
     sent_ns: int | None = None
     written: bool = False
+    reel: Any = None
+    before: Received | None = None
 
 
 @dataclass(slots=True)
 class Messaged:
-    """One WebSocket message or control frame; `sent_ns` and `written` as in `Received`."""
+    """One WebSocket message or control frame; `sent_ns`, `written` and `reel` as in `Received`."""
 
     exchange: int
     number: int
@@ -65,6 +71,7 @@ class Messaged:
     data: bytes | None
     sent_ns: int | None = None
     written: bool = False
+    reel: Any = None
 
 
 @dataclass(slots=True)

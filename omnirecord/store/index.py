@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..files import itself
 from ..searching.docs import Doc, digest
 from .making import DAMAGED
 
@@ -100,7 +101,7 @@ def doc_of(row: tuple[Any, ...]) -> Doc:
 
 
 def path_beside(cassette: Path) -> Path:
-    cassette = cassette.resolve()  # whichever link to it was named
+    cassette = itself(cassette)  # whichever link to it was named
     return cassette.with_name(cassette.name + "-search")
 
 

@@ -27,7 +27,7 @@ def is_made_by_rotation(path: Path) -> bool:
         return False
     finally:
         remove_copy(connection)
-    return found == (path.name,)
+    return bool(found == (path.name,))
 
 
 def beside(path: Path) -> list[Path]:

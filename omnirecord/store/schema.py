@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
+from ..files import itself
 from .views import FAMILY, VIEWS
 
 SCHEMA_VERSION = 2
@@ -152,7 +153,7 @@ def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
     folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
     _COPIES.add(folder)
-    path = path.resolve()  # the log is beside the file, not beside a link to it
+    path = itself(path)  # the log is beside the file, not beside a link to it
     for part in ("", "-wal"):
         source = path.with_name(path.name + part)
         if source.exists():

@@ -40,6 +40,10 @@ _LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
 """Seconds between the attempts to leave one clean file."""
 
 
+UNWRITABLE = sqlite3.Error, OSError
+"""What is raised where a file cannot be written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """An exchange without an end, or a stream with bytes that are in no frame, as far as the file has it."""
