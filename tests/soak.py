@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -45,13 +43,17 @@ def state_of(pid: int) -> State:
     folder = Path(f"/proc/{pid}")
     pages = int((folder / "statm").read_text().split()[1])
     return State(
-        pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(folder / "fd")), len(os.listdir(folder / "task"))
+        pages * os.sysconf("SC_PAGE_SIZE"), _count(folder / "fd"), _count(folder / "task")
     )  # fmt: skip
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
 
 
 @dataclass
 class Figures:
-    """How a run went. `states`: of the proxy's process, over time; the first and the last ones are with nobody there."""
+    """How a run went. `states`: of the proxy's process, over time; at the first and the last nobody is there."""
 
     name: str
     states: list[State] = field(default_factory=list)
@@ -70,7 +72,8 @@ class Figures:
         if self.states:
             said += [
                 f"RSS {first.resident / 1e6:.0f} MB first, {largest:.0f} MB at most, {last.resident / 1e6:.0f} MB last",
-                f"descriptors {first.descriptors} and {last.descriptors}", f"threads {first.threads} and {last.threads}",
+                f"descriptors {first.descriptors} and {last.descriptors}",
+                f"threads {first.threads} and {last.threads}",
             ]  # fmt: skip
         return f"{self.name}: " + "; ".join(said)
 
@@ -99,8 +102,9 @@ class Watched:
         """A moment for connections to be closed and frames to be made."""
         first = self._figures.states[0]
         until = monotonic() + 10
-        while monotonic() < until and state_of(self._pid).descriptors > first.descriptors:
-            await asyncio.sleep(0.1)
+        await wire.eventually(
+            lambda: monotonic() > until or state_of(self._pid).descriptors <= first.descriptors, 20
+        )  # fmt: skip
 
 
 async def hour(folder: Path, *, people: int, turns: int, deltas: int = 60) -> Figures:
@@ -176,7 +180,6 @@ async def crowd(folder: Path, *, streams: int, events: int) -> Figures:
     db = folder / "run.db"
     began = monotonic()
     async with wire.Upstream(handle) as upstream, Process(upstream.url, db) as proxy:
-        await wire.ask(proxy.url, get("/none")) if False else None
         async with Watched(figures, proxy.process.pid), asyncio.TaskGroup() as group:
             heard = [group.create_task(listen(proxy.url, number)) for number in range(streams)]
         seconds = monotonic() - began
@@ -224,7 +227,8 @@ async def long(folder: Path, *, events: int) -> Figures:
             kept.update(frame.raw or b"")
             count += frame.verdict == "valid"
     figures.told = {
-        "events": f"{events:,}", "passed in": f"{passed:.1f} s", "frames made in": f"{seconds:.1f} s", "valid": f"{count:,}",
+        "events": f"{events:,}", "passed in": f"{passed:.1f} s", "frames made in": f"{seconds:.1f} s",
+        "valid": f"{count:,}",
         "bytes on disk": f"{db.stat().st_size:,}", "equal": sent.digest() == heard.digest() == kept.digest(),
     }  # fmt: skip
     return figures
@@ -242,7 +246,11 @@ def large(folder: Path, *, size: int, streams: int = 40) -> Figures:
     count = _fill(db, size, streams)
     figures = Figures("large")
     told = figures.told
-    told["bytes"], told["events"], told["made in"] = f"{db.stat().st_size:,}", f"{count:,}", f"{monotonic() - began:.0f} s"
+    told["bytes"], told["events"], told["made in"] = (
+        f"{db.stat().st_size:,}",
+        f"{count:,}",
+        f"{monotonic() - began:.0f} s",
+    )
     idle, _ = _cost("--version")
     for words in (["ls", str(db)], ["ls", str(db), "--streams"], ["ls", str(db), "--exchanges"], ["tail", str(db)]):
         read, seconds = _cost(*words, "--json")
@@ -266,7 +274,7 @@ def _fill(db: Path, size: int, streams: int) -> int:
     """A cassette with streams of typical deltas, as the recorder leaves it; how many frames it has."""
     framer = Framer(None, load("omnigent"))
     framed = framer.feed(0, b"".join(event(n, 150) for n in range(1000)))
-    rounds = max(1, size // streams // (1000 * 315))
+    rounds = max(1, size // streams // (1000 * 370))
     with closing(Writer(db)) as writer:
         writer.write([rows.recording(Recording(1, "2026-11-25T10:00:00+00:00", "0", "omnigent", None))])
         for stream in range(1, streams + 1):
@@ -288,10 +296,11 @@ def _begin(stream: int) -> list[rows.Row]:
 
 
 def _some(stream: int, number: int, framed: list[Framed]) -> Iterator[rows.Row]:
-    length = sum(one.frame.length for one in framed)
-    yield rows.read(stream, number, number * 10**9, number * 10**9, length)
-    for n, one in enumerate(framed, number * len(framed) + 1):
-        yield rows.frame(stream, n, Framed(one.frame, one.judgement, number))
+    for n, one in enumerate(framed, number * len(framed)):
+        yield rows.read(stream, n, n * 10**6, n * 10**6, one.frame.length)
+    for n, one in enumerate(framed, number * len(framed)):
+        yield rows.frame(stream, n + 1, Framed(one.frame, one.judgement, n))
+    yield from rows.tallies(stream, framed)
 
 
 FULL: dict[str, Callable[[Path], Any]] = {

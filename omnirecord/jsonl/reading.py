@@ -233,6 +233,7 @@ class Reader:
             yield from _chunks(value.exchange + self._offsets.exchange, wire)
         for seq, one in enumerate(made, 1):
             yield rows.frame(value.stream + self._offsets.stream, seq, one)
+        yield from rows.tallies(value.stream + self._offsets.stream, made)
 
     def _check_size(self, begun: _Begun, wire: list[_Part], coded: bool) -> None:
         if coded:

@@ -6,6 +6,7 @@ A list of rows is applied in one transaction (`Writer.write`), and again in full
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from ..cassette import Direction, Headers, Kind, Recording, Side
@@ -34,6 +35,10 @@ _READ_SENT = "UPDATE reads SET sent_ns = ? WHERE exchange = ? AND n = ?"
 _MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MESSAGE_SENT = "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?"
 _FRAME = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_TALLY = (
+    "INSERT INTO tallies VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
+)
 _USED_UP = "DELETE FROM chunks WHERE exchange = ? AND side = 'response' AND start + length(data) <= ?"
 _INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
 
@@ -114,6 +119,14 @@ def frame(stream: int, seq: int, framed: Framed) -> Row:
     raw = None if framed.frame.raw is None else text_or_bytes(framed.frame.raw)
     type_ = judgement.type and judgement.type.encode("utf-8", "backslashreplace").decode()
     return _FRAME, (stream, seq, framed.read, type_, judgement.verdict, issues, framed.frame.length, raw)
+
+
+def tallies(stream: int, framed: Iterable[Framed]) -> list[Row]:
+    """How many new frames there are of each verdict, and how long they are: to be written with them."""
+    found: dict[str, list[int]] = {}
+    for one in framed:
+        found.setdefault(one.judgement.verdict, []).append(one.frame.length)
+    return [(_TALLY, (stream, verdict, len(lengths), sum(lengths))) for verdict, lengths in found.items()]
 
 
 def used_up(exchange: int, position: int) -> Row:

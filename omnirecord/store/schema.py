@@ -22,10 +22,15 @@ from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette,
 from ..files import itself
 from .views import FAMILY, VIEWS
 
-SCHEMA_VERSION = 2
-"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange."""
+SCHEMA_VERSION = 3
+"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
+3: `tallies`, so that a list of streams is made without reading all frames."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _MAGIC = b"SQLite format 3\0"
+
+_TALLIES = """CREATE TABLE tallies (
+  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
 
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -51,6 +56,7 @@ CREATE TABLE frames (
   type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
   ) WITHOUT ROWID;
 CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN {FAMILY};
+{_TALLIES}
 CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
   sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
@@ -66,6 +72,9 @@ PRAGMA writable_schema = ON;
 UPDATE sqlite_master SET sql = replace(sql, ' REFERENCES exchanges(stream)', '') WHERE name = 'frames';
 PRAGMA writable_schema = OFF;
 {VIEWS}""",
+    2: f"""
+{_TALLIES}
+INSERT INTO tallies SELECT stream, verdict, count(*), sum(length) FROM frames GROUP BY stream, verdict;""",
 }
 """From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
 
