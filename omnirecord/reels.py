@@ -2,13 +2,15 @@
 
 Without rotation there is one. When it is full, what begins from then on goes into the next, and streams and WebSockets
 move there at the end of a frame or message (`tape.Take`); what else is under way ends where it began. Then the old
-file is closed. All this happens in the recording thread, but for `current`, which the event loop reads.
+file is closed. All this happens in the recording thread, but for `current`, which the event loop reads, and for what
+takes its time: files are closed and removed in a thread of their own, since what arrives is to be written meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +80,7 @@ class Reels:
         self._leaving: list[Reel] = []
         self._trouble, self._keeping = Complaint(), Complaint()
         self._not_before = self._pruned = 0.0
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
         self.current = self._first(path)
 
     def _first(self, path: Path) -> Reel:
@@ -95,7 +98,7 @@ class Reels:
             except BaseException:
                 self._shelf.discard(reel.writer)
                 raise
-        self._prune({reel.path})
+        self._prune_aside({reel.path})
         return reel
 
     def _reel(self, writer: Writer) -> Reel:
@@ -133,10 +136,11 @@ class Reels:
             self._next(self._shelf, now)
         done = [reel for reel in self._leaving if now - reel.left > LINGER and reel.recorder.is_done]
         for reel in done:
-            reel.close()
+            reel.is_closed = True
             self._leaving.remove(reel)
+            self._aside.submit(reel.close)
         if done or now - self._pruned > AGAIN:
-            self._prune({reel.path for reel in self.all})
+            self._prune_aside({reel.path for reel in self.all})
 
     def _is_full(self, now: float) -> bool:
         limit, reel = self._rotation, self.current
@@ -164,9 +168,12 @@ class Reels:
         self._leaving.append(self.current)
         self.current = reel
 
+    def _prune_aside(self, writing: set[Path]) -> None:
+        self._pruned = monotonic()
+        self._aside.submit(self._prune, writing)
+
     def _prune(self, writing: set[Path]) -> None:
         assert self._shelf is not None
-        self._pruned = monotonic()
         try:
             self._shelf.prune(writing)
         except (OmnirecordError, *UNWRITABLE) as error:
@@ -177,5 +184,6 @@ class Reels:
     def close(self) -> None:
         for reel in self.all:
             reel.close()
+        self._aside.shutdown()
         if self._shelf is not None:
             self._prune({self.current.path})

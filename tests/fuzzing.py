@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from omnirecord.player.matching import FORMS
 from omnirecord.player.script import Script
 from omnirecord.sse import Frame, Parser
 from omnirecord.store import Store
+from omnirecord.tape import Tape
 from tests.test_hostile_cassettes import read_all
 
 FOLDER = Path(__file__).parent.parent / "cassettes"
@@ -86,6 +88,21 @@ def databases() -> list[bytes]:
             import_file(path, db)
             made.append(db.read_bytes())
     return made
+
+
+@functools.cache
+def left_behind() -> tuple[bytes, bytes]:
+    """A database and its log, as a killed recorder leaves them."""
+    with tempfile.TemporaryDirectory() as folder:
+        tape = Tape(Path(folder) / "a.db", "http://a")
+        for number, body in enumerate(bodies()[:4]):
+            take = tape.take("GET", f"/v1/sessions/{number}/stream", ())
+            take.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
+            take.receive(body[:4000])
+        time.sleep(0.3)
+        found = [(Path(folder) / name).read_bytes() for name in ("a.db", "a.db-wal")]
+        tape.stop()
+    return found[0], found[1]
 
 
 @functools.cache
@@ -231,6 +248,26 @@ def database(given: tuple[Spoiled, int]) -> None:
         path.with_name(path.name + "-search").unlink(missing_ok=True)
 
 
+def log(given: tuple[Spoiled, bool, int]) -> None:
+    """The same for what a killed recorder left: the database, or its log, is spoiled."""
+    spoiled, of_log, reader = given
+    path = SCRATCH / f"omnirecord-fuzz-{id(given)}.db"
+    parts = left_behind()
+    for part, end in zip(parts, ("", "-wal"), strict=True):
+        is_spoiled = of_log == (end == "-wal")
+        path.with_name(path.name + end).write_bytes(spoiled.of([part]) if is_spoiled else part)
+    try:
+        with suppress(OmnirecordError), in_time(), closing(open_store(path)) as store:
+            read_all(store)
+        with suppress(OmnirecordError), in_time():
+            _READERS[reader % len(_READERS)](path)
+        with suppress(OmnirecordError), in_time():
+            Tape(path, None).stop()
+    finally:
+        for one in SCRATCH.glob(path.name + "*"):
+            one.unlink()
+
+
 def _events(path: Path) -> None:
     with omnirecord.open_cassette(path) as cassette:
         for stream in cassette.streams():
@@ -358,6 +395,7 @@ TARGETS = {
     "sse": Target(st.tuples(SPOILED, st.lists(st.integers(0, 2**16), max_size=12), st.integers(1, 400)), parser),
     "jsonl": Target(st.tuples(SPOILED, st.integers(0, 63)), text_form),
     "db": Target(st.tuples(SPOILED, st.integers(0, 63)), database),
+    "wal": Target(st.tuples(SPOILED, st.booleans(), st.integers(0, 63)), log),
     "matching": Target(
         st.tuples(
             st.lists(_sentences(_RULES, _RULE_WORDS), max_size=3), _METHODS | st.text(max_size=4),
