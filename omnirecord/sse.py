@@ -28,6 +28,7 @@ _CONTENT = re.compile(rb"[^\r\n]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _USUAL = re.compile(rb"(?:event: ([^\r\n]+)\n)?data: ([^\r\n]*)\n\n")
 _LONGEST_BLANK_LINE = len(b"\r\n\r\n")
+_SURE_END = re.compile(rb"[^\r\n](?:\r?\n){2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,14 @@ class Parser:
             del self._pending[:keep_from]
             self._dropped += keep_from
             self._searched -= keep_from
+
+
+def last_end(data: bytes) -> int:
+    """Behind the last frame that surely ends in these bytes, whatever came before them; 0 where none does.
+
+    Lines that end in a lone CR are not looked for.
+    """
+    return max((found.end() for found in _SURE_END.finditer(data)), default=0)
 
 
 def read_fields(raw: bytes, complete: bool = True, *, bom: bool = False) -> Frame:
