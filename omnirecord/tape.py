@@ -108,6 +108,11 @@ class Take:
         self._tape.put(message)
         return message
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the disk that nothing should be read which nobody is waiting for."""
+        return self._tape.is_behind
+
     def sent(self, what: Received | Messaged) -> None:
         """Handed to the other side's transport now."""
         what.sent_ns = self._tape.now()
@@ -202,6 +207,11 @@ class Tape:
         self._ops.append(op)
         if not self._wake.is_set():
             self._wake.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a quarter of what may wait for the disk does."""
+        return self._put_bytes - self._taken_bytes > BUFFER // 4
 
     def room(self, data: bytes) -> bytes | None:
         """The data, if it can be kept until the disk takes it; None while too much is waiting."""
