@@ -16,7 +16,9 @@ in a lone CR is held back until the next byte (or the end) tells.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 
 DEFAULT_LIMIT = 64 * 1024 * 1024
 """The largest frame that is kept whole, in bytes."""
@@ -171,16 +173,25 @@ def _usual(raw: bytes, usual: re.Match[bytes], complete: bool = True) -> Frame:
 def _read_lines(raw: bytes, complete: bool, text: str) -> Frame:
     event = id_ = None
     retry = None
-    data: list[str] = []
-    for line in _LINE_END.split(text):
+    data, has_data = StringIO(newline=""), False  # a list of lines would be ten times as large as they are
+    for line in _lines(text):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
-            data.append(value)
+            data.write(f"\n{value}" if has_data else value)
+            has_data = True
         elif name == "event":
             event = value
         elif name == "id" and "\0" not in value:
             id_ = value
         elif name == "retry" and value.isascii() and value.isdigit():
             retry = int(value) if len(value) < 20 else None
-    return Frame(raw, len(raw), complete, event, "\n".join(data) if data else None, id_, retry)
+    return Frame(raw, len(raw), complete, event, data.getvalue() if has_data else None, id_, retry)
+
+
+def _lines(text: str) -> Iterator[str]:
+    start = 0
+    for end in _LINE_END.finditer(text):
+        yield text[start : end.start()]
+        start = end.end()
+    yield text[start:]

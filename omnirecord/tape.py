@@ -148,6 +148,10 @@ class Take:
         return message
 
     @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the disk that nothing should be read which nobody is waiting for."""
+        return self._tape.is_behind
+
     def _is_to_move(self) -> bool:
         return self._reel is not self._tape.reel and self._moves and not self._over
 
@@ -259,6 +263,11 @@ class Tape:
         self._ops.append((self.reel if reel is None else reel, op))
         if not self._wake.is_set():
             self._wake.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a quarter of what may wait for the disk does."""
+        return self._put_bytes - self._taken_bytes > BUFFER // 4
 
     def room(self, data: bytes) -> bytes | None:
         """The data, if it can be kept until the disk takes it; None while too much is waiting."""
