@@ -34,7 +34,7 @@ class Shelf:
         is_usable_path(link)
         self.link, self._keep = link, keep
         self._name = re.compile(re.escape(link.stem) + "-([0-9]{8}T[0-9]{6}Z)" + re.escape(link.suffix))
-        self._known: dict[tuple[str, int], bool] = {}
+        self._known: set[tuple[str, int]] = set()
         if os.path.lexists(link) and not self._is_ours(self._target()):
             raise UsageError(
                 f"{link} is there already: with --rotate it is a link to the newest of {self._pattern}; name another"
@@ -123,9 +123,11 @@ class Shelf:
             inode = path.lstat().st_ino
         except OSError:
             return False
-        if (path.name, inode) not in self._known:
-            self._known[path.name, inode] = path.is_file() and not path.is_symlink() and is_made_by_rotation(path)
-        return self._known[path.name, inode]
+        known = (path.name, inode) in self._known  # one that is just being made has no mark yet
+        if not known and path.is_file() and not path.is_symlink() and is_made_by_rotation(path):
+            self._known.add((path.name, inode))
+            return True
+        return known
 
     def prune(self, writing: set[Path]) -> None:
         """Remove what is not to be kept, oldest first; none of those that are being written, here or elsewhere.
