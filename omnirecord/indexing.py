@@ -7,10 +7,11 @@ where the cassette has another one there, or none, the index is another cassette
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from .cassette import Exchange, Streaming, TimedFrame
 from .searching.docs import Texts, digest, of_request
@@ -18,10 +19,11 @@ from .store import Store
 from .store.index import Index, State
 
 _STEP = 4_000
-"""Frames that are indexed in one transaction."""
+"""Frames or requests that are indexed in one transaction…"""
+_BYTES = 8 << 20
+"""…and bytes of them, but for a single larger frame. Of a larger request nothing is searched."""
 _LISTENERS = 20
 """How many of a session's streams, the latest ones, are asked whether they told the same."""
-_LONGEST_BODY = 8 << 20
 _SETTLED_NS = 100_000_000
 """How long ago a file has to have changed, for a further change to show in its time."""
 
@@ -59,38 +61,78 @@ def bring_up(store: Store, index: Index, stamp: tuple[int, list[int] | None], *,
     index.complete(made, now)
 
 
+class _Next(NamedTuple):
+    """What is to be indexed next of a stream: the frames behind what is indexed of it `before`."""
+
+    x: Streaming
+    others: list[int]
+    """Streams that may have told the same."""
+    before: tuple[int, int]
+    frames: list[TimedFrame]
+    is_through: bool
+    """There are no more by now."""
+
+
 def _all(store: Store, index: Index) -> Iterator[int]:
+    left = deque(_streams(store))
+    while left:
+        found = list(_next(store, index, left))
+        store.refresh()
+        with index.step():
+            late = [one for one in found if not _put(index, one)]
+        left.extendleft((one.x, one.others) for one in reversed(late) if one.is_through)
+        if taken := sum(len(one.frames) for one in found):
+            yield taken
+    # What was asked comes last: by then it is known which event tells it again.
+    for bodies in _asked(store, [number for number in store.posted() if not index.is_done(number)]):
+        store.refresh()
+        with index.step():
+            for x, body in bodies:
+                _request(index, x, body)
+        yield 0
+
+
+def _streams(store: Store) -> Iterator[tuple[Streaming, list[int]]]:
+    """Each stream, and those that may have told the same."""
     heard: dict[tuple[int, str | None], list[int]] = {}
     for x in store.streaming():
         before = heard.setdefault((x.recording, x.session_id), [])
-        others = before[-_LISTENERS:] if x.session_id is not None else []
-        while (taken := _frames(store, index, x, others)) is not None:
-            yield taken
-        index.publish(x.exchange)
+        yield x, before[-_LISTENERS:] if x.session_id is not None else []
         before.append(x.exchange)
-    # What was asked comes last: by then it is known which event tells it again.
-    asked = [number for number in store.posted() if not index.is_done(number)]
-    for exchange in store.numbered(asked):
-        yield _request(store, index, exchange)
 
 
-def _frames(store: Store, index: Index, x: Streaming, others: list[int]) -> int | None:
-    """The next frames of a stream; how many there were, None where there are no more. `others`: streams that may have
-    told the same."""
-    before = index.done(x.exchange)
-    frames = list(islice(_behind(store, x, *before), _STEP))
-    store.refresh()
-    if not frames:
-        return None
-    with index.step():
-        if index.done(x.exchange) != before:
-            return 0  # another search was faster
+def _next(store: Store, index: Index, left: deque[tuple[Streaming, list[int]]]) -> Iterator[_Next]:
+    """What one step has room for. Streams that are through are no longer `left`; a step ends with the disk, so that
+    short ones share it."""
+    room, size = _STEP, _BYTES
+    while left and room > 0 and size > 0:
+        x, others = left[0]
+        before, frames, is_through = index.done(x.exchange), [], True
+        for frame in _behind(store, x, *before):
+            frames.append(frame)
+            room, size = room - 1, size - frame.length
+            if room <= 0 or size <= 0:
+                is_through = False
+                break
+        if is_through:
+            left.popleft()
+        yield _Next(x, others, before, frames, is_through)
+
+
+def _put(index: Index, new: _Next) -> bool:
+    """Whether nobody else was faster."""
+    x, frames = new.x, new.frames
+    if index.done(x.exchange) != new.before:
+        return False
+    if frames:
         session = index.session(x.recording, x.session_id, x.exchange)
         texts = Texts(index.under_way(x.exchange))
         docs = [doc for frame in frames for doc in texts.hear(frame)] + texts.rest()
-        index.put(docs, x.recording, x.exchange, session, others)
+        index.put(docs, x.recording, x.exchange, session, new.others)
         index.set_done(x.exchange, frames[-1].seq, _digest(frames[-1]))
-    return len(frames)
+    if new.is_through:
+        index.publish(x.exchange)
+    return True
 
 
 def _behind(store: Store, x: Streaming, seq: int, known: int) -> Iterator[TimedFrame]:
@@ -110,15 +152,28 @@ def _digest(frame: TimedFrame) -> int:
     return digest(frame.raw if frame.raw is not None else str(frame.length))
 
 
-def _request(store: Store, index: Index, x: Exchange) -> int:
+def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, bytes]]]:
+    """Requests with their bodies, those that one step has room for together."""
+    found: list[tuple[Exchange, bytes]] = []
+    size = 0
+    for begin in range(0, len(exchanges), _STEP):
+        for x in store.numbered(exchanges[begin : begin + _STEP]):
+            found.append((x, store.body(x.exchange, "request") if x.request_bytes <= _BYTES else b""))
+            size += x.request_bytes
+            if len(found) >= _STEP or size >= _BYTES:
+                yield found
+                found, size = [], 0
+    if found:
+        yield found
+
+
+def _request(index: Index, x: Exchange, body: bytes) -> None:
     """What a client posted. While the request goes on, its body may not be whole."""
-    with index.step():
-        if index.is_done(x.exchange):
-            return 0
-        doc = of_request(x, store.body(x.exchange, "request")) if x.request_bytes <= _LONGEST_BODY else None
-        if doc is not None:
-            session = index.session(x.recording, x.session_id, x.exchange)
-            index.put([doc], x.recording, x.exchange, session, [])
-        if doc is not None or x.end_ns is not None:
-            index.set_done(x.exchange, 0, 0)
-    return 0
+    if index.is_done(x.exchange):
+        return  # another search was faster
+    doc = of_request(x, body)
+    if doc is not None:
+        session = index.session(x.recording, x.session_id, x.exchange)
+        index.put([doc], x.recording, x.exchange, session, [])
+    if doc is not None or x.end_ns is not None:
+        index.set_done(x.exchange, 0, 0)

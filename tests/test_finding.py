@@ -499,6 +499,51 @@ def test_two_searches_at_once_find_the_same(folder: Path) -> None:
     assert indexed(path).total == 20_000
 
 
+def test_what_is_asked_twice_in_the_same_words_is_found_twice(tmp_path: Path) -> None:
+    made = Made()
+    for n in range(3):
+        made.request(
+            "POST", f"/v1/sessions/s/elicitations/e{n}/resolve", 1.0 + n, body={"action": "accept", "n": "yes"}
+        )
+    assert search(made.save(tmp_path / "a.db"), "accept").total == 3
+
+
+@pytest.mark.usefixtures("always_a_file")
+def test_short_streams_and_requests_share_a_step(folder: Path) -> None:
+    made = Made()
+    for n in range(200):
+        made.stream(f"s{n}", 1.0, (1.0, status("running")), (2.0, delta(f"word{n}")), end=3.0)
+        made.request("POST", f"/v1/sessions/s{n}/events", 1.0, body={"type": "message", "data": {"content": "word"}})
+    taken: list[int] = []
+
+    def watch(steps: Any) -> Any:
+        for step in steps:
+            taken.append(step)
+            yield step
+
+    assert search(made.save(folder / "a.db"), "word*", watch=watch).total == 400
+    assert taken == [400, 0]
+
+
+@pytest.mark.slow
+def test_what_is_said_a_thousand_times_is_not_held_against_all_of_it(tmp_path: Path) -> None:
+    """Each time, only what is near is looked at."""
+
+    def took(times: int) -> float:
+        made = Made()
+        made.stream("s", 0.0, *((n / 10, consumed("go on")) for n in range(times)), end=times / 10)
+        for n in range(times):
+            body = {"type": "message", "data": {"role": "user", "content": "go on"}}
+            made.request("POST", "/v1/sessions/s/events", n / 10, body=body)
+        path = made.save(tmp_path / f"{times}.db")
+        begun = time.process_time()
+        assert search(path, "go").total == times
+        return time.process_time() - begun
+
+    took(100)
+    assert took(4_000) < 10 * took(1_000)
+
+
 def large(path: Path, say: Callable[[int], bytes], count: int = 100_000) -> Path:
     tape = Made()
     tape.stream("s", 0.0, *((n / 1000, say(n)) for n in range(count)), end=count / 1000)

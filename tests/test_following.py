@@ -18,7 +18,7 @@ from omnirecord.store import Store, Writer, rows
 from omnirecord.story import turn_row
 from omnirecord.telling.following import Following
 from omnirecord.telling.showing import rows_of
-from tests.cassettes import Made, completed, created, delta, event, heartbeat, status
+from tests.cassettes import Made, child, completed, created, delta, event, heartbeat, status
 from tests.live_rows import live_rows
 
 ROOT = Path(__file__).parent.parent
@@ -179,3 +179,18 @@ def test_a_long_turn_that_is_looked_at_often_is_not_quadratic(tmp_path: Path) ->
         return spent
 
     assert took(100) < 4 * took(1) + 1
+
+
+@pytest.mark.slow
+def test_many_sessions_that_are_there_already_are_not_quadratic() -> None:
+    def took(sessions: int) -> float:
+        made = Made()
+        for n in range(sessions):
+            made.stream(f"s{n}", 1.0, (1.0, heartbeat()), (1.1, created()), (1.2, child(f"s{n + 1}", f"s{n}")))
+        begin = time.process_time()
+        lines = told(made.store())
+        assert sum("Why it stops here" in line for line in lines) == sessions
+        return time.process_time() - begin
+
+    took(10)
+    assert took(1_600) < 8 * took(400)  # four times as much; it was sixteen

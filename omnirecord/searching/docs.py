@@ -161,9 +161,11 @@ def of_request(exchange: Exchange, body: bytes) -> Doc | None:
         return None
     act = act_of(exchange, body, b"")
     is_said = act is not None and act.kind == "message"
-    says = digest("user", act.text.strip()) if act is not None and is_said else digest("request", body)
     at = exchange.request.at_ns
-    return Doc("request", None, None, None, at, at, spaced(text), says, SAID_NEAR)
+    doc = Doc("request", None, None, None, at, at, spaced(text), digest("request", body))
+    if act is not None and is_said:  # the event with which it was taken in says it again
+        doc.says, doc.near_ns = digest("user", act.text.strip()), SAID_NEAR
+    return doc
 
 
 def digest(*parts: str | bytes | None) -> int:

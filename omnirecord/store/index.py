@@ -24,7 +24,7 @@ from ..searching.docs import Doc, digest
 from .distrust import harden, refuse_company, refuse_foreign_journal
 from .making import DAMAGED
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
 """What an index raises that cannot be used: its file is damaged, the disk is full, another search hangs."""
@@ -46,7 +46,7 @@ CREATE TABLE docs (
   same INTEGER NOT NULL, in_words INTEGER NOT NULL);
 CREATE INDEX docs_alike ON docs(session, says, last_ns);
 CREATE INDEX docs_begun_alike ON docs(session, head, exchange, last_ns) WHERE head IS NOT NULL;
-CREATE INDEX docs_same ON docs(same);
+CREATE INDEX docs_same ON docs(same, exchange, kind);
 CREATE INDEX docs_under_way ON docs(exchange) WHERE key IS NOT NULL;
 -- A text that goes on is in `words` once `publish` has put it there: each piece anew would be quadratic.
 CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL, marks BLOB);
@@ -273,13 +273,12 @@ class Index:
                 self.connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, doc.text))
 
     def publish(self, exchange: int) -> None:
-        """Let the texts of a stream be found that may go on."""
+        """Let the texts of a stream be found that may go on. Within a step."""
         under_way = "SELECT id FROM docs WHERE exchange = ? AND key IS NOT NULL AND NOT in_words"
-        with self.step():
-            self.connection.execute(
-                f"INSERT INTO words (rowid, text) SELECT id, text FROM texts WHERE id IN ({under_way})", (exchange,)
-            )
-            self.connection.execute(f"UPDATE docs SET in_words = 1 WHERE id IN ({under_way})", (exchange,))
+        self.connection.execute(
+            f"INSERT INTO words (rowid, text) SELECT id, text FROM texts WHERE id IN ({under_way})", (exchange,)
+        )
+        self.connection.execute(f"UPDATE docs SET in_words = 1 WHERE id IN ({under_way})", (exchange,))
 
     def _take_out(self, number: int) -> None:
         one = (number,)

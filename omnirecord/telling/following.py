@@ -89,6 +89,7 @@ class Following:
         self._all: dict[int, Exchange] = {}
         self._open: set[int] = set()
         self._last_exchange = 0
+        self._parents: dict[str, str] | None = None  # as this look has them
 
     @property
     def goes_on(self) -> bool:
@@ -98,6 +99,7 @@ class Following:
     def look(self) -> None:
         """See what the file holds by now."""
         self._store.refresh()
+        self._parents = None
         for x in self._store.newer(self._last_exchange, self._open):
             self._last_exchange = max(self._last_exchange, x.exchange)
             self._all[x.exchange] = x
@@ -116,7 +118,9 @@ class Following:
             return None
         key: Key = (x.recording, x.session_id if x.session_id is not None else x.exchange)
         if key not in self._sessions:
-            parent = self._store.parents().get(x.session_id or "")
+            if self._parents is None:
+                self._parents = self._store.parents()
+            parent = self._parents.get(x.session_id or "")
             self._sessions[key] = _Session(x, parent, self._long_silence)
         return self._sessions[key]
 
@@ -174,16 +178,19 @@ class Following:
 
     def _wholes(self) -> dict[Key, Session]:
         """Nothing follows: the sessions as wholes."""
-        wholes = {key: self._whole(session) for key, session in self._sessions.items()}
+        recordings: dict[int, list[Exchange]] = {}
+        for x in self._all.values():
+            recordings.setdefault(x.recording, []).append(x)
+        aftermaths = {recording: Aftermath(exchanges) for recording, exchanges in recordings.items()}
+        wholes = {key: self._whole(session, aftermaths[session.recording]) for key, session in self._sessions.items()}
         for session in self._sessions.values():
             session.take_up()
         return wholes
 
-    def _whole(self, session: _Session) -> Session:
+    def _whole(self, session: _Session, aftermath: Aftermath) -> Session:
         exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.body(asked.exchange, "response"))
-        aftermath = Aftermath(x for x in self._all.values() if x.recording == session.recording)
         return session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, None)
 
     @property
