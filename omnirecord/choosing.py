@@ -12,7 +12,8 @@ def the_session(store: Store, name: str) -> str:
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
     if len(found) == 1:
         return found[0]
-    listed = ", ".join((found or known)[:5]) or "none"
+    there = found or known
+    listed = (", ".join(there[:5]) or "none") + (", …" if len(there) > 5 else "")
     raise UsageError(f"{'several sessions begin' if found else 'no session begins'} with {name!r}: there are {listed}")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.library import open_store
 from omnirecord.story import Listening
-from omnirecord.story.absences import Absence, absences_of
+from omnirecord.story.absences import Absence, absences_of, leavings_of
 from omnirecord.telling.showing import sessions
 from tests.cassettes import Made, completed, created, delta, heartbeat, status
 
+CASSETTES = Path(__file__).parent.parent / "cassettes"
 S = 1_000_000_000
 
 
@@ -28,6 +32,16 @@ def test_an_absence_overlaps_no_stream(stretches: list[tuple[int, int]]) -> None
     for absence in absences_of(heard):
         assert absence.from_ns < absence.until_ns
         assert all(one.until_ns <= absence.from_ns or one.from_ns >= absence.until_ns for one in heard if one.until_ns)
+
+
+def test_a_client_that_leaves_while_another_listens_on_is_told() -> None:
+    assert leavings_of([listening(0, 9), listening(1, 3), listening(4, 9)]) == [3 * S]
+    assert leavings_of([listening(0, 3), listening(5, None), listening(6, 7)]) == [7 * S]
+    assert leavings_of([listening(0, 3)]) == leavings_of([]) == []
+    store = open_store(CASSETTES / "two_clients.jsonl")
+    (one,) = sessions(store)
+    store.close()
+    assert [note.text for note in one.turns[0].notes] == ["a client left; another one went on listening"]
 
 
 def test_a_silence_knows_for_how_much_of_it_nobody_was_there() -> None:

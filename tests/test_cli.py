@@ -187,7 +187,13 @@ def wrong_databases(folder: Path) -> Iterator[tuple[Path, str]]:
 COMMANDS = [
     ["ls"],
     ["events"],
+    ["show"],
+    ["show", "--follow"],
+    ["doctor"],
+    ["validate"],
     ["stats"],
+    ["search", "word"],
+    ["tail"],
     ["verify"],
     ["export", "--format", "jsonl"],
     ["serve", "--listen", "127.0.0.1:0"],

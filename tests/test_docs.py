@@ -47,7 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(cassette, folder)
     shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
-    (folder / "cassettes" / "test_answers").mkdir(parents=True)
+    shutil.copytree(ROOT / "cassettes" / "troubled", folder / "cassettes" / "troubled")
+    (folder / "cassettes" / "test_answers").mkdir()
     shutil.copy(folder / "session.jsonl", folder / "cassettes" / "test_answers" / "test_an_answer_comes_whole.jsonl")
     return folder
 

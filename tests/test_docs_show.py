@@ -1,4 +1,4 @@
-"""What docs/show.md shows is what `show` prints. `python -m tests.test_docs_show` writes it there anew."""
+"""What docs/show.md and the README say that `show` prints. `python -m tests.test_docs_show` writes it there anew."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "show.md"
-BLOCK = re.compile(r"^```console\n\$ omnirecord show (\w+\.jsonl)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = {ROOT / "docs" / "show.md": 5, ROOT / "README.md": 1}
+"""The pages, and how many examples each has."""
+BLOCK = re.compile(r"^```console\n\$ omnirecord show ([\w/]+\.jsonl)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def shown(name: str) -> str:
-    (path,) = (ROOT / "cassettes").rglob(name)
+    (path,) = (ROOT / "cassettes").rglob(Path(name).name)
     command = [sys.executable, "-m", "omnirecord", "show", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def test_what_the_page_shows_is_what_is_printed() -> None:
-    blocks = BLOCK.findall(PAGE.read_text())
-    assert len(blocks) == 5
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_is_what_is_printed(page: Path) -> None:
+    blocks = BLOCK.findall(page.read_text())
+    assert len(blocks) == PAGES[page]
     for name, told in blocks:
         assert told == shown(name), name
 
 
 if __name__ == "__main__":
-    PAGE.write_text(BLOCK.sub(lambda m: f"```console\n$ omnirecord show {m[1]}\n{shown(m[1])}```", PAGE.read_text()))
+    for page in PAGES:
+        written = BLOCK.sub(lambda m: f"```console\n$ omnirecord show {m[1]}\n{shown(m[1])}```", page.read_text())
+        page.write_text(written)

@@ -24,6 +24,12 @@ def run(*words: str | Path) -> Result:
     return CliRunner().invoke(main, ["doctor", *map(str, words)])
 
 
+def test_a_cassette_without_a_stream_is_not_called_healthy(tmp_path: Path) -> None:
+    made = Made()
+    made.request("GET", "/v1/sessions/s", 1.0)
+    assert run(made.save(tmp_path / "a.db")).stdout == "nothing to examine: no event stream was recorded\n"
+
+
 def test_a_healthy_session_has_nothing_to_report() -> None:
     result = run(FOLDER / "text.jsonl")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "nothing to report\n", "")

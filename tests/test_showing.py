@@ -29,6 +29,20 @@ def family(*pairs: tuple[str, str]) -> Made:
     return made
 
 
+def test_a_row_says_why_there_is_no_more_where_that_is() -> None:
+    store = open_store(ROOT / "cassettes" / "troubled" / "child_unfinished.jsonl")
+    rows = list(rows_of(store, None))
+    (named,) = rows_of(store, "502ab")
+    store.close()
+    assert [row["stopped"]["code"] for row in rows] == ["child_unfinished", "client_left"]
+    assert named == rows[0], "what its sub-agent did counts, though only its parent is asked for"
+    store = open_store(ROOT / "cassettes" / "turns.jsonl")
+    *before, last = rows_of(store, None)
+    store.close()
+    assert [row["stopped"] for row in before] == [None, None]
+    assert last["stopped"]["sentence"].startswith("Finished: ")
+
+
 def test_naming_a_parent_shows_its_sub_agents_inside_it() -> None:
     store = open_store(SUBAGENT)
     lines = list(lines_of(store, "9a"))

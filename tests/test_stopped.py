@@ -61,16 +61,16 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
 @pytest.mark.parametrize(
     ("ending", "after", "code", "said"),
     [
-        ("client_left", None, "client_left", "The client closed its stream 3.00 s later. What came after"),
-        ("recorder_stopped", None, "recorder_stopped", "The recorder was stopped 3.00 s later."),
-        ("recorder_killed", None, "recorder_killed", "The recorder was killed 3.00 s later."),
-        ("eof", None, "server_stopped", "it was stopped, or dropped this reader"),
+        ("client_left", None, "client_left", "The client closed its stream 3.00 s after the last event. What"),
+        ("recorder_stopped", None, "recorder_stopped", "The recorder was stopped 3.00 s after the last event."),
+        ("recorder_killed", None, "recorder_killed", "The recorder was killed 3.00 s after the last event."),
+        ("eof", None, "server_stopped", "it had stopped, or had dropped a client that read too slowly"),
         ("eof", "gone", "server_stopped", "it could not be reached any more: it had stopped"),
         ("eof", "restarted", "server_stopped", "it was stopped, and started again later"),
-        ("eof", "answered", "reader_dropped", "drops a reader that has fallen too far behind"),
-        ("upstream_lost", None, "connection_lost", "The connection to the server broke 3.00 s later."),
-        ("upstream_lost", "gone", "server_stopped", "broke 3.00 s later, and the server could not be reached"),
-        ("done", None, "stream_ended", "The server ended the stream 3.00 s later"),
+        ("eof", "answered", "reader_dropped", "that is how it drops a client that reads too slowly"),
+        ("upstream_lost", None, "connection_lost", "The connection to the server broke 3.00 s after the last event."),
+        ("upstream_lost", "gone", "server_stopped", "broke 3.00 s after the last event, and the server could not"),
+        ("done", None, "stream_ended", "The server ended the stream 3.00 s after the last event"),
     ],
 )
 def test_what_cut_a_turn_off(ending: str, after: Any, code: str, said: str) -> None:
@@ -141,6 +141,14 @@ def test_an_end_that_was_missed_is_known_from_what_was_said_later() -> None:
     assert (code, "its end was not heard: nobody was connected when it came" in said) == ("end_missed", True)
     assert stopped(session(turn(), status="idle", status_ns=2 * S)).code == "end_missing"
     assert stopped(session(turn(), status="running", status_ns=4 * S)).code == "client_left"
+
+
+def test_an_answer_that_nobody_heard_is_told_where_it_was_read_later() -> None:
+    snapshot = Snapshot(4 * S, "idle", None, None, None, True, (), "It is\nblue.")
+    _, said = why(session(turn(), status="idle", status_ns=4 * S, snapshot=snapshot))
+    assert "and had this as the answer: “It is blue.”. The client closed its stream 1.00 s later." in said
+    heard_all = replace(turn(), text="It is\nblue.")
+    assert "as the answer" not in why(session(heard_all, status="idle", status_ns=4 * S, snapshot=snapshot))[1]
 
 
 def test_a_sub_agent_that_was_still_at_work() -> None:

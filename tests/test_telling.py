@@ -87,7 +87,7 @@ def test_a_stream_that_ended_too_early_is_told() -> None:
     (head, *_) = tell([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
     assert head == (
         "Session 3dc0 · sub-agent of a1 · recording 1 · 1 turn · 2.90 s"
-        " · stream 1: upstream_lost after 2.90 s · stream 2: open"
+        " · stream 1: from 0.00 s to 2.90 s, connection broke · stream 2: still open"
     )
 
 

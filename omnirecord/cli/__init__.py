@@ -30,7 +30,8 @@ def main() -> None:
     """A flight recorder for agent event streams.
 
     Put `omnirecord proxy` between a client and its server: every byte passes, every event is kept. Serve what was
-    recorded with `omnirecord serve`, read it with `ls`, `events` and `show`. A CASSETTE is a .db or a .jsonl file.
+    recorded with `omnirecord serve`, see what happened with `show`, and what was wrong with `doctor`. A CASSETTE is a
+    .db or a .jsonl file.
 
     \b
     Example:
@@ -38,24 +39,12 @@ def main() -> None:
     """
 
 
-COMMANDS = (
-    proxy,
-    serve,
-    ls,
-    events,
-    show,
-    tail,
-    search,
-    doctor,
-    validate,
-    stats,
-    diff,
-    verify,
-    export,
-    import_,
-    scrub,
-    demo,
-)
+SECTIONS = {
+    "Record and replay": (proxy, serve, verify, demo),
+    "What happened": (show, tail, ls, events, search),
+    "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
+    "Files": (export, import_, scrub),
+}
 
-for command in COMMANDS:
-    main.add_command(command)
+for title, commands in SECTIONS.items():
+    main.add_section(title, commands)

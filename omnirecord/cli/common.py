@@ -41,7 +41,24 @@ class Failure(click.ClickException):
 
 
 class Group(click.Group):
-    """Turns our errors into a sentence, keeps the commands in the order of a day's work."""
+    """Turns our errors into a sentence, lists the commands by what they are for."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._sections: dict[str, tuple[click.Command, ...]] = {}
+
+    def add_section(self, title: str, commands: tuple[click.Command, ...]) -> None:
+        """Commands that `--help` lists together."""
+        self._sections[title] = commands
+        for command in commands:
+            self.add_command(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+        widest = max(map(len, self.commands))
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                rows = [((one.name or "").ljust(widest), one.get_short_help_str(70)) for one in commands]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()

@@ -46,26 +46,27 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     try:
         with busy(f"examining {cassette}"):
             found = examine(store, session)
+        is_empty = not found and not store.streaming()
     finally:
         store.close()
     if as_json:
         print_rows(map(row_of, found))
     else:
-        _print(found)
+        _print(found, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report")
     sys.exit(1 if any(is_at_least(finding, fail_on) for finding in found) else 0)
 
 
-def _print(found: list[Finding]) -> None:
+def _print(found: list[Finding], otherwise: str) -> None:
     """For a person: in colours on a terminal, plain in a pipe."""
     screen = console()
-    for line in _lines(found):
+    for line in _lines(found, otherwise):
         if screen.is_terminal:
             screen.print(line, soft_wrap=True)
         else:
             click.echo(line.plain)
 
 
-def _lines(found: list[Finding]) -> Iterator[Text]:
+def _lines(found: list[Finding], otherwise: str) -> Iterator[Text]:
     """Session by session, the one with the worst finding first."""
     from rich.text import Text
 
@@ -77,7 +78,7 @@ def _lines(found: list[Finding]) -> Iterator[Text]:
         for finding in findings:
             yield from _told(finding)
     if not found:
-        yield Text("nothing to report")
+        yield Text(otherwise)
 
 
 def _head(session_id: str | None, findings: list[Finding]) -> str:

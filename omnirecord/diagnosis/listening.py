@@ -137,9 +137,7 @@ class Listening:
             return
         parts = []
         if self._slow:
-            parts.append(
-                f"{counted(self._slow, 'event')} went to the client up to {seconds(self._slowest)} after they came"
-            )
+            parts.append(f"{counted(self._slow, 'event')} went to the client up to {seconds(self._slowest)} late")
         if self._unsent > _UNSENT:
             parts.append(f"{counted(self._unsent, 'event')} never did")
         severity: Severity = "warning" if self._slowest > VERY_SLOW or self._unsent > _UNSENT else "note"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 from typing import NamedTuple
 
 from ..gist import seconds
@@ -29,6 +30,23 @@ def absences_of(listenings: Iterable[Listening]) -> Iterator[Absence]:
             yield Absence(heard_until, one.from_ns)
         until = 1 << 62 if one.until_ns is None else one.until_ns
         heard_until = until if heard_until is None else max(heard_until, until)
+
+
+def leavings_of(listenings: Iterable[Listening]) -> list[int]:
+    """When a client left while another one went on listening, in order."""
+    listenings = sorted(listenings, key=lambda one: one.from_ns)
+    begins = [one.from_ns for one in listenings]
+    longest = list(accumulate((1 << 62 if one.until_ns is None else one.until_ns for one in listenings), max))
+    left = sorted(one.until_ns for one in listenings if one.until_ns is not None and one.ending == "client_left")
+    return [at for at in left if (there := bisect_right(begins, at)) and longest[there - 1] > at]
+
+
+def with_leavings(turn: Turn, leavings: list[int]) -> Turn:
+    """The turn, with a note for each client that left while it went on."""
+    end = turn.ended_ns if turn.ended_ns is not None else 1 << 62
+    within = leavings[bisect_right(leavings, turn.begin_ns) : bisect_left(leavings, end)]
+    notes = [Note(at, "a client left; another one went on listening", LAST) for at in within]
+    return replace(turn, notes=(*turn.notes, *notes)) if notes else turn
 
 
 def with_absences(turn: Turn, absences: list[Absence]) -> Turn:

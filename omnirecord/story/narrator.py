@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..cassette import Exchange, TimedFrame, wall_clock
 from . import events
-from .absences import absences_of, with_absences
+from .absences import absences_of, leavings_of, with_absences, with_leavings
 from .acts import Act
 from .aftermath import Aftermath
 from .course import Course
@@ -60,7 +60,7 @@ class Narrator:
         first = exchanges[0]
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
         drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
-        absences = list(absences_of(listenings))
+        absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
         begun_ns = min(x.request.at_ns for x in exchanges)
@@ -68,7 +68,8 @@ class Narrator:
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=listenings, turns=tuple(with_absences(turn, absences) for turn in told),
+            streams=listenings,
+            turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
             status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
             heartbeats=self.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
         )  # fmt: skip

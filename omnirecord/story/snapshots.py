@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from ..cassette import Exchange
 from ..routes import below_session
-from .reading import as_dict, as_text
+from .reading import as_dict, as_text, text_of
 from .values import Snapshot
 
 
@@ -30,4 +31,14 @@ def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
         exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
         as_text(data.get("agent_name")), as_text(data.get("llm_model")),
         online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
+        _last_said(data.get("items")),
     )  # fmt: skip
+
+
+def _last_said(items: Any) -> str | None:
+    """What the assistant said last, of a list of items."""
+    for item in map(as_dict, reversed(items if isinstance(items, list) else ())):
+        message = as_dict(item.get("data")) or item
+        if item.get("type") == "message" and message.get("role") == "assistant":
+            return text_of(message.get("content"))
+    return None

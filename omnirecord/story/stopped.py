@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
-from .values import Approval, Child, Fault, Listening, Session, Turn
+from .values import Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
@@ -153,8 +153,15 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
         return _State("end_missing", "The session came to rest, but no event said how the last turn ended.")
     if at_rest:
         return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
-                      f" came. Later the server called the session {session.status}.")  # fmt: skip
+                      f" came. Later the server called the session {session.status}{_unheard(turn, snapshot)}."
+                      )  # fmt: skip
     return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
+
+
+def _unheard(turn: Turn, snapshot: Snapshot | None) -> str:
+    """What the agent had said by then, and nobody heard."""
+    said = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
+    return f", and had this as the answer: {_quoted(said)}" if said and said not in turn.text else ""
 
 
 def _waits(approval: Approval) -> str:
@@ -213,20 +220,24 @@ def _end(session: Session, last: Listening, state: _State) -> str:
     if turn is not None and state.code is None and _quiet_ns(turn, last) >= LONG_QUIET:
         how = f"then {how}"  # how long that took has been told
     else:
-        how = _timed(how, _when(turn, last, state))
+        how = _timed(how, _when(session, turn, last, state))
     if state.code is None:
         return f"{_capital(how)}. What came after that is not in the recording."
     normal = state.code in AT_REST and last.ending == "client_left"
     return f"{_capital(how)}{', as clients do when they have what they came for' if normal else ''}."
 
 
-def _when(turn: Turn | None, last: Listening, state: _State) -> str:
+def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -> str:
     """How long after what was told before."""
     if turn is None:
         return _after(last.from_ns, last.until_ns)
     if state.code == "approval_unanswered" and turn.ended == "unfinished":
         return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
-    return _after(turn.last_event_ns if turn.ended_ns is None else turn.ended_ns, last.until_ns, "{} later")
+    if state.code == "end_missed" and session.status_ns is not None:
+        return _after(session.status_ns, last.until_ns, "{} later")
+    if turn.ended_ns is None:
+        return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")
+    return _after(turn.ended_ns, last.until_ns, "{} later")
 
 
 def _timed(how: str, when: str) -> str:
@@ -243,9 +254,9 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
     after = {
         "gone": f", and {'it' if last.ending == 'eof' else 'the server'} could not be reached any more: it had stopped",
         "restarted": ": it was stopped, and started again later",
-        "answered": ", though it went on answering others: so it drops a reader that has fallen too far behind"
+        "answered": ", though it went on answering others: that is how it drops a client that reads too slowly"
         if cut and last.ending == "eof" else "",
-        None: ": it was stopped, or dropped this reader" if cut and last.ending == "eof" else "",
+        None: ": it had stopped, or had dropped a client that read too slowly" if cut and last.ending == "eof" else "",
     }  # fmt: skip
     return how + after[last.server_after]
 

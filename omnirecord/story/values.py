@@ -234,6 +234,8 @@ class Snapshot:
     runner_online: bool | None
     pending: tuple[str, ...]
     """The ids of the elicitations that wait for an answer."""
+    last_said: str | None = None
+    """The last message of the assistant among its items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,6 @@ LONG_SILENCE = 5_000_000_000
 """From how many ns on a silence is told."""
 
 
-def turn_row(turn: Turn) -> dict[str, Any]:
-    """A turn as `show --json` prints it."""
-    return asdict(turn)
+def turn_row(turn: Turn, stopped: dict[str, str] | None = None) -> dict[str, Any]:
+    """A turn as `show --json` prints it. `stopped`: of a session's last turn, why there is no more."""
+    return {**asdict(turn), "stopped": stopped}

@@ -19,6 +19,7 @@ from ..story import (
     may_act,
     session_of,
     snapshot_of,
+    stopped,
     turn_row,
 )
 from . import WIDTH, Line, tell
@@ -41,7 +42,22 @@ def lines_of(
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
     """The objects of `show --json`, one for each turn."""
-    return (turn_row(turn) for told in sessions(store, session, long_silence=long_silence) for turn in told.turns)
+    wanted = None if session is None else the_session(store, session)
+    family = list(sessions(store, session, long_silence=long_silence, family=True))
+    by_id = {(one.recording, one.session_id): one for one in family}
+    for told in family:
+        if wanted in (None, told.session_id):
+            yield from _turn_rows(told, by_id)
+
+
+def _turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
+    children = (child.session_id for turn in told.turns for child in turn.children)
+    others = {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
+    for turn in told.turns[:-1]:
+        yield turn_row(turn)
+    for turn in told.turns[-1:]:
+        why = stopped(told, others)
+        yield turn_row(turn, {"code": why.code, "sentence": why.sentence})
 
 
 def sessions(

@@ -138,12 +138,11 @@ def _title(session: Session) -> str:
 
 
 def _listened(session: Session) -> Iterator[str]:
-    """How the streams ended, if there were several; that of the only one is told at the end."""
+    """When somebody listened, and why no longer, if there were several streams; of the only one the end says it."""
     if len(session.streams) == 1:
         return
     for stream in session.streams[:_STREAMS]:
-        took = words.took(" after ", stream.from_ns, stream.until_ns)
-        yield f"stream {stream.stream}: {stream.ending}{took}"
+        yield f"stream {stream.stream}: {words.listened(stream)}"
     if len(session.streams) > _STREAMS:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 

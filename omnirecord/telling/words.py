@@ -6,12 +6,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..cassette import Ending
 from ..gist import one_line, seconds
-from ..story import Approval, Asked, Child, Passage, Silence, Tool, Trouble, Turn, TurnUsage, pace_of
+from ..story import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage, pace_of
 from .lines import LAST, Page, Piece
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
 _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
+_ENDINGS: dict[Ending, str] = {
+    "done": "server ended it", "eof": "server closed it", "client_left": "client left",
+    "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
+    "upstream_unreachable": "server not reached", "open": "still open",
+}  # fmt: skip
 _NO_BEAT = 35_000_000_000
 """From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
 
@@ -25,6 +31,12 @@ def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     if until_ns is None or until_ns <= from_ns:
         return ""
     return f"{word}{seconds(until_ns - from_ns)}{end}"
+
+
+def listened(stream: Listening) -> str:
+    """From when to when somebody listened, on the recording's clock, and what ended it."""
+    until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {seconds(stream.until_ns)}"
+    return f"from {seconds(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
 
 
 def asked(page: Page, one: Asked) -> str:
