@@ -157,9 +157,14 @@ class Reels:
 
     def turn(self) -> None:
         """Begin a new file where it is time for that, close old ones, remove what is not to be kept. Raises nothing."""
+        try:
+            self._turn(monotonic())
+        except Exception as error:  # promise 2: the file is locked for a moment, or it is a fault of ours
+            self._trouble.say(f"cannot look after the files of the recording: {type(error).__name__}: {error}")
+
+    def _turn(self, now: float) -> None:
         if self._shelf is None:
             return
-        now = monotonic()
         if now >= self._not_before and self._is_full(now):
             self._next(self._shelf, now)
         done = [reel for reel in self._leaving if now - reel.left > LINGER and reel.recorder.is_done]

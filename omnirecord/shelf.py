@@ -123,12 +123,11 @@ class Shelf:
             inode = path.lstat().st_ino
         except OSError:
             return False
-        if (path.name, inode) in self._known:
-            return True
-        is_made = path.is_file() and not path.is_symlink() and is_made_by_rotation(path)
-        if is_made:  # one that is just being begun is not marked yet, and asked about again
+        known = (path.name, inode) in self._known  # one that is just being made has no mark yet
+        if not known and path.is_file() and not path.is_symlink() and is_made_by_rotation(path):
             self._known.add((path.name, inode))
-        return is_made
+            return True
+        return known
 
     def prune(self, writing: set[Path]) -> None:
         """Remove what is not to be kept, oldest first; none of those that are being written, here or elsewhere.

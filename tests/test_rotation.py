@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -510,3 +511,28 @@ async def test_a_rotating_proxy_says_where_it_records_and_python_has_the_same_op
 def test_keep_without_rotate_is_refused() -> None:
     with pytest.raises(UsageError, match="give --rotate as well"):
         omnirecord.record("http://a", keep=10)
+
+
+async def test_a_file_that_is_locked_when_it_is_looked_at_ends_no_recording(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run.db", rotation=Rotation(seconds=3600))
+
+    def locked() -> int:
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.tape.reel.writer, "size", locked)
+        run.tape._reels._rotation = SMALL
+        run.request()
+        await wire.eventually(lambda: "database is locked" in caplog.text)
+    await run.rotates()
+    run.stop()
+    assert len(files(tmp_path)) > 1
+
+
+async def test_each_cassette_names_its_contract(tmp_path: Path) -> None:
+    for db, name in (("a.db", "documented"), ("b.db", "omnigent")):
+        Tape(tmp_path / db, None, name).stop()
+        with wire.opened(tmp_path / db) as store:
+            assert [one.contract for one in store.recordings()] == [name]

@@ -98,8 +98,6 @@ INSERT INTO tallies SELECT stream, verdict, count(*), sum(length) FROM frames GR
 """From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
 
 
-_COPIES: set[Path] = set()
-"""The folders of copies that were put aside."""
 OURS: set[tuple[int, int]] = set()
 """The files, by device and number, that this process writes. To open one in any other way and close it would drop
 SQLite's locks on it, and another program could then throw away the log that is written."""
