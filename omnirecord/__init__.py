@@ -83,6 +83,8 @@ def record(
     control: bool = False,
     redact: Literal["content"] | None = None,
     redact_patterns: Iterable[str] = (),
+    rotate: str | Iterable[str] = (),
+    keep: str | int | Iterable[str | int] = (),
 ) -> Proxy:
     """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
 
@@ -93,8 +95,11 @@ def record(
     `redact_patterns` (`docs/redaction.md`). `host` has to be loopback unless `allow_remote` is given; then the path
     that `control` turns on asks for `token`, or for one that is made up, `.token`. `tls_cert` and `tls_key` are for
     clients with https. An https upstream is verified, by `ca` in place of the system's authorities, unless it is
-    `insecure`; `cert` and `key` are shown to it (`docs/security.md`). Files are PEM. Raises `UsageError`; entering
-    raises that, `CassetteError` or `ServerError`.
+    `insecure`; `cert` and `key` are shown to it (`docs/security.md`). Files are PEM.
+
+    `rotate` is a size (`500MB`), a time (`1h`) or both, from which on a cassette is full: `db` is
+    then a link to the newest of several. `keep` is a number of full ones, an age, a size, or all three
+    (`docs/rotation.md`). Raises `UsageError`; entering raises that, `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 
@@ -102,6 +107,7 @@ def record(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, redact=redact, redact_patterns=redact_patterns,
+        rotate=rotate, keep=keep,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Writing a file so that it is there whole or not at all; and which file is meant."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import UsageError
+
+
+def itself(path: Path) -> Path:
+    """What a link leads to; any other path as it is, since the folders above it may be closed to us."""
+    return path.resolve() if path.is_symlink() else path
 
 
 @contextmanager

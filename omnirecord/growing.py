@@ -3,7 +3,8 @@
 Each read opens the file, takes what is new behind a cursor, and closes it: nothing is held in between, so that a
 recorder can begin, fold in its log and leave one clean file, and however slowly somebody reads, no memory is filled.
 A read costs as much as there is new, whatever is in the file. It follows over a recorder that was killed, over further
-recordings, and to a file that took the place of the one before.
+recordings, and to a file that took the place of the one before; where that is another file to which a link leads by
+now (`--rotate`), the one before is read to its end first.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 
 from .cassette import Recording, Streaming, TimedFrame
 from .choosing import the_session, the_stream
+from .files import itself
 from .listing import Row, event_row
+from .steady import monotonic
 from .store import Store
 
 LAST = 10
@@ -29,6 +32,8 @@ _BATCH = 500
 _BYTES = 1 << 20
 """…and bytes of them, but for a single larger one."""
 _BOOKMARK = re.compile(r"([0-9a-f]{8}),([0-9]{1,15})((?:,[0-9]{1,15}:[0-9]{1,15})*)")
+_FINISHING = 2.0
+"""Seconds for which a file that is no longer the newest is followed on, at the most."""
 _BACK = 8
 """How many times as far back is looked each time, where too few of the last events are wanted ones."""
 
@@ -88,6 +93,8 @@ class Follower:
         self._inode: int | None = None
         self._recordings: list[Recording] = []
         self._turn = 0
+        self._file = itself(path)
+        self._until = 0.0
 
     @property
     def has_read(self) -> bool:
@@ -104,10 +111,27 @@ class Follower:
         cursor = self._cursor or Cursor()
         return ",".join([self.cassette, str(cursor.highest), *(f"{at}:{seq}" for at, seq in cursor.at.items())])
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the file that is read is no longer the newest one: there is more to come, though nothing changes."""
+        return self._until > 0
+
     def read(self) -> Batch:
         """Raises `CassetteError`; `UsageError` where nobody records, and what is asked for is not there."""
-        inode = self._path.stat().st_ino if self._path.exists() else None
-        with closing(self._opens(self._path)) as store:
+        newest = itself(self._path)
+        if self._file == newest or not self._file.exists():
+            self._file, self._until = newest, 0.0
+            return self._read(newest)
+        self._until = self._until or monotonic() + _FINISHING
+        batch = self._read(self._file)
+        if not batch.has_more and (not batch.is_recorded or monotonic() > self._until):
+            self._file, self._until = newest, 0.0
+            return replace(batch, has_more=True, is_recorded=True)
+        return replace(batch, is_recorded=True)
+
+    def _read(self, path: Path) -> Batch:
+        inode = path.stat().st_ino if path.exists() else None
+        with closing(self._opens(path)) as store:
             recordings = store.recordings()
             is_another = self._recordings != recordings[: len(self._recordings)]
             if self._inode is not None and (is_another or inode != self._inode):

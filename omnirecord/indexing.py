@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .cassette import Exchange, Streaming, TimedFrame
+from .files import itself
 from .searching.docs import Texts, digest, of_request
 from .store import Store
 from .store.index import Index, State
@@ -38,6 +39,7 @@ def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
     To be taken before the cassette is opened: what is written in between is then seen as a change.
     """
     found = []
+    cassette = itself(cassette)  # a log stands beside the file itself
     for path in (cassette, cassette.with_name(cassette.name + "-wal")):
         with suppress(OSError):
             found.append(path.stat())

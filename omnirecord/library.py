@@ -124,6 +124,7 @@ def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Ro
     for n, one in enumerate(framed):
         yield rows.read(exchange, n, 0, None, one.frame.length)
         yield rows.frame(stream, n + 1, replace(one, read=n))
+    yield from rows.tallies(stream, framed)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
 

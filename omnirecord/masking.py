@@ -44,6 +44,12 @@ class MaskedStream:
         """How many bytes will not be written again."""
         return self._mask.settled
 
+    def goes_on(self, headers: Headers) -> MaskedStream:
+        """The same stream from its next event on, in another file. What it masks goes on: a text may be cut in two."""
+        self._mask.begin_again()
+        self.headers, self.problem = headers, None
+        return self
+
     def take(self, data: bytes | None, size: int) -> Kept:
         """The next read: `size` bytes; `data` is None where they could not be held."""
         if data is None or self._decoder is None:

@@ -16,7 +16,9 @@ in a lone CR is held back until the next byte (or the end) tells.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 
 DEFAULT_LIMIT = 64 * 1024 * 1024
 """The largest frame that is kept whole, in bytes."""
@@ -28,6 +30,7 @@ _CONTENT = re.compile(rb"[^\r\n]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _USUAL = re.compile(rb"(?:event: ([^\r\n]+)\n)?data: ([^\r\n]*)\n\n")
 _LONGEST_BLANK_LINE = len(b"\r\n\r\n")
+_SURE_END = re.compile(rb"[^\r\n](?:\r?\n){2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,14 @@ class Parser:
             self._searched -= keep_from
 
 
+def last_end(data: bytes) -> int:
+    """Behind the last frame that surely ends in these bytes, whatever came before them; 0 where none does.
+
+    Lines that end in a lone CR are not looked for.
+    """
+    return max((found.end() for found in _SURE_END.finditer(data)), default=0)
+
+
 def read_fields(raw: bytes, complete: bool = True, *, bom: bool = False) -> Frame:
     """Read the fields of one frame's bytes. `bom`: it is the first of its stream, where a BOM is no content."""
     if usual := _USUAL.fullmatch(raw):  # what nearly every server sends, at a third of the cost
@@ -162,16 +173,25 @@ def _usual(raw: bytes, usual: re.Match[bytes], complete: bool = True) -> Frame:
 def _read_lines(raw: bytes, complete: bool, text: str) -> Frame:
     event = id_ = None
     retry = None
-    data: list[str] = []
-    for line in _LINE_END.split(text):
+    data, has_data = StringIO(newline=""), False  # a list of lines would be ten times as large as they are
+    for line in _lines(text):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
-            data.append(value)
+            data.write(f"\n{value}" if has_data else value)
+            has_data = True
         elif name == "event":
             event = value
         elif name == "id" and "\0" not in value:
             id_ = value
         elif name == "retry" and value.isascii() and value.isdigit():
             retry = int(value) if len(value) < 20 else None
-    return Frame(raw, len(raw), complete, event, "\n".join(data) if data else None, id_, retry)
+    return Frame(raw, len(raw), complete, event, data.getvalue() if has_data else None, id_, retry)
+
+
+def _lines(text: str) -> Iterator[str]:
+    start = 0
+    for end in _LINE_END.finditer(text):
+        yield text[start : end.start()]
+        start = end.end()
+    yield text[start:]

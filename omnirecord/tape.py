@@ -2,8 +2,9 @@
 
 Forward first, record second: `Tape` and `Take` only append to a list, on the event loop; a thread behind them makes
 rows of it and commits at least every 100 ms. A disk that is slow, full or locked makes the list grow and nothing
-wait. Over `BUFFER` bytes, what arrives is counted but no longer kept. Both are said on stderr, when they begin and
-when they are over, and in the cassette. A file that was removed or replaced is noticed, and a new one begun.
+wait. Over `BUFFER` bytes, what arrives is counted but no longer kept. Both are said on stderr, when they begin, once a
+minute, and when they are over, and in the cassette. `reels` are the files that it writes, several with `--rotate`;
+one that was removed or replaced under the recorder is noticed, and another begun.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from ._version import __version__
-from .cassette import Direction, Ending, Headers, Kind, Recording, Side
-from .contract import Contract, load
+from .cassette import Direction, Ending, Headers, Kind, Side
+from .complaining import Complaint
+from .contract import load
 from .errors import CassetteError
-from .headers import printable, printable_text
-from .library import contract_or_default
+from .headers import header, printable, printable_text
+from .limits import Retention, Rotation
 from .recorder import (
     BodyData,
     Ended,
@@ -31,18 +34,19 @@ from .recorder import (
     Messaged,
     NewFrames,
     Op,
+    Passed,
     Received,
-    Recorder,
     Requested,
     Responded,
     SentLate,
 )  # fmt: skip
-from .redact import Redactor, Scanner, credentials
+from .redact import Scanner, credentials
+from .reels import Reel, Reels
 from .routes import session_of
+from .sse import last_end
 from .steady import monotonic, monotonic_ns
-from .store import Writer, rows
+from .store import Writer
 from .store.rows import Row
-from .store.schema import free_path
 from .store.writer import is_transient
 
 COMMIT_EVERY = 0.05
@@ -56,7 +60,7 @@ BUFFER = 256 * 1024 * 1024
 RETRY_EVERY = 0.25
 """Seconds between attempts to write while the recording is degraded."""
 LOOK_EVERY = 0.5
-"""Seconds after which it is looked whether the file is still there, where nothing happens."""
+"""Seconds after which it is looked whether the files are still there, and full, where nothing happens."""
 GIVE_UP_AFTER = 4.0
 """Seconds that a stopping recorder goes on trying to write, and making frames."""
 
@@ -71,58 +75,115 @@ def ignore(frames: NewFrames) -> None:
 
 
 class Take:
-    """One exchange being recorded. Its methods are called as things happen, and only note that they did."""
+    """One exchange being recorded. Its methods are called as things happen, and only note that they did.
 
-    def __init__(self, tape: Tape, exchange: int, party: str, session_id: str | None = None) -> None:
+    When its file is full, a stream or WebSocket that was asked for with GET goes on in the next one: the exchange ends
+    in the old file behind a whole frame or message, and begins there again under the same numbers.
+    """
+
+    def __init__(self, tape: Tape, request: Requested, reel: Reel, session_id: str | None = None) -> None:
         self._tape = tape
+        self._request = request
+        self._response: Responded | None = None
+        self._reel = reel
+        self._moves = False
         self.session_id = session_id
-        self.exchange = exchange
-        self.party = party
+        self.exchange = request.exchange
+        self.party = request.party
         self._reads = 0
         self._messages = 0
         self._over = False
         self.stream: int | None = None
+        self._put(request)
+
+    def _now(self) -> int:
+        return self._tape.now() - self._reel.zero_ns
+
+    def _put(self, op: Op) -> None:
+        self._tape.put(op, self._reel)
 
     def respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         """The response's header section is complete. A stream gets its number here."""
         if kind == "sse":
             self.stream = self._tape.next_stream()
-        at, reason, headers = self._tape.now(), printable_text(reason), printable(headers)
-        self._tape.put(Responded(self.exchange, kind, self.stream, at, status, reason, headers))
+        at, reason, headers = self._now(), printable_text(reason), printable(headers)
+        is_coded = (header(headers, "content-encoding") or "identity").strip().lower() != "identity"
+        self._moves = self._request.method == "GET" and (kind == "websocket" or (kind == "sse" and not is_coded))
+        self._response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
+        self._put(self._response)
 
     def body(self, side: Side, data: bytes) -> None:
         """Bytes of a body that is no stream."""
-        self._tape.put(BodyData(self.exchange, side, self._tape.room(data)))
+        self._put(BodyData(self.exchange, side, self._tape.room(data)))
 
     def receive(self, data: bytes) -> Received:
         """A stream's bytes arrived; call `sent` with the result once they are handed on."""
-        read = Received(self.exchange, self._reads, self._tape.now(), len(data), self._tape.room(data))
+        if not self._is_to_move or (end := last_end(data)) == 0:
+            return self._read(data)
+        first = self._read(data[:end])
+        self._move()
+        if end == len(data):
+            return first
+        rest = self._read(data[end:])
+        rest.before = first
+        return rest
+
+    def _read(self, data: bytes) -> Received:
+        read = Received(
+            self.exchange, self._reads, self._now(), len(data), self._tape.room(data), reel=self._reel
+        )  # fmt: skip
         self._reads += 1
-        self._tape.put(read)
+        self._put(read)
         return read
 
     def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:
         """A WebSocket message or control frame arrived; call `sent` once it is handed on."""
-        message = Messaged(self.exchange, self._messages, self._tape.now(), dir, opcode, self._tape.room(data))
+        if self._is_to_move:
+            self._move()
+        message = Messaged(
+            self.exchange, self._messages, self._now(), dir, opcode, self._tape.room(data), reel=self._reel
+        )  # fmt: skip
         self._messages += 1
-        self._tape.put(message)
+        self._put(message)
         return message
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the disk that nothing should be read which nobody is waiting for."""
+        return self._tape.is_behind
+
+    @property
+    def _is_to_move(self) -> bool:
+        return self._reel is not self._tape.reel and self._moves and not self._over
+
+    def _move(self) -> None:
+        """Go on in the newest file."""
+        assert self._response is not None
+        passed = Passed()
+        self._put(Ended(self.exchange, self._now(), "recorder_stopped", passed))
+        self._reel = self._tape.reel
+        now = self._now()
+        self._put(replace(self._request, at_ns=now))
+        self._put(replace(self._response, at_ns=now, passed=passed))
+        self._reads = self._messages = 0
 
     def sent(self, what: Received | Messaged) -> None:
         """Handed to the other side's transport now."""
-        what.sent_ns = self._tape.now()
+        if isinstance(what, Received) and what.before is not None:
+            self.sent(what.before)
+        what.sent_ns = self._tape.now() - what.reel.zero_ns
         if what.written:  # set by the recording thread before it reads `sent_ns`: one of us sees the other
-            self._tape.put(SentLate(what))
+            self._tape.put(SentLate(what), what.reel)
 
     def end(self, ending: Ending) -> None:
         """The exchange is over; only the first call counts."""
         if not self._over:
             self._over = True
-            self._tape.put(Ended(self.exchange, self._tape.now(), ending))
+            self._put(Ended(self.exchange, self._now(), ending))
 
 
 class Tape:
-    """A recording in progress: one run of the proxy, appended to a cassette.
+    """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
     `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called in the
     recording thread with the frames as they become rows.
@@ -135,62 +196,58 @@ class Tape:
         contract: str = "omnigent",
         *,
         content: Scanner | None = None,
+        rotation: Rotation | None = None,
+        keep: Retention | None = None,
         watch: Watch = ignore,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
-        self._content = content
-        self._path = path
-        self._writer = Writer(path)
         self._clock = clock
         self._zero = clock()
+        self._reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now, content)
+        self._exchanges, self._streams = self.reel.last
         self._parties: dict[object, str] = {}
-        self._ops: deque[Op] = deque()  # appended to by one thread, taken from by the other
+        self._ops: deque[tuple[Reel, Op]] = deque()  # appended to by one thread, taken from by the other
         self._put_bytes = self._taken_bytes = 0  # each written by one thread only
         self._dropping = self._gave_up = self._is_moving = False
         self.degraded: str | None = None
         """Why what comes cannot be written just now."""
+        self._trouble = Complaint()
         self._watch = watch
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._give_up_at = math.inf
-        started = datetime.now(UTC).isoformat(timespec="microseconds")
-        self._begin(lambda number: Recording(number, started, __version__, contract, upstream), judge)
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
         self._thread.start()
 
-    def _begin(self, recording: Callable[[int], Recording], judge: Contract) -> None:
-        try:
-            with self._writer.taking_over():
-                last = (self._writer.last_number(what) for what in ("recording", "exchange", "stream"))
-                before, self._exchanges, self._streams = last
-                self.recording = before + 1
-                self._recording = recording(self.recording)
-                self._secret = self._writer.secret()
-                self._recorder = Recorder(self._writer, self.recording, judge, Redactor(self._secret, self._content))
-                self._recorder.finish_killed(contract_or_default)
-                self._writer.write([rows.recording(self._recording)])
-        except BaseException:
-            self._writer.close()
-            raise
-
     @property
     def path(self) -> Path:
-        """The cassette that is written: another than at first, where somebody put something else in its place."""
-        assert self._writer.path is not None
-        return self._writer.path
+        """The cassette that is written, or the link to it: another than at first, where somebody put something else in
+        its place."""
+        return self._reels.path
+
+    @property
+    def reel(self) -> Reel:
+        """The file in which what begins now is recorded."""
+        return self._reels.current
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording in that file."""
+        return self.reel.number
 
     def now(self) -> int:
-        """Nanoseconds since the recording began."""
+        """Nanoseconds since the tape began."""
         return self._clock() - self._zero
 
     def take(self, method: str, target: str, headers: Headers) -> Take:
         """A request's header section is complete: begin its exchange."""
-        at = self.now()
+        reel = self.reel
+        at = self.now() - reel.zero_ns
         self._exchanges += 1
         party = self._party(headers)
-        self.put(Requested(self._exchanges, party, at, method, printable_text(target), printable(headers)))
-        return Take(self, self._exchanges, party, session_of(target))
+        request = Requested(self._exchanges, party, at, method, printable_text(target), printable(headers))
+        return Take(self, request, reel, session_of(target))
 
     def _party(self, headers: Headers) -> str:
         if any(name.lower() == "x-omnigent-runner-tunnel-token" for name, _ in headers):
@@ -202,10 +259,16 @@ class Tape:
         self._streams += 1
         return self._streams
 
-    def put(self, op: Op) -> None:
-        self._ops.append(op)
+    def put(self, op: Op, reel: Reel | None = None) -> None:
+        """`reel`: the file that it belongs to; None: the current one."""
+        self._ops.append((self.reel if reel is None else reel, op))
         if not self._wake.is_set():
             self._wake.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a quarter of what may wait for the disk does."""
+        return self._put_bytes - self._taken_bytes > BUFFER // 4
 
     def room(self, data: bytes) -> bytes | None:
         """The data, if it can be kept until the disk takes it; None while too much is waiting."""
@@ -222,7 +285,8 @@ class Tape:
 
     def _say(self, message: str) -> None:
         log.warning("recording degraded: %s", message)
-        self.put(Incidence(self.now(), message))
+        reel = self.reel
+        self.put(Incidence(self.now() - reel.zero_ns, message), reel)
 
     def stop(self) -> None:
         """Write what is left, make its frames, close the file. Blocks; call it off the event loop."""
@@ -234,7 +298,7 @@ class Tape:
 
     def _run(self) -> None:
         while not self._finished():
-            if not self._ops and not self._recorder.behind and self._wake.wait(LOOK_EVERY):
+            if not self._ops and not self._reels.is_behind and self._wake.wait(LOOK_EVERY):
                 self._stopping.wait(COMMIT_EVERY)
             self._wake.clear()
             self._look()
@@ -242,83 +306,72 @@ class Tape:
                 self._record(self._taken())
             if not self._gave_up:
                 self._frame()
-        self._writer.close()
+                self._reels.turn()
+        self._reels.close()
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._ops:
             return self._gave_up
-        if self._recorder.behind and monotonic() > self._give_up_at:
+        if self._reels.is_behind and monotonic() > self._give_up_at:
             log.warning("frames were not finished in time: whoever reads the cassette makes them")
             return True
-        return self._gave_up or not self._recorder.behind
+        return self._gave_up or not self._reels.is_behind
 
-    def _taken(self) -> list[Op]:
-        taken: list[Op] = []
+    def _taken(self) -> list[tuple[Reel, Op]]:
+        taken: list[tuple[Reel, Op]] = []
         size = 0
         while self._ops and size < BATCH:
             taken.append(self._ops.popleft())
-            size += _size(taken[-1])
+            size += _size(taken[-1][1])
         return taken
 
-    def _record(self, ops: list[Op]) -> None:
-        if not ops:
-            return
-        made, writer = self._recorder.rows(ops), self._writer
-        self._persist(lambda: self._write(made, writer), len(ops))
-        self._taken_bytes += sum(_size(op) for op in ops)
+    def _record(self, taken: list[tuple[Reel, Op]]) -> None:
+        for reel, pairs in groupby(taken, key=itemgetter(0)):
+            ops = [op for _, op in pairs]
+            if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
+                reel.is_used = True
+                self._persist(partial(self._write, reel, reel.writer, reel.recorder.rows(ops)), len(ops))
+            self._taken_bytes += sum(_size(op) for op in ops)
 
-    def _write(self, made: list[Row], writer: Writer) -> None:
+    def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""
-        if writer is not self._writer:
+        if writer is not reel.writer:
             self._say(f"{len(made)} rows were for the file that is no longer there, and could not be written")
             return
         try:
-            self._writer.write(made)
+            writer.write(made)
         except Exception as error:
             if is_transient(error):
                 raise
-            refused = self._writer.write_each(made)
+            refused = writer.write_each(made)
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
         def work() -> None:
             until = monotonic() + FRAME_FOR
-            for frames in self._recorder.make_frames():
-                try:
-                    self._watch(frames)
-                except Exception:  # whoever watches must not end the recording
-                    log.exception("could not show what passes")
-                if monotonic() > until:
-                    return
+            for reel in self._reels.all:
+                for frames in reel.recorder.make_frames():
+                    self._show(frames)
+                    if monotonic() > until:
+                        return
 
         self._persist(work, 0)
 
-    def _look(self) -> None:
-        """Begin a new file where ours was taken away: what is written to it now would be found by nobody."""
-        what = self._writer.displaced()
-        if what is not None and not self._is_moving:
-            self._is_moving = True
-            self._persist(lambda: self._move(what), 0)
-            self._is_moving = False
-
-    def _move(self, what: str) -> None:
-        """May be called again where it failed. Numbers and times go on, so that the files can be laid side by side."""
-        before, at = self._writer, self.now()
-        goes_on = rows.incident(self.recording, at, f"this file {what} while it was recorded, and another one begun")
-        with suppress(Exception):  # it may be nowhere, and was closed if this is not the first attempt
-            before.write([*self._recorder.left_behind(at), goes_on])
-        before.close()
-        writer = Writer(free_path(self._path))
+    def _show(self, frames: NewFrames) -> None:
         try:
-            begins = f"{self._path.name} {what} while it was recorded: what came before is not in this file"
-            writer.keep_secret(self._secret)
-            incident = rows.incident(self.recording, at, begins)
-            writer.write([rows.recording(self._recording), *self._recorder.move(writer), incident])
-        except BaseException:
-            writer.close()
-            raise
-        self._writer = writer
-        log.warning("recording degraded: %s %s; it goes on in %s", self._path, what, writer.path)
+            self._watch(frames)
+        except Exception:  # whoever watches must not end the recording
+            log.exception("could not show what passes")
+
+    def _look(self) -> None:
+        """Give what is recorded another file where its own was taken away: what is written to that would be found by
+        nobody."""
+        for reel in self._reels.all:
+            what = reel.writer.displaced()
+            if what is not None and not self._is_moving:
+                self._is_moving = True
+                self._persist(partial(self._reels.replace, reel, what), 0)
+                self._is_moving = False
 
     def _persist(self, work: Callable[[], None], waiting: int) -> None:
         """Do it until it works: nothing that a disk or another process does ends a recording."""
@@ -334,7 +387,11 @@ class Tape:
                 self.degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
-                    log.warning("recording degraded: %s; streams go on, trying again", error)
+                waits = (self._put_bytes - self._taken_bytes) / 1e6
+                self._trouble.say(
+                    f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
+                    f" {BUFFER / 1e6:.0f} MB may"
+                )
                 if monotonic() > self._give_up_at:
                     lost = waiting + len(self._ops)
                     log.error("recording incomplete: %d things that happened could not be written", lost)
@@ -345,8 +402,10 @@ class Tape:
         self.degraded = None
         if failed_at is not None:
             lasted = monotonic() - failed_at
-            log.warning("recording recovered after %.1f s", lasted)
-            self.put(Incidence(self.now(), f"the file could not be written for {lasted:.1f} s; what came waited"))
+            self._trouble.over(f"recording recovered after {lasted:.1f} s")
+            reel = self.reel
+            at = self.now() - reel.zero_ns
+            self.put(Incidence(at, f"the file could not be written for {lasted:.1f} s; what came waited"), reel)
 
 
 def _size(op: Op) -> int:

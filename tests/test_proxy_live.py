@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+
+from omnirecord import tape as tape_module
 
 from . import wire
 from .wire import Wire, chunk, connected, event, get, recorded
@@ -174,6 +177,37 @@ async def test_what_waits_for_a_slow_client_is_in_the_file_and_not_called_sent(t
     assert frames[-1].sent_ns
     assert frames[-1].sent_ns > frames[-1].offset_ns
     assert [frame.sent_ns for frame in frames] == sorted(frame.sent_ns or 0 for frame in frames)
+
+
+async def test_no_more_is_read_ahead_than_the_disk_takes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked file: what is read for a client that does not want it yet would be lost. One that keeps up waits for
+    nothing."""
+    sent = 0
+
+    def count(so_far: int) -> None:
+        nonlocal sent
+        sent = so_far
+
+    monkeypatch.setattr(tape_module, "BUFFER", 4 * MIB)
+    async with recorded(flood(20 * MIB, count), tmp_path, read_ahead=64 * MIB) as (proxy, _):
+        other = sqlite3.connect(proxy.db, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        async with connected(proxy.url, get("/flood"), receive_buffer=4096) as slow:
+            await slow.head()
+            await wire.eventually(lambda: "recording degraded" in caplog.text)
+            async with connected(proxy.url, get("/tick")) as quick:
+                await quick.head()
+                assert [await quick.chunk() for _ in range(5)] == [event(n) for n in range(5)]
+            assert sent < 12 * MIB, "the kernel's buffers, and what may wait"
+            other.close()
+            await wire.eventually(lambda: sent >= 20 * MIB)
+            received = 0
+            while (part := await slow.chunk()) != b"":
+                received += len(part)
+    assert received == len(wire.content(proxy.db)) == sent
+    assert "no longer kept" not in caplog.text
 
 
 @pytest.mark.parametrize("read_ahead", [0, 8 * MIB])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord import sse
-from omnirecord.sse import Frame, Parser, read_fields
+from omnirecord.sse import Frame, Parser, last_end, read_fields
 from tests.whatwg import CASES, CUTTING, FRAMES, dispatched, events_of
 
 TOKENS = st.sampled_from([
@@ -194,3 +194,21 @@ def test_memory_is_bounded_by_the_limit(piece: bytes) -> None:
     assert parser.pending == len(piece) * 1_000_000
     (frame,) = parser.feed(b"data: x\n\n") or parser.close()
     assert (frame.raw, frame.length) == (None, len(piece) * 1_000_000 + 9)
+
+
+@settings(deadline=None, max_examples=300)
+@given(before=STREAMS, data=STREAMS)
+def test_a_sure_end_is_that_of_a_frame_whatever_came_before(before: bytes, data: bytes) -> None:
+    end = last_end(data)
+    before = b"x" + before  # a BOM and blank lines alone make no frame
+
+    frames = parse(before + data[:end])
+    if end:
+        assert frames[-1].complete
+        assert parse(data[end:]) == parse(before + data)[len(frames) :] or data[end:].startswith(b"\xef\xbb")
+    assert end <= len(data)
+
+
+def test_a_sure_end_is_found_behind_the_last_whole_frame() -> None:
+    assert last_end(b"data: a\n\ndata: b\r\n\r\n\ndata: c\n") == len(b"data: a\n\ndata: b\r\n\r\n")
+    assert [last_end(data) for data in (b"", b"\n\n", b"data: a\n", b"data: a\r\r")] == [0, 0, 0, 0]

@@ -412,10 +412,13 @@ def test_a_cassette_can_be_closed_while_somebody_reads_it(tmp_path: Path) -> Non
         assert b"".join(store.content(store.streams()[0])) == BODY
 
 
-def test_a_cassette_behind_a_link_is_not_taken_for_a_copy_of_ours_whatever_its_folder_is_called(tmp_path: Path) -> None:
-    folder = tmp_path / "omnirecord-mine"
+def test_no_folder_of_a_cassette_that_is_reached_by_a_link_is_taken_for_a_copy(tmp_path: Path) -> None:
+    """It was removed with all that was in it, where its name began as those of our copies do."""
+    folder = tmp_path / "omnirecord-tapes"
     folder.mkdir()
-    Writer(folder / "a.db").close()
-    (tmp_path / "link.db").symlink_to(folder / "a.db")
-    Store.open(tmp_path / "link.db").close()
-    assert (folder / "a.db").exists()
+    conversation().save(folder / "a.db")
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "a.db").symlink_to(folder / "a.db")
+    for path in (tmp_path / "link" / "a.db", tmp_path / "a.db"):
+        Store.open(path).close()
+        assert (folder / "a.db").exists()

@@ -187,6 +187,7 @@ CREATE TABLE frames (
   ) WITHOUT ROWID;
 INSERT INTO frames SELECT * FROM newer;
 DROP TABLE newer;
+DROP TABLE tallies;
 CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('session.created', 'session.status');
 CREATE VIEW events AS
   SELECT x.recording, f.stream, x.session_id, f.seq, r.offset_ns, r.sent_ns, f.type, f.verdict, f.issues, f.raw

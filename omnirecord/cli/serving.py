@@ -69,12 +69,21 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     "--resume-for", type=float, metavar="S",
     help="How long a stream is kept for a client that left it, with --resume; 30 s unless given.",
 )  # fmt: skip
+@click.option(
+    "--rotate", multiple=True, metavar="SIZE|DURATION",
+    help="Begin a new cassette at 500MB, or after 1h, or at either; --db is a link to the newest.",
+)  # fmt: skip
+@click.option(
+    "--keep", multiple=True, metavar="N|DURATION|SIZE",
+    help="Remove the oldest of those cassettes beyond 10, or after 7d, or above 5GB in all; repeatable.",
+)  # fmt: skip
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
 @redact_options
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    control: bool, redact: str | None, redact_patterns: tuple[str, ...], as_json: bool, **listening: Any,
+    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, redact: str | None, redact_patterns: tuple[str, ...],
+    as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -97,7 +106,7 @@ def proxy(
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, redact=redact,
-        redact_patterns=redact_patterns, watch=live.watch if live else ignore,
+        redact_patterns=redact_patterns, rotate=rotate, keep=keep, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 

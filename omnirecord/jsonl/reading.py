@@ -242,9 +242,11 @@ class Reader:
             yield from _chunks(value.exchange + self._offsets.exchange, wire)
         else:
             self._check_size(begun, "frames", sum(_length(frame) for frame in begun.frames))
-        seq = 0
+        seq, tally = 0, rows.Tally()
         for seq, one in enumerate(_made(framer, wire), 1):  # one at a time: what is judged is larger than its bytes
+            tally.add(one)
             yield rows.frame(value.stream + self._offsets.stream, seq, one)
+        yield from tally.rows(value.stream + self._offsets.stream)
         if seq != len(begun.frames):
             raise differs
 

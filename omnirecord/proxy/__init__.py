@@ -22,6 +22,7 @@ from yarl import URL
 
 from ..errors import UsageError
 from ..headers import decoded
+from ..limits import Given, Retention, retention, rotation
 from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL
@@ -54,6 +55,8 @@ class Proxy:
 
     With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself.
 
+    With `rotate`, `db` is a link to the newest of several cassettes, of which `keep` says how many are kept.
+
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
     back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
     in content too, on its way to the cassette, and what begins with one of `redact_patterns`.
@@ -83,6 +86,8 @@ class Proxy:
         control: bool = False,
         redact: str | None = None,
         redact_patterns: Iterable[str] = (),
+        rotate: Given = (),
+        keep: Given = (),
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
@@ -94,6 +99,9 @@ class Proxy:
         self._db = Path(db)
         self._contract = contract
         self._content = content_scanner(redact, redact_patterns)
+        self._rotation, self._keep = rotation(rotate), retention(keep)
+        if self._rotation is None and self._keep != Retention():
+            raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         self._read_ahead = read_ahead
         self._watch = watch
         self._is_controlled = control
@@ -147,8 +155,9 @@ class Proxy:
             refuse_itself(self._target, self.url)
             watch = self._watch_for_control() if self._is_controlled else self._watch
             self._entered = await asyncio.to_thread(
-                Tape, self._db, self.upstream, self._contract, content=self._content, watch=watch
-            )
+                Tape, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
+                keep=self._keep, watch=watch,
+            )  # fmt: skip
         except BaseException:
             await self._listener.stop(0)
             raise

@@ -139,15 +139,16 @@ async def _in_time(news: asyncio.Event, seconds: float) -> bool:
 def _read(follower: Follower) -> tuple[bytes, bool]:
     """What is new, as a piece of an event stream; whether there is more. Runs in a thread.
 
-    The first event says which cassette it is. The last one has a bookmark as its id: who asks again with it as
-    `Last-Event-ID` gets what lies behind it.
+    The first event says which cassette it is, as does the first of another one (`--rotate`). The last one has a
+    bookmark as its id: who asks again with it as `Last-Event-ID` gets what lies behind it.
     """
-    is_first = not follower.has_read
+    before = follower.cassette if follower.has_read else None
     try:
         batch = follower.read()
     except CassetteError as error:
         return f"event: trouble\ndata: {dumps({'message': str(error)})}\n\n".encode(), False
-    first = [f"event: cassette\ndata: {dumps({'id': follower.cassette})}\n\n"] if is_first else []
+    is_another = follower.cassette != before
+    first = [f"event: cassette\ndata: {dumps({'id': follower.cassette})}\n\n"] if is_another else []
     lines = [*first, *(f"data: {dumps(row)}\n\n" for row in batch.rows)]
     if lines:
         lines[-1] = f"id: {follower.bookmark}\n{lines[-1]}"

@@ -1,13 +1,15 @@
 """From upstream to the client through a bounded buffer, so that a slow client does not slow the recording.
 
 What arrives goes straight to the client's transport while that takes it. Once it does not, what arrives waits here,
-up to `limit` bytes; only then does reading from upstream pause, and the client's slowness reaches it.
+up to `limit` bytes; only then does reading from upstream pause, and the client's slowness reaches it. Where the disk
+cannot keep up with all that is read ahead, less is: the client has enough to take for now, and nothing is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -17,6 +19,10 @@ from ..tape import Take
 
 DEFAULT = 8 * 1024 * 1024
 """Bytes read ahead of a client, per stream."""
+_ENOUGH = 256 * 1024
+"""Bytes read ahead at which a client lacks nothing for a while, so that the disk may catch up first."""
+_LOOK_EVERY = 0.05
+"""Seconds between looks whether it has."""
 _TRANSPORT_FULL = 64 * 1024
 """Bytes waiting in the transport at which a client counts as slow."""
 
@@ -44,9 +50,14 @@ class ReadAhead:
         if self._sender is None:
             self._sender = asyncio.create_task(self._drain())
             self._sender.add_done_callback(_retrieved)
-        while self._size > self._limit and self._sender is not None:
+        while self._sender is not None and (self._size > self._limit or self._waits_for_disk()):
             self._room.clear()
-            await self._room.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY if self._size <= self._limit else None):
+                    await self._room.wait()
+
+    def _waits_for_disk(self) -> bool:
+        return self._size > _ENOUGH and self._take.is_behind
 
     async def flush(self) -> None:
         """Wait until everything is handed on."""

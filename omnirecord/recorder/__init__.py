@@ -28,6 +28,7 @@ from .ops import (
     Incidence,
     Messaged,
     Op,
+    Passed,
     Received,
     Requested,
     Responded,
@@ -35,8 +36,8 @@ from .ops import (
 )  # fmt: skip
 
 __all__ = [
-    "BodyData", "Ended", "Incidence", "Messaged", "NewFrames", "Op", "Received", "Recorder", "Requested",
-    "Responded", "SentLate",
+    "BodyData", "Ended", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received", "Recorder",
+    "Requested", "Responded", "SentLate",
 ]  # fmt: skip
 
 _SESSION_BODY = 1024 * 1024
@@ -100,6 +101,11 @@ class Recorder:
         """Whether `make_frames` has something left to do."""
         return self._frames.behind
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no exchange goes on, and all frames are made."""
+        return not self._open and not self.behind
+
     def make_frames(self) -> Iterator[NewFrames]:
         """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
         return self._frames.make()
@@ -162,11 +168,13 @@ class Recorder:
     def _responded(self, op: Responded) -> Iterator[Row]:
         state = self._open[op.exchange]
         state.sides["response"] = self._side(op.headers)
+        for name, texts in op.passed.texts.items() if op.passed is not None else ():
+            state.sides[name].texts = texts
         state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
         headers, coding = op.headers, state.coding
         if op.stream is not None:
-            if mask := self._redactor.stream():
-                state.masked = MaskedStream(mask, headers)
+            state.masked = self._masked(op)
+            if state.masked is not None:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
             self._frames.begin(op.exchange, op.stream, coding)
@@ -174,6 +182,12 @@ class Recorder:
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun.append(response)
         yield response
+
+    def _masked(self, op: Responded) -> MaskedStream | None:
+        if op.passed is not None and isinstance(op.passed.masked, MaskedStream):
+            return op.passed.masked.goes_on(op.headers)
+        mask = self._redactor.stream()
+        return None if mask is None else MaskedStream(mask, op.headers)
 
     def _problem(self, stream: int | None, at_ns: int, problem: str | None) -> Iterator[Row]:
         if problem is not None:
@@ -242,6 +256,9 @@ class Recorder:
 
     def _ended(self, op: Ended) -> Iterator[Row]:
         state = self._open.pop(op.exchange)
+        if op.passed is not None:
+            op.passed.masked = state.masked
+            op.passed.texts = {name: side.texts for name, side in state.sides.items()}
         for name, side in state.sides.items():
             if state.stream is None or name == "request":
                 yield from self._store(op.exchange, name, side, side.body.close())

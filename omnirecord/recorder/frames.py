@@ -174,6 +174,7 @@ class FrameMaker:
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
         for seq, one in enumerate(framed, state.frames + 1):
             yield rows.frame(state.stream, seq, one)
+        yield from rows.tallies(state.stream, framed)
         if state.judge.fault and not state.judge.told:
             state.judge.told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)

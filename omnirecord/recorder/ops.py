@@ -5,7 +5,8 @@ Times are ns since the recording began. Data is None where it could not be kept,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..cassette import Direction, Ending, Headers, Kind, Side
 
@@ -21,7 +22,19 @@ class Requested:
 
 
 @dataclass(slots=True)
+class Passed:
+    """What masks an exchange that ends in one file and goes on in the next, on its way from there to here."""
+
+    masked: Any = None
+    """The stream."""
+    texts: dict[Side, Any] = field(default_factory=dict)
+    """Both directions of a WebSocket."""
+
+
+@dataclass(slots=True)
 class Responded:
+    """`passed`: where it goes on from another file."""
+
     exchange: int
     kind: Kind
     stream: int | None
@@ -29,6 +42,7 @@ class Responded:
     status: int
     reason: str
     headers: Headers
+    passed: Passed | None = None
 
 
 @dataclass(slots=True)
@@ -42,7 +56,10 @@ class BodyData:
 
 @dataclass(slots=True)
 class Received:
-    """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row."""
+    """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row.
+
+    `reel`: in which file it is, for whoever has several; `before`: a part of it that is in the file before that.
+    """
 
     exchange: int
     n: int
@@ -51,11 +68,13 @@ class Received:
     data: bytes | None
     sent_ns: int | None = None
     written: bool = False
+    reel: Any = None
+    before: Received | None = None
 
 
 @dataclass(slots=True)
 class Messaged:
-    """One WebSocket message or control frame; `sent_ns` and `written` as in `Received`."""
+    """One WebSocket message or control frame; `sent_ns`, `written` and `reel` as in `Received`."""
 
     exchange: int
     number: int
@@ -65,6 +84,7 @@ class Messaged:
     data: bytes | None
     sent_ns: int | None = None
     written: bool = False
+    reel: Any = None
 
 
 @dataclass(slots=True)
@@ -76,9 +96,12 @@ class SentLate:
 
 @dataclass(slots=True)
 class Ended:
+    """`passed`: where it goes on in another file."""
+
     exchange: int
     at_ns: int
     ending: Ending
+    passed: Passed | None = None
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-HIDDEN = ("meta", "chunks", "reads", "messages", "incidents", "exchanges", "frames")
+HIDDEN = ("meta", "chunks", "reads", "messages", "incidents", "exchanges", "frames", "tallies")
 """Tables that a view shows better, or that hold bytes: still there, behind a link."""
 
 _COLUMNS: dict[str, dict[str, str]] = {

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import NotACassette
+from ..files import itself
 
 LARGEST = 256 * 1024 * 1024
 """The largest value that is read, in bytes. Ours have 64 MiB at the most."""
@@ -76,6 +77,7 @@ def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tabl
 
 def refuse_company(path: Path) -> None:
     """Raise `NotACassette` where what lies beside it, and belongs to it, is no file: SQLite would wait for a pipe."""
+    path = itself(path)  # which is where SQLite looks, whichever link was named
     for ending in ("-journal", "-wal", "-shm"):
         beside = path.with_name(path.name + ending)
         try:
@@ -88,6 +90,7 @@ def refuse_company(path: Path) -> None:
 
 def refuse_foreign_journal(path: Path) -> None:
     """Raise `NotACassette` where the journal beside it names another file: rolled back, it would delete that."""
+    path = itself(path)
     journal = path.with_name(f"{path.name}-journal")
     if not journal.exists():
         return

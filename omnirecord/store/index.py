@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import NotACassette
+from ..files import itself
 from ..searching.docs import Doc, digest
 from .distrust import harden, refuse_company, refuse_foreign_journal
 from .making import DAMAGED
@@ -109,6 +110,7 @@ def doc_of(row: tuple[Any, ...]) -> Doc:
 
 
 def path_beside(cassette: Path) -> Path:
+    cassette = itself(cassette)  # whichever link to it was named
     return cassette.with_name(cassette.name + "-search")
 
 

@@ -11,9 +11,12 @@ import os
 from pathlib import Path
 
 from ..errors import CassetteInUse
+from ..files import itself
 
 
 def lock_path(cassette: Path) -> Path:
+    """Beside the file itself, whichever link to it was named."""
+    cassette = itself(cassette)
     return cassette.with_name(cassette.name + "-lock")
 
 

@@ -41,7 +41,7 @@ from .making import (
     streaming_of,
 )  # fmt: skip
 from .rows import storable_type
-from .schema import clear_errors, is_copy, open_for_reading, remove_copy
+from .schema import clear_errors, has_tallies, is_copy, open_for_reading, remove_copy
 from .sizes import size_of
 from .unframed import Position, Unframed, unframed
 from .views import FAMILY
@@ -80,6 +80,7 @@ class Store:
         self._connection = connection
         self._path = path
         self._closed = False
+        self._has_tallies = has_tallies(connection)
         # One snapshot for all that is asked: the recorder turns chunks into frames beneath us.
         self.is_being_recorded = path is not None and recorder_is_alive(path)
         if not connection.in_transaction:
@@ -97,8 +98,8 @@ class Store:
         self.is_being_recorded = recorder_is_alive(self._path)
         with clear_errors(self._path):
             self._connection.rollback()
-            if is_copy(self._connection, self._path):  # of a folder in which nobody may write
-                remove_copy(self._connection, self._path)
+            if is_copy(self._connection):  # of a folder in which nobody may write
+                remove_copy(self._connection)
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
 
@@ -114,7 +115,7 @@ class Store:
         if self._path is None:
             self._connection.close()
         else:
-            remove_copy(self._connection, self._path)
+            remove_copy(self._connection)
 
     def recordings(self) -> list[Recording]:
         return list(self._rows(recording_of, "SELECT * FROM recordings ORDER BY recording"))
@@ -182,6 +183,8 @@ class Store:
 
     def _size(self, exchange: Exchange) -> Any:
         """How many bytes of a stream were read."""
+        if exchange.end_ns is not None:
+            return exchange.response_bytes
         return next(
             self._rows(tuple, "SELECT coalesce(sum(size), 0) FROM reads WHERE exchange = ?", exchange.exchange)
         )[0]
@@ -295,7 +298,10 @@ class Store:
 
     def last_status(self, exchange: Exchange) -> str | None:
         """The status that the last `session.status` of a stream gave."""
-        query = "SELECT raw FROM frames WHERE type = 'session.status' AND stream = ? ORDER BY seq DESC LIMIT 1"
+        query = (
+            f"SELECT raw FROM frames INDEXED BY frames_of_family WHERE type IN {FAMILY} AND type = 'session.status'"
+            " AND stream = ? ORDER BY seq DESC LIMIT 1"
+        )  # left to itself, SQLite goes through the whole stream
         last = list(self._rows(payload_of, query, exchange.stream))
         behind = self._derived(exchange, *self._stored(exchange), unfinished=False)
         last += [payload_of((frame.raw,)) for frame in behind if frame.type == "session.status"]
@@ -304,8 +310,7 @@ class Store:
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
         """How many frames of a stream have which verdict, and how many bytes they have together."""
-        query = "SELECT verdict, count(*), sum(length) FROM frames WHERE stream = ? GROUP BY verdict ORDER BY verdict"
-        found = list(self._rows(count_of, query, exchange.stream))
+        found = self._tallies(exchange.stream)
         verdicts = Counter({verdict: count for verdict, count, _ in found})
         size = sum(length for _, _, length in found)
         for frame in self._derived(exchange, verdicts.total(), size, unfinished=False):
@@ -314,9 +319,22 @@ class Store:
         return dict(verdicts), size
 
     def _stored(self, exchange: Exchange) -> tuple[int, int]:
-        query = "SELECT count(*), coalesce(sum(length), 0) FROM frames WHERE stream = ?"
-        ((_, frames, length),) = self._rows(count_of, query, exchange.stream)
-        return frames, length
+        found = self._tallies(exchange.stream)
+        return sum(count for _, count, _ in found), sum(length for *_, length in found)
+
+    def _tallies(self, stream: int | None) -> list[tuple[str, int, int]]:
+        """Verdict, number and length of a stream's stored frames. Counted, where they were not as they were written:
+        in an older cassette, or one that somebody has changed."""
+        if self._has_tallies:
+            query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
+            found = list(self._rows(count_of, query, stream))
+            ((_, last, _),) = self._rows(
+                count_of, "SELECT coalesce(max(seq), 0), 0 FROM frames WHERE stream = ?", stream
+            )
+            if sum(count for _, count, _ in found) == last:
+                return found
+        query = "SELECT verdict, count(*), sum(length) FROM frames WHERE stream = ? GROUP BY verdict ORDER BY verdict"
+        return list(self._rows(count_of, query, stream))
 
     def _rows(self, make: Callable[[Any], T], query: str, *values: Any) -> Iterator[T]:
         """The values that `make` makes of the rows."""

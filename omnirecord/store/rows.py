@@ -6,7 +6,7 @@ A list of rows is applied in one transaction (`Writer.write`), and again in full
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..cassette import Direction, Headers, Kind, Recording, Side
@@ -39,6 +39,10 @@ _READ_SENT = "UPDATE reads SET sent_ns = ? WHERE exchange = ? AND n = ?"
 _MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MESSAGE_SENT = "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?"
 _FRAME = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_TALLY = (
+    "INSERT INTO tallies VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
+)
 _USED_UP = "DELETE FROM chunks WHERE exchange = ? AND side = 'response' AND start + length(data) <= ?"
 _INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
 
@@ -143,6 +147,28 @@ def frame(stream: int, seq: int, framed: Framed) -> Row:
         framed.frame.length,
         raw,
     )
+
+
+class Tally:
+    """How many frames of a stream there are of each verdict, and how long they are, for whoever has them one by one."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def add(self, one: Framed) -> None:
+        frames, length = self._found.get(one.judgement.verdict, (0, 0))
+        self._found[one.judgement.verdict] = frames + 1, length + one.frame.length
+
+    def rows(self, stream: int) -> list[Row]:
+        return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
+
+
+def tallies(stream: int, framed: Iterable[Framed]) -> list[Row]:
+    """How many new frames there are of each verdict, and how long they are: to be written with them."""
+    tally = Tally()
+    for one in framed:
+        tally.add(one)
+    return tally.rows(stream)
 
 
 def used_up(exchange: int, position: int) -> Row:

@@ -19,13 +19,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
+from ..files import itself
 from .distrust import harden, loosened, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
 from .views import FAMILY, VIEWS
 
-SCHEMA_VERSION = 2
-"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange."""
+SCHEMA_VERSION = 3
+"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
+3: `tallies`, so that a list of streams is made without reading all frames."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _MAGIC = b"SQLite format 3\0"
+
+_TALLIES = """CREATE TABLE tallies (
+  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
 
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -51,6 +57,7 @@ CREATE TABLE frames (
   type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
   ) WITHOUT ROWID;
 CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN {FAMILY};
+{_TALLIES}
 CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
   sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
@@ -58,12 +65,23 @@ CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 {VIEWS}"""
 
-TABLES = frozenset({"meta", "recordings", "exchanges", "chunks", "reads", "frames", "messages", "incidents"})
+TABLES = frozenset({"meta", "recordings", "exchanges", "chunks", "reads", "frames", "tallies", "messages", "incidents"})
+_ADDED: dict[str, int] = {"tallies": 3}
+"""The versions from which on there are tables that the first one had not."""
 
+_SECOND = SCHEMA.replace(_TALLIES, "")
 FORMER: dict[int, str] = {
-    1: SCHEMA.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq"),
+    1: _SECOND.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq"),
+    2: _SECOND,
 }
 """The tables of older versions, as they made them."""
+
+
+def has_tallies(connection: sqlite3.Connection) -> bool:
+    """Whether a cassette's version has them: what goes by that name in an older one is not looked at."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= _ADDED["tallies"])
+
 
 MIGRATIONS: dict[int, str] = {
     1: f"""
@@ -73,6 +91,9 @@ PRAGMA writable_schema = ON;
 UPDATE sqlite_master SET sql = replace(sql, ' REFERENCES exchanges(stream)', '') WHERE name = 'frames';
 PRAGMA writable_schema = OFF;
 {VIEWS}""",
+    2: f"""
+{_TALLIES}
+INSERT INTO tallies SELECT stream, verdict, count(*), sum(length) FROM frames GROUP BY stream, verdict;""",
 }
 """From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
 
@@ -108,8 +129,10 @@ def clear_errors(path: Path | str) -> Iterator[None]:
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
-    except UnicodeDecodeError as error:  # in what SQLite quotes of its schema
-        raise BrokenCassette(f"{path} is damaged (its schema is no text): restore it from a copy") from error
+    except UnicodeDecodeError as error:  # of what SQLite says, with a piece of the file in it
+        raise BrokenCassette(
+            f"{path} is damaged (text in it is no text): restore it from a copy, or from the .jsonl it was exported to"
+        ) from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:
@@ -122,10 +145,10 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         refuse_company(path)
         connection = _connect_read_only(path)
         try:
-            _check_version(connection, path)
-            refuse_other_kinds(connection, TABLES)
+            version = _check_version(connection, path)
+            refuse_other_kinds(connection, frozenset(name for name in TABLES if _ADDED.get(name, 1) <= version))
         except BaseException:
-            remove_copy(connection, path)
+            remove_copy(connection)
             raise
     return connection
 
@@ -138,6 +161,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _connect(copy, "rw")
     except BaseException:
+        _COPIES.discard(copy.parent)
         shutil.rmtree(copy.parent, ignore_errors=True)
         raise
 
@@ -161,6 +185,7 @@ def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
     folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
     _COPIES.add(folder)
+    path = itself(path)  # the log is beside the file, not beside a link to it
     for part in ("", "-wal"):
         source = path.with_name(path.name + part)
         if source.exists():
@@ -254,18 +279,19 @@ def free_path(path: Path) -> Path:
     return found
 
 
-def is_copy(connection: sqlite3.Connection, path: Path) -> bool:
+def is_copy(connection: sqlite3.Connection) -> bool:
     """Whether a reading connection is one to a copy that was put aside."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    return bool(file) and Path(file) != path.absolute() and Path(file).parent.resolve() in _COPIES
+    return bool(file) and Path(file).parent in _COPIES
 
 
-def remove_copy(connection: sqlite3.Connection, path: Path) -> None:
+def remove_copy(connection: sqlite3.Connection) -> None:
     """Close a reading connection, and throw away the copy if it was one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    was_copy = is_copy(connection, path)
+    was_copy = is_copy(connection)
     connection.close()
     if was_copy:
+        _COPIES.discard(Path(file).parent)
         shutil.rmtree(Path(file).parent, ignore_errors=True)
 
 

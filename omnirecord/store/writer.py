@@ -41,6 +41,10 @@ _LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
 """Seconds between the attempts to leave one clean file."""
 
 
+UNWRITABLE = sqlite3.Error, OSError
+"""What is raised where a file cannot be written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """An exchange without an end, or a stream with bytes that are in no frame, as far as the file has it."""
@@ -129,15 +133,11 @@ class Writer:
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
         return size_or_damage(number or 0, f"the highest {what}")
 
-    def secret(self) -> bytes:
-        """The key of this cassette's pseudonyms, made when first asked for."""
-        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (os.urandom(16),))
+    def secret(self, key: bytes | None = None) -> bytes:
+        """The key of this cassette's pseudonyms, made when first asked for, unless it is to be this one."""
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (key or os.urandom(16),))
         (key,) = self.connection.execute("SELECT value FROM meta WHERE key = 'pseudonyms'").fetchone()
         return bytes(key)
-
-    def keep_secret(self, key: bytes) -> None:
-        """Take over the key of another cassette's pseudonyms."""
-        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('pseudonyms', ?)", (key,))
 
     def displaced(self) -> str | None:
         """What became of the file, where it is no longer what is at its path: nothing that is written now would be
@@ -153,6 +153,12 @@ class Writer:
         if (found.st_dev, found.st_ino) != self._identity:
             return "was replaced by another file"
         return "was emptied by another program" if found.st_size == 0 else None
+
+    def size(self) -> int:
+        """Bytes that the cassette will have once it is closed."""
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+        (size,) = self.connection.execute("PRAGMA page_size").fetchone()
+        return int(pages * size)
 
     def framed(self, stream: int) -> tuple[int, int]:
         """How many frames of a stream are stored, and how many bytes of content these hold."""

@@ -35,6 +35,8 @@ def rows_of_file(
             continue
         seen = _state(path)
         batch = _read(follower, path)
+        if follower.is_between:
+            seen = (None,)
         yield from batch.rows
         if batch.has_more:
             continue

@@ -92,10 +92,10 @@ async def test_what_never_becomes_a_frame_costs_no_more_memory_than_one(
     what: str, tmp_path: Path, long: bool, figure: Figure
 ) -> None:
     """As many as come in the time there is."""
-    until = time.monotonic() + (30 if long else 1)
     piece = b"\n" * MIB if what == "blank lines" else b"data: never\n" * (MIB // 12)
 
     async def pieces() -> AsyncIterator[bytes]:
+        until = time.monotonic() + (30 if long else 1)
         while time.monotonic() < until:
             yield piece
 

@@ -16,7 +16,7 @@ def problem(path: str) -> str | None:
 
     try:
         _compiled(path)
-    except (JSONPathError, RecursionError) as error:
+    except (JSONPathError, RecursionError, ValueError, ArithmeticError) as error:  # the last two of a number's
         return str(error.args[0]) if error.args else "it cannot be read"  # its str() adds lines of context
     return None
 
@@ -30,7 +30,7 @@ def values_at(path: str, body: bytes) -> list[str]:
         if isinstance(value, str):  # the library would take it for JSON yet to be read
             return [spelled(value)] if str(compiled) == "$" else []
         return [spelled(found) for found in compiled.findall(value)]
-    except (ValueError, RecursionError, JSONPathError):
+    except (ValueError, ArithmeticError, RecursionError, JSONPathError):
         return []
 
 

@@ -59,6 +59,11 @@ class StreamMask:
             out.append(self._begin(data[whole:]))
         return out
 
+    def begin_again(self) -> None:
+        """What follows is counted from 0 again. To be called where a line has ended."""
+        self._at = 0
+        self._end_line()
+
     def lose(self, size: int) -> None:
         """The next bytes were not seen: what was begun ends there."""
         self._at += size

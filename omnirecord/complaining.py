@@ -1,0 +1,35 @@
+"""Something that goes on being wrong, said when it begins, once a minute at the most, and when it is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from .steady import monotonic
+
+EVERY = 60.0
+"""Seconds."""
+
+log = logging.getLogger("omnirecord")
+
+
+class Complaint:
+    """One kind of trouble. What comes and goes within a minute is told once, and so is its end."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._told_at: float | None = None
+        self._is_told = False
+
+    def say(self, sentence: str) -> None:
+        """It is wrong, or still is."""
+        now = self._clock()
+        if self._told_at is None or now - self._told_at >= EVERY:
+            self._told_at, self._is_told = now, True
+            log.warning("%s", sentence)
+
+    def over(self, sentence: str) -> None:
+        """It is no longer."""
+        if self._is_told:
+            self._is_told = False
+            log.warning("%s", sentence)

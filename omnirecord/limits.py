@@ -1,0 +1,86 @@
+"""How much one cassette is to hold, and how many that are full are kept: `500MB`, `1h`, `10`. Pure.
+
+SIZE is a number with KB, MB, GB or TB (of 1000) or KiB, MiB, GiB, TiB; DURATION one with s, min, h, d or w.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+Given = str | int | Iterable[str | int]
+"""One limit or several, as they are written."""
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt])(i?)b", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|min|h|d|w)", re.IGNORECASE)
+_COUNT = re.compile(r"[0-9]{1,9}")
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LEAST_SIZE = 1_000_000
+"""An empty cassette has a tenth of that already."""
+_MOST_SIZE = 1 << 60
+_MOST_SECONDS = 100 * 366 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """From when on a cassette is full: at so many bytes, or after so many seconds; None: never."""
+
+    size: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept of full ones: so many `files`, younger than so many `seconds`, `size` bytes with the current one.
+    All that are given have to hold; None: no limit."""
+
+    files: int | None = None
+    size: int | None = None
+    seconds: float | None = None
+
+
+def rotation(given: Given) -> Rotation | None:
+    """What `--rotate` says; None where it was not given. Raises `UsageError`."""
+    found = _each("--rotate", given, "a size as in 500MB, or a time as in 1h", counts=False)
+    if not found:
+        return None
+    size, seconds = found.get("size"), found.get("seconds")
+    if size is not None and size < _LEAST_SIZE:
+        raise UsageError(f"--rotate {int(size)} bytes is too little for a cassette: give at least 1MB")
+    if seconds is not None and seconds < 1:
+        raise UsageError(f"--rotate {seconds:g} s is too short: give at least 1s")
+    return Rotation(None if size is None else int(size), seconds)
+
+
+def retention(given: Given) -> Retention:
+    """What `--keep` says. Raises `UsageError`."""
+    found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
+    files, size = found.get("files"), found.get("size")
+    return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
+
+
+def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for one in [given] if isinstance(given, (str, int)) else given:
+        kind, value = _read(option, str(one).strip(), forms, counts)
+        if kind in found:
+            raise UsageError(f"{option} {one} is the second of its kind: give one of them")
+        found[kind] = value
+    return found
+
+
+def _read(option: str, text: str, forms: str, counts: bool) -> tuple[str, float]:
+    kind, value, most = "", 0.0, 0.0
+    if found := _SIZE.fullmatch(text):
+        base = 1024 if found[3] else 1000
+        kind, value, most = "size", float(found[1]) * base ** ("kmgt".index(found[2].lower()) + 1), _MOST_SIZE
+    elif found := _DURATION.fullmatch(text):
+        kind, value, most = "seconds", float(found[1]) * _SECONDS[found[2].lower()], _MOST_SECONDS
+    elif counts and _COUNT.fullmatch(text):
+        kind, value, most = "files", float(text), 1e9
+    if not 0 < value <= most:
+        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
+    return kind, value
