@@ -63,6 +63,21 @@ class Framer:
             self.broken = str(error)
         return framed
 
+    def feed_reads(self, first: int, sizes: list[int], data: bytes) -> list[Framed]:
+        """Take what several reads brought, of which `first` is the number of the first: the same as one by one, but for
+        less work."""
+        if self.decodes:
+            at, framed = 0, []  # type: tuple[int, list[Framed]]
+            for read, size in enumerate(sizes, first):
+                framed += self.feed(read, data[at : at + size])
+                at += size
+            return framed
+        for read, size in enumerate(sizes, first):
+            self._fed += size
+            self._ends.append((self._fed, read))
+        self._read = first + len(sizes) - 1
+        return self._judge(self._parser.feed(data))
+
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
         framed = self.close()

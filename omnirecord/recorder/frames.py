@@ -1,7 +1,7 @@
 """From the bytes of streams that are safe in the file to frames: the second step, behind the recording.
 
-Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What a step has read is written in
-one transaction with the chunks that it used up, so a step that failed is begun again from what the file holds.
+Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What a step came to is written in
+one transaction, so a step that failed is begun again from what the file holds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ..framing import Framed, Framer
 from ..headers import header
 from ..sse import Frame
 from ..store import Writer, rows
+from ..store.pieces import Recent, feed, from_byte
 from ..store.rows import Row
-from ..store.unframed import Position, unframed
 from ..store.writer import is_transient
 
 log = logging.getLogger("omnirecord")
@@ -46,15 +46,20 @@ class _Careful(Contract):
 
 @dataclass(slots=True)
 class _Streaming:
-    """A stream on its way from chunks to frames."""
+    """A stream on its way from pieces to pages."""
 
     stream: int
     coding: str | None
     judge: _Careful
     framer: Framer
-    position: Position
+    byte: int
+    """Bytes of the body on the wire that are done with."""
     frames: int
-    """How many frames are stored."""
+    """How many frames are stored, …"""
+    length: int
+    """… how many bytes of content they hold, …"""
+    read: int
+    """… and which read brought the last of them."""
     skip: int
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
     ended: bool = False
@@ -62,8 +67,7 @@ class _Streaming:
     """How many bytes will not change any more; None: all that are there."""
     at_ns: int = 0
     """When the last read came that is worked off."""
-    offsets: dict[int, int] = field(default_factory=dict)
-    """When each read came that a frame of this step may end in."""
+    recent: Recent = field(default_factory=Recent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,27 +148,29 @@ class FrameMaker:
             del self._streaming[exchange]
             return None
         first = state.frames + 1
-        state.frames += len(framed)
+        if framed:
+            state.frames += len(framed)
+            state.length += sum(one.frame.length for one in framed)
+            state.read = framed[-1].read
         del self._waiting[exchange]
         if more:
             self._waiting[exchange] = None
         if finished:
             del self._streaming[exchange]
-        times = [state.offsets.get(one.read, state.at_ns) for one in framed]
+        times = [state.recent.of(one.read).offset_ns for one in framed]
         return NewFrames(exchange, state.stream, first, framed, times) if framed else None
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
         fed = 0
-        state.offsets = dict(list(state.offsets.items())[-1:])  # a frame may have been held back for its LF
-        for part in unframed(self._writer.connection, exchange, state.position, state.until):
-            state.offsets[part.read] = part.offset_ns
-            if part.data is None:
-                framed += state.framer.skip(part.read, part.size)
-            else:
-                framed += state.framer.feed(part.read, part.data)
-            fed += part.size
-            state.at_ns = part.offset_ns
+        for whole in from_byte(self._writer.connection, exchange, state.byte):
+            piece = whole if state.until is None else whole.before(state.until)
+            if piece.size <= 0:
+                break
+            state.recent.add(piece)
+            framed += feed(state.framer, piece)
+            fed += piece.size
+            state.byte, state.at_ns = piece.end, piece.reads[-1].offset_ns
             if fed > FRAME_BUDGET:
                 return framed, True
         if state.ended:
@@ -172,16 +178,20 @@ class FrameMaker:
         return framed, False
 
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
-        for seq, one in enumerate(framed, state.frames + 1):
-            yield rows.frame(state.stream, seq, one)
-        yield from rows.tallies(state.stream, framed)
+        yield from rows.pages(state.stream, framed, state.frames + 1, state.length, state.read)
+        start, read = state.length, state.read
+        for one in framed:
+            frame = one.frame
+            if frame.raw is None and not state.framer.decodes:
+                yield rows.forgotten(exchange, (read, one.read), start, frame.length)
+            elif frame.raw is not None and state.framer.decodes:
+                yield from rows.chunks(exchange, "content", start, frame.raw)
+            start, read = start + frame.length, one.read
         if state.judge.fault and not state.judge.told:
             state.judge.told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
         if any(one.judgement.verdict == "sentinel" for one in framed):
             yield rows.done(state.stream)
-        if not state.framer.decodes:
-            yield rows.used_up(exchange, state.framer.cut)
         if finished and state.framer.broken:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
 
@@ -200,13 +210,13 @@ class FrameMaker:
 
     def _begin(self, exchange: int, stream: int, coding: str | None, contract: Contract) -> _Streaming:
         """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
-        frames, length = self._writer.framed(stream)
+        frames, length, read = self._writer.framed(stream)
         judge = _Careful(contract)
         framer = Framer(coding, judge, length)
-        if not framer.decodes:
-            state = _Streaming(stream, coding, judge, framer, Position(length), frames, 0)
-        else:
-            state = _Streaming(stream, coding, judge, Framer(coding, judge), Position(), frames, frames)
+        byte, skip = length, 0
+        if framer.decodes:
+            framer, byte, skip = Framer(coding, judge), 0, frames
+        state = _Streaming(stream, coding, judge, framer, byte, frames, length, read, skip)
         self._streaming[exchange] = state
         return state
 

@@ -24,7 +24,7 @@ from ..cassette import (
     Request,
     Response,
     Streaming,
-    TimedFrame,
+    Verdict,
     checked_headers,
     checked_method,
     checked_start,
@@ -33,7 +33,6 @@ from ..cassette import (
     checked_text,
 )  # fmt: skip
 from ..sse import read_fields
-from .unframed import Unframed
 
 DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
 """What a value that does not fit raises where it is looked at."""
@@ -106,23 +105,54 @@ def read_of(row: Any) -> Read:
     return Read(_int(offset, "offset_ns"), _int_or_none(sent, "sent_ns"), _size(size, "a read's size"))
 
 
-def part_of(part: Unframed) -> Unframed:
-    _size(part.read, "a read's number")
-    _size(part.size, "a read's size")
-    if part.data is not None:
-        blob_of((part.data,))
-    return part
+def piece_of(row: Any) -> tuple[int, int, int, list[Read], bytes | None]:
+    """Number, start, size, reads and bytes of a row of `pieces`."""
+    n, start, size, offset, text, data = row
+    reads = json.loads(_str(text, "reads"))
+    if type(reads) is not list:
+        raise TypeError("reads: no list")
+    base = _int(offset, "offset_ns")
+    made = [
+        Read(
+            _int(base + at, "offset_ns"), None if sent is None else _int(base + sent, "sent_ns"), _size(length, "size")
+        )
+        for at, sent, length in reads
+    ]
+    _size(n, "a read's number"), _size(start, "a piece's start")
+    if sum(read.size for read in made) != size or (data is not None and len(blob_of((data,))) != size):
+        raise ValueError("a piece has not the size of its reads")
+    return n, start, size, made, data
 
 
-def frame_of(row: Any) -> TimedFrame:
-    stream, seq, offset, sent, raw, length, type_, verdict, issues = row
-    if type(seq) is not int or type(verdict) is not str or verdict not in _VERDICTS:
-        raise ValueError("a frame's seq or verdict is none")
-    return TimedFrame(
-        stream, seq, _int(offset, "offset_ns"), None if sent is None else _int(sent, "sent_ns"),
-        None if raw is None else _bytes(raw), _size(length, "a frame's length"),
-        _str_or_none(type_, "a frame's type"), verdict, _pairs(issues, "issues") if issues else (),
-    )  # fmt: skip
+Entry = tuple[int | None, int, int, str | None, Verdict, tuple[tuple[str, str], ...]]
+"""Where a frame begins in the content (None: its bytes are not there), its length, the read that brought its last byte,
+its type, verdict and issues."""
+
+
+def entries_of(row: Any) -> tuple[int, list[Entry]]:
+    """The number of a page's first frame, and its frames."""
+    seq, frames, start, read, names, text = row
+    _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")
+    types, found = json.loads(_str(names, "types")), json.loads(_str(text, "entries"))
+    if type(types) is not list or type(found) is not list or len(found) != frames:
+        raise ValueError("a page has not as many entries as frames")
+    if not all(name is None or type(name) is str for name in types):
+        raise TypeError("a frame's type: no text")
+    return seq, [
+        (
+            None if at is None else start + _size(at, "a frame's start"), _size(length, "a frame's length"),
+            read + _size(last, "a frame's read"), types[_size(type_, "a frame's type")],
+            VERDICTS[_size(verdict, "a frame's verdict")], _issues(*more[:1]),
+        )
+        for at, length, last, type_, verdict, *more in found
+    ]  # fmt: skip
+
+
+def _issues(found: Any = ()) -> tuple[tuple[str, str], ...]:
+    for pair in found:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
+            raise ValueError("issues: no list of pairs of text")
+    return tuple((path, message) for path, message in found)
 
 
 def message_of(row: Any) -> Message:
@@ -146,6 +176,16 @@ def count_of(row: Any) -> tuple[str, int, int]:
     if verdict not in _VERDICTS:
         raise ValueError("a frame's verdict is none")
     return verdict, _size(count, "frames"), _size(length, "the length of frames")
+
+
+def number_of(row: Any) -> int:
+    (number,) = row
+    return _int(number, "a number")
+
+
+def pair_of(row: Any) -> tuple[int, int]:
+    one, other = row
+    return _size(one, "a number of frames"), _size(other, "their length")
 
 
 def blob_of(row: Any) -> bytes:
@@ -194,15 +234,14 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-def payload_of(row: Any) -> dict[str, Any]:
-    """The JSON object in the `raw` that is the one value of a row."""
-    (raw,) = row
-    data = None if raw is None else read_fields(_bytes(raw)).data
+def payload_of(raw: bytes | None) -> dict[str, Any]:
+    """The JSON object in a frame."""
+    data = None if raw is None else read_fields(raw).data
     payload = json.loads(data) if data else None
     return payload if isinstance(payload, dict) else {}
 
 
-def family_of(row: Any) -> tuple[str, str] | None:
-    payload = payload_of(row)
+def family_of(raw: bytes | None) -> tuple[str, str] | None:
+    payload = payload_of(raw)
     child, parent = payload.get("child_session_id"), payload.get("conversation_id")
     return (child, parent) if isinstance(child, str) and isinstance(parent, str) else None

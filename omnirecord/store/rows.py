@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
-from ..cassette import Direction, Headers, Kind, Recording, Side
+from ..cassette import VERDICTS, Direction, Headers, Kind, Recording, Side
 from ..framing import Framed
 
 Row = tuple[str, tuple[Any, ...]]
 
 LONGEST_CHUNK = 16 * 1024 * 1024
 """Bytes of a body that are put into one row; a reader takes no value of any size."""
+
+PIECE = 64 * 1024
+"""Bytes of a stream in one row, but for a read that has more; …"""
+MOST_READS = 500
+"""…and reads."""
+PAGE = 256 * 1024
+"""Bytes of frames that one row tells of, but for a frame that has more; …"""
+MOST_FRAMES = 250
+"""…and frames."""
+LANDMARKS = frozenset({"session.created", "session.status"})
+"""The types whose events are found without looking at all of a stream's."""
+_VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
 _RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?)"
 _REQUEST = (
@@ -33,18 +45,30 @@ _END = (
 )
 _DONE = "UPDATE exchanges SET ending = 'done' WHERE stream = ?"
 _CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
-_CHUNK_AGAIN = "UPDATE chunks SET data = ? WHERE exchange = ? AND side = ? AND start = ?"
-_READ = "INSERT OR REPLACE INTO reads VALUES (?, ?, ?, ?, ?)"
-_READ_SENT = "UPDATE reads SET sent_ns = ? WHERE exchange = ? AND n = ?"
+_PIECE = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SENT_LATE = (
+    "UPDATE pieces SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
+    " AND n BETWEEN (SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?) AND ?"
+)
+_MASK_AGAIN = (
+    "UPDATE pieces SET data = spliced(data, ? - start, ?) WHERE exchange = ?"
+    " AND n = (SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
+)
+_FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
 _MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MESSAGE_SENT = "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?"
-_FRAME = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
 )
-_USED_UP = "DELETE FROM chunks WHERE exchange = ? AND side = 'response' AND start + length(data) <= ?"
 _INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
+
+
+def is_plain_text(data: bytes) -> bool:
+    """Whether any SQLite tool can show it as text."""
+    return b"\0" not in data and (data.isascii() or isinstance(text_or_bytes(data), str))
 
 
 def text_or_bytes(data: bytes) -> str | bytes:
@@ -95,27 +119,74 @@ def done(stream: int) -> Row:
     return _DONE, (stream,)
 
 
-def chunk(exchange: int, side: Side, start: int, data: bytes) -> Row:
+def chunk(exchange: int, side: Side | Literal["content"], start: int, data: bytes) -> Row:
     return _CHUNK, (exchange, side, start, data)
 
 
-def chunks(exchange: int, side: Side, start: int, data: bytes) -> Iterator[Row]:
+def chunks(exchange: int, side: Side | Literal["content"], start: int, data: bytes) -> Iterator[Row]:
     """The same in pieces that a reader takes, however long it is."""
     for at in range(0, len(data), LONGEST_CHUNK):
         yield chunk(exchange, side, start + at, data[at : at + LONGEST_CHUNK])
 
 
-def chunk_again(exchange: int, side: Side, start: int, data: bytes) -> Row:
-    """In the place of the chunk that starts there; as long as that."""
-    return _CHUNK_AGAIN, (data, exchange, side, start)
+class Pieces:
+    """The reads of one stream on their way to `pieces`: several to a row, since rows are what costs.
+
+    A row has the bytes of reads that follow each other; of those that were lost, none.
+    """
+
+    def __init__(self, exchange: int, n: int = 0, start: int = 0) -> None:
+        self._exchange = exchange
+        self.n, self.start = n, start
+        """The next read, and where in the stream it begins."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._data: bytearray | None = bytearray()
+        self._first, self._offset_ns, self._reads = self.start, 0, []  # type: tuple[int, int, list[list[int | None]]]
+
+    def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None) -> Iterator[Row]:
+        """The next read; yields a row where one is complete without it."""
+        if self._reads and (len(self._reads) >= MOST_READS or self._size >= PIECE or (data is None) != self._is_lost):
+            yield from self.close()
+        if not self._reads:
+            self._offset_ns = offset_ns
+            self._data = None if data is None else bytearray()
+        if self._data is not None and data is not None:
+            self._data += data
+        base = self._offset_ns
+        self._reads.append([offset_ns - base, None if sent_ns is None else sent_ns - base, size])
+        self.n, self.start = self.n + 1, self.start + size
+
+    @property
+    def _size(self) -> int:
+        return self.start - self._first
+
+    @property
+    def _is_lost(self) -> bool:
+        return self._data is None
+
+    def again(self, start: int, data: bytes) -> Iterator[Row]:
+        """Other bytes, as many, in the place of those at `start`."""
+        if start >= self._first and self._data is not None:
+            at = start - self._first
+            self._data[at : at + len(data)] = data
+        else:
+            yield _MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
+
+    def close(self) -> Iterator[Row]:
+        """The row of what is waiting, if anything is."""
+        if self._reads:
+            data = None if self._data is None else bytes(self._data)
+            first = self.n - len(self._reads)
+            reads = json.dumps(self._reads, separators=(",", ":"))
+            yield _PIECE, (self._exchange, first, self._first, self._size, self._offset_ns, reads, data)
+        self._begin()
 
 
-def read(exchange: int, n: int, offset_ns: int, sent_ns: int | None, size: int) -> Row:
-    return _READ, (exchange, n, offset_ns, sent_ns, size)
-
-
-def read_sent(exchange: int, n: int, sent_ns: int) -> Row:
-    return _READ_SENT, (sent_ns, exchange, n)
+def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
+    """When these reads, by their numbers in ascending order, were handed on: too late for their rows."""
+    return _SENT_LATE, (json.dumps(sent), exchange, exchange, sent[0][0], sent[-1][0])
 
 
 def message(
@@ -133,20 +204,69 @@ def storable_type(type_: str | None) -> str | None:
     return type_ and type_.encode("utf-8", "backslashreplace").decode()
 
 
-def frame(stream: int, seq: int, framed: Framed) -> Row:
-    judgement = framed.judgement
-    issues = json.dumps([[i.path, i.message] for i in judgement.issues]) if judgement.issues else None
-    raw = None if framed.frame.raw is None else text_or_bytes(framed.frame.raw)
-    return _FRAME, (
-        stream,
-        seq,
-        framed.read,
-        storable_type(judgement.type),
-        judgement.verdict,
-        issues,
-        framed.frame.length,
-        raw,
-    )
+class Pages:
+    """The frames of one stream on their way to `pages`: an entry of a row each, with where its bytes are.
+
+    `seq`: of the next frame; `start`: where in the content it begins; `read`: in which read at the earliest.
+    """
+
+    def __init__(self, stream: int, seq: int = 1, start: int = 0, read: int = 0) -> None:
+        self._stream, self._seq, self._start, self._read = stream, seq, start, read
+        self._begin()
+
+    def _begin(self) -> None:
+        self._types: dict[str | None, int] = {}
+        self._entries: list[list[Any]] = []
+        self._length = 0
+        self._landmarks: list[Row] = []
+
+    def add(self, one: Framed) -> Iterator[Row]:
+        """The next frame; yields rows where a page is complete with it."""
+        judgement, frame = one.judgement, one.frame
+        type_ = self._types.setdefault(judgement.type, len(self._types))
+        start = None if frame.raw is None else self._length  # the bytes of one without are not there
+        entry: list[Any] = [start, frame.length, one.read - self._read, type_, _VERDICT[judgement.verdict]]
+        is_text = frame.raw is None or is_plain_text(frame.raw)
+        if judgement.issues or not is_text:
+            entry.append([[issue.path, issue.message] for issue in judgement.issues])
+        if not is_text:
+            entry.append(1)
+        self._entries.append(entry)
+        if judgement.type in LANDMARKS:
+            self._landmarks.append((_LANDMARK, (judgement.type, self._stream, self._seq + len(self._entries) - 1)))
+        self._length += frame.length
+        if len(self._entries) >= MOST_FRAMES or self._length >= PAGE:
+            yield from self.close()
+            self._read = one.read
+
+    def close(self) -> Iterator[Row]:
+        """The row of what is waiting, if anything is."""
+        if self._entries:
+            types = json.dumps([type_ if type_ is None else storable_type(type_) for type_ in self._types])
+            entries = json.dumps(self._entries, separators=(",", ":"))
+            yield _PAGE, (
+                self._stream, self._seq, len(self._entries), self._start, self._length, self._read, types, entries
+            )  # fmt: skip
+            yield from self._landmarks
+        self._seq += len(self._entries)
+        self._start += self._length
+        self._begin()
+
+
+def pages(stream: int, framed: Iterable[Framed], seq: int = 1, start: int = 0, read: int = 0) -> Iterator[Row]:
+    """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
+    made, tally = Pages(stream, seq, start, read), Tally()
+    for one in framed:
+        tally.add(one)
+        yield from made.add(one)
+    yield from made.close()
+    yield from tally.rows(stream)
+
+
+def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) -> Row:
+    """The bytes of a frame that was too large to be kept, which came with these reads; what shares a row with its
+    neighbours stays."""
+    return _FORGET, (exchange, *between, start, start + length)
 
 
 class Tally:
@@ -161,19 +281,6 @@ class Tally:
 
     def rows(self, stream: int) -> list[Row]:
         return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
-
-
-def tallies(stream: int, framed: Iterable[Framed]) -> list[Row]:
-    """How many new frames there are of each verdict, and how long they are: to be written with them."""
-    tally = Tally()
-    for one in framed:
-        tally.add(one)
-    return tally.rows(stream)
-
-
-def used_up(exchange: int, position: int) -> Row:
-    """The chunks of a response that end at or before `position` are in frames by now."""
-    return _USED_UP, (exchange, position)
 
 
 def incident(recording: int, at_ns: int, message: str) -> Row:
