@@ -33,6 +33,7 @@ class Recorder:
         self._number, self._streams, self._reads = recording, 0, dict[int, int]()
         self._at = 0
         self._seq: dict[int, int] = {}
+        self._bytes: dict[int, int] = {}
         self._writer.write(
             [rows.recording(Recording(recording, f"2026-01-0{recording}T00:00:00+00:00", "0", "omnigent", None))]
         )
@@ -47,7 +48,7 @@ class Recorder:
             rows.request(exchange, self._number, "sse", session, "client", 0, "GET", target, ()),
             rows.response(exchange, "sse", number, 0, 200, "OK", sse),
         ])  # fmt: skip
-        self._reads[number] = self._seq[number] = 0
+        self._reads[number] = self._seq[number] = self._bytes[number] = 0
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
@@ -61,10 +62,11 @@ class Recorder:
                 self._seq[stream] += 1
                 made.append(rows.frame(stream, self._seq[stream], one))
             self._reads[stream] += 1
+            self._bytes[stream] += len(data)
         self._writer.write(made)
 
     def end(self, stream: int) -> None:
-        self._writer.write([rows.end(stream, self._at, "eof", 0, 0)])
+        self._writer.write([rows.end(stream, self._at, "eof", 0, self._bytes[stream])])
 
     def close(self) -> None:
         self._writer.close()
