@@ -52,17 +52,18 @@ class Recorder:
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
+        pieces = rows.Pieces(stream, self._reads[stream], self._bytes[stream])
         made = []
         for data in frames:
             self._at += 1
-            n = self._reads[stream]
-            made.append(rows.read(stream, n, self._at, None, len(data)))
-            made += [] if framed else [rows.chunk(stream, "response", 0, data)]
-            for one in Framer(None, CONTRACT).feed(n, data) if framed else ():
-                self._seq[stream] += 1
-                made.append(rows.frame(stream, self._seq[stream], one))
-            self._reads[stream] += 1
-            self._bytes[stream] += len(data)
+            made += pieces.add(self._at, None, len(data), data)
+        made += pieces.close()
+        if framed:
+            begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]
+            found = [one for n, data in enumerate(frames, begun[2]) for one in Framer(None, CONTRACT).feed(n, data)]
+            made += rows.pages(stream, found, *begun)
+            self._seq[stream] += len(found)
+        self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)
 
     def end(self, stream: int) -> None:

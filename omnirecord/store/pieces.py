@@ -99,7 +99,7 @@ class Recent:
 def feed(framer: Framer, piece: Piece) -> list[Framed]:
     """The frames that are complete with a row."""
     if piece.data is None:
-        return framer.skip(piece.n + len(piece.reads) - 1, piece.size)
+        return [one for n, read in enumerate(piece.reads, piece.n) for one in framer.skip(n, read.size)]
     return framer.feed_reads(piece.n, [read.size for read in piece.reads], piece.data)
 
 
