@@ -15,7 +15,7 @@ from ..framing import Framed, Framer
 from ..headers import header
 from ..sse import Frame
 from ..store import Writer, rows
-from ..store.pieces import Recent, feed, from_byte
+from ..store.pieces import feed, from_byte
 from ..store.rows import Row
 from ..store.writer import is_transient
 
@@ -67,7 +67,8 @@ class _Streaming:
     """How many bytes will not change any more; None: all that are there."""
     at_ns: int = 0
     """When the last read came that is worked off."""
-    recent: Recent = field(default_factory=Recent)
+    offsets: dict[int, int] = field(default_factory=dict)
+    """When each read came that a frame of this step may end in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +158,18 @@ class FrameMaker:
             self._waiting[exchange] = None
         if finished:
             del self._streaming[exchange]
-        times = [state.recent.of(one.read).offset_ns for one in framed]
+        times = [state.offsets.get(one.read, state.at_ns) for one in framed]
         return NewFrames(exchange, state.stream, first, framed, times) if framed else None
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
         fed = 0
+        state.offsets = dict(list(state.offsets.items())[-8:])  # a frame may have been held back for its LF
         for whole in from_byte(self._writer.connection, exchange, state.byte):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
-            state.recent.add(piece)
+            state.offsets.update(enumerate((read.offset_ns for read in piece.reads), piece.n))
             framed += feed(state.framer, piece)
             fed += piece.size
             state.byte, state.at_ns = piece.end, piece.reads[-1].offset_ns

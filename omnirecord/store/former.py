@@ -18,9 +18,8 @@ from ..framing import Framed
 from ..sse import Frame
 from . import rows
 from .making import DAMAGED as DAMAGED
+from .views import VIEW_NAMES
 
-LAST = 3
-"""The last version that is converted here."""
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 """Tables that are as they were."""
 
@@ -88,10 +87,11 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         new.execute(*row)
 
 
-def convert(connection: sqlite3.Connection, tables: str, views: str) -> None:
-    """Make an old cassette, whose tables are ours to the letter, a new one: to be called in a transaction."""
-    for (view,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall():
-        connection.execute(f'DROP VIEW "{view}"')
+def convert(connection: sqlite3.Connection, version: int, tables: str, views: str) -> None:
+    """Make an old cassette, whose tables are ours to the letter, a new one: to be called in a transaction. A view of
+    somebody's own is left to them."""
+    for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
+        connection.execute(f"DROP VIEW IF EXISTS {view}")
     connection.execute("DROP TABLE IF EXISTS tallies")
     _execute_all(connection, tables)
     for row in _converted(connection):

@@ -256,7 +256,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        former.convert(connection, _TALLIES + _PIECES, VIEWS)
+        former.convert(connection, version, f"{_TALLIES}\n{_PIECES}\n", VIEWS)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:

@@ -100,7 +100,7 @@ _RAW = f"CASE WHEN {_IS_TEXT} THEN group_concat(CAST(part AS TEXT), '') ELSE min
 _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
 
 _EVENTS = f"""
-CREATE VIEW events AS
+CREATE VIEW IF NOT EXISTS events AS
   SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
     {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
     json_extract(j.value, '$[5]') AS issues, {_LENGTH} AS bytes,
@@ -117,7 +117,7 @@ _PARENT = """SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l J
 _LAST_SEQ = "(SELECT seq + frames - 1 FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
 
 _SESSIONS = f"""
-CREATE VIEW sessions AS
+CREATE VIEW IF NOT EXISTS sessions AS
   SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
     {_TOOK} AS duration_s, count(x.stream) AS streams, count(*) AS exchanges,
     sum({_LAST_SEQ}) AS frames, sum(x.response_bytes) AS response_bytes,
@@ -127,7 +127,7 @@ CREATE VIEW sessions AS
 """
 
 _STREAMS = f"""
-CREATE VIEW streams AS
+CREATE VIEW IF NOT EXISTS streams AS
   SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS started_at,
     {_seconds("x.end_ns - x.request_at_ns")} AS duration_s, x.ending,
     {_LAST_SEQ} AS frames,
@@ -142,7 +142,7 @@ CREATE VIEW streams AS
 """
 
 _REQUESTS = f"""
-CREATE VIEW requests AS
+CREATE VIEW IF NOT EXISTS requests AS
   SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at, x.method, x.target, x.status,
     {_seconds("coalesce(x.response_at_ns, x.end_ns) - x.request_at_ns")} AS answered_after_s,
     {_body("request")} AS request_body, {_body("response")} AS response_body, x.kind, x.party, x.ending,
@@ -153,7 +153,7 @@ CREATE VIEW requests AS
 
 _ENDS = "('response.completed', 'response.failed', 'response.incomplete', 'response.cancelled')"
 _RESPONSES = f"""
-CREATE VIEW responses AS
+CREATE VIEW IF NOT EXISTS responses AS
   SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
     substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
     json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
@@ -164,7 +164,7 @@ CREATE VIEW responses AS
 """
 
 _WEBSOCKET_MESSAGES = f"""
-CREATE VIEW websocket_messages AS
+CREATE VIEW IF NOT EXISTS websocket_messages AS
   SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at, {_seconds("m.at_ns")} AS offset_s, m.dir,
     CASE m.opcode WHEN 1 THEN 'text' WHEN 2 THEN 'binary' WHEN 8 THEN 'close' WHEN 9 THEN 'ping' WHEN 10 THEN 'pong'
       ELSE m.opcode END AS kind, length(CAST(m.data AS BLOB)) AS bytes,
@@ -175,9 +175,10 @@ CREATE VIEW websocket_messages AS
 """
 
 _INCIDENT_LOG = f"""
-CREATE VIEW incident_log AS
+CREATE VIEW IF NOT EXISTS incident_log AS
   SELECT i.recording, {_at("i.at_ns")} AS at, {_seconds("i.at_ns")} AS offset_s, i.message
   FROM incidents i LEFT JOIN recordings c ON c.recording = i.recording ORDER BY i.recording, i.at_ns;
 """
 
 VIEWS = _EVENTS + _SESSIONS + _STREAMS + _REQUESTS + _RESPONSES + _WEBSOCKET_MESSAGES + _INCIDENT_LOG
+VIEW_NAMES = ("events", "sessions", "streams", "requests", "responses", "websocket_messages", "incident_log")
