@@ -68,21 +68,26 @@ UPDATES = [
     "UPDATE recordings SET version = x'ff'",
     "DELETE FROM recordings",
     "ALTER TABLE recordings ADD COLUMN more",
-    *(f"UPDATE reads SET {column} = {value}" for column in ("size", "offset_ns", "sent_ns")
+    *(f"UPDATE pieces SET {column} = {value}" for column in ("start", "size", "offset_ns")
       for value in ("'x'", "x'00'", "1.5", "9223372036854775807")),
-    "UPDATE reads SET n = 'x' WHERE n = 1",
-    "UPDATE frames SET issues = '{'",
-    "UPDATE frames SET issues = '5'",
-    "UPDATE frames SET issues = '[\"ab\"]'",
-    "UPDATE frames SET length = 'x'",
-    "UPDATE frames SET length = x'00'",
-    "UPDATE frames SET length = -1",
-    "UPDATE frames SET raw = 5",
-    "UPDATE frames SET raw = cast(x'ff' AS TEXT)",
-    "UPDATE frames SET raw = 'data: {' || char(10, 10) WHERE type = 'session.created'",
-    "UPDATE frames SET type = x'ff'",
-    "UPDATE frames SET verdict = 'fine'",
-    "UPDATE frames SET seq = 'x' WHERE seq = 1",
+    "UPDATE pieces SET n = 'x'",
+    "UPDATE pieces SET data = 'text'",
+    "UPDATE pieces SET data = 5",
+    "UPDATE pieces SET data = x'00'",
+    "UPDATE pieces SET data = CAST(replace(CAST(data AS TEXT), 'data: {', 'data: [') AS BLOB)",
+    *(f"UPDATE pieces SET reads = {value}"
+      for value in ("'{'", "'5'", "'[]'", "'[5]'", "'[[0,1]]'", "'[[0,1.5,9]]'", "'[[0,null,-1]]'", "x'ff'")),
+    *(f"UPDATE pages SET {column} = {value}" for column in ("frames", "start", "read")
+      for value in ("'x'", "x'00'", "-1", "9223372036854775807")),
+    "UPDATE pages SET seq = 'x'",
+    *(f"UPDATE pages SET {column} = {value}" for column in ("types", "entries")
+      for value in ("'{'", "'5'", "'[]'", "'[5]'", "x'ff'")),
+    *(f"UPDATE pages SET entries = json_set(entries, '$[0][{place}]', {value})"
+      for place, value in ((0, -1), (0, 10**9), (1, "'x'"), (1, -1), (1, 10**9), (2, -1), (2, 10**9), (3, 99), (4, 99),
+                           (4, "'valid'"), (5, "'{'"), (5, "json('[\"ab\"]')"))),
+    "UPDATE pages SET entries = json_remove(entries, '$[0][4]')",
+    "DELETE FROM pieces",
+    "DELETE FROM pieces; DELETE FROM pages",
     "UPDATE chunks SET data = 'text'",
     "UPDATE chunks SET data = 5",
     "UPDATE chunks SET start = 'x'",
@@ -92,8 +97,8 @@ UPDATES = [
     "UPDATE messages SET at_ns = 'x'",
     "INSERT INTO incidents VALUES (1, 'x', 'y')",
     "INSERT INTO incidents VALUES (1, 1, x'ff')",
-    "DELETE FROM reads WHERE n = 0; DELETE FROM frames",
-    "DROP TABLE frames",
+    "DELETE FROM pieces WHERE n = 0; DELETE FROM pages",
+    "DROP TABLE pages",
 ]  # fmt: skip
 
 
@@ -139,7 +144,7 @@ def test_no_path_that_a_cassette_names_is_opened(tmp_path: Path, caplog: pytest.
     os.mkfifo(fifo)  # to open it would take for ever
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("UPDATE recordings SET contract = ?", (str(fifo),))
-        connection.execute("DELETE FROM frames WHERE stream = 2")  # has to be derived
+        connection.execute("DELETE FROM pages WHERE stream = 2")  # has to be derived
     text.write_text(text.read_text().replace('"contract": "omnigent"', f'"contract": {json.dumps(str(fifo))}'))
 
     with caplog.at_level(logging.WARNING, "omnirecord"):

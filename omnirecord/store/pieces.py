@@ -69,8 +69,13 @@ def from_byte(connection: sqlite3.Connection, exchange: int, byte: int) -> Itera
 
 def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int) -> Iterator[Piece]:
     found = connection.execute(query, (exchange, where)).fetchone()
-    first = 0 if found is None or found[0] is None else found[0]
-    return (Piece(*piece_of(row)) for row in connection.execute(_ROWS, (exchange, first)))
+    first, end = 0 if found is None or found[0] is None else found[0], None  # type: int, int | None
+    for row in connection.execute(_ROWS, (exchange, first)):
+        piece = Piece(*piece_of(row))
+        if piece.start != (end if end is not None else piece.start if first else 0):
+            raise ValueError(f"exchange {exchange} lacks some of its reads")
+        end = piece.end
+        yield piece
 
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:

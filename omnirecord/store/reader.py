@@ -301,12 +301,15 @@ class Store:
         coded = is_coded(exchange)
         skip, byte = (stored, 0) if coded else (0, length)
         contract = self.contract_of(exchange.recording)
-        framer = Framer(content_encoding(exchange), contract, byte)
+        framer, end = Framer(content_encoding(exchange), contract, byte), byte
         for piece in self._pieces(exchange.exchange, byte):
             offsets.add(piece)
+            end = piece.end
             fed = feed(framer, piece)
             yield from fed[skip:]
             skip = max(0, skip - len(fed))
+        if end != self._size(exchange):
+            raise self._damaged(f"stream {exchange.stream} lacks some of its reads")
         if unfinished or exchange.ending != "open":
             yield from framer.close()[skip:]
 
