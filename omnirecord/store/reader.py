@@ -164,9 +164,9 @@ class Store:
         return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
 
     def posted(self) -> list[int]:
-        """The times of what clients posted, in order."""
+        """The numbers of what clients posted, in order."""
         query = (
-            "SELECT request_at_ns FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
+            "SELECT exchange FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
             " ORDER BY recording, request_at_ns, exchange"
         )
         return list(self._rows(number_of, query))
