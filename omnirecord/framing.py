@@ -6,16 +6,14 @@ stored. No I/O and no clock; linear in its input.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
 from .contract import Contract, Judgement
 from .sse import Frame, Parser
 
 
-@dataclass(frozen=True, slots=True)
-class Framed:
+class Framed(NamedTuple):
     """A frame, what the contract says of it, and the read that brought its last byte."""
 
     frame: Frame
@@ -30,12 +28,11 @@ class Framer:
     """
 
     def __init__(self, content_encoding: str | None, contract: Contract, begun_at: int = 0) -> None:
-        self._contract = contract
+        self._judge = contract.judge
         self._parser = Parser(at_start=begun_at == 0)
         self.cut = begun_at
         self._fed = begun_at  # bytes of content that the parser was given
-        self._ends: deque[tuple[int, int]] = deque()  # where each read's content ends, for those not in frames
-        self._read = 0
+        self._read = 0  # the last that brought any
         self.broken: str | None = None
         self._decoder: Decoder | None
         try:
@@ -51,37 +48,40 @@ class Framer:
 
     def feed(self, read: int, data: bytes) -> list[Framed]:
         """Take what read number `read` brought; return the frames that are complete by now."""
-        self._read = read
+        if isinstance(self._decoder, Identity):
+            return self._feed(read, data)
         framed = []
         try:
             for piece in self._decoder.decode(data) if self._decoder else ():
-                self._fed += len(piece)
-                self._ends.append((self._fed, read))
-                framed += self._judge(self._parser.feed(piece))
+                framed += self._feed(read, piece)
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
         return framed
 
+    def _feed(self, read: int, piece: bytes) -> list[Framed]:
+        frames = self._parser.feed(piece)
+        # One that ended with what was there before was held back for an LF, which did not come.
+        held = frames[:1] if frames and self.cut + frames[0].length <= self._fed else []
+        judge = self._judge
+        framed = [Framed(frame, judge(frame), self._read) for frame in held]
+        framed += [Framed(frame, judge(frame), read) for frame in (frames[1:] if held else frames)]
+        self._fed += len(piece)
+        self.cut = self._fed - self._parser.pending
+        self._read = read if piece else self._read
+        return framed
+
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
         framed = self.close()
-        self._read = read
         self._parser = Parser(at_start=False)
         lost = Frame(None, size, complete=False)
-        self.cut += size
         self._fed += size
-        return [*framed, Framed(lost, self._contract.judge(lost), read)]
+        self.cut = self._fed
+        return [*framed, Framed(lost, self._judge(lost), read)]
 
     def close(self) -> list[Framed]:
         """Say that nothing follows; return the rest, its last frame perhaps cut off."""
-        return self._judge(self._parser.close())
-
-    def _judge(self, frames: list[Frame]) -> list[Framed]:
-        return [Framed(frame, self._contract.judge(frame), self._read_of(frame)) for frame in frames]
-
-    def _read_of(self, frame: Frame) -> int:
-        self.cut += frame.length
-        while self._ends and self._ends[0][0] < self.cut:
-            self._ends.popleft()
-        return self._ends[0][1] if self._ends else self._read
+        framed = [Framed(frame, self._judge(frame), self._read) for frame in self._parser.close()]
+        self.cut = self._fed
+        return framed

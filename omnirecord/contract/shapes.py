@@ -1,0 +1,185 @@
+"""What a valid event looks like but for its words and numbers: nearly all that a stream brings has been seen before.
+
+1. A shape is learnt from a valid frame: the same bytes, but for those strings and numbers of which the models say that
+   any will do. So whatever matches one is as valid as that frame was: nothing is taken that would not have been. What
+   does not match is judged as if there were no shapes.
+2. A string that a model lists, tests or converts (`"running"`, a number in a string) is kept as it was. So is every
+   name, so no key comes twice that did not; and every null, flag and space.
+3. Strings match with escapes and with any bytes above ASCII (what is no UTF-8 is decoded to U+FFFD, a letter like
+   others), but not with a lone surrogate; numbers only where they are short, finite and written as usual.
+4. What is kept is bounded, whatever comes. Nothing here raises.
+
+A frame's shapes are looked up by its bytes up to the first comma, which is behind the `type` where that comes first.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from ..sse import data_start
+
+LONGEST = 4096
+"""The largest frame that is looked up, in bytes: beyond that, parsing is quicker."""
+_LONGEST_LEARNT = 1024
+_SEEN = 32
+"""How many valid events without a shape it takes to learn one: that costs as much as judging some hundred."""
+_MOST_SHAPES = 6
+"""For one beginning."""
+_MOST_BEGINNINGS = 256
+
+_PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+_ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
+_STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
+_INTEGER = rb"(?:0|-?+[1-9][0-9]{0,14}+)"
+_FLOAT = rb"-?+(?:0|[1-9][0-9]{0,14}+)\.[0-9]{1,17}+"
+_KINDS = {str: re.compile(_STRING), int: re.compile(_INTEGER), float: re.compile(_FLOAT)}
+_TOKEN = re.compile(rb'[ \t]+|[{}\[\],:]|"(?:[^"\\]|\\.)*"|[^ \t{}\[\],:"]+')
+
+Match = Callable[[bytes, int], object]
+Annotation = Any
+"""What a model says of a place: a type, a union of types, `Any`. None says nothing that is understood here."""
+
+
+class _Beginning:
+    """The shapes of the frames that begin alike, each with the type of its events."""
+
+    __slots__ = ("seen", "shapes")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.shapes: tuple[tuple[Match, str], ...] = ()
+
+
+class Shapes:
+    """The shapes of one contract. `model_of`: the model that says which values of a type's events are free; None where
+    something else says more about them.
+    """
+
+    def __init__(self, model_of: Callable[[str], Annotation]) -> None:
+        self._model_of = model_of
+        self._known: dict[bytes, _Beginning] = {}
+
+    def type_of(self, raw: bytes) -> str | None:
+        """The type of the event in a whole frame of at most `LONGEST` bytes, if that has the shape of a valid one."""
+        begins = raw[: raw.find(b",")]
+        known = self._known.get(begins)
+        if known is not None:
+            for match, type_ in known.shapes:
+                if match(raw, len(begins)):
+                    return type_
+        return None
+
+    def missed(self, raw: bytes) -> bool:
+        """A valid frame had no shape. Whether it is time to `learn` it."""
+        known = self._beginning(raw[: raw.find(b",")])
+        if known is None:
+            return False
+        known.seen += 1
+        return known.seen % _SEEN == 0 and len(known.shapes) < _MOST_SHAPES and len(raw) <= _LONGEST_LEARNT
+
+    def _beginning(self, begins: bytes) -> _Beginning | None:
+        known = self._known.get(begins)
+        if known is None:
+            if len(self._known) >= _MOST_BEGINNINGS:  # those of which nothing came make room
+                self._known = {key: one for key, one in list(self._known.items()) if one.shapes}
+            if len(self._known) < _MOST_BEGINNINGS:
+                known = self._known[begins] = _Beginning()
+        return known
+
+    def learn(self, raw: bytes, type_: str) -> None:
+        """Take the shape of a frame that is surely valid, and of that type."""
+        begins = raw[: raw.find(b",")]
+        known, shape = self._beginning(begins), _shape(raw, len(begins), self._model_of(type_))
+        if known is not None and shape is not None:
+            known.shapes = (*known.shapes, (re.compile(shape, re.DOTALL).fullmatch, type_))
+
+
+def _shape(raw: bytes, behind: int, model: Annotation) -> bytes | None:
+    """The pattern of a frame from `behind` on; None where no token begins there, or nothing is known of its model."""
+    start = data_start(raw)
+    if model is None or not start:
+        return None
+    pattern = []
+    at = start
+    for token, place in _tokens(raw[start:-2], model):
+        if at >= behind:
+            pattern.append(_free(token, place) or re.escape(token))
+        elif at + len(token) > behind:
+            return None
+        at += len(token)
+    return b"".join((*pattern, re.escape(raw[max(at, behind) :])))
+
+
+def _free(token: bytes, place: Annotation) -> bytes | None:
+    """The pattern of all the values that are as good as this one at that place; None where there are no others."""
+    for kind, pattern in _KINDS.items():
+        if pattern.fullmatch(token):
+            good = (kind, float) if kind is int else (kind,)
+            return pattern.pattern if any(one is Any or one in good for one in _members(place)) else None
+    return None
+
+
+def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]]:
+    """The tokens of a JSON object, each with what the model says of its place; of names nothing is said."""
+    above: list[tuple[Annotation, bool]] = []  # what is open: its annotation, and whether it is an object
+    place, is_name = model, False
+    name = ""
+    for token in _TOKEN.findall(data):
+        first = token[:1]
+        if first in b"{[":
+            above.append((place, first == b"{"))
+            place, is_name = _element(place), first == b"{"
+        elif first in b"}]":
+            above.pop()
+        elif first == b",":
+            place, is_name = _element(above[-1][0]), above[-1][1]
+        elif first == b":":
+            place, is_name = _field(above[-1][0], name), False
+        elif first == b'"' and is_name:
+            name = token[1:-1].decode("utf-8", "replace")
+            yield token, None
+            continue
+        yield token, place
+
+
+def _origin(annotation: Annotation) -> Any:
+    return get_origin(annotation)
+
+
+def _members(annotation: Annotation) -> tuple[Annotation, ...]:
+    return get_args(annotation) if _origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def _field(annotation: Annotation, name: str) -> Annotation:
+    """What is said of a field of an object; None where there are several ways to read the object, or none."""
+    found = [_field_of(one, name) for one in _members(annotation) if _is_object(one)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_object(annotation: Annotation) -> bool:
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation is Any or _origin(annotation) is dict or is_model
+
+
+def _field_of(annotation: Annotation, name: str) -> Annotation:
+    if annotation is Any:
+        return Any
+    if _origin(annotation) is dict:
+        return get_args(annotation)[1]
+    field = annotation.model_fields.get(name)
+    if field is None:
+        return Any if annotation.model_config.get("extra") == "allow" else None
+    return None if field.metadata or field.alias else field.annotation
+
+
+def _element(annotation: Annotation) -> Annotation:
+    """What is said of the elements of an array, likewise."""
+    found = [one for one in _members(annotation) if one is Any or _origin(one) is list]
+    if len(found) != 1:
+        return None
+    return Any if found[0] is Any else get_args(found[0])[0]
