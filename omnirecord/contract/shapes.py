@@ -9,7 +9,7 @@
    others), but not with a lone surrogate; numbers only where they are short, finite and written as usual.
 4. What is kept is bounded, whatever comes. Nothing here raises.
 
-A frame's shapes are looked up by its bytes up to the first comma, which is behind the `type` where that comes first.
+A frame's shapes are looked up by its first line, which names the event; where there is none, by its `type`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ LONGEST = 4096
 _LONGEST_LEARNT = 1024
 _SEEN = 32
 """How many valid events without a shape it takes to learn one: that costs as much as judging some hundred."""
-_MOST_SHAPES = 6
-"""For one beginning."""
-_MOST_BEGINNINGS = 256
+_MOST_SHAPES = 8
+"""Of frames with the same first line, or the same type."""
+_MOST_KEYS = 256
 
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
@@ -45,8 +45,8 @@ Annotation = Any
 """What a model says of a place: a type, a union of types, `Any`. None says nothing that is understood here."""
 
 
-class _Beginning:
-    """The shapes of the frames that begin alike, each with the type of its events."""
+class _Alike:
+    """The shapes of frames with the same first line, each with the type of its events."""
 
     __slots__ = ("seen", "shapes")
 
@@ -62,57 +62,64 @@ class Shapes:
 
     def __init__(self, model_of: Callable[[str], Annotation]) -> None:
         self._model_of = model_of
-        self._known: dict[bytes, _Beginning] = {}
+        self._known: dict[bytes, _Alike] = {}
 
     def type_of(self, raw: bytes) -> str | None:
         """The type of the event in a whole frame of at most `LONGEST` bytes, if that has the shape of a valid one."""
-        begins = raw[: raw.find(b",")]
-        known = self._known.get(begins)
-        if known is not None:
-            for match, type_ in known.shapes:
-                if match(raw, len(begins)):
+        at = raw.find(b"\n") + 1
+        if at < len(raw) - 1:
+            alike = self._known.get(raw[:at])
+        else:
+            at, alike = 0, self._known.get(_type_in(raw))
+        if alike is not None:
+            for match, type_ in alike.shapes:
+                if match(raw, at):
                     return type_
         return None
 
     def missed(self, raw: bytes) -> bool:
         """A valid frame had no shape. Whether it is time to `learn` it."""
-        known = self._beginning(raw[: raw.find(b",")])
-        if known is None:
+        alike = self._alike(_first_line(raw) or _type_in(raw))
+        if alike is None:
             return False
-        known.seen += 1
-        return known.seen % _SEEN == 0 and len(known.shapes) < _MOST_SHAPES and len(raw) <= _LONGEST_LEARNT
-
-    def _beginning(self, begins: bytes) -> _Beginning | None:
-        known = self._known.get(begins)
-        if known is None:
-            if len(self._known) >= _MOST_BEGINNINGS:  # those of which nothing came make room
-                self._known = {key: one for key, one in list(self._known.items()) if one.shapes}
-            if len(self._known) < _MOST_BEGINNINGS:
-                known = self._known[begins] = _Beginning()
-        return known
+        alike.seen += 1
+        return alike.seen % _SEEN == 0 and len(alike.shapes) < _MOST_SHAPES and len(raw) <= _LONGEST_LEARNT
 
     def learn(self, raw: bytes, type_: str) -> None:
         """Take the shape of a frame that is surely valid, and of that type."""
-        begins = raw[: raw.find(b",")]
-        known, shape = self._beginning(begins), _shape(raw, len(begins), self._model_of(type_))
-        if known is not None and shape is not None:
-            known.shapes = (*known.shapes, (re.compile(shape, re.DOTALL).fullmatch, type_))
+        first = _first_line(raw)
+        alike, shape = self._alike(first or _type_in(raw)), _shape(raw, len(first), self._model_of(type_))
+        if alike is not None and shape is not None:
+            alike.shapes = (*alike.shapes, (re.compile(shape).fullmatch, type_))
+
+    def _alike(self, key: bytes) -> _Alike | None:
+        alike = self._known.get(key)
+        if alike is None:
+            if len(self._known) >= _MOST_KEYS:  # those of which nothing came make room
+                self._known = {key: one for key, one in list(self._known.items()) if one.shapes}
+            if len(self._known) < _MOST_KEYS:
+                alike = self._known[key] = _Alike()
+        return alike
+
+
+def _first_line(raw: bytes) -> bytes:
+    """The line before the one with the data, with its end."""
+    return raw[: max(0, data_start(raw) - len(b"data: "))]
+
+
+def _type_in(raw: bytes) -> bytes:
+    """Where it says its `type` first, or seems to; never with an end of a line."""
+    at = raw.find(b'"type"')
+    return raw[at : raw.find(b",", at)].rstrip()
 
 
 def _shape(raw: bytes, behind: int, model: Annotation) -> bytes | None:
-    """The pattern of a frame from `behind` on; None where no token begins there, or nothing is known of its model."""
+    """The pattern of a frame `behind` its first line; None where nothing is known of its model."""
     start = data_start(raw)
     if model is None or not start:
         return None
-    pattern = []
-    at = start
-    for token, place in _tokens(raw[start:-2], model):
-        if at >= behind:
-            pattern.append(_free(token, place) or re.escape(token))
-        elif at + len(token) > behind:
-            return None
-        at += len(token)
-    return b"".join((*pattern, re.escape(raw[max(at, behind) :])))
+    free = [_free(token, place) or re.escape(token) for token, place in _tokens(raw[start:-2], model)]
+    return b"".join((re.escape(raw[behind:start]), *free, re.escape(raw[-2:])))
 
 
 def _free(token: bytes, place: Annotation) -> bytes | None:
