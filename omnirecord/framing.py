@@ -6,6 +6,7 @@ stored. No I/O and no clock; linear in its input.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
@@ -21,6 +22,9 @@ class Framed(NamedTuple):
     read: int
 
 
+_new = tuple.__new__
+
+
 class Framer:
     """One stream's bytes, read by read, from `begun_at` bytes on (where frames were made before).
 
@@ -28,7 +32,7 @@ class Framer:
     """
 
     def __init__(self, content_encoding: str | None, contract: Contract, begun_at: int = 0) -> None:
-        self._judge = contract.judge
+        self._contract = contract
         self._parser = Parser(at_start=begun_at == 0)
         self.cut = begun_at
         self._fed = begun_at  # bytes of content that the parser was given
@@ -61,15 +65,19 @@ class Framer:
 
     def _feed(self, read: int, piece: bytes) -> list[Framed]:
         frames = self._parser.feed(piece)
+        framed = self._framed(frames, read)
         # One that ended with what was there before was held back for an LF, which did not come.
-        held = frames[:1] if frames and self.cut + frames[0].length <= self._fed else []
-        judge = self._judge
-        framed = [Framed(frame, judge(frame), self._read) for frame in held]
-        framed += [Framed(frame, judge(frame), read) for frame in (frames[1:] if held else frames)]
+        if frames and self.cut + frames[0].length <= self._fed:
+            framed[0] = framed[0]._replace(read=self._read)
         self._fed += len(piece)
         self.cut = self._fed - self._parser.pending
-        self._read = read if piece else self._read
+        if piece:
+            self._read = read
         return framed
+
+    def _framed(self, frames: list[Frame], read: int) -> list[Framed]:
+        # `Framed(…)` of each, without a call in Python for it
+        return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), repeat(read))))
 
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
@@ -78,10 +86,10 @@ class Framer:
         lost = Frame(None, size, complete=False)
         self._fed += size
         self.cut = self._fed
-        return [*framed, Framed(lost, self._judge(lost), read)]
+        return [*framed, *self._framed([lost], read)]
 
     def close(self) -> list[Framed]:
         """Say that nothing follows; return the rest, its last frame perhaps cut off."""
-        framed = [Framed(frame, self._judge(frame), self._read) for frame in self._parser.close()]
+        framed = self._framed(self._parser.close(), self._read)
         self.cut = self._fed
         return framed

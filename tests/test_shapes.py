@@ -50,7 +50,7 @@ def slowly(contract: Contract, frame: Frame) -> Judgement:
 
 
 def by_shape(contract: Contract, raw: bytes) -> bool:
-    shapes = contract._shapes
+    shapes = contract.shapes
     return shapes is not None and len(raw) <= LONGEST and shapes.type_of(raw) is not None
 
 
@@ -156,7 +156,7 @@ def test_nothing_is_learnt_from_a_frame_whose_fields_are_not_those_of_its_bytes(
 
 def test_what_is_kept_is_bounded() -> None:
     contract = omnigent()
-    shapes = contract._shapes
+    shapes = contract.shapes
     assert shapes is not None
     for n in range(3000):
         contract.judge(read_fields(b'data: {"n%d":1,"type":"response.reasoning.started"}\n\n' % n))

@@ -98,6 +98,16 @@ class Judgement:
 _new = object.__new__
 
 
+def _valid(type_: str, frame: Frame) -> Judgement:
+    """Of an event whose data may never be asked for."""
+    judgement = _new(Judgement)
+    judgement.verdict = "valid"
+    judgement.type = type_
+    judgement.issues = ()
+    judgement._of = frame
+    return judgement
+
+
 Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
 """Given a type of the contract and a payload of that type: what is wrong with it; or what is unheard of in it."""
 Names = Callable[[str], Known]
@@ -124,25 +134,46 @@ class Contract:
         self._odd = odd
         self._names = names
         self._known: dict[str, Known] = {}
-        self._shapes = shapes
+        self.shapes = shapes
+        """What may be judged without being read; None where every frame has to go through `judge`."""
 
     def __repr__(self) -> str:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
 
     def judge(self, frame: Frame) -> Judgement:
         """The frame's verdict, and the reasons for it, if they are many the first of them."""
-        raw, shapes = frame.raw, self._shapes
+        raw, shapes = frame.raw, self.shapes
         if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
             return self._judge(frame)
         type_ = shapes.type_of(raw)
-        if type_ is None:
-            return self._judge_and_learn(frame, raw, shapes)
-        judgement = _new(Judgement)
-        judgement.verdict = "valid"
-        judgement.type = type_
-        judgement.issues = ()
-        judgement._of = frame
-        return judgement
+        return self._judge_and_learn(frame, raw, shapes) if type_ is None else _valid(type_, frame)
+
+    def judge_all(self, frames: list[Frame]) -> list[Judgement]:
+        """The verdicts of frames that came one after the other."""
+        shapes = self.shapes
+        if shapes is None:
+            return [self.judge(frame) for frame in frames]
+        judged = []
+        head, at, match, type_ = shapes.last
+        for frame in frames:
+            raw = frame.raw
+            if (
+                raw is None
+                or not raw.startswith(head)
+                or len(raw) > LONGEST
+                or not match(raw, at)
+                or not frame.complete
+            ):
+                judged.append(self.judge(frame))
+                head, at, match, type_ = shapes.last
+                continue
+            judgement = _new(Judgement)  # as `_valid` makes it, without the call
+            judgement.verdict = "valid"
+            judgement.type = type_
+            judgement.issues = ()
+            judgement._of = frame
+            judged.append(judgement)
+        return judged
 
     def _judge(self, frame: Frame) -> Judgement:
         judgement = self.examine(frame)

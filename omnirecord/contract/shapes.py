@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -45,14 +45,23 @@ Annotation = Any
 """What a model says of a place: a type, a union of types, `Any`. None says nothing that is understood here."""
 
 
+class Shape(NamedTuple):
+    """How frames begin, to the byte; what the rest of them matches, from `at` on; and the type of their events."""
+
+    head: bytes
+    at: int
+    match: Match
+    type: str
+
+
 class _Alike:
-    """The shapes of frames with the same first line, each with the type of its events."""
+    """The shapes of frames with the same first line."""
 
     __slots__ = ("seen", "shapes")
 
     def __init__(self) -> None:
         self.seen = 0
-        self.shapes: tuple[tuple[Match, str], ...] = ()
+        self.shapes: tuple[Shape, ...] = ()
 
 
 class Shapes:
@@ -63,17 +72,18 @@ class Shapes:
     def __init__(self, model_of: Callable[[str], Annotation]) -> None:
         self._model_of = model_of
         self._known: dict[bytes, _Alike] = {}
+        self.last = Shape(b"\n", 0, lambda _raw, _at: None, "")
+        """The one that fitted last: whoever tries it first is spared the looking up."""
 
     def type_of(self, raw: bytes) -> str | None:
         """The type of the event in a whole frame of at most `LONGEST` bytes, if that has the shape of a valid one."""
         at = raw.find(b"\n") + 1
-        if at < len(raw) - 1:
-            alike = self._known.get(raw[:at])
-        else:
-            at, alike = 0, self._known.get(_type_in(raw))
+        alike = self._known.get(raw[:at] if at < len(raw) - 1 else _type_in(raw))
         if alike is not None:
-            for match, type_ in alike.shapes:
-                if match(raw, at):
+            for shape in alike.shapes:
+                head, at, match, type_ = shape
+                if raw.startswith(head) and match(raw, at):
+                    self.last = shape
                     return type_
         return None
 
@@ -87,10 +97,9 @@ class Shapes:
 
     def learn(self, raw: bytes, type_: str) -> None:
         """Take the shape of a frame that is surely valid, and of that type."""
-        first = _first_line(raw)
-        alike, shape = self._alike(first or _type_in(raw)), _shape(raw, len(first), self._model_of(type_))
+        alike, shape = self._alike(_first_line(raw) or _type_in(raw)), _shape(raw, type_, self._model_of(type_))
         if alike is not None and shape is not None:
-            alike.shapes = (*alike.shapes, (re.compile(shape).fullmatch, type_))
+            alike.shapes = (*alike.shapes, shape)
 
     def _alike(self, key: bytes) -> _Alike | None:
         alike = self._known.get(key)
@@ -113,13 +122,20 @@ def _type_in(raw: bytes) -> bytes:
     return raw[at : raw.find(b",", at)].rstrip()
 
 
-def _shape(raw: bytes, behind: int, model: Annotation) -> bytes | None:
-    """The pattern of a frame `behind` its first line; None where nothing is known of its model."""
-    start = data_start(raw)
+def _shape(raw: bytes, type_: str, model: Annotation) -> Shape | None:
+    """None where nothing is known of its model."""
+    at = start = data_start(raw)
     if model is None or not start:
         return None
-    free = [_free(token, place) or re.escape(token) for token, place in _tokens(raw[start:-2], model)]
-    return b"".join((re.escape(raw[behind:start]), *free, re.escape(raw[-2:])))
+    pattern: list[bytes] = []
+    for token, place in _tokens(raw[start:-2], model):
+        free = _free(token, place)
+        if free or pattern:
+            pattern.append(free or re.escape(token))
+        else:
+            at += len(token)
+    pattern.append(re.escape(raw[-2:] if pattern else raw[at:]))
+    return Shape(raw[:at], at, re.compile(b"".join(pattern)).fullmatch, type_)
 
 
 def _free(token: bytes, place: Annotation) -> bytes | None:
