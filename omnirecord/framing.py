@@ -65,7 +65,7 @@ class Framer:
 
     def _feed(self, read: int, piece: bytes) -> list[Framed]:
         frames = self._parser.feed(piece)
-        framed = self._framed(frames, read)
+        framed = self._framed(frames, read) if frames else []
         # One that ended with what was there before was held back for an LF, which did not come.
         if frames and self.cut + frames[0].length <= self._fed:
             framed[0] = framed[0]._replace(read=self._read)
@@ -76,7 +76,9 @@ class Framer:
         return framed
 
     def _framed(self, frames: list[Frame], read: int) -> list[Framed]:
-        # `Framed(…)` of each, without a call in Python for it
+        if len(frames) == 1:
+            return [Framed(frames[0], self._contract.judge_all(frames)[0], read)]
+        # the same of each, without a call in Python for it
         return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), repeat(read))))
 
     def skip(self, read: int, size: int) -> list[Framed]:

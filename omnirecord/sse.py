@@ -71,6 +71,15 @@ class Frame:
 _new = object.__new__
 
 
+def _unread(raw: bytes) -> Frame:
+    """A whole frame whose fields are read when they are asked for."""
+    frame = _new(Frame)
+    frame.raw = raw
+    frame.length = len(raw)
+    frame.complete = True
+    return frame
+
+
 class Parser:
     """Cuts a byte stream into frames.
 
@@ -99,23 +108,30 @@ class Parser:
             or (self._first and data.startswith(_BOM[:1]))
         ):
             return self._feed_slowly(data)
-        if self._pending:
-            if b"\n" not in data or not self._may_end_in(data):
-                self._pending += data
-                return []
-            data = b"".join((self._pending, data))
-            self._pending.clear()
-        return self._cut(data)
-
-    def _may_end_in(self, data: bytes) -> bool:
-        """Whether what is pending, which has content, has its blank line with these bytes."""
-        return b"\n\n" in data or (data.startswith(b"\n") and self._pending.endswith(b"\n"))
-
-    def _cut(self, data: bytes) -> list[Frame]:
-        """All frames of these bytes, which have neither CR nor BOM nor a frame over the limit: nearly always."""
-        frames = []
-        find = data.find
+        frames: list[Frame] = []
         start = 0
+        if self._pending:
+            start = self._end_in(data)
+            if not start:
+                self._pending += data
+                return frames
+            frames.append(_unread(b"".join((self._pending, data[:start]))))
+            self._pending.clear()
+        self._cut(data, start, frames)
+        self._first = self._first and not frames
+        return frames
+
+    def _end_in(self, data: bytes) -> int:
+        """Where in these bytes the frame ends whose content is pending; 0 where it does not."""
+        if b"\n" not in data:  # much quicker than to look for two, and nearly always so where a frame is large
+            return 0
+        if data.startswith(b"\n") and self._pending.endswith(b"\n"):
+            return 1
+        return data.find(b"\n\n") + 2 if b"\n\n" in data else 0
+
+    def _cut(self, data: bytes, start: int, frames: list[Frame]) -> None:
+        """All frames from `start` on, in bytes without CR, BOM or a frame over the limit: nearly always."""
+        find = data.find
         while (end := find(b"\n\n", start)) >= 0:
             if end == start:  # blank lines before the content
                 content = _CONTENT.search(data, start)
@@ -123,7 +139,7 @@ class Parser:
                 if end < 0:
                     break
             end += 2
-            frame = _new(Frame)
+            frame = _new(Frame)  # as `_unread` makes it, without the call
             frame.raw = data[start:end]
             frame.length = end - start
             frame.complete = True
@@ -132,8 +148,6 @@ class Parser:
         if start < len(data):
             self._pending += data[start:]
             self._is_odd = data[start] == 0x0A and _CONTENT.search(data, start) is None
-        self._first = self._first and not frames
-        return frames
 
     def _feed_slowly(self, data: bytes) -> list[Frame]:
         frames = []
@@ -239,6 +253,11 @@ def data_start(raw: bytes) -> int:
     line = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
     usual = raw.startswith(b"data: ", line) and raw.find(b"\n", line) == len(raw) - 2
     return line + len(b"data: ") if usual and raw.endswith(b"\n") and b"\r" not in raw else 0
+
+
+def is_comment(raw: bytes) -> bool:
+    """Whether a frame is one line of comment, as servers send to keep a connection alive."""
+    return raw.startswith(b":") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw
 
 
 def event_before(raw: bytes, start: int) -> str | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ..cassette import Verdict
-from ..sse import Frame, data_start, event_before, read_fields
+from ..sse import Frame, data_start, event_before, is_comment, read_fields
 from .base import Event, UntypedEvent, sequence_number, type_name
 from .known import OPEN, Known, Steps
 from .payload import MalformedError, parse, parse_quickly, without_surrogates
@@ -192,6 +192,8 @@ class Contract:
         raw = frame.raw
         if raw is None:
             return Judgement("truncated")
+        if is_comment(raw):
+            return Judgement("comment")
         start = data_start(raw) if frame.complete else 0
         data = parse_quickly(raw[start:-2]) if start else None
         if data is not None:

@@ -30,7 +30,8 @@ _SEEN = 32
 """How many valid events without a shape it takes to learn one: that costs as much as judging some hundred."""
 _MOST_SHAPES = 8
 """Of frames with the same first line, or the same type."""
-_MOST_KEYS = 256
+_MOST_KEYS = 150
+"""With shapes; as many are kept that may get some."""
 
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
@@ -72,13 +73,13 @@ class Shapes:
     def __init__(self, model_of: Callable[[str], Annotation]) -> None:
         self._model_of = model_of
         self._known: dict[bytes, _Alike] = {}
+        self._keys = 0  # how many of those have shapes
         self.last = Shape(b"\n", 0, lambda _raw, _at: None, "")
         """The one that fitted last: whoever tries it first is spared the looking up."""
 
     def type_of(self, raw: bytes) -> str | None:
         """The type of the event in a whole frame of at most `LONGEST` bytes, if that has the shape of a valid one."""
-        at = raw.find(b"\n") + 1
-        alike = self._known.get(raw[:at] if at < len(raw) - 1 else _type_in(raw))
+        alike = self._known.get(_key(raw))
         if alike is not None:
             for shape in alike.shapes:
                 head, at, match, type_ = shape
@@ -89,35 +90,34 @@ class Shapes:
 
     def missed(self, raw: bytes) -> bool:
         """A valid frame had no shape. Whether it is time to `learn` it."""
-        alike = self._alike(_first_line(raw) or _type_in(raw))
-        if alike is None:
+        if len(raw) > _LONGEST_LEARNT or not raw.startswith((b"event: ", b"data: ")):
             return False
+        alike = self._alike(_key(raw))
         alike.seen += 1
-        return alike.seen % _SEEN == 0 and len(alike.shapes) < _MOST_SHAPES and len(raw) <= _LONGEST_LEARNT
+        is_full = len(alike.shapes) >= _MOST_SHAPES or (self._keys >= _MOST_KEYS and not alike.shapes)
+        return alike.seen % _SEEN == 0 and not is_full
 
     def learn(self, raw: bytes, type_: str) -> None:
         """Take the shape of a frame that is surely valid, and of that type."""
-        alike, shape = self._alike(_first_line(raw) or _type_in(raw)), _shape(raw, type_, self._model_of(type_))
-        if alike is not None and shape is not None:
+        alike, shape = self._alike(_key(raw)), _shape(raw, type_, self._model_of(type_))
+        if shape is not None:
+            self._keys += not alike.shapes
             alike.shapes = (*alike.shapes, shape)
 
-    def _alike(self, key: bytes) -> _Alike | None:
+    def _alike(self, key: bytes) -> _Alike:
         alike = self._known.get(key)
         if alike is None:
-            if len(self._known) >= _MOST_KEYS:  # those of which nothing came make room
+            if len(self._known) >= 2 * _MOST_KEYS:  # those of which nothing came make room
                 self._known = {key: one for key, one in list(self._known.items()) if one.shapes}
-            if len(self._known) < _MOST_KEYS:
-                alike = self._known[key] = _Alike()
+            alike = self._known[key] = _Alike()
         return alike
 
 
-def _first_line(raw: bytes) -> bytes:
-    """The line before the one with the data, with its end."""
-    return raw[: max(0, data_start(raw) - len(b"data: "))]
-
-
-def _type_in(raw: bytes) -> bytes:
-    """Where it says its `type` first, or seems to; never with an end of a line."""
+def _key(raw: bytes) -> bytes:
+    """The first line, with its end; where that is the data, what it seems to say of its `type`, without one."""
+    at = raw.find(b"\n") + 1
+    if at < len(raw) - 1:
+        return raw[:at]
     at = raw.find(b'"type"')
     return raw[at : raw.find(b",", at)].rstrip()
 
