@@ -107,6 +107,8 @@ class Parser:
             or len(self._pending) + len(data) > self._limit
             or (self._first and data.startswith(_BOM[:1]))
         ):
+            if self._pending and not self._is_odd:
+                self._in_content, self._searched = True, len(self._pending) - 1
             return self._feed_slowly(data)
         frames: list[Frame] = []
         start = 0
@@ -127,7 +129,8 @@ class Parser:
             return 0
         if data.startswith(b"\n") and self._pending.endswith(b"\n"):
             return 1
-        return data.find(b"\n\n") + 2 if b"\n\n" in data else 0
+        at = data.find(b"\n\n")
+        return at + 2 if at >= 0 else 0
 
     def _cut(self, data: bytes, start: int, frames: list[Frame]) -> None:
         """All frames from `start` on, in bytes without CR, BOM or a frame over the limit: nearly always."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -125,6 +126,14 @@ def test_anything_else_is_judged_as_if_there_were_no_shapes(what: bytes, instead
     check(raw)
 
 
+def test_a_name_with_an_escape_is_the_field_that_it_spells() -> None:
+    raw = b'data: {"type":"session.status","conversation_id":"c","stat\\u0075s":"idle"}\n\n'
+    odd = raw.replace(b"idle", b"idling")
+
+    assert not by_shape(taught(raw), odd)
+    check(odd)
+
+
 def test_a_frame_that_was_cut_off_has_no_shape() -> None:
     contract = taught(DELTA)
 
@@ -197,6 +206,7 @@ CHANGE: dict[str, Callable[[dict[str, Any], str, str], dict[str, Any]]] = {
     "drop": lambda data, name, _: {key: old for key, old in data.items() if key != name},
     "add": lambda data, name, value: data | {f"{name}_": value},
     "first": lambda data, name, value: {name: value} | data,
+    "escaped": lambda data, name, value: data | {f"{name[:-1]}\0\0{name[-1]}": value},
     "twice": lambda data, name, value: data | {f"{name}\0": value},
 }
 
@@ -213,6 +223,7 @@ def frames(draw: st.DrawFn) -> bytes:
         compact = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
         text = json.dumps(changed, separators=compact, ensure_ascii=draw(st.booleans()))
         text = text.replace('"\\u0000here"', draw(ODD_JSON)).replace('\\u0000"', '"')
+        text = re.sub(r"\\u0000\\u0000(.)", lambda found: f"\\u{ord(found[1]):04x}", text)
         tail = text.encode() + b"\n\n"
     head = draw(st.sampled_from([head, head, head, b"", b"event: \n", b"event: session.status\n", b"id: 1\n" + head]))
     raw = head + b"data: " + tail

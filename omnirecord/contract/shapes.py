@@ -151,7 +151,7 @@ def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]
     """The tokens of a JSON object, each with what the model says of its place; of names nothing is said."""
     above: list[tuple[Annotation, bool]] = []  # what is open: its annotation, and whether it is an object
     place, is_name = model, False
-    name = ""
+    name = b""
     for token in _TOKEN.findall(data):
         first = token[:1]
         if first in b"{[":
@@ -163,11 +163,9 @@ def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]
             place, is_name = _element(above[-1][0]), above[-1][1]
         elif first == b":":
             place, is_name = _field(above[-1][0], name), False
-        elif first == b'"' and is_name:
-            name = token[1:-1].decode("utf-8", "replace")
-            yield token, None
-            continue
-        yield token, place
+        if first == b'"' and is_name:
+            name = token[1:-1]
+        yield token, None if is_name else place
 
 
 def _origin(annotation: Annotation) -> Any:
@@ -178,10 +176,12 @@ def _members(annotation: Annotation) -> tuple[Annotation, ...]:
     return get_args(annotation) if _origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
-def _field(annotation: Annotation, name: str) -> Annotation:
+def _field(annotation: Annotation, name: bytes) -> Annotation:
     """What is said of a field of an object; None where there are several ways to read the object, or none."""
-    found = [_field_of(one, name) for one in _members(annotation) if _is_object(one)]
-    return found[0] if len(found) == 1 else None
+    found = [one for one in _members(annotation) if _is_object(one)]
+    if len(found) != 1 or b"\\" in name:  # `"t\u0079pe"` is the type as well
+        return None
+    return _field_of(found[0], name.decode("utf-8", "replace"))
 
 
 def _is_object(annotation: Annotation) -> bool:
