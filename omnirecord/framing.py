@@ -6,21 +6,24 @@ stored. No I/O and no clock; linear in its input.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from bisect import bisect_left
+from itertools import accumulate, repeat
+from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
 from .contract import Contract, Judgement
 from .sse import Frame, Parser
 
 
-@dataclass(frozen=True, slots=True)
-class Framed:
+class Framed(NamedTuple):
     """A frame, what the contract says of it, and the read that brought its last byte."""
 
     frame: Frame
     judgement: Judgement
     read: int
+
+
+_new = tuple.__new__
 
 
 class Framer:
@@ -34,8 +37,7 @@ class Framer:
         self._parser = Parser(at_start=begun_at == 0)
         self.cut = begun_at
         self._fed = begun_at  # bytes of content that the parser was given
-        self._ends: deque[tuple[int, int]] = deque()  # where each read's content ends, for those not in frames
-        self._read = 0
+        self._read = 0  # the last that brought any
         self.broken: str | None = None
         self._decoder: Decoder | None
         try:
@@ -51,52 +53,65 @@ class Framer:
 
     def feed(self, read: int, data: bytes) -> list[Framed]:
         """Take what read number `read` brought; return the frames that are complete by now."""
-        self._read = read
+        if isinstance(self._decoder, Identity):
+            return self._feed(read, data)
         framed = []
         try:
             for piece in self._decoder.decode(data) if self._decoder else ():
-                self._fed += len(piece)
-                self._ends.append((self._fed, read))
-                framed += self._judge(self._parser.feed(piece))
+                framed += self._feed(read, piece)
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
         return framed
 
     def feed_reads(self, first: int, sizes: list[int], data: bytes) -> list[Framed]:
-        """Take what several reads brought, of which `first` is the number of the first: the same as one by one, but for
-        less work."""
-        if self.decodes:
-            at, framed = 0, []  # type: tuple[int, list[Framed]]
-            for read, size in enumerate(sizes, first):
-                framed += self.feed(read, data[at : at + size])
-                at += size
-            return framed
-        for read, size in enumerate(sizes, first):
-            self._fed += size
-            self._ends.append((self._fed, read))
-        self._read = first + len(sizes) - 1
-        return self._judge(self._parser.feed(data))
+        """Take what several reads brought, the first of them `first`: the same as one by one, for less work."""
+        if len(sizes) == 1 or not data:
+            return self.feed(first, data)
+        if not isinstance(self._decoder, Identity):
+            starts = accumulate(sizes, initial=0)
+            parts = (data[start : start + size] for start, size in zip(starts, sizes, strict=False))
+            return [one for read, part in enumerate(parts, first) for one in self.feed(read, part)]
+        begun = self.cut - self._fed
+        framed = self._feed(first, data)
+        ends = list(accumulate(sizes))
+        self._read = first + bisect_left(ends, ends[-1])  # the last that brought any
+        lengths = accumulate((one.frame.length for one in framed), initial=begun)
+        next(lengths)
+        return [
+            one if end <= 0 else Framed(one.frame, one.judgement, first + bisect_left(ends, end))
+            for one, end in zip(framed, lengths, strict=True)
+        ]
+
+    def _feed(self, read: int, piece: bytes) -> list[Framed]:
+        frames = self._parser.feed(piece)
+        framed = self._framed(frames, read) if frames else []
+        # One that ended with what was there before was held back for an LF, which did not come.
+        if frames and self.cut + frames[0].length <= self._fed:
+            framed[0] = framed[0]._replace(read=self._read)
+        self._fed += len(piece)
+        self.cut = self._fed - self._parser.pending
+        if piece:
+            self._read = read
+        return framed
+
+    def _framed(self, frames: list[Frame], read: int) -> list[Framed]:
+        if len(frames) == 1:
+            return [Framed(frames[0], self._contract.judge_all(frames)[0], read)]
+        # the same of each, without a call in Python for it
+        return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), repeat(read))))
 
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
         framed = self.close()
-        self._read = read
         self._parser = Parser(at_start=False)
         lost = Frame(None, size, complete=False)
-        self.cut += size
         self._fed += size
-        return [*framed, Framed(lost, self._contract.judge(lost), read)]
+        self.cut = self._fed
+        return [*framed, *self._framed([lost], read)]
 
     def close(self) -> list[Framed]:
         """Say that nothing follows; return the rest, its last frame perhaps cut off."""
-        return self._judge(self._parser.close())
-
-    def _judge(self, frames: list[Frame]) -> list[Framed]:
-        return [Framed(frame, self._contract.judge(frame), self._read_of(frame)) for frame in frames]
-
-    def _read_of(self, frame: Frame) -> int:
-        self.cut += frame.length
-        while self._ends and self._ends[0][0] < self.cut:
-            self._ends.popleft()
-        return self._ends[0][1] if self._ends else self._read
+        framed = self._framed(self._parser.close(), self._read)
+        self.cut = self._fed
+        return framed

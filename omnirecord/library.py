@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -125,7 +124,7 @@ def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Ro
     for one in framed:
         yield from pieces.add(0, None, one.frame.length, one.frame.raw)
     yield from pieces.close()
-    yield from rows.pages(stream, (replace(one, read=n) for n, one in enumerate(framed)))
+    yield from rows.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
 

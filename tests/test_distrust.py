@@ -26,13 +26,14 @@ ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELEC
 HUGE = "zeroblob(1000000000)"
 READ = {
     "an endless view for pages": f"DROP TABLE pages; CREATE VIEW pages AS {ENDLESS} 1 AS stream, n AS seq, 1"
-    " AS frames, 0 AS start, 1 AS length, 0 AS read, '[\"x\"]' AS types, '[[0,1,0,0,6]]' AS entries FROM r;",
+    " AS frames, 0 AS start, 1 AS length, 0 AS read, '[1]' AS ends, '[0]' AS reads, '[\"x\"]' AS types, NULL AS kinds,"
+    " NULL AS verdicts, NULL AS more FROM r;",
     "an endless view for recordings": f"DROP TABLE recordings; CREATE VIEW recordings AS {ENDLESS} n AS recording,"
     " '2026-01-01' AS started_at, '1' AS version, 'omnigent' AS contract, NULL AS upstream FROM r;",
     "an endless view for meta": f"DROP TABLE meta; CREATE VIEW meta AS {ENDLESS} n AS key, n AS value FROM r;",
     "a view of a view": "ALTER TABLE pieces RENAME TO other; CREATE VIEW pieces AS SELECT * FROM other;",
     "a virtual table for pages": "DROP TABLE pages; CREATE VIRTUAL TABLE pages USING fts5(stream, seq, frames, start,"
-    " length, read, types, entries);",
+    " length, read, ends, reads, types, kinds, verdicts, more);",
     "a virtual table for landmarks": "DROP TABLE landmarks; CREATE VIRTUAL TABLE landmarks USING rtree(a, b, c);",
     "computed columns": "DROP TABLE messages; CREATE TABLE messages (exchange, message, at_ns, sent_ns, dir, opcode,"
     f" data AS ({HUGE}));",
@@ -133,7 +134,7 @@ def hot_journal(path: Path, victim: Path) -> None:
     """Leave a journal beside it as a program that was killed would, which names `victim` as the one of a transaction
     over several files: SQLite deletes that when it rolls back."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript("PRAGMA cache_size = 1; BEGIN; UPDATE pages SET entries = entries || ' ';")
+        connection.executescript("PRAGMA cache_size = 1; BEGIN; UPDATE pages SET ends = ends || ' ';")
         connection.execute("INSERT INTO chunks SELECT 1, 'request', 0, zeroblob(100000) FROM pages")
         journal = path.with_name(path.name + "-journal").read_bytes()
         connection.execute("ROLLBACK")

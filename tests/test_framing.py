@@ -74,6 +74,25 @@ def test_a_frame_s_last_byte_lies_in_its_read(data: bytes, cuts: list[int]) -> N
     assert end == len(data)
 
 
+@settings(deadline=None, max_examples=300)
+@given(
+    data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS, groups=st.lists(st.integers(1, 5), max_size=13),
+    coding=st.sampled_from([None, "gzip"]),
+)  # fmt: skip
+def test_reads_that_are_fed_together_make_what_they_make_one_by_one(
+    data: bytes, cuts: list[int], groups: list[int], coding: str | None
+) -> None:
+    reads = reads_of(gzip.compress(data) if coding else data, cuts)
+    one_by_one, together, at = framer(coding), framer(coding), 0
+    for size in [*groups, *[1] * len(reads)]:
+        some = reads[at : at + size]
+        expected = [one for n, read in enumerate(some, at) for one in one_by_one.feed(n, read)]
+        assert (together.feed_reads(at, [len(read) for read in some], b"".join(some)) if some else []) == expected
+        assert together.cut == one_by_one.cut
+        at += size
+    assert together.close() == one_by_one.close()
+
+
 @settings(deadline=None, max_examples=100)
 @given(data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS)
 def test_a_compressed_stream_has_the_frames_of_its_content(data: bytes, cuts: list[int]) -> None:

@@ -92,4 +92,4 @@ def test_a_list_reads_no_frame_but_the_last_status(tmp_path: Path) -> None:
             for row in store._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
         ]  # fmt: skip
     assert not [plan for plan in plans if plan.startswith("SCAN") and "pages" in plan]
-    assert len([query for query in said if "entries" in query]) == 1, "the page with the last status, and no other"
+    assert len([query for query in said if "ends" in query]) == 1, "the page with the last status, and no other"

@@ -29,7 +29,7 @@ class _Careful(Contract):
     """A contract whose own faults cost the verdict of one event, and no more."""
 
     def __init__(self, contract: Contract) -> None:
-        super().__init__(contract.name, contract.types, lambda _type, _payload: ())
+        super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
         self._judges = contract.judge
         self.fault: Exception | None = None
         """The first there was."""

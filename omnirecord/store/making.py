@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
 from ..cassette import (
@@ -124,31 +126,42 @@ def piece_of(row: Any) -> tuple[int, int, int, list[Read], bytes | None]:
     return n, start, size, made, data
 
 
-Entry = tuple[int | None, int, int, str | None, Verdict, tuple[tuple[str, str], ...]]
-"""Where a frame begins in the content (None: its bytes are not there), its length, the read that brought its last byte,
-its type, verdict and issues."""
+Entry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
+"""Where a frame begins and ends in the content, the read that brought its last byte, its type, its verdict, and what
+few have."""
+PAGE = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
 
 
 def entries_of(row: Any) -> tuple[int, list[Entry]]:
-    """The number of a page's first frame, and its frames."""
-    seq, frames, start, read, names, text = row
+    """The number of a page's first frame, and its frames, of the columns `PAGE`."""
+    seq, frames, start, read, *lists, more = row
     _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")
-    types, found = json.loads(_str(names, "types")), json.loads(_str(text, "entries"))
-    if type(types) is not list or type(found) is not list or len(found) != frames:
-        raise ValueError("a page has not as many entries as frames")
-    if not all(name is None or type(name) is str for name in types):
+    ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_str(one, "a list")) for one in lists)
+    if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
         raise TypeError("a frame's type: no text")
-    return seq, [
-        (
-            None if at is None else start + _size(at, "a frame's start"), _size(length, "a frame's length"),
-            read + _size(last, "a frame's read"), types[_size(type_, "a frame's type")],
-            VERDICTS[_size(verdict, "a frame's verdict")], _issues(*more[:1]),
-        )
-        for at, length, last, type_, verdict, *more in found
-    ]  # fmt: skip
+    ends = [start, *(start + end for end in _sizes(ends, frames, LIMIT))]
+    if ends != sorted(ends):
+        raise ValueError("a frame ends before it begins")
+    reads = [read + one for one in _sizes(reads, frames, LIMIT)]
+    types = repeat(names[0], frames) if kinds is None else [names[n] for n in _sizes(kinds, frames, len(names))]
+    judged: Iterable[Verdict] = (
+        repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in _sizes(verdicts, frames, len(VERDICTS))]
+    )
+    found = {} if more is None else json.loads(_str(more, "more"))
+    others = repeat(None, frames) if more is None else [found.get(str(place)) for place in range(frames)]
+    return seq, list(zip(ends, ends[1:], reads, types, judged, others, strict=False))
 
 
-def _issues(found: Any = ()) -> tuple[tuple[str, str], ...]:
+def _sizes(values: Any, count: Any, below: int) -> list[int]:
+    if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
+        raise ValueError("a page has not as many entries as frames")
+    if not 0 <= min(values) <= max(values) < below:
+        raise ValueError("a page has an entry that is too small or too large")
+    return values
+
+
+def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
+    found = more.get("issues", ())
     for pair in found:
         if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
             raise ValueError("issues: no list of pairs of text")

@@ -28,12 +28,14 @@ from ..headers import header
 from .lock import recorder_is_alive
 from .making import (
     DAMAGED,
+    PAGE,
     blob_of,
     count_of,
     entries_of,
     exchange_of,
     family_of,
     incident_of,
+    issues_of,
     message_of,
     number_of,
     pair_of,
@@ -239,7 +241,7 @@ class Store:
 
     def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
-            "SELECT seq, frames, start, read, types, entries FROM pages WHERE stream = ?"
+            f"SELECT {PAGE} FROM pages WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
         times, content = None, None  # type: Content | None, Content | None
@@ -247,12 +249,18 @@ class Store:
             if times is None or content is None:
                 times, content = self._sources(exchange, row[3], row[2])
             first, entries = entries_of(row)
-            for seq, (at, length, number, type_, verdict, issues) in enumerate(entries, first):
+            for seq, (start, end, number, type_, verdict, more) in enumerate(entries, first):
                 if seq <= after:
                     continue
-                raw = None if at is None else content.take(at, at + length)
+                raw, issues = None, ()  # type: bytes | None, tuple[tuple[str, str], ...]
+                if more is None or "lost" not in more:
+                    raw = content.take(start, end)
+                if more is not None:
+                    issues = issues_of(more)
                 read = times.read(number)
-                yield TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, length, type_, verdict, issues)
+                yield TimedFrame(
+                    stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
+                )  # fmt: skip
 
     def _sources(self, exchange: int, read: int, start: int) -> tuple[Content, Content]:
         """What knows the times of its reads, and what its bytes, from a page on."""

@@ -6,7 +6,9 @@ A list of rows is applied in one transaction (`Writer.write`), and again in full
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any, Literal
 
 from ..cassette import VERDICTS, Direction, Headers, Kind, Recording, Side
@@ -57,7 +59,7 @@ _MASK_AGAIN = (
 _FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
 _MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MESSAGE_SENT = "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?"
-_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
@@ -212,54 +214,68 @@ class Pages:
 
     def __init__(self, stream: int, seq: int = 1, start: int = 0, read: int = 0) -> None:
         self._stream, self._seq, self._start, self._read = stream, seq, start, read
-        self._begin()
 
-    def _begin(self) -> None:
-        self._types: dict[str | None, int] = {}
-        self._entries: list[list[Any]] = []
-        self._length = 0
-        self._landmarks: list[Row] = []
+    def page(self, framed: list[Framed]) -> Iterator[Row]:
+        """The rows of one page. Its columns are lists, so that each is made at once."""
+        frames, judgements, reads = zip(*framed, strict=True)
+        types = [judgement.type for judgement in judgements]
+        verdicts = [judgement.verdict for judgement in judgements]
+        names = list(dict.fromkeys(types))
+        ends = list(accumulate([frame.length for frame in frames]))
+        yield _PAGE, (
+            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, _list(ends),
+            _list([read - self._read for read in reads]), _list(list(map(storable_type, names))),
+            None if len(names) == 1 else _list(list(map(names.index, types))),
+            None if verdicts.count("valid") == len(ends) else _list([_VERDICT[verdict] for verdict in verdicts]),
+            _more(framed),
+        )  # fmt: skip
+        for type_ in LANDMARKS.intersection(names):
+            numbers = (seq for seq, one in enumerate(types, self._seq) if one == type_)
+            yield from ((_LANDMARK, (type_, self._stream, seq)) for seq in numbers)
+        self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], reads[-1]
 
-    def add(self, one: Framed) -> Iterator[Row]:
-        """The next frame; yields rows where a page is complete with it."""
-        judgement, frame = one.judgement, one.frame
-        type_ = self._types.setdefault(judgement.type, len(self._types))
-        start = None if frame.raw is None else self._length  # the bytes of one without are not there
-        entry: list[Any] = [start, frame.length, one.read - self._read, type_, _VERDICT[judgement.verdict]]
-        is_text = frame.raw is None or is_plain_text(frame.raw)
-        if judgement.issues or not is_text:
-            entry.append([[issue.path, issue.message] for issue in judgement.issues])
-        if not is_text:
-            entry.append(1)
-        self._entries.append(entry)
-        if judgement.type in LANDMARKS:
-            self._landmarks.append((_LANDMARK, (judgement.type, self._stream, self._seq + len(self._entries) - 1)))
-        self._length += frame.length
-        if len(self._entries) >= MOST_FRAMES or self._length >= PAGE:
-            yield from self.close()
-            self._read = one.read
 
-    def close(self) -> Iterator[Row]:
-        """The row of what is waiting, if anything is."""
-        if self._entries:
-            types = json.dumps([type_ if type_ is None else storable_type(type_) for type_ in self._types])
-            entries = json.dumps(self._entries, separators=(",", ":"))
-            yield _PAGE, (
-                self._stream, self._seq, len(self._entries), self._start, self._length, self._read, types, entries
-            )  # fmt: skip
-            yield from self._landmarks
-        self._seq += len(self._entries)
-        self._start += self._length
-        self._begin()
+def _list(values: list[Any]) -> str:
+    return json.dumps(values, separators=(",", ":"))
+
+
+def _more(framed: list[Framed]) -> str | None:
+    """What few frames have, by their place in the page: no bytes, issues, or bytes that are no text."""
+    found: dict[int, dict[str, Any]] = {}
+    for place, (frame, judgement, _) in enumerate(framed):
+        raw = frame.raw
+        if raw is not None and not judgement.issues and raw.isascii() and b"\0" not in raw:
+            continue
+        more: dict[str, Any] = {} if raw is not None else {"lost": 1}
+        if raw is not None and not is_plain_text(raw):
+            more["binary"] = 1
+        if judgement.issues:
+            more["issues"] = [[issue.path, issue.message] for issue in judgement.issues]
+        if more:
+            found[place] = more
+    return _list(found) if found else None  # type: ignore[arg-type]
+
+
+def _paged(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
+    """As many as make a page, again and again."""
+    some: list[Framed] = []
+    length = 0
+    for one in framed:
+        some.append(one)
+        length += one.frame.length
+        if len(some) >= MOST_FRAMES or length >= PAGE:
+            yield some
+            some, length = [], 0
+    if some:
+        yield some
 
 
 def pages(stream: int, framed: Iterable[Framed], seq: int = 1, start: int = 0, read: int = 0) -> Iterator[Row]:
     """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
     made, tally = Pages(stream, seq, start, read), Tally()
-    for one in framed:
-        tally.add(one)
-        yield from made.add(one)
-    yield from made.close()
+    for some in _paged(framed):
+        tally.add(some)
+        yield from made.page(some)
     yield from tally.rows(stream)
 
 
@@ -270,14 +286,17 @@ def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) 
 
 
 class Tally:
-    """How many frames of a stream there are of each verdict, and how long they are, for whoever has them one by one."""
+    """How many frames of a stream there are of each verdict, and how long they are together."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, int]] = {}
 
-    def add(self, one: Framed) -> None:
-        frames, length = self._found.get(one.judgement.verdict, (0, 0))
-        self._found[one.judgement.verdict] = frames + 1, length + one.frame.length
+    def add(self, framed: list[Framed]) -> None:
+        counts = Counter([one.judgement.verdict for one in framed])
+        for verdict, count in counts.items():
+            frames, length = self._found.get(verdict, (0, 0))
+            of = framed if count == len(framed) else [one for one in framed if one.judgement.verdict == verdict]
+            self._found[verdict] = frames + count, length + sum([one.frame.length for one in of])
 
     def rows(self, stream: int) -> list[Row]:
         return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]

@@ -49,16 +49,22 @@ def _seconds(ns: str, unit: str = "1e9") -> str:
     return f"CAST(({ns}) / {unit} AS REAL)"
 
 
+def _of(column: str, place: str = "j.key") -> str:
+    """An entry of one of a page's lists."""
+    return f"json_extract(p.{column}, '$[' || {place} || ']')"
+
+
 _VERDICT = (
-    "CASE json_extract(j.value, '$[4]') "
+    f"CASE coalesce({_of('verdicts')}, {VERDICTS.index('valid')}) "
     + "".join(f"WHEN {number} THEN '{verdict}' " for number, verdict in enumerate(VERDICTS))
     + "END"
 )
-_TYPE = "json_extract(p.types, '$[' || json_extract(j.value, '$[3]') || ']')"
-_LENGTH = "json_extract(j.value, '$[1]')"
-_START = "(p.start + json_extract(j.value, '$[0]'))"
-_READ = "(p.read + json_extract(j.value, '$[2]'))"
-_FRAMES = "pages p CROSS JOIN json_each(p.entries) j LEFT JOIN exchanges x ON x.stream = p.stream"
+_TYPE = _of("types", f"coalesce({_of('kinds')}, 0)")
+_BEGIN = f"CASE j.key WHEN 0 THEN 0 ELSE {_of('ends', '(j.key - 1)')} END"
+_LENGTH = f"(j.value - {_BEGIN})"
+_START = f"(p.start + {_BEGIN})"
+_READ = f"(p.read + {_of('reads')})"
+_FRAMES = "pages p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
 """A row for each frame: what `_VERDICT` and the others are made of."""
 
 
@@ -71,8 +77,8 @@ def _time(of: str, read: str) -> str:
 
 
 _CAME, _SENT = _time("0", _READ), _time("1", _READ)
-_BEFORE = """CASE WHEN j.key > 0 THEN p.read + json_extract(p.entries, '$[' || (j.key - 1) || '][2]') ELSE
-      (SELECT q.read + json_extract(q.entries, '$[#-1][2]') FROM pages q
+_BEFORE = f"""CASE WHEN j.key > 0 THEN p.read + {_of("reads", "(j.key - 1)")} ELSE
+      (SELECT q.read + json_extract(q.reads, '$[#-1]') FROM pages q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
 """The read that brought the last byte of the frame before."""
 _GAP = _seconds(f"{_CAME} - {_time('0', f'({_BEFORE})')}")
@@ -94,8 +100,9 @@ _OF_CONTENT = f"""SELECT {_part("start", "length(data)")} FROM chunks WHERE exch
       AND side = 'content' AND start < {_START} + {_LENGTH} AND start >= (SELECT max(start) FROM chunks
         WHERE exchange = x.exchange AND side = 'content' AND start <= {_START}) ORDER BY start"""
 _PARTS = f"SELECT part FROM ({_OF_PIECES}) UNION ALL SELECT part FROM ({_OF_CONTENT})"
-_IS_TEXT = "json_extract(j.value, '$[6]') IS NULL"
-_RAW = f"CASE WHEN {_IS_TEXT} THEN group_concat(CAST(part AS TEXT), '') ELSE min(part) END"
+_MORE = "json_extract(p.more, '$.' || j.key || '.{}')"
+_RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.format("binary")} IS NULL
+      THEN group_concat(CAST(part AS TEXT), '') ELSE min(part) END"""
 """Bytes that are no text are shown as far as they are in one row."""
 _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
 
@@ -103,7 +110,7 @@ _EVENTS = f"""
 CREATE VIEW IF NOT EXISTS events AS
   SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
     {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
-    json_extract(j.value, '$[5]') AS issues, {_LENGTH} AS bytes,
+    {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
     {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording
   FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY p.stream, p.seq, j.key;

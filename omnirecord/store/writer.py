@@ -167,12 +167,12 @@ class Writer:
 
     def framed(self, stream: int) -> tuple[int, int, int]:
         """How many frames of a stream are stored, how many bytes of content these hold, and the last one's read."""
-        query = "SELECT seq, frames, start, length, read, entries FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        query = "SELECT seq, frames, start, length, read, reads FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         found = self.connection.execute(query, (stream,)).fetchone()
         if found is None:
             return 0, 0, 0
-        seq, frames, start, length, read, entries = found
-        return seq + frames - 1, start + length, read + json.loads(entries)[-1][2]
+        seq, frames, start, length, read, reads = found
+        return seq + frames - 1, start + length, read + json.loads(reads)[-1]
 
     def unfinished(self) -> list[Unfinished]:
         """What a killed recorder left behind, if it is asked before a recording begins."""
