@@ -121,9 +121,10 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
     pieces = rows.Pieces(exchange)
+    made: list[Row] = []
     for one in framed:
-        yield from pieces.add(0, None, one.frame.length, one.frame.raw)
-    yield from pieces.close()
+        pieces.add(0, None, one.frame.length, one.frame.raw, made)
+    yield from (*made, *pieces.close())
     yield from rows.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))

@@ -55,6 +55,10 @@ BATCH = 8 * 1024 * 1024
 """Bytes that are committed at once, at the most."""
 FRAME_FOR = 0.05
 """Seconds that frames are made before new arrivals are looked at again."""
+FRAME_EVERY = 0.25
+"""Seconds between the frames of many streams, …"""
+FEW = 8
+"""… which are more than so many."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
@@ -212,6 +216,7 @@ class Tape:
         self._dropping = self._gave_up = self._is_moving = False
         self.degraded: str | None = None
         """Why what comes cannot be written just now."""
+        self._recorded_at = self._framed_at = 0.0
         self._trouble = Complaint()
         self._watch = watch
         self._wake = threading.Event()
@@ -298,16 +303,35 @@ class Tape:
 
     def _run(self) -> None:
         while not self._finished():
-            if not self._ops and not self._reels.is_behind and self._wake.wait(LOOK_EVERY):
-                self._stopping.wait(COMMIT_EVERY)
+            self._gather()
             self._wake.clear()
             self._look()
             if not self._gave_up:
                 self._record(self._taken())
             if not self._gave_up:
-                self._frame()
+                if self._frames_are_due():
+                    self._frame()
                 self._reels.turn()
         self._reels.close()
+
+    def _gather(self) -> None:
+        """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
+        that happens costs more than what happens."""
+        if self._ops or self._wake.wait(self._pause()):
+            since = monotonic() - self._recorded_at
+            if since < COMMIT_EVERY and self._put_bytes - self._taken_bytes < BATCH:
+                self._stopping.wait(COMMIT_EVERY - max(since, 0.0))
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do though nothing happens."""
+        if not self._reels.is_behind:
+            return LOOK_EVERY
+        return 0.0 if self._frames_are_due() else max(0.0, self._framed_at + FRAME_EVERY - monotonic())
+
+    def _frames_are_due(self) -> bool:
+        """At once where few streams have any; of many it would be a page for each event."""
+        waiting = sum(reel.recorder.waiting for reel in self._reels.all)
+        return waiting <= FEW or self._stopping.is_set() or monotonic() - self._framed_at >= FRAME_EVERY
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._ops:
@@ -326,12 +350,13 @@ class Tape:
         return taken
 
     def _record(self, taken: list[tuple[Reel, Op]]) -> None:
+        self._recorded_at = monotonic()
         for reel, pairs in groupby(taken, key=itemgetter(0)):
             ops = [op for _, op in pairs]
             if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
                 reel.is_used = True
                 self._persist(partial(self._write, reel, reel.writer, reel.recorder.rows(ops)), len(ops))
-            self._taken_bytes += sum(_size(op) for op in ops)
+            self._taken_bytes += sum(map(_size, ops))
 
     def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""
@@ -348,7 +373,8 @@ class Tape:
 
     def _frame(self) -> None:
         def work() -> None:
-            until = monotonic() + FRAME_FOR
+            self._framed_at = monotonic()
+            until = self._framed_at + FRAME_FOR
             for reel in self._reels.all:
                 for frames in reel.recorder.make_frames():
                     self._show(frames)
@@ -409,7 +435,6 @@ class Tape:
 
 
 def _size(op: Op) -> int:
-    match op:
-        case BodyData() | Received() | Messaged():
-            return len(op.data or b"")
+    if type(op) in (Received, BodyData, Messaged):
+        return len(op.data or b"")  # type: ignore[union-attr]
     return 0

@@ -158,9 +158,10 @@ class Made:
     def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
         self.wire[self._streams] = b"".join(data for _, data in reads)
         pieces = rows.Pieces(number)
+        made: list[Row] = []
         for offset, data in reads:
-            yield from pieces.add(ns(offset), ns(offset + lag), len(data), data)
-        yield from pieces.close()
+            pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
+        yield from (*made, *pieces.close())
         framer = Framer(coding, CONTRACT)
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
         if coding:

@@ -305,9 +305,10 @@ def _begin(stream: int) -> list[rows.Row]:
 def _some(stream: int, number: int, framed: list[Framed]) -> Iterator[rows.Row]:
     first, length = number * len(framed), sum(one.frame.length for one in framed)
     pieces = rows.Pieces(stream, first, number * length)
+    reads: list[rows.Row] = []
     for n, one in enumerate(framed, first):
-        yield from pieces.add(n * 10**6, n * 10**6, one.frame.length, one.frame.raw)
-    yield from pieces.close()
+        pieces.add(n * 10**6, n * 10**6, one.frame.length, one.frame.raw, reads)
+    yield from (*reads, *pieces.close())
     made = (Framed(one.frame, one.judgement, n) for n, one in enumerate(framed, first))
     yield from rows.pages(stream, made, first + 1, number * length, first)
 

@@ -56,7 +56,7 @@ class Recorder:
         made = []
         for data in frames:
             self._at += 1
-            made += pieces.add(self._at, None, len(data), data)
+            pieces.add(self._at, None, len(data), data, made)
         made += pieces.close()
         if framed:
             begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]

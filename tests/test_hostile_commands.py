@@ -77,7 +77,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
         made, framed = [], []
         for n, frame in enumerate(frames):
             raw = poisoned_data((frame.raw or b"").decode()).encode()
-            made += pieces.add(frame.offset_ns, frame.sent_ns, len(raw), raw)
+            pieces.add(frame.offset_ns, frame.sent_ns, len(raw), raw, made)
             evil = frame.seq % 7 == 0
             judgement = Judgement(
                 frame.verdict, (frame.type or "") + EVIL if evil else frame.type, None,

@@ -84,9 +84,10 @@ def exchanges(draw: Any, number: int, kind: Kind) -> list[Row]:
 
 def streamed(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
     pieces = rows.Pieces(number)
+    made: list[Row] = []
     for n, one in enumerate(got):
-        yield from pieces.add(n * 1000, one.sent_ns, len(one.data), one.data if one.kept else None)
-    yield from pieces.close()
+        pieces.add(n * 1000, one.sent_ns, len(one.data), one.data if one.kept else None, made)
+    yield from (*made, *pieces.close())
     framer = Framer(coding, OMNIGENT)
     framed = [
         frame
@@ -147,7 +148,7 @@ def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -
     (after,) = Framer(None, OMNIGENT).feed(4, b"data: x\n\n")
     pieces, reads = rows.Pieces(1), []
     for n, (size, data) in enumerate([(10, None), (10, None), (9, None), (5, b"\0data"), (5, b": x\n\n")]):
-        reads += pieces.add(n, n, size, data)
+        pieces.add(n, n, size, data, reads)
     made = [
         rows.request(1, 1, "sse", None, "client", 0, "GET", "/", ()),
         rows.response(1, "sse", 1, 0, 200, "OK", ()),

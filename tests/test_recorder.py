@@ -296,12 +296,12 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     path = tmp_path / "killed.db"
     writer = Writer(path)
     body, pieces = b"data: {}\n\ndata: [DONE]\n\n", rows.Pieces(1)
+    pieces.add(2, 2, len(body), body, [])
     writer.write(
         [
             rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None)),
             rows.request(1, 1, "http", None, "client", 0, "GET", "/x", ()),
             rows.response(1, "sse", 1, 1, 200, "OK", ()),
-            *pieces.add(2, 2, len(body), body),
             *pieces.close(),
             rows.end(1, 3, "eof", 0, len(body)),
         ]

@@ -236,7 +236,8 @@ async def test_a_cassette_that_is_still_being_recorded_can_be_served(tmp_path: P
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), ending="open")
     pieces = rows.Pieces(1, 1, len(heartbeat()))
-    behind = [*pieces.add(ns(2.0), None, 14, b"data: 1\n\ndata:"), *pieces.close()]
+    pieces.add(ns(2.0), None, 14, b"data: 1\n\ndata:", [])
+    behind = pieces.close()
     with closing(Writer(tmp_path / "live.db")) as writer:
         writer.write([*tape.rows(), *behind])
         async with Replay(tmp_path / "live.db", timing="instant") as server, connected(server.url, get(STREAM)) as wire:

@@ -45,7 +45,7 @@ def received(reads: list[bytes], lost: list[int] | None = None) -> list[Row]:
     made = []
     for n, data in enumerate(reads):
         is_lost = n in (lost or ())
-        made += pieces.add(10 + n, None, len(data), None if is_lost else data)
+        pieces.add(10 + n, None, len(data), None if is_lost else data, made)
     return made + list(pieces.close())
 
 

@@ -342,8 +342,11 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
 
 def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
     pieces = rows.Pieces(exchange)
+    made: list[Row] = []
     for (offset, sent, size), one in zip(begun.reads, data, strict=True):
-        yield from pieces.add(offset, sent, size, one)
+        pieces.add(offset, sent, size, one, made)
+        yield from made
+        made.clear()
     yield from pieces.close()
 
 

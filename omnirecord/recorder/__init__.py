@@ -82,6 +82,11 @@ class _Open:
         return 0 if self.pieces is None else self.pieces.start
 
     @property
+    def settled(self) -> int | None:
+        """How many bytes of a stream will not change any more, where that is not all."""
+        return None if self.masked is None else max(self.masked.settled, self.elsewhere)
+
+    @property
     def sizes(self) -> tuple[int, int]:
         """How much there was of the request's body, and of the response's."""
         return self.sides["request"].at, self.received if self.stream else self.sides["response"].at
@@ -98,7 +103,7 @@ class Recorder:
         self._frames = FrameMaker(writer, recording, contract)
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
-            Received: self._received, Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
+            Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
             Incidence: lambda op: iter([rows.incident(recording, op.at_ns, op.message)]),
         }  # fmt: skip
 
@@ -106,6 +111,11 @@ class Recorder:
     def behind(self) -> bool:
         """Whether `make_frames` has something left to do."""
         return self._frames.behind
+
+    @property
+    def waiting(self) -> int:
+        """Of how many streams frames are to be made."""
+        return self._frames.waiting
 
     @property
     def is_done(self) -> bool:
@@ -138,7 +148,7 @@ class Recorder:
             state.elsewhere = state.received
             state.pieces = Pieces(number)
             if state.reads:
-                out += state.pieces.add(state.last_ns, None, state.elsewhere, None)
+                state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.pieces.close()
             self._frames.begin(number, state.stream, None if state.masked else state.coding)
             self._frames.arrived(number)
@@ -149,7 +159,10 @@ class Recorder:
         out: list[Row] = []
         for op in ops:
             try:
-                out += self._handlers[type(op)](op)
+                if type(op) is Received:  # nearly always
+                    self._received(op, out)
+                else:
+                    out += self._handlers[type(op)](op)
             except Exception as error:  # promise 2: no fault in here may end a recording
                 out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
         for exchange in self._touched:
@@ -161,6 +174,7 @@ class Recorder:
         """What was gathered of a stream in these ops."""
         if state.pieces is not None:
             yield from state.pieces.close()
+            self._frames.arrived(exchange, state.settled)
         if state.late:
             yield rows.reads_sent(exchange, sorted(state.late))
             state.late.clear()
@@ -226,17 +240,17 @@ class Recorder:
             yield rows.chunk(exchange, name, side.at, data)
             side.at += len(data)
 
-    def _received(self, op: Received) -> Iterator[Row]:
+    def _received(self, op: Received, out: list[Row]) -> None:
         state = self._open[op.exchange]
         op.written = True  # before `sent_ns` is read: whoever sets that later will see it
         self._touched[op.exchange] = None
-        state.reads, state.last_ns = state.reads + 1, op.at_ns
+        state.reads += 1
+        state.last_ns = op.at_ns
         assert state.pieces is not None
         if state.masked is None:
-            yield from state.pieces.add(op.at_ns, op.sent_ns, op.size, op.data)
-            self._frames.arrived(op.exchange)
+            state.pieces.add(op.at_ns, op.sent_ns, op.size, op.data, out)
         else:
-            yield from self._received_masked(op, state, state.masked, state.pieces)
+            out += self._received_masked(op, state, state.masked, state.pieces)
 
     def _received_masked(self, op: Received, state: _Open, masked: MaskedStream, pieces: Pieces) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
@@ -244,9 +258,10 @@ class Recorder:
         for piece in kept.pieces:
             if piece.again:
                 yield from pieces.again(piece.start, piece.data)
-        yield from pieces.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None)
+        full: list[Row] = []
+        pieces.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None, full)
+        yield from full
         yield from self._problem(state.stream, op.at_ns, kept.problem)
-        self._frames.arrived(op.exchange, max(masked.settled, state.elsewhere))
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True

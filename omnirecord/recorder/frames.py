@@ -1,7 +1,7 @@
 """From the bytes of streams that are safe in the file to frames: the second step, behind the recording.
 
-Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What a step came to is written in
-one transaction, so a step that failed is begun again from what the file holds.
+Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What the steps of some streams came
+to is written in one transaction; where that failed, they are begun again from what the file holds.
 """
 
 from __future__ import annotations
@@ -83,6 +83,19 @@ class NewFrames:
     """When the last byte of each came, in ns since the recording began."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What comes of some bytes of a stream, and is to be written."""
+
+    exchange: int
+    state: _Streaming
+    framed: list[Framed]
+    more: bool
+    finished: bool
+    rows: list[Row]
+    fed: int
+
+
 class FrameMaker:
     """Makes the frames of all streams of one recording, and of those that a killed recorder left behind."""
 
@@ -121,45 +134,98 @@ class FrameMaker:
             self._streaming[exchange].until = None
             self._waiting[exchange] = None
 
+    @property
+    def waiting(self) -> int:
+        """How many streams have something left to do."""
+        return len(self._waiting)
+
     def make(self) -> Iterator[NewFrames]:
-        """Turn some of the waiting bytes of each stream into frames, in a transaction each.
+        """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction.
 
         Raises what SQLite raises; nothing is lost by that.
         """
-        for exchange in list(self._waiting):
-            made = self._frames_of(exchange, self._streaming[exchange])
-            if made is not None:
-                yield made
+        waiting = iter(list(self._waiting))
+        while steps := self._steps(waiting):
+            self._write(steps)
+            made = [self._done(step) for step in steps]  # before anybody is told, who may want no more
+            yield from filter(None, made)
 
-    def _frames_of(self, exchange: int, state: _Streaming) -> NewFrames | None:
+    def _steps(self, waiting: Iterator[int]) -> list[_Step]:
+        """What comes of the next streams, until it is enough for a transaction."""
+        steps: list[_Step] = []
+        fed = 0
+        for exchange in waiting:
+            try:
+                step = self._step(exchange, self._streaming[exchange])
+            except Exception as error:
+                self._begin_again([*(step.exchange for step in steps), exchange])
+                if is_transient(error):
+                    raise
+                self._give_up(exchange, error)
+                return []
+            steps.append(step)
+            fed += step.fed
+            if fed > FRAME_BUDGET:
+                break
+        return steps
+
+    def _step(self, exchange: int, state: _Streaming) -> _Step:
+        begun = state.byte
+        framed, more = self._feed(exchange, state)
+        finished = state.ended and not more
+        framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
+        made = list(self._frame_rows(exchange, state, framed, finished)) if framed or finished else []
+        return _Step(exchange, state, framed, more, finished, made, state.byte - begun)
+
+    def _write(self, steps: list[_Step]) -> None:
         try:
-            framed, more = self._feed(exchange, state)
-            finished = state.ended and not more
-            framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
-            if framed or finished:
-                self._writer.write(self._frame_rows(exchange, state, framed, finished))
+            self._writer.write([row for step in steps for row in step.rows])
         except Exception as error:
             if is_transient(error):
-                again = self._begin(exchange, state.stream, state.coding, self._contract)
-                again.ended, again.until = state.ended, state.until
+                self._begin_again([step.exchange for step in steps])
                 raise
-            # Promise 2, again: its bytes are kept, and readers derive what they can.
-            self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
-            del self._waiting[exchange]
-            del self._streaming[exchange]
-            return None
-        first = state.frames + 1
-        if framed:
-            state.frames += len(framed)
-            state.length += sum(one.frame.length for one in framed)
-            state.read = framed[-1].read
+            self._write_each(steps)
+
+    def _write_each(self, steps: list[_Step]) -> None:
+        """One of them is refused: it is to cost the others nothing."""
+        for step in list(steps):
+            try:
+                self._writer.write(step.rows)
+            except Exception as error:
+                if is_transient(error):
+                    self._begin_again([step.exchange for step in steps])
+                    raise
+                steps.remove(step)
+                self._give_up(step.exchange, error)
+
+    def _begin_again(self, exchanges: list[int]) -> None:
+        for exchange in exchanges:
+            state = self._streaming[exchange]
+            again = self._begin(exchange, state.stream, state.coding, self._contract)
+            again.ended, again.until = state.ended, state.until
+
+    def _give_up(self, exchange: int, error: Exception) -> None:
+        """Promise 2, again: its bytes are kept, and readers derive what they can."""
+        state = self._streaming.pop(exchange)
         del self._waiting[exchange]
-        if more:
+        self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
+
+    def _done(self, step: _Step) -> NewFrames | None:
+        """It is written."""
+        exchange, state, framed = step.exchange, step.state, step.framed
+        first = state.frames + 1
+        del self._waiting[exchange]
+        if step.more:
             self._waiting[exchange] = None
-        if finished:
+        if step.finished:
             del self._streaming[exchange]
+        if not framed:
+            return None
+        state.frames += len(framed)
+        state.length += sum(one.frame.length for one in framed)
+        state.read = framed[-1].read
         times = [state.offsets.get(one.read, state.at_ns) for one in framed]
-        return NewFrames(exchange, state.stream, first, framed, times) if framed else None
+        return NewFrames(exchange, state.stream, first, framed, times)
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []

@@ -159,8 +159,11 @@ def _pieces(old: sqlite3.Connection, exchange: int, spans: Iterable[Span]) -> It
     query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
     reads = old.execute(query, (exchange,)).fetchall()
     pieces = rows.Pieces(exchange)
+    made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
-        yield from pieces.add(offset_ns, sent_ns, size, data)
+        pieces.add(offset_ns, sent_ns, size, data, made)
+        yield from made
+        made.clear()
     yield from pieces.close()
 
 

@@ -144,46 +144,49 @@ class Pieces:
         self._begin()
 
     def _begin(self) -> None:
-        self._data: bytearray | None = bytearray()
-        self._first, self._offset_ns, self._reads = self.start, 0, []  # type: tuple[int, int, list[list[int | None]]]
+        self._data: list[bytes] | None = []
+        self._first, self._offset_ns = self.start, 0
+        self._reads: list[tuple[int, int | None, int]] = []
 
-    def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None) -> Iterator[Row]:
-        """The next read; yields a row where one is complete without it."""
-        if self._reads and (len(self._reads) >= MOST_READS or self._size >= PIECE or (data is None) != self._is_lost):
-            yield from self.close()
-        if not self._reads:
+    def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None, out: list[Row]) -> None:
+        """The next read; `out` gets a row where one is complete without it."""
+        reads, held = self._reads, self._data
+        if reads and (
+            self.start - self._first >= PIECE or len(reads) >= MOST_READS or (data is None) is not (held is None)
+        ):
+            out += self.close()
+            reads, held = self._reads, self._data
+        if not reads:
             self._offset_ns = offset_ns
-            self._data = None if data is None else bytearray()
-        if self._data is not None and data is not None:
-            self._data += data
+            if data is None:
+                held = self._data = None
+        if held is not None and data is not None:
+            held.append(data)
         base = self._offset_ns
-        self._reads.append([offset_ns - base, None if sent_ns is None else sent_ns - base, size])
-        self.n, self.start = self.n + 1, self.start + size
-
-    @property
-    def _size(self) -> int:
-        return self.start - self._first
-
-    @property
-    def _is_lost(self) -> bool:
-        return self._data is None
+        reads.append((offset_ns - base, None if sent_ns is None else sent_ns - base, size))
+        self.n += 1
+        self.start += size
 
     def again(self, start: int, data: bytes) -> Iterator[Row]:
         """Other bytes, as many, in the place of those at `start`."""
         if start >= self._first and self._data is not None:
-            at = start - self._first
-            self._data[at : at + len(data)] = data
+            at, held = start - self._first, b"".join(self._data)
+            self._data = [held[:at], data, held[at + len(data) :]]
         else:
             yield _MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
 
-    def close(self) -> Iterator[Row]:
+    def close(self) -> list[Row]:
         """The row of what is waiting, if anything is."""
-        if self._reads:
-            data = None if self._data is None else bytes(self._data)
-            first = self.n - len(self._reads)
-            reads = json.dumps(self._reads, separators=(",", ":"))
-            yield _PIECE, (self._exchange, first, self._first, self._size, self._offset_ns, reads, data)
+        made: list[Row] = []
+        if reads := self._reads:
+            data = None if self._data is None else b"".join(self._data)
+            values = (
+                self._exchange, self.n - len(reads), self._first, self.start - self._first, self._offset_ns,
+                _list(reads), data,
+            )  # fmt: skip
+            made.append((_PIECE, values))
         self._begin()
+        return made
 
 
 def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
@@ -235,8 +238,7 @@ class Pages:
         self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], reads[-1]
 
 
-def _list(values: list[Any]) -> str:
-    return json.dumps(values, separators=(",", ":"))
+_list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def _more(framed: list[Framed]) -> str | None:
@@ -253,7 +255,7 @@ def _more(framed: list[Framed]) -> str | None:
             more["issues"] = [[issue.path, issue.message] for issue in judgement.issues]
         if more:
             found[place] = more
-    return _list(found) if found else None  # type: ignore[arg-type]
+    return _list(found) if found else None
 
 
 def _paged(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
