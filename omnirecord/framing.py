@@ -7,6 +7,7 @@ stored. No I/O and no clock; linear in its input.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate, repeat
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class Framer:
             self.broken = str(error)
         return framed
 
-    def feed_reads(self, first: int, sizes: list[int], data: bytes) -> list[Framed]:
+    def feed_reads(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed]:
         """Take what several reads brought, the first of them `first`: the same as one by one, for less work."""
         if len(sizes) == 1 or not data:
             return self.feed(first, data)

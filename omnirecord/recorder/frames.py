@@ -235,10 +235,10 @@ class FrameMaker:
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
-            state.offsets.update(enumerate((read.offset_ns for read in piece.reads), piece.n))
+            state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
             framed += feed(state.framer, piece)
             fed += piece.size
-            state.byte, state.at_ns = piece.end, piece.reads[-1].offset_ns
+            state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
             if fed > FRAME_BUDGET:
                 return framed, True
         if state.ended:
@@ -247,14 +247,8 @@ class FrameMaker:
 
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
         yield from rows.pages(state.stream, framed, state.frames + 1, state.length, state.read)
-        start, read = state.length, state.read
-        for one in framed:
-            frame = one.frame
-            if frame.raw is None and not state.framer.decodes:
-                yield rows.forgotten(exchange, (read, one.read), start, frame.length)
-            elif frame.raw is not None and state.framer.decodes:
-                yield from rows.chunks(exchange, "content", start, frame.raw)
-            start, read = start + frame.length, one.read
+        if state.framer.decodes or any(one.frame.raw is None for one in framed):
+            yield from self._odd_rows(exchange, state, framed)
         if state.judge.fault and not state.judge.told:
             state.judge.told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
@@ -262,6 +256,16 @@ class FrameMaker:
             yield rows.done(state.stream)
         if finished and state.framer.broken:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
+
+    def _odd_rows(self, exchange: int, state: _Streaming, framed: list[Framed]) -> Iterator[Row]:
+        """The bytes of frames that are not those of the stream, and those that are not kept."""
+        start, read = state.length, state.read
+        for one in framed:
+            if one.frame.raw is None and not state.framer.decodes:
+                yield rows.forgotten(exchange, (read, one.read), start, one.frame.length)
+            elif one.frame.raw is not None and state.framer.decodes:
+                yield from rows.chunks(exchange, "content", start, one.frame.raw)
+            start, read = start + one.frame.length, one.read
 
     def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -107,23 +107,29 @@ def read_of(row: Any) -> Read:
     return Read(_int(offset, "offset_ns"), _int_or_none(sent, "sent_ns"), _size(size, "a read's size"))
 
 
-def piece_of(row: Any) -> tuple[int, int, int, list[Read], bytes | None]:
-    """Number, start, size, reads and bytes of a row of `pieces`."""
+Times = Sequence[int | None]
+Piece = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
+
+
+def piece_of(row: Any) -> Piece:
+    """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
+    when each was handed on, how large each is; its bytes."""
     n, start, size, offset, text, data = row
-    reads = json.loads(_str(text, "reads"))
-    if type(reads) is not list:
+    found = json.loads(_str(text, "reads"))
+    if type(found) is not list or not set(map(type, found)) <= {list}:
         raise TypeError("reads: no list")
-    base = _int(offset, "offset_ns")
-    made = [
-        Read(
-            _int(base + at, "offset_ns"), None if sent is None else _int(base + sent, "sent_ns"), _size(length, "size")
-        )
-        for at, sent, length in reads
-    ]
-    _size(n, "a read's number"), _size(start, "a piece's start")
-    if sum(read.size for read in made) != size or (data is not None and len(blob_of((data,))) != size):
+    came, sent, sizes = zip(*found, strict=True) if found else ((), (), ())
+    kinds = set(map(type, (offset, n, start, *came, *sizes)))
+    if kinds != {int} or not set(map(type, sent)) <= {int, type(None)}:
+        raise TypeError("a read is not of numbers")
+    if n < 0 or start < 0 or sum(sizes) != size or min(sizes, default=0) < 0:
         raise ValueError("a piece has not the size of its reads")
-    return n, start, size, made, data
+    latest = max(map(abs, (*came, *filter(None, sent))), default=0) + abs(offset)
+    if max(latest, n, start + size) >= LIMIT:
+        raise ValueError("a read has a number that is too large")
+    if data is not None and len(blob_of((data,))) != size:
+        raise ValueError("a piece has not the size of its reads")
+    return n, start, size, offset, came, sent, sizes, data
 
 
 Entry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from ..cassette import Read
 from ..framing import Framed, Framer
@@ -21,12 +22,30 @@ class Piece:
     start: int
     """Where it begins in the stream, in bytes."""
     size: int
-    reads: list[Read]
+    offset_ns: int
+    """What the times are counted from."""
+    came: Sequence[int]
+    sent: Sequence[int | None]
+    sizes: Sequence[int]
     data: bytes | None
 
     @property
     def end(self) -> int:
         return self.start + self.size
+
+    @property
+    def next(self) -> int:
+        """The number of the first read behind it."""
+        return self.n + len(self.sizes)
+
+    def read(self, number: int) -> Read:
+        """Raises `IndexError` where it is not here."""
+        place = number - self.n
+        if place < 0:
+            raise IndexError(f"read {number} is not there")
+        sent = self.sent[place]
+        base = self.offset_ns
+        return Read(base + self.came[place], None if sent is None else base + sent, self.sizes[place])
 
     def behind(self, byte: int) -> Piece:
         """What of it is behind the first `byte` bytes of the stream: a read may be cut."""
@@ -36,17 +55,16 @@ class Piece:
         return self if byte >= self.end else self._cut(self.start, byte)
 
     def _cut(self, start: int, end: int) -> Piece:
-        n, at, reads = self.n, self.start, []  # type: int, int, list[Read]
-        for number, read in enumerate(self.reads, self.n):
-            first, last = max(at, start), min(at + read.size, end)
-            at += read.size
-            if first >= last:
-                continue
-            if not reads:
-                n = number
-            reads.append(read if last - first == read.size else Read(read.offset_ns, read.sent_ns, last - first))
+        bounds = list(pairwise(accumulate(self.sizes, initial=self.start)))
+        sizes = [min(last, end) - max(first, start) for first, last in bounds]
+        kept = [place for place, size in enumerate(sizes) if size > 0]
+        first, last = (kept[0], kept[-1] + 1) if kept else (0, 0)
         data = None if self.data is None else self.data[start - self.start : end - self.start]
-        return Piece(n, start, end - start, reads, data)
+        of = slice(first, last)
+        sizes = [max(size, 0) for size in sizes[of]]
+        return Piece(
+            self.n + first, start, max(end - start, 0), self.offset_ns, self.came[of], self.sent[of], sizes, data
+        )  # fmt: skip
 
 
 _ROWS = "SELECT n, start, size, offset_ns, reads, data FROM pieces WHERE exchange = ? AND n >= ? ORDER BY n"
@@ -80,8 +98,10 @@ def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int)
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
     """All of them, in order."""
-    for row in connection.execute(_TIMES, (exchange,)):
-        yield from piece_of(row)[3]
+    for *row, data in connection.execute(_TIMES, (exchange,)):
+        _, _, _, base, came, sent, sizes, _ = piece_of((*row, data))
+        for at, handed_on, size in zip(came, sent, sizes, strict=True):
+            yield Read(base + at, None if handed_on is None else base + handed_on, size)
 
 
 class Recent:
@@ -96,16 +116,19 @@ class Recent:
     def of(self, number: int) -> Read:
         """Raises `LookupError` where it is not among them."""
         for piece in reversed(self._pieces):
-            if piece.n <= number < piece.n + len(piece.reads):
-                return piece.reads[number - piece.n]
+            if piece.n <= number < piece.next:
+                return piece.read(number)
         raise LookupError(f"read {number} is not there")
 
 
 def feed(framer: Framer, piece: Piece) -> list[Framed]:
     """The frames that are complete with a row."""
     if piece.data is None:
-        return [one for n, read in enumerate(piece.reads, piece.n) for one in framer.skip(n, read.size)]
-    return framer.feed_reads(piece.n, [read.size for read in piece.reads], piece.data)
+        return [one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]
+    return framer.feed_reads(piece.n, piece.sizes, piece.data)
+
+
+_NONE = Piece(0, 0, 0, 0, (), (), (), None)
 
 
 class Content:
@@ -114,7 +137,8 @@ class Content:
 
     def __init__(self, pieces: Iterator[Piece]) -> None:
         self._pieces = pieces
-        self._now = Piece(0, 0, 0, [], None)
+        self._now = _NONE
+        self._read: tuple[int, Read | None] = -1, None
 
     def take(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end`."""
@@ -132,11 +156,14 @@ class Content:
         return b"".join(parts)
 
     def read(self, number: int) -> Read:
-        while number >= self._now.n + len(self._now.reads):
+        known, read = self._read
+        if known == number and read is not None:  # several frames come with one read
+            return read
+        while number >= self._now.next:
             self._step()
-        if number < self._now.n:
-            raise LookupError(f"read {number} is not there")
-        return self._now.reads[number - self._now.n]
+        read = self._now.read(number)
+        self._read = number, read
+        return read
 
     def _of(self, start: int, end: int) -> bytes:
         if start < self._now.start or self._now.data is None:
@@ -156,4 +183,4 @@ def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterat
     (begin,) = connection.execute(first, (exchange, start)).fetchone()
     query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'content' AND start >= ? ORDER BY start"
     for at, data in connection.execute(query, (exchange, begin)):
-        yield Piece(0, at, len(data), [], data)
+        yield Piece(0, at, len(data), 0, (), (), (), data)

@@ -191,7 +191,7 @@ class Store:
     def lost(self, exchange: int) -> list[int]:
         """The numbers, from 0, of the reads of a coded stream whose bytes could not be kept."""
         lost = (piece for piece in self._pieces(exchange) if piece.data is None)
-        return [number for piece in lost for number in range(piece.n, piece.n + len(piece.reads))]
+        return [number for piece in lost for number in range(piece.n, piece.next)]
 
     def _pieces(self, exchange: int, byte: int = 0) -> Iterator[Piece]:
         return self._checked(lambda: from_byte(self._connection, exchange, byte))
