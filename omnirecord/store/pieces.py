@@ -55,6 +55,7 @@ class Piece:
         return self if byte >= self.end else self._cut(self.start, byte)
 
     def _cut(self, start: int, end: int) -> Piece:
+        end = max(start, end)
         bounds = list(pairwise(accumulate(self.sizes, initial=self.start)))
         sizes = [min(last, end) - max(first, start) for first, last in bounds]
         kept = [place for place, size in enumerate(sizes) if size > 0]
@@ -63,7 +64,7 @@ class Piece:
         of = slice(first, last)
         sizes = [max(size, 0) for size in sizes[of]]
         return Piece(
-            self.n + first, start, max(end - start, 0), self.offset_ns, self.came[of], self.sent[of], sizes, data
+            self.n + first, start, end - start, self.offset_ns, self.came[of], self.sent[of], sizes, data
         )  # fmt: skip
 
 
