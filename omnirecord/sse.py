@@ -216,7 +216,12 @@ class Parser:
     def _take(self, start: int, end: int, *, complete: bool) -> Frame:
         length = self._dropped + end - start
         raw = bytes(memoryview(self._pending)[start:end]) if length <= self._limit else None
-        frame = read_fields(raw, complete, bom=self._first) if raw is not None else Frame(None, length, complete)
+        if raw is None:
+            frame = Frame(None, length, complete)
+        elif not complete or (self._first and raw.startswith(_BOM)):
+            frame = read_fields(raw, complete, bom=self._first)
+        else:
+            frame = _unread(raw)
         self._first = self._in_content = False
         self._dropped = 0
         self._searched = end
@@ -256,6 +261,11 @@ def data_start(raw: bytes) -> int:
     line = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
     usual = raw.startswith(b"data: ", line) and raw.find(b"\n", line) == len(raw) - 2
     return line + len(b"data: ") if usual and raw.endswith(b"\n") and b"\r" not in raw else 0
+
+
+def with_lf(raw: bytes) -> bytes:
+    """A frame with the same fields whose lines end in LF alone, where they end in CRLF."""
+    return raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
 
 
 def is_comment(raw: bytes) -> bool:
