@@ -134,7 +134,7 @@ def test_there_and_back_loses_nothing(made: tuple[list[Row], ...]) -> None:
 
 
 def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -> None:
-    large = replace(Framer(None, OMNIGENT).skip(0, 30)[0], read=3)
+    large = Framer(None, OMNIGENT).skip(0, 30)[0]._replace(read=3)
     (after,) = Framer(None, OMNIGENT).feed(4, b"data: x\n\n")
     made = [
         rows.request(1, 1, "sse", None, "client", 0, "GET", "/", ()),
