@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -208,10 +209,24 @@ def test_what_is_kept_is_bounded() -> None:
 
     assert len(shapes._known) <= 300
     assert max(len(one.shapes) for one in shapes._known.values()) == 8
+    assert shapes._keys == sum(bool(one.shapes) for one in shapes._known.values()) < 150
     assert by_shape(contract, DELTA) is False
     for _ in range(40):
         contract.judge(read_fields(DELTA))
     assert by_shape(contract, DELTA)
+
+
+def test_the_memory_for_shapes_is_bounded() -> None:
+    contract = omnigent()
+    for n, (type_, example) in itertools.product(range(3), EXAMPLES.items()):
+        raw = f"event: {type_}\ndata: {json.dumps(example | {f'x{n}': 'x' * 600})}\n\n".encode()
+        for _ in range(32):
+            contract.judge(read_fields(raw))
+
+    shapes = contract.shapes
+    assert shapes is not None
+    assert 0 <= shapes._room < 1024
+    assert sum(len(one.shapes) for one in shapes._known.values()) < 3 * len(EXAMPLES)
 
 
 def models() -> list[type[BaseModel]]:
