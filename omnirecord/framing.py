@@ -46,15 +46,16 @@ class Framer:
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
+        self._is_plain = isinstance(self._decoder, Identity)
 
     @property
     def decodes(self) -> bool:
         """Whether the content is not what was on the wire."""
-        return not isinstance(self._decoder, Identity)
+        return not self._is_plain
 
     def feed(self, read: int, data: bytes) -> list[Framed]:
         """Take what read number `read` brought; return the frames that are complete by now."""
-        if isinstance(self._decoder, Identity):
+        if self._is_plain:
             return self._feed(read, data)
         framed = []
         try:
@@ -97,10 +98,11 @@ class Framer:
         return framed
 
     def _framed(self, frames: list[Frame], read: int) -> list[Framed]:
+        judged = self._contract.judge_all(frames)
         if len(frames) == 1:
-            return [Framed(frames[0], self._contract.judge_all(frames)[0], read)]
-        # the same of each, without a call in Python for it
-        return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), repeat(read))))
+            return [_new(Framed, (frames[0], judged[0], read))]
+        # `Framed(…)` of each, without a call in Python for it
+        return list(map(_new, repeat(Framed), zip(frames, judged, repeat(read))))
 
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""

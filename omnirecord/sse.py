@@ -31,6 +31,7 @@ _CONTENT = re.compile(rb"[^\r\n]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _LONGEST_BLANK_LINE = len(b"\r\n\r\n")
 _SURE_END = re.compile(rb"[^\r\n](?:\r?\n){2}")
+_LF, _CRLF = b"\n\n", b"\r\n\r\n"
 _FIELDS = frozenset(("event", "data", "id", "retry"))
 
 
@@ -94,6 +95,7 @@ class Parser:
         self._hold_cr = hold_cr
         self._pending = bytearray()
         self._first = at_start  # only there a BOM is one
+        self._blank_line = _LF  # that of what is pending
         self._is_odd = False  # what is pending needs the slow way, which the next three are for
         self._dropped = 0  # bytes of an oversized frame that are gone from `_pending`
         self._searched = 0  # `_pending` holds no blank line that starts before this
@@ -101,47 +103,52 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes; return the frames that are complete by now, in order."""
+        blank_line = _blank_line_of(data)
         if (
             self._is_odd
-            or b"\r" in data
+            or blank_line is None
+            or (self._pending and blank_line != self._blank_line and b"\n" in data)
             or len(self._pending) + len(data) > self._limit
             or (self._first and data.startswith(_BOM[:1]))
         ):
             if self._pending and not self._is_odd:
-                self._in_content, self._searched = True, len(self._pending) - 1
+                self._in_content, self._searched = True, max(0, len(self._pending) - _LONGEST_BLANK_LINE + 1)
             return self._feed_slowly(data)
         frames: list[Frame] = []
         start = 0
         if self._pending:
-            start = self._end_in(data)
+            start = self._end_in(data, blank_line)
             if not start:
                 self._pending += data
                 return frames
             frames.append(_unread(b"".join((self._pending, data[:start]))))
             self._pending.clear()
-        self._cut(data, start, frames)
+        self._cut(data, start, blank_line, frames)
         self._first = self._first and not frames
         return frames
 
-    def _end_in(self, data: bytes) -> int:
+    def _end_in(self, data: bytes, blank_line: bytes) -> int:
         """Where in these bytes the frame ends whose content is pending; 0 where it does not."""
         if b"\n" not in data:  # much quicker than to look for two, and nearly always so where a frame is large
             return 0
-        if data.startswith(b"\n") and self._pending.endswith(b"\n"):
-            return 1
-        at = data.find(b"\n\n")
-        return at + 2 if at >= 0 else 0
+        line_end = blank_line[: len(blank_line) // 2]
+        if data.startswith(line_end) and self._pending.endswith(line_end):
+            return len(line_end)
+        at = data.find(blank_line)
+        return at + len(blank_line) if at >= 0 else 0
 
-    def _cut(self, data: bytes, start: int, frames: list[Frame]) -> None:
-        """All frames from `start` on, in bytes without CR, BOM or a frame over the limit: nearly always."""
-        find = data.find
-        while (end := find(b"\n\n", start)) >= 0:
+    def _cut(self, data: bytes, start: int, blank_line: bytes, frames: list[Frame]) -> None:
+        """All frames from `start` on, in bytes without a BOM, a frame over the limit, or another kind of blank line:
+        nearly always.
+        """
+        find, length = data.find, len(blank_line)
+        while (end := find(blank_line, start)) >= 0:
             if end == start:  # blank lines before the content
                 content = _CONTENT.search(data, start)
-                end = find(b"\n\n", content.start()) if content else -1
+                end = find(blank_line, content.start()) if content else -1
                 if end < 0:
                     break
-            end += 2
+            end += length
             frame = _new(Frame)  # as `_unread` makes it, without the call
             frame.raw = data[start:end]
             frame.length = end - start
@@ -150,7 +157,8 @@ class Parser:
             start = end
         if start < len(data):
             self._pending += data[start:]
-            self._is_odd = data[start] == 0x0A and _CONTENT.search(data, start) is None
+            self._blank_line = blank_line
+            self._is_odd = data[start] in b"\r\n" and _CONTENT.search(data, start) is None
 
     def _feed_slowly(self, data: bytes) -> list[Frame]:
         frames = []
@@ -162,14 +170,15 @@ class Parser:
         del self._pending[:start]
         self._searched -= start
         self._drop_oversized()
-        self._is_odd = bool(self._pending) and not (frames and self._is_plain())
+        self._is_odd = bool(self._pending) and not (frames and self._is_usual())
         if not self._is_odd:
             self._searched, self._in_content = 0, False
         return frames
 
-    def _is_plain(self) -> bool:
+    def _is_usual(self) -> bool:
         """Whether what is pending, behind a frame, is the beginning of a usual one."""
-        return not self._dropped and b"\r" not in self._pending and not self._pending.startswith(b"\n")
+        self._blank_line = _blank_line_of(self._pending) or b""
+        return bool(self._blank_line) and not self._dropped and self._pending[0] not in b"\r\n"
 
     def close(self) -> list[Frame]:
         """Say that nothing follows, once; return what was held back: at most a complete frame and an unfinished one."""
@@ -216,7 +225,12 @@ class Parser:
     def _take(self, start: int, end: int, *, complete: bool) -> Frame:
         length = self._dropped + end - start
         raw = bytes(memoryview(self._pending)[start:end]) if length <= self._limit else None
-        frame = read_fields(raw, complete, bom=self._first) if raw is not None else Frame(None, length, complete)
+        if raw is None:
+            frame = Frame(None, length, complete)
+        elif not complete or (self._first and raw.startswith(_BOM)):
+            frame = read_fields(raw, complete, bom=self._first)
+        else:
+            frame = _unread(raw)
         self._first = self._in_content = False
         self._dropped = 0
         self._searched = end
@@ -230,6 +244,13 @@ class Parser:
             del self._pending[:keep_from]
             self._dropped += keep_from
             self._searched -= keep_from
+
+
+def _blank_line_of(data: bytes | bytearray) -> bytes | None:
+    """What a blank line is in bytes all of whose lines end alike, in LF or in CRLF; None for all others."""
+    if b"\r" not in data:
+        return _LF
+    return _CRLF if data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n") else None
 
 
 def last_end(data: bytes) -> int:
@@ -256,6 +277,11 @@ def data_start(raw: bytes) -> int:
     line = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
     usual = raw.startswith(b"data: ", line) and raw.find(b"\n", line) == len(raw) - 2
     return line + len(b"data: ") if usual and raw.endswith(b"\n") and b"\r" not in raw else 0
+
+
+def with_lf(raw: bytes) -> bytes:
+    """A frame with the same fields whose lines end in LF alone, where they end in CRLF."""
+    return raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
 
 
 def is_comment(raw: bytes) -> bool:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from omnirecord.contract import Contract, Judgement
+from omnirecord.contract import Contract, Judgement, judge
 from omnirecord.contract import objects as nested
 from omnirecord.contract.documented import SHAPES, VALUES, documented
 from omnirecord.contract.lenient import omnigent
 from omnirecord.contract.shapes import LONGEST
 from omnirecord.contract.union import MODELS
-from omnirecord.sse import Frame, read_fields
+from omnirecord.sse import Frame, Parser, read_fields
 from tests.cassettes import HEALTHY, TROUBLED
 from tests.contract_cases import EXAMPLES
 
@@ -134,6 +136,39 @@ def test_a_name_with_an_escape_is_the_field_that_it_spells() -> None:
     check(odd)
 
 
+def test_what_has_a_shape_is_not_parsed_until_its_data_is_asked_for() -> None:
+    contract = taught(DELTA)
+    with patch.object(judge, "parse_quickly", side_effect=AssertionError), patch.object(judge, "parse") as parse:
+        judged = contract.judge_all(Parser().feed(DELTA * 3))
+        assert [(one.verdict, one.type, one.issues) for one in judged] == [("valid", TYPE.decode(), ())] * 3
+        assert not parse.called
+
+    assert judged[0].sequence_number == 5
+    assert judged[0].data == json.loads(DELTA.partition(b"data: ")[2])
+    assert judged[0] == Judgement("valid", TYPE.decode(), 5, (), judged[0].data)
+
+
+def test_lines_that_end_in_crlf_make_the_same_shape() -> None:
+    crlf = DELTA.replace(b"\n", b"\r\n")
+    contract = taught(DELTA)
+    with patch.object(judge, "parse_quickly", side_effect=AssertionError):
+        assert contract.judge(read_fields(crlf)).verdict == "valid"
+    taught_it = omnigent()
+    for _ in range(40):
+        taught_it.judge(read_fields(crlf))
+    assert by_shape(taught_it, DELTA)
+    assert taught_it.judge(read_fields(crlf.replace(b'"Hi"', b'"\r\n"'))).verdict == "malformed"
+
+
+@settings(deadline=None, max_examples=50)
+@given(raws=st.lists(st.sampled_from([*RAWS, b": hi\n\n", b"data: [DONE]\n\n", b"data: {}\n\n"]), max_size=8))
+def test_frames_that_came_together_are_judged_as_they_would_be_alone(raws: list[bytes]) -> None:
+    frames = Parser().feed(b"".join(raws))
+
+    for contract in WITH_SHAPES.values():
+        assert contract.judge_all(frames) == [slowly(contract, frame) for frame in frames]
+
+
 def test_a_frame_that_was_cut_off_has_no_shape() -> None:
     contract = taught(DELTA)
 
@@ -174,10 +209,24 @@ def test_what_is_kept_is_bounded() -> None:
 
     assert len(shapes._known) <= 300
     assert max(len(one.shapes) for one in shapes._known.values()) == 8
+    assert shapes._keys == sum(bool(one.shapes) for one in shapes._known.values()) < 150
     assert by_shape(contract, DELTA) is False
     for _ in range(40):
         contract.judge(read_fields(DELTA))
     assert by_shape(contract, DELTA)
+
+
+def test_the_memory_for_shapes_is_bounded() -> None:
+    contract = omnigent()
+    for n, (type_, example) in itertools.product(range(3), EXAMPLES.items()):
+        raw = f"event: {type_}\ndata: {json.dumps(example | {f'x{n}': 'x' * 600})}\n\n".encode()
+        for _ in range(32):
+            contract.judge(read_fields(raw))
+
+    shapes = contract.shapes
+    assert shapes is not None
+    assert 0 <= shapes._room < 1024
+    assert sum(len(one.shapes) for one in shapes._known.values()) < 3 * len(EXAMPLES)
 
 
 def models() -> list[type[BaseModel]]:

@@ -21,6 +21,9 @@ TOKENS = st.sampled_from([
     b"\xef\xbb", b"\0", b"x", b"1500", b"data: {}\n\n", b"event: a\ndata: b\n\n", "é—🦉".encode(), b"\xf0\x9f", b"\xff",
 ])  # fmt: skip
 STREAMS = st.lists(TOKENS | st.binary(max_size=4), max_size=40).map(b"".join)
+ONE_KIND = STREAMS.map(lambda data: data.replace(b"\r", b""))
+ALIKE = ONE_KIND | ONE_KIND.map(lambda data: data.replace(b"\n", b"\r\n"))
+"""Streams all of whose lines end alike."""
 CUTS = st.lists(st.integers(0, 200), max_size=20)
 
 
@@ -92,8 +95,8 @@ def test_both_rules_hold_for_oversized_frames_by_their_length(data: bytes, cuts:
     assert parse(data, range(len(data)), limit) == kept
 
 
-@settings(deadline=None, max_examples=200)
-@given(data=STREAMS, cuts=CUTS, limit=st.integers(1, 200))
+@settings(deadline=None, max_examples=400)
+@given(data=STREAMS | ALIKE, cuts=CUTS, limit=st.integers(1, 200))
 def test_the_fast_paths_make_what_the_slow_ones_do(data: bytes, cuts: list[int], limit: int) -> None:
     fast = parse(data, cuts, limit)
     read = [(frame.event, frame.data, frame.id, frame.retry) for frame in fast]
@@ -111,6 +114,8 @@ def test_the_fast_paths_are_those_that_usual_frames_take() -> None:
                 parser, stream = Parser(), b"".join(usual)
                 frames = [frame for at in range(0, len(stream), size) for frame in parser.feed(stream[at : at + size])]
                 assert [frame.data for frame in frames] == ["{}", "", "b", "🦉"]
+            crlf = Parser().feed(stream.replace(b"\n", b"\r\n") * 2)
+            assert [frame.raw for frame in crlf] == [raw.replace(b"\n", b"\r\n") for raw in usual] * 2
 
 
 def test_bytes_that_ask_for_the_slow_path_do_so_up_to_the_next_frame() -> None:

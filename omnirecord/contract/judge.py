@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ..cassette import Verdict
-from ..sse import Frame, data_start, event_before, is_comment, read_fields
+from ..sse import Frame, data_start, event_before, is_comment, read_fields, with_lf
 from .base import Event, UntypedEvent, sequence_number, type_name
 from .known import OPEN, Known, Steps
 from .payload import MalformedError, parse, parse_quickly, without_surrogates
@@ -145,6 +145,7 @@ class Contract:
         raw, shapes = frame.raw, self.shapes
         if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
             return self._judge(frame)
+        raw = with_lf(raw)
         type_ = shapes.type_of(raw)
         return self._judge_and_learn(frame, raw, shapes) if type_ is None else _valid(type_, frame)
 
@@ -192,6 +193,7 @@ class Contract:
         raw = frame.raw
         if raw is None:
             return Judgement("truncated")
+        raw = with_lf(raw)
         if is_comment(raw):
             return Judgement("comment")
         start = data_start(raw) if frame.complete else 0

@@ -32,6 +32,8 @@ _MOST_SHAPES = 8
 """Of frames with the same first line, or the same type."""
 _MOST_KEYS = 150
 """With shapes; as many are kept that may get some."""
+_ROOM = 128 * 1024
+"""Bytes of frames that shapes may be made of: they take up to a hundred times as many."""
 
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
@@ -74,6 +76,7 @@ class Shapes:
         self._model_of = model_of
         self._known: dict[bytes, _Alike] = {}
         self._keys = 0  # how many of those have shapes
+        self._room = _ROOM
         self.last = Shape(b"\n", 0, lambda _raw, _at: None, "")
         """The one that fitted last: whoever tries it first is spared the looking up."""
 
@@ -94,14 +97,17 @@ class Shapes:
             return False
         alike = self._alike(_key(raw))
         alike.seen += 1
-        is_full = len(alike.shapes) >= _MOST_SHAPES or (self._keys >= _MOST_KEYS and not alike.shapes)
-        return alike.seen % _SEEN == 0 and not is_full
+        return alike.seen % _SEEN == 0 and not self._is_full(alike) and len(raw) <= self._room
+
+    def _is_full(self, alike: _Alike) -> bool:
+        return len(alike.shapes) >= _MOST_SHAPES if alike.shapes else self._keys >= _MOST_KEYS
 
     def learn(self, raw: bytes, type_: str) -> None:
         """Take the shape of a frame that is surely valid, and of that type."""
         alike, shape = self._alike(_key(raw)), _shape(raw, type_, self._model_of(type_))
         if shape is not None:
             self._keys += not alike.shapes
+            self._room -= len(raw)
             alike.shapes = (*alike.shapes, shape)
 
     def _alike(self, key: bytes) -> _Alike:
