@@ -76,6 +76,8 @@ class Writer:
             self.connection = in_memory()
             return
         is_usable_path(path)
+        if path.suffix == ".zst":
+            raise UsageError(f"{path}: a compressed cassette is a closed one, name a .db to record into")
         if path.suffix == ".jsonl":
             raise UsageError(f"{path}: the text form is for export and import, name a .db to record into")
         with clear_errors(path):
