@@ -76,9 +76,7 @@ def _check(key: str, value: Any, where: str) -> None:
     elif key == "redact":
         _one_of(key, value, ("content",), where)
     elif key == "cassette" and not isinstance(value, (str, PathLike)):
-        raise UsageError(
-            f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}"
-        )
+        raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
 
 
 def _one_of(key: str, value: Any, known: tuple[str, ...], where: str) -> None:
