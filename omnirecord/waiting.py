@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from .alarms import Alarms
 from .errors import ServerError
 from .player import Answering, Playing
 from .player.timeline import Gate, Timeline
@@ -28,12 +29,13 @@ Beat = Callable[[], Awaitable[None]]
 
 
 class Waiting:
-    """Everybody who waits in one replay. `now` is its clock, in ns."""
+    """Everybody who waits in one replay. `now` is its clock, in ns: the kernel's steady one."""
 
     def __init__(self, now: Callable[[], int], gate_timeout: float | None) -> None:
         self._now = now
         self._gate_timeout = gate_timeout
         self._sleepers: set[asyncio.Future[None]] = set()
+        self._alarms = Alarms()
         self._reported: Counter[str] = Counter()
         self._stopped = False
 
@@ -54,7 +56,7 @@ class Waiting:
         quiet_since = self._now()
         while (due := what.due(now := self._now())) is None or due > now:
             if due is not None:
-                await self._changed((due - now) / NS)
+                await self._changed(due)
                 continue
             gate = what.waits_for()
             if gate is not None and what.timeline is not None:
@@ -77,28 +79,27 @@ class Waiting:
         """Nobody is to wait any longer."""
         self._stopped = True
         self.announce()
+        self._alarms.close()
 
-    async def _changed(self, seconds: float | None = None) -> None:
-        """Wait until something changes, or for so long."""
-        loop = asyncio.get_running_loop()
-        sleeper: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, sleeper) if seconds is not None else None
+    async def _changed(self, until_ns: int | None = None) -> None:
+        """Wait until something changes, or until a time."""
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if until_ns is not None:
+            self._alarms.wake(sleeper, until_ns)
         self._sleepers.add(sleeper)
         try:
             await sleeper
         finally:
             self._sleepers.discard(sleeper)
-            if timer is not None:
-                timer.cancel()
 
     async def _held(self, quiet_since: int, beat: Beat | None) -> int:
         """Wait a while for what somebody holds; returns since when nothing was sent."""
-        left = HEARTBEAT_EVERY - (self._now() - quiet_since) / NS
-        if left <= 0:
+        beats_at = quiet_since + int(HEARTBEAT_EVERY * NS)
+        if beats_at <= self._now():
             if beat is not None:
                 await beat()
             return self._now()
-        await self._changed(left)
+        await self._changed(beats_at)
         return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
@@ -145,8 +146,3 @@ class Waiting:
             yield
         finally:
             timer.cancel()
-
-
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)

@@ -104,6 +104,11 @@ class Store:
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
 
+    def backup(self, copy: sqlite3.Connection) -> None:
+        """Copy the whole database, its log too. Raises `CassetteError`."""
+        with clear_errors(self._path or "the cassette"):
+            self._connection.backup(copy)
+
     def pseudonym_key(self) -> bytes | None:
         """The key of this cassette's pseudonyms, if it has one."""
         keys = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = 'pseudonyms'"))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
 from ..files import itself
-from . import former
+from . import former, packed
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
 from .views import VIEWS
 
@@ -96,6 +96,16 @@ def is_sqlite(path: Path) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
+def is_packed(path: Path) -> bool:
+    """Whether the file says of itself that it is compressed."""
+    return identity(path) not in OURS and packed.begins_packed(path)
+
+
+def is_database(path: Path) -> bool:
+    """Whether the file is an SQLite database, compressed or not."""
+    return is_sqlite(path) or (packed.begins_packed(path) and packed.head(path, len(_MAGIC)) == _MAGIC)
+
+
 @contextmanager
 def clear_errors(path: Path | str) -> Iterator[None]:
     """Turn what SQLite and the system say about a file into our own sentences."""
@@ -120,13 +130,14 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, on a file that is closed, being recorded, or left behind by a killed recorder.
-
-    An older cassette is converted in memory.
-    """
+    """A connection that cannot write, on a file that is closed, being recorded, left behind by a killed recorder, or
+    compressed. An older cassette is converted in memory."""
     with clear_errors(path):
-        refuse_company(path)
-        connection = _connect_read_only(path)
+        if is_packed(path):
+            connection = packed.connect(path)
+        else:
+            refuse_company(path)
+            connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
             refuse_other_kinds(connection, former.TABLES.get(version, TABLES))

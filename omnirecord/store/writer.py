@@ -80,6 +80,8 @@ class Writer:
             define(self.connection)
             return
         is_usable_path(path)
+        if path.suffix == ".zst":
+            raise UsageError(f"{path}: a compressed cassette is a closed one, name a .db to record into")
         if path.suffix == ".jsonl":
             raise UsageError(f"{path}: the text form is for export and import, name a .db to record into")
         with clear_errors(path):
