@@ -1,0 +1,105 @@
+"""`python -m benchmarks`: all of them, or those that are named."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from . import machine, recording
+from .errors import Unusable
+from .measure import Benchmark, Outcome, Row, Settings, measure
+from .table import show
+
+ALL: dict[str, Benchmark] = {one.name: one for one in recording.BENCHMARKS}
+
+
+class Group(click.Group):
+    """Where no command is named, `run` is meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """What omnirecord costs, beside what the same work costs without it. Without a command: `run`."""
+
+
+@main.command()
+@click.argument("names", nargs=-1, type=click.Choice([*ALL]))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Everybody once in each.")
+@click.option(
+    "--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.2), help="How long a run streams."
+)
+@click.option("--pin", is_flag=True, help="What is measured on CPU 0, the load on CPU 1.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line: the machine, each metric, what was not whole."
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Where to record; by default a temporary one.",
+)
+def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json: bool, folder: Path | None) -> None:
+    """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then."""
+    about = machine.described()
+    if as_json:
+        click.echo(json.dumps({"machine": about, "rounds": rounds, "seconds": seconds, "pinned": pin}))
+    paces: list[float] = []
+    rows: list[Row] = []
+    stopped = failed = False
+    with tempfile.TemporaryDirectory(prefix="omnirecord-bench-", dir=folder) as made:
+        settings = Settings(seconds, Path(made), pin)
+        for name in names or ALL:
+            outcome = Outcome(ALL[name], ALL[name].contenders(settings))
+            stopped = not _measured(outcome, rounds, paces)
+            failed |= bool(outcome.faults)
+            found = list(outcome.rows())
+            rows += found
+            _tell(outcome, found, as_json)
+            if stopped:
+                break
+    if not as_json:
+        click.echo(f"\n{machine.sentence(about)}; {rounds} rounds of {seconds:g} s{', pinned' if pin else ''}")
+        if paces:
+            click.echo(f"a fixed piece of work took {min(paces):.0f} to {max(paces):.0f} ms meanwhile")
+    sys.exit(130 if stopped else 1 if failed else 0)
+
+
+def _measured(outcome: Outcome, rounds: int, paces: list[float]) -> bool:
+    """Whether nobody interrupted."""
+    name = outcome.benchmark.name
+    try:
+        with Console(stderr=True, highlight=False).status(name) as status:
+
+            def tell(number: int, who: str) -> None:
+                paces.append(machine.pace_ms())
+                status.update(f"{name}: round {number + 1} of {rounds}, {who}")
+
+            measure(outcome, rounds, tell)
+    except KeyboardInterrupt:
+        return False
+    except Unusable as error:
+        raise click.ClickException(str(error)) from error
+    return True
+
+
+def _tell(outcome: Outcome, rows: list[Row], as_json: bool) -> None:
+    name = outcome.benchmark.name
+    for row in rows if as_json else ():
+        click.echo(json.dumps(row.as_json()))
+    if not as_json:
+        show(rows, {name: outcome.benchmark.what}, Console(highlight=False))
+    for fault in outcome.faults:
+        click.echo(json.dumps({"benchmark": name, "fault": fault}) if as_json else f"  NOT COUNTED: {fault}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")
