@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from . import machine, recording
+from . import killing, machine, playing, reading, recording, starting
 from .errors import Unusable
 from .measure import Benchmark, Outcome, Row, Settings, measure
 from .table import show
 
-ALL: dict[str, Benchmark] = {one.name: one for one in recording.BENCHMARKS}
+MODULES = (recording, killing, playing, reading, starting)
+ALL: dict[str, Benchmark] = {one.name: one for module in MODULES for one in module.BENCHMARKS}
 
 
 class Group(click.Group):

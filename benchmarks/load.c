@@ -11,7 +11,7 @@
  * An event is SIZE bytes, and known but for one field: `at`, the nanosecond of CLOCK_MONOTONIC at which it was made. So whoever
  * reads it can compare all the rest with what it has to be, and has a latency (not counted for the first `skip` of a stream). What was read is summed up in a hash, which says
  * whether two bodies are equal, their times included. `trace`: for each stream, how much of its body was there when (for what a
- * recorder that was killed must have kept). `arrivals`: when each event of stream 0 came, as 64-bit nanoseconds.
+ * recorder that was killed must have kept). `arrivals`: when each event of each stream came, as 64-bit nanoseconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -309,10 +309,10 @@ static void source(int port) {
 
 /* ---- the sink ---- */
 
-struct to { int fd, no, connected, over, status; enum { HEADERS, SIZE, DATA, AFTER, CLOSE } where; u64 left, first, t;
+struct to { int fd, no, place, connected, over, status; enum { HEADERS, SIZE, DATA, AFTER, CLOSE } where; u64 left, first, t;
             char head[8192]; size_t head_len; struct body body; u64 *trace; size_t trace_len, trace_cap; };
 
-static struct { u64 events, exact, first_t, last_t, first_event, most, waits[64 * 64], arrivals_cap, *arrivals; u64 first_wait_most;
+static struct { u64 events, exact, first_t, last_t, first_event, most, waits[64 * 64], *arrivals; u64 first_wait_most;
                 char why[256]; } sum;
 static struct shape shape;
 static int tracing, over, port;
@@ -342,7 +342,7 @@ static void arrived(void *who, u64 at) {
     if (!sum.first_event) sum.first_event = c->t;
     if (c->t - c->first > sum.first_wait_most) sum.first_wait_most = c->t - c->first;
   }
-  if (sum.arrivals && !c->no) sum.arrivals[c->body.k - 1] = c->t;
+  if (sum.arrivals) sum.arrivals[(size_t)c->place * c->body.events + c->body.k - 1] = c->t;
   sum.events++;
   sum.last_t = c->t;
 }
@@ -468,14 +468,14 @@ static int sink(int count, char **args) {
   double ramp = named(count, args, "ramp=", 0);
   FILE *trace = file(count, args, "trace="), *arrivals = file(count, args, "arrivals=");
   tracing = !!trace;
-  if (arrivals) sum.arrivals = calloc(events, sizeof *sum.arrivals);
+  if (arrivals) sum.arrivals = calloc(events * (u64)streams, sizeof *sum.arrivals);
   struct to *all = calloc((size_t)streams, sizeof *all);
   poll_fd = epoll_create1(0);
   for (struct epoll_event found[256]; over < streams;) {
     u64 t = now();
     if (t > until) break;
     for (; begun < streams && (ramp <= 0 || t >= t0 + (u64)(begun / ramp * 1e9)); begun++) {
-      all[begun].no = first + begun;
+      all[begun].no = first + (all[begun].place = begun);
       all[begun].body.events = events;
       begin(&all[begun]);
     }
@@ -484,7 +484,7 @@ static int sink(int count, char **args) {
   }
   for (int i = 0; i < begun; i++) finish(&all[i], "not over in time");
   print(all, streams, trace);
-  if (arrivals) fwrite(sum.arrivals, sizeof *sum.arrivals, events, arrivals), fclose(arrivals);
+  if (arrivals) fwrite(sum.arrivals, sizeof *sum.arrivals, events * (u64)streams, arrivals), fclose(arrivals);
   if (trace) fclose(trace);
   return sum.exact == (u64)streams ? 0 : 1;
 }
