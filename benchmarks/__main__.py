@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -50,6 +51,7 @@ def main() -> None:
 )
 def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json: bool, folder: Path | None) -> None:
     """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not with each start
     about = machine.described()
     if as_json:
         click.echo(json.dumps({"machine": about, "rounds": rounds, "seconds": seconds, "pinned": pin}))

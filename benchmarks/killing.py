@@ -12,7 +12,7 @@ from pathlib import Path
 import omnirecord
 
 from . import servers
-from .load import Shape, Source, check, received, receive, sink_command
+from .load import Shape, Source, check, receive, received, sink_command
 from .measure import Benchmark, Contender, Figures, Metric, Settings
 from .recording import FIRST, WARM
 

@@ -167,8 +167,6 @@ BENCHMARKS = (
     Benchmark(
         "replay-crowd", "1,000 streams of an event a second in `original`, opened in five seconds, from one process",
         (Metric("memory", "KiB/stream"), *ERRORS, CPU, FIRST_EVENT),
-        partial(
-            contenders, lambda settings: Shape(1000, max(3, round(settings.seconds)), rate=1, ramp=200), "original", crowd
-        ),
+        partial(contenders, lambda s: Shape(1000, max(3, round(s.seconds)), rate=1, ramp=200), "original", crowd),
     ),
 )  # fmt: skip

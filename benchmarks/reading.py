@@ -43,7 +43,7 @@ for line in open(sys.argv[1]):
 
 @cache
 def cassette(events: int, folder: Path) -> tuple[Path, Path, int]:
-    """A cassette of the shipped session, under other names, as often as it takes; as `.db`, `.jsonl`, and its events."""
+    """A cassette of the shipped session, under other names, as often as it takes: `.db`, `.jsonl`, how many events."""
     made = Path(tempfile.mkdtemp(dir=folder))
     text, db = made / "many.jsonl", made / "many.db"
     lines = SHIPPED.read_text().splitlines()
@@ -65,10 +65,14 @@ def repeated(lines: list[str], copies: int) -> Iterator[str]:
     ids = set(re.findall(r"\b[0-9a-f]{32}\b", "\n".join(lines)))
     named = re.compile("|".join(sorted(ids)))
     for copy in range(copies):
-        names = {name: hashlib.md5(f"{name}{copy}".encode()).hexdigest() if copy else name for name in ids}
+        names = {name: hashlib.md5(f"{name}{copy}".encode()).hexdigest() for name in ids}
         for row in rows:
             line = json.dumps(moved(row, copy * exchanges, copy * streams, copy * lasts), ensure_ascii=False)
-            yield named.sub(lambda found, names=names: names[found[0]], line)
+            yield named.sub(partial(_other_name, names), line)
+
+
+def _other_name(names: dict[str, str], found: re.Match[str]) -> str:
+    return names[found[0]]
 
 
 def moved(row: dict, exchanges: int, streams: int, ns: int) -> dict:  # type: ignore[type-arg]
