@@ -1,4 +1,4 @@
-"""What a command imports: names, since milliseconds depend on the machine (those are in `python -m benchmarks start`)."""
+"""What a command imports: names, since milliseconds depend on the machine (`python -m benchmarks start` has those)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def imported(*commands: list[str]) -> set[str]:
 
 @pytest.fixture
 def cassette(tmp_path: Path) -> str:
-    return shutil.copy(HEALTHY["text"], tmp_path / "text.jsonl")
+    return str(shutil.copy(HEALTHY["text"], tmp_path / "text.jsonl"))
 
 
 def test_help_imports_none_of_it() -> None:
