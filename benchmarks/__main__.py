@@ -76,6 +76,17 @@ def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json:
     sys.exit(130 if stopped else 1 if failed else 0)
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: the figures by their names.")
+def work(as_json: bool) -> None:
+    """Count what is done for 1,000 events: calls, statements, rows, blocks. As the bounds of tests/test_work.py."""
+    from .work import figures, lines
+
+    found = figures()
+    for line in [json.dumps(found)] if as_json else lines(found):
+        click.echo(line)
+
+
 def _measured(outcome: Outcome, rounds: int, paces: list[float]) -> bool:
     """Whether nobody interrupted."""
     name = outcome.benchmark.name
