@@ -7,13 +7,17 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 import click
 from rich.console import Console
 
 from . import killing, machine, playing, reading, recording, starting
+from .curves import CURVES
 from .errors import Unusable
 from .measure import Benchmark, Outcome, Row, Settings, measure
+from .page import titles, write
+from .profiling import SAMPLED, sampled
 from .table import show
 
 MODULES = (recording, killing, playing, reading, starting)
@@ -85,6 +89,48 @@ def work(as_json: bool) -> None:
     found = figures()
     for line in [json.dumps(found)] if as_json else lines(found):
         click.echo(line)
+
+
+@main.command()
+@click.argument("names", nargs=-1, type=click.Choice([one.name for one in CURVES]))
+@click.option("--long", is_flag=True, help="The largest ones too: ten million events, events of 64 MiB; half an hour.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a point, and nothing else on stdout.")
+def curves(names: tuple[str, ...], long: bool, as_json: bool) -> None:
+    """How cost grows with events, streams, the size of events and of cassettes: all curves unless some are named."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(prefix="omnirecord-bench-") as made:
+        settings = Settings(0, Path(made))
+        for curve in CURVES:
+            if names and curve.name not in names:
+                continue
+            for x in (*curve.xs, *curve.more) if long else curve.xs:
+                for line, y in curve.point(x, settings):
+                    row = {"curve": curve.name, "line": line, "x": x, "y": y}
+                    click.echo(json.dumps(row) if as_json else f"{curve.name} {x:,} {line}: {y:,.3f} {curve.y}")
+
+
+@main.command()
+@click.argument("results", nargs=-1, required=True, type=click.File())
+def page(results: tuple[TextIO, ...]) -> None:
+    """Put what `run --json` and `curves --json` printed into docs/performance.md: its tables, its pictures."""
+    try:
+        for path in write((line for file in results for line in file), titles(ALL.values())):
+            click.echo(path)
+    except Unusable as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("what", type=click.Choice([*SAMPLED]))
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.5), help="How long it streams.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a place, and nothing else on stdout.")
+def profile(what: str, seconds: float, as_json: bool) -> None:
+    """Where the time goes in a recorder: what its threads are in, seen 200 times a second."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(prefix="omnirecord-bench-") as made:
+        for thread, place, part in sampled(SAMPLED[what], Settings(seconds, Path(made))):
+            row = {"thread": thread, "place": place, "part": round(part, 4)}
+            click.echo(json.dumps(row) if as_json else f"{part:6.1%}  {thread:20}  {place}")
 
 
 def _measured(outcome: Outcome, rounds: int, paces: list[float]) -> bool:

@@ -35,7 +35,7 @@ class Process:
         try:
             self._wait(starts_in)
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
 
     def _wait(self, seconds: float) -> None:
@@ -53,6 +53,7 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._log.close()
 
     def said(self) -> str:
         """The end of what it wrote."""

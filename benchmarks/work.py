@@ -54,7 +54,7 @@ class Counting:
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # that is how it is taken back
+        threading.setprofile(None)
         _hooked.remove(self)
 
     def _note(self, frame: FrameType, event: str, _: Any) -> None:
@@ -68,7 +68,7 @@ _CONNECT = sqlite3.connect
 
 def _connect(*arguments: Any, **named: Any) -> sqlite3.Connection:
     """A connection to SQLite that tells its statements."""
-    connection = _CONNECT(*arguments, **named)
+    connection: sqlite3.Connection = _CONNECT(*arguments, **named)
     connection.set_trace_callback(_statement)
     return connection
 
@@ -243,7 +243,7 @@ def rows(db: Path) -> int:
 
 def figures() -> Figures:
     """All of them, by name. Changes this process: it is for one that ends."""
-    sqlite3.connect = _connect
+    sqlite3.connect = _connect  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         found: Figures = dict(taping(folder))
