@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,10 +37,12 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """What omnirecord costs, beside what the same work costs without it. Without a command: `run`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and folders are not left behind
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not with each start
 
 
 @main.command()
-@click.argument("names", nargs=-1, type=click.Choice([*ALL]))
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([*ALL]))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Everybody once in each.")
 @click.option(
     "--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.2), help="How long a run streams."
@@ -54,8 +57,13 @@ def main() -> None:
     help="Where to record; by default a temporary one.",
 )
 def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json: bool, folder: Path | None) -> None:
-    """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not with each start
+    """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then.
+
+    \b
+    throughput latency busy memory large kill
+    replay replay-timing replay-crowd
+    reading-1000 reading-10000 reading-100000 start
+    """
     about = machine.described()
     if as_json:
         click.echo(json.dumps({"machine": about, "rounds": rounds, "seconds": seconds, "pinned": pin}))
@@ -74,7 +82,8 @@ def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json:
             if stopped:
                 break
     if not as_json:
-        click.echo(f"\n{machine.sentence(about)}; {rounds} rounds of {seconds:g} s{', pinned' if pin else ''}")
+        how = f"{rounds} {'round' if rounds == 1 else 'rounds'} of {seconds:g} s{', pinned' if pin else ''}"
+        click.echo(f"\n{machine.sentence(about)}; {how}")
         if paces:
             click.echo(f"a fixed piece of work took {min(paces):.0f} to {max(paces):.0f} ms meanwhile")
     sys.exit(130 if stopped else 1 if failed else 0)
@@ -92,12 +101,11 @@ def work(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("names", nargs=-1, type=click.Choice([one.name for one in CURVES]))
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([one.name for one in CURVES]))
 @click.option("--long", is_flag=True, help="The largest ones too: ten million events, events of 64 MiB; half an hour.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a point, and nothing else on stdout.")
 def curves(names: tuple[str, ...], long: bool, as_json: bool) -> None:
     """How cost grows with events, streams, the size of events and of cassettes: all curves unless some are named."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="omnirecord-bench-") as made:
         settings = Settings(0, Path(made))
         for curve in CURVES:
@@ -112,7 +120,7 @@ def curves(names: tuple[str, ...], long: bool, as_json: bool) -> None:
 @main.command()
 @click.argument("results", nargs=-1, required=True, type=click.File())
 def page(results: tuple[TextIO, ...]) -> None:
-    """Put what `run --json` and `curves --json` printed into docs/performance.md: its tables, its pictures."""
+    """Put what `run`, `curves` and `profile` printed with --json into docs/performance.md: its tables, its pictures."""
     try:
         for path in write((line for file in results for line in file), titles(ALL.values())):
             click.echo(path)
@@ -126,10 +134,9 @@ def page(results: tuple[TextIO, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a place, and nothing else on stdout.")
 def profile(what: str, seconds: float, as_json: bool) -> None:
     """Where the time goes in a recorder: what its threads are in, seen 200 times a second."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="omnirecord-bench-") as made:
         for thread, place, part in sampled(SAMPLED[what], Settings(seconds, Path(made))):
-            row = {"thread": thread, "place": place, "part": round(part, 4)}
+            row = {"profile": what, "thread": thread, "place": place, "part": round(part, 4)}
             click.echo(json.dumps(row) if as_json else f"{part:6.1%}  {thread:20}  {place}")
 
 

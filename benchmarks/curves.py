@@ -80,7 +80,7 @@ def by_streams(streams: int, settings: Settings) -> Iterator[tuple[str, float]]:
 
 
 def by_size(size: int, settings: Settings) -> Iterator[tuple[str, float]]:
-    events = max(2, min(200_000, (256 << 20) // size))
+    events = max(2, min(100_000, (64 << 20) // size))
     for name, cost in both(Shape(1, events, size=size), settings):
         yield name, cost.bytes / cost.seconds / 1e6
 

@@ -22,7 +22,7 @@ ALL = "figures.md"
 
 
 def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folder: Path = FOLDER) -> list[Path]:
-    """Put what `run --json` and `curves --json` printed into the page; return what was written. Raises `Unusable`."""
+    """Put what commands printed with `--json` into the page; return what was written. Raises `Unusable`."""
     objects = [json.loads(line) for line in lines if line.strip()]
     rows = [_row(one) for one in objects if "metric" in one]
     folder.mkdir(exist_ok=True)
@@ -35,6 +35,9 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
         page.write_text(marked(text, "goals", [told, "", *goals(rows)]))
         (folder / ALL).write_text("\n".join(["# All figures", "", told, "", *markdown(rows, titles), *faults, ""]))
         written += [page, folder / ALL]
+    if places := [one for one in objects if "profile" in one]:
+        page.write_text(marked(page.read_text(), "profile", profiles(places)))
+        written.append(page)
     return [*written, *pictures(objects, folder)]
 
 
@@ -50,6 +53,14 @@ def goals(rows: Iterable[Row]) -> Iterator[str]:
             met = "met" if row.met else "**not met**"
             cells = (f"{row.benchmark}: {row.metric}", row.name, row.beside or "", row.goal)
             yield f"| {' | '.join(cells)} | {number(middle)}{unit} {spread(found)} | {met} |"
+
+
+def profiles(places: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """What was seen in the threads of a recorder, in Markdown."""
+    yield "| | part | thread | in |"
+    yield "|---|---|---|---|"
+    for one in places:
+        yield f"| {one['profile']} | {one['part']:.0%} | {one['thread']} | `{one['place']}` |"
 
 
 def marked(text: str, name: str, lines: Iterable[str]) -> str:
