@@ -12,7 +12,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
-	@echo "make bench      what it costs, beside the same without it; about two hours, or BENCH_ARGS='throughput --rounds 1'"
+	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
 	@echo "make lock       resolve requirements-dev.lock anew"

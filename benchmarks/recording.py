@@ -106,7 +106,7 @@ def run(
                 faults.append(f"exit code {code}: {proxy.said()}")
         if is_recorder:
             faults += whole.faults_of(db, shape, received, 0)
-            figures["disk"] = whole.size(Path(folder)) / received.events if received.events else 0.0
+            figures["disk"] = whole.size(Path(folder)) / (WARM.total + tried(shape).total + received.events)
         return figures
 
 
@@ -114,10 +114,14 @@ def fitted(shape: Shape, port: int, settings: Settings) -> Shape:
     """As many events as it takes for the run to last; at full speed that has to be tried."""
     if shape.rate:
         return dataclasses.replace(shape, events=max(2, round(shape.rate * (settings.seconds + OPENING_S))))
-    tried = dataclasses.replace(shape, events=max(2, TRIED // shape.size))
-    received = receive(port, tried, settings.pinned, first=FIRST + 1)
-    speed = tried.events / max(0.001, received.seconds)
+    received = receive(port, tried(shape), settings.pinned, first=FIRST + 1)
+    speed = received.events / max(0.001, received.seconds)
     return dataclasses.replace(shape, events=max(2, round(speed * settings.seconds)))
+
+
+def tried(shape: Shape) -> Shape:
+    """What says how fast it is; nothing where the rate is given."""
+    return dataclasses.replace(shape, events=0 if shape.rate else max(2, TRIED // shape.size))
 
 
 def speed(run: Run) -> Figures:

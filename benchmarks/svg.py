@@ -8,7 +8,9 @@ from html import escape
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50
-COLOURS = ("#0969da", "#9a6700", "#1a7f37", "#cf222e", "#8250df", "#57606a", "#bf3989", "#0550ae", "#6e7781")
+COLOURS = (
+    "#0969da", "#bc4c00", "#1a7f37", "#cf222e", "#8250df", "#57606a", "#bf3989", "#0a7ea4", "#9a6700", "#24292f",
+)  # fmt: skip
 
 Points = Sequence[tuple[float, float]]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import omnirecord
 
+from .errors import Unusable
 from .load import Received, Shape, check
 
 PENDING = "SELECT coalesce(sum(pending_bytes), 0) FROM streams"
@@ -56,6 +57,8 @@ def pending(db: Path) -> int:
     reader = sqlite3.connect(f"file:{db}?mode=ro", uri=True, timeout=5)
     try:
         return int(reader.execute(PENDING).fetchone()[0])
+    except sqlite3.OperationalError as error:
+        raise Unusable(f"the view streams does not say what has no verdict yet: {error}") from error
     finally:
         reader.close()
 
