@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import shlex
 import signal
@@ -19,6 +18,8 @@ from ..gist import visible
 from .common import F, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..live import Live
     from ..proxy import Proxy
     from ..replaying import Replay
@@ -94,6 +95,8 @@ def proxy(
     Example:
       omnirecord proxy --upstream http://127.0.0.1:6767 --db session.db
     """
+    import asyncio
+
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
     from ..tape import ignore
@@ -185,6 +188,8 @@ def serve(
     Example:
       omnirecord serve session.db --timing compressed
     """
+    import asyncio
+
     from ..player.timing import seconds
     from ..replaying import Replay
     from ..serving import parse_listen
@@ -253,6 +258,8 @@ def _stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
     these are the system's, and once all is stopped, signals are ignored to the very end.
     """
+    import asyncio
+
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def stop_or_hurry() -> None:

@@ -1,0 +1,175 @@
+"""What recording costs: the proxy beside one that records nothing, in front of the same source."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from . import servers, whole
+from .load import Received, Shape, Source, receive
+from .measure import Benchmark, Contender, Figures, Metric, Settings
+from .processes import Process
+
+VERDICTS_WITHIN_S = 1.0
+WARM = Shape(1, 100)
+OPENING_S = 1.0
+"""Seconds at the beginning of a stream whose latencies do not count: a hundred are being opened then."""
+FIRST = 1_000_000
+"""The number of the first stream that warms up; those that are measured begin at 0."""
+
+TRIED = 30_000_000
+"""Bytes that are streamed to see how fast it is."""
+
+Starter = Callable[[str, Path], Process]
+"""Starts a proxy in front of a URL, recording into a file."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Streams that have just ended, and the process they went through; `before`: KiB that it held before them."""
+
+    shape: Shape
+    received: Received
+    process: Process
+    before: float
+
+
+Reader = Callable[[Run], Figures]
+"""What is told of a run."""
+
+
+def contenders(shape: Shape, tell: Reader, settings: Settings, *, is_direct: bool = True) -> list[Contender]:
+    """Nobody between; and on each loop the bare proxy, and omnirecord."""
+    reference = "bare asyncio"
+    made = [Contender("direct", partial(direct, shape, tell, settings), (reference,))] if is_direct else []
+    for loop in servers.LOOPS:
+        bare, ours = partial(_bare, loop, settings), partial(_ours, loop, settings)
+        others = (reference,) if loop == "asyncio" else (reference, f"bare {loop}")
+        made.append(
+            Contender(f"bare {loop}", partial(run, bare, False, shape, tell, settings), others[:1] * (len(others) - 1))
+        )
+        made.append(Contender(f"omnirecord {loop}", partial(run, ours, True, shape, tell, settings), others))
+    return made
+
+
+def _bare(loop: str, settings: Settings, upstream: str, _: Path) -> Process:
+    return servers.bare_proxy(loop, upstream, settings.pinned)
+
+
+def _ours(loop: str, settings: Settings, upstream: str, db: Path) -> Process:
+    return servers.recorder(loop, upstream, db, settings.pinned)
+
+
+def direct(shape: Shape, tell: Reader, settings: Settings, faults: list[str]) -> Figures:
+    source = Source(settings.pinned)
+    with source:
+        shape = fitted(shape, source.port, settings)
+        received = receive(source.port, shape, settings.pinned, skip=round(shape.rate * OPENING_S))
+        if received.why:
+            faults.append(received.why)
+        return {
+            k: v for k, v in tell(Run(shape, received, source, 0.0)).items() if k in ("p50", "p99", "events/s", "MB/s")
+        }
+
+
+def run(
+    start: Starter, is_recorder: bool, shape: Shape, tell: Reader, settings: Settings, faults: list[str]
+) -> Figures:
+    """One run through a fresh proxy: warm up, stream, wait until it rests, stop it, look what it kept."""
+    source = Source(settings.pinned)
+    with source, tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+        db = Path(folder) / "run.db"
+        with start(source.url, db) as proxy:
+            receive(proxy.port, WARM, settings.pinned, first=FIRST)
+            shape = fitted(shape, proxy.port, settings)
+            proxy.rests_after()
+            before, cpu = proxy.memory("VmRSS"), proxy.cpu_s()
+            skip = round(shape.rate * OPENING_S)
+            received = receive(proxy.port, shape, settings.pinned, skip=skip, limit=settings.seconds * 6 + 60)
+            late = (time.monotonic_ns() - received.ended_ns) / 1e9
+            rests = late + proxy.rests_after()
+            figures = {
+                **tell(Run(shape, received, proxy, before)),
+                "CPU": (proxy.cpu_s() - cpu) * 1e6 / max(1, received.events),
+            }
+            if received.why:
+                faults.append(received.why)
+            if is_recorder:
+                figures["verdicts"] = rests
+                faults += [f"{left} bytes have no verdict"] if (left := whole.pending(db)) else []
+            if code := proxy.stop():
+                faults.append(f"exit code {code}: {proxy.said()}")
+        if is_recorder:
+            faults += whole.faults_of(db, shape, received, 0)
+            figures["disk"] = whole.size(Path(folder)) / (WARM.total + tried(shape).total + received.events)
+        return figures
+
+
+def fitted(shape: Shape, port: int, settings: Settings) -> Shape:
+    """As many events as it takes for the run to last; at full speed that has to be tried."""
+    if shape.rate:
+        return dataclasses.replace(shape, events=max(2, round(shape.rate * (settings.seconds + OPENING_S))))
+    received = receive(port, tried(shape), settings.pinned, first=FIRST + 1)
+    speed = received.events / max(0.001, received.seconds)
+    return dataclasses.replace(shape, events=max(2, round(speed * settings.seconds)))
+
+
+def tried(shape: Shape) -> Shape:
+    """What says how fast it is; nothing where the rate is given."""
+    return dataclasses.replace(shape, events=0 if shape.rate else max(2, TRIED // shape.size))
+
+
+def speed(run: Run) -> Figures:
+    got = run.received
+    return {
+        "events/s": got.events / got.seconds,
+        "MB/s": got.bytes / got.seconds / 1e6,
+        "peak": run.process.memory("VmHWM") / 1024,
+    }
+
+
+def latency(run: Run) -> Figures:
+    return {"p50": run.received.p50_us, "p99": run.received.p99_us}
+
+
+def memory(run: Run) -> Figures:
+    grown = run.process.memory("VmHWM") - run.before
+    return {"memory": grown / run.shape.streams, "p99": run.received.p99_us}
+
+
+VERDICTS = Metric("verdicts", "s", most=VERDICTS_WITHIN_S, absolute=True)
+CPU = Metric("CPU", "µs/event", most=1.25)
+DISK = Metric("disk", "B/event", most=1.5 * 150, absolute=True)
+
+BENCHMARKS = (
+    Benchmark(
+        "throughput", "one stream at full speed, events of 150 B",
+        (Metric("events/s", "1/s", least=0.6), Metric("CPU", "µs/event"), VERDICTS, DISK),
+        lambda settings: contenders(Shape(1, 0), speed, settings),
+    ),
+    Benchmark(
+        "latency", "100 streams of 50 events a second each, from the source to the sink",
+        (Metric("p50", "µs", most=1.15), Metric("p99", "µs", most=3), CPU, VERDICTS, DISK),
+        lambda settings: contenders(Shape(100, 0, rate=50), latency, settings),
+    ),
+    Benchmark(
+        "busy", "100 streams of 400 events a second each, from the source to the sink",
+        (Metric("p50", "µs"), Metric("p99", "µs", most=3), CPU, VERDICTS, DISK),
+        lambda settings: contenders(Shape(100, 0, rate=400), latency, settings),
+    ),
+    Benchmark(
+        "memory", "1,000 streams of an event a second each, opened in five seconds",
+        (Metric("memory", "KiB/stream", most=1.2), Metric("p99", "µs"), VERDICTS),
+        lambda settings: contenders(Shape(1000, 0, rate=1, ramp=200), memory, settings, is_direct=False),
+    ),
+    Benchmark(
+        "large", "one stream at full speed, events of 1 MiB",
+        (Metric("MB/s", "MB/s", least=0.6), Metric("peak", "MiB"), VERDICTS),
+        lambda settings: contenders(Shape(1, 0, size=1 << 20), speed, settings),
+    ),
+)  # fmt: skip
