@@ -138,44 +138,47 @@ class Content:
 
     def __init__(self, pieces: Iterator[Piece]) -> None:
         self._pieces = pieces
-        self._now = _NONE
-        self._read: tuple[int, Read | None] = -1, None
+        self._is_now(_NONE)
+
+    def _is_now(self, piece: Piece) -> None:
+        self._piece, self._next = piece, piece.next
+        self._start, self._data = piece.start, b"" if piece.data is None else piece.data
+        self._end = piece.end if piece.data is not None else -1  # none of its bytes can be taken
+        self._number, self._read = -1, None  # type: int, Read | None
 
     def take(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end`."""
-        while start >= self._now.end:
-            self._step()
-        if start >= self._now.start and end <= self._now.end:  # nearly always
-            return self._of(start, end)
+        at = start - self._start
+        if at >= 0 and end <= self._end:  # nearly always
+            return self._data[at : at + end - start]
+        return self._across(start, end)
+
+    def _across(self, start: int, end: int) -> bytes:
         parts = []
         while start < end:
-            if start >= self._now.end:
+            if start >= self._piece.end:
                 self._step()
                 continue
-            parts.append(self._of(start, min(end, self._now.end)))
-            start = self._now.end
+            last = min(end, self._piece.end)
+            if start < self._start or last > self._end:
+                raise LookupError(f"bytes from {start} on are not there")
+            parts.append(self._data[start - self._start : last - self._start])
+            start = last
         return b"".join(parts)
 
     def read(self, number: int) -> Read:
-        known, read = self._read
-        if known == number and read is not None:  # several frames come with one read
-            return read
-        while number >= self._now.next:
+        if number == self._number and self._read is not None:  # several frames come with one read
+            return self._read
+        while number >= self._next:
             self._step()
-        read = self._now.read(number)
-        self._read = number, read
-        return read
-
-    def _of(self, start: int, end: int) -> bytes:
-        if start < self._now.start or self._now.data is None:
-            raise LookupError(f"bytes from {start} on are not there")
-        return self._now.data[start - self._now.start : end - self._now.start]
+        self._number, self._read = number, self._piece.read(number)
+        return self._read
 
     def _step(self) -> None:
         piece = next(self._pieces, None)
         if piece is None:
             raise LookupError("a stream lacks some of its bytes")
-        self._now = piece
+        self._is_now(piece)
 
 
 def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterator[Piece]:
