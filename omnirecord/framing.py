@@ -7,8 +7,8 @@ stored. No I/O and no clock; linear in its input.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from itertools import accumulate, repeat
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice, repeat
 from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
@@ -74,35 +74,30 @@ class Framer:
             starts = accumulate(sizes, initial=0)
             parts = (data[start : start + size] for start, size in zip(starts, sizes, strict=False))
             return [one for read, part in enumerate(parts, first) for one in self.feed(read, part)]
-        begun = self.cut - self._fed
-        framed = self._feed(first, data)
-        ends = list(accumulate(sizes))
-        self._read = first + bisect_left(ends, ends[-1])  # the last that brought any
-        lengths = accumulate((one.frame.length for one in framed), initial=begun)
-        next(lengths)
-        return [
-            one if end <= 0 else Framed(one.frame, one.judgement, first + bisect_left(ends, end))
-            for one, end in zip(framed, lengths, strict=True)
-        ]
+        return self._feed(first, data, list(accumulate(sizes)))
 
-    def _feed(self, read: int, piece: bytes) -> list[Framed]:
+    def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
+        """`ends`: where reads from `read` on end in the piece, if it is of several."""
         frames = self._parser.feed(piece)
-        framed = self._framed(frames, read) if frames else []
+        framed = self._framed(frames, self._reads_of(frames, read, ends)) if frames else []
         # One that ended with what was there before was held back for an LF, which did not come.
         if frames and self.cut + frames[0].length <= self._fed:
             framed[0] = framed[0]._replace(read=self._read)
         self._fed += len(piece)
         self.cut = self._fed - self._parser.pending
         if piece:
-            self._read = read
+            self._read = read + bisect_left(ends, len(piece))  # the last that brought any
         return framed
 
-    def _framed(self, frames: list[Frame], read: int) -> list[Framed]:
-        judged = self._contract.judge_all(frames)
-        if len(frames) == 1:
-            return [_new(Framed, (frames[0], judged[0], read))]
+    def _reads_of(self, frames: list[Frame], read: int, ends: Sequence[int]) -> Iterable[int]:
+        if not ends:
+            return repeat(read)
+        lengths = accumulate([frame.length for frame in frames], initial=self.cut - self._fed)
+        return [read + bisect_left(ends, end) for end in islice(lengths, 1, None)]
+
+    def _framed(self, frames: list[Frame], reads: Iterable[int]) -> list[Framed]:
         # `Framed(…)` of each, without a call in Python for it
-        return list(map(_new, repeat(Framed), zip(frames, judged, repeat(read))))
+        return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), reads, strict=False)))
 
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
@@ -111,10 +106,10 @@ class Framer:
         lost = Frame(None, size, complete=False)
         self._fed += size
         self.cut = self._fed
-        return [*framed, *self._framed([lost], read)]
+        return [*framed, *self._framed([lost], (read,))]
 
     def close(self) -> list[Framed]:
         """Say that nothing follows; return the rest, its last frame perhaps cut off."""
-        framed = self._framed(self._parser.close(), self._read)
+        framed = self._framed(self._parser.close(), repeat(self._read))
         self.cut = self._fed
         return framed
