@@ -79,8 +79,13 @@ class NewFrames:
     stream: int
     first_seq: int
     framed: list[Framed]
-    times: list[int]
-    """When the last byte of each came, in ns since the recording began."""
+    offsets: dict[int, int] = field(repr=False)
+    """When each read came that one of them ended in, in ns since the recording began."""
+
+    @property
+    def times(self) -> list[int]:
+        """When the last byte of each came, in ns since the recording began."""
+        return [self.offsets.get(one.read, 0) for one in self.framed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +227,9 @@ class FrameMaker:
         if not framed:
             return None
         state.frames += len(framed)
-        state.length += sum(one.frame.length for one in framed)
+        state.length += sum([one.frame.length for one in framed])
         state.read = framed[-1].read
-        times = [state.offsets.get(one.read, state.at_ns) for one in framed]
-        return NewFrames(exchange, state.stream, first, framed, times)
+        return NewFrames(exchange, state.stream, first, framed, state.offsets)
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
@@ -247,12 +251,12 @@ class FrameMaker:
 
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
         yield from rows.pages(state.stream, framed, state.frames + 1, state.length, state.read)
-        if state.framer.decodes or any(one.frame.raw is None for one in framed):
+        if state.framer.decodes or None in [one.frame.raw for one in framed]:
             yield from self._odd_rows(exchange, state, framed)
         if state.judge.fault and not state.judge.told:
             state.judge.told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
-        if any(one.judgement.verdict == "sentinel" for one in framed):
+        if "sentinel" in [one.judgement.verdict for one in framed]:
             yield rows.done(state.stream)
         if finished and state.framer.broken:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Literal
 
 from ..cassette import VERDICTS, Direction, Headers, Kind, Recording, Side
@@ -243,6 +243,12 @@ _list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 def _more(framed: list[Framed]) -> str | None:
     """What few frames have, by their place in the page: no bytes, issues, or bytes that are no text."""
+    raws = [one.frame.raw for one in framed]
+    issues = [one.judgement.issues for one in framed]
+    if not any(issues) and None not in raws:
+        whole = b"".join(raws)  # type: ignore[arg-type]
+        if whole.isascii() and b"\0" not in whole:  # nearly always
+            return None
     found: dict[int, dict[str, Any]] = {}
     for place, (frame, judgement, _) in enumerate(framed):
         raw = frame.raw
@@ -260,12 +266,21 @@ def _more(framed: list[Framed]) -> str | None:
 
 def _paged(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
     """As many as make a page, again and again."""
+    source = iter(framed)
+    while some := list(islice(source, MOST_FRAMES)):
+        if sum([one.frame.length for one in some]) <= PAGE:
+            yield some
+        else:
+            yield from _by_length(some)
+
+
+def _by_length(framed: list[Framed]) -> Iterator[list[Framed]]:
     some: list[Framed] = []
     length = 0
     for one in framed:
         some.append(one)
         length += one.frame.length
-        if len(some) >= MOST_FRAMES or length >= PAGE:
+        if length >= PAGE:
             yield some
             some, length = [], 0
     if some:
