@@ -49,7 +49,7 @@ from .store import Writer
 from .store.rows import Row
 from .store.writer import is_transient
 
-COMMIT_EVERY = 0.05
+COMMIT_EVERY = 0.08
 """Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
 BATCH = 8 * 1024 * 1024
 """Bytes that are committed at once, at the most."""

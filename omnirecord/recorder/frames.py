@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from ..contract import Contract, Issue, Judgement
 from ..framing import Framed, Framer
@@ -184,7 +185,8 @@ class FrameMaker:
 
     def _write(self, steps: list[_Step]) -> None:
         try:
-            self._writer.write([row for step in steps for row in step.rows])
+            # by statement: each is prepared once, and their order is nothing to each other
+            self._writer.write(sorted((row for step in steps for row in step.rows), key=itemgetter(0)))
         except Exception as error:
             if is_transient(error):
                 self._begin_again([step.exchange for step in steps])
