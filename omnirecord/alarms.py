@@ -93,7 +93,7 @@ class Alarms:
         """Give it its result at that time, unless it is done before."""
         loop = sleeper.get_loop()
         if (watch := self._ready(loop)) is None:
-            handle = loop.call_later(max(0, at_ns - monotonic_ns()) / _NS, _wake, sleeper)
+            handle = loop.call_later(max(0, at_ns - monotonic_ns()) / _NS, wake, sleeper)
             sleeper.add_done_callback(lambda _: handle.cancel())
             return
         if len(self._waiting) > self._many:
@@ -129,7 +129,7 @@ class Alarms:
         """Wake those whose time has come, and set the timer to the next one's; which has it readable no more."""
         now = monotonic_ns()
         while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][2].done()):
-            _wake(heappop(self._waiting)[2])
+            wake(heappop(self._waiting)[2])
         if self._timer is not None:
             self._set(self._timer, self._waiting[0][0] if self._waiting else 0)
 
@@ -140,6 +140,7 @@ class Alarms:
         self._many = max(_FEW, 2 * len(self._waiting))
 
 
-def _wake(sleeper: asyncio.Future[None]) -> None:
+def wake(sleeper: asyncio.Future[None]) -> None:
+    """Let it go on, unless it has been woken or has given up."""
     if not sleeper.done():
         sleeper.set_result(None)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from .alarms import Alarms
+from .alarms import Alarms, wake
 from .errors import ServerError
 from .player import Answering, Playing
 from .player.timeline import Gate, Timeline
@@ -48,15 +48,14 @@ class Waiting:
         """Something has changed: a gate may be open, a playhead be moved. Wake whoever waits."""
         sleepers, self._sleepers = self._sleepers, set()
         for sleeper in sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
+            wake(sleeper)
 
     async def until_due(self, what: Playing | Answering, beat: Beat | None = None) -> None:
         """Wait until what is next may be sent."""
         quiet_since = self._now()
         while (due := what.due(now := self._now())) is None or due > now:
             if due is not None:
-                await self._changed(due)
+                await self._changed_or_due(due)
                 continue
             gate = what.waits_for()
             if gate is not None and what.timeline is not None:
@@ -81,11 +80,24 @@ class Waiting:
         self.announce()
         self._alarms.close()
 
-    async def _changed(self, until_ns: int | None = None) -> None:
-        """Wait until something changes, or until a time."""
+    async def _changed_or_due(self, at_ns: int) -> None:
+        """Wait until something changes, or until a time, which is kept as well as it can be."""
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if until_ns is not None:
-            self._alarms.wake(sleeper, until_ns)
+        self._alarms.wake(sleeper, at_ns)
+        await self._woken(sleeper)
+
+    async def _changed(self, seconds: float | None = None) -> None:
+        """Wait until something changes, or for about so long."""
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, wake, sleeper) if seconds is not None else None
+        try:
+            await self._woken(sleeper)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _woken(self, sleeper: asyncio.Future[None]) -> None:
         self._sleepers.add(sleeper)
         try:
             await sleeper
@@ -94,12 +106,12 @@ class Waiting:
 
     async def _held(self, quiet_since: int, beat: Beat | None) -> int:
         """Wait a while for what somebody holds; returns since when nothing was sent."""
-        beats_at = quiet_since + int(HEARTBEAT_EVERY * NS)
-        if beats_at <= self._now():
+        left = HEARTBEAT_EVERY - (self._now() - quiet_since) / NS
+        if left <= 0:
             if beat is not None:
                 await beat()
             return self._now()
-        await self._changed(beats_at)
+        await self._changed(left)
         return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
