@@ -25,6 +25,9 @@ FIRST = 1_000_000
 TRIED = 30_000_000
 """Bytes that are streamed to see how fast it is."""
 
+JUDGED_WITHIN_S = 120
+"""Seconds that are waited for verdicts; what has none then is told."""
+
 Starter = Callable[[str, Path], Process]
 """Starts a proxy in front of a URL, recording into a file."""
 
@@ -92,7 +95,7 @@ def run(
             skip = round(shape.rate * OPENING_S)
             received = receive(proxy.port, shape, settings.pinned, skip=skip, limit=settings.seconds * 6 + 60)
             late = (time.monotonic_ns() - received.ended_ns) / 1e9
-            rests = late + proxy.rests_after()
+            rests = late + (judged_after(proxy, db) if is_recorder else proxy.rests_after())
             figures = {
                 **tell(Run(shape, received, proxy, before)),
                 "CPU": (proxy.cpu_s() - cpu) * 1e6 / max(1, received.events),
@@ -108,6 +111,16 @@ def run(
             faults += whole.faults_of(db, shape, received, 0)
             figures["disk"] = whole.size(Path(folder)) / (WARM.total + tried(shape).total + received.events)
         return figures
+
+
+def judged_after(proxy: Process, db: Path) -> float:
+    """Wait until the recorder rests and has judged all that came; return in how many seconds it began to rest."""
+    begun = time.monotonic()
+    while True:
+        asked = time.monotonic()
+        rested = asked - begun + proxy.rests_after(JUDGED_WITHIN_S)
+        if not whole.pending(db) or asked > begun + JUDGED_WITHIN_S:
+            return rested
 
 
 def fitted(shape: Shape, port: int, settings: Settings) -> Shape:
