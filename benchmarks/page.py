@@ -24,7 +24,7 @@ ALL = "figures.md"
 def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folder: Path = FOLDER) -> list[Path]:
     """Put what commands printed with `--json` into the page; return what was written. Raises `Unusable`."""
     objects = [json.loads(line) for line in lines if line.strip()]
-    rows = [_row(one) for one in objects if "metric" in one]
+    rows = sorted((_row(one) for one in objects if "metric" in one), key=lambda row: [*titles].index(row.benchmark))
     folder.mkdir(exist_ok=True)
     written = []
     if rows:
