@@ -64,6 +64,8 @@ def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json:
     replay replay-timing replay-crowd
     reading-1000 reading-10000 reading-100000 start
     """
+    if pin and not {0, 1} <= os.sched_getaffinity(0):
+        raise click.UsageError("--pin needs CPU 0 and CPU 1, and this process may not use both: leave it out")
     about = machine.described()
     if as_json:
         click.echo(json.dumps({"machine": about, "rounds": rounds, "seconds": seconds, "pinned": pin}))

@@ -19,12 +19,15 @@ from .table import markdown, number, spread
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 FOLDER = PAGE.parent / "performance"
 ALL = "figures.md"
+NAMED = ("benchmark", "metric", "name", "beside")
+"""What a figure is known by; where there are several, the last one counts."""
 
 
 def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folder: Path = FOLDER) -> list[Path]:
     """Put what commands printed with `--json` into the page; return what was written. Raises `Unusable`."""
     objects = [json.loads(line) for line in lines if line.strip()]
-    rows = [_row(one) for one in objects if "metric" in one]
+    latest = {tuple(one.get(key) for key in NAMED): _row(one) for one in objects if "metric" in one}
+    rows = sorted(latest.values(), key=lambda row: [*titles].index(row.benchmark))
     folder.mkdir(exist_ok=True)
     written = []
     if rows:

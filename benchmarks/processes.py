@@ -98,7 +98,7 @@ class Process:
         while (now := time.monotonic()) < begun + limit_s:
             time.sleep(0.05)
             more = self.cpu_s()
-            if more - cpu > 0.2 * (time.monotonic() - now):
+            if more - cpu > 0.05 * (time.monotonic() - now):  # a busy machine may give it little
                 since = time.monotonic()
             cpu = more
             if now - since > quiet_s:

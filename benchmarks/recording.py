@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,18 +25,23 @@ FIRST = 1_000_000
 TRIED = 30_000_000
 """Bytes that are streamed to see how fast it is."""
 
+JUDGED_WITHIN_S = 120
+"""Seconds that are waited for verdicts; what has none then is told."""
+
 Starter = Callable[[str, Path], Process]
 """Starts a proxy in front of a URL, recording into a file."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Streams that have just ended, and the process they went through; `before`: KiB that it held before them."""
+    """Streams that have just ended, and the process they went through; `before`: KiB that it held before them, `cpu_s`:
+    processor seconds that it had taken."""
 
     shape: Shape
     received: Received
     process: Process
     before: float
+    cpu_s: float
 
 
 Reader = Callable[[Run], Figures]
@@ -48,12 +53,13 @@ def contenders(shape: Shape, tell: Reader, settings: Settings, *, is_direct: boo
     reference = "bare asyncio"
     made = [Contender("direct", partial(direct, shape, tell, settings), (reference,))] if is_direct else []
     for loop in servers.LOOPS:
-        bare, ours = partial(_bare, loop, settings), partial(_ours, loop, settings)
         others = (reference,) if loop == "asyncio" else (reference, f"bare {loop}")
-        made.append(
-            Contender(f"bare {loop}", partial(run, bare, False, shape, tell, settings), others[:1] * (len(others) - 1))
-        )
-        made.append(Contender(f"omnirecord {loop}", partial(run, ours, True, shape, tell, settings), others))
+        bare = partial(passed, partial(_bare, loop, settings), shape, tell, settings)
+        ours = partial(recorded, partial(_ours, loop, settings), shape, tell, settings)
+        made += [
+            Contender(f"bare {loop}", bare, others[: len(others) - 1]),
+            Contender(f"omnirecord {loop}", ours, others),
+        ]
     return made
 
 
@@ -66,48 +72,77 @@ def _ours(loop: str, settings: Settings, upstream: str, db: Path) -> Process:
 
 
 def direct(shape: Shape, tell: Reader, settings: Settings, faults: list[str]) -> Figures:
+    """Nobody between source and sink: how fast the load itself is."""
     source = Source(settings.pinned)
     with source:
-        shape = fitted(shape, source.port, settings)
-        received = receive(source.port, shape, settings.pinned, skip=round(shape.rate * OPENING_S))
-        if received.why:
-            faults.append(received.why)
-        return {
-            k: v for k, v in tell(Run(shape, received, source, 0.0)).items() if k in ("p50", "p99", "events/s", "MB/s")
-        }
+        run = streamed(source, shape, settings)
+    faults += [run.received.why] if run.received.why else []
+    return {name: figure for name, figure in tell(run).items() if name not in ("peak", "memory")}
 
 
-def run(
-    start: Starter, is_recorder: bool, shape: Shape, tell: Reader, settings: Settings, faults: list[str]
-) -> Figures:
-    """One run through a fresh proxy: warm up, stream, wait until it rests, stop it, look what it kept."""
+def recorded(start: Starter, shape: Shape, tell: Reader, settings: Settings, faults: list[str]) -> Figures:
+    """One run through a fresh recorder: stream, wait for verdicts, stop it, hold what it kept against what was sent."""
     source = Source(settings.pinned)
     with source, tempfile.TemporaryDirectory(dir=settings.folder) as folder:
         db = Path(folder) / "run.db"
         with start(source.url, db) as proxy:
-            receive(proxy.port, WARM, settings.pinned, first=FIRST)
-            shape = fitted(shape, proxy.port, settings)
-            proxy.rests_after()
-            before, cpu = proxy.memory("VmRSS"), proxy.cpu_s()
-            skip = round(shape.rate * OPENING_S)
-            received = receive(proxy.port, shape, settings.pinned, skip=skip, limit=settings.seconds * 6 + 60)
-            late = (time.monotonic_ns() - received.ended_ns) / 1e9
-            rests = late + proxy.rests_after()
-            figures = {
-                **tell(Run(shape, received, proxy, before)),
-                "CPU": (proxy.cpu_s() - cpu) * 1e6 / max(1, received.events),
-            }
-            if received.why:
-                faults.append(received.why)
-            if is_recorder:
-                figures["verdicts"] = rests
-                faults += [f"{left} bytes have no verdict"] if (left := whole.pending(db)) else []
-            if code := proxy.stop():
-                faults.append(f"exit code {code}: {proxy.said()}")
-        if is_recorder:
-            faults += whole.faults_of(db, shape, received, 0)
-            figures["disk"] = whole.size(Path(folder)) / (WARM.total + tried(shape).total + received.events)
+            run = streamed(proxy, shape, settings)
+            figures = {"verdicts": since(run) + judged_after(proxy, db), **costs(run), **tell(run)}
+            faults += [f"{left} bytes have no verdict"] if (left := whole.pending(db)) else []
+            faults += faults_of(run)
+        faults += whole.faults_of(db, run.shape, run.received, 0)
+        every = WARM.total + tried(shape).total + run.received.events
+        return {**figures, "disk": whole.size(Path(folder)) / every}
+
+
+def passed(start: Starter, shape: Shape, tell: Reader, settings: Settings, faults: list[str]) -> Figures:
+    """The same through a proxy that keeps nothing."""
+    source = Source(settings.pinned)
+    with source, start(source.url, Path()) as proxy:
+        run = streamed(proxy, shape, settings)
+        proxy.rests_after()
+        figures = {**costs(run), **tell(run)}
+        faults += faults_of(run)
         return figures
+
+
+def streamed(process: Process, shape: Shape, settings: Settings) -> Run:
+    """Warm it up, and then let it have the streams that are measured."""
+    receive(process.port, WARM, settings.pinned, first=FIRST)
+    shape = fitted(shape, process.port, settings)
+    process.rests_after()
+    before, cpu_s = process.memory("VmRSS"), process.cpu_s()
+    skip, limit = round(shape.rate * OPENING_S), settings.seconds * 6 + 60
+    received = receive(process.port, shape, settings.pinned, skip=skip, limit=limit)
+    return Run(shape, received, process, before, cpu_s)
+
+
+def since(run: Run) -> float:
+    """Seconds since the last event came."""
+    return (time.monotonic_ns() - run.received.ended_ns) / 1e9
+
+
+def costs(run: Run) -> Figures:
+    """What it has cost till now."""
+    return {"CPU": (run.process.cpu_s() - run.cpu_s) * 1e6 / max(1, run.received.events)}
+
+
+def faults_of(run: Run) -> Iterator[str]:
+    """What was not as it should be on the wire, and at the end of the process, which this brings."""
+    if run.received.why:
+        yield run.received.why
+    if code := run.process.stop():
+        yield f"exit code {code}: {run.process.said()}"
+
+
+def judged_after(proxy: Process, db: Path) -> float:
+    """Wait until the recorder rests and has judged all that came; return in how many seconds it began to rest."""
+    begun = time.monotonic()
+    while True:
+        asked = time.monotonic()
+        rested = asked - begun + proxy.rests_after(JUDGED_WITHIN_S)
+        if not whole.pending(db) or asked > begun + JUDGED_WITHIN_S:
+            return rested
 
 
 def fitted(shape: Shape, port: int, settings: Settings) -> Shape:

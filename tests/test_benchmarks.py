@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import urllib.request
 from dataclasses import replace
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import svg
+from benchmarks.__main__ import ALL, main
 from benchmarks.load import Shape, Source, check, receive
 from benchmarks.measure import Benchmark, Contender, Metric, Outcome, Settings, measure
 from benchmarks.page import marked
@@ -109,6 +111,15 @@ def test_what_is_not_whole_does_not_count() -> None:
     found = Outcome(Benchmark("b", "what", (Metric("speed", "1/s"),), lambda _: []), [Contender("omnirecord", fails)])
     measure(found, 1, lambda *_: None)
     assert (list(found.rows()), found.faults) == ([], ["round 1, omnirecord: a byte is missing"])
+
+
+def test_the_readme_tells_of_every_benchmark_and_every_command() -> None:
+    page = (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()
+    names = set(re.findall(r"`([\w-]+)`", page)) | {
+        f"reading{size}" for size in re.findall(r"`(?:reading)?(-\d+)`", page)
+    }
+    assert ALL.keys() <= names
+    assert all(f"`{name}" in page for name in main.commands if name != "run")
 
 
 def test_a_picture_is_xml_with_a_line_for_each_series() -> None:
