@@ -90,6 +90,7 @@ async def test_gaps_are_kept_within_five_milliseconds(tmp_path: Path) -> None:
     assert best <= 0.005
 
 
+@pytest.mark.timed
 async def test_a_silence_of_a_minute_is_capped(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), (61.0, DONE), ending="done")
@@ -99,6 +100,7 @@ async def test_a_silence_of_a_minute_is_capped(tmp_path: Path) -> None:
     assert 0.19 <= time.monotonic() - begun < 1.0
 
 
+@pytest.mark.timed
 async def test_an_hour_is_over_at_once_when_it_is_played_instantly(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, *((1.0 + second, delta(str(second))) for second in range(3600)), ending="eof", end=3700.0)
