@@ -12,7 +12,6 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from .player import Player
 from .steady import monotonic
 
 HEARTBEAT_EVERY = 30.0
@@ -20,8 +19,12 @@ _LOOK_EVERY = 0.5
 """Seconds between looks at whether the playhead has moved."""
 
 
-async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[[], int]) -> web.WebSocketResponse:
-    """Serve one client until it leaves. `now` is the replay's clock."""
+Rows = Callable[[list[str]], dict[str, Any]]
+"""The rows of these sessions in the list, by id, as of the playhead."""
+
+
+async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
+    """Serve one client until it leaves."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
     watched: list[str] = []
@@ -31,11 +34,11 @@ async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[
         message = await _message(socket)
         if message is not None:
             watched = message
-            shown = player.session_rows(watched, now())
+            shown = rows_of(watched)
             await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
             quiet_since = monotonic()
             continue
-        rows = player.session_rows(watched, now())
+        rows = rows_of(watched)
         changed = [row for name, row in rows.items() if row != shown.get(name)]
         if changed:
             await socket.send_str(json.dumps({"type": "changed", "items": changed}))
