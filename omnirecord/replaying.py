@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -82,7 +83,7 @@ class Replay(Buttons):
         token: str | None = None,
         tls_cert: File | None = None,
         tls_key: File | None = None,
-        web_ui: str | Path | None = None,
+        web_ui: str | PathLike[str] | None = None,
         **chosen: Any,
     ) -> None:
         """`web_ui`: fill in what Omnigent's web UI asks and nobody recorded, with the files of that folder, or, for
@@ -122,6 +123,11 @@ class Replay(Buttons):
     @property
     def mismatches(self) -> list[Mismatch]:
         return self._player.mismatches
+
+    @property
+    def page(self) -> str:
+        """What a browser sees, in words; empty where it gets only what was recorded."""
+        return self._filling.page if self._filling else ""
 
     @property
     def made_up(self) -> list[str]:
@@ -238,8 +244,14 @@ class Replay(Buttons):
                 return self._miss(request, target, decision)
 
     def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
+        told = len(self._player.notes)
         decision = self._player.answer(request, self.now())
-        return decision if self._filling is None else self._filling.fill(request, decision, self.now())
+        if self._filling is None:
+            return decision
+        filled = self._filling.fill(request, decision, self.now())
+        if filled is not decision:
+            del self._player.notes[told:]  # they speak of an answer that was not given
+        return filled
 
     def _rows(self, session_ids: list[str]) -> dict[str, Any]:
         """What the session list says of these now."""
@@ -293,7 +305,7 @@ async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> 
     )  # fmt: skip
 
 
-def _web_ui(chosen: str | Path | None, *, maps_sessions: bool) -> Frontend | bool:
+def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:
     """The files of a web UI, or whether there is to be one without."""
     if chosen is None or (chosen == "auto" and maps_sessions):
         return False

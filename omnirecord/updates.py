@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -27,6 +28,12 @@ async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocke
     """Serve one client until it leaves."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
+    with suppress(ConnectionError):  # it left
+        await _serve(socket, rows_of)
+    return socket
+
+
+async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     watched: list[str] = []
     shown: dict[str, Any] = {}
     quiet_since = monotonic()
@@ -47,7 +54,6 @@ async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocke
         else:
             continue
         shown, quiet_since = rows, monotonic()
-    return socket
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:

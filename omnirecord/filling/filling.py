@@ -54,6 +54,11 @@ class Filling:
             return decision if _says(decision, state) else made(state)
         return self._missing(request, answers) or decision if isinstance(decision, Miss) else decision
 
+    @property
+    def page(self) -> str:
+        """What a browser sees, in words."""
+        return self._shell.page_is
+
     def rows(self, names: list[str], now: int) -> dict[str, Any]:
         """The rows of these sessions in the list, for who watches it."""
         return self._answers(now).rows(names)
@@ -75,7 +80,9 @@ class Filling:
     def _missing(self, request: Incoming, answers: Answers) -> MadeUp | Quiet | None:
         """Something in the place of what was never recorded; None where there is nothing."""
         target = request.target
-        found: MadeUp | Quiet | None = self._shell.file(path_of(target)) or answers.missing(target)
+        if (file := self._shell.file(path_of(target))) is not None:
+            return file
+        found: MadeUp | Quiet | None = answers.missing(target)
         if found is None and opens_session_stream("GET", target) and self._sessions.has(session_of(target) or ""):
             found = Quiet()
         if found is not None:

@@ -51,14 +51,26 @@ class Shell:
     def file(self, path: str) -> MadeUp | None:
         return self._files(path) if self._files is not None else None
 
+    @property
+    def page_is(self) -> str:
+        """What `page` gives, in words."""
+        if self._is_recorded:
+            return "the recorded web UI"
+        return "an installed web UI" if self.file("/index.html") else "only a list of sessions, for want of a web UI"
+
     def page(self, sessions: list[Data]) -> MadeUp:
         """What there is: a recorded page, else an installed one, else a few words."""
         recorded = self._recorded
-        if recorded is not None and self.has_all_of(self._content(recorded)):
+        if recorded is not None and self._is_recorded:
             kept = without(end_to_end(recorded.response.headers if recorded.response else ()), {"content-length"})
             return MadeUp(self._script.body(recorded), guarded(kept))
         found = self.file("/index.html")
         return _placard(sessions, recorded is not None) if found is None else MadeUp(found.body, guarded(found.headers))
+
+    @cached_property
+    def _is_recorded(self) -> bool:
+        """Whether a whole web UI was recorded."""
+        return self._recorded is not None and self.has_all_of(self._content(self._recorded))
 
     @cached_property
     def _recorded(self) -> Exchange | None:
