@@ -194,6 +194,8 @@ class Replay(Buttons):
         self._player.reset()
         self.requests.clear()
         self.unmatched.clear()
+        if self._filling is not None:
+            self._filling.made_up.clear()
         self._announce()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -109,8 +109,9 @@ def part_of(rows: list[Data], query: dict[str, str]) -> Data:
     """The page of a list, given the oldest first, that a query asks for: `order`, `after`, `before` and `limit`."""
     ordered = rows if query.get("order") == "asc" else rows[::-1]
     ids = [row["id"] for row in ordered]
-    start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
-    end = ids.index(query["before"]) if query.get("before") in ids else len(ordered)
+    after, until = query.get("after", ""), query.get("before", "")
+    start = ids.index(after) + 1 if after in ids else 0
+    end = ids.index(until) if until in ids else len(ordered)
     limit = query.get("limit", "")
     count = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 7 else _LIMIT
     return page_of(ordered[start:end][:count]) | {"has_more": end - start > count}

@@ -28,17 +28,17 @@ class Recorded:
 
     @cached_property
     def snapshots(self) -> dict[str, list[Timed]]:
-        return self._timed("", "id")
+        return self._timed("")
 
     @cached_property
     def agents(self) -> dict[str, list[Timed]]:
-        return self._timed("/agent", "id")
+        return self._timed("/agent")
 
     @cached_property
     def item_lists(self) -> dict[str, list[tuple[int, list[Data]]]]:
         """The oldest item first."""
         lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
-        for x, page in self._answers("/items", "data"):
+        for x, page in self._answers("/items", "data", list):
             items, is_latest_first = _dicts(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
             lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
         for name, many in self.snapshots.items():
@@ -53,18 +53,18 @@ class Recorded:
             rows[row["id"]].append((at_ns, row))
         return rows
 
-    def _timed(self, below: str, has: str) -> dict[str, list[Timed]]:
+    def _timed(self, below: str) -> dict[str, list[Timed]]:
         found: dict[str, list[Timed]] = defaultdict(list)
-        for x, value in self._answers(below, has):
+        for x, value in self._answers(below, "id", str):
             found[x.session_id or ""].append((x.request.at_ns, value))
         return found
 
-    def _answers(self, below: str, has: str) -> Iterator[tuple[Exchange, Data]]:
-        """The JSON objects that answered for what lies below a session, and have a member of this name."""
+    def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
+        """The JSON objects that answered for what lies below a session, and have such a member."""
         for x in self._script.exchanges:
             if x.session_id and x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below:
                 value = self.json(x)
-                if isinstance(value, dict) and has in value:
+                if isinstance(value, dict) and isinstance(value.get(has), kind):
                     yield x, value
 
     def json(self, exchange: Exchange) -> Any:

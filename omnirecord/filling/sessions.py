@@ -51,6 +51,7 @@ class Sessions:
         told = self._told(name, before)
         changed = told.changed(at, before)
         snapshot |= {key: value for key, value in changed.items() if key in snapshot}
+        snapshot["id"] = name
         snapshot["title"] = snapshot.get("title") or self._title(name)
         snapshot["pending_elicitations"] = told.pending(before)
         return snapshot
@@ -65,6 +66,7 @@ class Sessions:
             at, row = self._base(timed, before)
             changed = self._told(name, before).changed(at, before)
             row = row | {key: value for key, value in changed.items() if key in row}
+        row["id"] = name
         row["title"] = row.get("title") or self._title(name)
         row["pending_elicitations_count"] = len(snapshot["pending_elicitations"])
         return row

@@ -9,7 +9,7 @@ from posixpath import basename
 
 from ..bodies import content_of
 from ..cassette import Exchange, Headers
-from ..headers import end_to_end, header, without
+from ..headers import header
 from ..player.script import Script
 from ..routes import path_of
 from .made import Files, MadeUp
@@ -20,6 +20,7 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; object-src 'none'; frame-src 'self' blob: data:; form-action 'self'"
 )
 """A page from a cassette may be a stranger's: it talks to the replay and to nobody else."""
+_HTML = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache"))
 _API = frozenset(
     {"api", "assets", "auth", "docs", "health", "oauth", "openapi.json", "redoc", "v1", ".well-known", "-"}
 )
@@ -29,7 +30,7 @@ _ASSET = re.compile(r"""(?:src|href)=["'](?:\.?/)(assets/[^"'?#]+)""")
 def asks_for_page(target: str) -> bool:
     """Whether the server answers this with its page: a path of the page's own, not one of the API or a file."""
     path = path_of(target)
-    return path.split("/")[1] not in _API and "." not in basename(path)
+    return path.startswith("/") and path.split("/")[1] not in _API and "." not in basename(path)
 
 
 def guarded(headers: Headers) -> Headers:
@@ -62,8 +63,7 @@ class Shell:
         """What there is: a recorded page, else an installed one, else a few words."""
         recorded = self._recorded
         if recorded is not None and self._is_recorded:
-            kept = without(end_to_end(recorded.response.headers if recorded.response else ()), {"content-length"})
-            return MadeUp(self._script.body(recorded), guarded(kept))
+            return MadeUp(self._content(recorded), guarded(_HTML))
         found = self.file("/index.html")
         return _placard(sessions, recorded is not None) if found is None else MadeUp(found.body, guarded(found.headers))
 
@@ -123,5 +123,4 @@ def _placard(sessions: list[Data], has_page: bool) -> MadeUp:
     rows = "".join(f"<li><code>{name}</code> <bdi>{title}</bdi>" for name, title in named)
     text = _WORDS.format(why=_CACHED if has_page else _NONE, sessions=f"<ul>{rows}</ul>" if rows else "<p>None.")
     policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:")
-    kind = ("Content-Type", "text/html; charset=utf-8")
-    return MadeUp(text.encode("utf-8", "replace"), (kind, ("Cache-Control", "no-store"), policy))
+    return MadeUp(text.encode("utf-8", "replace"), (*_HTML, policy))
