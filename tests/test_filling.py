@@ -47,7 +47,7 @@ def conversation() -> Made:
     """Asked at 2 s, approved at 4 s, answered from 5 s on; read by a client at the beginning alone."""
     tape = Made()
     tape.get(f"{SESSION}?include_items=false", 0.5, {"id": "s", "title": None, "status": "idle", "agent_id": "a"})
-    tape.get(ITEMS, 0.6, {"object": "list", "data": []})
+    tape.get(ITEMS, 0.6, {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})
     tape.stream(
         "s", 1.0, (1.0, heartbeat()), (3.0, asks("e")), (4.5, resolved("e")), (4.6, consumed("u")),
         (4.7, status("running")), (5.0, created("r")), (5.1, delta("Hel")), (5.2, done("m")), (5.3, completed("r")),
@@ -183,7 +183,9 @@ def test_the_list_has_every_session_by_the_name_that_it_gets() -> None:
     tape = Made()
     tape.get(SESSIONS, 0.5, {"data": []})
     tape.post("/v1/sessions", 1.0, status=201, answer={"id": "s"})
-    tape.stream("s", 2.0, (2.0, heartbeat()), (3.0, consumed("u", "What is it?")), (4.0, child("c")))
+    tape.stream("s", 2.0, (2.0, heartbeat()), (4.0, child("c")))
+    said = {"role": "user", "content": [{"type": "input_text", "text": "What is it?"}]}
+    tape.post(EVENTS, 3.0, status=202, body={"type": "message", "data": said})
     tape.post("/v1/sessions", 5.0, status=201, answer={"id": "t"})
     tape.stream("t", 6.0, (6.0, heartbeat()))
     tape.stream("c", 4.0, (4.0, heartbeat()))

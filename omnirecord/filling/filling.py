@@ -114,7 +114,4 @@ def _says(decision: Decision, state: Any) -> bool:
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return False
     response = decision.exchange.response
-    recorded = read_json(decision.body, header(response.headers, "content-encoding"))
-    if response.status != 200 or not isinstance(recorded, dict):
-        return response.status != 200
-    return all(state.get(name) == value for name, value in recorded.items())
+    return response.status != 200 or read_json(decision.body, header(response.headers, "content-encoding")) == state

@@ -13,7 +13,7 @@ from ..bodies import content_of
 from ..cassette import Exchange
 from ..headers import header
 from ..player.script import Script
-from ..routes import below_session, query_of
+from ..routes import below_session, is_gate, query_of
 
 Data = dict[str, Any]
 Timed = tuple[int, Data]
@@ -52,6 +52,15 @@ class Recorded:
         for at_ns, row in self._script.session_rows():
             rows[row["id"]].append((at_ns, row))
         return rows
+
+    def messages(self, name: str) -> Iterator[Data]:
+        """What clients said in a session, in order."""
+        for x in self._script.exchanges:
+            if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
+                coding = header(x.request.headers, "content-encoding")
+                value = read_json(self._script.request_body(x), coding)
+                if isinstance(value, dict) and isinstance(value.get("data"), dict):
+                    yield value["data"]
 
     def _timed(self, below: str) -> dict[str, list[Timed]]:
         found: dict[str, list[Timed]] = defaultdict(list)

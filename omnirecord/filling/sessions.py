@@ -125,8 +125,7 @@ class Sessions:
         titles = [(at, one["title"]) for at, one in timed if isinstance(one.get("title"), str)]
         if titles:
             return str(max(titles)[1])
-        asked = (item for item in self.items(name, float("inf")) if item.get("role") == "user")
-        return next(filter(None, map(_text_of, asked)), None)
+        return next(filter(None, map(_text_of, self._recorded.messages(name))), None)
 
 
 def _joined(lists: Iterable[list[Data]]) -> list[Data]:
