@@ -32,16 +32,23 @@ class WebPage:
         await self.page.wait_for_url(f"**/c/{session_id}")
         await self._box().wait_for(timeout=TIMEOUT_MS)
 
+    async def reload(self) -> None:
+        await self.page.reload()
+
     async def say(self, text: str) -> None:
         await self._box().fill(text, timeout=TIMEOUT_MS)
         await self._box().press("Enter")
 
+    async def is_asked(self) -> None:
+        """Wait for an approval card."""
+        await self._approve().wait_for(timeout=TIMEOUT_MS)
+
     async def approve(self) -> None:
-        await self.page.get_by_role("button", name="Approve").first.click(timeout=TIMEOUT_MS)
+        await self._approve().click(timeout=TIMEOUT_MS)
 
     async def sees(self, text: str, *, times: int | None = None) -> None:
         """Wait until this text is shown. `times`: how often it then is."""
-        found = self.page.get_by_text(text, exact=True)
+        found = self.page.locator("main").get_by_text(text, exact=True)
         await found.first.wait_for(timeout=TIMEOUT_MS)
         if times is not None:
             assert await found.count() == times, await self.text()
@@ -56,6 +63,9 @@ class WebPage:
     async def conversation(self) -> str:
         """What it says, without the times of day and how long things took."""
         return "\n".join(line for line in (await self.text()).splitlines() if not _TIMES.search(line))
+
+    def _approve(self) -> Any:
+        return self.page.get_by_role("button", name="Approve").first
 
     def _box(self) -> Any:
         return self.page.get_by_placeholder("Send a message")
