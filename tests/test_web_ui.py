@@ -14,8 +14,10 @@ from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.replaying import Replay
 from tests.cassettes import HEALTHY, Made, heartbeat
-from tests.test_filling import CHROME, EVENTS, ITEMS, SESSION, conversation
+from tests.sse_clients import browser
+from tests.test_filling import CHROME, EVENTS, HTML, ITEMS, SESSION, conversation
 from tests.test_updates import UPDATES, told, watch
+from tests.wire import Upstream, answering
 
 BROWSER = dict(CHROME)
 
@@ -114,3 +116,35 @@ def test_serve_takes_a_folder_that_is_none_for_a_wrong_call(tmp_path: Path) -> N
     assert done.exit_code == 2
     assert "--web-ui" in done.output
     assert "name the folder of a built web UI" in done.output
+
+
+TRIES = """async url => {
+  const asks = attempt => attempt.then(() => 'reached', () => 'refused')
+  const loads = (tag, name, value) => asks(new Promise((done, failed) => {
+    const element = document.createElement(tag)
+    element.onload = done; element.onerror = failed; element[name] = value; document.body.append(element)
+  }))
+  const socket = new Promise((done, failed) => {
+    const opened = new WebSocket(url.replace('http', 'ws')); opened.onopen = done; opened.onerror = failed
+  })
+  return [await asks(fetch(url, {mode: 'no-cors'})), await asks(socket), await loads('img', 'src', url),
+          await loads('script', 'src', url), navigator.sendBeacon(url), await asks(fetch('/v1/me'))]
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+async def test_a_page_from_a_cassette_reaches_its_replay_and_nobody_else(tmp_path: Path) -> None:
+    tape = Made()
+    tape.get("/", 0.1, b"<!doctype html><link rel=icon href=data:,><p>a page", headers=HTML)
+    async with (
+        Upstream(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other,
+        Replay(tape.save(tmp_path / "t.db"), web_ui="auto") as server,
+        browser() as page,
+    ):
+        await page.goto(server.url)
+        told = await page.evaluate(TRIES, other.url)
+        await page.wait_for_timeout(300)  # the beacon
+        assert told[:4] == ["refused"] * 4
+        assert told[5] == "reached"
+        assert other.connections == 0
