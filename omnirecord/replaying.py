@@ -250,10 +250,9 @@ class Replay(Buttons):
         decision = self._player.answer(request, self.now())
         if self._filling is None:
             return decision
-        filled = self._filling.fill(request, decision, self.now())
-        if filled is not decision:
-            del self._player.notes[told:]  # they speak of an answer that was not given
-        return filled
+        if self._filling.takes(request):
+            del self._player.notes[told:]  # a page asks for the same again and again
+        return self._filling.fill(request, decision, self.now())
 
     def _rows(self, session_ids: list[str]) -> dict[str, Any]:
         """What the session list says of these now."""

@@ -223,11 +223,16 @@ def test_what_any_server_has_is_made_up_and_noted(browser: Browser) -> None:
 
 def test_a_sub_agent_is_told_as_its_parent_told_it() -> None:
     tape = Made()
-    told = {"id": "c", "title": "reviewer:plan", "busy": True}
+    told = {"id": "c", "title": "reviewer:plan", "tool": "reviewer", "busy": True}
     update = event("session.child_session.updated", conversation_id="s", child_session_id="c", child=told)
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, delta("Hi")), (3.0, child("c")), (3.1, update))
-    (got,) = played(tape).reads(f"{SESSION}/child_sessions")["data"]
+    tape.get("/v1/sessions/c/items", 4.0, {"data": []})
+    browser = played(tape)
+    (got,) = browser.reads(f"{SESSION}/child_sessions")["data"]
     assert (got["id"], got["title"], got["busy"], got["parent_session_id"]) == ("c", "reviewer:plan", True, "s")
+    got = browser.reads("/v1/sessions/c")
+    assert (got["kind"], got["parent_session_id"], got["title"]) == ("sub_agent", "s", "reviewer:plan")
+    assert browser.ids(SESSIONS) == ["s"]
 
 
 def test_terminals_are_none_since_they_are_not_replayed() -> None:

@@ -39,9 +39,13 @@ class Filling:
         self._shell = Shell(script, files)
         self.made_up: list[str] = []
 
+    def takes(self, request: Incoming) -> bool:
+        """Whether this is a page that reads."""
+        return request.method == "GET" and is_page(request.headers)
+
     def fill(self, request: Incoming, decision: Decision, now: int) -> Decision | MadeUp | Quiet:
         """What a page gets instead of this decision: the same, where that will do."""
-        if request.method != "GET" or not is_page(request.headers):
+        if not self.takes(request):
             return decision
         if isinstance(decision, Playing):
             decision.is_kept_alive = True

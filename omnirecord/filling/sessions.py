@@ -44,10 +44,7 @@ class Sessions:
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
         """As `GET /v1/sessions/{id}` has it. `answer`: what was recorded of just that request, and when."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
-        root = self._script.sessions[name].root
-        own = {"id": name, "title": self._title(name), "root_conversation_id": root}
-        unknown = {"created_at": self._created(name), "updated_at": self._created(name)}
-        snapshot = base or {**SNAPSHOT, **unknown, **own}
+        snapshot = base or {**SNAPSHOT, **self._own(name)}
         told = self._told(name, before)
         changed = told.changed(at, before)
         snapshot |= {key: value for key, value in changed.items() if key in snapshot}
@@ -95,6 +92,23 @@ class Sessions:
         for name in self._script.sessions:
             yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
 
+    def _own(self, name: str) -> Data:
+        """What is known of a session of which no snapshot was recorded."""
+        root, created = self._script.sessions[name].root, self._created(name)
+        own = {"id": name, "root_conversation_id": root, "created_at": created, "updated_at": created}
+        for parent, child in self._as_child(name):
+            tool = child.get("tool")
+            own |= {"kind": "sub_agent", "parent_session_id": parent, "agent_name": tool, "sub_agent_name": tool}
+        return own
+
+    def _as_child(self, name: str) -> Iterator[tuple[str, Data]]:
+        """What other sessions told of this one, and which."""
+        session = self._script.sessions.get(name)
+        if session is not None and session.root != name:
+            for other in self._script.trees[session.root].sessions:
+                told = self._heard(other.session_id).children if other.session_id != name else []
+                yield from ((other.session_id, child) for _, child in told if child["id"] == name)
+
     def _base(self, timed: Timed | None, before: float) -> tuple[float, Data]:
         """What to start from, and the moment since which it has to be brought up to date."""
         if timed is None:
@@ -122,9 +136,9 @@ class Sessions:
     def _title_of(self, name: str) -> str | None:
         """The last that is known anywhere in the recording, else what was said first."""
         timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
-        titles = [(at, one["title"]) for at, one in timed if isinstance(one.get("title"), str)]
-        if titles:
-            return str(max(titles)[1])
+        titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=lambda one: one[0])]]
+        if known := [title for title in titles if isinstance(title, str)]:
+            return known[-1]
         return next(filter(None, map(_text_of, self._recorded.messages(name))), None)
 
 
