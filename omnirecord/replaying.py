@@ -48,6 +48,8 @@ from .waiting import Waiting
 
 log = logging.getLogger("omnirecord")
 
+LOADS = 1.0
+"""Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
 _COMPARED = 1 << 20
 """The most of a request's body that is looked at, in bytes."""
 
@@ -216,7 +218,7 @@ class Replay(Buttons):
             decision = self._player.websocket(target)
         else:
             continue_upload(request, headers)
-            decision = self._decide(await _incoming(request, target, headers))
+            decision = await self._decide(await _incoming(request, target, headers))
         self._announce()
         if isinstance(decision, MadeUp | Quiet):
             status = decision.status if isinstance(decision, MadeUp) else 200
@@ -245,7 +247,9 @@ class Replay(Buttons):
             case Miss():
                 return self._miss(request, target, decision)
 
-    def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
+    async def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
+        if self._filling is not None and self._options.gates.off and self._filling.opens_stream(request):
+            await asyncio.sleep(LOADS)
         told = len(self._player.notes)
         decision = self._player.answer(request, self.now())
         if self._filling is None:

@@ -263,6 +263,41 @@ def test_only_for_a_page_is_a_stream_kept_alive_behind_its_end(browser: Browser)
     assert not browser.stage.opens().playing.is_kept_alive
 
 
+def test_a_pages_stream_ends_where_the_recorded_client_came_back() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, delta("Hel")), end=2.5)
+    tape.stream("s", 3.0, (3.0, heartbeat()), (4.0, delta("lo")))
+    browser = Browser(tape)
+    first = browser.asks(f"{SESSION}/stream")
+    assert isinstance(first, Playing)
+    assert first.stop == "clean"
+    while first.has_more:
+        first.take(browser.stage.now)
+    browser.stage.player.closed(first)
+    second = browser.asks(f"{SESSION}/stream")
+    assert isinstance(second, Playing)
+    assert second.stop == "open"
+    assert Browser(tape).stage.opens().playing.stop == "open"
+
+
+def test_a_pages_stream_goes_on_where_two_clients_had_listened_at_once() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (3.0, delta("Hi")), end=5.0)
+    tape.stream("s", 2.0, (2.0, heartbeat()), (3.0, delta("Hi")), end=5.0)
+    stream = Browser(tape).asks(f"{SESSION}/stream")
+    assert isinstance(stream, Playing)
+    assert stream.stop == "open"
+
+
+def test_a_session_is_put_together_where_its_server_was_gone() -> None:
+    tape = conversation()
+    for target in (SESSION, ITEMS):
+        tape.get(target, 9.0, {"error": {}}, status=502, ending="upstream_unreachable")
+    browser = played(tape)
+    assert browser.reads(SESSION)["agent_id"] == "a"
+    assert browser.ids() == ["m", "u"]
+
+
 def page_of(answer: Any) -> tuple[bytes, str]:
     """A page, and its policy."""
     assert isinstance(answer, MadeUp | Answering), answer

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from click.testing import CliRunner
 
-from omnirecord import sending
+from omnirecord import replaying, sending
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.replaying import Replay
@@ -91,6 +91,21 @@ async def test_a_page_hears_heartbeats_on_what_is_over_and_on_what_was_never_hea
         with pytest.raises(TimeoutError):
             async with client.get(f"{SESSION}/stream", timeout=aiohttp.ClientTimeout(0.5)) as stream:
                 await stream.content.read()
+
+
+async def test_a_page_has_time_to_load_where_no_message_sets_off_what_it_hears(
+    tape: Path, ui: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "LOADS", 0.3)
+    clock = asyncio.get_running_loop().time
+    took = []
+    for no_gate, headers in ((True, BROWSER), (True, {}), (False, BROWSER)):
+        server = Replay(tape, timing="instant", no_gate=no_gate, web_ui=ui)
+        async with server, aiohttp.ClientSession(server.url) as client:
+            asked = clock()
+            async with client.get(f"{SESSION}/stream", headers=headers):
+                took.append(clock() - asked >= 0.3)
+    assert took == [True, False, False]
 
 
 async def test_without_it_a_browser_gets_only_what_was_recorded(tape: Path) -> None:

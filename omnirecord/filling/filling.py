@@ -43,12 +43,16 @@ class Filling:
         """Whether this is a page that reads."""
         return request.method == "GET" and is_page(request.headers)
 
+    def opens_stream(self, request: Incoming) -> bool:
+        """Whether this is a page that listens to a session."""
+        return self.takes(request) and opens_session_stream(request.method, request.target)
+
     def fill(self, request: Incoming, decision: Decision, now: int) -> Decision | MadeUp | Quiet:
         """What a page gets instead of this decision: the same, where that will do."""
         if not self.takes(request):
             return decision
         if isinstance(decision, Playing):
-            decision.is_kept_alive = True
+            self._sessions.lead_on(decision)
             return decision
         if asks_for_page(request.target):
             return self._page(decision, now)
@@ -118,4 +122,5 @@ def _says(decision: Decision, state: Any) -> bool:
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return False
     response = decision.exchange.response
-    return response.status != 200 or read_json(decision.body, header(response.headers, "content-encoding")) == state
+    recorded = read_json(decision.body, header(response.headers, "content-encoding"))
+    return response.status == 304 or (response.status == 200 and recorded == state)

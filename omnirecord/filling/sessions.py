@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from ..player import Playing
 from ..player.script import Script, start_of
 from .heard import Heard, heard
 from .recorded import Data, Recorded, Timed
@@ -40,6 +41,17 @@ class Sessions:
 
     def has(self, name: str) -> bool:
         return name in self._script.sessions
+
+    def lead_on(self, playing: Playing) -> None:
+        """Let a page's stream end where the recorded client opened the next one: it comes back, and gets that. Where
+        there is none, the stream stays open, and has heartbeats."""
+        x = playing.exchange
+        session = self._script.sessions.get(x.session_id or "")
+        ended = x.end_ns if x.end_ns is not None else float("inf")
+        later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
+        if later and not playing.joined and playing.ending == "client_left":
+            playing.ending = "eof"
+        playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
         """As `GET /v1/sessions/{id}` has it. `answer`: what was recorded of just that request, and when."""
