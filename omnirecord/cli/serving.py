@@ -173,11 +173,15 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     "--resume", is_flag=True,
     help="Give events an id where their server gave none, and let who comes back with Last-Event-ID have the rest.",
 )  # fmt: skip
+@click.option(
+    "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
+    help="Which web UI a browser gets where none was recorded; off: only what was. See docs/web-ui.md.",
+)  # fmt: skip
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, as_json: bool, **listening: Any,
+    resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
@@ -201,7 +205,7 @@ def serve(
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
-        **listening,
+        web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
@@ -220,6 +224,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
+                    _say(f"a browser sees {server.page}") if server.page else None
                     _say(HELP)
                 await stop.wait()
             keys.close()
