@@ -23,6 +23,7 @@ from ..headers import decoded, header
 from ..payloads import dumps
 from ..routes import CONTROL, path_of, query_of
 from ..serving import error_response, json_response, refused
+from ..web.pages import Pages
 
 _MOST = 64
 """How many may listen at once."""
@@ -35,10 +36,15 @@ _TAKES = ("session", "stream", "type", "verdict", "last")
 
 
 class Control:
-    """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells."""
+    """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells.
 
-    def __init__(self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]]) -> None:
-        self._guard, self._db, self._state = guard, db, state
+    `pages`: the page, where there is to be one.
+    """
+
+    def __init__(
+        self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None
+    ) -> None:
+        self._guard, self._db, self._state, self._pages = guard, db, state, pages
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._listening: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
@@ -63,9 +69,13 @@ class Control:
         for task in self._listening:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._pages is not None:
+            self._pages.close()
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         name = path_of(target).removeprefix(CONTROL)
+        if self._pages is not None and name.startswith("ui/"):
+            return await self._pages.handle(request, target)
         if refusal := refused(self._guard, request):
             return refusal
         if name not in ("", "events"):
