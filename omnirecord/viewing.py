@@ -52,9 +52,9 @@ class Viewer:
         return f"{self.url}{UI}"
 
     @property
-    def token(self) -> str | None:
-        """What the page has to be told before it shows anything; None where nothing."""
-        return self._listener.token
+    def address(self) -> str:
+        """The same, with the token that the page has to know, where that was made up and nobody knows it yet."""
+        return f"{self.page}#token={self._listener.token}" if self._listener.is_made else self.page
 
     async def __aenter__(self) -> Viewer:
         await self.start()

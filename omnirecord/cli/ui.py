@@ -49,7 +49,7 @@ async def _run(viewer: Viewer, *, no_browser: bool, as_json: bool) -> None:
         with busy(f"reading {viewer.cassette.name}"):
             await viewer.start()
         try:
-            page = viewer.page if viewer.token is None else f"{viewer.page}#token={viewer.token}"
+            page = viewer.address
             print_ready(
                 as_json, f"showing {viewer.cassette} at {page}", {"url": page, "cassette": str(viewer.cassette)}
             )

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from ..bodies import decoded
-from ..cassette import Exchange, Headers, Side
+from ..cassette import Exchange, Headers, Message, Side
 from ..errors import UsageError
 from ..headers import header
 from ..store import Store
@@ -36,12 +36,14 @@ def exchange_of(store: Store, x: Exchange) -> Row:
             "reason": x.response.reason, "headers": x.response.headers,
             "body": None if x.kind == "sse" else _body(store, x, "response", x.response.headers),
         },
-        "messages": [
-            {"at_ns": m.at_ns, "dir": m.dir, "opcode": m.opcode, "size": len(m.data), "data": beginning(m.data, LONGEST)}
-            for m in messages[:MESSAGES]
-        ],
+        "messages": [_message(one) for one in messages[:MESSAGES]],
         "more_messages": len(messages) > MESSAGES,
     }  # fmt: skip
+
+
+def _message(one: Message) -> Row:
+    data = beginning(one.data, LONGEST)
+    return {"at_ns": one.at_ns, "dir": one.dir, "opcode": one.opcode, "size": len(one.data), "data": data}
 
 
 def _body(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:

@@ -1,4 +1,4 @@
-"""One session as the page shows it: its turns as `show --json` has them, how their texts grew, and what was on the wire.
+"""One session as the page shows it: its turns as `show --json` has them, how their texts grew, and its requests.
 
 With it come the sessions of its sub-agents, and of theirs.
 """
