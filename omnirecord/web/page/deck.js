@@ -230,15 +230,20 @@ export class Deck {
     this.setFilter({ found: new Map(Object.entries(found).map(([stream, seqs]) => [Number(stream), new Set(seqs)])) })
   }
 
-  // What a row says, once that is here; asked for by the hundred.
-  gist(row) {
-    if (!this.gists.has(row)) this.wantGists(this.table.stream[row], this.table.seq[row])
-    return this.gists.get(row) ?? ''
+  // What these rows say, as far as that is here; the rest is asked for by the hundred, once they are looked at for a
+  // moment: of what is scrubbed past nothing is needed.
+  wantGists(rows) {
+    this.wanted = rows.filter(row => !this.gists.has(row))
+    if (!this.wanted.length || this.isAsking) return
+    this.isAsking = true
+    setTimeout(() => {
+      this.isAsking = false
+      const blocks = new Map(this.wanted.map(row => [`${this.table.stream[row]}.${blockOf(this.table.seq[row])}`, row]))
+      for (const [name, row] of blocks) if (!this.asked.has(name)) this.askGists(name, this.table.stream[row], blockOf(this.table.seq[row]))
+    }, 60)
   }
 
-  async wantGists(stream, seq) {
-    const block = Math.floor((seq - 1) / GISTS), name = `${stream}.${block}`
-    if (this.asked.has(name)) return
+  async askGists(name, stream, block) {
     this.asked.add(name)
     try {
       const { rows } = await this.source.gists(stream, block * GISTS, GISTS)
@@ -300,4 +305,8 @@ export class Deck {
     const session = await this.source.session(this.key)
     if (!this.isClosed) this.take(session)
   }
+}
+
+function blockOf(seq) {
+  return Math.floor((seq - 1) / GISTS)
 }

@@ -32,8 +32,6 @@ class App {
       await this.look()
       this.show()
       if (this.overview.is_recorded && this.source.canFollow) this.follow()
-      this.findings = await this.source.findings()
-      this.view?.renew?.(this.overview, this.findings)
     } catch (problem) {
       this.fail(problem)
     }
@@ -61,7 +59,7 @@ class App {
     const only = overview.sessions.length === 1 && !location.hash ? overview.sessions[0] : null
     this.view?.close?.()
     this.view = only ? new SessionView(this.source, only, overview, route) : this.viewOf(route)
-    if (this.view instanceof SessionsView && this.findings) this.view.renew(overview, this.findings)
+    if (this.view instanceof SessionsView) this.examine()
     this.search.value = route.view === 'search' ? route.q ?? '' : ''
     fill(this.place, this.view.element)
   }
@@ -72,6 +70,16 @@ class App {
     if (route.view === 'compare') return new CompareView(source, overview, route)
     const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
     return row ? new SessionView(source, row, overview, route) : new SessionsView(overview, this.findings)
+  }
+
+  // What was wrong with all sessions: read through for the list, and only for that.
+  async examine() {
+    try {
+      this.findings = await this.source.findings()
+      this.view?.renew?.(this.overview, this.findings)
+    } catch (problem) {
+      this.fail(problem)
+    }
   }
 
   find(event) {

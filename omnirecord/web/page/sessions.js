@@ -4,6 +4,8 @@ import { add, fill, h } from './dom.js'
 import { sharedNote } from './sessionview.js'
 import { ENDINGS, clip, count, moment, oneLine, seconds } from './words.js'
 
+const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
+
 export class SessionsView {
   constructor(overview, findings) {
     this.overview = overview
@@ -26,7 +28,8 @@ export class SessionsView {
     const trees = this.trees()
     fill(this.body, overview.shared ? sharedNote(overview.shared) : '',
       ...overview.incidents.map(one => h('p', { class: 'problem' }, `In recording ${one.recording} the recorder had trouble: ${one.message}`)),
-      ...overview.recordings.map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))))
+      h('div', { class: 'table-box' }, h('table', {}, h('thead', {}, h('tr', {}, ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))))),
+        ...overview.recordings.map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))))))
   }
 
   // Sub-agents behind their parents, one step in.
@@ -44,10 +47,9 @@ export class SessionsView {
   }
 
   recording(one, rows) {
-    const head = h('h2', {}, `Recording ${one.recording}`, h('small', {}, ` ${moment(one.started_at)} UTC${one.upstream ? ` · ${one.upstream}` : ''} · ${count(one.exchanges, 'request')} · contract ${one.contract}`))
-    if (!rows.length) return h('section', {}, head, h('p', { class: 'empty' }, 'No sessions.'))
-    const names = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
-    return h('section', {}, head, h('div', { class: 'table-box' }, h('table', {}, h('thead', {}, h('tr', {}, ...names.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))))), h('tbody', {}, ...rows.map(({ row, depth }) => this.row(row, depth))))))
+    const facts = [moment(one.started_at) + ' UTC', one.upstream, count(one.exchanges, 'request'), `contract ${one.contract}`].filter(Boolean)
+    const head = h('tr', { class: 'recording' }, h('th', { colspan: HEADS.length, scope: 'rowgroup' }, `Recording ${one.recording}`, h('small', {}, ` ${facts.join(' · ')}`)))
+    return h('tbody', {}, head, ...rows.map(({ row, depth }) => this.row(row, depth)), rows.length ? '' : h('tr', {}, h('td', { colspan: HEADS.length, class: 'none' }, 'no sessions')))
   }
 
   row(row, depth) {

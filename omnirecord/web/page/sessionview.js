@@ -37,7 +37,7 @@ export class SessionView {
     const { row, overview } = this, recording = overview.recordings.find(one => one.recording === row.recording)
     const name = row.session_id === null ? `Stream ${row.stream}` : clip(oneLine(row.asked ?? row.session_id), 90)
     return h('header', { class: 'session-head' }, h('h1', {}, name),
-      h('p', { class: 'session-facts' }, h('code', {}, row.session_id ?? row.path ?? ''), ` · ${moment(row.started_at)} UTC · recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`))
+      h('p', { class: 'session-facts' }, h('code', {}, row.session_id ?? row.path ?? ''), h('span', {}, `${moment(row.started_at)} UTC`), h('span', {}, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`)))
   }
 
   tabs() {

@@ -4,7 +4,7 @@ import { add, button, fill, h, say, shows } from './dom.js'
 import { turnAt, turnPlace } from './talk.js'
 import { clock, count, oneLine, seconds } from './words.js'
 
-const MOST_TURNS = 12      // how many are on the page at once; earlier ones are asked for
+const MOST_TURNS = 8      // how many are on the page at once; earlier ones are asked for
 const LONG = 12_000        // of a text, how many characters are shown unasked
 
 const ASKERS = { user: 'You', agent: 'Parent agent', system: 'System' }
@@ -19,20 +19,13 @@ export class TalkView {
     this.list = h('div', { class: 'talk-turns' })
     this.why = h('div', { class: 'why', hidden: true })
     this.empty = h('p', { class: 'empty', hidden: true })
-    this.element = h('section', { class: 'talk', 'aria-label': 'Conversation at the playhead', tabindex: '0' }, this.earlier, this.empty, this.list, this.why)
-    this.isLow = true
-    this.element.addEventListener('scroll', () => {
-      const { scrollTop, scrollHeight, clientHeight } = this.element
-      this.isLow = scrollTop + clientHeight > scrollHeight - 40
-    }, { passive: true })
+    this.element = h('section', { class: 'talk', 'aria-label': 'Conversation at the playhead', tabindex: '0' }, h('div', { class: 'talk-inner' }, this.earlier, this.empty, this.list, this.why))
     deck.on(news => { if (news.has('data') || news.has('time')) this.update(news.has('data')) })
   }
 
   more() {
-    const height = this.element.scrollHeight
     this.extra += MOST_TURNS
     this.update()
-    this.element.scrollTop += this.element.scrollHeight - height
   }
 
   update(isNew = false) {
@@ -46,7 +39,7 @@ export class TalkView {
     shows(this.empty, last < 0)
     say(this.empty, deck.turns.length ? 'Nothing was said yet at this point.' : 'Nobody asked anything in this session.')
     this.showWhy()
-    if (this.isLow || deck.isPlaying) this.element.scrollTop = this.element.scrollHeight
+    if (deck.isPlaying) this.element.scrollTop = 0  // its end: it is laid out from below
   }
 
   clear() {
@@ -59,8 +52,13 @@ export class TalkView {
     const wanted = this.deck.turns.slice(first, last + 1)
     if (this.turns.length !== wanted.length || this.turns.some((shown, i) => shown.one !== wanted[i])) {
       const known = new Map(this.turns.map(shown => [shown.one, shown]))
+      for (const shown of this.turns) if (!wanted.includes(shown.one)) shown.element.remove()
       this.turns = wanted.map(one => known.get(one) ?? new TurnView(one, this.deck))
-      this.list.replaceChildren(...this.turns.map(shown => shown.element))
+      let after = null
+      for (const { element } of this.turns.toReversed()) {
+        if (element.nextSibling !== after || !element.isConnected) this.list.insertBefore(element, after)
+        after = element
+      }
     }
     for (const shown of this.turns) shown.update(this.deck.at)
   }
@@ -118,10 +116,11 @@ class TurnView {
     const { usage } = turn, took = turn.ended_ns === null ? null : `after ${seconds(turn.ended_ns - begin)}`
     const why = turn.error ? [turn.error.code, turn.error.message].filter(Boolean).join(': ') : ''
     const tokens = usage && usage.input_tokens !== null ? `${usage.input_tokens.toLocaleString('en')} in, ${(usage.output_tokens ?? 0).toLocaleString('en')} out tokens` : null
-    const parts = [took, turn.first_text_ns === null ? null : `first text after ${seconds(turn.first_text_ns - begin)}`, tokens,
+    const last = how === 'unfinished' && turn.events ? `its end was not recorded, last event after ${seconds(turn.last_event_ns - begin)}` : how === 'unfinished' ? 'the agent never took it up' : null
+    const parts = [took, last, turn.first_text_ns === null ? null : `first text after ${seconds(turn.first_text_ns - begin)}`, tokens,
       usage?.cost_usd === null || usage?.cost_usd === undefined ? null : `$${usage.cost_usd.toFixed(4)}`, turn.agent ? `agent ${oneLine(turn.agent)}` : null,
       turn.model && turn.model !== turn.agent ? `model ${oneLine(turn.model)}` : null, turn.odd_events ? `${count(turn.odd_events, 'event')} against the contract` : null]
-    fill(this.end, h('b', {}, how), ' ', parts.filter(Boolean).join(' · '), why ? h('div', { class: 'error-text' }, why) : '')
+    fill(this.end, h('b', {}, how), took ? ' ' : ' · ', parts.filter(Boolean).join(' · '), why ? h('div', { class: 'error-text' }, why) : '')
   }
 }
 

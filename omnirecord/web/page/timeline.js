@@ -19,6 +19,7 @@ export class Timeline {
     Object.assign(this, { deck, onExchange })
     this.view = whole(1)
     this.lanes = []
+    this.width = 0
     this.canvas = h('canvas', { class: 'lanes', role: 'img', 'aria-label': 'Timeline of the session, in lanes. The slider above moves the playhead; the list of events has the same as text.' })
     this.head = h('div', { class: 'head' })
     this.tip = h('div', { class: 'tip', hidden: true })
@@ -34,7 +35,7 @@ export class Timeline {
 
   listen() {
     const { box } = this
-    new ResizeObserver(() => this.draw()).observe(box)
+    new ResizeObserver(([entry]) => { this.width = entry.contentRect.width; this.draw() }).observe(box)
     box.addEventListener('pointerdown', event => this.down(event))
     box.addEventListener('pointermove', event => this.move(event))
     box.addEventListener('pointerup', event => this.up(event))
@@ -70,8 +71,6 @@ export class Timeline {
     this.box.style.height = `${y}px`
     fill(this.labels, ...this.shown.map(lane => h('div', { class: 'lane-label', style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label)))
   }
-
-  get width() { return this.box.clientWidth }
 
   x(at) { return xOf(this.view, toPlay(this.deck.pace, at), this.width) }
 
@@ -131,11 +130,10 @@ export class Timeline {
 
   drawSilences(pen, height) {
     const { colours, deck } = this
-    for (const { from, to } of [...deck.silences, ...shortened(deck.pace)]) {
-      const a = this.x(from), b = this.x(to)
-      if (b < 0 || a > this.width || b - a < 1) continue
-      pen.fillStyle = colours.silence
-      pen.fillRect(a, RULER, b - a, height - RULER)
+    pen.fillStyle = hatched(pen, colours.silence)
+    for (const { from, to } of joined([...deck.silences, ...shortened(deck.pace)])) {
+      const a = Math.max(this.x(from), 0), b = Math.min(this.x(to), this.width)
+      if (b - a >= 1) pen.fillRect(a, RULER, b - a, height - RULER)
     }
     pen.font = `10.5px ${colours.font}`
     pen.textBaseline = 'middle'
@@ -290,6 +288,27 @@ export class Timeline {
     this.view = whole(this.deck.pace.duration)
     this.draw()
   }
+}
+
+// Stretches that lie over one another, as one.
+function joined(stretches) {
+  const found = []
+  for (const { from, to } of stretches.sort((a, b) => a.from - b.from)) {
+    const last = found.at(-1)
+    if (last && from <= last.to) last.to = Math.max(last.to, to)
+    else found.push({ from, to })
+  }
+  return found
+}
+
+function hatched(pen, colour) {
+  const tile = new OffscreenCanvas(8, 8), brush = tile.getContext('2d')
+  brush.strokeStyle = colour
+  brush.lineWidth = 1.4
+  brush.beginPath()
+  for (const at of [-8, 0, 8]) brush.moveTo(at - 1, 9), brush.lineTo(at + 9, -1)
+  brush.stroke()
+  return pen.createPattern(tile, 'repeat')
 }
 
 const BAD = new Set(['failed', 'denied', 'unfinished', 'incomplete', 'open', 'upstream_lost', 'recorder_killed', 'decline', 'cancel', 'recorder_stopped'])

@@ -15,9 +15,10 @@ export class Wire {
     this.box = h('div', { class: 'wire-rows', role: 'listbox', tabindex: '0', 'aria-label': 'Events', onkeydown: event => this.key(event) }, this.space)
     this.count = h('span', { class: 'wire-count', role: 'status' })
     this.element = h('div', { class: 'wire' }, this.filters(), h('div', { class: 'wire-head', 'aria-hidden': 'true' }, ...['#', 'time', 'gap', 'type', ''].map(name => h('span', {}, name))), this.box)
-    this.box.addEventListener('scroll', () => this.later(), { passive: true })
+    this.top = this.tall = 0    // where it is scrolled to, and how much of it is seen: reading them would cost a layout
+    this.box.addEventListener('scroll', () => { this.top = this.box.scrollTop; this.later() }, { passive: true })
     this.box.addEventListener('click', event => this.click(event))
-    new ResizeObserver(() => this.later()).observe(this.box)
+    new ResizeObserver(([entry]) => { this.tall = entry.contentRect.height; this.showSelected(); this.later() }).observe(this.box)
     deck.on(news => this.update(news))
   }
 
@@ -85,10 +86,11 @@ export class Wire {
   }
 
   draw() {
-    const { box, deck, pool } = this, top = box.scrollTop * this.squeeze || 0, first = Math.max(0, Math.floor(top / LINE) - 4)
-    const many = Math.min(this.total - first, Math.ceil(box.clientHeight / LINE) + 8)
+    const { box, deck, pool } = this, top = this.top * this.squeeze || 0, first = Math.max(0, Math.floor(top / LINE) - 4)
+    const many = Math.min(this.total - first, Math.ceil(this.tall / LINE) + 8)
     while (pool.length < many) this.addRow()
-    const head = deck.table.placeAt(deck.at), shift = top - box.scrollTop
+    deck.wantGists(Array.from({ length: Math.max(many, 0) }, (_, i) => deck.table.order[this.placeOf(first + i)]))
+    const head = deck.table.placeAt(deck.at), shift = top - this.top
     pool.forEach((line, i) => {
       const index = first + i, is = i < many
       shows(line.element, is)
@@ -113,13 +115,13 @@ export class Wire {
       line.element.className = line.name = name
       line.element.setAttribute('aria-selected', is)
     }
-    const said = this.deck.gist(row)
-    if (line.row === row && line.said === said && line.begin === begin) return
-    Object.assign(line, { row, said, begin, place })
+    const said = this.deck.gists.get(row) ?? '', many = table.last.size > 1
+    if (line.row === row && line.said === said && line.begin === begin && line.place === place && line.many === many) return
+    Object.assign(line, { row, said, begin, place, many })
     line.element.dataset.place = place
     line.element.setAttribute('aria-setsize', this.total)
     line.element.setAttribute('aria-posinset', index + 1)
-    say(seq, table.last.size > 1 ? `${table.stream[row]}:${table.seq[row]}` : `${table.seq[row]}`)
+    say(seq, many ? `${table.stream[row]}:${table.seq[row]}` : `${table.seq[row]}`)
     say(time, clock(table.at[row] - begin, 3))
     say(before, gap(table.gapBefore(place)))
     before.classList.toggle('long', table.gapBefore(place) >= 5e9)
@@ -136,7 +138,7 @@ export class Wire {
   }
 
   key(event) {
-    const page = Math.max(1, Math.floor(this.box.clientHeight / LINE) - 1)
+    const page = Math.max(1, Math.floor(this.tall / LINE) - 1)
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key]
     if (by === undefined || event.ctrlKey || event.metaKey) return
     event.preventDefault()
@@ -155,10 +157,16 @@ export class Wire {
   }
 
   showSelected() {
-    const { deck, box } = this, row = deck.selected?.row
-    if (row === undefined) return
-    const y = this.indexOf(deck.table.placeOf(row)) * LINE / (this.squeeze || 1), { scrollTop, clientHeight } = box
-    if (y < scrollTop + LINE) box.scrollTop = Math.max(0, y - clientHeight / 3)
-    else if (y > scrollTop + clientHeight - 2 * LINE) box.scrollTop = y - clientHeight * 2 / 3
+    const { deck, top, tall } = this, row = deck.selected?.row
+    if (row === undefined || !tall) return
+    const y = this.indexOf(deck.table.placeOf(row)) * LINE / (this.squeeze || 1)
+    if (y < top + LINE) this.scrollTo(Math.max(0, y - tall / 3))
+    else if (y > top + tall - 2 * LINE) this.scrollTo(y - tall * 2 / 3)
+  }
+
+  scrollTo(top) {
+    this.top = Math.min(top, Math.max(0, this.total * LINE / (this.squeeze || 1) - this.tall))
+    this.box.scrollTop = top
+    this.later()
   }
 }
