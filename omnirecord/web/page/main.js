@@ -45,10 +45,11 @@ class App {
   }
 
   tell() {
-    const is = this.overview.is_recorded
-    this.state.hidden = !is
-    this.state.textContent = this.isLost ? 'connection lost: trying again' : 'recording'
-    this.state.classList.toggle('lost', this.isLost === true)
+    const { is_recorded: is, shared } = this.overview
+    this.state.hidden = !is && !shared
+    this.state.textContent = shared ? shared.badge : this.isLost ? 'connection lost: trying again' : 'recording'
+    this.state.title = shared ? shared.sentence : ''
+    this.state.className = shared ? 'state shared-state' : this.isLost ? 'state lost' : 'state'
   }
 
   // ---- views

@@ -32,7 +32,7 @@ export class SearchView {
   }
 
   hit(key, hit, begin) {
-    const at = hit.seq === null ? { exchange: hit.exchange } : { event: `${hit.stream}:${hit.seq}` }
+    const at = hit.seq !== null ? { event: `${hit.stream}:${hit.seq}` } : hit.exchange !== null ? { exchange: hit.exchange } : { t: (hit.offset_ns - begin) / 1e9 }
     return h('li', {}, h('a', { href: `#/session/${encodeURIComponent(key)}?${new URLSearchParams(at)}` }, h('span', { class: 'took' }, clock(hit.offset_ns - begin, 2)), h('span', { class: 'type' }, hit.type ?? 'request'), h('span', { class: 'snippet' }, marked(hit))))
   }
 }
