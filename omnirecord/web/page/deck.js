@@ -102,7 +102,7 @@ export class Deck {
 
   take(session) {
     this.session = session
-    this.turns = script(session.family[0])
+    this.turns = reused(this.turns, script(session.family[0]))
     this.children = new Map(session.family.slice(1).map(told => [told.session_id, { told, turns: script(told) }]))
     this.begins = this.turns.map(one => one.begin)
     this.arrange()
@@ -277,6 +277,9 @@ export class Deck {
     return true
   }
 
+  // Whether the playhead is where there is no more, and nothing more will come.
+  get isOver() { return this.isLoaded && !this.isFollowed && this.at >= this.end }
+
   get isLive() { return this.isFollowed && this.isAtEnd && !this.isPlaying }
 
   // Stay here while more comes; and be at the end of it again.
@@ -305,6 +308,15 @@ export class Deck {
     const session = await this.source.session(this.key)
     if (!this.isClosed) this.take(session)
   }
+}
+
+// The new turns, with the old ones in the place of those that say the same: what shows these can stay as it is.
+function reused(before, turns) {
+  return turns.map((one, i) => {
+    const old = before[i]
+    const same = old && !one.turn.children.length && JSON.stringify([old.turn, old.entries]) === JSON.stringify([one.turn, one.entries])
+    return same ? old : one
+  })
 }
 
 function blockOf(seq) {

@@ -30,7 +30,7 @@ export class SessionView {
       h('div', { class: 'panes' }, this.talk.element, h('div', { class: 'side' }, ...Object.values(this.side))))
     this.open('wire')
     deck.on(news => this.update(news))
-    deck.load(row.stream_numbers).then(() => this.arrive(route), problem => deck.fail(problem))
+    deck.load(row.stream_numbers).then(() => this.arrive(route)).catch(problem => deck.fail(problem))
   }
 
   head() {
@@ -67,6 +67,7 @@ export class SessionView {
 
   // To the place that the address names.
   arrive({ event, exchange, t }) {
+    this.element.dataset.loaded = ''
     const [stream, seq] = (event ?? '').split(':').map(Number), { deck } = this
     if (event && deck.pointAt(stream, seq)) return
     if (t) deck.point(deck.begin + Number(t) * 1e9)

@@ -20,7 +20,7 @@ export class TalkView {
     this.why = h('div', { class: 'why', hidden: true })
     this.empty = h('p', { class: 'empty', hidden: true })
     this.element = h('section', { class: 'talk', 'aria-label': 'Conversation at the playhead', tabindex: '0' }, h('div', { class: 'talk-inner' }, this.earlier, this.empty, this.list, this.why))
-    deck.on(news => { if (news.has('data') || news.has('time')) this.update(news.has('data')) })
+    deck.on(news => { if (['data', 'time', 'live'].some(one => news.has(one))) this.update() })
   }
 
   more() {
@@ -28,10 +28,9 @@ export class TalkView {
     this.update()
   }
 
-  update(isNew = false) {
+  update() {
     const { deck } = this
     if (!deck.session) return say(this.empty, 'Reading the session …'), shows(this.empty, true)
-    if (isNew && this.of !== deck.turns) this.clear()
     const last = turnPlace(deck.turns, deck.at), first = Math.max(0, last + 1 - MOST_TURNS - this.extra)
     this.showTurns(first, last)
     shows(this.earlier, first > 0)
@@ -40,12 +39,6 @@ export class TalkView {
     say(this.empty, deck.turns.length ? 'Nothing was said yet at this point.' : 'Nobody asked anything in this session.')
     this.showWhy()
     if (deck.isPlaying) this.element.scrollTop = 0  // its end: it is laid out from below
-  }
-
-  clear() {
-    this.of = this.deck.turns
-    this.turns = []
-    fill(this.list)
   }
 
   showTurns(first, last) {
@@ -64,7 +57,7 @@ export class TalkView {
   }
 
   showWhy() {
-    const { deck } = this, { stopped } = deck.session.family[0], is = deck.at >= deck.end && deck.isLoaded
+    const { deck } = this, { stopped } = deck.session.family[0], is = deck.isOver
     shows(this.why, is)
     if (!is) return
     this.why.className = stopped.at_rest ? 'why' : 'why bad'
@@ -95,7 +88,7 @@ class TurnView {
       view.update(state, at)
     })
     for (const view of this.entries.values()) if (view.stale) shows(view.element, false)
-    shows(this.end, ended || (at >= this.deck.end && this.deck.isLoaded))
+    shows(this.end, ended || this.deck.isOver)
     if (!this.end.hidden) this.tellEnd(ended)
   }
 
@@ -193,7 +186,7 @@ class Tool extends Entry {
   update({ output, returned }, at) {
     const { of } = this.entry
     const name = `${returned}/${output?.length ?? -1}`
-    const isOver = this.turn.deck.isLoaded && at >= this.turn.deck.end
+    const { isOver } = this.turn.deck
     say(this.took, returned ? seconds(of.returned_ns - of.called_ns) : isOver ? 'no answer was seen' : `running, ${seconds(Math.max(at - of.called_ns, 0))}`)
     this.element.classList.toggle('running', !returned)
     if (this.shown === name) return
@@ -211,7 +204,7 @@ class Approval extends Entry {
   }
 
   update({ action }, at) {
-    const { of } = this.entry, done = of.resolved_ns ?? of.answered_ns, isOver = this.turn.deck.isLoaded && at >= this.turn.deck.end
+    const { of } = this.entry, done = of.resolved_ns ?? of.answered_ns, { isOver } = this.turn.deck
     this.element.classList.toggle('open', !action)
     say(this.answer, action ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''} after ${seconds(done - of.asked_ns)}`
       : isOver ? 'nobody answered' : `waiting, ${seconds(at - of.asked_ns)}`)
