@@ -65,7 +65,9 @@ class Viewer:
         await asyncio.to_thread(answers.answer, "overview", {})  # what cannot be read is said before a browser opens
         await self._listener.bind()
         guard = self._listener.guard
-        self._control = Control(guard, lambda: self.cassette, self._state, Pages(guard, answers))
+        self._control = Control(
+            guard, lambda: self.cassette, self._state, Pages(guard, answers), lambda: recorder_is_alive(self.cassette)
+        )
         await self._listener.start()
         self._watching = asyncio.create_task(self._watch())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,4 +66,17 @@ def texts(page: Any, selector: str) -> list[str]:
 def settled(page: Any) -> None:
     """Once all of the session is there, and drawn."""
     page.wait_for_selector(".session[data-loaded]")
+    drawn(page)
+
+
+def drawn(page: Any) -> None:
+    """Once what has changed is on the screen."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.02)

@@ -130,6 +130,9 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
                 {"url": server.url, "db": str(server.db), "upstream": server.upstream},
                 server.made_token,
             )
+            if server.page is not None:
+                token = "" if server.made_token is None else f"#token={server.made_token}"
+                _say(f"look at it in a browser: {server.page}{token}")
             await stop.wait()
         if live:
             live.close()

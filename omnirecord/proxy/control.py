@@ -38,13 +38,14 @@ _TAKES = ("session", "stream", "type", "verdict", "last")
 class Control:
     """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells.
 
-    `pages`: the page, where there is to be one.
+    `pages`: the page, where there is to be one. `goes_on`: whether more is recorded, where that may end before we do.
     """
 
     def __init__(
-        self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None
-    ) -> None:
-        self._guard, self._db, self._state, self._pages = guard, db, state, pages
+        self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
+        self._guard, self._db, self._state, self._pages, self._goes_on = guard, db, state, pages, goes_on
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._listening: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
@@ -124,7 +125,7 @@ class Control:
 
     async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
         while True:
-            news, was_over = self._news, self._is_over
+            news, was_over = self._news, self._is_over or not self._goes_on()
             data, has_more = await self._loop.run_in_executor(self._threads, _read, follower)
             if data:
                 await response.write(data)  # waits for whoever reads slowly

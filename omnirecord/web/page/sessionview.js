@@ -159,8 +159,12 @@ export class SessionView {
   async ended() {
     this.deck.isFollowed = false
     this.deck.changed('playing', 'live')
-    await this.deck.refresh()
-    await this.deck.loadFindings()
+    try {
+      await this.deck.refresh()
+      await this.deck.loadFindings()
+    } catch {
+      this.deck.fail(new Error('The server has stopped. What came until then stays here; omnirecord ui shows the cassette again.'))
+    }
   }
 
   close() {

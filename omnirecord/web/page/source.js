@@ -16,13 +16,14 @@ export class Server {
   }
 
   async ask(name, asked = {}) {
-    const answer = await fetch(`data/${name}?${new URLSearchParams(asked)}`, { headers: this.headers() })
+    const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null)
+    const answer = await fetch(`data/${name}?${new URLSearchParams(given)}`, { headers: this.headers() })
     if (answer.ok) return answer.json()
     throw await refusal(answer)
   }
 
   overview() { return this.ask('overview') }
-  findings(session) { return this.ask('findings', session ? { session } : {}) }
+  findings(session) { return this.ask('findings', { session }) }
   session(key) { return this.ask('session', { key }) }
   events(stream, after) { return this.ask('events', { stream, after }) }
   gists(stream, after, count) { return this.ask('gists', { stream, after, count }) }
