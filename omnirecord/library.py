@@ -18,7 +18,7 @@ from .framing import Framed, Framer
 from .jsonl import Offsets, Reader
 from .jsonl import lines as lines_of
 from .packing import lines
-from .store import Store, Writer, is_database, is_packed, is_sqlite, rows
+from .store import Store, Writer, is_database, is_packed, is_sqlite, rows, streamed
 from .store.packed import content
 from .store.reader import contract_or_default as contract_or_default
 from .store.rows import Row
@@ -151,12 +151,12 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    pieces = rows.Pieces(exchange)
+    pieces = streamed.Pieces(exchange)
     made: list[Row] = []
     for one in framed:
         pieces.add(0, None, one.frame.length, one.frame.raw, made)
     yield from (*made, *pieces.close())
-    yield from rows.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
+    yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
 

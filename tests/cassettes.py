@@ -21,7 +21,7 @@ from omnirecord.cassette import Ending, Headers, Recording
 from omnirecord.contract import load
 from omnirecord.framing import Framer
 from omnirecord.routes import creates_session, session_of
-from omnirecord.store import Store, Writer, rows
+from omnirecord.store import Store, Writer, rows, streamed
 from omnirecord.store.rows import Row
 
 SHIPPED = Path(__file__).parent.parent / "cassettes"
@@ -157,7 +157,7 @@ class Made:
 
     def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
         self.wire[self._streams] = b"".join(data for _, data in reads)
-        pieces = rows.Pieces(number)
+        pieces = streamed.Pieces(number)
         made: list[Row] = []
         for offset, data in reads:
             pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
@@ -166,7 +166,7 @@ class Made:
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
         if coding:
             yield from rows.chunks(number, "content", 0, b"".join(one.frame.raw or b"" for one in framed))
-        yield from rows.pages(self._streams, framed)
+        yield from streamed.pages(self._streams, framed)
 
     def websocket(self, target: str, at: float, *messages: tuple[float, str, Any]) -> None:
         """A WebSocket and its messages: when, `up` or `down`, what."""

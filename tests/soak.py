@@ -24,7 +24,7 @@ from omnirecord.cassette import Recording
 from omnirecord.contract import load
 from omnirecord.framing import Framed, Framer
 from omnirecord.steady import monotonic
-from omnirecord.store import Writer, rows
+from omnirecord.store import Writer, rows, streamed
 from tests import wire
 from tests.process import Process, allow_many_files
 from tests.wire import Wire, chunk, connected, event, get
@@ -304,13 +304,13 @@ def _begin(stream: int) -> list[rows.Row]:
 
 def _some(stream: int, number: int, framed: list[Framed]) -> Iterator[rows.Row]:
     first, length = number * len(framed), sum(one.frame.length for one in framed)
-    pieces = rows.Pieces(stream, first, number * length)
+    pieces = streamed.Pieces(stream, first, number * length)
     reads: list[rows.Row] = []
     for n, one in enumerate(framed, first):
         pieces.add(n * 10**6, n * 10**6, one.frame.length, one.frame.raw, reads)
     yield from (*reads, *pieces.close())
     made = (Framed(one.frame, one.judgement, n) for n, one in enumerate(framed, first))
-    yield from rows.pages(stream, made, first + 1, number * length, first)
+    yield from streamed.pages(stream, made, first + 1, number * length, first)
 
 
 FULL: dict[str, Callable[[Path], Any]] = {

@@ -15,7 +15,7 @@ from omnirecord.cassette import Recording
 from omnirecord.errors import UsageError
 from omnirecord.framing import Framer
 from omnirecord.growing import Follower, Wanted
-from omnirecord.store import Writer, rows
+from omnirecord.store import Writer, rows, streamed
 from omnirecord.store.lock import lock_path
 from tests.cassettes import CONTRACT, Made, delta, heartbeat, status
 from tests.recorded import calls
@@ -52,7 +52,7 @@ class Recorder:
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
-        pieces = rows.Pieces(stream, self._reads[stream], self._bytes[stream])
+        pieces = streamed.Pieces(stream, self._reads[stream], self._bytes[stream])
         made = []
         for data in frames:
             self._at += 1
@@ -61,7 +61,7 @@ class Recorder:
         if framed:
             begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]
             found = [one for n, data in enumerate(frames, begun[2]) for one in Framer(None, CONTRACT).feed(n, data)]
-            made += rows.pages(stream, found, *begun)
+            made += streamed.pages(stream, found, *begun)
             self._seq[stream] += len(found)
         self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)

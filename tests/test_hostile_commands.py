@@ -25,7 +25,7 @@ from omnirecord.framing import Framed
 from omnirecord.library import import_file, open_store
 from omnirecord.replaying import Replay
 from omnirecord.sse import Frame
-from omnirecord.store import rows
+from omnirecord.store import streamed
 from tests.cassettes import HEALTHY, TROUBLED
 from tests.wire import ask, get
 
@@ -73,7 +73,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
         streams = [(x, list(store.frames(x))) for x in store.streams()]
     connection.executescript("DELETE FROM pieces; DELETE FROM pages; DELETE FROM landmarks; DELETE FROM tallies")
     for x, frames in streams:
-        pieces = rows.Pieces(x.exchange)
+        pieces = streamed.Pieces(x.exchange)
         made, framed = [], []
         for n, frame in enumerate(frames):
             raw = poisoned_data((frame.raw or b"").decode()).encode()
@@ -84,7 +84,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
                 (Issue(EVIL, EVIL),) if evil else (),
             )  # fmt: skip
             framed.append(Framed(Frame(raw, len(raw), True), judgement, n))
-        for row in (*made, *pieces.close(), *rows.pages(x.stream or 0, framed)):
+        for row in (*made, *pieces.close(), *streamed.pages(x.stream or 0, framed)):
             connection.execute(*row)
         connection.execute("UPDATE exchanges SET response_bytes = ? WHERE exchange = ?", (pieces.start, x.exchange))
 

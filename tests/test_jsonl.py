@@ -19,7 +19,7 @@ from omnirecord.contract import load
 from omnirecord.framing import Framed, Framer
 from omnirecord.jsonl import Reader, lines
 from omnirecord.library import contract_or_default, import_file, open_store
-from omnirecord.store import Store, Writer, rows
+from omnirecord.store import Store, Writer, rows, streamed
 from omnirecord.store.rows import Row
 from tests.cassettes import Made, conversation, delta, heartbeat, zipped
 
@@ -65,7 +65,7 @@ def exchanges(draw: Any, number: int, kind: Kind) -> list[Row]:
             got = [replace(one, data=gzip.compress(one.data, mtime=0)) for one in got]
         sse = (*headers, *((("Content-Encoding", coding),) if coding else ()))
         made.append(rows.response(number, kind, number, at, 200, "OK", sse))
-        made += streamed(number, got, coding)
+        made += stream_of(number, got, coding)
         size = sum(len(one.data) for one in got)
     elif kind == "websocket":
         made.append(rows.response(number, kind, None, at, 101, "", headers))
@@ -82,8 +82,8 @@ def exchanges(draw: Any, number: int, kind: Kind) -> list[Row]:
     return made
 
 
-def streamed(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
-    pieces = rows.Pieces(number)
+def stream_of(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
+    pieces = streamed.Pieces(number)
     made: list[Row] = []
     for n, one in enumerate(got):
         pieces.add(n * 1000, one.sent_ns, len(one.data), one.data if one.kept else None, made)
@@ -97,7 +97,7 @@ def streamed(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
     framed += framer.close()
     if coding:
         yield from content(number, framed)
-    yield from rows.pages(number, framed)
+    yield from streamed.pages(number, framed)
 
 
 def content(number: int, framed: list[Framed]) -> Iterator[Row]:
@@ -146,7 +146,7 @@ def test_there_and_back_loses_nothing(made: tuple[list[Row], ...]) -> None:
 def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -> None:
     large = Framer(None, OMNIGENT).skip(0, 30)[0]._replace(read=3)
     (after,) = Framer(None, OMNIGENT).feed(4, b"data: x\n\n")
-    pieces, reads = rows.Pieces(1), []
+    pieces, reads = streamed.Pieces(1), []
     for n, (size, data) in enumerate([(10, None), (10, None), (9, None), (5, b"\0data"), (5, b": x\n\n")]):
         pieces.add(n, n, size, data, reads)
     made = [
@@ -154,7 +154,7 @@ def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -
         rows.response(1, "sse", 1, 0, 200, "OK", ()),
         *reads,
         *pieces.close(),
-        *rows.pages(1, [large, after]),
+        *streamed.pages(1, [large, after]),
         rows.end(1, 9, "eof", 0, 39),
     ]
     with closing(in_memory(made)) as store:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Read
-from omnirecord.store import Writer, rows
+from omnirecord.store import Writer, rows, streamed
 from omnirecord.store.functions import spliced, with_sent
 from omnirecord.store.pieces import Content, from_byte, from_read, reads
 
@@ -28,7 +28,7 @@ def writer() -> Iterator[Writer]:
 
 
 def write(writer: Writer, given: list[list[tuple[int, int | None, bytes, bool]]]) -> None:
-    pieces = rows.Pieces(1)
+    pieces = streamed.Pieces(1)
     for batch in given:
         made: list[rows.Row] = []
         for offset, sent, data, is_lost in batch:
@@ -68,23 +68,23 @@ def test_bytes_come_out_from_anywhere_to_anywhere(
 
 
 def test_a_row_has_as_many_reads_as_are_quick_to_look_at() -> None:
-    pieces, made = rows.Pieces(1), list[rows.Row]()
-    for n in range(rows.MOST_READS + 1):
+    pieces, made = streamed.Pieces(1), list[rows.Row]()
+    for n in range(streamed.MOST_READS + 1):
         pieces.add(n, None, 1, b"a", made)
     assert (len(made), len(pieces.close())) == (1, 1)
     for _ in range(3):
-        pieces.add(0, None, rows.PIECE, bytes(rows.PIECE), made)
+        pieces.add(0, None, streamed.PIECE, bytes(streamed.PIECE), made)
     assert (len(made), len(pieces.close()), pieces.close()) == (3, 1, [])
 
 
 def test_what_is_handed_on_late_gets_its_time_in_whichever_row_it_is(writer: Writer) -> None:
     write(writer, [[(10, None, b"a", False), (20, 21, b"b", False)], [(30, None, b"c", False)]])
-    writer.write([rows.reads_sent(1, [(0, 15), (2, 35)])])
+    writer.write([streamed.reads_sent(1, [(0, 15), (2, 35)])])
     assert [one.sent_ns for one in reads(writer.connection, 1)] == [15, 21, 35]
 
 
 def test_what_is_masked_late_is_masked_where_it_is(writer: Writer) -> None:
-    pieces, made = rows.Pieces(1), list[rows.Row]()
+    pieces, made = streamed.Pieces(1), list[rows.Row]()
     pieces.add(0, None, 6, b"secret", made)
     writer.write(pieces.close())
     pieces.add(1, None, 4, b"more", made)

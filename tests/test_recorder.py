@@ -32,7 +32,7 @@ from omnirecord.recorder import (
 )
 from omnirecord.redact import Redactor
 from omnirecord.sse import Parser
-from omnirecord.store import Store, Writer, rows
+from omnirecord.store import Store, Writer, rows, streamed
 from omnirecord.tape import Tape
 
 from . import wire
@@ -295,7 +295,7 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     """A recorder that was killed after a stream's end was written, and before `[DONE]` was a frame."""
     path = tmp_path / "killed.db"
     writer = Writer(path)
-    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", rows.Pieces(1)
+    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.Pieces(1)
     pieces.add(2, 2, len(body), body, [])
     writer.write(
         [

@@ -18,7 +18,7 @@ from omnirecord.cassette import Ending
 from omnirecord.errors import BrokenCassette
 from omnirecord.library import open_store
 from omnirecord.replaying import Replay
-from omnirecord.store import Writer, rows
+from omnirecord.store import Writer, streamed
 from tests.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.process import allow_many_files
 from tests.stage import EVENTS, SESSION, gists
@@ -235,7 +235,7 @@ async def test_a_request_that_was_never_answered_is_not_answered_again(tmp_path:
 async def test_a_cassette_that_is_still_being_recorded_can_be_served(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), ending="open")
-    pieces = rows.Pieces(1, 1, len(heartbeat()))
+    pieces = streamed.Pieces(1, 1, len(heartbeat()))
     pieces.add(ns(2.0), None, 14, b"data: 1\n\ndata:", [])
     behind = pieces.close()
     with closing(Writer(tmp_path / "live.db")) as writer:

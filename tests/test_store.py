@@ -21,7 +21,7 @@ from omnirecord.cassette import Recording, TimedFrame
 from omnirecord.contract import load
 from omnirecord.errors import BrokenCassette, CassetteError, CassetteInUse, NewerCassette, NotACassette, UsageError
 from omnirecord.framing import Framed, Framer
-from omnirecord.store import Store, Writer, is_sqlite, rows
+from omnirecord.store import Store, Writer, is_sqlite, rows, streamed
 from omnirecord.store.lock import lock_path, recorder_is_alive
 from omnirecord.store.rows import Row
 from tests.cassettes import conversation, delta, heartbeat
@@ -41,7 +41,7 @@ def begun() -> list[Row]:
 
 def received(reads: list[bytes], lost: list[int] | None = None) -> list[Row]:
     """What the recorder writes at once: reads and their bytes, in no frame yet."""
-    pieces = rows.Pieces(1)
+    pieces = streamed.Pieces(1)
     made = []
     for n, data in enumerate(reads):
         is_lost = n in (lost or ())
@@ -88,7 +88,7 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
         reads = cut(BODY, 20)
         writer.write([*begun(), *received(reads)])
         first = framed(reads)[:2]
-        writer.write(rows.pages(1, first))
+        writer.write(streamed.pages(1, first))
         print("ready", flush=True)
         sys.stdin.read()
     """
@@ -319,7 +319,7 @@ def test_frames_that_are_derived_are_those_that_would_have_been_stored(
     writer.write([*begun(), *received(reads, lost)])
     safe = [n for n in range(len(frames) + 1) if n == len(frames) or all(f.frame.complete for f in frames[n - 1 : n])]
     first = frames[: max(n for n in safe if n <= done or n == 0)]
-    writer.write(rows.pages(1, first))
+    writer.write(streamed.pages(1, first))
 
     with closing(Store(writer.connection)) as store:
         assert stored(store.frames(store.streams()[0])) == told(frames)

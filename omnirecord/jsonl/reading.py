@@ -23,7 +23,7 @@ from ..errors import BrokenCassette, NewerCassette, NotACassette
 from ..framing import Framed, Framer
 from ..headers import header
 from ..sse import Frame
-from ..store import rows
+from ..store import rows, streamed
 from ..store.rows import Row
 from .forms import (
     ExchangeLine,
@@ -247,7 +247,7 @@ class Reader:
             yield from _pieces(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
             made = _made(framer, _plain(begun))
         seen = _Counted(made)
-        yield from rows.pages(stream, seen)
+        yield from streamed.pages(stream, seen)
         if seen.count != len(begun.frames):
             raise differs
 
@@ -341,7 +341,7 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
 
 
 def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
-    pieces = rows.Pieces(exchange)
+    pieces = streamed.Pieces(exchange)
     made: list[Row] = []
     for (offset, sent, size), one in zip(begun.reads, data, strict=True):
         pieces.add(offset, sent, size, one, made)

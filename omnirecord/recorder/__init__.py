@@ -19,8 +19,9 @@ from ..headers import header
 from ..masking import MaskedStream
 from ..redact import Redactor, Texts
 from ..routes import creates_session, session_of
-from ..store import Writer, rows
-from ..store.rows import Pieces, Row
+from ..store import Writer, rows, streamed
+from ..store.rows import Row
+from ..store.streamed import Pieces
 from .frames import FrameMaker, NewFrames, fault
 from .ops import (
     BodyData,
@@ -176,7 +177,7 @@ class Recorder:
             yield from state.pieces.close()
             self._frames.arrived(exchange, state.settled)
         if state.late:
-            yield rows.reads_sent(exchange, sorted(state.late))
+            yield streamed.reads_sent(exchange, sorted(state.late))
             state.late.clear()
 
     def _requested(self, op: Requested) -> Iterator[Row]:
@@ -280,7 +281,7 @@ class Recorder:
             return
         state = self._open.get(of.exchange)
         if state is None or state.pieces is None:
-            yield rows.reads_sent(of.exchange, [(of.n, of.sent_ns)])
+            yield streamed.reads_sent(of.exchange, [(of.n, of.sent_ns)])
         elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in a file before this one
             state.late.append((n, of.sent_ns))
             self._touched[of.exchange] = None

@@ -15,7 +15,7 @@ from ..contract import Contract, Issue, Judgement
 from ..framing import Framed, Framer
 from ..headers import header
 from ..sse import Frame
-from ..store import Writer, rows
+from ..store import Writer, rows, streamed
 from ..store.pieces import feed, from_byte
 from ..store.rows import Row
 from ..store.writer import is_transient
@@ -252,7 +252,7 @@ class FrameMaker:
         return framed, False
 
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
-        yield from rows.pages(state.stream, framed, state.frames + 1, state.length, state.read)
+        yield from streamed.pages(state.stream, framed, state.frames + 1, state.length, state.read)
         if state.framer.decodes or None in [one.frame.raw for one in framed]:
             yield from self._odd_rows(exchange, state, framed)
         if state.judge.fault and not state.judge.told:
@@ -268,7 +268,7 @@ class FrameMaker:
         start, read = state.length, state.read
         for one in framed:
             if one.frame.raw is None and not state.framer.decodes:
-                yield rows.forgotten(exchange, (read, one.read), start, one.frame.length)
+                yield streamed.forgotten(exchange, (read, one.read), start, one.frame.length)
             elif one.frame.raw is not None and state.framer.decodes:
                 yield from rows.chunks(exchange, "content", start, one.frame.raw)
             start, read = start + one.frame.length, one.read

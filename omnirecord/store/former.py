@@ -16,7 +16,7 @@ from ..contract import Issue, Judgement
 from ..cutting import Span, cut
 from ..framing import Framed
 from ..sse import Frame
-from . import rows
+from . import rows, streamed
 from .making import DAMAGED as DAMAGED
 from .views import VIEW_NAMES
 
@@ -133,7 +133,7 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
         ((framed,),) = old.execute("SELECT coalesce(sum(length), 0) FROM frames WHERE stream = ?", (stream,))
         spans = chain(spans, _chunks(old, exchange, framed))
     yield from _pieces(old, exchange, spans)
-    yield from rows.pages(stream, _framed(old, stream))
+    yield from streamed.pages(stream, _framed(old, stream))
 
 
 def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
@@ -158,7 +158,7 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
 def _pieces(old: sqlite3.Connection, exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
     query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
     reads = old.execute(query, (exchange,)).fetchall()
-    pieces = rows.Pieces(exchange)
+    pieces = streamed.Pieces(exchange)
     made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
         pieces.add(offset_ns, sent_ns, size, data, made)

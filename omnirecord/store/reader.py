@@ -44,9 +44,9 @@ from .making import (
     streaming_of,
 )  # fmt: skip
 from .pieces import Content, Piece, Recent, decoded, feed, from_byte, from_read, reads
-from .rows import storable_type
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .sizes import FRAMED, size_of
+from .streamed import storable_type
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
