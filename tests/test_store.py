@@ -82,7 +82,7 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
     script = """
         import sys
         from pathlib import Path
-        from omnirecord.store import Writer, rows
+        from omnirecord.store import Writer, streamed
         from tests.test_store import BODY, begun, cut, framed, received
         writer = Writer(Path(sys.argv[1]))
         reads = cut(BODY, 20)
