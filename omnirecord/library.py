@@ -156,7 +156,7 @@ def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Ro
     for one in framed:
         pieces.add(0, None, one.frame.length, one.frame.raw, made)
     yield from (*made, *pieces.close())
-    yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
+    yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
 

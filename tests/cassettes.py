@@ -166,7 +166,7 @@ class Made:
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
         if coding:
             yield from rows.chunks(number, "content", 0, b"".join(one.frame.raw or b"" for one in framed))
-        yield from streamed.pages(self._streams, framed)
+        yield from streamed.pages(self._streams, framed, lambda n: ns(reads[n][0]))
 
     def websocket(self, target: str, at: float, *messages: tuple[float, str, Any]) -> None:
         """A WebSocket and its messages: when, `up` or `down`, what."""

@@ -310,7 +310,7 @@ def _some(stream: int, number: int, framed: list[Framed]) -> Iterator[rows.Row]:
         pieces.add(n * 10**6, n * 10**6, one.frame.length, one.frame.raw, reads)
     yield from (*reads, *pieces.close())
     made = (Framed(one.frame, one.judgement, n) for n, one in enumerate(framed, first))
-    yield from streamed.pages(stream, made, first + 1, number * length, first)
+    yield from streamed.pages(stream, made, lambda n: n * 10**6, first + 1, number * length, first)
 
 
 FULL: dict[str, Callable[[Path], Any]] = {

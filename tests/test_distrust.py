@@ -26,14 +26,14 @@ ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELEC
 HUGE = "zeroblob(1000000000)"
 READ = {
     "an endless view for pages": f"DROP TABLE pages; CREATE VIEW pages AS {ENDLESS} 1 AS stream, n AS seq, 1"
-    " AS frames, 0 AS start, 1 AS length, 0 AS read, '[1]' AS ends, '[0]' AS reads, '[\"x\"]' AS types, NULL AS kinds,"
-    " NULL AS verdicts, NULL AS more FROM r;",
+    " AS frames, 0 AS start, 1 AS length, 0 AS read, 0 AS offset_ns, '[1]' AS ends, '[0]' AS reads, '[0]' AS times,"
+    " '[\"x\"]' AS types, NULL AS kinds, NULL AS verdicts, NULL AS more FROM r;",
     "an endless view for recordings": f"DROP TABLE recordings; CREATE VIEW recordings AS {ENDLESS} n AS recording,"
     " '2026-01-01' AS started_at, '1' AS version, 'omnigent' AS contract, NULL AS upstream FROM r;",
     "an endless view for meta": f"DROP TABLE meta; CREATE VIEW meta AS {ENDLESS} n AS key, n AS value FROM r;",
     "a view of a view": "ALTER TABLE pieces RENAME TO other; CREATE VIEW pieces AS SELECT * FROM other;",
     "a virtual table for pages": "DROP TABLE pages; CREATE VIRTUAL TABLE pages USING fts5(stream, seq, frames, start,"
-    " length, read, ends, reads, types, kinds, verdicts, more);",
+    " length, read, offset_ns, ends, reads, times, types, kinds, verdicts, more);",
     "a virtual table for landmarks": "DROP TABLE landmarks; CREATE VIRTUAL TABLE landmarks USING rtree(a, b, c);",
     "computed columns": "DROP TABLE messages; CREATE TABLE messages (exchange, message, at_ns, sent_ns, dir, opcode,"
     f" data AS ({HUGE}));",

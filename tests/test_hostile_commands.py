@@ -84,7 +84,11 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
                 (Issue(EVIL, EVIL),) if evil else (),
             )  # fmt: skip
             framed.append(Framed(Frame(raw, len(raw), True), judgement, n))
-        for row in (*made, *pieces.close(), *streamed.pages(x.stream or 0, framed)):
+        for row in (
+            *made,
+            *pieces.close(),
+            *streamed.pages(x.stream or 0, framed, lambda n, of=frames: of[n].offset_ns),
+        ):
             connection.execute(*row)
         connection.execute("UPDATE exchanges SET response_bytes = ? WHERE exchange = ?", (pieces.start, x.exchange))
 

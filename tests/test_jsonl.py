@@ -97,7 +97,7 @@ def stream_of(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
     framed += framer.close()
     if coding:
         yield from content(number, framed)
-    yield from streamed.pages(number, framed)
+    yield from streamed.pages(number, framed, lambda n: n * 1000)
 
 
 def content(number: int, framed: list[Framed]) -> Iterator[Row]:
@@ -154,7 +154,7 @@ def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -
         rows.response(1, "sse", 1, 0, 200, "OK", ()),
         *reads,
         *pieces.close(),
-        *streamed.pages(1, [large, after]),
+        *streamed.pages(1, [large, after], int),
         rows.end(1, 9, "eof", 0, 39),
     ]
     with closing(in_memory(made)) as store:

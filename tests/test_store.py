@@ -88,7 +88,7 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
         reads = cut(BODY, 20)
         writer.write([*begun(), *received(reads)])
         first = framed(reads)[:2]
-        writer.write(streamed.pages(1, first))
+        writer.write(streamed.pages(1, first, lambda n: 10 + n))
         print("ready", flush=True)
         sys.stdin.read()
     """
@@ -319,7 +319,7 @@ def test_frames_that_are_derived_are_those_that_would_have_been_stored(
     writer.write([*begun(), *received(reads, lost)])
     safe = [n for n in range(len(frames) + 1) if n == len(frames) or all(f.frame.complete for f in frames[n - 1 : n])]
     first = frames[: max(n for n in safe if n <= done or n == 0)]
-    writer.write(streamed.pages(1, first))
+    writer.write(streamed.pages(1, first, lambda n: 10 + n))
 
     with closing(Store(writer.connection)) as store:
         assert stored(store.frames(store.streams()[0])) == told(frames)

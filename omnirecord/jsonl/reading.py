@@ -247,7 +247,7 @@ class Reader:
             yield from _pieces(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
             made = _made(framer, _plain(begun))
         seen = _Counted(made)
-        yield from streamed.pages(stream, seen)
+        yield from streamed.pages(stream, seen, lambda read: begun.reads[read][0])
         if seen.count != len(begun.frames):
             raise differs
 

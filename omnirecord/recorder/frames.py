@@ -71,6 +71,9 @@ class _Streaming:
     offsets: dict[int, int] = field(default_factory=dict)
     """When each read came that a frame of this step may end in."""
 
+    def came(self, read: int) -> int:
+        return self.offsets.get(read, self.at_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class NewFrames:
@@ -252,7 +255,7 @@ class FrameMaker:
         return framed, False
 
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
-        yield from streamed.pages(state.stream, framed, state.frames + 1, state.length, state.read)
+        yield from streamed.pages(state.stream, framed, state.came, state.frames + 1, state.length, state.read)
         if state.framer.decodes or None in [one.frame.raw for one in framed]:
             yield from self._odd_rows(exchange, state, framed)
         if state.judge.fault and not state.judge.told:

@@ -132,8 +132,11 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
     else:
         ((framed,),) = old.execute("SELECT coalesce(sum(length), 0) FROM frames WHERE stream = ?", (stream,))
         spans = chain(spans, _chunks(old, exchange, framed))
-    yield from _pieces(old, exchange, spans)
-    yield from streamed.pages(stream, _framed(old, stream))
+    reads = old.execute(
+        "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
+    ).fetchall()
+    yield from _pieces(exchange, reads, spans)
+    yield from streamed.pages(stream, _framed(old, stream), lambda read: reads[read][0])
 
 
 def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
@@ -155,9 +158,7 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
         at = max(at, start + len(data))
 
 
-def _pieces(old: sqlite3.Connection, exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
-    query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
-    reads = old.execute(query, (exchange,)).fetchall()
+def _pieces(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
     pieces = streamed.Pieces(exchange)
     made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):

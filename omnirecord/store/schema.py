@@ -43,8 +43,8 @@ _PIECES = """CREATE TABLE pieces (
 CREATE UNIQUE INDEX pieces_by_read ON pieces(exchange, n);
 CREATE TABLE pages (
   stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
-  length INTEGER NOT NULL, read INTEGER NOT NULL, ends TEXT NOT NULL, reads TEXT NOT NULL, types TEXT NOT NULL,
-  kinds TEXT, verdicts TEXT, more TEXT);
+  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
+  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
 CREATE UNIQUE INDEX pages_by_seq ON pages(stream, seq);
 CREATE TABLE landmarks (
   type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, islice
 from typing import Any
 
@@ -34,7 +34,7 @@ _MASK_AGAIN = (
     " AND n = (SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
 )
 _FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
-_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
@@ -118,11 +118,13 @@ def is_plain_text(data: bytes) -> bool:
 class Pages:
     """The frames of one stream on their way to `pages`: an entry of a row each, with where its bytes are.
 
-    `seq`: of the next frame; `start`: where in the content it begins; `read`: in which read at the earliest.
+    `came` tells when a read came. `seq`: of the next frame; `start`: where in the content it begins; `read`: in which
+    read at the earliest.
     """
 
-    def __init__(self, stream: int, seq: int = 1, start: int = 0, read: int = 0) -> None:
-        self._stream, self._seq, self._start, self._read = stream, seq, start, read
+    def __init__(self, stream: int, came: Callable[[int], int], seq: int = 1, start: int = 0, read: int = 0) -> None:
+        self._stream, self._came = stream, came
+        self._seq, self._start, self._read = seq, start, read
 
     def page(self, framed: list[Framed]) -> Iterator[Row]:
         """The rows of one page. Its columns are lists, so that each is made at once."""
@@ -131,9 +133,11 @@ class Pages:
         verdicts = [judgement.verdict for judgement in judgements]
         names = list(dict.fromkeys(types))
         ends = list(accumulate([frame.length for frame in frames]))
+        times = list(map(self._came, reads))
         yield _PAGE, (
-            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, _list(ends),
-            _list([read - self._read for read in reads]), _list(list(map(storable_type, names))),
+            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, times[0], _list(ends),
+            _list([read - self._read for read in reads]), _list([at - times[0] for at in times]),
+            _list(list(map(storable_type, names))),
             None if len(names) == 1 else _list(list(map(names.index, types))),
             None if verdicts.count("valid") == len(ends) else _list([_VERDICT[verdict] for verdict in verdicts]),
             _more(framed),
@@ -193,9 +197,11 @@ def _by_length(framed: list[Framed]) -> Iterator[list[Framed]]:
         yield some
 
 
-def pages(stream: int, framed: Iterable[Framed], seq: int = 1, start: int = 0, read: int = 0) -> Iterator[Row]:
+def pages(
+    stream: int, framed: Iterable[Framed], came: Callable[[int], int], seq: int = 1, start: int = 0, read: int = 0
+) -> Iterator[Row]:
     """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
-    made, tally = Pages(stream, seq, start, read), Tally()
+    made, tally = Pages(stream, came, seq, start, read), Tally()
     for some in _paged(framed):
         tally.add(some)
         yield from made.page(some)

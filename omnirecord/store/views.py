@@ -68,20 +68,20 @@ _FRAMES = "pages p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.str
 """A row for each frame: what `_VERDICT` and the others are made of."""
 
 
-def _time(of: str, read: str) -> str:
-    """A time of a read of exchange `x`: 0 for when it came, 1 for when it was handed on; in ns."""
+def _sent(read: str) -> str:
+    """When a read of exchange `x` was handed on, in ns."""
     return (
-        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][{of}]') FROM pieces r"
+        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM pieces r"
         f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
     )
 
 
-_CAME, _SENT = _time("0", _READ), _time("1", _READ)
-_BEFORE = f"""CASE WHEN j.key > 0 THEN p.read + {_of("reads", "(j.key - 1)")} ELSE
-      (SELECT q.read + json_extract(q.reads, '$[#-1]') FROM pages q
+_CAME, _SENT = f"(p.offset_ns + {_of('times')})", _sent(_READ)
+_BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)")} ELSE
+      (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM pages q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
-"""The read that brought the last byte of the frame before."""
-_GAP = _seconds(f"{_CAME} - {_time('0', f'({_BEFORE})')}")
+"""When the frame before came."""
+_GAP = _seconds(f"{_CAME} - ({_BEFORE})")
 
 
 def _part(start: str, size: str) -> str:
