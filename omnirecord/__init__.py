@@ -173,7 +173,8 @@ def scrub(
 
 
 def open_cassette(path: str | Path) -> Cassette:
-    """Open a `.db` or `.jsonl` cassette for reading; use it with `with`. Raises `UsageError` or `CassetteError`."""
+    """Open a `.db` or `.jsonl` cassette, compressed or not, for reading; use it with `with`. Raises `UsageError` or
+    `CassetteError`."""
     from .reading import open_cassette
 
     return open_cassette(path)

@@ -38,10 +38,11 @@ from .player import (
     options,
 )  # fmt: skip
 from .player.script import Script
-from .player.timing import NS, seconds
+from .player.timing import seconds
 from .routes import CONTROL
 from .sending import Sender, keep_quiet, send_made_up
 from .serving import Listener, Place, continue_upload, error_response
+from .steady import monotonic_ns
 from .tls import File
 from .updates import serve_updates
 from .waiting import Waiting
@@ -185,8 +186,8 @@ class Replay(Buttons):
             self._store.close()
 
     def now(self) -> int:
-        """The event loop's clock in ns: it runs on where a test has frozen the others."""
-        return int(asyncio.get_running_loop().time() * NS)
+        """The replay's clock in ns: the kernel's, which runs on where a test has frozen the others."""
+        return monotonic_ns()
 
     async def reset(self) -> None:
         """Begin again, as if just started: streams are cut, playheads stand at the start, nothing was asked."""

@@ -22,6 +22,9 @@ from .waiting import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]
 
+_TURN = 16
+"""Pieces after which it is somebody else's turn."""
+
 _BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
@@ -97,7 +100,7 @@ class Sender:
 
         cut = playing.chunks.cut(playing.exchange.stream or 0)
         while True:
-            while playing.has_more:
+            while await self._send_freely(playing, write):
                 await self._waiting.until_due(playing, beat)
                 await _write_each(cut(playing.take(self._now())), write)
                 if playing.timeline.paused:
@@ -109,6 +112,17 @@ class Sender:
                 break
         if playing.stop == "freeze":
             await asyncio.Event().wait()
+
+    async def _send_freely(self, playing: Playing, write: Write) -> bool:
+        """What nothing holds up goes out in pieces; returns whether there is more behind it. A client that takes all
+        there is keeps nobody else waiting."""
+        number = 0
+        while (piece := playing.piece(self._now())) is not None:
+            await write(piece)
+            number += 1
+            if not number % _TURN:
+                await asyncio.sleep(0)
+        return playing.has_more
 
 
 async def _hold(beat: Beat | None) -> None:

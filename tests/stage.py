@@ -27,10 +27,14 @@ class Listener:
 
     def hears(self) -> list[str]:
         heard = b""
-        while (
-            self.playing.has_more and (due := self.playing.due(self._stage.now)) is not None and due <= self._stage.now
-        ):
-            heard += self.playing.take(self._stage.now)
+        while self.playing.has_more:
+            piece = self.playing.piece(self._stage.now)
+            if piece is None:
+                due = self.playing.due(self._stage.now)
+                if due is None or due > self._stage.now:
+                    break
+                piece = self.playing.take(self._stage.now)
+            heard += piece
         self.body += heard
         return gists(heard)
 

@@ -21,6 +21,7 @@ from .show import show
 from .stats import stats
 from .tail import tail
 from .trips import demo, verify
+from .ui import ui
 from .validate import validate
 
 
@@ -31,7 +32,7 @@ def main() -> None:
 
     Put `omnirecord proxy` between a client and its server: every byte passes, every event is kept. Serve what was
     recorded with `omnirecord serve`, see what happened with `show`, and what was wrong with `doctor`. A CASSETTE is a
-    .db or a .jsonl file.
+    .db or a .jsonl file, compressed (.zst) or not.
 
     \b
     Example:
@@ -41,7 +42,7 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (show, tail, ls, events, search),
+    "What happened": (ui, show, tail, ls, events, search),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
 }
