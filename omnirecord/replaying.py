@@ -252,6 +252,8 @@ class Replay(Buttons):
         if self._filling is not None and self._options.gates.off and self._filling.opens_stream(request):
             await asyncio.sleep(LOADS)
         told = len(self._player.notes)
+        if self._filling is not None and self._filling.says(request):
+            self._player.pass_over_unanswered(request)
         decision = self._player.answer(request, self.now())
         if self._filling is None:
             return decision

@@ -94,6 +94,21 @@ def test_what_moves_a_session_on_is_never_made_up(browser: Browser) -> None:
     assert isinstance(browser.asks("/v1/sessions/s/interrupt", method="POST"), Miss)
 
 
+def test_a_message_from_a_page_is_the_one_that_is_waited_for_and_not_one_that_was_given_up() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (3.0, delta("no")), (5.0, delta("yes")))
+    tape.post(EVENTS, 2.0, answered=False, ending="client_left")
+    tape.post(EVENTS, 4.0, status=202)
+    browser = Browser(tape)
+    listener = browser.stage.opens()
+    assert listener.hears() == ["heartbeat", "no"]
+    request = Incoming("POST", EVENTS, headers=CHROME)
+    assert browser.filling.says(request)
+    browser.stage.player.pass_over_unanswered(request)
+    assert browser.stage.posts().exchange.exchange == 3
+    assert listener.hears() == ["yes"]
+
+
 def test_what_was_recorded_is_given_as_it_was_where_it_is_still_true(browser: Browser) -> None:
     assert isinstance(browser.asks(ITEMS), Answering)
 

@@ -15,7 +15,7 @@ from ..cassette import Headers
 from ..headers import header
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
 from ..player.script import Script
-from ..routes import opens_session_stream, path_of, session_of
+from ..routes import is_gate, opens_session_stream, path_of, session_of
 from .answers import Answers
 from .made import Files, MadeUp, Quiet, made
 from .recorded import Timed, read_json
@@ -42,6 +42,10 @@ class Filling:
     def takes(self, request: Incoming) -> bool:
         """Whether this is a page that reads."""
         return request.method == "GET" and is_page(request.headers)
+
+    def says(self, request: Incoming) -> bool:
+        """Whether this is a page that moves a session on. Its user need not give up what the recorded one gave up."""
+        return is_gate(request.method, request.target) and is_page(request.headers)
 
     def opens_stream(self, request: Incoming) -> bool:
         """Whether this is a page that listens to a session."""

@@ -106,7 +106,7 @@ code{{overflow-wrap:anywhere}}</style>
 <h1>This is a replay</h1>
 <p>It answers what the recorded server was asked, and has no web UI to show: {why}.
 <p>Install one, with <code>pip install omnigent</code> beside omnirecord, or name one with
-<code>omnirecord serve --web-ui FOLDER</code>; or read the recording with <code>omnirecord show</code>.
+<code>omnirecord serve --web-ui FOLDER</code>; or look at the recording with <code>omnirecord ui</code>.
 <h2>Sessions in this recording</h2>
 {sessions}
 </html>

@@ -107,6 +107,14 @@ class Player:
         """Up to where in recorded time a read of this session may know what happened."""
         return self._horizon(self._script.sessions.get(session_id), now)
 
+    def pass_over_unanswered(self, request: Incoming) -> None:
+        """Let a message be the one that is waited for, and no earlier one that was given up unanswered."""
+        session = self._script.sessions.get(session_of(request.target) or "")
+        gate = self.streams.run(session).timeline.closed_gate() if session is not None else None
+        if session is not None and gate is not None:
+            given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
+            self.streams.run(session).asked.used.update(x.exchange for x in given_up)
+
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""
         self.streams.closed(playing)

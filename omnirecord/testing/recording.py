@@ -26,7 +26,7 @@ class Recording:
     def __init__(self, upstream: str, db: Path, **options: Any) -> None:
         self._proxy = Proxy(upstream, db, answered=self._answered, **options)
         self.requests: list[Served] = []
-        self.unmatched = self.mismatches = self.unmade = self.waiting = self.faults = ()
+        self.unmatched = self.mismatches = self.unmade = self.made_up = self.waiting = self.faults = ()
 
     @property
     def url(self) -> str:
