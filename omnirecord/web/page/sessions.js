@@ -19,7 +19,14 @@ export class SessionsView {
 
   renew(overview, findings) {
     Object.assign(this, { overview, findings })
+    const place = this.reached().indexOf(document.activeElement)
     this.draw()
+    this.reached()[place]?.focus()
+  }
+
+  // What a keyboard reaches, in its order.
+  reached() {
+    return [...this.body.querySelectorAll('a, input')]
   }
 
   draw() {
