@@ -70,7 +70,7 @@ class App {
     if (route.view === 'search') return new SearchView(source, overview, route)
     if (route.view === 'compare') return new CompareView(source, overview, route)
     const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
-    return row ? new SessionView(source, row, overview, route) : new SessionsView(overview, this.findings)
+    return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
   }
 
   // What was wrong with all sessions: read through for the list, and only for that.
