@@ -14,9 +14,9 @@ from typing import Protocol
 import brotli
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 PIECE = 1 << 20
 """The most that a decoder hands out at once, in bytes."""

@@ -1,5 +1,5 @@
-"""A cassette as a stream of bytes in another format: `jsonl`, the whole of it, or `sse`, one stream's body; and what
-Datasette is told of it."""
+"""A cassette as a stream of bytes in another format: `jsonl`, the whole of it, also compressed, or `sse`, one stream's
+body; and what Datasette is told of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from . import jsonl
 from .cassette import Exchange
 from .choosing import the_stream
 from .errors import UsageError
+from .packing import SUFFIX, named, packed
 from .store import Store, datasette_metadata, is_sqlite
+from .store.packed import copy_database
 
 
 def jsonl_bytes(store: Store) -> Iterator[bytes]:
@@ -24,10 +26,24 @@ def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
     return store.content(_the_stream(store, stream))
 
 
+def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[bytes]:
+    """The whole cassette compressed: its text form where `output` is a `.jsonl.zst`, else a database. Raises
+    `UsageError` where it is still being recorded, so that there will be more of it."""
+    if store.is_being_recorded:
+        raise UsageError(
+            f"{cassette} is still being recorded, and what is compressed is closed: stop the recorder first, or export"
+            " what there is so far with --format jsonl"
+        )
+    if output is not None and named(output)[0] == ".jsonl":
+        return packed(jsonl_bytes(store))
+    return packed(copy_database(store, None if output is None else output.parent))
+
+
 def datasette_bytes(cassette: Path) -> Iterator[bytes]:
     """The metadata for `datasette -m`. Raises `UsageError` where Datasette cannot open the cassette."""
     if not is_sqlite(cassette):
-        raise UsageError(f"Datasette opens a .db only: omnirecord import {cassette} --db {cassette.stem}.db")
+        stem = cassette.name.removesuffix(SUFFIX).rpartition(".")[0] or cassette.stem
+        raise UsageError(f"Datasette opens a .db only: omnirecord import {cassette} --db {stem}.db")
     yield json.dumps(datasette_metadata(cassette.stem), indent=2).encode() + b"\n"
 
 

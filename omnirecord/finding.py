@@ -23,12 +23,14 @@ from .library import open_store
 from .listing import event_row, request_row
 from .searching.query import Query, parse
 from .searching.snippets import WIDTH, Snippet, apart, best, cut, signs_in, unmarked
-from .store import Store, is_sqlite
+from .store import Store, is_database, is_packed
 from .store.index import UNUSABLE, Index, path_beside
 from .store.matches import Match, Narrow, matches, session_names
 
 WORTH_A_FILE = 512 * 1024
 """Below so many bytes an index is made in less time than anybody notices, and no file for it is left behind."""
+_PACKED = 10
+"""How many times as large a compressed one is, about."""
 LIMIT = 20
 
 _ATTEMPTS = 5
@@ -105,8 +107,9 @@ def _search(cassette: Path, asked: _Asked, watch: Watch, *, anew: bool = False) 
 
 def _index_beside(cassette: Path) -> Index | None:
     try:
-        has_one = path_beside(cassette).exists() or cassette.stat().st_size >= WORTH_A_FILE
-        return Index.beside(cassette) if has_one and is_sqlite(cassette) else None
+        size = cassette.stat().st_size * (_PACKED if is_packed(cassette) else 1)
+        has_one = path_beside(cassette).exists() or size >= WORTH_A_FILE
+        return Index.beside(cassette) if has_one and is_database(cassette) else None
     except (OSError, NotACassette, *UNUSABLE):
         return None  # a folder that may not be written, a file of somebody else's
 

@@ -5,9 +5,8 @@ The text form is read into an SQLite database in memory, so that everything else
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,17 +16,23 @@ from .contract import load
 from .errors import NotACassette, UsageError
 from .framing import Framed, Framer
 from .jsonl import Offsets, Reader
-from .store import Store, Writer, is_sqlite, rows
+from .jsonl import lines as lines_of
+from .packing import lines
+from .store import Store, Writer, is_database, is_packed, is_sqlite, rows
+from .store.packed import content
 from .store.reader import contract_or_default as contract_or_default
 from .store.rows import Row
 from .store.schema import clear_errors, is_usable_path
 
+_IN_MEMORY = 256 << 20
+"""To how many bytes the smallest text may unpack: all of it is held in memory."""
+
 
 def open_store(path: str | Path) -> Store:
-    """Open an SQLite or a .jsonl cassette. Raises `UsageError` or `CassetteError`; never writes."""
+    """Open an SQLite or a .jsonl cassette, compressed or not. Raises `UsageError` or `CassetteError`; never writes."""
     path = _existing(path)
     with clear_errors(path):
-        if is_sqlite(path):
+        if is_database(path):
             return Store.open(path)
     writer = Writer(None)
     try:
@@ -39,7 +44,8 @@ def open_store(path: str | Path) -> Store:
 
 
 def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
-    """Append a .jsonl cassette or a raw `.sse` body to a cassette; return how many exchanges and frames came.
+    """Append a .jsonl cassette, a compressed one or a raw `.sse` body to a cassette; return how many exchanges and
+    frames came.
 
     The file is read through once before the cassette is touched, and written in one transaction: where anything in
     it is wrong, the cassette stays as it was, or is not made.
@@ -49,20 +55,44 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     with clear_errors(path):
         if is_sqlite(path):
             raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")
+        if is_packed(path) and is_database(path):
+            return _import_packed(path, target)
         if is_sse(path):
             return _import_sse(path, target)
     for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):
         pass
+    return _append(lambda reader: _jsonl_rows(reader, path), path, target)
+
+
+def _import_packed(path: Path, target: Path) -> tuple[int, int]:
+    """A compressed database: nobody writes it, so that what was read through once is still the same."""
+    with closing(open_store(path)) as store:
+        for _ in Reader(str(path), contract_or_default).rows(_text_of(store)):
+            pass
+        return _append(lambda reader: reader.rows(_text_of(store)), path, target)
+
+
+def _text_of(store: Store) -> Iterator[bytes]:
+    return (f"{line}\n".encode() for line in lines_of(store))
+
+
+def _append(rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path) -> tuple[int, int]:
+    """What a reader makes of it, in one transaction, numbered behind what is there."""
     with closing(Writer(target)) as writer, writer.taking_over():
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), contract_or_default, offsets)
-        writer.write(_jsonl_rows(reader, path))
+        writer.write(rows_by(reader))
     return reader.exchanges, reader.frames
 
 
 def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
-    with clear_errors(path), path.open("rb") as lines:
-        yield from reader.rows(lines)
+    with clear_errors(path):
+        if is_packed(path):
+            with closing(content(path, _IN_MEMORY)) as pieces:
+                yield from reader.rows(lines(pieces))
+            return
+        with path.open("rb") as text:
+            yield from reader.rows(text)
 
 
 def refuse_to_overwrite(output: Path, cassette: Path) -> None:
@@ -71,12 +101,12 @@ def refuse_to_overwrite(output: Path, cassette: Path) -> None:
     try:
         if not output.is_file():
             return
-        is_input, is_database = output.samefile(cassette), is_sqlite(output)
+        is_input, is_recording = output.samefile(cassette), is_database(output)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
     if is_input:
         raise UsageError(f"{output} is the cassette itself: choose another --output")
-    if is_database:
+    if is_recording:
         raise UsageError(f"{output} is an SQLite database, perhaps a cassette: choose another --output, or remove it")
 
 
@@ -93,7 +123,7 @@ def _existing(path: str | Path) -> Path:
     with clear_errors(path):
         exists = path.exists()
     if not exists:
-        raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette")
+        raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette, compressed (.zst) or not")
     return path
 
 
@@ -121,10 +151,12 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    for n, one in enumerate(framed):
-        yield rows.read(exchange, n, 0, None, one.frame.length)
-        yield rows.frame(stream, n + 1, replace(one, read=n))
-    yield from rows.tallies(stream, framed)
+    pieces = rows.Pieces(exchange)
+    made: list[Row] = []
+    for one in framed:
+        pieces.add(0, None, one.frame.length, one.frame.raw, made)
+    yield from (*made, *pieces.close())
+    yield from rows.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from .alarms import Alarms, wake
 from .errors import ServerError
 from .player import Answering, Playing
 from .player.timeline import Gate, Timeline
@@ -28,12 +29,13 @@ Beat = Callable[[], Awaitable[None]]
 
 
 class Waiting:
-    """Everybody who waits in one replay. `now` is its clock, in ns."""
+    """Everybody who waits in one replay. `now` is its clock, in ns: the kernel's steady one."""
 
     def __init__(self, now: Callable[[], int], gate_timeout: float | None) -> None:
         self._now = now
         self._gate_timeout = gate_timeout
         self._sleepers: set[asyncio.Future[None]] = set()
+        self._alarms = Alarms()
         self._reported: Counter[str] = Counter()
         self._stopped = False
 
@@ -46,15 +48,14 @@ class Waiting:
         """Something has changed: a gate may be open, a playhead be moved. Wake whoever waits."""
         sleepers, self._sleepers = self._sleepers, set()
         for sleeper in sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
+            wake(sleeper)
 
     async def until_due(self, what: Playing | Answering, beat: Beat | None = None) -> None:
         """Wait until what is next may be sent."""
         quiet_since = self._now()
         while (due := what.due(now := self._now())) is None or due > now:
             if due is not None:
-                await self._changed((due - now) / NS)
+                await self._changed_or_due(due)
                 continue
             gate = what.waits_for()
             if gate is not None and what.timeline is not None:
@@ -77,19 +78,31 @@ class Waiting:
         """Nobody is to wait any longer."""
         self._stopped = True
         self.announce()
+        self._alarms.close()
+
+    async def _changed_or_due(self, at_ns: int) -> None:
+        """Wait until something changes, or until a time, which is kept as well as it can be."""
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._alarms.wake(sleeper, at_ns)
+        await self._woken(sleeper)
 
     async def _changed(self, seconds: float | None = None) -> None:
-        """Wait until something changes, or for so long."""
+        """Wait until something changes, or for about so long."""
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, sleeper) if seconds is not None else None
+        timer = loop.call_later(seconds, wake, sleeper) if seconds is not None else None
+        try:
+            await self._woken(sleeper)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _woken(self, sleeper: asyncio.Future[None]) -> None:
         self._sleepers.add(sleeper)
         try:
             await sleeper
         finally:
             self._sleepers.discard(sleeper)
-            if timer is not None:
-                timer.cancel()
 
     async def _held(self, quiet_since: int, beat: Beat | None) -> int:
         """Wait a while for what somebody holds; returns since when nothing was sent."""
@@ -145,8 +158,3 @@ class Waiting:
             yield
         finally:
             timer.cancel()
-
-
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)

@@ -27,10 +27,14 @@ class Listener:
 
     def hears(self) -> list[str]:
         heard = b""
-        while (
-            self.playing.has_more and (due := self.playing.due(self._stage.now)) is not None and due <= self._stage.now
-        ):
-            heard += self.playing.take(self._stage.now)
+        while self.playing.has_more:
+            piece = self.playing.piece(self._stage.now)
+            if piece is None:
+                due = self.playing.due(self._stage.now)
+                if due is None or due > self._stage.now:
+                    break
+                piece = self.playing.take(self._stage.now)
+            heard += piece
         self.body += heard
         return gists(heard)
 
@@ -54,7 +58,8 @@ class Stage:
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
         how = options(timing=timing, **chosen)
-        self.player = Player(Script(tape.store(), how.gates), how)
+        self.script = Script(tape.store(), how.gates)
+        self.player = Player(self.script, how)
         self.controls = self.player.controls
         self.now = 0
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette import TimedFrame
-from omnirecord.parts import Part, frames_of
+from omnirecord.parts import frames_of
 from omnirecord.player.layout import decoded_parts, parts_of
+from omnirecord.player.strip import Strip
 from tests.cassettes import Made, delta, heartbeat, ns, status
 
 BODY = heartbeat() + status("running") + delta("é") + b": comment\n\n" + delta("b") + b"data: cut o"
@@ -23,7 +24,7 @@ def frames(*reads: tuple[float, bytes]) -> list[TimedFrame]:
     return list(store.frames(store.streams()[0], unfinished=True))
 
 
-def parts(*reads: tuple[float, bytes]) -> list[Part]:
+def parts(*reads: tuple[float, bytes]) -> Strip:
     return parts_of(((ns(at), len(data)) for at, data in reads), frames(*reads))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from omnirecord.errors import UsageError
@@ -16,7 +18,7 @@ def script(tape: Made, *specs: str, off: bool = False, opens: bool = False) -> S
     return Script(tape.store(), gate_rule(specs, off=off, opens=opens))
 
 
-def parts(*reads: tuple[float, bytes], **more: object) -> list[Part]:
+def parts(*reads: tuple[float, bytes], **more: object) -> Sequence[Part]:
     tape = Made()
     tape.stream("s", reads[0][0], *reads, **more)  # type: ignore[arg-type]
     made = script(tape)
@@ -132,8 +134,8 @@ def test_recordings_are_laid_end_to_end_on_one_clock() -> None:
     second = made.exchanges[2]
     assert [x.request.at_ns for x in made.exchanges] == [ns(1.0), ns(4.5) + 1, ns(5.0) + 1]
     assert (second.response and second.response.at_ns, second.end_ns) == (ns(5.0) + 1, ns(6.0) + 1)
-    assert made.points_of("s") == [ns(1.0), ns(2.0), ns(5.0) + 1, ns(5.25) + 1]
-    assert [part.offset_ns for part in made.parts(second)] == made.points_of("s")[2:]
+    assert list(made.points_of("s")) == [ns(1.0), ns(2.0), ns(5.0) + 1, ns(5.25) + 1]
+    assert [part.offset_ns for part in made.parts(second)] == list(made.points_of("s")[2:])
     assert made.frames(second)[1].offset_ns == ns(5.25) + 1
 
 

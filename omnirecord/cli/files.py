@@ -20,9 +20,10 @@ from .common import busy, cassette_argument, is_terminal, progress
 @click.command(short_help="Write a cassette in another form.")
 @cassette_argument
 @click.option(
-    "--format", "form", required=True, type=click.Choice(["jsonl", "sse", "html", "datasette"]),
-    help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte; html: a page in one"
-    " file, scrubbed, to be handed on; datasette: metadata for Datasette, which opens the cassette itself.",
+    "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
+    help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte; zst: the whole"
+    " cassette, compressed; html: a page in one file, scrubbed, to be handed on; datasette: metadata for Datasette,"
+    " which opens the cassette itself. Where it is left out, the name of the output says it.",
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
 @click.option("--session", metavar="ID", help="Only this session, for html; its id may be shortened.")
@@ -39,20 +40,22 @@ from .common import busy, cassette_argument, is_terminal, progress
     "-o", "--output", type=click.Path(readable=False, path_type=Path), help="The file to write, instead of stdout."
 )
 def export(
-    cassette: Path, form: str, stream: int | None, session: str | None, redact: str | None,
+    cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], output: Path | None,
 ) -> None:  # fmt: skip
-    """Write a cassette as text (jsonl), the body of one of its streams (sse), or a page in one file (html).
+    """Write a cassette as text (jsonl), compressed (zst), the body of one of its streams (sse), or a page (html).
 
-    The page opens anywhere, with no server and no network. With --format datasette, write what Datasette is to know of
-    its views: `datasette CASSETTE -m FILE`.
+    Every command reads a compressed cassette as it is. The page opens anywhere, with no server and no network. With
+    --format datasette, write what Datasette is to know of its views: `datasette CASSETTE -m FILE`.
 
     \b
     Example:
       omnirecord export session.db --format jsonl -o session.jsonl
+      omnirecord export session.db -o session.db.zst
     """
     from ..library import open_store, refuse_to_overwrite
 
+    form = _form(form, output)
     if form != "sse" and stream is not None:
         raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
     if form == "html":
@@ -64,9 +67,12 @@ def export(
     try:
         if output is not None:
             refuse_to_overwrite(output, cassette)
-        from ..exporting import datasette_bytes, jsonl_bytes, sse_bytes
+        from ..exporting import datasette_bytes, jsonl_bytes, packed_bytes, sse_bytes
 
-        made = {"jsonl": lambda: jsonl_bytes(store), "sse": lambda: sse_bytes(store, stream)}
+        made = {
+            "jsonl": lambda: jsonl_bytes(store), "sse": lambda: sse_bytes(store, stream),
+            "zst": lambda: packed_bytes(store, cassette, output),
+        }  # fmt: skip
         parts = made.get(form, lambda: datasette_bytes(cassette))()
         with _output(output) as file:
             for part in progress(parts, f"writing {output or 'stdout'}"):
@@ -75,6 +81,30 @@ def export(
             click.echo(visible(f"wrote {output}"))
     finally:
         store.close()
+
+
+def _form(given: str | None, output: Path | None) -> str:
+    """The format that was given, or that the name of the output says. Raises `UsageError`."""
+    named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst", ".html": "html"}.get(
+        "" if output is None else output.suffix
+    )
+    if named == "zst":
+        if given in ("sse", "html", "datasette"):
+            raise UsageError(f"{given} is written as it is: leave .zst out of {output}, or compress a whole cassette")
+        if given == "jsonl" and output is not None and not output.name.endswith(".jsonl.zst"):
+            raise UsageError(f"the text form, compressed, is a .jsonl.zst: name it so instead of {output}")
+        return "zst"
+    if given == "zst" and output is not None:
+        raise UsageError(f"a compressed cassette is a .db.zst or a .jsonl.zst: name it so instead of {output}")
+    if given is None and named is None:
+        raise UsageError(
+            "say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst, .html or .sse"
+        )
+    form = given or named
+    assert form is not None
+    if form == "zst" and is_terminal(sys.stdout):
+        raise UsageError("what is compressed is nothing for a terminal: name a file with -o")
+    return form
 
 
 def _export_page(
@@ -127,14 +157,14 @@ class _Screen:
         return len(data)
 
 
-@click.command("import", short_help="Append a .jsonl cassette or a raw .sse body to a cassette.")
+@click.command("import", short_help="Append a .jsonl or compressed cassette, or an .sse body, to a cassette.")
 @click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 def import_(file: Path, db: Path) -> None:
-    """Append a .jsonl cassette, or the raw body of one stream, to a cassette.
+    """Append a .jsonl cassette, a compressed one, or the raw body of one stream, to a cassette.
 
     All of FILE or nothing: where a line of it is wrong, the cassette stays as it was.
 

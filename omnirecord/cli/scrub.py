@@ -22,7 +22,8 @@ _PATH = click.Path(readable=False, path_type=Path)
 @click.command(short_help="Write a copy without secrets, that is safe to share.")
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=_PATH)
 @click.option(
-    "-o", "--output", metavar="FILE", type=_PATH, help="The copy: a .db, a .jsonl, else as the cassette is."
+    "-o", "--output", metavar="FILE", type=_PATH,
+    help="The copy: a .db, a .jsonl, either with .zst behind it, else as the cassette is.",
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Write nothing: say where secrets are left, and exit 1 if there are any.")
 @click.option(

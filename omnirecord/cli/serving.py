@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import shlex
 import signal
@@ -19,6 +18,8 @@ from ..gist import visible
 from .common import F, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..live import Live
     from ..proxy import Proxy
     from ..replaying import Replay
@@ -95,6 +96,8 @@ def proxy(
     Example:
       omnirecord proxy --upstream http://127.0.0.1:6767 --db session.db
     """
+    import asyncio
+
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
     from ..tape import ignore
@@ -174,11 +177,15 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     "--resume", is_flag=True,
     help="Give events an id where their server gave none, and let who comes back with Last-Event-ID have the rest.",
 )  # fmt: skip
+@click.option(
+    "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
+    help="Which web UI a browser gets where none was recorded; off: only what was. See docs/web-ui.md.",
+)  # fmt: skip
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, as_json: bool, **listening: Any,
+    resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
@@ -189,6 +196,8 @@ def serve(
     Example:
       omnirecord serve session.db --timing compressed
     """
+    import asyncio
+
     from ..player.timing import seconds
     from ..replaying import Replay
     from ..serving import parse_listen
@@ -200,7 +209,7 @@ def serve(
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
-        **listening,
+        web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
@@ -219,6 +228,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
+                    _say(f"a browser sees {server.page}") if server.page else None
                     _say(HELP)
                 await stop.wait()
             keys.close()
@@ -257,6 +267,8 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
     these are the system's, and once all is stopped, signals are ignored to the very end.
     """
+    import asyncio
+
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def stop_or_hurry() -> None:

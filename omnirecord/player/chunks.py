@@ -6,7 +6,7 @@ byte to a few dozen, the same for the same seed and stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -33,7 +33,7 @@ class Chunks:
         """Whether a part goes out alone, even if what follows came with it."""
         return self.kind == "frame"
 
-    def of(self, parts: list[Part]) -> list[Part]:
+    def of(self, parts: Sequence[Part]) -> Sequence[Part]:
         """The parts as this plays them: in whole frames, where it writes frames."""
         return list(_whole(parts)) if self.kind == "frame" else parts
 

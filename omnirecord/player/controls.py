@@ -109,12 +109,14 @@ class Controls:
         aim = target(event, nth, streams, root)
         self.play(now, which)
         self._targets.append(aim)
+        self._watch([*self._streams.all(), *self._streams.older])
         return aim
 
     def give_up(self, aim: Target) -> None:
         """Run on, whatever comes."""
         if aim in self._targets:
             self._targets.remove(aim)
+            self._watch([*self._streams.all(), *self._streams.older])
 
     def jump(self, run: Run, seconds: float, now: int) -> None:
         """Go ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
@@ -179,7 +181,12 @@ class Controls:
 
     def _begun(self, run: Run) -> None:
         """A new run: what is waited for may come in it."""
-        run.timeline.watch = partial(self._passed, run)
+        self._watch([run])
+
+    def _watch(self, runs: list[Run]) -> None:
+        """Look at what passes as long as something is waited for, and no longer: that costs more than sending it."""
+        for run in runs:
+            run.timeline.watch = partial(self._passed, run) if self._targets else None
 
     def _passed(self, run: Run, part: Part, now: int) -> None:
         """A frame was sent: if it is what the run was to run to, that is over."""

@@ -43,7 +43,7 @@ class Effects:
         if self._bound is None:
             playing.lay_out(parts)
             return
-        faulty = self._bound.on(playing.exchange.stream or 0, parts)
+        faulty = self._bound.on(playing.exchange.stream or 0, list(parts))
         playing.lay_out(list(faulty.parts))
         playing.fault, playing.by = faulty.end, faulty.by or ""
         playing.quiet_from = float("inf") if faulty.quiet_from is None else faulty.quiet_from
@@ -65,7 +65,7 @@ class Effects:
             self.happened |= dict.fromkeys(fault.names)
         return fault
 
-    def _stamp(self, parts: list[Part]) -> Iterator[Part]:
+    def _stamp(self, parts: Iterable[Part]) -> Iterator[Part]:
         for frame in frames_of(parts):
             seq, stream = frame[0].seq, frame[0].stream
             if not seq or seq >= self._first_own_id(stream):

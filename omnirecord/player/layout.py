@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from ..cassette import TimedFrame
-from ..greeting import greeting_length
+from ..greeting import Greeting, greeting_length
 from ..parts import Part
+from .strip import Strip
 
 Reads = Iterable[tuple[int, int]]
 """When, in recorded ns, how many bytes of the wire came."""
 
 
-def parts_of(reads: Reads, frames: list[TimedFrame]) -> list[Part]:
+def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
     """A part for each read and frame that have bytes in common, in order. Of an oversized frame nothing was kept."""
-    greeting = greeting_length(frames)
-    return [
-        Part(offset_ns, frame.raw[start:end], frame.seq <= greeting, frame.stream, frame.seq, number)
-        for number, offset_ns, frame, start, end in _overlaps(reads, frames)
-        if frame.raw
-    ]
+    rest = iter(frames)
+    greeting = Greeting()
+    first = list(_up_to_the_first_that_is_none(greeting, rest))
+    count = sum(takes for _, takes in first)
+    every = chain((frame for frame, _ in first), rest)
+    stream = first[0][0].stream if first else 0
+    return Strip(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
 
 
-def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int, int, TimedFrame, int, int]]:
-    """Read, its offset, frame, and from where to where in the frame's bytes they overlap."""
+def _up_to_the_first_that_is_none(
+    greeting: Greeting, frames: Iterator[TimedFrame]
+) -> Iterator[tuple[TimedFrame, bool]]:
+    """The frames of the connect snapshot, and the one behind it; with whether they are of it."""
+    for frame in frames:
+        takes = greeting.takes(frame)
+        yield frame, takes
+        if not takes:
+            return
+
+
+def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int, int, int, bytes]]:
+    """The offset, frame, read and bytes of what each read has of each frame."""
     rest = iter(frames)
     frame, at = next(rest, None), 0
     for number, (offset_ns, size) in enumerate(reads):
         while size and frame is not None:
             end = min(frame.length, at + size)
-            yield number, offset_ns, frame, at, end
+            if frame.raw:
+                yield offset_ns, frame.seq, number, frame.raw[at:end]
             size, at = size - (end - at), end
             if at == frame.length:
                 frame, at = next(rest, None), 0

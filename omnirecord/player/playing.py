@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -10,12 +10,10 @@ from ..cassette import Ending, Exchange, TimedFrame
 from ..parts import Part
 from .chunks import Chunks
 from .script import start_of
+from .strip import PIECE, Piece, Strip
 from .timeline import Gate, Place, Timeline, place_of
 
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
-_BATCH = 64 * 1024
-"""Bytes after which nothing more is joined to a write."""
-
 Stop = Literal["open", "clean", "short", "reset", "freeze"]
 """How a response stops: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end;
 or it stays, and nothing more comes (`freeze`)."""
@@ -36,7 +34,7 @@ class Playing:
 
     exchange: Exchange
     timeline: Timeline
-    planned: list[Part]
+    planned: Sequence[Part]
     """What would go out if nothing happened on the way; `parts` is what does."""
     ending: Ending
     opened_at: int
@@ -45,9 +43,11 @@ class Playing:
     joined: bool = False
     coded: bool = False
     decoded: bool = False
+    is_kept_alive: bool = False
+    """Whether heartbeats are made up once all is played: a page takes silence for a dead stream, and opens another."""
     begins_at: int = 0
     """When the response begins at the earliest, on the replay's clock."""
-    parts: list[Part] = field(default_factory=list)
+    parts: Sequence[Part] = ()
     fault: Stop | None = None
     """What a fault makes of the end, right behind the last part."""
     by: str = ""
@@ -55,6 +55,7 @@ class Playing:
     quiet_from: float = float("inf")
     """The recorded offset from which no heartbeat may be made up."""
     next: int = 0
+    _pieces: Mapping[int, Piece] = field(default_factory=dict)  # by the part with which they begin
     _size: int = 0  # how many bytes went out
     _tail: bytes = b""
     _late: int = 0  # how much of the parts' lateness has been waited out
@@ -62,9 +63,10 @@ class Playing:
     _reached: int | None = None  # when the next part's time came, or will
     _went: tuple[int, int] | None = None  # when the part before went out, and its offset
 
-    def lay_out(self, parts: list[Part]) -> None:
+    def lay_out(self, parts: Sequence[Part]) -> None:
         """Send these from now on, without the bytes that went out already."""
-        self.parts, self.next = list(_behind(parts, self._size)), 0
+        self.parts, self.next = list(_behind(parts, self._size)) if self._size else parts, 0
+        self._pieces = self.parts.pieces if isinstance(self.parts, Strip) and self.chunks.joined else {}
         self.fault, self.by, self.quiet_from = None, "", float("inf")
 
     @property
@@ -137,12 +139,27 @@ class Playing:
         part = self.parts[self.next]
         return None if part.greeting else self.timeline.gate_before(part.offset_ns)
 
+    def piece(self, now: int) -> bytes | None:
+        """Many parts in one, where nothing holds any of them, nor asks for any; else `take` is to be asked, once the
+        next part is due."""
+        piece = self._pieces.get(self.next)
+        if piece is None or not self.timeline.runs_freely(piece.last_ns):
+            return None
+        self._went = now, piece.last_ns
+        self.next = piece.upto
+        self.sent.upto_ns = max(self.sent.upto_ns, piece.last_ns)
+        self._size += len(piece.data)
+        self._tail = piece.data[-4:]
+        if piece.frame is not None:
+            self.timeline.pass_by(piece.frame, now)
+        return piece.data
+
     def take(self, now: int) -> bytes:
         """What is sent now: the next part, and what goes out with it."""
         first = self.parts[self.next]
         data = [self._take(now)]
         size = len(data[0])
-        while self.has_more and size < _BATCH and self._goes_with(first, now):
+        while self.has_more and size < PIECE and self._goes_with(first, now):
             data.append(self._take(now))
             size += len(data[-1])
         sent = b"".join(data)
@@ -151,6 +168,8 @@ class Playing:
         return sent
 
     def _goes_with(self, first: Part, now: int) -> bool:
+        if self.next in self._pieces:
+            return False  # the next write is that
         part = self.parts[self.next]
         together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
         if not together and not self.chunks.joined:
@@ -172,6 +191,8 @@ class Playing:
 
     def _ends_a_frame(self, number: int) -> bool:
         """Whether this part is the last of its frame."""
+        if isinstance(self.parts, Strip):
+            return self.parts.ends_a_frame(number)
         part = self.parts[number]
         if not part.seq or number + 1 == len(self.parts):
             return True
@@ -187,7 +208,7 @@ class Playing:
         return not self.coded and between_frames and reached < self.quiet_from
 
 
-def _behind(parts: list[Part], size: int) -> Iterator[Part]:
+def _behind(parts: Iterable[Part], size: int) -> Iterator[Part]:
     """What follows the first bytes. A part without bytes stays: something is to end behind it, and not before."""
     for part in parts:
         if not size:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,6 +18,7 @@ from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
 from .layout import coded_parts, parts_of
+from .timing import NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,14 @@ class Script:
     def __init__(self, store: Store, rule: GateRule) -> None:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
-        self._points: dict[str, list[int]] = {}
-        self._when: dict[int, list[tuple[int, int]]] = {}
+        self._strips: dict[int, Sequence[Part]] = {}
+        self._points: dict[str, Sequence[int]] = {}
+        self._when: dict[int, tuple[array[int], array[int]]] = {}
         recorded = store.exchanges()
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
+        self._starts: dict[int, datetime] = {}
         self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
@@ -113,22 +118,30 @@ class Script:
         request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
         return replace(exchange, request=request, response=response, end_ns=end_ns)
 
-    def points(self, exchanges: Iterable[Exchange]) -> list[int]:
-        """The offsets of everything that these streams brought."""
-        return [offset for x in exchanges if x.stream for offset, _ in self._reads(x)]
+    def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
+        """The offsets of everything that these streams brought, ascending."""
+        return array("q", sorted({offset for x in exchanges if x.stream for offset in self._reads(x)[0]}))
 
-    def _reads(self, exchange: Exchange) -> list[tuple[int, int]]:
-        """When how many bytes came, remembered."""
+    def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
+        """When the reads came, and how many bytes each; remembered."""
         if exchange.exchange not in self._when:
             zero, reads = self._zero[exchange.recording], self._store.reads(exchange.exchange)
-            self._when[exchange.exchange] = [(read.offset_ns + zero, read.size) for read in reads]
+            times = array("q", (read.offset_ns + zero for read in reads))
+            self._when[exchange.exchange] = times, array("q", (read.size for read in reads))
         return self._when[exchange.exchange]
 
-    def points_of(self, root: str) -> list[int]:
+    def points_of(self, root: str) -> Sequence[int]:
         """The same for a session tree, remembered."""
         if root not in self._points:
             self._points[root] = self.points(x for one in self.trees[root].sessions for x in one.opens)
         return self._points[root]
+
+    def points_of_stream(self, exchange: Exchange) -> Sequence[int]:
+        """The same for one stream, which belongs to none; remembered."""
+        name = f"stream {exchange.stream}"
+        if name not in self._points:
+            self._points[name] = self.points([exchange])
+        return self._points[name]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
         """The rows of the session lists that the recorded server gave, over HTTP or its WebSocket, with their times."""
@@ -150,6 +163,12 @@ class Script:
                     if message.dir == "down" and message.opcode == 1:
                         yield from _rows_in(message.at_ns + zero, message.data, "items")
 
+    def epoch(self, recording: int, at_ns: int) -> int:
+        """A moment of recorded time as seconds since 1970."""
+        if recording not in self._starts:
+            self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
+        return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
+
     def body(self, exchange: Exchange) -> bytes:
         return self._store.body(exchange.exchange, "response")
 
@@ -159,10 +178,12 @@ class Script:
     def frames(self, exchange: Exchange) -> list[TimedFrame]:
         """The frames of a stream, remembered."""
         if exchange.exchange not in self._frames:
-            zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
-            shifted = (replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
-            self._frames[exchange.exchange] = list(shifted)
+            self._frames[exchange.exchange] = list(self._read_frames(exchange))
         return self._frames[exchange.exchange]
+
+    def _read_frames(self, exchange: Exchange) -> Iterator[TimedFrame]:
+        zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
+        return (replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
 
     def frame(self, stream: int, seq: int) -> TimedFrame | None:
         """One frame of a recorded stream; None for what was made up, or cannot be told apart."""
@@ -179,12 +200,18 @@ class Script:
         """The stream of that number."""
         return self._streams.get(number)
 
-    def parts(self, exchange: Exchange) -> list[Part]:
-        """A stream as it was read from the wire; one with a content coding in whole reads."""
-        reads = self._reads(exchange)
+    def parts(self, exchange: Exchange) -> Sequence[Part]:
+        """A stream as it was read from the wire, remembered; one with a content coding in whole reads."""
+        if exchange.exchange not in self._strips:
+            self._strips[exchange.exchange] = self._laid_down(exchange)
+        return self._strips[exchange.exchange]
+
+    def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
+        reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
-        return parts_of(reads, self.frames(exchange))
+        known = self._frames.get(exchange.exchange)
+        return parts_of(reads, self._read_frames(exchange) if known is None else known)
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

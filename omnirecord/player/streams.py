@@ -6,7 +6,7 @@ and has a playhead of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 
@@ -22,7 +22,8 @@ from .options import Options
 from .playing import Playing
 from .run import Run
 from .script import Script, Session, Tree, start_of
-from .timeline import Gate, Timeline
+from .timeline import Gate, Timeline, scale_of
+from .timing import Scale
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Streams:
         self._chunks = options.chunks
         self._renames = options.rules.maps_sessions
         self.effects = Effects(script, options.faults, resume=options.resume)
+        self._scales: dict[str, Scale] = {}
         self.pace = Pace()
         self.begun: Callable[[Run], None] = lambda _: None
         """Told of each new run."""
@@ -87,14 +89,18 @@ class Streams:
     def _new_run(self, root: str) -> Run:
         tree = self._script.trees[root]
         gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
-        timeline = Timeline(self._script.points_of(root), gates, self._timing, self._clock())
+        timeline = self._timeline(root, self._script.points_of(root), gates)
         start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
         run = Run(root, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
         self.begun(run)
         return run
 
-    def _clock(self) -> Clock:
-        return Clock(self.pace.speed, paused=self.pace.paused)
+    def _timeline(self, name: str, points: Sequence[int], gates: Sequence[Gate]) -> Timeline:
+        """The playhead of a new run. How time is played is the same in all runs of this name: it may be long."""
+        if name not in self._scales:
+            self._scales[name] = scale_of(points, gates, self._timing)
+        clock = Clock(self.pace.speed, paused=self.pace.paused)
+        return Timeline(points, gates, self._timing, clock, self._scales[name])
 
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""
@@ -148,7 +154,7 @@ class Streams:
         """Whether something has to be done to single frames, which cannot be done to a compressed body."""
         return self._renames or bool(self.effects) or self._chunks.kind == "frame"
 
-    def _parts(self, exchange: Exchange) -> list[Part]:
+    def _parts(self, exchange: Exchange) -> Sequence[Part]:
         if is_coded(exchange) and self._decodes:
             return decoded_parts(self._script.frames(exchange))
         return self._script.parts(exchange)
@@ -186,13 +192,14 @@ class Streams:
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
         """A stream that belongs to no session has a playhead of its own."""
         self.made.add(exchange.exchange)
-        timeline = Timeline(self._script.points([exchange]), (), self._timing, self._clock())
-        run = Run(f"stream {exchange.stream}", start_of(exchange), Tree(), timeline, {})
+        name = f"stream {exchange.stream}"
+        timeline = self._timeline(name, self._script.points_of_stream(exchange), ())
+        run = Run(name, start_of(exchange), Tree(), timeline, {})
         self.alone.append(run)
         self.begun(run)
         return self._recorded(run, exchange, now)
 
-    def _playing(self, exchange: Exchange, run: Run, parts: list[Part], now: int) -> Playing:
+    def _playing(self, exchange: Exchange, run: Run, parts: Sequence[Part], now: int) -> Playing:
         ending: Ending = exchange.ending
         sent = run.sent[exchange.session_id or ""]
         playing = Playing(exchange, run.timeline, self._chunks.of(parts), ending, now, sent, self._chunks)

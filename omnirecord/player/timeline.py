@@ -8,7 +8,7 @@ not jump. While it is paused, nothing passes but what lies at or before its `lim
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..parts import Part
@@ -34,18 +34,28 @@ class Gate:
 class Timeline:
     """`points`: the offsets of everything that is played, ascending. `limit`: how far a paused one lets parts pass."""
 
-    def __init__(self, points: list[int], gates: Iterable[Gate], timing: Timing, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        points: Sequence[int],
+        gates: Iterable[Gate],
+        timing: Timing,
+        clock: Clock | None = None,
+        scale: Scale | None = None,
+    ) -> None:
+        """`scale`: what `scale_of` makes of these, where somebody has it already."""
         self.gates = sorted(gates, key=lambda gate: gate.at_ns)
         self.limit: Place | None = None
         self.last: Part | None = None
         """What the furthest frame that was sent ended with."""
         self.watch: Callable[[Part, int], None] | None = None
-        """Told of each frame that was sent, with the time."""
+        """Told of each frame that was sent, with the time; None where nobody wants to know."""
         self.jumped_ns = -1
         """Up to where it was last sent ahead, in recorded time."""
-        self._points = sorted(set(points))
-        self._scale = Scale(sorted({*points, *(gate.at_ns for gate in self.gates)}), timing)
+        self._points = points
+        self._is_instant = timing.instant
+        self._scale = scale or scale_of(points, self.gates, timing)
         self._clock = clock or Clock()
+        self._opened = 0  # so many of the gates are open for certain
 
     @property
     def started(self) -> bool:
@@ -68,12 +78,18 @@ class Timeline:
 
     def closed_gate(self) -> Gate | None:
         """The first gate that is closed."""
-        return next((gate for gate in self.gates if not gate.open), None)
+        while self._opened < len(self.gates) and self.gates[self._opened].open:
+            self._opened += 1
+        return self.gates[self._opened] if self._opened < len(self.gates) else None
 
     def gate_before(self, offset_ns: int) -> Gate | None:
         """The closed gate that holds what was received at `offset_ns`."""
         gate = self.closed_gate()
         return gate if gate is not None and gate.at_ns < offset_ns else None
+
+    def runs_freely(self, upto_ns: int) -> bool:
+        """Whether everything up to a recorded offset is due, and nobody watches it pass."""
+        return self._is_instant and not self.paused and self.watch is None and self.gate_before(upto_ns) is None
 
     def move(self, offset_ns: int, now: int) -> None:
         """Put the playhead at a recorded offset, or at the closed gate before it."""
@@ -165,6 +181,12 @@ class Timeline:
         """The recorded offset of what comes after this one; infinite behind the last."""
         at = bisect_right(self._points, offset_ns)
         return self._points[at] if at < len(self._points) else float("inf")
+
+
+def scale_of(points: Sequence[int], gates: Iterable[Gate], timing: Timing) -> Scale:
+    """How the time between these is played."""
+    between = () if timing.instant else sorted({*points, *(gate.at_ns for gate in gates)})
+    return Scale(between, timing)
 
 
 def place_of(part: Part) -> Place:

@@ -19,10 +19,12 @@ from ..errors import UsageError
 from ..files import whole_or_not
 from ..jsonl import Reader, values
 from ..library import contract_or_default, open_store, refuse_to_overwrite
+from ..packing import named, packed
 from ..payloads import dumps
 from ..redact import Redactor, Scanner, content_scanner
 from ..redact.content.scanning import PLAIN
-from ..store import Writer, is_sqlite
+from ..store import Writer, is_database, is_packed
+from ..store.packed import content
 from .lines import Leak, Scrubber
 
 __all__ = ["Leak", "scrub"]
@@ -43,8 +45,8 @@ def scrub(
     redact_patterns: Iterable[str] = (),
     watch: Watch = iter,
 ) -> list[Leak]:
-    """Write a copy of `cassette` without secrets to `output` (a `.db`, a `.jsonl`, else as the cassette is); return
-    what was replaced, by place. Without an `output`, only what would be.
+    """Write a copy of `cassette` without secrets to `output` (a `.db`, a `.jsonl`, either with `.zst`, else as the
+    cassette is); return what was replaced, by place. Without an `output`, only what would be.
 
     `redact`: `content`, or `named` for those alone that have a secret's name. Raises `UsageError` or `CassetteError`.
     """
@@ -76,34 +78,46 @@ def _usable(output: Path, source: Path) -> Path:
 
 
 def _write(lines: Iterator[bytes], target: Path, source: Path) -> None:
-    is_database = target.suffix == ".db" or (target.suffix != ".jsonl" and is_sqlite(source))
-    if is_database:
-        _write_database(lines, target)
+    is_text, is_compressed = _form(target, source)
+    if not is_text:
+        _write_database(lines, target, is_compressed=is_compressed)
     else:
         with whole_or_not(target) as file:
-            file.writelines(lines)
+            file.writelines(packed(lines) if is_compressed else lines)
     with suppress(OSError):  # what is left of a search in another cassette of that name
         target.with_name(target.name + "-search").unlink(missing_ok=True)
 
 
-def _write_database(lines: Iterator[bytes], target: Path) -> None:
+def _form(target: Path, source: Path) -> tuple[bool, bool]:
+    """Whether it is to be text, and whether compressed: as its name says, else as the cassette is."""
+    suffix, is_compressed = named(target)
+    if suffix in (".db", ".jsonl"):
+        return suffix == ".jsonl", is_compressed
+    return not is_database(source), is_compressed or is_packed(source)
+
+
+def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
     with folder as name:
-        made = Path(name) / target.name
+        made = Path(name) / "copy.db"
         rows = Reader("the copy", contract_or_default).rows(lines)
         with closing(Writer(made)) as writer:
             while some := list(islice(rows, _ROWS)):
                 writer.write(some)
-        made.replace(target)
+        if is_compressed:
+            with whole_or_not(target) as file:
+                file.writelines(packed(_pieces(made)))
+        else:
+            made.replace(target)
 
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:
     """What is in a database's file or log and not in what it says. In its bytes nothing tells which text a string
     belongs to, so what is no secret where it is said (`ta`, then `sk-1`) is none there."""
-    if scanner is None or not is_sqlite(source):
+    if scanner is None or not is_database(source):
         return
     counts: Counter[str] = Counter()
     for path in (source, source.with_name(source.name + "-wal")):
@@ -123,6 +137,9 @@ def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
+    if is_packed(path):
+        yield from content(path)
+        return
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             yield piece

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import CassetteError, NotACassette
+from ..errors import CassetteError, NotACassette, UsageError
 from ..growing import Batch, Follower, Wanted
 from ..indexing import stamp_of
 from ..library import open_store
 from ..listing import Row
 from ..steady import monotonic
+from ..store import is_packed
 from ..store.lock import recorder_is_alive
+from ..store.schema import clear_errors
 
 POLL = 0.05
 """Seconds between looks."""
@@ -25,6 +27,9 @@ def rows_of_file(
     path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None]
 ) -> Iterator[Row]:  # fmt: skip
     """See `follow`. With `retry`, also for a file that is not there yet, and for the next recording."""
+    with clear_errors(path):
+        if path.is_file() and is_packed(path):
+            raise UsageError(f"{path} is compressed, so nothing is added to it: omnirecord events {path} shows it all")
     follower = Follower(path, wanted, last, opens=open_store)
     while True:
         if not path.exists():
