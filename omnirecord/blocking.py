@@ -190,6 +190,11 @@ class Recorder:
         return self._server.token
 
     @property
+    def page(self) -> str | None:
+        """Where the page is; None without `ui`."""
+        return self._server.page
+
+    @property
     def recording(self) -> int:
         """The number of the recording that is being made."""
         return self._server.recording

@@ -39,6 +39,7 @@ COMMANDS = {
     "export": ["export", "--format", "jsonl"], "export sse": ["export", "--format", "sse", "--stream", "1"],
     "serve": ["serve", "--listen", "127.0.0.1:0"], "tail": ["tail", "-n", "1000"], "search": ["search", "evil"],
     "doctor": ["doctor"], "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
+    "export html": ["export", "--format", "html", "-o", "{output}"], "ui": ["ui", "--no-browser"],
     "an unknown session": ["show", "conv_unknown"], "an unknown stream": ["events", "--stream", "99"],
 }  # fmt: skip
 
@@ -110,7 +111,7 @@ def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words_of(name: str, cassette: Path, *more: str) -> list[str]:
     command, *options = COMMANDS[name]
-    options = [option.format(cassette=cassette) for option in options]
+    options = [option.format(cassette=cassette, output=cassette.with_suffix(".html")) for option in options]
     return [sys.executable, "-m", "omnirecord", command, str(cassette), *options, *more]
 
 
@@ -142,7 +143,7 @@ def on_a_terminal(words: list[str]) -> tuple[str, int]:
         try:
             while data := os.read(ours, 65536):
                 shown += data
-                if b"serving " in shown and words[3] == "serve":
+                if (b"serving " in shown and words[3] == "serve") or (b"showing " in shown and words[3] == "ui"):
                     process.terminate()
         except OSError:
             pass  # how a terminal ends
@@ -152,7 +153,7 @@ def on_a_terminal(words: list[str]) -> tuple[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in COMMANDS if "export" not in name and name != "serve"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "export" not in name and name not in ("serve", "ui")])
 def test_nor_as_json(name: str, cassette: Path) -> None:
     done = subprocess.run(words_of(name, cassette, "--json"), capture_output=True, check=False, timeout=60)
     assert done.returncode in (0, 1, 2), done.stderr

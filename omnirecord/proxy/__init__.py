@@ -29,9 +29,7 @@ from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
 from ..tape import Tape, Watch, ignore
 from ..tls import File, Trust
-from ..web.answers import Answers
-from ..web.pages import UI, Pages
-from .control import Control
+from .control import UI, Control, pages_of
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
@@ -178,7 +176,7 @@ class Proxy:
     def _watch_for_control(self) -> Watch:
         """Whoever listens at the control path is told as well."""
         guard = self._listener.guard
-        pages = Pages(guard, Answers(lambda: self.db)) if self._has_page else None
+        pages = pages_of(guard, lambda: self.db) if self._has_page else None
         control = self._control = Control(guard, lambda: self.db, self._state, pages)
 
         def watch(frames: NewFrames) -> None:

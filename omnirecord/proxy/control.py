@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -23,8 +23,12 @@ from ..headers import decoded, header
 from ..payloads import dumps
 from ..routes import CONTROL, path_of, query_of
 from ..serving import error_response, json_response, refused
-from ..web.pages import Pages
 
+if TYPE_CHECKING:
+    from ..web.pages import Pages
+
+UI = f"{CONTROL}ui/"
+"""Where the page is."""
 _MOST = 64
 """How many may listen at once."""
 _HEARTBEAT = 15.0
@@ -136,6 +140,14 @@ class Control:
                 return
             if not await _in_time(news, _HEARTBEAT):
                 await response.write(b": omnirecord\n\n")
+
+
+def pages_of(guard: Guard, db: Callable[[], Path]) -> Pages:
+    """The page of the cassette. What it needs is loaded only for who has one."""
+    from ..web.answers import Answers
+    from ..web.pages import Pages
+
+    return Pages(guard, Answers(db))
 
 
 async def _in_time(news: asyncio.Event, seconds: float) -> bool:

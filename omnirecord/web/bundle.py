@@ -37,12 +37,16 @@ def digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def joined(name: str) -> str:
+    """A module and all that it imports, as one."""
+    order: list[str] = []
+    _visit(name, order)
+    return "\n".join(f"// {one}\n{_EXPORT.sub('', _IMPORT.sub('', _file(one)))}" for one in order)
+
+
 def _script() -> str:
     """In strict mode, and with no name in the page's own space."""
-    order: list[str] = []
-    _visit(_FIRST, order)
-    parts = (f"// {name}\n{_EXPORT.sub('', _IMPORT.sub('', _file(name)))}" for name in order)
-    return "'use strict';\n(() => {\n" + "\n".join(parts) + "\n})()\n"
+    return f"'use strict';\n(() => {{\n{joined(_FIRST)}\n}})()\n"
 
 
 def _visit(name: str, order: list[str]) -> None:

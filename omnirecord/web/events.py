@@ -13,8 +13,8 @@ from ..cassette import VERDICTS, Exchange, TimedFrame
 from ..errors import UsageError
 from ..gist import gist
 from ..jsonl import text
-from ..listing import event_row
-from ..payloads import payload_of
+from ..listing import event_row, parsed
+from ..sse import read_fields
 from ..store import Store
 
 Row = dict[str, Any]
@@ -55,7 +55,9 @@ def gists(store: Store, stream: int, after: int = 0, limit: int = GISTS) -> Row:
 
 
 def gist_of(frame: TimedFrame) -> str:
-    return gist(frame.type, payload_of(frame))
+    if frame.raw is None:
+        return ""
+    return gist(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))
 
 
 def event(store: Store, stream: int, seq: int) -> Row:

@@ -27,6 +27,16 @@ def exchange(store: Store, number: int) -> Row:
     return exchange_of(store, found[0])
 
 
+def exchange_row(x: Exchange) -> Row:
+    """What there is to know of one without its header fields and bodies."""
+    return {
+        "exchange": x.exchange, "kind": x.kind, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+        "method": x.request.method, "target": x.request.target, "status": x.response.status if x.response else None,
+        "at_ns": x.request.at_ns, "answered_ns": x.response.at_ns if x.response else None, "end_ns": x.end_ns,
+        "ending": x.ending, "request_bytes": x.request_bytes, "response_bytes": x.response_bytes,
+    }  # fmt: skip
+
+
 def exchange_of(store: Store, x: Exchange) -> Row:
     messages = list(islice(store.messages(x.exchange), MESSAGES + 1)) if x.kind == "websocket" else []
     return {

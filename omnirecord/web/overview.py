@@ -17,11 +17,15 @@ from ..diagnosis.examining import examine
 from ..gathering import grouped
 from ..store import Store
 from ..story import act_of, may_act
+from .exchanges import exchange_row
 from .naming import key_of_exchange
 
 Row = dict[str, Any]
 _LONGEST = 200
 """How much of what was asked first stands in the list, in characters."""
+
+MOST_OTHERS = 500
+"""How many requests that belong to no session are listed, those of runners among them."""
 
 
 def overview(store: Store, name: str) -> Row:
@@ -30,6 +34,7 @@ def overview(store: Store, name: str) -> Row:
     started = {one.recording: one.started_at for one in recordings}
     exchanges = store.exchanges()
     groups = grouped(x for x in exchanges if x.party != "runner")
+    others = [x for x in exchanges if x.party == "runner" or (x.session_id is None and x.stream is None)]
     return {
         "name": name,
         "version": __version__,
@@ -40,6 +45,8 @@ def overview(store: Store, name: str) -> Row:
             for r in recordings
         ],
         "sessions": [_session(store, group, started, parents) for group in groups],
+        "others": [{"recording": x.recording, **exchange_row(x)} for x in others[:MOST_OTHERS]],
+        "more_others": max(0, len(others) - MOST_OTHERS),
         "incidents": [
             {"recording": one.recording, "at_ns": one.at_ns, "message": one.message} for one in store.incidents()
         ],

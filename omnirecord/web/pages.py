@@ -21,6 +21,7 @@ from .answers import Answers
 from .bundle import bundle
 
 UI = f"{CONTROL}ui/"
+"""Where the page is; below it, what it is made of."""
 DATA = f"{UI}data/"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"

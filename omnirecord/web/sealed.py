@@ -70,10 +70,11 @@ def sealed_data(
         sessions[key] = session_data(store, read_key(key))
     rows = [row for row in whole["sessions"] if row["key"] in shown]
     ids = {row["session_id"] for row in rows}
-    numbers = {x["exchange"] for data in sessions.values() for x in data["exchanges"]}
+    others = whole["others"] if wanted is None else []
+    numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
     exchanges = [x for x in store.exchanges() if x.exchange in numbers]
     return {
-        "overview": {**whole, "is_recorded": False, "sessions": rows, "shared": shared},
+        "overview": {**whole, "is_recorded": False, "sessions": rows, "others": others, "shared": shared},
         "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
         "sessions": sessions,
         "streams": {str(x.stream): _stream(store, x) for x in watch(exchanges) if x.stream is not None},

@@ -14,6 +14,7 @@ from ..store import Store
 from ..story import Session, growth_of, stopped
 from ..story.draft import Draft
 from ..telling.showing import children_of, grown_sessions, turn_rows
+from .exchanges import exchange_row
 from .naming import Key, key_of_session
 
 Row = dict[str, Any]
@@ -35,7 +36,7 @@ def session_data(store: Store, key: Key) -> Row:
         "started_at": started_at,
         "is_recorded": store.is_being_recorded,
         "family": [_told(told, drafts, by_id) for told, drafts in family],
-        "exchanges": [_exchange(x) for x in exchanges],
+        "exchanges": [exchange_row(x) for x in exchanges],
         "at": wall_clock(started_at, 0),
     }
 
@@ -67,12 +68,3 @@ def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None]
         "growth": [growth_of(draft) for draft in drafts],
         "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.at_rest},
     }
-
-
-def _exchange(x: Exchange) -> Row:
-    return {
-        "exchange": x.exchange, "kind": x.kind, "stream": x.stream, "session_id": x.session_id, "party": x.party,
-        "method": x.request.method, "target": x.request.target, "status": x.response.status if x.response else None,
-        "at_ns": x.request.at_ns, "answered_ns": x.response.at_ns if x.response else None, "end_ns": x.end_ns,
-        "ending": x.ending, "request_bytes": x.request_bytes, "response_bytes": x.response_bytes,
-    }  # fmt: skip

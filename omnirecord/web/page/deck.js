@@ -68,9 +68,16 @@ export class Deck {
     const known = new Set(streams), others = session.exchanges.map(x => x.stream).filter(one => one !== null && !known.has(one))
     await columns
     await this.loadEvents(others)
+    if (this.isFollowed) await this.catchUp()
     this.isLoaded = true
     this.arrange()
     await this.loadFindings()
+  }
+
+  // What came while nobody listened: all that is behind the last event of each stream, and streams that are new.
+  async catchUp() {
+    const streams = this.session.exchanges.map(x => x.stream).filter(one => one !== null)
+    for (const stream of streams) await this.loadStream(stream)
   }
 
   async loadFindings() {
@@ -93,8 +100,8 @@ export class Deck {
     for (;;) {
       const piece = await this.source.events(stream, this.table.last.get(stream) ?? 0)
       if (this.isClosed) return
-      this.table.add(piece)
-      this.arrange()
+      const isNew = this.table.add(piece) > 0, isDue = this.now() - (this.arranged ?? -Infinity) > 300
+      if (isNew && (isDue || !piece.more)) this.arrange()
       first()
       if (!piece.more) return
     }
@@ -110,6 +117,7 @@ export class Deck {
 
   // Put together anew what follows from the data.
   arrange() {
+    this.arranged = this.now()
     const family = this.session?.family ?? []
     const begins = family.map(one => one.begun_ns), ends = family.map(one => one.ended_ns ?? 0)
     const { sorted } = this.table
@@ -306,7 +314,9 @@ export class Deck {
 
   async refresh() {
     const session = await this.source.session(this.key)
-    if (!this.isClosed) this.take(session)
+    if (this.isClosed) return
+    this.take(session)
+    for (const { stream } of session.exchanges) if (stream !== null && !this.table.last.has(stream)) await this.loadStream(stream)
   }
 }
 

@@ -40,7 +40,7 @@ export class Detail {
     return list([
       ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
       ['arrived', `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`],
-      ['handed on', Number.isNaN(sent) ? 'never' : `${gap(sent - event.offset_ns)} later`],
+      ['handed on', Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once'],
       ['gap before', gap(table.gapBefore(place))],
       ['number', event.sequence_number === null ? 'none' : String(event.sequence_number)],
       ['size', size(table.length[row])],
@@ -73,11 +73,16 @@ export class Detail {
     const full = await this.deck.source.exchange(number)
     if (this.deck.selected !== selected) return
     fill(this.title, `${x.method} `, h('span', { class: 'type' }, x.target))
-    fill(this.body, list([
-      ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`], ['by', x.party], ['asked', clock(x.at_ns - this.deck.begin, 6)],
-      ['answered', x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`], ['took', x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)], ['ending', ENDINGS[x.ending] ?? x.ending],
-    ]), half('Request', full.request), full.response ? half('Response', full.response) : '', messages(full, this.deck.begin))
+    fill(this.body, exchangeParts(x, full, this.deck.begin))
   }
+}
+
+// All that there is of a request.
+export function exchangeParts(x, full, begin) {
+  return [list([
+    ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`], ['by', x.party], ['asked', clock(x.at_ns - begin, 6)],
+    ['answered', x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`], ['took', x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)], ['ending', ENDINGS[x.ending] ?? x.ending],
+  ]), half('Request', full.request), full.response ? half('Response', full.response) : '', messages(full, begin)]
 }
 
 function list(pairs) {

@@ -70,13 +70,13 @@ class App {
     if (route.view === 'search') return new SearchView(source, overview, route)
     if (route.view === 'compare') return new CompareView(source, overview, route)
     const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
-    return row ? new SessionView(source, row, overview, route) : new SessionsView(overview, this.findings)
+    return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
   }
 
   // What was wrong with all sessions: read through for the list, and only for that.
   async examine() {
     try {
-      this.findings = await this.source.findings()
+      if (!this.findings || this.overview.is_recorded) this.findings = await this.source.findings()
       this.view?.renew?.(this.overview, this.findings)
     } catch (problem) {
       this.fail(problem)
@@ -113,9 +113,12 @@ class App {
       await new Promise(resolve => { setTimeout(resolve, 1000) })
       await this.look().then(() => { this.isLost = false }, () => { this.isLost = true })
       this.tell()
+      if (!this.isLost) await this.view?.catchUp?.()
     }
     await this.look().catch(() => { this.overview.is_recorded = false; this.tell() })
     await this.view?.ended?.()
+    this.findings = null
+    if (this.view instanceof SessionsView) await this.examine()
   }
 
   hear(rows) {

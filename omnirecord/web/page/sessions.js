@@ -1,13 +1,15 @@
 // The list of recordings and their sessions.
 
 import { add, fill, h } from './dom.js'
+import { exchangeParts } from './detail.js'
 import { sharedNote } from './sessionview.js'
-import { ENDINGS, clip, count, moment, oneLine, seconds } from './words.js'
+import { ENDINGS, clip, clock, count, moment, oneLine, seconds } from './words.js'
 
 const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
 
 export class SessionsView {
-  constructor(overview, findings) {
+  constructor(source, overview, findings) {
+    this.source = source
     this.overview = overview
     this.findings = findings
     this.chosen = new Set()
@@ -19,7 +21,14 @@ export class SessionsView {
 
   renew(overview, findings) {
     Object.assign(this, { overview, findings })
+    const place = this.reached().indexOf(document.activeElement)
     this.draw()
+    this.reached()[place]?.focus()
+  }
+
+  // What a keyboard reaches, in its order.
+  reached() {
+    return [...this.body.querySelectorAll('a, input')]
   }
 
   draw() {
@@ -29,7 +38,28 @@ export class SessionsView {
     fill(this.body, overview.shared ? sharedNote(overview.shared) : '',
       ...overview.incidents.map(one => h('p', { class: 'problem' }, `In recording ${one.recording} the recorder had trouble: ${one.message}`)),
       h('div', { class: 'table-box' }, h('table', {}, h('thead', {}, h('tr', {}, ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))))),
-        ...overview.recordings.map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))))))
+        ...overview.recordings.map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))))),
+      overview.others.length ? this.others() : '')
+  }
+
+  // Requests that belong to no session, and those of runners: each opens in its place.
+  others() {
+    const { others, more_others: more } = this.overview, all = h('details', { class: 'others', open: this.isOpen, ontoggle: () => { this.isOpen = all.open } },
+      h('summary', {}, count(others.length + (more ?? 0), 'other request')), ...others.map(x => this.other(x)), more ? h('p', { class: 'remark' }, `… and ${more} more: omnirecord ls --exchanges`) : '')
+    return all
+  }
+
+  other(x) {
+    const body = h('div', { class: 'other-body' })
+    const open = async event => {
+      if (!event.target.open || body.childElementCount) return
+      try {
+        add(body, exchangeParts(x, await this.source.exchange(x.exchange), 0))
+      } catch (problem) {
+        add(body, [h('p', { class: 'problem' }, problem.message)])
+      }
+    }
+    return h('details', { ontoggle: open }, h('summary', {}, h('span', { class: 'took' }, `${x.recording} · ${clock(x.at_ns, 2)} · ${x.party} · `), h('code', {}, `${x.method} ${clip(x.target, 200)}`), ` ${x.status ?? 'no answer'}`, x.kind === 'websocket' ? ' · WebSocket' : ''), body)
   }
 
   // Sub-agents behind their parents, one step in.

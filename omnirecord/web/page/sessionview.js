@@ -155,6 +155,12 @@ export class SessionView {
     }, Math.min(Math.max(150, (performance.now() - begun) * 4), 10_000))
   }
 
+  // The connection is back.
+  async catchUp() {
+    await this.deck.catchUp().catch(problem => this.deck.fail(problem))
+    this.refresh()
+  }
+
   // The recording is over.
   async ended() {
     this.deck.isFollowed = false

@@ -5,6 +5,7 @@ export class Reader {
   constructor() {
     this.rest = ''
     this.lastId = ''
+    this.isBehindCR = false
     this.clear()
   }
 
@@ -16,8 +17,9 @@ export class Reader {
   // The events that a piece completes: {type, data, id}.
   feed(text) {
     const found = []
-    this.rest += text
-    const lines = this.rest.split(/\r\n|\n|\r(?!$)/)
+    if (this.isBehindCR && text.startsWith('\n')) text = text.slice(1)  // the other half of a line end
+    if (text) this.isBehindCR = text.endsWith('\r')
+    const lines = (this.rest + text).split(/\r\n|\n|\r/)
     this.rest = lines.pop()
     for (const line of lines) {
       if (line === '') {

@@ -37,7 +37,7 @@ export function talkAt(turns, ns) {
 }
 
 export function turnAt({ turn, entries, begin }, ns) {
-  const shown = entries.filter(entry => entry.at <= ns).map(entry => ({ entry, state: stateOf(entry, ns) }))
+  const shown = entries.filter(entry => entry.at <= ns).map((entry, place) => ({ entry, place, state: stateOf(entry, ns) }))
   return { turn, begin, shown: shown.filter(one => one.state !== null), ended: turn.ended_ns !== null && turn.ended_ns <= ns }
 }
 

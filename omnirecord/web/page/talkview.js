@@ -67,7 +67,7 @@ export class TalkView {
 
 class TurnView {
   constructor(one, deck, depth = 0) {
-    Object.assign(this, { one, deck, depth, entries: new Map() })
+    Object.assign(this, { one, deck, depth, entries: new Map(), furthest: -1 })
     const { turn } = one
     this.list = h('div', { class: 'entries' })
     this.end = h('footer', { class: 'turn-end', hidden: true })
@@ -80,9 +80,9 @@ class TurnView {
   update(at) {
     const { shown, ended } = turnAt(this.one, at)
     for (const view of this.entries.values()) view.stale = true
-    shown.forEach(({ entry, state }) => {
+    shown.forEach(({ entry, state, place }) => {
       let view = this.entries.get(entry)
-      if (!view) this.entries.set(entry, view = this.make(entry))
+      if (!view) this.entries.set(entry, view = this.make(entry, place))
       view.stale = false
       shows(view.element, true)
       view.update(state, at)
@@ -93,11 +93,12 @@ class TurnView {
   }
 
   // Its element stands behind those of the entries before it.
-  make(entry) {
-    const view = new VIEWS[entry.kind](entry, this)
-    const place = this.one.entries.indexOf(entry)
-    const after = this.one.entries.slice(place + 1).map(one => this.entries.get(one)).find(Boolean)
-    this.list.insertBefore(view.element, after?.element ?? null)
+  make(entry, place) {
+    const view = new VIEWS[entry.kind](entry, this), all = this.one.entries
+    let next = place + 1
+    while (next <= this.furthest && !this.entries.has(all[next])) next++
+    this.list.insertBefore(view.element, next <= this.furthest ? this.entries.get(all[next]).element : null)
+    this.furthest = Math.max(this.furthest, place)
     return view
   }
 
@@ -132,7 +133,7 @@ class Asked extends Entry {
   constructor(entry, turn) {
     super(entry, turn, `asked by-${entry.of.by}`)
     const text = entry.of.by === 'system' ? entry.of.text.replace(/^\[System: /, '').replace(/\]$/, '') : entry.of.text
-    add(this.element, [h('div', { class: 'who' }, ASKERS[entry.of.by]), h('div', { class: 'text', dir: 'auto' }, text)])
+    add(this.element, [h('div', { class: 'who' }, ASKERS[entry.of.by]), h('div', { class: 'text', dir: 'auto' }, cut(text))])
   }
 }
 
@@ -180,7 +181,7 @@ class Tool extends Entry {
     const { name, arguments: given } = entry.of
     this.took = h('span', { class: 'took' })
     this.output = h('pre', { class: 'output', hidden: true })
-    add(this.element, [h('div', { class: 'who' }, h('span', { class: 'tool-name' }, name || 'tool'), this.took), given ? h('pre', { class: 'arguments' }, pretty(given)) : '', this.output])
+    add(this.element, [h('div', { class: 'who' }, h('span', { class: 'tool-name' }, name || 'tool'), this.took), given ? h('pre', { class: 'arguments' }, cut(pretty(given))) : '', this.output])
   }
 
   update({ output, returned }, at) {
@@ -192,7 +193,7 @@ class Tool extends Entry {
     if (this.shown === name) return
     this.shown = name
     shows(this.output, output !== null)
-    say(this.output, output === null ? '' : shell(output) ?? (output || '(nothing)'))
+    say(this.output, output === null ? '' : cut(shell(output) ?? (output || '(nothing)')))
   }
 }
 
@@ -265,6 +266,11 @@ class Silence extends Entry {
 }
 
 const VIEWS = { asked: Asked, said: Said, thought: Thought, tool: Tool, approval: Approval, child: Child, trouble: Trouble, note: Note, silence: Silence }
+
+function cut(text) {
+  const rest = text.length - LONG
+  return rest <= 0 ? text : `${text.slice(0, LONG)}… (${count(rest, 'more character')}: its event has them)`
+}
 
 function pretty(text) {
   try {

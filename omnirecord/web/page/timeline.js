@@ -124,7 +124,7 @@ export class Timeline {
       pen.fillStyle = colours.line
       pen.fillRect(Math.round(x), RULER - 4, 1, this.height)
       pen.fillStyle = colours.dim
-      pen.fillText(label, Math.min(x + 4, width - 40), RULER / 2)
+      if (x < width - 100) pen.fillText(label, x + 4, RULER / 2)
     }
   }
 

@@ -126,7 +126,7 @@ export class Wire {
     say(before, gap(table.gapBefore(place)))
     before.classList.toggle('long', table.gapBefore(place) >= 5e9)
     say(type, table.typeOf(row) ?? verdict)
-    say(gist, verdict === 'valid' || verdict === 'comment' || verdict === 'sentinel' ? said : `${verdict} · ${said}`)
+    say(gist, verdict === 'valid' || verdict === (table.typeOf(row) ?? verdict) ? said : `${verdict} · ${said}`)
   }
 
   click(event) {
