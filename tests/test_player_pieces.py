@@ -13,7 +13,7 @@ from tests.cassettes import Made, delta, heartbeat, presence, status
 from tests.recorded import calls
 from tests.stage import EVENTS, Listener, Stage
 
-LONG = "x" * 15_000
+LONG = "x" * 30_000
 """A few of these are a piece."""
 
 

@@ -10,10 +10,12 @@ from ..cassette import Ending, Exchange, TimedFrame
 from ..parts import Part
 from .chunks import Chunks
 from .script import start_of
-from .strip import PIECE, Piece, Strip
+from .strip import Piece, Strip
 from .timeline import Gate, Place, Timeline, place_of
 
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
+_BATCH = 64 * 1024
+"""Bytes after which nothing more is joined to a write, where it is made of parts."""
 Stop = Literal["open", "clean", "short", "reset", "freeze"]
 """How a response stops: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end;
 or it stays, and nothing more comes (`freeze`)."""
@@ -159,7 +161,7 @@ class Playing:
         first = self.parts[self.next]
         data = [self._take(now)]
         size = len(data[0])
-        while self.has_more and size < PIECE and self._goes_with(first, now):
+        while self.has_more and size < _BATCH and self._goes_with(first, now):
             data.append(self._take(now))
             size += len(data[-1])
         sent = b"".join(data)
