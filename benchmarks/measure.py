@@ -98,36 +98,40 @@ class Row:
 
 @dataclass
 class Outcome:
-    """All that was measured: figures by contender, one a round; and what was not whole, in sentences."""
+    """All that was measured: figures by contender and round; and what was not whole, in sentences."""
 
     benchmark: Benchmark
     contenders: list[Contender]
-    figures: dict[str, list[Figures]] = field(default_factory=dict)
+    figures: dict[str, dict[int, Figures]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
         for metric in self.benchmark.metrics:
             for contender in self.contenders:
-                values = self._values(contender.name, metric.name)
-                if values:
-                    yield from self._rows(metric, contender, values)
+                mine = self._values(contender.name, metric.name)
+                if mine:
+                    yield from self._rows(metric, contender, mine)
 
-    def _rows(self, metric: Metric, contender: Contender, values: list[float]) -> Iterator[Row]:
+    def _rows(self, metric: Metric, contender: Contender, mine: dict[int, float]) -> Iterator[Row]:
+        values = [*mine.values()]
         described = self.benchmark.name, metric.name, metric.unit, contender.name, values
-        has_goal = metric.absolute and "omnirecord" in contender.name
-        met = metric.is_met(median(values)) if has_goal else None
-        others = [(other, self._values(other, metric.name)) for other in contender.beside]
-        others = [(other, found) for other, found in others if found and not metric.absolute]
+        is_ours = "omnirecord" in contender.name
+        others = [] if metric.absolute else [(one, self._values(one, metric.name)) for one in contender.beside]
+        others = [(other, found) for other, found in others if mine.keys() & found.keys()]
         if not others:
-            yield Row(*described, None, [], metric.goal if has_goal else "", met)
-        for place, (other, found) in enumerate(others):
-            ratios = [mine / its for mine, its in zip(values, found, strict=False) if its]
-            judged = ratios and "omnirecord" in contender.name and place == 0
-            met = metric.is_met(median(ratios)) if judged else None
+            judged = is_ours and metric.absolute
+            met = metric.is_met(median(values)) if judged else None
+            yield Row(*described, None, [], metric.goal if judged else "", met)
+        for place, (other, its) in enumerate(others):
+            ratios = [value / its[number] for number, value in mine.items() if its.get(number)]
+            judged = is_ours and place == 0
+            met = metric.is_met(median(ratios)) if judged and ratios else None
             yield Row(*described, other, ratios, metric.goal if judged else "", met)
 
-    def _values(self, name: str, metric: str) -> list[float]:
-        return [found[metric] for found in self.figures.get(name, []) if metric in found]
+    def _values(self, name: str, metric: str) -> dict[int, float]:
+        """By round."""
+        rounds = self.figures.get(name, {}).items()
+        return {number: found[metric] for number, found in rounds if metric in found}
 
 
 def measure(outcome: Outcome, rounds: int, tell: Callable[[int, str], None]) -> None:
@@ -141,4 +145,4 @@ def measure(outcome: Outcome, rounds: int, tell: Callable[[int, str], None]) -> 
             found = contender.run(faults)
             outcome.faults += [f"round {number + 1}, {contender.name}: {fault}" for fault in faults]
             if not faults:
-                outcome.figures.setdefault(contender.name, []).append(found)
+                outcome.figures.setdefault(contender.name, {})[number] = found

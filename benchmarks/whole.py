@@ -21,7 +21,7 @@ PENDING = "SELECT coalesce(sum(pending_bytes), 0) FROM streams"
 def faults_of(db: Path, shape: Shape, received: Received, first: int) -> Iterator[str]:
     """What is missing of the streams `bench-FIRST` and on, or was never sent: nothing, one hopes."""
     with omnirecord.open_cassette(db) as cassette:
-        yield from (f"incident: {incident.message}" for incident in cassette.incidents())
+        yield from dict.fromkeys(f"incident: {incident.message}" for incident in cassette.incidents())
         numbers = {stream.session_id: stream.number for stream in cassette.streams()}
         bodies = {stream.session_id: stream for stream in cassette.streams()}
         for place, sent in enumerate(received.hashes):

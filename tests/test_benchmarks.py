@@ -113,6 +113,20 @@ def test_what_is_not_whole_does_not_count() -> None:
     assert (list(found.rows()), found.faults) == ([], ["round 1, omnirecord: a byte is missing"])
 
 
+def test_a_round_that_does_not_count_leaves_the_others_beside_each_other() -> None:
+    bare, ours = [1.0, 100.0], [(7.0, "a byte is missing"), (50.0, "")]
+
+    def measured(faults: list[str]) -> dict[str, float]:
+        speed, fault = ours.pop(0)
+        faults += [fault] if fault else []
+        return {"speed": speed}
+
+    both = [Contender("bare", lambda _: {"speed": bare.pop(0)}), Contender("omnirecord", measured, ("bare",))]
+    found = Outcome(Benchmark("b", "what", (Metric("speed", "1/s"),), lambda _: []), both)
+    measure(found, 2, lambda *_: None)
+    assert [row.ratios for row in found.rows()] == [[], [0.5]]
+
+
 def test_the_readme_tells_of_every_benchmark_and_every_command() -> None:
     page = (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()
     names = set(re.findall(r"`([\w-]+)`", page)) | {

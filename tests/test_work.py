@@ -15,26 +15,26 @@ from pathlib import Path
 import pytest
 
 BOUNDS = {
-    "record, one read: calls": 51_000,  # 45,548
-    "record, one read: statements": 1_200,  # 1,053
-    "record, one read: rows": 1_200,  # 1,005
-    "record, a read an event: calls": 94_000,  # 85,451
-    "record, a read an event: statements": 3_400,  # 3,051
-    "record, a read an event: rows": 2_300,  # 2,004
-    "record, a hundred streams: calls": 130_000,  # 113,481
-    "record, a read an event: calls before it is passed on": 21_000,  # 19,000
-    "record, a hundred open streams: blocks": 5_800,  # 5,207
-    "proxy, a read an event: calls": 120_000,  # 102,569
-    "replay, one read: calls": 61_000,  # 54,566
-    "replay, a read an event: calls": 75_000,  # 67,552
-    "read: calls": 36_000,  # 32,228
-    "ls: calls": 2_100,  # 1,844
-    "show: calls": 130_000,  # 111,501
-    "doctor: calls": 85_000,  # 77,123
-    "stats: calls": 120_000,  # 103,720
-    "validate: calls": 77_000,  # 69,304
-    "search, first: calls": 109_000,  # 98,995
-    "search, again: calls": 380,  # 337
+    "record, one read: calls": 12_000,  # 10,334
+    "record, one read: statements": 63,  # 57
+    "record, one read: rows": 10,  # 9
+    "record, a read an event: calls": 35_000,  # 31,677
+    "record, a read an event: statements": 64,  # 58
+    "record, a read an event: rows": 11,  # 10
+    "record, a hundred streams: calls": 74_000,  # 66,899
+    "record, a read an event: calls before it is passed on": 11_000,  # 10,000
+    "record, a hundred open streams: blocks": 6_000,  # 5,416
+    "proxy, a read an event: calls": 54_000,  # 48,850
+    "replay, one read: calls": 19_000,  # 16,762
+    "replay, a read an event: calls": 26_000,  # 22,787
+    "read: calls": 43_000,  # 38,789
+    "ls: calls": 2_100,  # 1,821
+    "show: calls": 140_000,  # 118,962
+    "doctor: calls": 92_000,  # 83,544
+    "stats: calls": 130_000,  # 111,352
+    "validate: calls": 99_000,  # 89,963
+    "search, first: calls": 120_000,  # 106,446
+    "search, again: calls": 370,  # 330
 }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +33,8 @@ def ui(cassette: Path, listen: str, no_browser: bool, as_json: bool, **listening
     Example:
       omnirecord ui session.db
     """
+    import asyncio
+
     from ..serving import parse_listen
     from ..viewing import Viewer
 
@@ -45,6 +45,9 @@ def ui(cassette: Path, listen: str, no_browser: bool, as_json: bool, **listening
 
 
 async def _run(viewer: Viewer, *, no_browser: bool, as_json: bool) -> None:
+    import asyncio
+    import webbrowser
+
     with stop_signal(lambda: None) as stop:
         with busy(f"reading {viewer.cassette.name}"):
             await viewer.start()
