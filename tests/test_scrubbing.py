@@ -222,7 +222,7 @@ def test_what_is_left_in_freed_pages_and_in_the_log_is_told_and_not_copied(tmp_p
     source = saved(old(), tmp_path / "old.db")
     connection = sqlite3.connect(source)
     connection.execute("PRAGMA journal_mode = WAL")
-    for table in ("frames", "reads", "chunks", "messages", "exchanges"):
+    for table in ("pages", "landmarks", "tallies", "pieces", "chunks", "messages", "exchanges"):
         connection.execute(f"DELETE FROM {table}")
     connection.commit()
     assert SECRET.encode() in bytes_on_disk(source)
