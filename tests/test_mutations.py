@@ -32,6 +32,7 @@ def test_events_that_come_a_little_later_are_no_finding(counts: dict[str, Count]
     assert (counts["delay by 2 s"].unmeant, counts["delay by 2 s"].alarms) == (54, 0)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_other_places_are_found_as_often(seed: int) -> None:

@@ -49,7 +49,9 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield Rig(stack, tmp_path_factory.mktemp("diff"))
 
 
-@pytest.mark.parametrize("scenario", ALIKE)
+@pytest.mark.parametrize(
+    "scenario", [name if name == "tool" else pytest.param(name, marks=pytest.mark.long) for name in ALIKE]
+)
 async def test_a_conversation_had_twice_differs_in_nothing_but_timing(rig: Rig, scenario: str) -> None:
     once, again = await rig.record(scenario, f"{scenario}-1.db"), await rig.record(scenario, f"{scenario}-2.db")
     for a, b in ((once, again), (CASSETTES / f"{scenario}.jsonl", once)):

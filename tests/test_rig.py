@@ -42,7 +42,13 @@ async def stack() -> AsyncIterator[Stack]:
         yield running
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+USUAL = ("text", "approval", "subagent")
+"""The others are played by tests that record them: `test_real_…`."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.long) for name in SCENARIOS]
+)
 async def test_scenario_is_told_to_its_end(stack: Stack, name: str) -> None:
     seen = await SCENARIOS[name](stack.url, stack.runner_id)
     assert set(seen.types) >= EXPECTED[name]
