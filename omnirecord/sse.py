@@ -111,8 +111,9 @@ class Parser:
             or len(self._pending) + len(data) > self._limit
             or (self._first and data.startswith(_BOM[:1]))
         ):
-            if self._pending and not self._is_odd:
-                self._in_content, self._searched = True, max(0, len(self._pending) - _LONGEST_BLANK_LINE + 1)
+            if not self._is_odd and (content := _CONTENT.search(self._pending)):
+                self._in_content = True
+                self._searched = max(content.start(), len(self._pending) - _LONGEST_BLANK_LINE + 1)
             return self._feed_slowly(data)
         frames: list[Frame] = []
         start = 0

@@ -23,6 +23,7 @@ from omnirecord.measuring import SessionStats, stats_row
 from omnirecord.measuring.gaps import gaps_of, listened
 from omnirecord.measuring.numbers import percentiles
 from omnirecord.measuring.reporting import measured
+from omnirecord.store import streamed
 from tests.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
 from tests.cost import cost
 
@@ -229,12 +230,15 @@ def test_the_proxys_own_delay_is_until_the_hand_over() -> None:
     tape = answered()
     store = tape.store()
     store._connection.execute("COMMIT")
-    store._connection.execute("UPDATE reads SET sent_ns = offset_ns + 1000000 * (n + 1) WHERE n < 4")
-    store._connection.execute("UPDATE reads SET sent_ns = NULL WHERE n >= 4")
+    reads = store.reads(1)
+    never = json.dumps([[read.offset_ns - reads[0].offset_ns, None, read.size] for read in reads])
+    store._connection.execute("UPDATE pieces SET reads = ?", (never,))
+    late = [(n, read.offset_ns + 1_000_000 * (n + 1)) for n, read in enumerate(reads[:4])]
+    store._connection.execute(*streamed.reads_sent(1, late))
     (found,) = measured(store)
     assert found.proxy_delay_ms == measuring.Spread(4, 2.5, 3.97, 4.0)
     assert (found.never_sent, found.streams[0].never_sent) == (9, 9)
-    store._connection.execute("UPDATE reads SET sent_ns = NULL")
+    store._connection.execute("UPDATE pieces SET reads = ?", (never,))
     (found,) = measured(store)
     assert (found.proxy_delay_ms, found.never_sent) == (None, 13)
 

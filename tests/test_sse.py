@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 from unittest.mock import patch
 
@@ -84,6 +84,17 @@ def test_no_byte_is_lost_and_cutting_changes_nothing(data: bytes, cuts: list[int
     assert all(frame.length == len(frame.raw or b"") for frame in whole)
     assert parse(data, cuts) == whole
     assert parse(data, range(len(data))) == whole
+
+
+def test_no_cut_changes_any_short_text_of_line_ends() -> None:
+    """All there are, since a property test passed over one of them: blank lines, then content, then a CRLF."""
+    for length in range(8):
+        for letters in product((b"\n", b"\r", b":"), repeat=length):
+            data = b"".join(letters)
+            with patch.object(Parser, "feed", Parser._feed_slowly):
+                whole = [frame.raw for frame in parse(data)]
+            for at in range(length + 1):
+                assert [frame.raw for frame in parse(data, [at])] == whole, (data, at)
 
 
 @settings(deadline=None, max_examples=300)

@@ -23,7 +23,7 @@ class MalformedError(ValueError):
 
 def parse(text: str) -> tuple[Any, Any]:
     """The value, and the same fit for a validator that knows no lone surrogates."""
-    value = parse_quickly(text.encode())
+    value = parse_quickly(text.encode("utf-8", "surrogatepass"))
     return _parse_slowly(text) if value is None else (value, value)
 
 
