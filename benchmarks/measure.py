@@ -24,13 +24,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Metric:
-    """What is told of each run. `goal`: what its ratio to the reference (or where `absolute`, it itself) should be."""
+    """What is told of each run. `goal`: what its ratio to the reference (or where `absolute`, it itself) should be, in
+    the median, or where it is `promised`, in every round."""
 
     name: str
     unit: str
     most: float | None = None
     least: float | None = None
     absolute: bool = False
+    promised: bool = False
 
     @property
     def goal(self) -> str:
@@ -39,9 +41,10 @@ class Metric:
         bound = f"≥ {self.least:g}" if self.most is None else f"≤ {self.most:g}"
         return f"{bound} {self.unit}" if self.absolute else bound
 
-    def is_met(self, value: float) -> bool | None:
-        if self.most is None and self.least is None:
+    def is_met(self, values: list[float]) -> bool | None:
+        if not values or (self.most is None and self.least is None):
             return None
+        value = max(values) if self.promised else median(values)
         return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
 
 
@@ -120,12 +123,12 @@ class Outcome:
         others = [(other, found) for other, found in others if mine.keys() & found.keys()]
         if not others:
             judged = is_ours and metric.absolute
-            met = metric.is_met(median(values)) if judged else None
+            met = metric.is_met(values) if judged else None
             yield Row(*described, None, [], metric.goal if judged else "", met)
         for place, (other, its) in enumerate(others):
             ratios = [value / its[number] for number, value in mine.items() if its.get(number)]
             judged = is_ours and place == 0
-            met = metric.is_met(median(ratios)) if judged and ratios else None
+            met = metric.is_met(ratios) if judged else None
             yield Row(*described, other, ratios, metric.goal if judged else "", met)
 
     def _values(self, name: str, metric: str) -> dict[int, float]:

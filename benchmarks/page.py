@@ -32,7 +32,8 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
     written = []
     if rows:
         about = next(one for one in objects if "machine" in one)
-        told = f"{sentence(about['machine'])}; {about['rounds']} rounds of {about['seconds']:g} s"
+        told = f"{sentence(about['machine'])}; {about['rounds']} rounds of {about['seconds']:g} s."
+        told += _doubts(about)
         faults = [f"- not counted: {one['benchmark']}, {one['fault']}" for one in objects if "fault" in one]
         text = page.read_text()
         page.write_text(marked(text, "goals", [told, "", *goals(rows)]))
@@ -42,6 +43,17 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
         page.write_text(marked(page.read_text(), "profile", profiles(places)))
         written.append(page)
     return [*written, *pictures(objects, folder)]
+
+
+def _doubts(about: dict[str, Any]) -> str:
+    """What speaks against quoting these figures, as sentences."""
+    few = " So few, or such short, rounds say where to look, and nothing more."
+    busy = (
+        f" The machine was busy with other things (load {about['machine']['load']}), which the other side pays for too."
+    )
+    return (few if about["rounds"] < 5 or about["seconds"] < 10 else "") + (
+        busy if about["machine"]["load"] > 1 else ""
+    )
 
 
 def goals(rows: Iterable[Row]) -> Iterator[str]:

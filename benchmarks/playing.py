@@ -166,7 +166,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "replay-crowd", "1,000 streams of an event a second in `original`, opened in five seconds, from one process",
-        (Metric("memory", "KiB/stream"), *ERRORS, CPU, FIRST_EVENT),
+        (Metric("memory", "KiB/stream"), *(Metric(one.name, one.unit) for one in ERRORS), CPU, FIRST_EVENT),
         partial(contenders, lambda s: Shape(1000, max(3, round(s.seconds)), rate=1, ramp=200), "original", crowd),
     ),
 )  # fmt: skip
