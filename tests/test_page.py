@@ -161,6 +161,7 @@ def test_it_plays_from_the_beginning_and_silences_are_short(browser: Any) -> Non
         page.select_option(".player select >> nth=1", "0.5")
         page.keyboard.press("Space")
         page.locator(".talk .why").wait_for(state="visible", timeout=5000)  # 35 s of recording
+        assert page.locator(".detail").is_hidden(), "nothing was selected"
         assert page.locator(".scrubber").input_value() == "10000"
 
 

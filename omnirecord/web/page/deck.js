@@ -82,8 +82,8 @@ export class Deck {
 
   async loadFindings() {
     const all = await this.source.findings(this.session.family[0].session_id ?? undefined)
-    const streams = new Set(this.session.exchanges.map(x => x.stream))
-    this.raw = all.filter(one => this.session.family.some(told => told.session_id === one.session_id) || streams.has(one.stream))
+    const streams = new Set(this.session.exchanges.map(x => x.stream)), ids = new Set(this.session.family.map(told => told.session_id))
+    this.raw = all.filter(one => one.stream === null ? one.session_id !== null && ids.has(one.session_id) : streams.has(one.stream))
     this.arrange()
   }
 
@@ -174,7 +174,7 @@ export class Deck {
     if (!this.isPlaying || this.isClosed) return
     const played = this.since.played + (this.now() - this.since.now) * 1e6 * this.speed
     this.moveTo(toTime(this.pace, played), { keep: true })
-    this.selectAtPlayhead()
+    this.lookThere()
     if (this.at >= this.end) this.pause()
     else this.frame(() => this.tick())
   }
@@ -197,7 +197,7 @@ export class Deck {
     const here = forward ? upTo(times, this.at) : upTo(times, this.at - 1) - 1
     if (times[here] !== undefined) this.moveTo(times[here])
     else if (!forward) this.moveTo(this.begin)
-    this.selectAtPlayhead()
+    this.lookThere()
   }
 
   // ---- what is selected
@@ -210,6 +210,18 @@ export class Deck {
   selectAtPlayhead() {
     const place = this.table.placeAt(this.at), row = this.table.order[place]
     if (row !== undefined && this.selected?.row !== row) this.select({ row })
+  }
+
+  // What is selected goes along with the playhead; where nothing is, the list of events does.
+  lookThere() {
+    if (this.selected) this.selectAtPlayhead()
+    else this.changed('follow')
+  }
+
+  // Move there.
+  jump(at) {
+    this.moveTo(at)
+    this.lookThere()
   }
 
   // Move there, and select what came last by then.

@@ -54,6 +54,6 @@ export class Player {
 
   scrub() {
     this.deck.movePlayed(Number(this.slider.value) / NOTCHES * this.deck.pace.duration)
-    this.deck.selectAtPlayhead()
+    this.deck.lookThere()
   }
 }

@@ -35,7 +35,9 @@ export class SessionsView {
     const { overview } = this
     if (!overview.sessions.length) return fill(this.body, h('p', { class: 'empty' }, 'There are no sessions in this cassette yet.'), overview.is_recorded ? h('p', { class: 'empty' }, 'It is being recorded: what comes shows up here.') : '')
     const trees = this.trees()
+    const outside = (this.findings ?? []).filter(one => one.session_id === null && one.stream === null)
     fill(this.body, overview.shared ? sharedNote(overview.shared) : '',
+      ...outside.map(one => h('p', { class: 'outside' }, h('span', { class: `severity ${one.severity}` }, one.severity), h('code', {}, one.code), ` ${one.message}`)),
       ...overview.incidents.map(one => h('p', { class: 'problem' }, `In recording ${one.recording} the recorder had trouble: ${one.message}`)),
       h('div', { class: 'table-box' }, h('table', {}, h('thead', {}, h('tr', {}, ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))))),
         ...overview.recordings.map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))))),
@@ -94,7 +96,7 @@ export class SessionsView {
 
   count(row) {
     if (!this.findings) return '…'
-    const mine = this.findings.filter(one => one.session_id === row.session_id && row.session_id !== null)
+    const mine = this.findings.filter(one => row.session_id === null ? one.stream === row.stream : one.session_id === row.session_id)
     if (!mine.length) return h('span', { class: 'none' }, 'none')
     return ['error', 'warning', 'note'].map(severity => [severity, mine.filter(one => one.severity === severity).length]).filter(([, n]) => n).map(([severity, n]) => h('span', { class: `severity ${severity}` }, count(n, severity)))
   }

@@ -114,10 +114,10 @@ export class SessionView {
 
   key(key) {
     const { deck } = this, run = {
-      ' ': () => deck.toggle(), 'ArrowLeft': () => deck.point(deck.at - 1e9), 'ArrowRight': () => deck.point(deck.at + 1e9),
-      'Shift+ArrowLeft': () => deck.point(deck.at - 10e9), 'Shift+ArrowRight': () => deck.point(deck.at + 10e9),
+      ' ': () => deck.toggle(), 'ArrowLeft': () => deck.jump(deck.at - 1e9), 'ArrowRight': () => deck.jump(deck.at + 1e9),
+      'Shift+ArrowLeft': () => deck.jump(deck.at - 10e9), 'Shift+ArrowRight': () => deck.jump(deck.at + 10e9),
       '.': () => deck.hop(deck.table.sorted, true), ',': () => deck.hop(deck.table.sorted, false), ']': () => deck.hop(deck.begins ?? [], true), '[': () => deck.hop(deck.begins ?? [], false),
-      'Home': () => deck.point(deck.begin), 'End': () => deck.point(deck.end), '>': () => this.faster(1), '<': () => this.faster(-1),
+      'Home': () => deck.jump(deck.begin), 'End': () => deck.jump(deck.end), '>': () => this.faster(1), '<': () => this.faster(-1),
       'j': () => this.wire.hop(1), 'k': () => this.wire.hop(-1), 'n': () => this.hopFinding(true), 'p': () => this.hopFinding(false),
       '+': () => this.timeline.zoomBy(0.5), '=': () => this.timeline.zoomBy(0.5), '-': () => this.timeline.zoomBy(2), '0': () => this.timeline.showAll(),
       'f': () => { this.open('wire'); this.wire.type.focus() }, 'l': () => { if (deck.isFollowed) deck.isLive ? deck.still() : deck.goLive() },

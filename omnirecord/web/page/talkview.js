@@ -71,7 +71,7 @@ class TurnView {
     const { turn } = one
     this.list = h('div', { class: 'entries' })
     this.end = h('footer', { class: 'turn-end', hidden: true })
-    const at = button(`Move the playhead to turn ${turn.turn}`, '', () => deck.point(one.begin), clock(one.begin - deck.begin, 1))
+    const at = button(`Move the playhead to turn ${turn.turn}`, '', () => deck.jump(one.begin), clock(one.begin - deck.begin, 1))
     at.className = 'turn-time'
     this.element = h('article', { class: 'turn', 'aria-label': `Turn ${turn.turn}` }, h('header', {}, h('span', { class: 'turn-number' }, `Turn ${turn.turn}`), at), this.list, this.end)
     if (!turn.asked.length) this.list.append(h('p', { class: 'entry note' }, '(what was asked is not in this recording)'))

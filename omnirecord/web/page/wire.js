@@ -15,7 +15,7 @@ export class Wire {
     this.box = h('div', { class: 'wire-rows', role: 'listbox', tabindex: '0', 'aria-label': 'Events', onkeydown: event => this.key(event) }, this.space)
     this.count = h('span', { class: 'wire-count', role: 'status' })
     this.element = h('div', { class: 'wire' }, this.filters(), h('div', { class: 'wire-head', 'aria-hidden': 'true' }, ...['#', 'time', 'gap', 'type', ''].map(name => h('span', {}, name))), this.box)
-    this.top = this.tall = 0    // where it is scrolled to, and how much of it is seen: reading them would cost a layout
+    this.top = this.tall = this.height = 0    // where it is scrolled to, and how much of it is seen: reading them would cost a layout
     this.box.addEventListener('scroll', () => { this.top = this.box.scrollTop; this.later() }, { passive: true })
     this.box.addEventListener('click', event => this.click(event))
     new ResizeObserver(([entry]) => { this.tall = entry.contentRect.height; this.showSelected(); this.later() }).observe(this.box)
@@ -66,13 +66,16 @@ export class Wire {
     if (news.has('data') || news.has('filter')) this.measure()
     if (news.has('filter')) this.showSelected()
     if (news.has('selected')) this.showSelected()
+    if (news.has('follow')) this.showPlace(this.deck.table.placeAt(this.deck.at))
     this.later()
   }
 
   measure() {
-    const { total, deck } = this, height = total * LINE
+    const { total, deck } = this, height = total * LINE, wasLow = this.top + this.tall > this.height - LINE
+    this.height = height
     this.squeeze = height > TALLEST ? height / TALLEST : 1
     this.space.style.height = `${height / this.squeeze}px`
+    if (wasLow && deck.isLive && !deck.selected) this.scrollTo(height)
     const all = deck.table.size, streams = [...deck.table.last.keys()]
     say(this.count, total === all ? `${all.toLocaleString('en')} events` : `${total.toLocaleString('en')} of ${all.toLocaleString('en')}`)
     shows(this.stream, streams.length > 1)
@@ -157,9 +160,13 @@ export class Wire {
   }
 
   showSelected() {
-    const { deck, top, tall } = this, row = deck.selected?.row
-    if (row === undefined || !tall) return
-    const y = this.indexOf(deck.table.placeOf(row)) * LINE / (this.squeeze || 1)
+    const { table, selected } = this.deck
+    if (selected?.row !== undefined) this.showPlace(table.placeOf(selected.row))
+  }
+
+  showPlace(place) {
+    const { top, tall } = this, y = this.indexOf(Math.max(place, 0)) * LINE / (this.squeeze || 1)
+    if (!tall) return
     if (y < top + LINE) this.scrollTo(Math.max(0, y - tall / 3))
     else if (y > top + tall - 2 * LINE) this.scrollTo(y - tall * 2 / 3)
   }
