@@ -87,5 +87,4 @@ def test_it_moves_at_fifty_frames_a_second(browser: Any, url: str, moves: str) -
     with opened(browser, url) as page:
         page.set_default_timeout(30_000)
         settled(page)
-        best = max(page.evaluate(FRAMES, [2000, moves]) for _ in range(TRIES))
-        assert best >= 50
+        assert any(page.evaluate(FRAMES, [2000, moves]) >= 50 for _ in range(TRIES))

@@ -9,6 +9,7 @@ import { SearchView } from './searchview.js'
 import { SessionView } from './sessionview.js'
 import { SessionsView } from './sessions.js'
 import { NeedsToken, Server } from './source.js'
+import { visible } from './words.js'
 
 class App {
   constructor() {
@@ -62,7 +63,7 @@ class App {
   async look() {
     this.overview = await this.source.overview()
     fill(this.crumb, this.overview.name)
-    document.title = `${this.overview.name} · omnirecord`
+    document.title = visible(`${this.overview.name} · omnirecord`)
     this.tell()
   }
 

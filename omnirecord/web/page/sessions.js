@@ -2,7 +2,7 @@
 
 import { add, fill, h } from './dom.js'
 import { exchangeParts } from './detail.js'
-import { sharedNote } from './sessionview.js'
+import { sharedNote } from './panes.js'
 import { ENDINGS, clip, clock, count, moment, oneLine, seconds } from './words.js'
 
 const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']

@@ -2,13 +2,14 @@
 
 import { Deck } from './deck.js'
 import { Detail } from './detail.js'
-import { button, fill, h, say, shows } from './dom.js'
+import { fill, h, say, shows } from './dom.js'
+import { aboutParts, findingParts } from './panes.js'
 import { Player } from './player.js'
 import { SPEEDS } from './playhead.js'
 import { TalkView } from './talkview.js'
 import { Timeline } from './timeline.js'
 import { Wire } from './wire.js'
-import { ENDINGS, clip, count, moment, oneLine, seconds, size } from './words.js'
+import { clip, moment, oneLine } from './words.js'
 
 const TABS = [
   ['talk', 'Conversation'],
@@ -99,7 +100,7 @@ export class SessionView {
   update(news) {
     if (news.has('data')) {
       this.tellFindings()
-      this.tellAbout()
+      fill(this.about, ...aboutParts(this.row, this.deck, this.overview))
     }
     if (news.has('problem')) {
       shows(this.problem, true)
@@ -122,91 +123,15 @@ export class SessionView {
   }
 
   tellFindings() {
-    const { deck } = this,
-      all = deck.found,
-      label = this.buttons[2]
-    say(label, deck.raw ? `Findings ${all.length || ''}` : 'Findings …')
-    label.dataset.severity = all.some(one => one.severity === 'error')
-      ? 'error'
-      : all.some(one => one.severity === 'warning')
-        ? 'warning'
-        : ''
-    if (!deck.raw) return fill(this.findings, h('p', { class: 'empty' }, 'Looking for what was wrong …'))
-    if (!all.length)
-      return fill(
-        this.findings,
-        h('p', { class: 'empty' }, 'Nothing to report: nothing was wrong in this session that a recording shows.'),
-      )
-    fill(this.findings, ...all.map(one => this.finding(one)))
-  }
-
-  finding(one) {
-    const events = one.seqs.map(seq =>
-      h(
-        'button',
-        {
-          type: 'button',
-          class: 'event-link',
-          onclick: () => {
-            this.deck.pointAt(one.stream, seq)
-            this.open('wire')
-          },
-        },
-        `${one.stream}:${seq}`,
-      ),
-    )
-    return h(
-      'article',
-      { class: `finding ${one.severity}` },
-      h('header', {}, h('span', { class: `severity ${one.severity}` }, one.severity), h('h2', {}, one.code)),
-      h('p', {}, one.message),
-      one.because
-        ? h('p', { class: 'remark' }, `because of ${one.because}`)
-        : [
-            h('p', { class: 'remark' }, h('b', {}, 'Why it matters: '), one.why),
-            h('p', { class: 'remark' }, h('b', {}, 'Look next: '), one.next),
-          ],
-      events.length ? h('p', { class: 'links' }, ...events) : '',
-    )
-  }
-
-  tellAbout() {
-    const { row, deck, overview } = this,
-      recording = overview.recordings.find(one => one.recording === row.recording),
-      main = deck.session?.family[0]
-    const bad = Object.entries(row.verdicts).filter(([name]) => !['valid', 'comment', 'sentinel'].includes(name))
-    const rows = [
-      ['session', row.session_id ?? 'none: a stream of its own'],
-      row.parent_session_id ? ['sub-agent of', row.parent_session_id] : null,
-      ['began', `${moment(row.started_at)} UTC`],
-      ['took', seconds(row.ended_ns - row.begun_ns)],
-      ['ending', ENDINGS[row.ending] ?? row.ending],
-      row.last_status ? ['last status', row.last_status] : null,
-      ['events', count(deck.table.size, 'event')],
-      ['against the contract', bad.length ? bad.map(([name, n]) => `${n} ${name}`).join(', ') : 'none'],
-      ['streams', String(row.streams)],
-      ['requests', String(row.exchanges)],
-      ['size', size(row.bytes)],
-      main?.cost_usd ? ['cost', `$${main.cost_usd.toFixed(4)}`] : null,
-      ['upstream', recording?.upstream ?? 'not recorded'],
-      ['contract', recording?.contract ?? ''],
-      ['recorded by', `omnirecord ${recording?.version ?? ''}`],
-    ].filter(Boolean)
-    const others = deck.session?.family.slice(1) ?? []
-    fill(
-      this.about,
-      h('dl', { class: 'facts' }, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
-      others.length
-        ? [
-            h('h2', {}, 'Sub-agents'),
-            ...others.map(one =>
-              h('p', {}, h('a', { href: `#/session/${encodeURIComponent(one.key)}` }, one.title ?? one.session_id)),
-            ),
-          ]
-        : '',
-      overview.shared ? sharedNote(overview.shared) : '',
-      ...overview.incidents.map(one => h('p', { class: 'problem' }, `The recorder had trouble: ${one.message}`)),
-    )
+    const { raw, found } = this.deck,
+      tab = this.buttons[2]
+    say(tab, raw ? `Findings ${found.length || ''}` : 'Findings …')
+    tab.dataset.severity = ['error', 'warning'].find(severity => found.some(one => one.severity === severity)) ?? ''
+    const go = (stream, seq) => {
+      this.deck.pointAt(stream, seq)
+      this.open('wire')
+    }
+    fill(this.findings, ...findingParts(raw && found, go))
   }
 
   // ---- keys
@@ -310,16 +235,4 @@ export class SessionView {
   close() {
     this.deck.close()
   }
-}
-
-// What was done to an exported file before it was written.
-export function sharedNote(shared) {
-  const rows = shared.replaced.map(one => h('li', {}, `${one.count} × ${one.kind}, in ${one.place}`))
-  return h(
-    'section',
-    { class: 'shared', 'aria-label': 'What was scrubbed' },
-    h('h2', {}, 'What was scrubbed'),
-    h('p', {}, shared.sentence),
-    rows.length ? h('ul', {}, ...rows) : '',
-  )
 }
