@@ -269,6 +269,15 @@ def test_two_sessions_are_compared_side_by_side(browser: Any, tmp_path: Path) ->
         assert page.locator(".differences li").count() > 2
 
 
+def test_what_has_the_focus_can_be_seen(browser: Any, turns: str) -> None:
+    with opened(browser, turns) as page:
+        settled(page)
+        for _ in range(25):
+            page.keyboard.press("Tab")
+            outline = page.evaluate("() => getComputedStyle(document.activeElement).outline")
+            assert "none" not in outline, page.evaluate("document.activeElement.outerHTML.slice(0, 100)")
+
+
 def test_at_400_pixels_nothing_is_wider_than_the_page(browser: Any, turns: str) -> None:
     def is_narrow() -> bool:
         return bool(page.evaluate("document.documentElement.scrollWidth <= 400"))

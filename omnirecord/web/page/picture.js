@@ -146,7 +146,7 @@ export class Picture {
       thin = item.kind === 'request' || item.kind === 'stream',
       height = BAR - 3
     pen.fillStyle = colours[item.kind] ?? colours.dim
-    pen.globalAlpha = item.kind === 'stream' ? 0.35 : 1
+    pen.globalAlpha = item.kind === 'stream' ? 0.5 : 1
     pen.beginPath()
     pen.roundRect(a, thin ? y + 4 : y, b - a, thin ? height - 6 : height, Math.min(3, (b - a) / 2))
     pen.fill()
