@@ -23,7 +23,7 @@ FRAMES = """async ([ms, moves]) => {
   const ways = {
     scroll: n => { document.querySelector('.wire-rows').scrollTop = n * 613 },
     scrub: n => { one.value = n * 37 % 10000; one.dispatchEvent(new Event('input')) },
-    zoom: n => lanes.dispatchEvent(new WheelEvent('wheel', { deltaY: n % 120 < 60 ? -80 : 80, clientX: 500, clientY: 250 })),
+    zoom: n => lanes.dispatchEvent(new WheelEvent('wheel', { deltaY: n % 120 < 60 ? -80 : 80, clientX: 500 })),
   }
   const times = [], end = performance.now() + ms, step = ways[moves]
   await new Promise(done => {
