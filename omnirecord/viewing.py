@@ -63,7 +63,11 @@ class Viewer:
     async def start(self) -> None:
         answers = Answers(lambda: self.cassette)
         await asyncio.to_thread(answers.answer, "overview", {})  # what cannot be read is said before a browser opens
-        await self._listener.bind()
+        try:
+            await self._listener.bind()
+        except BaseException:
+            answers.close()
+            raise
         guard = self._listener.guard
         self._control = Control(
             guard, lambda: self.cassette, self._state, Pages(guard, answers), lambda: recorder_is_alive(self.cassette)

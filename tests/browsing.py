@@ -41,8 +41,11 @@ def showing(cassette: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(browser: Any, url: str, *, width: int = 1280, height: int = 800, **settings: Any) -> Iterator[Any]:
-    """A page at that address; fails on errors of its script, and on anything that its policy had to stop."""
+def opened(
+    browser: Any, url: str, *, width: int = 1280, height: int = 800, expected: str | None = None, **settings: Any
+) -> Iterator[Any]:
+    """A page at that address; fails on errors of its script, and on anything that its policy had to stop, but for what
+    is `expected`."""
     context = browser.new_context(viewport={"width": width, "height": height}, **settings)
     context.set_default_timeout(6_000)
     page, troubles = context.new_page(), []
@@ -51,7 +54,7 @@ def opened(browser: Any, url: str, *, width: int = 1280, height: int = 800, **se
     try:
         page.goto(url)
         yield page
-        assert troubles == []
+        assert [trouble for trouble in troubles if expected is None or expected not in trouble] == []
     finally:
         context.close()
 

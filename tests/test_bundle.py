@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from importlib.resources import files
 
+import pytest
+
 from omnirecord.web.bundle import bundle, digest
 
 TOP = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let) (?:\{ ?)?(\w+)", re.MULTILINE)
@@ -52,3 +54,32 @@ def test_it_names_no_other_server() -> None:
 
 def test_a_digest_is_what_a_policy_names_a_script_by() -> None:
     assert digest("é") == f"'sha256-{base64.b64encode(hashlib.sha256('é'.encode()).digest()).decode()}'"
+
+
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip(LUMINANCE, linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2 has it."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_every_text_can_be_read_on_what_is_below_it_also_on_the_canvas(theme: int) -> None:
+    block = re.findall(r":root(?:\[data-theme=dark\])? \{(.*?)\}", bundle().style, re.DOTALL)[theme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+    names = ("ink", "dim", "accent", "error", "warning", "note", "good")
+    texts = [(text, below) for text in names for below in ("page", "panel", "sunk")]
+    bars = [("onbar", bar) for bar in ("turn", "thought", "said", "tool", "approval", "child")]
+    soft = [(name, f"{name}-soft") for name in ("accent", "error", "warning", "note")]
+    for text, below in [*texts, *bars, *soft, ("on-accent", "accent")]:
+        assert contrast(colours[text], colours[below]) >= 4.5, (text, below)
+    for part in ("edge", "turn", "thought", "said", "tool", "approval", "child", "request", "events", "focus"):
+        assert contrast(colours[part], colours["panel"]) >= 3, part

@@ -12,6 +12,7 @@ import pytest
 
 from omnirecord.gathering import gathered
 from omnirecord.library import import_file, open_store
+from omnirecord.serving import TOKEN_VARIABLE
 from omnirecord.story import Session, session_of
 from omnirecord.telling.showing import rows_of
 from omnirecord.web.naming import key_of_exchange
@@ -160,7 +161,25 @@ def test_it_plays_from_the_beginning_and_silences_are_short(browser: Any) -> Non
         page.select_option(".player select >> nth=1", "0.5")
         page.keyboard.press("Space")
         page.locator(".talk .why").wait_for(state="visible", timeout=5000)  # 35 s of recording
+        assert page.locator(".detail").is_hidden(), "nothing was selected"
         assert page.locator(".scrubber").input_value() == "10000"
+
+
+def test_a_token_is_asked_for_or_taken_from_the_address(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "a-token-of-sixteen-letters"
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    with showing(SHIPPED["text"]) as url:
+        with opened(browser, url, expected="401") as page:
+            page.fill("main input", token)
+            page.keyboard.press("Enter")
+            settled(page)
+        with opened(browser, f"{url}#token={token}") as page:
+            settled(page)
+            assert token not in page.url
+            page.reload()
+            settled(page)
+        with opened(browser, f"{url}#token=another-of-sixteen-letters", expected="401") as page:
+            page.wait_for_selector("main.token")
 
 
 def test_each_key_does_what_the_list_of_keys_says(browser: Any, turns: str) -> None:
@@ -248,6 +267,15 @@ def test_two_sessions_are_compared_side_by_side(browser: Any, tmp_path: Path) ->
         assert "difference" in page.inner_text(".verdict-line")
         assert page.locator(".pair .sides").count() >= 3
         assert page.locator(".differences li").count() > 2
+
+
+def test_what_has_the_focus_can_be_seen(browser: Any, turns: str) -> None:
+    with opened(browser, turns) as page:
+        settled(page)
+        for _ in range(25):
+            page.keyboard.press("Tab")
+            outline = page.evaluate("() => getComputedStyle(document.activeElement).outline")
+            assert "none" not in outline, page.evaluate("document.activeElement.outerHTML.slice(0, 100)")
 
 
 def test_at_400_pixels_nothing_is_wider_than_the_page(browser: Any, turns: str) -> None:

@@ -19,9 +19,13 @@ EVENTS = 100_000
 TURN = 400
 TRIES = 3
 FRAMES = """async ([ms, moves]) => {
-  const step = moves === 'scroll' ? n => { document.querySelector('.wire-rows').scrollTop = n * 613 }
-    : n => { one.value = n * 37 % 10000; one.dispatchEvent(new Event('input')) }
-  const one = document.querySelector(".scrubber"), times = [], end = performance.now() + ms
+  const one = document.querySelector('.scrubber'), lanes = document.querySelector('.lanes-box')
+  const ways = {
+    scroll: n => { document.querySelector('.wire-rows').scrollTop = n * 613 },
+    scrub: n => { one.value = n * 37 % 10000; one.dispatchEvent(new Event('input')) },
+    zoom: n => lanes.dispatchEvent(new WheelEvent('wheel', { deltaY: n % 120 < 60 ? -80 : 80, clientX: 500 })),
+  }
+  const times = [], end = performance.now() + ms, step = ways[moves]
   await new Promise(done => {
     const frame = now => { times.push(now); step(times.length); now < end ? requestAnimationFrame(frame) : done() }
     requestAnimationFrame(frame)
@@ -82,10 +86,9 @@ def test_it_is_painted_within_a_second(browser: Any, url: str) -> None:
         assert page.inner_text(".wire-count").startswith("100,")
 
 
-@pytest.mark.parametrize("moves", ["scroll", "scrub"])
+@pytest.mark.parametrize("moves", ["scroll", "scrub", "zoom"])
 def test_it_moves_at_fifty_frames_a_second(browser: Any, url: str, moves: str) -> None:
     with opened(browser, url) as page:
         page.set_default_timeout(30_000)
         settled(page)
-        best = max(page.evaluate(FRAMES, [2000, moves]) for _ in range(TRIES))
-        assert best >= 50
+        assert any(page.evaluate(FRAMES, [2000, moves]) >= 50 for _ in range(TRIES))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.errors import NotACassette, UsageError
+from omnirecord.errors import NotACassette, ServerError, UsageError
 from omnirecord.library import open_store
 from omnirecord.proxy import Proxy
 from omnirecord.serving import TOKEN_VARIABLE
@@ -102,6 +102,14 @@ async def test_what_cannot_be_shown_is_said_at_once(tmp_path: Path) -> None:
     for name in ("none.db", "junk.db"):
         with pytest.raises((NotACassette, UsageError)):
             async with Viewer(tmp_path / name):
+                pass
+
+
+async def test_an_address_that_is_taken_is_said() -> None:
+    async with Viewer(HEALTHY["text"]) as viewer:
+        port = int(viewer.url.rpartition(":")[2])
+        with pytest.raises(ServerError, match="is in use"):
+            async with Viewer(HEALTHY["text"], port=port):
                 pass
 
 

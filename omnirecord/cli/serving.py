@@ -127,15 +127,13 @@ def _live() -> Live | None:
 async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     with stop_signal(server.hurry) as stop:
         async with server:
-            print_ready(
-                as_json,
-                f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})",
-                {"url": server.url, "db": str(server.db), "upstream": server.upstream},
-                server.made_token,
-            )
+            sentence = f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})"
+            row = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
             if server.page is not None:
+                row["page"] = server.page
                 token = "" if server.made_token is None else f"#token={server.made_token}"
-                _say(f"look at it in a browser: {server.page}{token}")
+                sentence += f"; look at it at {server.page}{token}"
+            print_ready(as_json, sentence, row, server.made_token)
             await stop.wait()
         if live:
             live.close()

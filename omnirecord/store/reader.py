@@ -92,6 +92,11 @@ class Store:
         """Open an SQLite cassette. Raises `CassetteError`."""
         return cls(open_for_reading(path), path)
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether a copy of the cassette is read, or what its text says: then the file is not held open."""
+        return self._path is None or is_aside(self._connection)
+
     def refresh(self) -> None:
         """Look at what the file holds by now: what a recorder has written since is seen from here on."""
         if self._path is None:

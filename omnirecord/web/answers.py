@@ -1,7 +1,7 @@
 """What the page asks for, by name: options in, a value for JSON out. Reads the cassette, and knows nothing of HTTP.
 
-A `.db` is opened for each answer and closed again, so that a recorder can begin and end as it likes. The text form is
-read into memory once, and again when its file has changed.
+A `.db` is opened for each answer and closed again, so that a recorder can begin and end as it likes. What has to be
+unpacked, converted or parsed first is kept as that, until its file has changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import UsageError
 from ..finding import search
 from ..library import open_store
-from ..store import Store, is_sqlite
+from ..store import Store
 from .comparing import comparison
 from .events import GISTS, columns, event, gists, matching
 from .exchanges import exchange
@@ -34,7 +34,7 @@ class Answers:
     def __init__(self, path: Callable[[], Path]) -> None:
         self._path = path
         self._lock = Lock()
-        self._text: tuple[object, Store] | None = None
+        self._kept: tuple[object, Store] | None = None
         self._names: dict[str, Callable[[Store, Options], Any]] = {
             "overview": lambda store, _: overview(store, self._path().name),
             "findings": lambda store, asked: findings(store, asked.get("session")),
@@ -59,28 +59,29 @@ class Answers:
 
     def close(self) -> None:
         with self._lock:
-            if self._text is not None:
-                self._text[1].close()
-                self._text = None
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
 
     @contextmanager
     def _store(self) -> Iterator[Store]:
         path = self._path()
-        if path.exists() and is_sqlite(path):
-            with closing(open_store(path)) as store:
-                yield store
-            return
         with self._lock:
-            yield self._of_text(path)
-
-    def _of_text(self, path: Path) -> Store:
-        stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
-        if self._text is None or self._text[0] != stamp:
-            if self._text is not None:
-                self._text[1].close()
-            self._text = None
-            self._text = stamp, open_store(path)
-        return self._text[1]
+            stamp = (path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+            if self._kept is not None and self._kept[0] != stamp:
+                self._forget()
+            if self._kept is None:
+                store = open_store(path)
+                if store.is_copy and not store.is_being_recorded:
+                    self._kept = stamp, store
+            if self._kept is not None:
+                yield self._kept[1]
+                return
+        with closing(store):
+            yield store
 
     def _search(self, asked: Options) -> Any:
         found = search(

@@ -12,14 +12,33 @@ export class CompareView {
   }
 
   choice() {
-    const select = (side, value) => h('select', { 'aria-label': `Session ${side.toUpperCase()}`, onchange: event => { location.hash = `#/compare?${new URLSearchParams({ a: this.a, b: this.b, [side]: event.target.value })}` } },
-      ...this.overview.sessions.map(one => h('option', { value: one.key, selected: one.key === value }, clip(oneLine(`${one.recording} · ${one.asked ?? one.session_id ?? `stream ${one.stream}`}`), 70))))
+    const select = (side, value) =>
+      h(
+        'select',
+        {
+          'aria-label': `Session ${side.toUpperCase()}`,
+          onchange: event => {
+            location.hash = `#/compare?${new URLSearchParams({ a: this.a, b: this.b, [side]: event.target.value })}`
+          },
+        },
+        ...this.overview.sessions.map(one =>
+          h(
+            'option',
+            { value: one.key, selected: one.key === value },
+            clip(oneLine(`${one.recording} · ${one.asked ?? one.session_id ?? `stream ${one.stream}`}`), 70),
+          ),
+        ),
+      )
     return h('div', { class: 'sides' }, select('a', this.a), select('b', this.b))
   }
 
   async run() {
     try {
-      const [{ found }, one, other] = await Promise.all([this.source.comparison(this.a, this.b), this.source.session(this.a), this.source.session(this.b)])
+      const [{ found }, one, other] = await Promise.all([
+        this.source.comparison(this.a, this.b),
+        this.source.session(this.a),
+        this.source.session(this.b),
+      ])
       this.show(found, one.family[0], other.family[0])
     } catch (problem) {
       fill(this.body, h('p', { class: 'problem' }, problem.message))
@@ -28,14 +47,29 @@ export class CompareView {
 
   show(found, a, b) {
     const grave = found.filter(one => one.kind !== 'timing').length
-    const said = found.length ? `${count(found.length, 'difference')}${grave === found.length ? '' : `, ${found.length - grave} of them only of timing`}` : 'No difference: both say and do the same.'
-    const groups = Map.groupBy(found, one => turnOf(one.path)), turns = Math.max(a.turns.length, b.turns.length)
+    const said = found.length
+      ? `${count(found.length, 'difference')}${grave === found.length ? '' : `, ${found.length - grave} of them only of timing`}`
+      : 'No difference: both say and do the same.'
+    const groups = Map.groupBy(found, one => turnOf(one.path)),
+      turns = Math.max(a.turns.length, b.turns.length)
     const rows = Array.from({ length: turns }, (_, i) => this.turn(i, a.turns[i], b.turns[i], groups.get(i) ?? []))
-    fill(this.body, h('p', { class: `verdict-line ${grave ? 'bad' : ''}`, role: 'status' }, said), ...rows, this.around(groups.get(-1) ?? []), this.why(a, b))
+    fill(
+      this.body,
+      h('p', { class: `verdict-line ${grave ? 'bad' : ''}`, role: 'status' }, said),
+      ...rows,
+      this.around(groups.get(-1) ?? []),
+      this.why(a, b),
+    )
   }
 
   turn(i, a, b, found) {
-    return h('section', { class: 'pair' }, h('h2', {}, `Turn ${i + 1}`), h('div', { class: 'sides' }, side(a), side(b)), differences(found, `turns[${i}].`))
+    return h(
+      'section',
+      { class: 'pair' },
+      h('h2', {}, `Turn ${i + 1}`),
+      h('div', { class: 'sides' }, side(a), side(b)),
+      differences(found, `turns[${i}].`),
+    )
   }
 
   around(found) {
@@ -43,7 +77,16 @@ export class CompareView {
   }
 
   why(a, b) {
-    return h('section', { class: 'pair' }, h('h2', {}, 'Why they stop'), h('div', { class: 'sides' }, ...[a, b].map(one => h('div', { class: one.stopped.at_rest ? 'why' : 'why bad' }, one.stopped.sentence))))
+    return h(
+      'section',
+      { class: 'pair' },
+      h('h2', {}, 'Why they stop'),
+      h(
+        'div',
+        { class: 'sides' },
+        ...[a, b].map(one => h('div', { class: one.stopped.at_rest ? 'why' : 'why bad' }, one.stopped.sentence)),
+      ),
+    )
   }
 }
 
@@ -55,18 +98,54 @@ function turnOf(path) {
 
 function side(turn) {
   if (!turn) return h('div', { class: 'side-turn missing' }, 'not there')
-  return h('div', { class: 'side-turn' }, ...turn.asked.map(one => h('p', { class: 'asked', dir: 'auto' }, clip(one.text, 600))), ...turn.tools.map(one => h('p', { class: 'tool' }, h('span', { class: 'tool-name' }, one.name), ` ${clip(one.arguments, 160)}`)),
-    turn.text ? h('p', { class: 'said', dir: 'auto' }, clip(turn.text, 2000)) : '', h('p', { class: 'remark' }, `${turn.ended}${turn.ended_ns === null ? '' : ` after ${seconds(turn.ended_ns - (turn.asked_ns ?? turn.started_ns))}`}`))
+  return h(
+    'div',
+    { class: 'side-turn' },
+    ...turn.asked.map(one => h('p', { class: 'asked', dir: 'auto' }, clip(one.text, 600))),
+    ...turn.tools.map(one =>
+      h('p', { class: 'tool' }, h('span', { class: 'tool-name' }, one.name), ` ${clip(one.arguments, 160)}`),
+    ),
+    turn.text ? h('p', { class: 'said', dir: 'auto' }, clip(turn.text, 2000)) : '',
+    h(
+      'p',
+      { class: 'remark' },
+      `${turn.ended}${turn.ended_ns === null ? '' : ` after ${seconds(turn.ended_ns - (turn.asked_ns ?? turn.started_ns))}`}`,
+    ),
+  )
 }
 
 function differences(found, prefix) {
   if (!found.length) return ''
-  return h('ul', { class: 'differences' }, ...found.map(one => h('li', {}, h('span', { class: `kind ${one.kind}` }, one.kind), h('code', {}, one.path.startsWith(prefix) ? one.path.slice(prefix.length) : one.path), ' ', values(one))))
+  return h(
+    'ul',
+    { class: 'differences' },
+    ...found.map(one =>
+      h(
+        'li',
+        {},
+        h('span', { class: `kind ${one.kind}` }, one.kind),
+        h('code', {}, one.path.startsWith(prefix) ? one.path.slice(prefix.length) : one.path),
+        ' ',
+        values(one),
+      ),
+    ),
+  )
 }
 
 function values({ a, b, spans }) {
-  if (spans) return h('span', { class: 'spans', dir: 'auto' }, ...spans.map(([tone, text]) => tone === 'same' ? text : h(tone === 'gone' ? 'del' : 'ins', {}, text)))
-  return h('span', { class: 'spans' }, a === null ? '' : h('del', {}, shown(a)), ' ', b === null ? '' : h('ins', {}, shown(b)))
+  if (spans)
+    return h(
+      'span',
+      { class: 'spans', dir: 'auto' },
+      ...spans.map(([tone, text]) => (tone === 'same' ? text : h(tone === 'gone' ? 'del' : 'ins', {}, text))),
+    )
+  return h(
+    'span',
+    { class: 'spans' },
+    a === null ? '' : h('del', {}, shown(a)),
+    ' ',
+    b === null ? '' : h('ins', {}, shown(b)),
+  )
 }
 
 function shown(value) {

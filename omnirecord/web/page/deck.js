@@ -1,60 +1,23 @@
-// One session on the table: its data as far as it has come, where the playhead is, what is selected. What shows it is
-// told once a frame what has changed, in words: data, time, playing, selected, filter, live.
+// One session on the table: its data as far as it has come, beneath a playhead.
 
 import { ALL, passing } from './filters.js'
 import { silencesOf, timed } from './lanes.js'
-import { pacing, toPlay, toTime } from './pacing.js'
-import { moments, script } from './talk.js'
-import { Table, upTo } from './table.js'
+import { Playhead } from './playhead.js'
+import { script } from './talk.js'
 
-export const SPEEDS = [0.25, 0.5, 1, 2, 4, 8, 16, 32]
-export const CAPS = [0.5, 1, 2, 5, 10, Infinity]  // seconds
 const GISTS = 200
 
-export class Deck {
+export class Deck extends Playhead {
   constructor(source, key, { now = () => performance.now(), frame = run => requestAnimationFrame(run) } = {}) {
-    Object.assign(this, { source, key, now, frame })
-    this.table = new Table()
-    this.session = null
-    this.turns = []
-    this.found = []             // findings, with their times
-    this.gists = new Map()      // row -> what it says
-    this.asked = new Set()      // blocks of gists that are on their way
-    this.listeners = []
-    this.news = new Set()
-    this.speed = 1
-    this.cap = 2
-    this.isPlaying = false
-    this.isAtEnd = true         // the playhead stays at the end while there comes more
-    this.at = 0
-    this.selected = null        // {row} or {exchange}
+    super({ now, frame })
+    Object.assign(this, { source, key })
+    this.found = [] // findings, with their times
+    this.gists = new Map() // row -> what it says
+    this.asked = new Set() // blocks of gists that are on their way
     this.filter = { ...ALL }
-    this.places = null          // what passes the filter; null for all
-    this.waiting = 0            // how much has come since the page stands still
-    this.begin = this.end = 0
+    this.places = null // what passes the filter; null for all
     this.problem = null
-    this.isLoaded = this.isClosed = this.isFollowed = false
-    this.pace = pacing([], 0, 0, this.cap * 1e9)
-  }
-
-  on(listener) {
-    this.listeners.push(listener)
-  }
-
-  changed(...what) {
-    if (!this.news.size) this.frame(() => this.tell())
-    for (const one of what) this.news.add(one)
-  }
-
-  tell() {
-    const news = this.news
-    this.news = new Set()
-    if (!this.isClosed) for (const listener of this.listeners) listener(news)
-  }
-
-  close() {
-    this.isClosed = true
-    this.isPlaying = false
+    this.isLoaded = this.isFollowed = false
   }
 
   // ---- data
@@ -65,7 +28,8 @@ export class Deck {
     const session = await this.source.session(this.key)
     if (this.isClosed) return
     this.take(session)
-    const known = new Set(streams), others = session.exchanges.map(x => x.stream).filter(one => one !== null && !known.has(one))
+    const known = new Set(streams),
+      others = session.exchanges.map(x => x.stream).filter(one => one !== null && !known.has(one))
     await columns
     await this.loadEvents(others)
     if (this.isFollowed) await this.catchUp()
@@ -82,14 +46,19 @@ export class Deck {
 
   async loadFindings() {
     const all = await this.source.findings(this.session.family[0].session_id ?? undefined)
-    const streams = new Set(this.session.exchanges.map(x => x.stream))
-    this.raw = all.filter(one => this.session.family.some(told => told.session_id === one.session_id) || streams.has(one.stream))
+    const streams = new Set(this.session.exchanges.map(x => x.stream)),
+      ids = new Set(this.session.family.map(told => told.session_id))
+    this.raw = all.filter(one =>
+      one.stream === null ? one.session_id !== null && ids.has(one.session_id) : streams.has(one.stream),
+    )
     this.arrange()
   }
 
   loadEvents(streams) {
     let first
-    this.firstPiece = new Promise(resolve => { first = resolve })
+    this.firstPiece = new Promise(resolve => {
+      first = resolve
+    })
     return (async () => {
       for (const stream of streams) await this.loadStream(stream, first)
       first()
@@ -100,7 +69,8 @@ export class Deck {
     for (;;) {
       const piece = await this.source.events(stream, this.table.last.get(stream) ?? 0)
       if (this.isClosed) return
-      const isNew = this.table.add(piece) > 0, isDue = this.now() - (this.arranged ?? -Infinity) > 300
+      const isNew = this.table.add(piece) > 0,
+        isDue = this.now() - (this.arranged ?? -Infinity) > 300
       if (isNew && (isDue || !piece.more)) this.arrange()
       first()
       if (!piece.more) return
@@ -119,7 +89,8 @@ export class Deck {
   arrange() {
     this.arranged = this.now()
     const family = this.session?.family ?? []
-    const begins = family.map(one => one.begun_ns), ends = family.map(one => one.ended_ns ?? 0)
+    const begins = family.map(one => one.begun_ns),
+      ends = family.map(one => one.ended_ns ?? 0)
     const { sorted } = this.table
     this.begin = Math.min(...begins, ...(sorted.length ? [sorted[0]] : []), Infinity)
     this.end = Math.max(...ends, sorted.at(-1) ?? 0, this.begin)
@@ -132,91 +103,7 @@ export class Deck {
     this.changed('data', 'time')
   }
 
-  setPace() {
-    const spoken = this.session ? moments(this.turns).concat(this.session.exchanges.map(x => x.at_ns)) : []
-    const all = Float64Array.from(this.table.news.concat(spoken)).sort()
-    this.pace = pacing(all, this.begin, this.end, this.cap * 1e9)
-  }
-
-  // ---- the playhead
-
-  get played() { return toPlay(this.pace, this.at) }
-
-  moveTo(at, { keep = false } = {}) {
-    this.at = Math.min(Math.max(at, this.begin), this.end)
-    this.isAtEnd = this.at >= this.end
-    if (this.isAtEnd) this.waiting = 0
-    if (!keep && this.isPlaying) this.anchor()
-    this.changed('time')
-  }
-
-  movePlayed(played) { this.moveTo(toTime(this.pace, played)) }
-
-  play() {
-    if (this.at >= this.end) this.moveTo(this.begin)
-    this.isPlaying = true
-    this.isAtEnd = false
-    this.anchor()
-    this.changed('playing')
-    this.frame(() => this.tick())
-  }
-
-  pause() {
-    this.isPlaying = false
-    this.changed('playing')
-  }
-
-  toggle() { this.isPlaying ? this.pause() : this.play() }
-
-  anchor() { this.since = { now: this.now(), played: this.played } }
-
-  tick() {
-    if (!this.isPlaying || this.isClosed) return
-    const played = this.since.played + (this.now() - this.since.now) * 1e6 * this.speed
-    this.moveTo(toTime(this.pace, played), { keep: true })
-    this.selectAtPlayhead()
-    if (this.at >= this.end) this.pause()
-    else this.frame(() => this.tick())
-  }
-
-  setSpeed(speed) {
-    this.speed = speed
-    if (this.isPlaying) this.anchor()
-    this.changed('playing')
-  }
-
-  setCap(cap) {
-    this.cap = cap
-    this.setPace()
-    if (this.isPlaying) this.anchor()
-    this.changed('data', 'time', 'playing')
-  }
-
-  // To the next or the one before of some sorted times.
-  hop(times, forward) {
-    const here = forward ? upTo(times, this.at) : upTo(times, this.at - 1) - 1
-    if (times[here] !== undefined) this.moveTo(times[here])
-    else if (!forward) this.moveTo(this.begin)
-    this.selectAtPlayhead()
-  }
-
-  // ---- what is selected
-
-  select(selected) {
-    this.selected = selected
-    this.changed('selected')
-  }
-
-  selectAtPlayhead() {
-    const place = this.table.placeAt(this.at), row = this.table.order[place]
-    if (row !== undefined && this.selected?.row !== row) this.select({ row })
-  }
-
-  // Move there, and select what came last by then.
-  point(at) {
-    this.moveTo(at)
-    this.selectAtPlayhead()
-  }
+  // ---- looking
 
   pointAt(stream, seq) {
     const row = this.table.rowOf(stream, seq)
@@ -234,7 +121,8 @@ export class Deck {
 
   async findText(text) {
     if (!text) return this.setFilter({ found: null })
-    const streams = [...this.table.last.keys()], found = await this.source.matching(streams, text)
+    const streams = [...this.table.last.keys()],
+      found = await this.source.matching(streams, text)
     this.setFilter({ found: new Map(Object.entries(found).map(([stream, seqs]) => [Number(stream), new Set(seqs)])) })
   }
 
@@ -247,7 +135,8 @@ export class Deck {
     setTimeout(() => {
       this.isAsking = false
       const blocks = new Map(this.wanted.map(row => [`${this.table.stream[row]}.${blockOf(this.table.seq[row])}`, row]))
-      for (const [name, row] of blocks) if (!this.asked.has(name)) this.askGists(name, this.table.stream[row], blockOf(this.table.seq[row]))
+      for (const [name, row] of blocks)
+        if (!this.asked.has(name)) this.askGists(name, this.table.stream[row], blockOf(this.table.seq[row]))
     }, 60)
   }
 
@@ -286,9 +175,13 @@ export class Deck {
   }
 
   // Whether the playhead is where there is no more, and nothing more will come.
-  get isOver() { return this.isLoaded && !this.isFollowed && this.at >= this.end }
+  get isOver() {
+    return this.isLoaded && !this.isFollowed && this.at >= this.end
+  }
 
-  get isLive() { return this.isFollowed && this.isAtEnd && !this.isPlaying }
+  get isLive() {
+    return this.isFollowed && this.isAtEnd && !this.isPlaying
+  }
 
   // Stay here while more comes; and be at the end of it again.
   still() {
@@ -303,7 +196,10 @@ export class Deck {
   }
 
   isMine(row) {
-    return this.table.last.has(row.stream) || (this.session?.family ?? []).some(one => one.session_id !== null && one.session_id === row.session_id)
+    return (
+      this.table.last.has(row.stream) ||
+      (this.session?.family ?? []).some(one => one.session_id !== null && one.session_id === row.session_id)
+    )
   }
 
   hearOne(row) {
@@ -316,7 +212,8 @@ export class Deck {
     const session = await this.source.session(this.key)
     if (this.isClosed) return
     this.take(session)
-    for (const { stream } of session.exchanges) if (stream !== null && !this.table.last.has(stream)) await this.loadStream(stream)
+    for (const { stream } of session.exchanges)
+      if (stream !== null && !this.table.last.has(stream)) await this.loadStream(stream)
   }
 }
 
@@ -324,7 +221,10 @@ export class Deck {
 function reused(before, turns) {
   return turns.map((one, i) => {
     const old = before[i]
-    const same = old && !one.turn.children.length && JSON.stringify([old.turn, old.entries]) === JSON.stringify([one.turn, one.entries])
+    const same =
+      old &&
+      !one.turn.children.length &&
+      JSON.stringify([old.turn, old.entries]) === JSON.stringify([one.turn, one.entries])
     return same ? old : one
   })
 }

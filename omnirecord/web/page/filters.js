@@ -13,10 +13,13 @@ export function isAll(filter) {
 export function passing(table, filter) {
   if (isAll(filter)) return null
   const types = table.types.map(type => fits(type ?? '', filter.type))
-  const verdict = VERDICTS.indexOf(filter.verdict), stream = filter.stream === '' ? null : Number(filter.stream), odd = filter.verdict === 'odd'
+  const verdict = VERDICTS.indexOf(filter.verdict),
+    stream = filter.stream === '' ? null : Number(filter.stream),
+    odd = filter.verdict === 'odd'
   const places = []
   for (let place = 0; place < table.order.length; place++) {
-    const row = table.order[place], at = table.at[row]
+    const row = table.order[place],
+      at = table.at[row]
     if (!types[table.type[row]]) continue
     if (verdict >= 0 && table.verdict[row] !== verdict) continue
     if (odd && !isOdd(table, row)) continue
@@ -37,6 +40,9 @@ function isOdd(table, row) {
 export function fits(type, wanted) {
   if (!wanted) return true
   if (!/[*?]/.test(wanted)) return type.includes(wanted)
-  const pattern = wanted.replace(/[.+^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.')
+  const pattern = wanted
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.')
   return new RegExp(`^${pattern}$`, 's').test(type)
 }

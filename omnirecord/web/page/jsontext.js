@@ -1,7 +1,8 @@
 // JSON read for showing: numbers stay as they were written, and each part knows its path, so that what is wrong with it
 // can stand beside it. Pure.
 
-const TOKEN = /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null|NaN|-?Infinity))/y
+const TOKEN =
+  /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null|NaN|-?Infinity))/y
 const DEEPEST = 200
 
 // A tree of {kind, text, parts: [{name, value}]}; null where the text is no JSON.
@@ -21,7 +22,8 @@ function tokensOf(text) {
   const found = []
   TOKEN.lastIndex = 0
   while (TOKEN.lastIndex < text.length) {
-    const from = TOKEN.lastIndex, match = TOKEN.exec(text)
+    const from = TOKEN.lastIndex,
+      match = TOKEN.exec(text)
     if (!match) return text.slice(from).trim() ? null : found
     found.push(match)
   }
@@ -41,7 +43,7 @@ function readValue(at, depth) {
 
 function readParts(at, depth, end) {
   const parts = []
-  if (at.tokens[at.i]?.[1] === end) return at.i++, parts
+  if (at.tokens[at.i]?.[1] === end) return (at.i++, parts)
   for (;;) {
     let name = parts.length
     if (end === '}') {
@@ -72,5 +74,8 @@ export function samePath(a, b) {
 }
 
 function plain(path) {
-  return String(path).replace(/^\$\.?/, '').replace(/\[(\w+)\]/g, '.$1').replace(/^\./, '')
+  return String(path)
+    .replace(/^\$\.?/, '')
+    .replace(/\[(\w+)\]/g, '.$1')
+    .replace(/^\./, '')
 }

@@ -6,10 +6,22 @@ const MOST_ROWS = 4
 export function lanesOf({ family, exchanges }, findings, end) {
   const [main, ...others] = family
   const lanes = [
-    lane('turns', 'Turns', main.turns.map(turn => turnItem(turn, end))),
+    lane(
+      'turns',
+      'Turns',
+      main.turns.map(turn => turnItem(turn, end)),
+    ),
     lane('answer', 'Answer', main.turns.flatMap(answerItems)),
-    lane('tools', 'Tools', family.flatMap(one => one.turns.flatMap(turn => turn.tools.map(tool => toolItem(tool, turn, end))))),
-    lane('approvals', 'Approvals', family.flatMap(one => one.turns.flatMap(turn => turn.approvals.map(one => approvalItem(one, turn, end))))),
+    lane(
+      'tools',
+      'Tools',
+      family.flatMap(one => one.turns.flatMap(turn => turn.tools.map(tool => toolItem(tool, turn, end)))),
+    ),
+    lane(
+      'approvals',
+      'Approvals',
+      family.flatMap(one => one.turns.flatMap(turn => turn.approvals.map(one => approvalItem(one, turn, end)))),
+    ),
     lane('children', 'Sub-agents', childItems(main, others, end)),
     ...connections(exchanges, end),
     lane('requests', 'Requests', exchanges.filter(x => x.kind !== 'sse').map(requestItem)),
@@ -51,30 +63,54 @@ function silentUntil(turn) {
 }
 
 function answerItems(turn) {
-  const passage = (kind, one) => item(kind, one.first_ns, one.last_ns, one.text.slice(0, 200), kind, { turn: turn.turn })
+  const passage = (kind, one) =>
+    item(kind, one.first_ns, one.last_ns, one.text.slice(0, 200), kind, { turn: turn.turn })
   return [...turn.thoughts.map(one => passage('thought', one)), ...turn.messages.map(one => passage('said', one))]
 }
 
 function toolItem(tool, turn, end) {
   const to = tool.returned_ns ?? turn.ended_ns ?? end
-  return item('tool', tool.called_ns, to, `${tool.name} ${tool.arguments}`.slice(0, 200), tool.returned_ns === null ? 'open' : 'done', { turn: turn.turn })
+  return item(
+    'tool',
+    tool.called_ns,
+    to,
+    `${tool.name} ${tool.arguments}`.slice(0, 200),
+    tool.returned_ns === null ? 'open' : 'done',
+    { turn: turn.turn },
+  )
 }
 
 function approvalItem(one, turn, end) {
   const done = one.resolved_ns ?? one.answered_ns
-  return item('approval', one.asked_ns, done ?? turn.ended_ns ?? end, one.message.slice(0, 200), one.action ?? 'open', { turn: turn.turn })
+  return item('approval', one.asked_ns, done ?? turn.ended_ns ?? end, one.message.slice(0, 200), one.action ?? 'open', {
+    turn: turn.turn,
+  })
 }
 
 function childItems(main, others, end) {
   const told = new Map(others.map(one => [one.session_id, one]))
-  const seen = main.turns.flatMap(turn => turn.children.map(child => {
-    const own = told.get(child.session_id)
-    const to = Math.max(child.updated_ns ?? 0, ...(own ? [own.ended_ns ?? end] : []), child.spawned_ns)
-    return item('child', child.spawned_ns, to > child.spawned_ns ? to : end, child.title ?? child.session_id, child.status ?? 'open', { key: own?.key ?? null })
-  }))
+  const seen = main.turns.flatMap(turn =>
+    turn.children.map(child => {
+      const own = told.get(child.session_id)
+      const to = Math.max(child.updated_ns ?? 0, ...(own ? [own.ended_ns ?? end] : []), child.spawned_ns)
+      return item(
+        'child',
+        child.spawned_ns,
+        to > child.spawned_ns ? to : end,
+        child.title ?? child.session_id,
+        child.status ?? 'open',
+        { key: own?.key ?? null },
+      )
+    }),
+  )
   const ids = new Set(main.turns.flatMap(turn => turn.children.map(child => child.session_id)))
   const unseen = others.filter(one => !ids.has(one.session_id))
-  return [...seen, ...unseen.map(one => item('child', one.begun_ns, one.ended_ns ?? end, one.title ?? one.session_id, 'open', { key: one.key }))]
+  return [
+    ...seen,
+    ...unseen.map(one =>
+      item('child', one.begun_ns, one.ended_ns ?? end, one.title ?? one.session_id, 'open', { key: one.key }),
+    ),
+  ]
 }
 
 function connections(exchanges, end) {
@@ -82,24 +118,39 @@ function connections(exchanges, end) {
   for (const x of exchanges.filter(x => x.kind === 'sse')) {
     const label = x.party === 'client' ? 'Client' : x.party.replace(/^client-/, 'Client ')
     if (!parties.has(label)) parties.set(label, [])
-    parties.get(label).push(item('stream', x.at_ns, x.end_ns ?? end, `stream ${x.stream}`, x.ending, { exchange: x.exchange }))
+    parties
+      .get(label)
+      .push(item('stream', x.at_ns, x.end_ns ?? end, `stream ${x.stream}`, x.ending, { exchange: x.exchange }))
   }
   return [...parties].map(([label, items]) => lane('stream', label, items))
 }
 
 function requestItem(x) {
   const label = `${x.method} ${x.target} ${x.status ?? ''}`.trim()
-  return item('request', x.at_ns, x.end_ns ?? x.answered_ns ?? x.at_ns, label, (x.status ?? 599) >= 400 ? 'failed' : 'done', { exchange: x.exchange })
+  return item(
+    'request',
+    x.at_ns,
+    x.end_ns ?? x.answered_ns ?? x.at_ns,
+    label,
+    (x.status ?? 599) >= 400 ? 'failed' : 'done',
+    { exchange: x.exchange },
+  )
 }
 
 function findingItem(one) {
-  return item('finding', one.at, one.at, `${one.severity}: ${one.code}: ${one.message}`, one.severity, { finding: one.index, stream: one.stream, seq: one.seqs[0] })
+  return item('finding', one.at, one.at, `${one.severity}: ${one.code}: ${one.message}`, one.severity, {
+    finding: one.index,
+    stream: one.stream,
+    seq: one.seqs[0],
+  })
 }
 
 // The silences of all turns, as stretches.
 export function silencesOf(family) {
   const all = family[0].turns.flatMap(turn => turn.silences)
-  return all.map(one => ({ from: one.from_ns, to: one.from_ns + one.length_ns, of: one })).sort((a, b) => a.from - b.from)
+  return all
+    .map(one => ({ from: one.from_ns, to: one.from_ns + one.length_ns, of: one }))
+    .sort((a, b) => a.from - b.from)
 }
 
 // Findings with the time of the first event that each rests on; null where that is not here.

@@ -7,13 +7,20 @@ const AROUND = 60
 export function hits(data, query) {
   const words = wordsOf(query)
   if (!words.length) return { hits: [], total: 0 }
-  const found = Object.values(data.sessions).flatMap(session => [...said(session), ...framed(data, session)].filter(one => holds(one.text, words)).sort((a, b) => a.at - b.at).map(one => hit(one, words)))
+  const found = Object.values(data.sessions).flatMap(session =>
+    [...said(session), ...framed(data, session)]
+      .filter(one => holds(one.text, words))
+      .sort((a, b) => a.at - b.at)
+      .map(one => hit(one, words)),
+  )
   return { hits: found.slice(0, MOST_HITS), total: found.length }
 }
 
 // Words and phrases; OR and the like are for the server's search.
 export function wordsOf(query) {
-  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)].map(([, phrase, word]) => phrase ?? word.replace(/\*$/, '')).filter(Boolean)
+  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)]
+    .map(([, phrase, word]) => phrase ?? word.replace(/\*$/, ''))
+    .filter(Boolean)
 }
 
 function holds(text, words) {
@@ -25,7 +32,14 @@ function holds(text, words) {
 function* said({ family: [main], exchanges }) {
   const stream = exchanges.find(x => x.stream !== null)?.stream ?? null
   for (const turn of main.turns) {
-    const at = (type, ns, text) => ({ recording: turn.recording, session_id: turn.session_id, stream, at: ns, type, text })
+    const at = (type, ns, text) => ({
+      recording: turn.recording,
+      session_id: turn.session_id,
+      stream,
+      at: ns,
+      type,
+      text,
+    })
     for (const one of turn.asked) yield at('asked', one.at_ns, one.text)
     for (const one of turn.thoughts) yield at('thought', one.first_ns, one.text)
     for (const one of turn.messages) yield at('answer', one.first_ns, one.text)
@@ -38,24 +52,51 @@ function* framed(data, { family: [main], exchanges }) {
   const mine = exchanges.filter(x => x.stream !== null && x.session_id === main.session_id)
   for (const { stream } of mine) {
     const { columns, events } = data.streams[stream]
-    let at = 0, i = 0
+    let at = 0,
+      i = 0
     for (const piece of columns) {
       at = 0
       for (let place = 0; place < piece.seq.length; place++, i++) {
         at += piece.dt[place]
-        const [raw] = events[i], type = piece.types[piece.type[place]]
-        if (typeof raw === 'string' && !type?.endsWith('.delta')) yield { recording: main.turns[0]?.recording ?? null, session_id: main.session_id, stream, seq: i + 1, at, type, text: raw }
+        const [raw] = events[i],
+          type = piece.types[piece.type[place]]
+        if (typeof raw === 'string' && !type?.endsWith('.delta'))
+          yield {
+            recording: main.turns[0]?.recording ?? null,
+            session_id: main.session_id,
+            stream,
+            seq: i + 1,
+            at,
+            type,
+            text: raw,
+          }
       }
     }
   }
 }
 
 function hit(one, words) {
-  const low = one.text.toLowerCase(), first = Math.min(...words.map(word => low.indexOf(word))), from = Math.max(0, first - AROUND)
-  const points = [...`${from ? '…' : ''}${one.text.slice(from, from + 4 * AROUND).replace(/\s+/g, ' ')}`], text = points.join('')
-  const spans = words.flatMap(word => {
-    const place = text.toLowerCase().indexOf(word)
-    return place < 0 ? [] : [[[...text.slice(0, place)].length, [...text.slice(0, place + word.length)].length]]
-  }).sort((a, b) => a[0] - b[0]).filter((span, i, all) => i === 0 || span[0] >= all[i - 1][1])
-  return { recording: one.recording, session_id: one.session_id, stream: one.stream, seq: one.seq ?? null, offset_ns: one.at, type: one.type, exchange: null, text, spans }
+  const low = one.text.toLowerCase(),
+    first = Math.min(...words.map(word => low.indexOf(word))),
+    from = Math.max(0, first - AROUND)
+  const points = [...`${from ? '…' : ''}${one.text.slice(from, from + 4 * AROUND).replace(/\s+/g, ' ')}`],
+    text = points.join('')
+  const spans = words
+    .flatMap(word => {
+      const place = text.toLowerCase().indexOf(word)
+      return place < 0 ? [] : [[[...text.slice(0, place)].length, [...text.slice(0, place + word.length)].length]]
+    })
+    .sort((a, b) => a[0] - b[0])
+    .filter((span, i, all) => i === 0 || span[0] >= all[i - 1][1])
+  return {
+    recording: one.recording,
+    session_id: one.session_id,
+    stream: one.stream,
+    seq: one.seq ?? null,
+    offset_ns: one.at,
+    type: one.type,
+    exchange: null,
+    text,
+    spans,
+  }
 }

@@ -9,16 +9,39 @@ import { SearchView } from './searchview.js'
 import { SessionView } from './sessionview.js'
 import { SessionsView } from './sessions.js'
 import { NeedsToken, Server } from './source.js'
+import { visible } from './words.js'
 
 class App {
   constructor() {
     this.help = new Help()
-    this.search = h('input', { type: 'search', name: 'q', placeholder: 'Search all sessions', 'aria-label': 'Search all sessions' })
+    this.search = h('input', {
+      type: 'search',
+      name: 'q',
+      placeholder: 'Search all sessions',
+      'aria-label': 'Search all sessions',
+    })
     this.crumb = h('a', { class: 'cassette', href: '#/sessions' })
     this.state = h('span', { class: 'state', role: 'status', hidden: true })
-    this.header = h('header', { class: 'top' }, h('a', { class: 'brand', href: '#/sessions', 'aria-label': 'omnirecord: all sessions' }, logo(), h('span', {}, 'omnirecord')), this.crumb, this.state,
-      h('form', { class: 'search-form', role: 'search', onsubmit: event => this.find(event) }, icon('search'), this.search),
-      button('Light or dark', 't', () => this.turn(), icon('sun')), button('Keys', '?', () => this.help.toggle(), '?'))
+    this.header = h(
+      'header',
+      { class: 'top' },
+      h(
+        'a',
+        { class: 'brand', href: '#/sessions', 'aria-label': 'omnirecord: all sessions' },
+        logo(),
+        h('span', {}, 'omnirecord'),
+      ),
+      this.crumb,
+      this.state,
+      h(
+        'form',
+        { class: 'search-form', role: 'search', onsubmit: event => this.find(event) },
+        icon('search'),
+        this.search,
+      ),
+      button('Light or dark', 't', () => this.turn(), icon('sun')),
+      button('Keys', '?', () => this.help.toggle(), '?'),
+    )
     this.place = h('div', { class: 'place' })
     document.body.replaceChildren(this.header, this.place, this.help.element)
     this.dress()
@@ -28,7 +51,7 @@ class App {
 
   async start() {
     try {
-      this.source = await sealed() ?? new Server(token())
+      this.source = (await sealed()) ?? new Server(token())
       await this.look()
       this.show()
       if (this.overview.is_recorded && this.source.canFollow) this.follow()
@@ -40,7 +63,7 @@ class App {
   async look() {
     this.overview = await this.source.overview()
     fill(this.crumb, this.overview.name)
-    document.title = `${this.overview.name} · omnirecord`
+    document.title = visible(`${this.overview.name} · omnirecord`)
     this.tell()
   }
 
@@ -55,13 +78,14 @@ class App {
   // ---- views
 
   show() {
-    const route = read(location.hash), { overview } = this
+    const route = read(location.hash),
+      { overview } = this
     if (!overview) return
     const only = overview.sessions.length === 1 && !location.hash ? overview.sessions[0] : null
     this.view?.close?.()
     this.view = only ? new SessionView(this.source, only, overview, route) : this.viewOf(route)
     if (this.view instanceof SessionsView) this.examine()
-    this.search.value = route.view === 'search' ? route.q ?? '' : ''
+    this.search.value = route.view === 'search' ? (route.q ?? '') : ''
     fill(this.place, this.view.element)
   }
 
@@ -95,8 +119,20 @@ class App {
 
   askToken(problem) {
     const field = h('input', { type: 'password', 'aria-label': 'Token', autocomplete: 'off' })
-    const onsubmit = event => { event.preventDefault(); keep(field.value.trim()); this.start() }
-    fill(this.place, h('main', { class: 'token' }, h('p', {}, problem.message), h('form', { onsubmit }, field, h('button', { type: 'submit', class: 'primary' }, 'Show'))))
+    const onsubmit = event => {
+      event.preventDefault()
+      keep(field.value.trim())
+      this.start()
+    }
+    fill(
+      this.place,
+      h(
+        'main',
+        { class: 'token' },
+        h('p', {}, problem.message),
+        h('form', { onsubmit }, field, h('button', { type: 'submit', class: 'primary' }, 'Show')),
+      ),
+    )
     field.focus()
   }
 
@@ -105,17 +141,34 @@ class App {
   async follow() {
     for (let after = null; this.overview.is_recorded;) {
       try {
-        const heard = rows => this.hear(rows), at = id => { after = id }
+        const heard = rows => this.hear(rows),
+          at = id => {
+            after = id
+          }
         const isOver = await this.source.follow({ after, heard, at })
         this.isLost = false
         if (isOver) break
-      } catch { /* the connection: it is tried again below */ }
-      await new Promise(resolve => { setTimeout(resolve, 1000) })
-      await this.look().then(() => { this.isLost = false }, () => { this.isLost = true })
+      } catch {
+        /* the connection: it is tried again below */
+      }
+      await new Promise(resolve => {
+        setTimeout(resolve, 1000)
+      })
+      await this.look().then(
+        () => {
+          this.isLost = false
+        },
+        () => {
+          this.isLost = true
+        },
+      )
       this.tell()
       if (!this.isLost) await this.view?.catchUp?.()
     }
-    await this.look().catch(() => { this.overview.is_recorded = false; this.tell() })
+    await this.look().catch(() => {
+      this.overview.is_recorded = false
+      this.tell()
+    })
     await this.view?.ended?.()
     this.findings = null
     if (this.view instanceof SessionsView) await this.examine()
@@ -136,7 +189,12 @@ class App {
     const field = event.target.closest?.('input, select, textarea')
     if (event.ctrlKey || event.metaKey || event.altKey) return
     if (field && event.key === 'Escape') return field.blur()
-    if (this.help.element.open ? event.key !== '?' : field && (field.type !== 'range' || MOVES.has(event.key)) && !(field.type === 'checkbox' && event.key !== ' ')) return
+    if (
+      this.help.element.open
+        ? event.key !== '?'
+        : field && (field.type !== 'range' || MOVES.has(event.key)) && !(field.type === 'checkbox' && event.key !== ' ')
+    )
+      return
     if (event.key === ' ' && event.target.closest?.('button, a, summary')) return
     const name = event.shiftKey && event.key.startsWith('Arrow') ? `Shift+${event.key}` : event.key
     if (this.act(name)) event.preventDefault()
@@ -167,17 +225,30 @@ class App {
 const MOVES = new Set(['Home', 'End'])
 
 function logo() {
-  return svg('svg', { viewBox: '0 0 24 24', class: 'logo', 'aria-hidden': 'true' }, svg('rect', { x: 1, y: 1, width: 22, height: 22, rx: 6, class: 'logo-case' }),
-    svg('path', { d: 'M5 9h6M5 13h9M5 17h4', class: 'logo-lines' }), svg('path', { d: 'M17 5v14', class: 'logo-head' }))
+  return svg(
+    'svg',
+    { viewBox: '0 0 24 24', class: 'logo', 'aria-hidden': 'true' },
+    svg('rect', { x: 1, y: 1, width: 22, height: 22, rx: 6, class: 'logo-case' }),
+    svg('path', { d: 'M5 9h6M5 13h9M5 17h4', class: 'logo-lines' }),
+    svg('path', { d: 'M17 5v14', class: 'logo-head' }),
+  )
 }
 
 // A file that is opened from a disk may keep nothing in some browsers.
 function store(where, name, value) {
-  try { window[where].setItem(`omnirecord-${name}`, value) } catch { /* then not */ }
+  try {
+    window[where].setItem(`omnirecord-${name}`, value)
+  } catch {
+    /* then not */
+  }
 }
 
 function kept(name, where = 'localStorage') {
-  try { return window[where].getItem(`omnirecord-${name}`) } catch { return null }
+  try {
+    return window[where].getItem(`omnirecord-${name}`)
+  } catch {
+    return null
+  }
 }
 
 function keep(value) {

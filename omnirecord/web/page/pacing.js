@@ -4,7 +4,8 @@ import { upTo } from './table.js'
 
 // `moments`: sorted times at which something came; `begin` and `end`: of the whole; `cap` in ns, Infinity for none.
 export function pacing(moments, begin, end, cap) {
-  const times = [begin], played = [0]
+  const times = [begin],
+    played = [0]
   for (const at of [...moments, end]) {
     const before = times.at(-1)
     if (at <= before || at > end) continue
@@ -27,8 +28,9 @@ function through(from, to, value) {
   const last = from.length - 1
   if (value <= from[0]) return to[0]
   if (value >= from[last]) return to[last]
-  const i = Math.min(upTo(from, value) - 1, last - 1), width = from[i + 1] - from[i]
-  return width > 0 ? to[i] + (value - from[i]) / width * (to[i + 1] - to[i]) : to[i]
+  const i = Math.min(upTo(from, value) - 1, last - 1),
+    width = from[i + 1] - from[i]
+  return width > 0 ? to[i] + ((value - from[i]) / width) * (to[i + 1] - to[i]) : to[i]
 }
 
 // The gaps that are played in less time than they took, in order.

@@ -9,14 +9,14 @@ export function isWhole(view, duration) {
 }
 
 export function xOf(view, played, width) {
-  return (played - view.from) / (view.to - view.from) * width
+  return ((played - view.from) / (view.to - view.from)) * width
 }
 
 export function playedAt(view, x, width) {
-  return view.from + x / width * (view.to - view.from)
+  return view.from + (x / width) * (view.to - view.from)
 }
 
-const NARROWEST = 1e6  // ns
+const NARROWEST = 1e6 // ns
 
 // Wider or narrower, with what is at `played` staying where it is.
 export function zoomed(view, factor, played, duration) {
@@ -30,7 +30,8 @@ export function panned(view, by, duration) {
 }
 
 function within(view, duration) {
-  const width = view.to - view.from, from = Math.max(0, Math.min(view.from, Math.max(duration, 1) - width))
+  const width = view.to - view.from,
+    from = Math.max(0, Math.min(view.from, Math.max(duration, 1) - width))
   return { from, to: from + width }
 }
 

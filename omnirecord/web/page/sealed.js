@@ -3,7 +3,7 @@
 import { hits } from './lookup.js'
 import { Refused } from './source.js'
 
-const block = document.getElementById('cassette')  // before the page takes the place of what the file brought
+const block = document.getElementById('cassette') // before the page takes the place of what the file brought
 
 // The file's data, or null where this page has a server.
 export async function sealed() {
@@ -19,21 +19,29 @@ class Sealed {
     this.canFollow = false
   }
 
-  async overview() { return this.data.overview }
+  async overview() {
+    return this.data.overview
+  }
 
   async findings(session) {
     return session === undefined ? this.data.findings : this.data.findings.filter(one => one.session_id === session)
   }
 
-  async session(key) { return this.data.sessions[key] ?? missing('this session') }
+  async session(key) {
+    return this.data.sessions[key] ?? missing('this session')
+  }
 
   async events(stream, after) {
-    const { columns } = this.data.streams[stream] ?? { columns: [] }, place = columns.findIndex(piece => piece.seq.at(-1) > after)
+    const { columns } = this.data.streams[stream] ?? { columns: [] },
+      place = columns.findIndex(piece => piece.seq.at(-1) > after)
     return place < 0 ? { stream, ...NOTHING } : { ...columns[place], more: place + 1 < columns.length }
   }
 
   async gists(stream, after, count) {
-    return { stream, rows: this.data.streams[stream].gists.slice(after, after + count).map((gist, i) => [after + i + 1, gist]) }
+    return {
+      stream,
+      rows: this.data.streams[stream].gists.slice(after, after + count).map((gist, i) => [after + i + 1, gist]),
+    }
   }
 
   async event(stream, seq) {
@@ -47,23 +55,36 @@ class Sealed {
     let left = seq - 1
     for (const piece of this.data.streams[stream].columns) {
       if (left >= piece.seq.length) left -= piece.seq.length
-      else return { type: piece.types[piece.type[left]], offset_ns: piece.dt.slice(0, left + 1).reduce((sum, one) => sum + one, 0) }
+      else
+        return {
+          type: piece.types[piece.type[left]],
+          offset_ns: piece.dt.slice(0, left + 1).reduce((sum, one) => sum + one, 0),
+        }
     }
     return missing('this event')
   }
 
-  async exchange(exchange) { return this.data.exchanges[exchange] ?? missing('this request') }
+  async exchange(exchange) {
+    return this.data.exchanges[exchange] ?? missing('this request')
+  }
 
   async matching(streams, text) {
     const wanted = text.toLowerCase()
-    return Object.fromEntries(streams.map(stream => [stream, this.frames(stream).flatMap((raw, i) => raw.toLowerCase().includes(wanted) ? [i + 1] : [])]))
+    return Object.fromEntries(
+      streams.map(stream => [
+        stream,
+        this.frames(stream).flatMap((raw, i) => (raw.toLowerCase().includes(wanted) ? [i + 1] : [])),
+      ]),
+    )
   }
 
   frames(stream) {
-    return (this.data.streams[stream]?.events ?? []).map(([raw]) => typeof raw === 'string' ? raw : '')
+    return (this.data.streams[stream]?.events ?? []).map(([raw]) => (typeof raw === 'string' ? raw : ''))
   }
 
-  async search(query) { return hits(this.data, query) }
+  async search(query) {
+    return hits(this.data, query)
+  }
 
   async comparison(a, b) {
     const { comparisons } = this.data
@@ -82,5 +103,15 @@ function missing(what) {
 // The other way round.
 function turned(comparison) {
   const other = { gone: 'new', new: 'gone', same: 'same' }
-  return comparison && { ...comparison, found: comparison.found.map(one => ({ ...one, a: one.b, b: one.a, spans: one.spans?.map(([tone, text]) => [other[tone], text]) ?? null })) }
+  return (
+    comparison && {
+      ...comparison,
+      found: comparison.found.map(one => ({
+        ...one,
+        a: one.b,
+        b: one.a,
+        spans: one.spans?.map(([tone, text]) => [other[tone], text]) ?? null,
+      })),
+    }
+  )
 }

@@ -22,16 +22,36 @@ export class Server {
     throw await refusal(answer)
   }
 
-  overview() { return this.ask('overview') }
-  findings(session) { return this.ask('findings', { session }) }
-  session(key) { return this.ask('session', { key }) }
-  events(stream, after) { return this.ask('events', { stream, after }) }
-  gists(stream, after, count) { return this.ask('gists', { stream, after, count }) }
-  event(stream, seq) { return this.ask('event', { stream, seq }) }
-  exchange(exchange) { return this.ask('exchange', { exchange }) }
-  matching(streams, text) { return this.ask('matching', { streams: streams.join(','), text }) }
-  search(query, type, session) { return this.ask('search', { query, type, session }) }
-  comparison(a, b) { return this.ask('comparison', { a, b }) }
+  overview() {
+    return this.ask('overview')
+  }
+  findings(session) {
+    return this.ask('findings', { session })
+  }
+  session(key) {
+    return this.ask('session', { key })
+  }
+  events(stream, after) {
+    return this.ask('events', { stream, after })
+  }
+  gists(stream, after, count) {
+    return this.ask('gists', { stream, after, count })
+  }
+  event(stream, seq) {
+    return this.ask('event', { stream, seq })
+  }
+  exchange(exchange) {
+    return this.ask('exchange', { exchange })
+  }
+  matching(streams, text) {
+    return this.ask('matching', { streams: streams.join(','), text })
+  }
+  search(query, type, session) {
+    return this.ask('search', { query, type, session })
+  }
+  comparison(a, b) {
+    return this.ask('comparison', { a, b })
+  }
 
   // Follow what is recorded: `heard` gets rows as `events --json` prints them, several at once. Ends when the recording
   // does; throws where the connection is lost. The last id that was heard is handed to `at`, to go on behind it.
@@ -39,11 +59,13 @@ export class Server {
     const headers = { ...this.headers(), ...(after ? { 'Last-Event-ID': after } : {}) }
     const answer = await fetch('../events?last=0', { headers, signal })
     if (!answer.ok) throw await refusal(answer)
-    const reader = new Reader(), bytes = answer.body.pipeThrough(new TextDecoderStream()).getReader()
+    const reader = new Reader(),
+      bytes = answer.body.pipeThrough(new TextDecoderStream()).getReader()
     for (;;) {
       const { value, done } = await bytes.read()
       if (done) return false
-      const events = reader.feed(value), rows = []
+      const events = reader.feed(value),
+        rows = []
       for (const event of events) {
         if (event.type === 'end') return true
         if (event.type === 'message') rows.push(JSON.parse(event.data))

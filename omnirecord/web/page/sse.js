@@ -17,7 +17,7 @@ export class Reader {
   // The events that a piece completes: {type, data, id}.
   feed(text) {
     const found = []
-    if (this.isBehindCR && text.startsWith('\n')) text = text.slice(1)  // the other half of a line end
+    if (this.isBehindCR && text.startsWith('\n')) text = text.slice(1) // the other half of a line end
     if (text) this.isBehindCR = text.endsWith('\r')
     const lines = (this.rest + text).split(/\r\n|\n|\r/)
     this.rest = lines.pop()
@@ -46,6 +46,10 @@ export function field(line) {
 
 // The data of one recorded frame; null where it has none.
 export function dataOf(raw) {
-  const lines = raw.replace(/^\ufeff/, '').split(/\r\n|\r|\n/).map(field).filter(([name]) => name === 'data')
+  const lines = raw
+    .replace(/^\ufeff/, '')
+    .split(/\r\n|\r|\n/)
+    .map(field)
+    .filter(([name]) => name === 'data')
   return lines.length ? lines.map(([, value]) => value).join('\n') : null
 }

@@ -4,33 +4,49 @@ export const VERDICTS = ['comment', 'sentinel', 'truncated', 'malformed', 'unkno
 export const VALID = VERDICTS.indexOf('valid')
 const BEATS = new Set(['session.heartbeat', 'response.heartbeat'])
 const COLUMNS = {
-  stream: Float64Array, seq: Float64Array, at: Float64Array, sent: Float64Array, type: Uint32Array,
-  verdict: Uint8Array, length: Float64Array, issues: Uint32Array,
+  stream: Float64Array,
+  seq: Float64Array,
+  at: Float64Array,
+  sent: Float64Array,
+  type: Uint32Array,
+  verdict: Uint8Array,
+  length: Float64Array,
+  issues: Uint32Array,
 }
 
 export class Table {
   constructor() {
     this.size = 0
-    this.types = []       // what `type` numbers; null for an event without
+    this.types = [] // what `type` numbers; null for an event without
     this.numbers = new Map()
-    this.order = []       // the events' rows, in the order of their times
+    this.order = [] // the events' rows, in the order of their times
     this.last = new Map() // stream -> the highest seq of it that is here
     this.rows = new Map() // stream -> seq -> row
     for (const [name, Kind] of Object.entries(COLUMNS)) this[name] = new Kind(1024)
     this.sorted = []
-    this.beats = []       // the times of heartbeats, sorted; and of all else
+    this.beats = [] // the times of heartbeats, sorted; and of all else
     this.news = []
-    this.odd = []         // of what is not valid
+    this.odd = [] // of what is not valid
   }
 
   // A piece of one stream, as the server gives it: times are differences.
   add(piece) {
-    const types = piece.types.map(type => this.typeNumber(type)), first = this.size
+    const types = piece.types.map(type => this.typeNumber(type)),
+      first = this.size
     let at = 0
     for (let i = 0; i < piece.seq.length; i++) {
       at += piece.dt[i]
       const sent = piece.sent[i] < 0 ? NaN : at + piece.sent[i]
-      this.push(piece.stream, piece.seq[i], at, sent, types[piece.type[i]], piece.verdict[i], piece.length[i], piece.issues[i])
+      this.push(
+        piece.stream,
+        piece.seq[i],
+        at,
+        sent,
+        types[piece.type[i]],
+        piece.verdict[i],
+        piece.length[i],
+        piece.issues[i],
+      )
     }
     this.arrange(first)
     return this.size - first
@@ -40,7 +56,16 @@ export class Table {
   addRow(row, length) {
     if (row.seq <= (this.last.get(row.stream) ?? 0)) return false
     const sent = row.sent_ns === null ? NaN : row.sent_ns
-    this.push(row.stream, row.seq, row.offset_ns, sent, this.typeNumber(row.type), VERDICTS.indexOf(row.verdict), length, row.issues.length)
+    this.push(
+      row.stream,
+      row.seq,
+      row.offset_ns,
+      sent,
+      this.typeNumber(row.type),
+      VERDICTS.indexOf(row.verdict),
+      length,
+      row.issues.length,
+    )
     this.arrange(this.size - 1)
     return true
   }
@@ -56,7 +81,8 @@ export class Table {
   push(stream, seq, at, sent, type, verdict, length, issues) {
     if (seq <= (this.last.get(stream) ?? 0)) return
     if (this.size === this.at.length) this.grow()
-    const row = this.size++, values = { stream, seq, at, sent, type, verdict, length, issues }
+    const row = this.size++,
+      values = { stream, seq, at, sent, type, verdict, length, issues }
     for (const name in values) this[name][row] = values[name]
     this.last.set(stream, seq)
     if (!this.rows.has(stream)) this.rows.set(stream, new Map())
@@ -74,20 +100,24 @@ export class Table {
   // Put the rows from `first` on where they belong in time; those that come behind all others are simply added.
   arrange(first) {
     const lastAt = this.order.length ? this.at[this.order.at(-1)] : -Infinity
-    let inOrder = true, before = lastAt
+    let inOrder = true,
+      before = lastAt
     for (let row = first; row < this.size; row++) {
       if (this.at[row] < before) inOrder = false
       before = this.at[row]
       this.order.push(row)
     }
-    if (!inOrder) this.order.sort((a, b) => this.at[a] - this.at[b] || this.stream[a] - this.stream[b] || this.seq[a] - this.seq[b])
+    if (!inOrder)
+      this.order.sort((a, b) => this.at[a] - this.at[b] || this.stream[a] - this.stream[b] || this.seq[a] - this.seq[b])
     if (!inOrder) this.sorted = this.beats = this.news = this.odd = []
     for (let place = this.sorted.length; place < this.order.length; place++) this.note(place)
   }
 
   note(place) {
-    if (place === 0) this.sorted = [], this.beats = [], this.news = [], this.odd = []
-    const row = this.order[place], at = this.at[row], verdict = this.verdict[row]
+    if (place === 0) ((this.sorted = []), (this.beats = []), (this.news = []), (this.odd = []))
+    const row = this.order[place],
+      at = this.at[row],
+      verdict = this.verdict[row]
     this.sorted.push(at)
     ;(this.isBeat(row) ? this.beats : this.news).push(at)
     if (verdict < VALID && verdict > 1) this.odd.push(at)
@@ -124,7 +154,8 @@ export class Table {
 
 // How many of a sorted list are not above a value.
 export function upTo(sorted, value) {
-  let low = 0, high = sorted.length
+  let low = 0,
+    high = sorted.length
   while (low < high) {
     const middle = (low + high) >> 1
     if (sorted[middle] <= value) low = middle + 1

@@ -37,20 +37,34 @@ export function talkAt(turns, ns) {
 }
 
 export function turnAt({ turn, entries, begin }, ns) {
-  const shown = entries.filter(entry => entry.at <= ns).map((entry, place) => ({ entry, place, state: stateOf(entry, ns) }))
-  return { turn, begin, shown: shown.filter(one => one.state !== null), ended: turn.ended_ns !== null && turn.ended_ns <= ns }
+  const shown = entries
+    .filter(entry => entry.at <= ns)
+    .map((entry, place) => ({ entry, place, state: stateOf(entry, ns) }))
+  return {
+    turn,
+    begin,
+    shown: shown.filter(one => one.state !== null),
+    ended: turn.ended_ns !== null && turn.ended_ns <= ns,
+  }
 }
 
 // How far an entry is at that time; null where there is nothing to see of it yet.
 export function stateOf(entry, ns) {
   const one = entry.of
   switch (entry.kind) {
-    case 'said': case 'thought': return textAt(entry, ns)
-    case 'tool': return toolAt(entry, ns)
-    case 'approval': return { action: approvalAt(one, ns) }
-    case 'child': return { status: one.updated_ns !== null && one.updated_ns <= ns ? one.status : null }
-    case 'silence': return { length: Math.min(one.length_ns, ns - one.from_ns), over: one.from_ns + one.length_ns <= ns }
-    default: return {}
+    case 'said':
+    case 'thought':
+      return textAt(entry, ns)
+    case 'tool':
+      return toolAt(entry, ns)
+    case 'approval':
+      return { action: approvalAt(one, ns) }
+    case 'child':
+      return { status: one.updated_ns !== null && one.updated_ns <= ns ? one.status : null }
+    case 'silence':
+      return { length: Math.min(one.length_ns, ns - one.from_ns), over: one.from_ns + one.length_ns <= ns }
+    default:
+      return {}
   }
 }
 
@@ -64,7 +78,8 @@ function textAt({ of, marks }, ns) {
 
 function lengthAt(marks, ns) {
   if (!marks) return 0
-  let low = 0, high = marks.length / 2
+  let low = 0,
+    high = marks.length / 2
   while (low < high) {
     const middle = (low + high) >> 1
     if (marks[2 * middle] <= ns) low = middle + 1
@@ -76,23 +91,32 @@ function lengthAt(marks, ns) {
 function toolAt({ of, printed }, ns) {
   if (of.returned_ns !== null && of.returned_ns <= ns) return { output: of.output, returned: true }
   if (!printed) return { output: null, returned: false }
-  const [text, marks] = printed, length = lengthAt(marks, ns)
+  const [text, marks] = printed,
+    length = lengthAt(marks, ns)
   return { output: length ? text.slice(0, length) : null, returned: false }
 }
 
 function approvalAt(one, ns) {
   const done = one.resolved_ns ?? one.answered_ns
-  return done !== null && done <= ns ? one.action ?? 'settled' : null
+  return done !== null && done <= ns ? (one.action ?? 'settled') : null
 }
 
 // What a turn said up to then, as `text` of `show --json`.
 export function saidAt(shown) {
-  return shown.filter(one => one.entry.kind === 'said').map(one => one.state.text).join('\n\n')
+  return shown
+    .filter(one => one.entry.kind === 'said')
+    .map(one => one.state.text)
+    .join('\n\n')
 }
 
 // The last turn that has begun; -1 where none has.
 export function turnPlace(turns, ns) {
-  return upTo(turns.map(one => one.begin), ns) - 1
+  return (
+    upTo(
+      turns.map(one => one.begin),
+      ns,
+    ) - 1
+  )
 }
 
 // Whatever changes what is seen: between two of these times the conversation stands still.

@@ -2,10 +2,10 @@
 // the direction of writing, hide what stands beside it, or pass for something else.
 
 const ODD = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu
-const HARMLESS = new Set(['\n', '\t', '\u200c', '\u200d'])  // line ends; the joiners that scripts and emoji need
+const HARMLESS = new Set(['\n', '\t', '\u200c', '\u200d']) // line ends; the joiners that scripts and emoji need
 
 export function visible(text) {
-  return String(text).replace(ODD, c => HARMLESS.has(c) ? c : escaped(c))
+  return String(text).replace(ODD, c => (HARMLESS.has(c) ? c : escaped(c)))
 }
 
 export function oneLine(text) {
@@ -29,7 +29,9 @@ export function clip(text, most) {
 export function seconds(ns) {
   if (ns < 9_995_000_000) return `${(ns / 1e9).toFixed(2)} s`
   if (ns < 119_950_000_000) return `${(ns / 1e9).toFixed(1)} s`
-  const whole = Math.round(ns / 1e9), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60)
+  const whole = Math.round(ns / 1e9),
+    minutes = Math.floor(whole / 60),
+    hours = Math.floor(minutes / 60)
   return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min ${whole % 60} s`
 }
 
@@ -42,8 +44,13 @@ export function gap(ns) {
 
 // Where the playhead is: 0:04.25, 1:02:03.4
 export function clock(ns, digits = 2) {
-  const sign = ns < 0 ? '-' : '', unit = 10 ** digits, all = Math.round(Math.abs(ns) / 1e9 * unit)
-  const total = Math.floor(all / unit), s = total % 60, m = Math.floor(total / 60) % 60, h = Math.floor(total / 3600)
+  const sign = ns < 0 ? '-' : '',
+    unit = 10 ** digits,
+    all = Math.round((Math.abs(ns) / 1e9) * unit)
+  const total = Math.floor(all / unit),
+    s = total % 60,
+    m = Math.floor(total / 60) % 60,
+    h = Math.floor(total / 3600)
   const rest = `${String(s).padStart(2, '0')}${digits ? `.${String(all % unit).padStart(digits, '0')}` : ''}`
   return h ? `${sign}${h}:${String(m).padStart(2, '0')}:${rest}` : `${sign}${m}:${rest}`
 }
@@ -60,7 +67,10 @@ export function size(bytes) {
 
 // A wall clock time, from its ISO form: the date and the time of day, UTC.
 export function moment(iso) {
-  return String(iso).replace('T', ' ').replace(/\.\d+/, '').replace(/(Z|\+00:00)$/, '')
+  return String(iso)
+    .replace('T', ' ')
+    .replace(/\.\d+/, '')
+    .replace(/(Z|\+00:00)$/, '')
 }
 
 export function momentAt(startedAt, ns) {
@@ -69,7 +79,12 @@ export function momentAt(startedAt, ns) {
 }
 
 export const ENDINGS = {
-  done: 'server ended it', eof: 'server closed it', client_left: 'client left', upstream_lost: 'connection broke',
-  recorder_stopped: 'recorder stopped', recorder_killed: 'recorder killed', upstream_unreachable: 'server not reached',
+  done: 'server ended it',
+  eof: 'server closed it',
+  client_left: 'client left',
+  upstream_lost: 'connection broke',
+  recorder_stopped: 'recorder stopped',
+  recorder_killed: 'recorder killed',
+  upstream_unreachable: 'server not reached',
   open: 'still open',
 }

@@ -1,0 +1,91 @@
+// What stands beside the conversation, other than the wire: findings, and what else there is to know.
+
+import { h } from './dom.js'
+import { ENDINGS, count, moment, seconds, size } from './words.js'
+
+// `all`: what `doctor` found; undefined while it looks. `go` leads to an event.
+export function findingParts(all, go) {
+  if (!all) return [h('p', { class: 'empty' }, 'Looking for what was wrong …')]
+  if (!all.length)
+    return [h('p', { class: 'empty' }, 'Nothing to report: nothing was wrong in this session that a recording shows.')]
+  return all.map(one => finding(one, go))
+}
+
+function finding(one, go) {
+  const events = one.seqs.map(seq =>
+    h(
+      'button',
+      {
+        type: 'button',
+        class: 'event-link',
+        onclick: () => go(one.stream, seq),
+      },
+      `${one.stream}:${seq}`,
+    ),
+  )
+  return h(
+    'article',
+    { class: `finding ${one.severity}` },
+    h('header', {}, h('span', { class: `severity ${one.severity}` }, one.severity), h('h2', {}, one.code)),
+    h('p', {}, one.message),
+    one.because
+      ? h('p', { class: 'remark' }, `because of ${one.because}`)
+      : [
+          h('p', { class: 'remark' }, h('b', {}, 'Why it matters: '), one.why),
+          h('p', { class: 'remark' }, h('b', {}, 'Look next: '), one.next),
+        ],
+    events.length ? h('p', { class: 'links' }, ...events) : '',
+  )
+}
+
+// What else there is to know of a session.
+export function aboutParts(row, deck, overview) {
+  const recording = overview.recordings.find(one => one.recording === row.recording),
+    main = deck.session?.family[0]
+  const bad = Object.entries(row.verdicts).filter(([name]) => !['valid', 'comment', 'sentinel'].includes(name))
+  const rows = [
+    ['session', row.session_id ?? 'none: a stream of its own'],
+    row.parent_session_id ? ['sub-agent of', row.parent_session_id] : null,
+    ['began', `${moment(row.started_at)} UTC`],
+    ['took', seconds(row.ended_ns - row.begun_ns)],
+    ['ending', ENDINGS[row.ending] ?? row.ending],
+    row.last_status ? ['last status', row.last_status] : null,
+    ['events', count(deck.table.size, 'event')],
+    ['against the contract', bad.length ? bad.map(([name, n]) => `${n} ${name}`).join(', ') : 'none'],
+    ['streams', String(row.streams)],
+    ['requests', String(row.exchanges)],
+    ['size', size(row.bytes)],
+    main?.cost_usd ? ['cost', `$${main.cost_usd.toFixed(4)}`] : null,
+    ['upstream', recording?.upstream ?? 'not recorded'],
+    ['contract', recording?.contract ?? ''],
+    ['recorded by', `omnirecord ${recording?.version ?? ''}`],
+  ].filter(Boolean)
+  const others = deck.session?.family.slice(1) ?? []
+  return [
+    h('dl', { class: 'facts' }, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
+    others.length
+      ? [
+          h('h2', {}, 'Sub-agents'),
+          ...others.map(one =>
+            h('p', {}, h('a', { href: `#/session/${encodeURIComponent(one.key)}` }, one.title ?? one.session_id)),
+          ),
+        ]
+      : '',
+    overview.shared ? sharedNote(overview.shared) : '',
+    ...overview.incidents
+      .filter(one => one.recording === row.recording)
+      .map(one => h('p', { class: 'problem' }, `The recorder had trouble: ${one.message}`)),
+  ]
+}
+
+// What was done to an exported file before it was written.
+export function sharedNote(shared) {
+  const rows = shared.replaced.map(one => h('li', {}, `${one.count} × ${one.kind}, in ${one.place}`))
+  return h(
+    'section',
+    { class: 'shared', 'aria-label': 'What was scrubbed' },
+    h('h2', {}, 'What was scrubbed'),
+    h('p', {}, shared.sentence),
+    rows.length ? h('ul', {}, ...rows) : '',
+  )
+}

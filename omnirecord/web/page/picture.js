@@ -1,0 +1,245 @@
+// The timeline's picture: lanes on a canvas, drawn only when what they show changes.
+
+import { shortened, toPlay, toTime } from './pacing.js'
+import { playedAt, step, xOf } from './scale.js'
+import { upTo } from './table.js'
+import { clip, clock, oneLine, seconds } from './words.js'
+
+export const RULER = 22
+export const BAR = 17
+export const BETWEEN = 7
+export const EVENTS = 30
+
+// Has `deck`, `view` (the part that is shown), `lanes` with their places, `width`, `height` and `canvas`.
+export class Picture {
+  x(at) {
+    return xOf(this.view, toPlay(this.deck.pace, at), this.width)
+  }
+
+  at(x) {
+    return toTime(this.deck.pace, playedAt(this.view, x, this.width))
+  }
+
+  draw() {
+    const { canvas, width } = this,
+      height = this.height ?? RULER,
+      ratio = devicePixelRatio || 1
+    if (!width || !this.shown) return
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio)
+      canvas.height = Math.round(height * ratio)
+      canvas.style.width = `${width}px`
+      canvas.style.height = `${height}px`
+    }
+    const pen = canvas.getContext('2d')
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0)
+    pen.clearRect(0, 0, width, height)
+    this.colours = palette()
+    this.drawSilences(pen, height)
+    this.drawRuler(pen)
+    this.drawEvents(pen)
+    for (const lane of this.lanes) this.drawLane(pen, lane)
+    this.moveHead()
+  }
+
+  drawRuler(pen) {
+    const { deck, colours, width } = this,
+      from = this.at(0),
+      to = this.at(width),
+      every = step(to - from, width / 90)
+    pen.font = `11px ${colours.font}`
+    pen.textBaseline = 'middle'
+    let last = -Infinity
+    for (
+      let at = Math.ceil((from - deck.begin) / every) * every, n = 0;
+      at + deck.begin <= to && n < 500;
+      at += every, n++
+    ) {
+      const x = this.x(at + deck.begin),
+        label = clock(at, every < 1e9 ? Math.min(3, Math.ceil(-Math.log10(every / 1e9))) : 0)
+      if (x - last < 46) continue
+      last = x
+      pen.fillStyle = colours.line
+      pen.fillRect(Math.round(x), RULER - 4, 1, this.height)
+      pen.fillStyle = colours.dim
+      if (x < width - 100) pen.fillText(label, x + 4, RULER / 2)
+    }
+  }
+
+  drawSilences(pen, height) {
+    const { colours, deck } = this
+    pen.fillStyle = hatched(pen, colours.silence)
+    for (const { from, to } of joined([...deck.silences, ...shortened(deck.pace)])) {
+      const a = Math.max(this.x(from), 0),
+        b = Math.min(this.x(to), this.width)
+      if (b - a >= 1) pen.fillRect(a, RULER, b - a, height - RULER)
+    }
+    pen.font = `10.5px ${colours.font}`
+    pen.textBaseline = 'middle'
+    for (const { from, to } of deck.silences) {
+      const a = Math.max(this.x(from), 0),
+        b = Math.min(this.x(to), this.width),
+        label = `${seconds(to - from)} silence`
+      if (b - a < pen.measureText(label).width + 8) continue
+      pen.fillStyle = colours.dim
+      pen.fillText(label, (a + b) / 2 - pen.measureText(label).width / 2, RULER + 7)
+    }
+  }
+
+  // How many events came in each pixel; heartbeats below, what is odd in red.
+  drawEvents(pen) {
+    const {
+        colours,
+        deck: { table },
+      } = this,
+      base = RULER + EVENTS - 6,
+      most = EVENTS - 12
+    const per = this.counts(table.news),
+      highest = Math.max(1, ...per)
+    pen.fillStyle = colours.events
+    per.forEach((n, x) => {
+      if (n)
+        pen.fillRect(
+          x,
+          base - Math.max(2, Math.round((most * Math.log1p(n)) / Math.log1p(highest))),
+          1.4,
+          Math.max(2, Math.round((most * Math.log1p(n)) / Math.log1p(highest))),
+        )
+    })
+    pen.fillStyle = colours.beat
+    this.counts(table.beats).forEach((n, x) => {
+      if (n) pen.fillRect(x, base + 2, 1.5, 4)
+    })
+    pen.fillStyle = colours.error
+    this.counts(table.odd).forEach((n, x) => {
+      if (n) pen.fillRect(x - 0.5, base - most, 2, most)
+    })
+  }
+
+  counts(sorted) {
+    const width = Math.ceil(this.width),
+      found = new Uint32Array(width)
+    let before = upTo(sorted, this.at(0) - 1)
+    for (let x = 0; x < width; x++) {
+      const upto = upTo(sorted, this.at(x + 1))
+      found[x] = upto - before
+      before = upto
+    }
+    return found
+  }
+
+  drawLane(pen, lane) {
+    const ends = new Array(lane.rows).fill(-Infinity)
+    for (const item of lane.items) {
+      const a = this.x(item.from),
+        b = Math.max(this.x(item.to), a + 3)
+      if (b < 0 || a > this.width || b <= ends[item.row] + 0.5) continue
+      ends[item.row] = b
+      const y = lane.y + item.row * BAR
+      if (item.kind === 'finding') this.drawFinding(pen, a, y, item)
+      else this.drawBar(pen, Math.max(a, -4), Math.min(b, this.width + 4), y, item)
+    }
+  }
+
+  drawBar(pen, a, b, y, item) {
+    const { colours } = this,
+      thin = item.kind === 'request' || item.kind === 'stream',
+      height = BAR - 3
+    pen.fillStyle = colours[item.kind] ?? colours.dim
+    pen.globalAlpha = item.kind === 'stream' ? 0.5 : 1
+    pen.beginPath()
+    pen.roundRect(a, thin ? y + 4 : y, b - a, thin ? height - 6 : height, Math.min(3, (b - a) / 2))
+    pen.fill()
+    pen.globalAlpha = 1
+    if (BAD.has(item.tone)) {
+      pen.fillStyle = colours.error
+      pen.fillRect(b - 3, y, 3, height)
+    }
+    if (b - a > 34 && !thin) this.drawText(pen, item, a, b, y + height / 2 + 0.5)
+  }
+
+  drawText(pen, item, a, b, y) {
+    pen.save()
+    pen.beginPath()
+    pen.rect(a, y - BAR, b - a - 4, 2 * BAR)
+    pen.clip()
+    pen.font = `11px ${this.colours.font}`
+    pen.textBaseline = 'middle'
+    pen.fillStyle = this.colours.onbar
+    pen.fillText(clip(oneLine(item.label), 160), Math.max(a, 0) + 5, y)
+    pen.restore()
+  }
+
+  drawFinding(pen, x, y, item) {
+    pen.fillStyle = this.colours[item.tone]
+    pen.beginPath()
+    pen.moveTo(x, y)
+    pen.lineTo(x + 6, y + 11)
+    pen.lineTo(x - 6, y + 11)
+    pen.fill()
+  }
+}
+
+// Stretches that lie over one another, as one.
+function joined(stretches) {
+  const found = []
+  for (const { from, to } of stretches.sort((a, b) => a.from - b.from)) {
+    const last = found.at(-1)
+    if (last && from <= last.to) last.to = Math.max(last.to, to)
+    else found.push({ from, to })
+  }
+  return found
+}
+
+function hatched(pen, colour) {
+  const tile = new OffscreenCanvas(8, 8),
+    brush = tile.getContext('2d')
+  brush.strokeStyle = colour
+  brush.lineWidth = 1.4
+  brush.beginPath()
+  for (const at of [-8, 0, 8]) (brush.moveTo(at - 1, 9), brush.lineTo(at + 9, -1))
+  brush.stroke()
+  return pen.createPattern(tile, 'repeat')
+}
+
+const BAD = new Set([
+  'failed',
+  'denied',
+  'unfinished',
+  'incomplete',
+  'open',
+  'upstream_lost',
+  'recorder_killed',
+  'decline',
+  'cancel',
+  'recorder_stopped',
+])
+
+// The style's colours, as it has them now.
+function palette() {
+  const style = getComputedStyle(document.documentElement),
+    colour = name => style.getPropertyValue(`--${name}`).trim()
+  const names = [
+    'line',
+    'dim',
+    'silence',
+    'events',
+    'beat',
+    'error',
+    'warning',
+    'note',
+    'turn',
+    'thought',
+    'said',
+    'tool',
+    'approval',
+    'child',
+    'stream',
+    'request',
+    'onbar',
+  ]
+  return {
+    ...Object.fromEntries(names.map(name => [name, colour(name)])),
+    font: getComputedStyle(document.body).fontFamily,
+  }
+}
