@@ -3,14 +3,16 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
 
-.PHONY: help demo test lint format lock cassettes clean
+.PHONY: help demo test bench lint format lock cassettes clean
 
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
+	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
 	@echo "make lock       resolve requirements-dev.lock anew"
@@ -31,6 +33,10 @@ else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
+
+bench: .venv/.dev
+	@echo "==> benchmarks"
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: .venv/.dev
 	@echo "==> ruff"

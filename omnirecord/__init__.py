@@ -130,6 +130,7 @@ def replay(
     token: str | None = None,
     tls_cert: str | PathLike[str] | None = None,
     tls_key: str | PathLike[str] | None = None,
+    web_ui: str | PathLike[str] | None = None,
 ) -> Replay:
     """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
@@ -140,6 +141,7 @@ def replay(
     `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
     playhead (`docs/control.md`). `host` has to be loopback unless `allow_remote` is given; then `/-/omnirecord/` asks
     for `token`, or for one that is made up, `.token` (`docs/security.md`). `tls_cert` and `tls_key` make it https.
+    `web_ui`, `"auto"` or a folder, fills in what Omnigent's web UI asks and nobody recorded (`docs/web-ui.md`).
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .blocking import Replay
@@ -148,6 +150,7 @@ def replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
         allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
+        web_ui=web_ui,
     )  # fmt: skip
 
 

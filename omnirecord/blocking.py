@@ -66,6 +66,11 @@ class Server:
         return list(self._server.mismatches)
 
     @property
+    def made_up(self) -> list[str]:
+        """What a web UI asked that was not recorded, and got all the same."""
+        return list(self._server.made_up)
+
+    @property
     def unmade(self) -> list[Exchange]:
         """Recorded requests of clients that nobody has made."""
         return list(self._server.unmade)

@@ -6,21 +6,25 @@ stored. No I/O and no clock; linear in its input.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice, repeat
+from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
 from .contract import Contract, Judgement
 from .sse import Frame, Parser
 
 
-@dataclass(frozen=True, slots=True)
-class Framed:
+class Framed(NamedTuple):
     """A frame, what the contract says of it, and the read that brought its last byte."""
 
     frame: Frame
     judgement: Judgement
     read: int
+
+
+_new = tuple.__new__
 
 
 class Framer:
@@ -34,8 +38,7 @@ class Framer:
         self._parser = Parser(at_start=begun_at == 0)
         self.cut = begun_at
         self._fed = begun_at  # bytes of content that the parser was given
-        self._ends: deque[tuple[int, int]] = deque()  # where each read's content ends, for those not in frames
-        self._read = 0
+        self._read = 0  # the last that brought any
         self.broken: str | None = None
         self._decoder: Decoder | None
         try:
@@ -43,45 +46,70 @@ class Framer:
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
+        self._is_plain = isinstance(self._decoder, Identity)
 
     @property
     def decodes(self) -> bool:
         """Whether the content is not what was on the wire."""
-        return not isinstance(self._decoder, Identity)
+        return not self._is_plain
 
     def feed(self, read: int, data: bytes) -> list[Framed]:
         """Take what read number `read` brought; return the frames that are complete by now."""
-        self._read = read
+        if self._is_plain:
+            return self._feed(read, data)
         framed = []
         try:
             for piece in self._decoder.decode(data) if self._decoder else ():
-                self._fed += len(piece)
-                self._ends.append((self._fed, read))
-                framed += self._judge(self._parser.feed(piece))
+                framed += self._feed(read, piece)
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
         return framed
 
+    def feed_reads(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed]:
+        """Take what several reads brought, the first of them `first`: the same as one by one, for less work."""
+        if len(sizes) == 1 or not data:
+            return self.feed(first, data)
+        if not isinstance(self._decoder, Identity):
+            starts = accumulate(sizes, initial=0)
+            parts = (data[start : start + size] for start, size in zip(starts, sizes, strict=False))
+            return [one for read, part in enumerate(parts, first) for one in self.feed(read, part)]
+        return self._feed(first, data, list(accumulate(sizes)))
+
+    def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
+        """`ends`: where reads from `read` on end in the piece, if it is of several."""
+        frames = self._parser.feed(piece)
+        framed = self._framed(frames, self._reads_of(frames, read, ends)) if frames else []
+        # One that ended with what was there before was held back for an LF, which did not come.
+        if frames and self.cut + frames[0].length <= self._fed:
+            framed[0] = framed[0]._replace(read=self._read)
+        self._fed += len(piece)
+        self.cut = self._fed - self._parser.pending
+        if piece:
+            self._read = read + bisect_left(ends, len(piece))  # the last that brought any
+        return framed
+
+    def _reads_of(self, frames: list[Frame], read: int, ends: Sequence[int]) -> Iterable[int]:
+        if not ends:
+            return repeat(read)
+        lengths = accumulate([frame.length for frame in frames], initial=self.cut - self._fed)
+        return [read + bisect_left(ends, end) for end in islice(lengths, 1, None)]
+
+    def _framed(self, frames: list[Frame], reads: Iterable[int]) -> list[Framed]:
+        # `Framed(…)` of each, without a call in Python for it
+        return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), reads, strict=False)))
+
     def skip(self, read: int, size: int) -> list[Framed]:
         """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
         framed = self.close()
-        self._read = read
         self._parser = Parser(at_start=False)
         lost = Frame(None, size, complete=False)
-        self.cut += size
         self._fed += size
-        return [*framed, Framed(lost, self._contract.judge(lost), read)]
+        self.cut = self._fed
+        return [*framed, *self._framed([lost], (read,))]
 
     def close(self) -> list[Framed]:
         """Say that nothing follows; return the rest, its last frame perhaps cut off."""
-        return self._judge(self._parser.close())
-
-    def _judge(self, frames: list[Frame]) -> list[Framed]:
-        return [Framed(frame, self._contract.judge(frame), self._read_of(frame)) for frame in frames]
-
-    def _read_of(self, frame: Frame) -> int:
-        self.cut += frame.length
-        while self._ends and self._ends[0][0] < self.cut:
-            self._ends.popleft()
-        return self._ends[0][1] if self._ends else self._read
+        framed = self._framed(self._parser.close(), repeat(self._read))
+        self.cut = self._fed
+        return framed

@@ -49,12 +49,16 @@ class Guard:
         self._any_address = any_address
         self._token = token
 
-    def refusal(self, method: str, target: str, headers: Headers) -> Refusal | None:
-        """Why this request may not pass; None where it may. `target` is as the request line has it."""
+    def refusal(self, method: str, target: str, headers: Headers, *, is_public: bool = False) -> Refusal | None:
+        """Why this request may not pass; None where it may. `target` is as the request line has it.
+
+        `is_public`: it is for something that says nothing of a recording, so no token is asked for, and a link on
+        another page may lead to it.
+        """
         return (
             self._misnamed(target, headers)
-            or _from_another_page(headers)
-            or self._unknown(headers)
+            or (None if is_public and _is_followed_link(headers) else _from_another_page(headers))
+            or (None if is_public else self._unknown(headers))
             or _simple(method, headers)
         )
 
@@ -109,6 +113,11 @@ def _from_another_page(headers: Headers) -> Refusal | None:
     if site is not None and site not in ("same-origin", "none"):
         return _forbidden("a page from elsewhere may not use this")
     return None
+
+
+def _is_followed_link(headers: Headers) -> bool:
+    """A browser goes there and shows it by itself, so that no other page sees what comes."""
+    return header(headers, "sec-fetch-mode") == "navigate" and header(headers, "sec-fetch-dest") == "document"
 
 
 def _simple(method: str, headers: Headers) -> Refusal | None:

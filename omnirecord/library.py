@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -152,10 +151,12 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    for n, one in enumerate(framed):
-        yield rows.read(exchange, n, 0, None, one.frame.length)
-        yield rows.frame(stream, n + 1, replace(one, read=n))
-    yield from rows.tallies(stream, framed)
+    pieces = rows.Pieces(exchange)
+    made: list[Row] = []
+    for one in framed:
+        pieces.add(0, None, one.frame.length, one.frame.raw, made)
+    yield from (*made, *pieces.close())
+    yield from rows.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)))
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,10 +17,14 @@ from aiohttp import web
 
 from .cassette import Exchange, Headers
 from .controlling import Buttons, ControlPath
+from .errors import UsageError
+from .filling import Filling, MadeUp, Quiet
+from .frontend import Frontend, installed
 from .headers import asks_for_websocket, decoded, header
 from .library import open_store
 from .player import (
     Answering,
+    Decision,
     Failing,
     Incoming,
     Mismatch,
@@ -35,7 +40,7 @@ from .player import (
 from .player.script import Script
 from .player.timing import seconds
 from .routes import CONTROL
-from .sending import Sender
+from .sending import Sender, keep_quiet, send_made_up
 from .serving import Listener, Place, continue_upload, error_response
 from .steady import monotonic_ns
 from .tls import File
@@ -44,6 +49,8 @@ from .waiting import Waiting
 
 log = logging.getLogger("omnirecord")
 
+LOADS = 1.0
+"""Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
 _COMPARED = 1 << 20
 """The most of a request's body that is looked at, in bytes."""
 
@@ -79,11 +86,14 @@ class Replay(Buttons):
         token: str | None = None,
         tls_cert: File | None = None,
         tls_key: File | None = None,
+        web_ui: str | PathLike[str] | None = None,
         **chosen: Any,
     ) -> None:
-        """`chosen`: what `player.options` takes. Raises `UsageError`."""
+        """`web_ui`: fill in what Omnigent's web UI asks and nobody recorded, with the files of that folder, or, for
+        `auto`, of an `omnigent` that is installed. `chosen`: what `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
+        self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
         self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
@@ -118,6 +128,16 @@ class Replay(Buttons):
         return self._player.mismatches
 
     @property
+    def page(self) -> str:
+        """What a browser sees, in words; empty where it gets only what was recorded."""
+        return self._filling.page if self._filling else ""
+
+    @property
+    def made_up(self) -> list[str]:
+        """What a web UI asked that was not recorded, and got all the same."""
+        return list(self._filling.made_up) if self._filling else []
+
+    @property
     def unmade(self) -> list[Exchange]:
         """What clients asked when it was recorded, and nobody has asked again."""
         return self._player.unmade()
@@ -132,6 +152,7 @@ class Replay(Buttons):
         try:
             self._script = await asyncio.to_thread(Script, self._store, self._options.gates)
             self._player = await asyncio.to_thread(Player, self._script, self._options)
+            self._filling = _filling(self._web_ui, self._script, self._player)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.ended)
             await self._listener.bind()
@@ -176,6 +197,8 @@ class Replay(Buttons):
         self._player.reset()
         self.requests.clear()
         self.unmatched.clear()
+        if self._filling is not None:
+            self._filling.made_up.clear()
         self._announce()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -191,12 +214,20 @@ class Replay(Buttons):
         target, headers = request._message.path, decoded(request.raw_headers)
         if target.startswith(CONTROL):
             return await self._control.handle(request, target)
+        decision: Decision | MadeUp | Quiet
         if asks_for_websocket(headers):
             decision = self._player.websocket(target)
         else:
             continue_upload(request, headers)
-            decision = self._player.answer(await _incoming(request, target, headers), self.now())
+            decision = await self._decide(await _incoming(request, target, headers))
         self._announce()
+        if isinstance(decision, MadeUp | Quiet):
+            status = decision.status if isinstance(decision, MadeUp) else 200
+            self.requests.append(Served(request.method, target, status, None))
+            return await (send_made_up(request, decision) if isinstance(decision, MadeUp) else keep_quiet(request))
+        return await self._carry_out(request, target, decision)
+
+    async def _carry_out(self, request: web.BaseRequest, target: str, decision: Decision) -> web.StreamResponse:
         match decision:
             case Playing():
                 self._served(request, target, decision.exchange)
@@ -208,7 +239,7 @@ class Replay(Buttons):
                 self.requests.append(Served(request.method, target, decision.status, None))
                 return await self._sender.fail(decision)
             case Updates():
-                return await serve_updates(request, self._player, self.now)
+                return await serve_updates(request, self._rows)
             case Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
             case NoContent():
@@ -216,6 +247,22 @@ class Replay(Buttons):
                 return web.Response(status=204)
             case Miss():
                 return self._miss(request, target, decision)
+
+    async def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
+        if self._filling is not None and self._options.gates.off and self._filling.opens_stream(request):
+            await asyncio.sleep(LOADS)
+        told = len(self._player.notes)
+        decision = self._player.answer(request, self.now())
+        if self._filling is None:
+            return decision
+        if self._filling.takes(request):
+            del self._player.notes[told:]  # a page asks for the same again and again
+        return self._filling.fill(request, decision, self.now())
+
+    def _rows(self, session_ids: list[str]) -> dict[str, Any]:
+        """What the session list says of these now."""
+        rows = self._player.session_rows if self._filling is None else self._filling.rows
+        return rows(session_ids, self.now())
 
     async def _play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
         try:
@@ -242,6 +289,7 @@ class Replay(Buttons):
             "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
             "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
+            "made_up": self.made_up,
             "unmade": [f"{one.request.method} {one.request.target}" for one in self.unmade],
         }  # fmt: skip
 
@@ -261,3 +309,16 @@ async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> 
         request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,
         header(headers, "last-event-id"),
     )  # fmt: skip
+
+
+def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:
+    """The files of a web UI, or whether there is to be one without."""
+    if chosen is None or (chosen == "auto" and maps_sessions):
+        return False
+    if maps_sessions:
+        raise UsageError("--web-ui and --match 'sessions mapped' exclude each other: a page keeps the recorded ids")
+    return installed() or True if chosen == "auto" else Frontend(Path(chosen))
+
+
+def _filling(web_ui: Frontend | bool, script: Script, player: Player) -> Filling | None:
+    return None if web_ui is False else Filling(script, player, None if web_ui is True else web_ui)

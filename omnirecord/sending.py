@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
 
 from aiohttp import web
 
 from .cassette import Exchange, Headers, Response
+from .filling import MadeUp
 from .headers import end_to_end, header, without
 from .player import Answering, Failing, Playing
 from .player.joining import frame_of
 from .serving import RawResponse, error_response
-from .waiting import Waiting
+from .waiting import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -104,7 +106,7 @@ class Sender:
                 if playing.timeline.paused:
                     self._waiting.announce()  # somebody may wait for just this event
             if playing.stop == "open":
-                await asyncio.Event().wait()  # whoever ended it then was not the server
+                await _hold(beat if playing.is_kept_alive else None)  # whoever ended it then was not the server
             await self._waiting.until_due(playing, beat)
             if not playing.fault or self._ended(playing):
                 break
@@ -121,6 +123,14 @@ class Sender:
             if not number % _TURN:
                 await asyncio.sleep(0)
         return playing.has_more
+
+
+async def _hold(beat: Beat | None) -> None:
+    """Leave a stream open until its client goes."""
+    while beat is not None:
+        await asyncio.sleep(HEARTBEAT_EVERY)
+        await beat()
+    await asyncio.Event().wait()
 
 
 async def _write_each(writes: Iterator[bytes], write: Write) -> None:
@@ -150,6 +160,27 @@ def _sized(headers: Headers, body: bytes) -> Headers:
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
 
 
-def _synthetic_heartbeat() -> bytes:
+def _synthetic_heartbeat(why: str = "omnirecord is waiting at a gate") -> bytes:
     """A heartbeat that nobody recorded: a comment says so, which clients do not see."""
-    return b": omnirecord is waiting at a gate\n" + frame_of("session.heartbeat", {"server_time": None})
+    return f": {why}\n".encode() + frame_of("session.heartbeat", {"server_time": None})
+
+
+async def send_made_up(request: web.BaseRequest, answer: MadeUp) -> web.StreamResponse:
+    """An answer that nobody recorded; to who has it already, only that it is still the same."""
+    etag = header(answer.headers, "etag")
+    if etag is not None and request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag})
+    headers = (*without(answer.headers, {"content-length"}), ("Content-Length", str(len(answer.body))))
+    response = RawResponse(answer.status, HTTPStatus(answer.status).phrase, headers)
+    await response.prepare(request)
+    await response.write(answer.body)
+    return response
+
+
+async def keep_quiet(request: web.BaseRequest) -> web.StreamResponse:
+    """A stream on which nothing comes but heartbeats, until the client goes."""
+    response = RawResponse(200, "OK", (("content-type", "text/event-stream; charset=utf-8"),))
+    await response.prepare(request)
+    while True:
+        await response.write(_synthetic_heartbeat("nothing was recorded of this stream"))
+        await asyncio.sleep(HEARTBEAT_EVERY)

@@ -114,12 +114,13 @@ def parse_listen(listen: str, *, allow_remote: bool) -> tuple[str, int]:
     return host, int(port)
 
 
-def refused(guard: Guard, request: web.BaseRequest) -> web.Response | None:
-    """The answer to a request for the control path that may not pass; None where it may.
+def refused(guard: Guard, request: web.BaseRequest, *, is_public: bool = False) -> web.Response | None:
+    """The answer to a request for the control path that may not pass; None where it may. `is_public`: see `Guard`.
 
     Whatever is served below the control path asks this first.
     """
-    refusal = guard.refusal(request.method, request._message.path, decoded(request.raw_headers))
+    headers = decoded(request.raw_headers)
+    refusal = guard.refusal(request.method, request._message.path, headers, is_public=is_public)
     if refusal is None:
         return None
     answer = error_response(refusal.status, refusal.code, f"omnirecord: {refusal.message}")

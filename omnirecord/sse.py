@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
+from typing import TYPE_CHECKING, Any
 
 DEFAULT_LIMIT = 64 * 1024 * 1024
 """The largest frame that is kept whole, in bytes."""
@@ -28,14 +29,19 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"(?>\r\n?|\n)(?>\r\n?|\n)")
 _CONTENT = re.compile(rb"[^\r\n]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
-_USUAL = re.compile(rb"(?:event: ([^\r\n]+)\n)?data: ([^\r\n]*)\n\n")
 _LONGEST_BLANK_LINE = len(b"\r\n\r\n")
 _SURE_END = re.compile(rb"[^\r\n](?:\r?\n){2}")
+_LF, _CRLF = b"\n\n", b"\r\n\r\n"
+_FIELDS = frozenset(("event", "data", "id", "retry"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
-    """One frame and its fields. Text is decoded as the standard says: UTF-8, errors replaced by U+FFFD."""
+    """One frame and its fields. Text is decoded as the standard says: UTF-8, errors replaced by U+FFFD.
+
+    A value: nobody changes one. It is not frozen, since that takes longer than all else about it; and where the parser
+    made it, its fields are read when the first of them is asked for, since a recorder asks for none.
+    """
 
     raw: bytes | None
     """Its bytes; None if it was larger than the parser's limit."""
@@ -52,6 +58,28 @@ class Frame:
     retry: int | None = None
     """The `retry` field in ms; None where there is none, or where it is not ASCII digits."""
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for a slot that is empty: the fields were not read yet."""
+            if name not in _FIELDS:
+                raise AttributeError(f"a frame has no {name}")
+            read = read_fields(self.raw)
+            self.event, self.data, self.id, self.retry = read.event, read.data, read.id, read.retry
+            return getattr(read, name)
+
+
+_new = object.__new__
+
+
+def _unread(raw: bytes) -> Frame:
+    """A whole frame whose fields are read when they are asked for."""
+    frame = _new(Frame)
+    frame.raw = raw
+    frame.length = len(raw)
+    frame.complete = True
+    return frame
+
 
 class Parser:
     """Cuts a byte stream into frames.
@@ -66,16 +94,73 @@ class Parser:
         self._limit = limit
         self._hold_cr = hold_cr
         self._pending = bytearray()
+        self._first = at_start  # only there a BOM is one
+        self._blank_line = _LF  # that of what is pending
+        self._is_odd = False  # what is pending needs the slow way, which the next three are for
         self._dropped = 0  # bytes of an oversized frame that are gone from `_pending`
         self._searched = 0  # `_pending` holds no blank line that starts before this
         self._in_content = False  # the frame has more than a BOM and blank lines
-        self._first = at_start  # only there a BOM is one
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes; return the frames that are complete by now, in order."""
-        if not self._pending and not self._dropped and len(data) <= self._limit and (usual := _USUAL.fullmatch(data)):
-            self._first = False  # a read that is one frame, as most are: there is nothing to search for or to keep
-            return [_usual(data, usual)]
+        blank_line = _blank_line_of(data)
+        if (
+            self._is_odd
+            or blank_line is None
+            or (self._pending and blank_line != self._blank_line and b"\n" in data)
+            or len(self._pending) + len(data) > self._limit
+            or (self._first and data.startswith(_BOM[:1]))
+        ):
+            if self._pending and not self._is_odd:
+                self._in_content, self._searched = True, max(0, len(self._pending) - _LONGEST_BLANK_LINE + 1)
+            return self._feed_slowly(data)
+        frames: list[Frame] = []
+        start = 0
+        if self._pending:
+            start = self._end_in(data, blank_line)
+            if not start:
+                self._pending += data
+                return frames
+            frames.append(_unread(b"".join((self._pending, data[:start]))))
+            self._pending.clear()
+        self._cut(data, start, blank_line, frames)
+        self._first = self._first and not frames
+        return frames
+
+    def _end_in(self, data: bytes, blank_line: bytes) -> int:
+        """Where in these bytes the frame ends whose content is pending; 0 where it does not."""
+        if b"\n" not in data:  # much quicker than to look for two, and nearly always so where a frame is large
+            return 0
+        line_end = blank_line[: len(blank_line) // 2]
+        if data.startswith(line_end) and self._pending.endswith(line_end):
+            return len(line_end)
+        at = data.find(blank_line)
+        return at + len(blank_line) if at >= 0 else 0
+
+    def _cut(self, data: bytes, start: int, blank_line: bytes, frames: list[Frame]) -> None:
+        """All frames from `start` on, in bytes without a BOM, a frame over the limit, or another kind of blank line:
+        nearly always.
+        """
+        find, length = data.find, len(blank_line)
+        while (end := find(blank_line, start)) >= 0:
+            if end == start:  # blank lines before the content
+                content = _CONTENT.search(data, start)
+                end = find(blank_line, content.start()) if content else -1
+                if end < 0:
+                    break
+            end += length
+            frame = _new(Frame)  # as `_unread` makes it, without the call
+            frame.raw = data[start:end]
+            frame.length = end - start
+            frame.complete = True
+            frames.append(frame)
+            start = end
+        if start < len(data):
+            self._pending += data[start:]
+            self._blank_line = blank_line
+            self._is_odd = data[start] in b"\r\n" and _CONTENT.search(data, start) is None
+
+    def _feed_slowly(self, data: bytes) -> list[Frame]:
         frames = []
         self._pending += data
         start = 0
@@ -85,7 +170,15 @@ class Parser:
         del self._pending[:start]
         self._searched -= start
         self._drop_oversized()
+        self._is_odd = bool(self._pending) and not (frames and self._is_usual())
+        if not self._is_odd:
+            self._searched, self._in_content = 0, False
         return frames
+
+    def _is_usual(self) -> bool:
+        """Whether what is pending, behind a frame, is the beginning of a usual one."""
+        self._blank_line = _blank_line_of(self._pending) or b""
+        return bool(self._blank_line) and not self._dropped and self._pending[0] not in b"\r\n"
 
     def close(self) -> list[Frame]:
         """Say that nothing follows, once; return what was held back: at most a complete frame and an unfinished one."""
@@ -132,7 +225,12 @@ class Parser:
     def _take(self, start: int, end: int, *, complete: bool) -> Frame:
         length = self._dropped + end - start
         raw = bytes(memoryview(self._pending)[start:end]) if length <= self._limit else None
-        frame = read_fields(raw, complete, bom=self._first) if raw is not None else Frame(None, length, complete)
+        if raw is None:
+            frame = Frame(None, length, complete)
+        elif not complete or (self._first and raw.startswith(_BOM)):
+            frame = read_fields(raw, complete, bom=self._first)
+        else:
+            frame = _unread(raw)
         self._first = self._in_content = False
         self._dropped = 0
         self._searched = end
@@ -148,6 +246,13 @@ class Parser:
             self._searched -= keep_from
 
 
+def _blank_line_of(data: bytes | bytearray) -> bytes | None:
+    """What a blank line is in bytes all of whose lines end alike, in LF or in CRLF; None for all others."""
+    if b"\r" not in data:
+        return _LF
+    return _CRLF if data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n") else None
+
+
 def last_end(data: bytes) -> int:
     """Behind the last frame that surely ends in these bytes, whatever came before them; 0 where none does.
 
@@ -158,16 +263,36 @@ def last_end(data: bytes) -> int:
 
 def read_fields(raw: bytes, complete: bool = True, *, bom: bool = False) -> Frame:
     """Read the fields of one frame's bytes. `bom`: it is the first of its stream, where a BOM is no content."""
-    if usual := _USUAL.fullmatch(raw):  # what nearly every server sends, at a third of the cost
-        return _usual(raw, usual, complete)
+    start = data_start(raw)
+    if start:
+        return Frame(raw, len(raw), complete, event_before(raw, start), raw[start:-2].decode("utf-8", "replace"))
     text = (raw[len(_BOM) :] if bom and raw.startswith(_BOM) else raw).decode("utf-8", "replace")
     return _read_lines(raw, complete, text)
 
 
-def _usual(raw: bytes, usual: re.Match[bytes], complete: bool = True) -> Frame:
-    event, data = usual.groups()
-    name = None if event is None else event.decode("utf-8", "replace")
-    return Frame(raw, len(raw), complete, name, data.decode("utf-8", "replace"))
+def data_start(raw: bytes) -> int:
+    """Where the data begins in a frame of the usual form, `event: …\\ndata: …\\n\\n` with or without its first line: it
+    ends two bytes before the end. 0 for every other form.
+    """
+    line = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
+    usual = raw.startswith(b"data: ", line) and raw.find(b"\n", line) == len(raw) - 2
+    return line + len(b"data: ") if usual and raw.endswith(b"\n") and b"\r" not in raw else 0
+
+
+def with_lf(raw: bytes) -> bytes:
+    """A frame with the same fields whose lines end in LF alone, where they end in CRLF."""
+    return raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
+
+
+def is_comment(raw: bytes) -> bool:
+    """Whether a frame is one line of comment, as servers send to keep a connection alive."""
+    return raw.startswith(b":") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw
+
+
+def event_before(raw: bytes, start: int) -> str | None:
+    """The `event` of a frame of the usual form, whose data begins at `start`."""
+    line = start - len(b"data: ")
+    return raw[len(b"event: ") : line - 1].decode("utf-8", "replace") if line else None
 
 
 def _read_lines(raw: bytes, complete: bool, text: str) -> Frame:

@@ -49,12 +49,16 @@ from .store import Writer
 from .store.rows import Row
 from .store.writer import is_transient
 
-COMMIT_EVERY = 0.05
+COMMIT_EVERY = 0.08
 """Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
 BATCH = 8 * 1024 * 1024
 """Bytes that are committed at once, at the most."""
 FRAME_FOR = 0.05
 """Seconds that frames are made before new arrivals are looked at again."""
+FRAME_EVERY = 0.25
+"""Seconds between the frames of many streams, …"""
+FEW = 8
+"""… which are more than so many."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
@@ -83,6 +87,7 @@ class Take:
 
     def __init__(self, tape: Tape, request: Requested, reel: Reel, session_id: str | None = None) -> None:
         self._tape = tape
+        self._reels = tape.reels
         self._request = request
         self._response: Responded | None = None
         self._reel = reel
@@ -118,7 +123,7 @@ class Take:
 
     def receive(self, data: bytes) -> Received:
         """A stream's bytes arrived; call `sent` with the result once they are handed on."""
-        if not self._is_to_move or (end := last_end(data)) == 0:
+        if self._reel is self._reels.current or not self._is_to_move or (end := last_end(data)) == 0:
             return self._read(data)
         first = self._read(data[:end])
         self._move()
@@ -129,11 +134,16 @@ class Take:
         return rest
 
     def _read(self, data: bytes) -> Received:
-        read = Received(
-            self.exchange, self._reads, self._now(), len(data), self._tape.room(data), reel=self._reel
-        )  # fmt: skip
-        self._reads += 1
-        self._put(read)
+        """What is done for each read before it is passed on: in few calls, since each delays it."""
+        tape, reel, n, size = self._tape, self._reel, self._reads, len(data)
+        self._reads = n + 1
+        if tape.is_dropping or tape.put_bytes - tape.taken_bytes > BUFFER:
+            kept = tape.room(data)
+        else:
+            tape.put_bytes += size
+            kept = data
+        read = Received(self.exchange, n, tape.clock() - tape.zero_ns - reel.zero_ns, size, kept, None, False, reel)
+        tape.put(read, reel)
         return read
 
     def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:
@@ -169,11 +179,12 @@ class Take:
 
     def sent(self, what: Received | Messaged) -> None:
         """Handed to the other side's transport now."""
-        if isinstance(what, Received) and what.before is not None:
+        if type(what) is Received and what.before is not None:
             self.sent(what.before)
-        what.sent_ns = self._tape.now() - what.reel.zero_ns
+        tape = self._tape
+        what.sent_ns = tape.clock() - tape.zero_ns - what.reel.zero_ns
         if what.written:  # set by the recording thread before it reads `sent_ns`: one of us sees the other
-            self._tape.put(SentLate(what), what.reel)
+            tape.put(SentLate(what), what.reel)
 
     def end(self, ending: Ending) -> None:
         """The exchange is over; only the first call counts."""
@@ -202,19 +213,21 @@ class Tape:
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
-        self._clock = clock
-        self._zero = clock()
-        self._reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now, content)
+        self.clock = clock
+        self.zero_ns = clock()
+        self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now, content)
         self._exchanges, self._streams = self.reel.last
         self._parties: dict[object, str] = {}
         self._ops: deque[tuple[Reel, Op]] = deque()  # appended to by one thread, taken from by the other
-        self._put_bytes = self._taken_bytes = 0  # each written by one thread only
-        self._dropping = self._gave_up = self._is_moving = False
+        self.put_bytes = self.taken_bytes = 0  # each written by one thread only
+        self.is_dropping = self._gave_up = self._is_moving = False
         self.degraded: str | None = None
         """Why what comes cannot be written just now."""
+        self._recorded_at = self._framed_at = 0.0
         self._trouble = Complaint()
         self._watch = watch
         self._wake = threading.Event()
+        self._sleeps = False
         self._stopping = threading.Event()
         self._give_up_at = math.inf
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
@@ -224,12 +237,12 @@ class Tape:
     def path(self) -> Path:
         """The cassette that is written, or the link to it: another than at first, where somebody put something else in
         its place."""
-        return self._reels.path
+        return self.reels.path
 
     @property
     def reel(self) -> Reel:
         """The file in which what begins now is recorded."""
-        return self._reels.current
+        return self.reels.current
 
     @property
     def recording(self) -> int:
@@ -238,7 +251,7 @@ class Tape:
 
     def now(self) -> int:
         """Nanoseconds since the tape began."""
-        return self._clock() - self._zero
+        return self.clock() - self.zero_ns
 
     def take(self, method: str, target: str, headers: Headers) -> Take:
         """A request's header section is complete: begin its exchange."""
@@ -262,25 +275,25 @@ class Tape:
     def put(self, op: Op, reel: Reel | None = None) -> None:
         """`reel`: the file that it belongs to; None: the current one."""
         self._ops.append((self.reel if reel is None else reel, op))
-        if not self._wake.is_set():
+        if self._sleeps:
             self._wake.set()
 
     @property
     def is_behind(self) -> bool:
         """Whether a quarter of what may wait for the disk does."""
-        return self._put_bytes - self._taken_bytes > BUFFER // 4
+        return self.put_bytes - self.taken_bytes > BUFFER // 4
 
     def room(self, data: bytes) -> bytes | None:
         """The data, if it can be kept until the disk takes it; None while too much is waiting."""
-        full = self._put_bytes - self._taken_bytes > BUFFER
-        if full is not self._dropping:
-            self._dropping = full
+        full = self.put_bytes - self.taken_bytes > BUFFER
+        if full is not self.is_dropping:
+            self.is_dropping = full
             self._say(
                 "too much waits for the disk: bytes are counted, no longer kept" if full else "bytes are kept again"
             )
         if full:
             return None
-        self._put_bytes += len(data)
+        self.put_bytes += len(data)
         return data
 
     def _say(self, message: str) -> None:
@@ -298,24 +311,45 @@ class Tape:
 
     def _run(self) -> None:
         while not self._finished():
-            if not self._ops and not self._reels.is_behind and self._wake.wait(LOOK_EVERY):
-                self._stopping.wait(COMMIT_EVERY)
-            self._wake.clear()
+            self._gather()
             self._look()
             if not self._gave_up:
                 self._record(self._taken())
             if not self._gave_up:
-                self._frame()
-                self._reels.turn()
-        self._reels.close()
+                if self._frames_are_due():
+                    self._frame()
+                self.reels.turn()
+        self.reels.close()
+
+    def _gather(self) -> None:
+        """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
+        that happens costs more than what happens."""
+        self._wake.clear()
+        self._sleeps = True  # from here on `put` wakes us: that costs it a call, which it is spared where nobody sleeps
+        woken = self._ops or self._stopping.is_set() or self._wake.wait(self._pause())
+        self._sleeps = False
+        since = monotonic() - self._recorded_at
+        if woken and since < COMMIT_EVERY and self.put_bytes - self.taken_bytes < BATCH:
+            self._stopping.wait(COMMIT_EVERY - max(since, 0.0))
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do though nothing happens."""
+        if not self.reels.is_behind:
+            return LOOK_EVERY
+        return 0.0 if self._frames_are_due() else max(0.0, self._framed_at + FRAME_EVERY - monotonic())
+
+    def _frames_are_due(self) -> bool:
+        """At once where few streams have any; of many it would be a page for each event."""
+        waiting = sum(reel.recorder.waiting for reel in self.reels.all)
+        return waiting <= FEW or self._stopping.is_set() or monotonic() - self._framed_at >= FRAME_EVERY
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._ops:
             return self._gave_up
-        if self._reels.is_behind and monotonic() > self._give_up_at:
+        if self.reels.is_behind and monotonic() > self._give_up_at:
             log.warning("frames were not finished in time: whoever reads the cassette makes them")
             return True
-        return self._gave_up or not self._reels.is_behind
+        return self._gave_up or not self.reels.is_behind
 
     def _taken(self) -> list[tuple[Reel, Op]]:
         taken: list[tuple[Reel, Op]] = []
@@ -326,12 +360,13 @@ class Tape:
         return taken
 
     def _record(self, taken: list[tuple[Reel, Op]]) -> None:
+        self._recorded_at = monotonic()
         for reel, pairs in groupby(taken, key=itemgetter(0)):
             ops = [op for _, op in pairs]
             if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
                 reel.is_used = True
                 self._persist(partial(self._write, reel, reel.writer, reel.recorder.rows(ops)), len(ops))
-            self._taken_bytes += sum(_size(op) for op in ops)
+            self.taken_bytes += sum(map(_size, ops))
 
     def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""
@@ -348,8 +383,9 @@ class Tape:
 
     def _frame(self) -> None:
         def work() -> None:
-            until = monotonic() + FRAME_FOR
-            for reel in self._reels.all:
+            self._framed_at = monotonic()
+            until = self._framed_at + FRAME_FOR
+            for reel in self.reels.all:
                 for frames in reel.recorder.make_frames():
                     self._show(frames)
                     if monotonic() > until:
@@ -366,11 +402,11 @@ class Tape:
     def _look(self) -> None:
         """Give what is recorded another file where its own was taken away: what is written to that would be found by
         nobody."""
-        for reel in self._reels.all:
+        for reel in self.reels.all:
             what = reel.writer.displaced()
             if what is not None and not self._is_moving:
                 self._is_moving = True
-                self._persist(partial(self._reels.replace, reel, what), 0)
+                self._persist(partial(self.reels.replace, reel, what), 0)
                 self._is_moving = False
 
     def _persist(self, work: Callable[[], None], waiting: int) -> None:
@@ -387,7 +423,7 @@ class Tape:
                 self.degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
-                waits = (self._put_bytes - self._taken_bytes) / 1e6
+                waits = (self.put_bytes - self.taken_bytes) / 1e6
                 self._trouble.say(
                     f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
                     f" {BUFFER / 1e6:.0f} MB may"
@@ -409,7 +445,6 @@ class Tape:
 
 
 def _size(op: Op) -> int:
-    match op:
-        case BodyData() | Received() | Messaged():
-            return len(op.data or b"")
+    if type(op) in (Received, BodyData, Messaged):
+        return len(op.data or b"")  # type: ignore[union-attr]
     return 0

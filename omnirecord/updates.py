@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from .player import Player
 from .steady import monotonic
 
 HEARTBEAT_EVERY = 30.0
@@ -20,10 +20,20 @@ _LOOK_EVERY = 0.5
 """Seconds between looks at whether the playhead has moved."""
 
 
-async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[[], int]) -> web.WebSocketResponse:
-    """Serve one client until it leaves. `now` is the replay's clock."""
+Rows = Callable[[list[str]], dict[str, Any]]
+"""The rows of these sessions in the list, by id, as of the playhead."""
+
+
+async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
+    """Serve one client until it leaves."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
+    with suppress(ConnectionError):  # it left
+        await _serve(socket, rows_of)
+    return socket
+
+
+async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     watched: list[str] = []
     shown: dict[str, Any] = {}
     quiet_since = monotonic()
@@ -31,11 +41,11 @@ async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[
         message = await _message(socket)
         if message is not None:
             watched = message
-            shown = player.session_rows(watched, now())
+            shown = rows_of(watched)
             await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
             quiet_since = monotonic()
             continue
-        rows = player.session_rows(watched, now())
+        rows = rows_of(watched)
         changed = [row for name, row in rows.items() if row != shown.get(name)]
         if changed:
             await socket.send_str(json.dumps({"type": "changed", "items": changed}))
@@ -44,7 +54,6 @@ async def serve_updates(request: web.BaseRequest, player: Player, now: Callable[
         else:
             continue
         shown, quiet_since = rows, monotonic()
-    return socket
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:

@@ -156,17 +156,17 @@ class Made:
         return self._streams
 
     def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
-        framer, seq, start = Framer(coding, CONTRACT), 0, 0
         self.wire[self._streams] = b"".join(data for _, data in reads)
-        for n, (offset, data) in enumerate([*reads, (0.0, b"")]):
-            if data:
-                yield rows.read(number, n, ns(offset), ns(offset + lag), len(data))
-            if data and coding:
-                yield rows.chunk(number, "response", start, data)
-                start += len(data)
-            for framed in framer.feed(n, data) if data else framer.close():
-                seq += 1
-                yield rows.frame(self._streams, seq, framed)
+        pieces = rows.Pieces(number)
+        made: list[Row] = []
+        for offset, data in reads:
+            pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
+        yield from (*made, *pieces.close())
+        framer = Framer(coding, CONTRACT)
+        framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
+        if coding:
+            yield from rows.chunks(number, "content", 0, b"".join(one.frame.raw or b"" for one in framed))
+        yield from rows.pages(self._streams, framed)
 
     def websocket(self, target: str, at: float, *messages: tuple[float, str, Any]) -> None:
         """A WebSocket and its messages: when, `up` or `down`, what."""

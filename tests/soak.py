@@ -303,11 +303,14 @@ def _begin(stream: int) -> list[rows.Row]:
 
 
 def _some(stream: int, number: int, framed: list[Framed]) -> Iterator[rows.Row]:
-    for n, one in enumerate(framed, number * len(framed)):
-        yield rows.read(stream, n, n * 10**6, n * 10**6, one.frame.length)
-    for n, one in enumerate(framed, number * len(framed)):
-        yield rows.frame(stream, n + 1, Framed(one.frame, one.judgement, n))
-    yield from rows.tallies(stream, framed)
+    first, length = number * len(framed), sum(one.frame.length for one in framed)
+    pieces = rows.Pieces(stream, first, number * length)
+    reads: list[rows.Row] = []
+    for n, one in enumerate(framed, first):
+        pieces.add(n * 10**6, n * 10**6, one.frame.length, one.frame.raw, reads)
+    yield from (*reads, *pieces.close())
+    made = (Framed(one.frame, one.judgement, n) for n, one in enumerate(framed, first))
+    yield from rows.pages(stream, made, first + 1, number * length, first)
 
 
 FULL: dict[str, Callable[[Path], Any]] = {

@@ -114,7 +114,7 @@ const listenAll = ([targets, types]) => Promise.all(targets.map(target => listen
 """Its script opens an `EventSource` for each target until the first error, which is the end of its stream."""
 
 # Nothing but the page, and no sandbox, which a container does not allow.
-_SWITCHES = (
+SWITCHES = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
@@ -136,7 +136,7 @@ async def browser(*switches: str) -> AsyncIterator[Any]:
 
     path = chromium()
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=path, args=[*_SWITCHES, *switches])
+        started = await playwright.chromium.launch(executable_path=path, args=[*SWITCHES, *switches])
         try:
             yield await started.new_page()
         finally:

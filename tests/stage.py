@@ -58,7 +58,8 @@ class Stage:
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
         how = options(timing=timing, **chosen)
-        self.player = Player(Script(tape.store(), how.gates), how)
+        self.script = Script(tape.store(), how.gates)
+        self.player = Player(self.script, how)
         self.controls = self.player.controls
         self.now = 0
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = ("cassettes", "examples/chat-client")
 EXAMPLE = re.compile(r"^\$ (omnirecord .+)$", re.MULTILINE)
-SERVERS = ("proxy", "serve")
+SERVERS = ("proxy", "serve", "ui")
 
 
 def examples() -> list[tuple[str, str]]:

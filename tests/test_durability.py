@@ -81,7 +81,7 @@ def digests(db: Path) -> list[str]:
 def stored_frames(db: Path, stream: int) -> int:
     """Frames that are rows, not those that a reader derives."""
     connection = sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)
-    (count,) = connection.execute("SELECT count(*) FROM frames WHERE stream = ?", (stream,)).fetchone()
+    (count,) = connection.execute("SELECT coalesce(sum(frames), 0) FROM pages WHERE stream = ?", (stream,)).fetchone()
     connection.close()
     return int(count)
 

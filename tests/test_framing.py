@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from itertools import pairwise
 
 import pytest
@@ -72,6 +73,25 @@ def test_a_frame_s_last_byte_lies_in_its_read(data: bytes, cuts: list[int]) -> N
         end += one.frame.length
         assert one.read == next(n for n, at in enumerate(ends) if at >= end)
     assert end == len(data)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS, groups=st.lists(st.integers(1, 5), max_size=13),
+    coding=st.sampled_from([None, "gzip"]),
+)  # fmt: skip
+def test_reads_that_are_fed_together_make_what_they_make_one_by_one(
+    data: bytes, cuts: list[int], groups: list[int], coding: str | None
+) -> None:
+    reads = reads_of(gzip.compress(data) if coding else data, cuts)
+    one_by_one, together, at = framer(coding), framer(coding), 0
+    for size in [*groups, *[1] * len(reads)]:
+        some = reads[at : at + size]
+        expected = [one for n, read in enumerate(some, at) for one in one_by_one.feed(n, read)]
+        assert (together.feed_reads(at, [len(read) for read in some], b"".join(some)) if some else []) == expected
+        assert together.cut == one_by_one.cut
+        at += size
+    assert together.close() == one_by_one.close()
 
 
 @settings(deadline=None, max_examples=100)
@@ -146,6 +166,27 @@ def test_what_follows_lost_bytes_is_not_the_start_of_a_stream() -> None:
 
 def test_what_is_taken_up_again_is_not_the_start_of_a_stream() -> None:
     assert [framer(begun_at=at).feed(0, b"\xef\xbb\xbfdata: x\n\n")[0].frame.data for at in (0, 9)] == ["x", None]
+
+
+def test_events_that_are_known_cost_no_call_of_their_own() -> None:
+    """What is not done shows in no time that a busy machine could hide."""
+    calls = 0
+
+    def count(_frame: object, kind: str, _what: object) -> None:
+        nonlocal calls
+        calls += kind == "call"
+
+    one = framer()
+    one.feed(0, PING * 100)
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        frames = one.feed(1, PING * 1000)
+    finally:
+        sys.setprofile(before)
+
+    assert [(each.judgement.verdict, each.read) for each in frames] == [("valid", 1)] * 1000
+    assert calls < 20
 
 
 LOST = st.lists(st.booleans(), max_size=12)

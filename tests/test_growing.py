@@ -33,6 +33,7 @@ class Recorder:
         self._number, self._streams, self._reads = recording, 0, dict[int, int]()
         self._at = 0
         self._seq: dict[int, int] = {}
+        self._bytes: dict[int, int] = {}
         self._writer.write(
             [rows.recording(Recording(recording, f"2026-01-0{recording}T00:00:00+00:00", "0", "omnigent", None))]
         )
@@ -47,24 +48,26 @@ class Recorder:
             rows.request(exchange, self._number, "sse", session, "client", 0, "GET", target, ()),
             rows.response(exchange, "sse", number, 0, 200, "OK", sse),
         ])  # fmt: skip
-        self._reads[number] = self._seq[number] = 0
+        self._reads[number] = self._seq[number] = self._bytes[number] = 0
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
+        pieces = rows.Pieces(stream, self._reads[stream], self._bytes[stream])
         made = []
         for data in frames:
             self._at += 1
-            n = self._reads[stream]
-            made.append(rows.read(stream, n, self._at, None, len(data)))
-            made += [] if framed else [rows.chunk(stream, "response", 0, data)]
-            for one in Framer(None, CONTRACT).feed(n, data) if framed else ():
-                self._seq[stream] += 1
-                made.append(rows.frame(stream, self._seq[stream], one))
-            self._reads[stream] += 1
+            pieces.add(self._at, None, len(data), data, made)
+        made += pieces.close()
+        if framed:
+            begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]
+            found = [one for n, data in enumerate(frames, begun[2]) for one in Framer(None, CONTRACT).feed(n, data)]
+            made += rows.pages(stream, found, *begun)
+            self._seq[stream] += len(found)
+        self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)
 
     def end(self, stream: int) -> None:
-        self._writer.write([rows.end(stream, self._at, "eof", 0, 0)])
+        self._writer.write([rows.end(stream, self._at, "eof", 0, self._bytes[stream])])
 
     def close(self) -> None:
         self._writer.close()

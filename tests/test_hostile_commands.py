@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 
 from omnirecord.cli import main
-from omnirecord.library import import_file
+from omnirecord.contract import Issue, Judgement
+from omnirecord.framing import Framed
+from omnirecord.library import import_file, open_store
 from omnirecord.replaying import Replay
+from omnirecord.sse import Frame
+from omnirecord.store import rows
 from tests.cassettes import HEALTHY, TROUBLED
 from tests.wire import ask, get
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\x08\r\x7f\x00"
-SIZES = """
-UPDATE reads SET size = coalesce((SELECT sum(length) FROM frames f JOIN exchanges x USING (stream)
-  WHERE x.exchange = reads.exchange AND f.read = reads.n), 0)
-WHERE exchange IN (SELECT exchange FROM exchanges WHERE stream IS NOT NULL)"""
 KEPT = {"type", "object", "role", "status", "method", "kind", "action"}
 """Fields by which an event is told from another: with these as they are, most of the story is told."""
 COMMANDS = {
@@ -67,6 +67,28 @@ def poisoned_data(text: str) -> str:
     )
 
 
+def poison(db: Path, connection: sqlite3.Connection) -> None:
+    """Each frame anew, in a read of its own."""
+    with closing(open_store(db)) as store:
+        streams = [(x, list(store.frames(x))) for x in store.streams()]
+    connection.executescript("DELETE FROM pieces; DELETE FROM pages; DELETE FROM landmarks; DELETE FROM tallies")
+    for x, frames in streams:
+        pieces = rows.Pieces(x.exchange)
+        made, framed = [], []
+        for n, frame in enumerate(frames):
+            raw = poisoned_data((frame.raw or b"").decode()).encode()
+            pieces.add(frame.offset_ns, frame.sent_ns, len(raw), raw, made)
+            evil = frame.seq % 7 == 0
+            judgement = Judgement(
+                frame.verdict, (frame.type or "") + EVIL if evil else frame.type, None,
+                (Issue(EVIL, EVIL),) if evil else (),
+            )  # fmt: skip
+            framed.append(Framed(Frame(raw, len(raw), True), judgement, n))
+        for row in (*made, *pieces.close(), *rows.pages(x.stream or 0, framed)):
+            connection.execute(*row)
+        connection.execute("UPDATE exchanges SET response_bytes = ? WHERE exchange = ?", (pieces.start, x.exchange))
+
+
 @pytest.fixture(scope="module")
 def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real sessions, one after the other, with poison in every text of every event, and in the rows around them."""
@@ -75,13 +97,7 @@ def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in (HEALTHY["approval"], TROUBLED["child_unfinished"]):
         import_file(source, db)
     with closing(sqlite3.connect(db)) as connection, connection:
-        for stream, seq, raw in connection.execute("SELECT stream, seq, raw FROM frames").fetchall():
-            text = poisoned_data(raw.decode() if isinstance(raw, bytes) else raw)
-            values = text, len(text.encode()), stream, seq
-            connection.execute("UPDATE frames SET raw = ?, length = ? WHERE stream = ? AND seq = ?", values)
-        connection.execute(SIZES)
-        issues = json.dumps([[EVIL, EVIL]])
-        connection.execute("UPDATE frames SET type = type || ?, issues = ? WHERE seq % 7 = 0", (EVIL, issues))
+        poison(db, connection)
         connection.execute("UPDATE exchanges SET session_id = session_id || ?, party = party || ?", (EVIL, EVIL))
         connection.execute("UPDATE recordings SET version = ?, contract = ?, upstream = ?", (EVIL,) * 3)
         connection.execute("INSERT INTO incidents VALUES (1, 1, ?)", (EVIL,))

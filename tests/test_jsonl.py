@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette import Kind, Recording
 from omnirecord.contract import load
-from omnirecord.framing import Framer
+from omnirecord.framing import Framed, Framer
 from omnirecord.jsonl import Reader, lines
 from omnirecord.library import contract_or_default, import_file, open_store
 from omnirecord.store import Store, Writer, rows
@@ -83,19 +83,29 @@ def exchanges(draw: Any, number: int, kind: Kind) -> list[Row]:
 
 
 def streamed(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
-    framer, seq, start = Framer(coding, OMNIGENT), 0, 0
-    for n, one in enumerate([*got, None]):
-        if one is None:
-            framed = framer.close()
-        else:
-            framed = framer.feed(n, one.data) if one.kept else framer.skip(n, len(one.data))
-            yield rows.read(number, n, n * 1000, one.sent_ns, len(one.data))
-            if coding and one.kept:
-                yield rows.chunk(number, "response", start, one.data)
-            start += len(one.data)
-        for frame in framed:
-            seq += 1
-            yield rows.frame(number, seq, frame)
+    pieces = rows.Pieces(number)
+    made: list[Row] = []
+    for n, one in enumerate(got):
+        pieces.add(n * 1000, one.sent_ns, len(one.data), one.data if one.kept else None, made)
+    yield from (*made, *pieces.close())
+    framer = Framer(coding, OMNIGENT)
+    framed = [
+        frame
+        for n, one in enumerate(got)
+        for frame in (framer.feed(n, one.data) if one.kept else framer.skip(n, len(one.data)))
+    ]
+    framed += framer.close()
+    if coding:
+        yield from content(number, framed)
+    yield from rows.pages(number, framed)
+
+
+def content(number: int, framed: list[Framed]) -> Iterator[Row]:
+    start = 0
+    for one in framed:
+        if one.frame.raw:
+            yield rows.chunk(number, "content", start, one.frame.raw)
+        start += one.frame.length
 
 
 KINDS: st.SearchStrategy[list[Kind]] = st.lists(st.sampled_from(["http", "sse", "websocket"]), max_size=4)
@@ -134,14 +144,17 @@ def test_there_and_back_loses_nothing(made: tuple[list[Row], ...]) -> None:
 
 
 def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -> None:
-    large = replace(Framer(None, OMNIGENT).skip(0, 30)[0], read=3)
+    large = Framer(None, OMNIGENT).skip(0, 30)[0]._replace(read=3)
     (after,) = Framer(None, OMNIGENT).feed(4, b"data: x\n\n")
+    pieces, reads = rows.Pieces(1), []
+    for n, (size, data) in enumerate([(10, None), (10, None), (9, None), (5, b"\0data"), (5, b": x\n\n")]):
+        pieces.add(n, n, size, data, reads)
     made = [
         rows.request(1, 1, "sse", None, "client", 0, "GET", "/", ()),
         rows.response(1, "sse", 1, 0, 200, "OK", ()),
-        *(rows.read(1, n, n, n, size) for n, size in enumerate([10, 10, 9, 5, 5])),
-        rows.frame(1, 1, large),
-        rows.frame(1, 2, after),
+        *reads,
+        *pieces.close(),
+        *rows.pages(1, [large, after]),
         rows.end(1, 9, "eof", 0, 39),
     ]
     with closing(in_memory(made)) as store:

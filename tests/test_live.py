@@ -31,7 +31,7 @@ def shown(*batches: NewFrames) -> list[str]:
 def test_each_event_gets_a_line_with_its_time_gap_type_verdict_and_gist() -> None:
     delta = '{"type": "response.output_text.delta", "delta": "Hello", "sequence_number": 3}'
     first, second = shown(
-        NewFrames(1, 7, 1, framed(delta), [1_000_000_000]), NewFrames(1, 7, 2, framed(delta), [1_250_000_000])
+        NewFrames(1, 7, 1, framed(delta), {0: 1_000_000_000}), NewFrames(1, 7, 2, framed(delta), {0: 1_250_000_000})
     )
     assert first.split()[:2] == ["1.000s", "+0.000"]
     assert second.split()[:4] == ["1.250s", "+0.250", "7.2", "valid"]
@@ -40,13 +40,13 @@ def test_each_event_gets_a_line_with_its_time_gap_type_verdict_and_gist() -> Non
 
 
 def test_what_is_wrong_with_an_event_is_said_below_it() -> None:
-    line, *issues = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), [0]))
+    line, *issues = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), {0: 0}))
     assert "invalid" in line
     assert "conversation_id: is required" in issues[0]
 
 
 def test_an_event_cannot_move_the_cursor() -> None:
-    lines = shown(NewFrames(1, 1, 1, framed('{"type": "x\\u001b[2J"}'), [0]))
+    lines = shown(NewFrames(1, 1, 1, framed('{"type": "x\\u001b[2J"}'), {0: 0}))
     assert "\x1b" not in "".join(lines)
 
 

@@ -112,6 +112,7 @@ async def test_a_request_that_ends_in_time_is_answered_and_streams_do_not_wait_f
     assert sorted(one.ending for one in wire.exchanges(proxy.db)) == ["eof", "recorder_stopped"]
 
 
+@pytest.mark.timed
 async def test_hurrying_waits_for_nothing(tmp_path: Path) -> None:
     server = Server()
     async with recorded(server, tmp_path) as (proxy, _), connected(proxy.url, get("/slow")) as client:
@@ -126,6 +127,7 @@ async def test_hurrying_waits_for_nothing(tmp_path: Path) -> None:
     assert wire.ending(proxy.db) == "recorder_stopped"
 
 
+@pytest.mark.timed
 async def test_stopping_while_a_client_reads_nothing_takes_no_time(tmp_path: Path) -> None:
     async def handle(conn: Wire) -> None:
         await conn.stream()

@@ -90,6 +90,7 @@ async def test_gaps_are_kept_within_five_milliseconds(tmp_path: Path) -> None:
     assert best <= 0.005
 
 
+@pytest.mark.timed
 async def test_a_silence_of_a_minute_is_capped(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), (61.0, DONE), ending="done")
@@ -99,6 +100,7 @@ async def test_a_silence_of_a_minute_is_capped(tmp_path: Path) -> None:
     assert 0.19 <= time.monotonic() - begun < 1.0
 
 
+@pytest.mark.timed
 async def test_an_hour_is_over_at_once_when_it_is_played_instantly(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, *((1.0 + second, delta(str(second))) for second in range(3600)), ending="eof", end=3700.0)
@@ -233,7 +235,9 @@ async def test_a_request_that_was_never_answered_is_not_answered_again(tmp_path:
 async def test_a_cassette_that_is_still_being_recorded_can_be_served(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), ending="open")
-    behind = rows.read(1, 1, ns(2.0), None, 14), rows.chunk(1, "response", len(heartbeat()), b"data: 1\n\ndata:")
+    pieces = rows.Pieces(1, 1, len(heartbeat()))
+    pieces.add(ns(2.0), None, 14, b"data: 1\n\ndata:", [])
+    behind = pieces.close()
     with closing(Writer(tmp_path / "live.db")) as writer:
         writer.write([*tape.rows(), *behind])
         async with Replay(tmp_path / "live.db", timing="instant") as server, connected(server.url, get(STREAM)) as wire:

@@ -158,7 +158,7 @@ async def test_a_websocket_goes_on_between_two_messages(tmp_path: Path) -> None:
         await conn.gone()
 
     async with wire.Upstream(handle) as upstream, Proxy(upstream.url, tmp_path / "run.db", rotate="1MB") as proxy:
-        proxy._tape._reels._rotation = Rotation(seconds=0.2)
+        proxy._tape.reels._rotation = Rotation(seconds=0.2)
         async with connected(proxy.url, HELLO) as client:
             await client.head()
             await client.until(b"message 299")
@@ -241,9 +241,9 @@ async def test_a_file_of_several_that_is_removed_is_begun_anew_and_the_link_lead
 
 async def test_a_file_in_which_nothing_was_recorded_is_not_rotated(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db", rotation=Rotation(seconds=0.01))
-    run.tape._reels.turn()
+    run.tape.reels.turn()
     await asyncio.sleep(0.1)
-    run.tape._reels.turn()
+    run.tape.reels.turn()
     run.stop()
     assert len(files(tmp_path)) == 1
 
@@ -428,7 +428,7 @@ async def test_where_no_new_file_can_be_begun_the_old_one_grows_on_and_it_is_sai
         db.write_text("somebody's")
     else:
         monkeypatch.setattr(Shelf, "_free_name", lambda _: tmp_path / "gone" / "run.db")
-    run.tape._reels._rotation = SMALL
+    run.tape.reels._rotation = SMALL
     for _ in range(3):
         run.request()
         await asyncio.sleep(0.1)
@@ -441,7 +441,7 @@ async def test_where_no_new_file_can_be_begun_the_old_one_grows_on_and_it_is_sai
     else:
         monkeypatch.undo()
         monkeypatch.setattr(reels, "LEAST", 0.0)
-        run.tape._reels._not_before = 0.0
+        run.tape.reels._not_before = 0.0
     await run.rotates()
     run.stop()
     assert any("a new file could be begun" in record.message for record in caplog.records)
@@ -458,7 +458,7 @@ async def numbered(folder: Path, **how: Any) -> AsyncIterator[Proxy]:
         await conn.gone()
 
     async with wire.Upstream(handle) as upstream, Proxy(upstream.url, folder / "run.db", rotate="1h", **how) as proxy:
-        proxy._tape._reels._rotation = Rotation(seconds=0.4)
+        proxy._tape.reels._rotation = Rotation(seconds=0.4)
         yield proxy
 
 
@@ -523,7 +523,7 @@ async def test_a_file_that_is_locked_when_it_is_looked_at_ends_no_recording(
 
     with monkeypatch.context() as patch:
         patch.setattr(run.tape.reel.writer, "size", locked)
-        run.tape._reels._rotation = SMALL
+        run.tape.reels._rotation = SMALL
         run.request()
         await wire.eventually(lambda: "database is locked" in caplog.text)
     await run.rotates()

@@ -41,12 +41,12 @@ def begun() -> list[Row]:
 
 def received(reads: list[bytes], lost: list[int] | None = None) -> list[Row]:
     """What the recorder writes at once: reads and their bytes, in no frame yet."""
-    made, start = [], 0
+    pieces = rows.Pieces(1)
+    made = []
     for n, data in enumerate(reads):
-        made.append(rows.read(1, n, 10 + n, None, len(data)))
-        made += [] if n in (lost or ()) else [rows.chunk(1, "response", start, data)]
-        start += len(data)
-    return made
+        is_lost = n in (lost or ())
+        pieces.add(10 + n, None, len(data), None if is_lost else data, made)
+    return made + list(pieces.close())
 
 
 def framed(reads: list[bytes], lost: list[int] | None = None) -> list[Framed]:
@@ -88,8 +88,7 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
         reads = cut(BODY, 20)
         writer.write([*begun(), *received(reads)])
         first = framed(reads)[:2]
-        writer.write([rows.frame(1, seq, one) for seq, one in enumerate(first, 1)])
-        writer.write([rows.used_up(1, sum(one.frame.length for one in first))])
+        writer.write(rows.pages(1, first))
         print("ready", flush=True)
         sys.stdin.read()
     """
@@ -298,7 +297,7 @@ def test_a_reader_sees_one_moment_and_the_next_one_more(tmp_path: Path) -> None:
         writer.write([*begun(), *received(cut(BODY, 50))])
         with closing(Store.open(path)) as store:
             before = list(store.frames(store.streams()[0]))
-            writer.write([rows.end(1, 99, "eof", 0, len(BODY)), rows.used_up(1, len(BODY))])
+            writer.write([rows.end(1, 99, "eof", 0, len(BODY))])
             assert list(store.frames(store.streams()[0])) == before
             assert store.streams()[0].ending == "open"
         with closing(Store.open(path)) as store:
@@ -320,8 +319,7 @@ def test_frames_that_are_derived_are_those_that_would_have_been_stored(
     writer.write([*begun(), *received(reads, lost)])
     safe = [n for n in range(len(frames) + 1) if n == len(frames) or all(f.frame.complete for f in frames[n - 1 : n])]
     first = frames[: max(n for n in safe if n <= done or n == 0)]
-    writer.write([rows.frame(1, seq, one) for seq, one in enumerate(first, 1)])
-    writer.write([rows.used_up(1, sum(one.frame.length for one in first))])
+    writer.write(rows.pages(1, first))
 
     with closing(Store(writer.connection)) as store:
         assert stored(store.frames(store.streams()[0])) == told(frames)
@@ -384,7 +382,8 @@ def test_a_closed_cassette_is_one_clean_file(tmp_path: Path) -> None:
 def test_the_next_recorder_cleans_up_behind_a_killed_one(killed: Path) -> None:
     with closing(Writer(killed)) as writer:
         assert [(one.exchange, one.stream, one.response_bytes) for one in writer.unfinished()] == [(1, 1, len(BODY))]
-        assert writer.framed(1) == (2, sum(one.frame.length for one in framed([BODY])[:2]))
+        first = framed(cut(BODY, 20))[:2]
+        assert writer.framed(1) == (2, sum(one.frame.length for one in first), first[-1].read)
 
     assert [one.name for one in killed.parent.iterdir()] == ["a.db"]
 

@@ -21,6 +21,7 @@ from .show import show
 from .stats import stats
 from .tail import tail
 from .trips import demo, verify
+from .ui import ui
 from .validate import validate
 
 
@@ -41,7 +42,7 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (show, tail, ls, events, search),
+    "What happened": (ui, show, tail, ls, events, search),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
 }

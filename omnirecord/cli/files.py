@@ -14,26 +14,39 @@ import click
 from ..errors import UsageError
 from ..files import whole_or_not
 from ..gist import visible
-from .common import cassette_argument, is_terminal, progress
+from .common import busy, cassette_argument, is_terminal, progress
 
 
 @click.command(short_help="Write a cassette in another form.")
 @cassette_argument
 @click.option(
-    "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "datasette"]),
+    "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
     help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte; zst: the whole"
-    " cassette, compressed; datasette: metadata for Datasette, which opens the cassette itself. Where it is left out,"
-    " the name of the output says it.",
+    " cassette, compressed; html: a page in one file, scrubbed, to be handed on; datasette: metadata for Datasette,"
+    " which opens the cassette itself. Where it is left out, the name of the output says it.",
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
+@click.option("--session", metavar="ID", help="Only this session, for html; its id may be shortened.")
+@click.option(
+    "--redact", type=click.Choice(["content", "named", "none"]),
+    help="What is scrubbed from html: content (unless given): what looks like a secret as well; named: what has a"
+    " secret's name; none: nothing.",
+)  # fmt: skip
+@click.option(
+    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
+    help="What begins with PREFIX as well, for html; repeatable.",
+)  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(readable=False, path_type=Path), help="The file to write, instead of stdout."
 )
-def export(cassette: Path, form: str | None, stream: int | None, output: Path | None) -> None:
-    """Write a cassette as text (jsonl), compressed (zst), or the body of one of its streams (sse).
+def export(
+    cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
+    redact_patterns: tuple[str, ...], output: Path | None,
+) -> None:  # fmt: skip
+    """Write a cassette as text (jsonl), compressed (zst), the body of one of its streams (sse), or a page (html).
 
-    Every command reads a compressed cassette as it is. With --format datasette, write what Datasette is to know of its
-    views: `datasette CASSETTE -m FILE`.
+    Every command reads a compressed cassette as it is. The page opens anywhere, with no server and no network. With
+    --format datasette, write what Datasette is to know of its views: `datasette CASSETTE -m FILE`.
 
     \b
     Example:
@@ -45,6 +58,11 @@ def export(cassette: Path, form: str | None, stream: int | None, output: Path | 
     form = _form(form, output)
     if form != "sse" and stream is not None:
         raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
+    if form == "html":
+        _export_page(cassette, output, redact or "content", redact_patterns, session)
+        return
+    if session is not None or redact is not None or redact_patterns:
+        raise UsageError("--session, --redact and --redact-pattern go with --format html; see omnirecord scrub")
     store = open_store(cassette)
     try:
         if output is not None:
@@ -67,9 +85,11 @@ def export(cassette: Path, form: str | None, stream: int | None, output: Path | 
 
 def _form(given: str | None, output: Path | None) -> str:
     """The format that was given, or that the name of the output says. Raises `UsageError`."""
-    named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst"}.get("" if output is None else output.suffix)
+    named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst", ".html": "html"}.get(
+        "" if output is None else output.suffix
+    )
     if named == "zst":
-        if given in ("sse", "datasette"):
+        if given in ("sse", "html", "datasette"):
             raise UsageError(f"{given} is written as it is: leave .zst out of {output}, or compress a whole cassette")
         if given == "jsonl" and output is not None and not output.name.endswith(".jsonl.zst"):
             raise UsageError(f"the text form, compressed, is a .jsonl.zst: name it so instead of {output}")
@@ -77,12 +97,40 @@ def _form(given: str | None, output: Path | None) -> str:
     if given == "zst" and output is not None:
         raise UsageError(f"a compressed cassette is a .db.zst or a .jsonl.zst: name it so instead of {output}")
     if given is None and named is None:
-        raise UsageError("say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst or .sse")
+        raise UsageError(
+            "say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst, .html or .sse"
+        )
     form = given or named
     assert form is not None
     if form == "zst" and is_terminal(sys.stdout):
         raise UsageError("what is compressed is nothing for a terminal: name a file with -o")
     return form
+
+
+def _export_page(
+    cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], session: str | None
+) -> None:
+    from ..library import refuse_to_overwrite
+    from ..web.sealed import sealed_page
+
+    if output is not None:
+        refuse_to_overwrite(output, cassette)
+    if redact == "none" and patterns:
+        raise UsageError("--redact none scrubs nothing: leave --redact-pattern out, or choose content")
+    kind = None if redact == "none" else redact
+    with busy(f"making a page of {cassette.name}"):
+        parts = list(sealed_page(cassette, redact=kind, redact_patterns=patterns, session=session))
+    with _output(output) as file:
+        file.writelines(parts)
+    if output is not None:
+        click.echo(visible(f"wrote {output}: open it in a browser; {_SCRUBBED[redact]}"))
+
+
+_SCRUBBED = {
+    "content": "secrets were scrubbed, and what looks like one; the page says what",
+    "named": "what has a secret's name was scrubbed, and not what only looks like one",
+    "none": "nothing was scrubbed: read it before you hand it on",
+}
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import shlex
 import signal
@@ -19,6 +18,8 @@ from ..gist import visible
 from .common import F, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..live import Live
     from ..proxy import Proxy
     from ..replaying import Replay
@@ -44,14 +45,14 @@ TRUSTS = (
 )
 
 
-def _options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     """Several options, in their order."""
     return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
 @click.command(short_help="Record what passes between clients and a server.")
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
-@_options(*TRUSTS, *LISTENS)
+@options(*TRUSTS, *LISTENS)
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
@@ -78,12 +79,13 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     help="Remove the oldest of those cassettes beyond 10, or after 7d, or above 5GB in all; repeatable.",
 )  # fmt: skip
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
+@click.option("--ui", is_flag=True, help="The same as a page, to look at in a browser while it is recorded.")
 @redact_options
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, redact: str | None, redact_patterns: tuple[str, ...],
-    as_json: bool, **listening: Any,
+    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: bool, redact: str | None,
+    redact_patterns: tuple[str, ...], as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -94,6 +96,8 @@ def proxy(
     Example:
       omnirecord proxy --upstream http://127.0.0.1:6767 --db session.db
     """
+    import asyncio
+
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
     from ..tape import ignore
@@ -105,7 +109,7 @@ def proxy(
     live = _live()
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=GRACE if resume_for is None else resume_for, control=control, redact=redact,
+        resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui, redact=redact,
         redact_patterns=redact_patterns, rotate=rotate, keep=keep, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
@@ -121,14 +125,17 @@ def _live() -> Live | None:
 
 
 async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
-    with _stop_signal(server.hurry) as stop:
+    with stop_signal(server.hurry) as stop:
         async with server:
-            _print_ready(
+            print_ready(
                 as_json,
                 f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})",
                 {"url": server.url, "db": str(server.db), "upstream": server.upstream},
                 server.made_token,
             )
+            if server.page is not None:
+                token = "" if server.made_token is None else f"#token={server.made_token}"
+                _say(f"look at it in a browser: {server.page}{token}")
             await stop.wait()
         if live:
             live.close()
@@ -139,7 +146,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 
 @click.command(short_help="Answer as the recorded server did.")
 @cassette_argument
-@_options(*LISTENS)
+@options(*LISTENS)
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
     help="compressed is --speed 10 --max-gap 5; instant waits for nothing but the client's requests.",
@@ -170,11 +177,15 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     "--resume", is_flag=True,
     help="Give events an id where their server gave none, and let who comes back with Last-Event-ID have the rest.",
 )  # fmt: skip
+@click.option(
+    "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
+    help="Which web UI a browser gets where none was recorded; off: only what was. See docs/web-ui.md.",
+)  # fmt: skip
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, as_json: bool, **listening: Any,
+    resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
 
@@ -185,6 +196,8 @@ def serve(
     Example:
       omnirecord serve session.db --timing compressed
     """
+    import asyncio
+
     from ..player.timing import seconds
     from ..replaying import Replay
     from ..serving import parse_listen
@@ -196,7 +209,7 @@ def serve(
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
-        **listening,
+        web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
@@ -205,9 +218,9 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
     from ..keys import HELP, Keys, listening
 
     keys = Keys(server, _say)
-    with _stop_signal(lambda: None) as stop:
+    with stop_signal(lambda: None) as stop:
         async with server:
-            _print_ready(
+            print_ready(
                 as_json,
                 f"serving {server.cassette} at {server.url}",
                 {"url": server.url, "cassette": str(server.cassette)},
@@ -215,13 +228,14 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
+                    _say(f"a browser sees {server.page}") if server.page else None
                     _say(HELP)
                 await stop.wait()
             keys.close()
         _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
 
 
-def _print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
+def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
     """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
     if token is not None:
         row["token"] = token
@@ -247,12 +261,14 @@ def _count(number: int, noun: str) -> str:
 
 
 @contextmanager
-def _stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
+def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     """Set by the first SIGINT, SIGTERM or SIGHUP; the next one does not wait for what is going on.
 
     The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
     these are the system's, and once all is stopped, signals are ignored to the very end.
     """
+    import asyncio
+
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def stop_or_hurry() -> None:

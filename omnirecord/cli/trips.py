@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +30,8 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     Example:
       omnirecord verify session.db --timing original
     """
+    import asyncio
+
     from ..verify import verify as run
 
     try:
@@ -62,6 +63,8 @@ def demo(db: Path | None) -> None:
     Example:
       omnirecord demo
     """
+    import asyncio
+
     from ..demo import demo as run
     from ..live import Live
 

@@ -6,8 +6,8 @@
 
 One file for each section of Omnigent's reference page (`session`, `response`, `turn`, `compaction`,
 `elicitation`), `objects` and `items` for what events carry, `union` for all of them. `payload` reads, `judge`
-decides, `known` says which fields are named at all; `documented` and `openapi` are the contracts that the models alone
-do not express.
+decides, `shapes` spares both what was seen before, `known` says which fields are named at all; `documented` and
+`openapi` are the contracts that the models alone do not express.
 """
 
 from __future__ import annotations

@@ -21,11 +21,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .base import Shape
+from .base import Event, Shape
 from .judge import Contract, Issue
 from .known import Known, Steps
 from .lenient import check, issues_of
 from .objects import ChildSessionSummary, SessionResourceObject, TodoEntry
+from .shapes import Shapes
 from .union import MODELS
 
 REQUIRED: Mapping[str, str] = {
@@ -108,7 +109,12 @@ _ABSENT = object()
 
 def documented() -> Contract:
     """The page alone: 43 types."""
-    return Contract("documented", REQUIRED, _check, _names, _unlisted)
+    return Contract("documented", REQUIRED, _check, _names, _unlisted, Shapes(_model))
+
+
+def _model(type_: str) -> type[Event] | None:
+    """The model of a type if nothing but that says which of its words and numbers are right."""
+    return None if type_ in VALUES or type_ in SHAPES else MODELS[type_]
 
 
 def _names(type_: str) -> Known:

@@ -18,15 +18,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from ..cassette import Verdict
-from ..sse import Frame
+from ..sse import Frame, data_start, event_before, is_comment, read_fields, with_lf
 from .base import Event, UntypedEvent, sequence_number, type_name
 from .known import OPEN, Known, Steps
-from .payload import MalformedError, parse, without_surrogates
+from .payload import MalformedError, parse, parse_quickly, without_surrogates
+from .shapes import LONGEST, Shapes
 from .union import MODELS
 
 SENTINEL = "[DONE]"
@@ -67,9 +68,9 @@ class Issue:
         return cls(path_of(steps), message, problem, steps)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
-    """What a contract says of one frame."""
+    """What a contract says of one frame. A value: nobody changes one."""
 
     verdict: Verdict
     type: str | None = None
@@ -80,6 +81,31 @@ class Judgement:
     """Why it is `malformed`, `unknown` or `invalid`; empty for every other verdict."""
     data: Any = None
     """The payload as parsed JSON, or as text where it was not parsed; None where there is none."""
+    _of: Frame = field(init=False, repr=False, compare=False)
+    """The frame of a valid event whose data was not read yet."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for a slot that is empty."""
+            if name not in ("data", "sequence_number"):
+                raise AttributeError(f"a judgement has no {name}")
+            self.data = parse(self._of.data)[0]
+            self.sequence_number = sequence_number(self.data)
+            return getattr(self, name)
+
+
+_new = object.__new__
+
+
+def _valid(type_: str, frame: Frame) -> Judgement:
+    """Of an event whose data may never be asked for."""
+    judgement = _new(Judgement)
+    judgement.verdict = "valid"
+    judgement.type = type_
+    judgement.issues = ()
+    judgement._of = frame
+    return judgement
 
 
 Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
@@ -98,6 +124,7 @@ class Contract:
         check: Check,
         names: Names = lambda _: OPEN,
         odd: Check = lambda _type, _data: (),
+        shapes: Shapes | None = None,
     ) -> None:
         self.name: str = name
         """`omnigent`, `documented`, or the path it was loaded from."""
@@ -107,20 +134,75 @@ class Contract:
         self._odd = odd
         self._names = names
         self._known: dict[str, Known] = {}
+        self.shapes = shapes
+        """What may be judged without being read; None where every frame has to go through `judge`."""
 
     def __repr__(self) -> str:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
 
     def judge(self, frame: Frame) -> Judgement:
         """The frame's verdict, and the reasons for it, if they are many the first of them."""
+        raw, shapes = frame.raw, self.shapes
+        if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
+            return self._judge(frame)
+        raw = with_lf(raw)
+        type_ = shapes.type_of(raw)
+        return self._judge_and_learn(frame, raw, shapes) if type_ is None else _valid(type_, frame)
+
+    def judge_all(self, frames: list[Frame]) -> list[Judgement]:
+        """The verdicts of frames that came one after the other."""
+        shapes = self.shapes
+        if shapes is None:
+            return [self.judge(frame) for frame in frames]
+        judged = []
+        head, at, match, type_ = shapes.last
+        for frame in frames:
+            raw = frame.raw
+            if (
+                raw is None
+                or not raw.startswith(head)
+                or len(raw) > LONGEST
+                or not match(raw, at)
+                or not frame.complete
+            ):
+                judged.append(self.judge(frame))
+                head, at, match, type_ = shapes.last
+                continue
+            judgement = _new(Judgement)  # as `_valid` makes it, without the call
+            judgement.verdict = "valid"
+            judgement.type = type_
+            judgement.issues = ()
+            judgement._of = frame
+            judged.append(judgement)
+        return judged
+
+    def _judge(self, frame: Frame) -> Judgement:
         judgement = self.examine(frame)
         return replace(judgement, issues=shortened(judgement.issues)) if judgement.issues else judgement
 
+    def _judge_and_learn(self, frame: Frame, raw: bytes, shapes: Shapes) -> Judgement:
+        judgement = self._judge(frame)
+        if judgement.verdict == "valid" and shapes.missed(raw):
+            surely = self.examine(read_fields(raw))  # by its bytes alone, whatever else the frame was made with
+            if surely.verdict == "valid" and surely.type is not None:
+                shapes.learn(raw, surely.type)
+        return judgement
+
     def examine(self, frame: Frame) -> Judgement:
         """The frame's verdict, and all the reasons for it."""
-        text = frame.data
-        if frame.raw is None:
+        raw = frame.raw
+        if raw is None:
             return Judgement("truncated")
+        raw = with_lf(raw)
+        if is_comment(raw):
+            return Judgement("comment")
+        start = data_start(raw) if frame.complete else 0
+        data = parse_quickly(raw[start:-2]) if start else None
+        if data is not None:
+            return self._judge_payload(event_before(raw, start), data, data)
+        return self._examine_text(frame, frame.data)
+
+    def _examine_text(self, frame: Frame, text: str | None) -> Judgement:
         if text is None:
             return Judgement("comment")
         if text == SENTINEL:

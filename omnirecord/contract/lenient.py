@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from .judge import Contract, Issue, ProblemKind
 from .known import Known
+from .shapes import Shapes
 from .union import MODELS
 
 _PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
@@ -27,13 +28,14 @@ _PLAIN = {
 
 def omnigent() -> Contract:
     """What the page documents and what the live union has: 56 types."""
-    return Contract("omnigent", MODELS, check, names)
+    return Contract("omnigent", MODELS, check, names, shapes=Shapes(MODELS.get))
 
 
 def check(type_: str, data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
     """What its model says of a payload. `strict`: a number in a string is no number."""
     try:
-        MODELS[type_].model_validate(data, strict=strict or None)
+        # What `model_validate` comes down to, at two thirds of its time.
+        MODELS[type_].__pydantic_validator__.validate_python(data, strict=strict or None)
     except ValidationError as error:
         return issues_of(error)
     return []

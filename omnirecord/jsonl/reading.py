@@ -10,7 +10,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import jiter
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..cassette import FORMAT_VERSION, LIMIT, Recording, checked_status
 from ..contract import Contract, Judgement
+from ..cutting import cut
 from ..errors import BrokenCassette, NewerCassette, NotACassette
 from ..framing import Framed, Framer
 from ..headers import header
@@ -223,31 +224,31 @@ class Reader:
         number = value.exchange + self._offsets.exchange
         end_ns = value.response.end_ns if value.response is not None else None
         yield rows.end(number, end_ns, value.ending, begun.sent, begun.received)
-        for n, (offset, sent, size) in enumerate(begun.reads):
-            yield rows.read(number, n, offset, sent, size)
         if value.stream is not None:
-            yield from self._framed(begun)
+            yield from self._framed(begun, number)
 
-    def _framed(self, begun: _Begun) -> Iterator[Row]:
+    def _framed(self, begun: _Begun, exchange: int) -> Iterator[Row]:
         value = begun.exchange
         assert value.stream is not None
         assert value.response is not None
+        stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
         expected = _Expected(self._contracts[value.recording], begun.frames, differs)
         framer = Framer(header(value.response.headers, "content-encoding"), expected)
-        wire: Iterable[_Part] = _plain(begun)
         if framer.decodes:
             wire = list(_coded(begun, value.response))
             self._check_size(begun, "body", len(value.response.body or b"") + sum(_lost(part) for part in wire))
-            yield from _chunks(value.exchange + self._offsets.exchange, wire)
+            yield from _pieces(exchange, begun, (part.data for part in wire))
+            made = _made(framer, wire)
+            yield from _content(exchange, begun.frames)
         else:
             self._check_size(begun, "frames", sum(_length(frame) for frame in begun.frames))
-        seq, tally = 0, rows.Tally()
-        for seq, one in enumerate(_made(framer, wire), 1):  # one at a time: what is judged is larger than its bytes
-            tally.add(one)
-            yield rows.frame(value.stream + self._offsets.stream, seq, one)
-        yield from tally.rows(value.stream + self._offsets.stream)
-        if seq != len(begun.frames):
+            spans = ((_length(frame), frame.raw) for frame in begun.frames)
+            yield from _pieces(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
+            made = _made(framer, _plain(begun))
+        seen = _Counted(made)
+        yield from rows.pages(stream, seen)
+        if seen.count != len(begun.frames):
             raise differs
 
     def _check_size(self, begun: _Begun, where: str, there: int) -> None:
@@ -339,11 +340,33 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
         at += step
 
 
-def _chunks(exchange: int, wire: list[_Part]) -> Iterator[Row]:
-    """The rows of a coded body: its runs of bytes, between those that were not kept."""
-    at = 0
-    for _, run in groupby(wire, key=lambda part: part.data is None):
-        parts = list(run)
-        if data := b"".join(part.data or b"" for part in parts):
-            yield from rows.chunks(exchange, "response", at, data)
-        at += sum(part.size for part in parts)
+def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
+    pieces = rows.Pieces(exchange)
+    made: list[Row] = []
+    for (offset, sent, size), one in zip(begun.reads, data, strict=True):
+        pieces.add(offset, sent, size, one, made)
+        yield from made
+        made.clear()
+    yield from pieces.close()
+
+
+def _content(exchange: int, frames: list[FrameLine]) -> Iterator[Row]:
+    """The decoded bytes of a coded body."""
+    start = 0
+    for frame in frames:
+        if frame.raw:
+            yield from rows.chunks(exchange, "content", start, frame.raw)
+        start += _length(frame)
+
+
+class _Counted:
+    """Frames, and how many there were."""
+
+    def __init__(self, framed: Iterator[Framed]) -> None:
+        self._framed = framed
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Framed]:
+        for one in self._framed:
+            self.count += 1
+            yield one

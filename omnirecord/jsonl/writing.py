@@ -85,12 +85,12 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
         }
         return None if value.end_ns is None else nothing
     is_coded_stream = value.kind == "sse" and is_coded(value)
-    has_body = value.kind == "http" or is_coded_stream
+    body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
     lost = store.lost(value.exchange) if is_coded_stream else []
     return {
         "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
         "headers": _pairs(response.headers),
-        "body": text(store.body(value.exchange, "response")) if has_body else None,
+        "body": text(body) if value.kind == "http" or is_coded_stream else None,
         **({"lost": lost} if lost else {}),
     }  # fmt: skip
 

@@ -95,13 +95,17 @@ class Player:
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
         """The row of each of these sessions in the session list, as of its playhead: the newest, else the first."""
         recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
-        horizons = {name: self._horizon(self._script.sessions.get(name), now) for name in recorded}
+        horizons = {name: self.horizon(name, now) for name in recorded}
         rows: dict[str, Any] = {}
         for at_ns, row in self._script.session_rows():
             name = row.get("id")
             if name in horizons and (name not in rows or at_ns < horizons[name]):
                 rows[name] = row
         return self._sessions.rows(rows, session_ids) if self._sessions else rows
+
+    def horizon(self, session_id: str, now: int) -> float:
+        """Up to where in recorded time a read of this session may know what happened."""
+        return self._horizon(self._script.sessions.get(session_id), now)
 
     def closed(self, playing: Playing) -> None:
         """A client is gone, or its stream is over."""

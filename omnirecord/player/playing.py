@@ -45,6 +45,8 @@ class Playing:
     joined: bool = False
     coded: bool = False
     decoded: bool = False
+    is_kept_alive: bool = False
+    """Whether heartbeats are made up once all is played: a page takes silence for a dead stream, and opens another."""
     begins_at: int = 0
     """When the response begins at the earliest, on the replay's clock."""
     parts: Sequence[Part] = ()

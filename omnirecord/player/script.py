@@ -7,6 +7,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
 from .layout import coded_parts, parts_of
+from .timing import NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Script:
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
+        self._starts: dict[int, datetime] = {}
         self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
@@ -159,6 +162,12 @@ class Script:
                 for message in self._store.messages(exchange.exchange):
                     if message.dir == "down" and message.opcode == 1:
                         yield from _rows_in(message.at_ns + zero, message.data, "items")
+
+    def epoch(self, recording: int, at_ns: int) -> int:
+        """A moment of recorded time as seconds since 1970."""
+        if recording not in self._starts:
+            self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
+        return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
 
     def body(self, exchange: Exchange) -> bytes:
         return self._store.body(exchange.exchange, "response")

@@ -29,6 +29,8 @@ from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
 from ..tape import Tape, Watch, ignore
 from ..tls import File, Trust
+from ..web.answers import Answers
+from ..web.pages import UI, Pages
 from .control import Control
 from .forward import Forward
 from .readahead import DEFAULT as READ_AHEAD
@@ -53,7 +55,8 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
 class Proxy:
     """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
 
-    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself.
+    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself. With
+    `ui` the same, and a page that shows it.
 
     With `rotate`, `db` is a link to the newest of several cassettes, of which `keep` says how many are kept.
 
@@ -84,6 +87,7 @@ class Proxy:
         resume: bool = False,
         resume_for: float = GRACE,
         control: bool = False,
+        ui: bool = False,
         redact: str | None = None,
         redact_patterns: Iterable[str] = (),
         rotate: Given = (),
@@ -104,7 +108,7 @@ class Proxy:
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         self._read_ahead = read_ahead
         self._watch = watch
-        self._is_controlled = control
+        self._is_controlled, self._has_page = control or ui, ui
         self._control: Control | None = None
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
@@ -116,6 +120,11 @@ class Proxy:
     @property
     def url(self) -> str:
         return self._listener.url
+
+    @property
+    def page(self) -> str | None:
+        """Where the page is; None without `ui`."""
+        return f"{self.url}{UI}" if self._has_page else None
 
     @property
     def token(self) -> str | None:
@@ -168,7 +177,9 @@ class Proxy:
 
     def _watch_for_control(self) -> Watch:
         """Whoever listens at the control path is told as well."""
-        control = self._control = Control(self._listener.guard, lambda: self.db, self._state)
+        guard = self._listener.guard
+        pages = Pages(guard, Answers(lambda: self.db)) if self._has_page else None
+        control = self._control = Control(guard, lambda: self.db, self._state, pages)
 
         def watch(frames: NewFrames) -> None:
             control.announce()

@@ -23,6 +23,7 @@ from ..headers import decoded, header
 from ..payloads import dumps
 from ..routes import CONTROL, path_of, query_of
 from ..serving import error_response, json_response, refused
+from ..web.pages import Pages
 
 _MOST = 64
 """How many may listen at once."""
@@ -35,10 +36,16 @@ _TAKES = ("session", "stream", "type", "verdict", "last")
 
 
 class Control:
-    """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells."""
+    """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells.
 
-    def __init__(self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]]) -> None:
-        self._guard, self._db, self._state = guard, db, state
+    `pages`: the page, where there is to be one. `goes_on`: whether more is recorded, where that may end before we do.
+    """
+
+    def __init__(
+        self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
+        self._guard, self._db, self._state, self._pages, self._goes_on = guard, db, state, pages, goes_on
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._listening: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
@@ -63,9 +70,13 @@ class Control:
         for task in self._listening:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._pages is not None:
+            self._pages.close()
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         name = path_of(target).removeprefix(CONTROL)
+        if self._pages is not None and name.startswith("ui/"):
+            return await self._pages.handle(request, target)
         if refusal := refused(self._guard, request):
             return refusal
         if name not in ("", "events"):
@@ -114,7 +125,7 @@ class Control:
 
     async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
         while True:
-            news, was_over = self._news, self._is_over
+            news, was_over = self._news, self._is_over or not self._goes_on()
             data, has_more = await self._loop.run_in_executor(self._threads, _read, follower)
             if data:
                 await response.write(data)  # waits for whoever reads slowly

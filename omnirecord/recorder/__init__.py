@@ -20,7 +20,7 @@ from ..masking import MaskedStream
 from ..redact import Redactor, Texts
 from ..routes import creates_session, session_of
 from ..store import Writer, rows
-from ..store.rows import Row
+from ..store.rows import Pieces, Row
 from .frames import FrameMaker, NewFrames, fault
 from .ops import (
     BodyData,
@@ -64,17 +64,27 @@ class _Open:
     """Of the response."""
     masked: MaskedStream | None = None
     """The stream, where its content is masked."""
-    received: int = 0
-    """Bytes of a stream, as on the wire."""
+    pieces: Pieces | None = None
+    """Of a stream: what came and has no row yet, and where in the file it is."""
     reads: int = 0
-    """How many reads there were, …"""
-    in_file: int = 0
-    """… of them in this file: fewer, where another one was begun meanwhile."""
+    """How many reads there were: more than are in this file, where another one was begun meanwhile."""
     elsewhere: int = 0
     """How many of its bytes are in a file before this one: what a mask says of them again changes nothing here."""
     last_ns: int = 0
+    late: list[tuple[int, int]] = field(default_factory=list)
+    """Reads whose rows were written before they were handed on, and when they were."""
     begun: list[Row] = field(default_factory=list)
     """The rows that say what it is."""
+
+    @property
+    def received(self) -> int:
+        """Bytes of a stream, as on the wire."""
+        return 0 if self.pieces is None else self.pieces.start
+
+    @property
+    def settled(self) -> int | None:
+        """How many bytes of a stream will not change any more, where that is not all."""
+        return None if self.masked is None else max(self.masked.settled, self.elsewhere)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -89,10 +99,11 @@ class Recorder:
         self._recording = recording
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
+        self._touched: dict[int, None] = {}  # streams of which something is gathered
         self._frames = FrameMaker(writer, recording, contract)
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
-            Received: self._received, Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
+            Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
             Incidence: lambda op: iter([rows.incident(recording, op.at_ns, op.message)]),
         }  # fmt: skip
 
@@ -100,6 +111,11 @@ class Recorder:
     def behind(self) -> bool:
         """Whether `make_frames` has something left to do."""
         return self._frames.behind
+
+    @property
+    def waiting(self) -> int:
+        """Of how many streams frames are to be made."""
+        return self._frames.waiting
 
     @property
     def is_done(self) -> bool:
@@ -129,10 +145,11 @@ class Recorder:
             out += state.begun
             if state.stream is None:
                 continue
-            state.in_file = min(state.reads, 1)
-            if state.reads:
-                out.append(rows.read(number, 0, state.last_ns, None, state.received))
             state.elsewhere = state.received
+            state.pieces = Pieces(number)
+            if state.reads:
+                state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
+                out += state.pieces.close()
             self._frames.begin(number, state.stream, None if state.masked else state.coding)
             self._frames.arrived(number)
         return out
@@ -142,10 +159,25 @@ class Recorder:
         out: list[Row] = []
         for op in ops:
             try:
-                out += self._handlers[type(op)](op)
+                if type(op) is Received:  # nearly always
+                    self._received(op, out)
+                else:
+                    out += self._handlers[type(op)](op)
             except Exception as error:  # promise 2: no fault in here may end a recording
                 out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
+        for exchange in self._touched:
+            out += self._gathered(exchange, self._open[exchange])
+        self._touched.clear()
         return out
+
+    def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
+        """What was gathered of a stream in these ops."""
+        if state.pieces is not None:
+            yield from state.pieces.close()
+            self._frames.arrived(exchange, state.settled)
+        if state.late:
+            yield rows.reads_sent(exchange, sorted(state.late))
+            state.late.clear()
 
     def _requested(self, op: Requested) -> Iterator[Row]:
         sides: dict[Side, _Side] = {
@@ -177,6 +209,7 @@ class Recorder:
             if state.masked is not None:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
+            state.pieces = Pieces(op.exchange)
             self._frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
@@ -207,32 +240,28 @@ class Recorder:
             yield rows.chunk(exchange, name, side.at, data)
             side.at += len(data)
 
-    def _received(self, op: Received) -> Iterator[Row]:
+    def _received(self, op: Received, out: list[Row]) -> None:
         state = self._open[op.exchange]
         op.written = True  # before `sent_ns` is read: whoever sets that later will see it
-        if state.masked is not None:
-            yield from self._received_masked(op, state, state.masked)
-            return
-        yield self._read(op, state, op.size)
-        if op.data is not None:
-            yield rows.chunk(op.exchange, "response", state.received, op.data)
-        state.received += op.size
-        self._frames.arrived(op.exchange)
+        self._touched[op.exchange] = None
+        state.reads += 1
+        state.last_ns = op.at_ns
+        assert state.pieces is not None
+        if state.masked is None:
+            state.pieces.add(op.at_ns, op.sent_ns, op.size, op.data, out)
+        else:
+            out += self._received_masked(op, state, state.masked, state.pieces)
 
-    def _received_masked(self, op: Received, state: _Open, masked: MaskedStream) -> Iterator[Row]:
+    def _received_masked(self, op: Received, state: _Open, masked: MaskedStream, pieces: Pieces) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
-        yield self._read(op, state, kept.size)
+        new = b"".join(piece.data for piece in kept.pieces if not piece.again)
         for piece in kept.pieces:
-            make = rows.chunk_again if piece.again else rows.chunk
-            yield make(op.exchange, "response", piece.start, piece.data)
+            if piece.again:
+                yield from pieces.again(piece.start, piece.data)
+        full: list[Row] = []
+        pieces.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None, full)
+        yield from full
         yield from self._problem(state.stream, op.at_ns, kept.problem)
-        state.received += kept.size
-        self._frames.arrived(op.exchange, max(masked.settled, state.elsewhere))
-
-    def _read(self, op: Received, state: _Open, size: int) -> Row:
-        row = rows.read(op.exchange, state.in_file, op.at_ns, op.sent_ns, size)
-        state.reads, state.in_file, state.last_ns = state.reads + 1, state.in_file + 1, op.at_ns
-        return row
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
@@ -246,16 +275,20 @@ class Recorder:
     def _sent_late(self, op: SentLate) -> Iterator[Row]:
         of = op.of
         assert of.sent_ns is not None
-        if isinstance(of, Received):
-            state = self._open.get(of.exchange)
-            n = of.n if state is None else of.n - (state.reads - state.in_file)
-            if n >= 0:
-                yield rows.read_sent(of.exchange, n, of.sent_ns)
-        else:
+        if isinstance(of, Messaged):
             yield rows.message_sent(of.exchange, of.number, of.sent_ns)
+            return
+        state = self._open.get(of.exchange)
+        if state is None or state.pieces is None:
+            yield rows.reads_sent(of.exchange, [(of.n, of.sent_ns)])
+        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in a file before this one
+            state.late.append((n, of.sent_ns))
+            self._touched[of.exchange] = None
 
     def _ended(self, op: Ended) -> Iterator[Row]:
         state = self._open.pop(op.exchange)
+        self._touched.pop(op.exchange, None)
+        yield from self._gathered(op.exchange, state)
         if op.passed is not None:
             op.passed.masked = state.masked
             op.passed.texts = {name: side.texts for name, side in state.sides.items()}

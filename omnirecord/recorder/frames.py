@@ -1,7 +1,7 @@
 """From the bytes of streams that are safe in the file to frames: the second step, behind the recording.
 
-Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What a step has read is written in
-one transaction with the chunks that it used up, so a step that failed is begun again from what the file holds.
+Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What the steps of some streams came
+to is written in one transaction; where that failed, they are begun again from what the file holds.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from ..contract import Contract, Issue, Judgement
 from ..framing import Framed, Framer
 from ..headers import header
 from ..sse import Frame
 from ..store import Writer, rows
+from ..store.pieces import feed, from_byte
 from ..store.rows import Row
-from ..store.unframed import Position, unframed
 from ..store.writer import is_transient
 
 log = logging.getLogger("omnirecord")
@@ -29,7 +30,7 @@ class _Careful(Contract):
     """A contract whose own faults cost the verdict of one event, and no more."""
 
     def __init__(self, contract: Contract) -> None:
-        super().__init__(contract.name, contract.types, lambda _type, _payload: ())
+        super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
         self._judges = contract.judge
         self.fault: Exception | None = None
         """The first there was."""
@@ -46,15 +47,20 @@ class _Careful(Contract):
 
 @dataclass(slots=True)
 class _Streaming:
-    """A stream on its way from chunks to frames."""
+    """A stream on its way from pieces to pages."""
 
     stream: int
     coding: str | None
     judge: _Careful
     framer: Framer
-    position: Position
+    byte: int
+    """Bytes of the body on the wire that are done with."""
     frames: int
-    """How many frames are stored."""
+    """How many frames are stored, …"""
+    length: int
+    """… how many bytes of content they hold, …"""
+    read: int
+    """… and which read brought the last of them."""
     skip: int
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
     ended: bool = False
@@ -74,8 +80,26 @@ class NewFrames:
     stream: int
     first_seq: int
     framed: list[Framed]
-    times: list[int]
-    """When the last byte of each came, in ns since the recording began."""
+    offsets: dict[int, int] = field(repr=False)
+    """When each read came that one of them ended in, in ns since the recording began."""
+
+    @property
+    def times(self) -> list[int]:
+        """When the last byte of each came, in ns since the recording began."""
+        return [self.offsets.get(one.read, 0) for one in self.framed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What comes of some bytes of a stream, and is to be written."""
+
+    exchange: int
+    state: _Streaming
+    framed: list[Framed]
+    more: bool
+    finished: bool
+    rows: list[Row]
+    fed: int
 
 
 class FrameMaker:
@@ -116,55 +140,111 @@ class FrameMaker:
             self._streaming[exchange].until = None
             self._waiting[exchange] = None
 
+    @property
+    def waiting(self) -> int:
+        """How many streams have something left to do."""
+        return len(self._waiting)
+
     def make(self) -> Iterator[NewFrames]:
-        """Turn some of the waiting bytes of each stream into frames, in a transaction each.
+        """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction.
 
         Raises what SQLite raises; nothing is lost by that.
         """
-        for exchange in list(self._waiting):
-            made = self._frames_of(exchange, self._streaming[exchange])
-            if made is not None:
-                yield made
+        waiting = iter(list(self._waiting))
+        while steps := self._steps(waiting):
+            self._write(steps)
+            made = [self._done(step) for step in steps]  # before anybody is told, who may want no more
+            yield from filter(None, made)
 
-    def _frames_of(self, exchange: int, state: _Streaming) -> NewFrames | None:
+    def _steps(self, waiting: Iterator[int]) -> list[_Step]:
+        """What comes of the next streams, until it is enough for a transaction."""
+        steps: list[_Step] = []
+        fed = 0
+        for exchange in waiting:
+            try:
+                step = self._step(exchange, self._streaming[exchange])
+            except Exception as error:
+                self._begin_again([*(step.exchange for step in steps), exchange])
+                if is_transient(error):
+                    raise
+                self._give_up(exchange, error)
+                return []
+            steps.append(step)
+            fed += step.fed
+            if fed > FRAME_BUDGET:
+                break
+        return steps
+
+    def _step(self, exchange: int, state: _Streaming) -> _Step:
+        begun = state.byte
+        framed, more = self._feed(exchange, state)
+        finished = state.ended and not more
+        framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
+        made = list(self._frame_rows(exchange, state, framed, finished)) if framed or finished else []
+        return _Step(exchange, state, framed, more, finished, made, state.byte - begun)
+
+    def _write(self, steps: list[_Step]) -> None:
         try:
-            framed, more = self._feed(exchange, state)
-            finished = state.ended and not more
-            framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
-            if framed or finished:
-                self._writer.write(self._frame_rows(exchange, state, framed, finished))
+            # by statement: each is prepared once, and their order is nothing to each other
+            self._writer.write(sorted((row for step in steps for row in step.rows), key=itemgetter(0)))
         except Exception as error:
             if is_transient(error):
-                again = self._begin(exchange, state.stream, state.coding, self._contract)
-                again.ended, again.until = state.ended, state.until
+                self._begin_again([step.exchange for step in steps])
                 raise
-            # Promise 2, again: its bytes are kept, and readers derive what they can.
-            self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
-            del self._waiting[exchange]
-            del self._streaming[exchange]
-            return None
-        first = state.frames + 1
-        state.frames += len(framed)
+            self._write_each(steps)
+
+    def _write_each(self, steps: list[_Step]) -> None:
+        """One of them is refused: it is to cost the others nothing."""
+        for step in list(steps):
+            try:
+                self._writer.write(step.rows)
+            except Exception as error:
+                if is_transient(error):
+                    self._begin_again([step.exchange for step in steps])
+                    raise
+                steps.remove(step)
+                self._give_up(step.exchange, error)
+
+    def _begin_again(self, exchanges: list[int]) -> None:
+        for exchange in exchanges:
+            state = self._streaming[exchange]
+            again = self._begin(exchange, state.stream, state.coding, self._contract)
+            again.ended, again.until = state.ended, state.until
+
+    def _give_up(self, exchange: int, error: Exception) -> None:
+        """Promise 2, again: its bytes are kept, and readers derive what they can."""
+        state = self._streaming.pop(exchange)
         del self._waiting[exchange]
-        if more:
+        self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
+
+    def _done(self, step: _Step) -> NewFrames | None:
+        """It is written."""
+        exchange, state, framed = step.exchange, step.state, step.framed
+        first = state.frames + 1
+        del self._waiting[exchange]
+        if step.more:
             self._waiting[exchange] = None
-        if finished:
+        if step.finished:
             del self._streaming[exchange]
-        times = [state.offsets.get(one.read, state.at_ns) for one in framed]
-        return NewFrames(exchange, state.stream, first, framed, times) if framed else None
+        if not framed:
+            return None
+        state.frames += len(framed)
+        state.length += sum([one.frame.length for one in framed])
+        state.read = framed[-1].read
+        return NewFrames(exchange, state.stream, first, framed, state.offsets)
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
         fed = 0
-        state.offsets = dict(list(state.offsets.items())[-1:])  # a frame may have been held back for its LF
-        for part in unframed(self._writer.connection, exchange, state.position, state.until):
-            state.offsets[part.read] = part.offset_ns
-            if part.data is None:
-                framed += state.framer.skip(part.read, part.size)
-            else:
-                framed += state.framer.feed(part.read, part.data)
-            fed += part.size
-            state.at_ns = part.offset_ns
+        state.offsets = dict(list(state.offsets.items())[-8:])  # a frame may have been held back for its LF
+        for whole in from_byte(self._writer.connection, exchange, state.byte):
+            piece = whole if state.until is None else whole.before(state.until)
+            if piece.size <= 0:
+                break
+            state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
+            framed += feed(state.framer, piece)
+            fed += piece.size
+            state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
             if fed > FRAME_BUDGET:
                 return framed, True
         if state.ended:
@@ -172,18 +252,26 @@ class FrameMaker:
         return framed, False
 
     def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
-        for seq, one in enumerate(framed, state.frames + 1):
-            yield rows.frame(state.stream, seq, one)
-        yield from rows.tallies(state.stream, framed)
+        yield from rows.pages(state.stream, framed, state.frames + 1, state.length, state.read)
+        if state.framer.decodes or None in [one.frame.raw for one in framed]:
+            yield from self._odd_rows(exchange, state, framed)
         if state.judge.fault and not state.judge.told:
             state.judge.told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
-        if any(one.judgement.verdict == "sentinel" for one in framed):
+        if "sentinel" in [one.judgement.verdict for one in framed]:
             yield rows.done(state.stream)
-        if not state.framer.decodes:
-            yield rows.used_up(exchange, state.framer.cut)
         if finished and state.framer.broken:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
+
+    def _odd_rows(self, exchange: int, state: _Streaming, framed: list[Framed]) -> Iterator[Row]:
+        """The bytes of frames that are not those of the stream, and those that are not kept."""
+        start, read = state.length, state.read
+        for one in framed:
+            if one.frame.raw is None and not state.framer.decodes:
+                yield rows.forgotten(exchange, (read, one.read), start, one.frame.length)
+            elif one.frame.raw is not None and state.framer.decodes:
+                yield from rows.chunks(exchange, "content", start, one.frame.raw)
+            start, read = start + one.frame.length, one.read
 
     def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
@@ -200,13 +288,13 @@ class FrameMaker:
 
     def _begin(self, exchange: int, stream: int, coding: str | None, contract: Contract) -> _Streaming:
         """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
-        frames, length = self._writer.framed(stream)
+        frames, length, read = self._writer.framed(stream)
         judge = _Careful(contract)
         framer = Framer(coding, judge, length)
-        if not framer.decodes:
-            state = _Streaming(stream, coding, judge, framer, Position(length), frames, 0)
-        else:
-            state = _Streaming(stream, coding, judge, Framer(coding, judge), Position(), frames, frames)
+        byte, skip = length, 0
+        if framer.decodes:
+            framer, byte, skip = Framer(coding, judge), 0, frames
+        state = _Streaming(stream, coding, judge, framer, byte, frames, length, read, skip)
         self._streaming[exchange] = state
         return state
 

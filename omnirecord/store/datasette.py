@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-HIDDEN = ("meta", "chunks", "reads", "messages", "incidents", "exchanges", "frames", "tallies")
+HIDDEN = (
+    "meta", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents", "exchanges",
+)  # fmt: skip
 """Tables that a view shows better, or that hold bytes: still there, behind a link."""
 
 _COLUMNS: dict[str, dict[str, str]] = {

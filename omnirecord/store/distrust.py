@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import NotACassette
@@ -38,20 +37,6 @@ def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:
     if reads_only:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
         connection.execute("PRAGMA query_only = ON")
-
-
-@contextmanager
-def loosened(connection: sqlite3.Connection) -> Iterator[None]:
-    """A schema that is ours may be written by us, to migrate it."""
-    option = getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE", None)
-    if option is None:
-        yield
-        return
-    connection.setconfig(option, False)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        connection.setconfig(option, True)  # type: ignore[attr-defined]
 
 
 def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from ..cassette import (
@@ -24,7 +26,7 @@ from ..cassette import (
     Request,
     Response,
     Streaming,
-    TimedFrame,
+    Verdict,
     checked_headers,
     checked_method,
     checked_start,
@@ -33,7 +35,6 @@ from ..cassette import (
     checked_text,
 )  # fmt: skip
 from ..sse import read_fields
-from .unframed import Unframed
 
 DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
 """What a value that does not fit raises where it is looked at."""
@@ -106,23 +107,71 @@ def read_of(row: Any) -> Read:
     return Read(_int(offset, "offset_ns"), _int_or_none(sent, "sent_ns"), _size(size, "a read's size"))
 
 
-def part_of(part: Unframed) -> Unframed:
-    _size(part.read, "a read's number")
-    _size(part.size, "a read's size")
-    if part.data is not None:
-        blob_of((part.data,))
-    return part
+Times = Sequence[int | None]
+Piece = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
 
 
-def frame_of(row: Any) -> TimedFrame:
-    stream, seq, offset, sent, raw, length, type_, verdict, issues = row
-    if type(seq) is not int or type(verdict) is not str or verdict not in _VERDICTS:
-        raise ValueError("a frame's seq or verdict is none")
-    return TimedFrame(
-        stream, seq, _int(offset, "offset_ns"), None if sent is None else _int(sent, "sent_ns"),
-        None if raw is None else _bytes(raw), _size(length, "a frame's length"),
-        _str_or_none(type_, "a frame's type"), verdict, _pairs(issues, "issues") if issues else (),
-    )  # fmt: skip
+def piece_of(row: Any) -> Piece:
+    """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
+    when each was handed on, how large each is; its bytes."""
+    n, start, size, offset, text, data = row
+    found = json.loads(_str(text, "reads"))
+    if type(found) is not list or not set(map(type, found)) <= {list}:
+        raise TypeError("reads: no list")
+    came, sent, sizes = zip(*found, strict=True) if found else ((), (), ())
+    kinds = set(map(type, (offset, n, start, *came, *sizes)))
+    if kinds != {int} or not set(map(type, sent)) <= {int, type(None)}:
+        raise TypeError("a read is not of numbers")
+    if n < 0 or start < 0 or sum(sizes) != size or min(sizes, default=0) < 0:
+        raise ValueError("a piece has not the size of its reads")
+    latest = max(map(abs, (*came, *filter(None, sent))), default=0) + abs(offset)
+    if max(latest, n, start + size) >= LIMIT:
+        raise ValueError("a read has a number that is too large")
+    if data is not None and len(blob_of((data,))) != size:
+        raise ValueError("a piece has not the size of its reads")
+    return n, start, size, offset, came, sent, sizes, data
+
+
+Entry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
+"""Where a frame begins and ends in the content, the read that brought its last byte, its type, its verdict, and what
+few have."""
+PAGE = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
+
+
+def entries_of(row: Any) -> tuple[int, list[Entry]]:
+    """The number of a page's first frame, and its frames, of the columns `PAGE`."""
+    seq, frames, start, read, *lists, more = row
+    _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")
+    ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_str(one, "a list")) for one in lists)
+    if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
+        raise TypeError("a frame's type: no text")
+    ends = [start, *(start + end for end in _sizes(ends, frames, LIMIT))]
+    if ends != sorted(ends):
+        raise ValueError("a frame ends before it begins")
+    reads = [read + one for one in _sizes(reads, frames, LIMIT)]
+    types = repeat(names[0], frames) if kinds is None else [names[n] for n in _sizes(kinds, frames, len(names))]
+    judged: Iterable[Verdict] = (
+        repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in _sizes(verdicts, frames, len(VERDICTS))]
+    )
+    found = {} if more is None else json.loads(_str(more, "more"))
+    others = repeat(None, frames) if more is None else [found.get(str(place)) for place in range(frames)]
+    return seq, list(zip(ends, ends[1:], reads, types, judged, others, strict=False))
+
+
+def _sizes(values: Any, count: Any, below: int) -> list[int]:
+    if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
+        raise ValueError("a page has not as many entries as frames")
+    if not 0 <= min(values) <= max(values) < below:
+        raise ValueError("a page has an entry that is too small or too large")
+    return values
+
+
+def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
+    found = more.get("issues", ())
+    for pair in found:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
+            raise ValueError("issues: no list of pairs of text")
+    return tuple((path, message) for path, message in found)
 
 
 def message_of(row: Any) -> Message:
@@ -146,6 +195,16 @@ def count_of(row: Any) -> tuple[str, int, int]:
     if verdict not in _VERDICTS:
         raise ValueError("a frame's verdict is none")
     return verdict, _size(count, "frames"), _size(length, "the length of frames")
+
+
+def number_of(row: Any) -> int:
+    (number,) = row
+    return _int(number, "a number")
+
+
+def pair_of(row: Any) -> tuple[int, int]:
+    one, other = row
+    return _size(one, "a number of frames"), _size(other, "their length")
 
 
 def blob_of(row: Any) -> bytes:
@@ -194,15 +253,14 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-def payload_of(row: Any) -> dict[str, Any]:
-    """The JSON object in the `raw` that is the one value of a row."""
-    (raw,) = row
-    data = None if raw is None else read_fields(_bytes(raw)).data
+def payload_of(raw: bytes | None) -> dict[str, Any]:
+    """The JSON object in a frame."""
+    data = None if raw is None else read_fields(raw).data
     payload = json.loads(data) if data else None
     return payload if isinstance(payload, dict) else {}
 
 
-def family_of(row: Any) -> tuple[str, str] | None:
-    payload = payload_of(row)
+def family_of(raw: bytes | None) -> tuple[str, str] | None:
+    payload = payload_of(raw)
     child, parent = payload.get("child_session_id"), payload.get("conversation_id")
     return (child, parent) if isinstance(child, str) and isinstance(parent, str) else None

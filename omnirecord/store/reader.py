@@ -16,6 +16,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,24 +28,25 @@ from ..headers import header
 from .lock import recorder_is_alive
 from .making import (
     DAMAGED,
+    PAGE,
     blob_of,
     count_of,
+    entries_of,
     exchange_of,
     family_of,
-    frame_of,
     incident_of,
+    issues_of,
     message_of,
-    part_of,
+    number_of,
+    pair_of,
     payload_of,
-    read_of,
     recording_of,
     streaming_of,
 )  # fmt: skip
+from .pieces import Content, Piece, Recent, decoded, feed, from_byte, from_read, reads
 from .rows import storable_type
-from .schema import clear_errors, has_tallies, is_copy, open_for_reading, remove_copy
-from .sizes import size_of
-from .unframed import Position, Unframed, unframed
-from .views import FAMILY
+from .schema import clear_errors, is_aside, open_for_reading, remove_copy
+from .sizes import FRAMED, size_of
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
@@ -56,7 +58,7 @@ _EXCHANGE = (
     f" CASE WHEN end_ns IS NULL THEN {size_of('request')} ELSE request_bytes END,"
     f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END,"
     " EXISTS (SELECT 1 FROM recordings r WHERE r.recording = x.recording),"
-    " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'response') FROM exchanges x"
+    f" x.kind = 'sse' AND {size_of('response')} > {FRAMED} FROM exchanges x"
 )
 
 
@@ -80,7 +82,6 @@ class Store:
         self._connection = connection
         self._path = path
         self._closed = False
-        self._has_tallies = has_tallies(connection)
         # One snapshot for all that is asked: the recorder turns chunks into frames beneath us.
         self.is_being_recorded = path is not None and recorder_is_alive(path)
         if not connection.in_transaction:
@@ -98,7 +99,7 @@ class Store:
         self.is_being_recorded = recorder_is_alive(self._path)
         with clear_errors(self._path):
             self._connection.rollback()
-            if is_copy(self._connection):  # of a folder in which nobody may write
+            if is_aside(self._connection):  # nobody may write in its folder, or it is an older one
                 remove_copy(self._connection)
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
@@ -172,10 +173,10 @@ class Store:
     def posted(self) -> list[int]:
         """The numbers of what clients posted, in order."""
         query = (
-            "SELECT exchange, 0, 0 FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
+            "SELECT exchange FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
             " ORDER BY recording, request_at_ns, exchange"
         )
-        return [read.offset_ns for read in self._rows(read_of, query)]
+        return list(self._rows(number_of, query))
 
     def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
         """Those with these numbers."""
@@ -183,20 +184,22 @@ class Store:
 
     def reads(self, exchange: int) -> list[Read]:
         """When a stream's bytes came, in order."""
-        query = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
-        return list(self._rows(read_of, query, exchange))
+        return list(self._checked(lambda: reads(self._connection, exchange)))
 
-    def _size(self, exchange: Exchange) -> Any:
+    def _size(self, exchange: Exchange) -> int:
         """How many bytes of a stream were read."""
         if exchange.end_ns is not None:
             return exchange.response_bytes
-        return next(
-            self._rows(tuple, "SELECT coalesce(sum(size), 0) FROM reads WHERE exchange = ?", exchange.exchange)
-        )[0]
+        query = "SELECT start + size FROM pieces WHERE exchange = ? ORDER BY n DESC LIMIT 1"
+        return next(self._rows(number_of, query, exchange.exchange), 0)
 
     def lost(self, exchange: int) -> list[int]:
         """The numbers, from 0, of the reads of a coded stream whose bytes could not be kept."""
-        return [part.read for part in self._unframed(exchange, Position()) if part.data is None]
+        lost = (piece for piece in self._pieces(exchange) if piece.data is None)
+        return [number for piece in lost for number in range(piece.n, piece.next)]
+
+    def _pieces(self, exchange: int, byte: int = 0) -> Iterator[Piece]:
+        return self._checked(lambda: from_byte(self._connection, exchange, byte))
 
     def messages(self, exchange: int) -> Iterator[Message]:
         query = (
@@ -215,7 +218,9 @@ class Store:
 
     def wire(self, exchange: Exchange) -> bytes:
         """The bytes of a stream's body as they were on the wire: compressed, if the response was."""
-        return self.body(exchange.exchange, "response") if is_coded(exchange) else b"".join(self.content(exchange))
+        if not is_coded(exchange):
+            return b"".join(self.content(exchange))
+        return b"".join(piece.data for piece in self._pieces(exchange.exchange) if piece.data is not None)
 
     def content(self, exchange: Exchange) -> Iterator[bytes]:
         """The decoded bytes of a stream: its frames' `raw` and, while it goes on, the beginning of the next frame."""
@@ -237,11 +242,38 @@ class Store:
 
     def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
         """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
+        return self._checked(lambda: self._stored_frames(exchange.exchange, exchange.stream or 0, after))
+
+    def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
-            "SELECT f.stream, f.seq, r.offset_ns, r.sent_ns, f.raw, f.length, f.type, f.verdict, f.issues FROM frames f"
-            " JOIN reads r ON r.exchange = ? AND r.n = f.read WHERE f.stream = ? AND f.seq > ? ORDER BY f.seq"
+            f"SELECT {PAGE} FROM pages WHERE stream = ?"
+            " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
-        return self._rows(frame_of, query, exchange.exchange, exchange.stream, after)
+        times, content = None, None  # type: Content | None, Content | None
+        for row in self._connection.execute(query, (stream, stream, after + 1)):
+            if times is None or content is None:
+                times, content = self._sources(exchange, row[3], row[2])
+            first, entries = entries_of(row)
+            for seq, (start, end, number, type_, verdict, more) in enumerate(entries, first):
+                if seq <= after:
+                    continue
+                raw, issues = None, ()  # type: bytes | None, tuple[tuple[str, str], ...]
+                if more is None or "lost" not in more:
+                    raw = content.take(start, end)
+                if more is not None:
+                    issues = issues_of(more)
+                read = times.read(number)
+                yield TimedFrame(
+                    stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
+                )  # fmt: skip
+
+    def _sources(self, exchange: int, read: int, start: int) -> tuple[Content, Content]:
+        """What knows the times of its reads, and what its bytes, from a page on."""
+        times = Content(from_read(self._connection, exchange, read))
+        query = "SELECT 1 FROM chunks WHERE exchange = ? AND side = 'content' LIMIT 1"
+        if self._connection.execute(query, (exchange,)).fetchone() is None:
+            return times, times
+        return times, Content(decoded(self._connection, exchange, start))
 
     def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
         """Those behind `after`, for as much work as there are of them. While a stream is being recorded, what the
@@ -261,34 +293,36 @@ class Store:
 
     def last_seq(self, exchange: Exchange | Streaming) -> int:
         """The number of the last frame that the recorder has made of a stream; 0 where there is none."""
-        query = "SELECT coalesce(max(seq), 0), 0 FROM frames WHERE stream = ?"
-        ((_, seq, _),) = self._rows(count_of, query, exchange.stream)
-        return seq
+        return self._stored(exchange)[0]
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""
         if not is_coded(exchange) and self._size(exchange) == length:
             return
-        reads = self.reads(exchange.exchange)
-        for seq, framed in enumerate(self._reframed(exchange, stored, length, unfinished), stored + 1):
-            if framed.read >= len(reads):
-                raise self._damaged(f"stream {exchange.stream} lacks some of its reads")
-            judgement, read = framed.judgement, reads[framed.read]
+        offsets = Recent()
+        for seq, framed in enumerate(self._reframed(exchange, stored, length, unfinished, offsets), stored + 1):
+            judgement, read = framed.judgement, offsets.of(framed.read)
             issues = tuple((issue.path, issue.message) for issue in judgement.issues)
             yield TimedFrame(
                 exchange.stream or 0, seq, read.offset_ns, read.sent_ns, framed.frame.raw, framed.frame.length,
                 storable_type(judgement.type), judgement.verdict, issues,
             )  # fmt: skip
 
-    def _reframed(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[Framed]:
+    def _reframed(
+        self, exchange: Exchange, stored: int, length: int, unfinished: bool, offsets: Recent
+    ) -> Iterator[Framed]:
         coded = is_coded(exchange)
-        skip, position = (stored, Position()) if coded else (0, Position(byte=length))
+        skip, byte = (stored, 0) if coded else (0, length)
         contract = self.contract_of(exchange.recording)
-        framer = Framer(content_encoding(exchange), contract, 0 if coded else length)
-        for part in self._unframed(exchange.exchange, position):
-            fed = framer.skip(part.read, part.size) if part.data is None else framer.feed(part.read, part.data)
+        framer, end = Framer(content_encoding(exchange), contract, byte), byte
+        for piece in self._pieces(exchange.exchange, byte):
+            offsets.add(piece)
+            end = piece.end
+            fed = feed(framer, piece)
             yield from fed[skip:]
             skip = max(0, skip - len(fed))
+        if end != self._size(exchange):
+            raise self._damaged(f"stream {exchange.stream} lacks some of its reads")
         if unfinished or exchange.ending != "open":
             yield from framer.close()[skip:]
 
@@ -298,24 +332,37 @@ class Store:
 
     def parents(self) -> dict[str, str]:
         """Session id to the id of the session that spawned it, as `session.created` told."""
-        query = f"SELECT raw FROM frames WHERE type IN {FAMILY} AND type = 'session.created' AND verdict = 'valid'"
-        return dict(filter(None, self._rows(family_of, query)))
+        created = self._landmarks("session.created")
+        return dict(
+            filter(None, self._checked(lambda: (family_of(frame.raw) for frame in created if frame.verdict == "valid")))
+        )
+
+    def _landmarks(self, type_: str) -> Iterator[TimedFrame]:
+        query = (
+            "SELECT x.exchange, l.stream, l.seq FROM landmarks l JOIN exchanges x USING (stream) WHERE l.type = ?"
+            " ORDER BY l.stream, l.seq"
+        )
+
+        def found() -> Iterator[TimedFrame]:
+            for exchange, stream, seq in self._connection.execute(query, (type_,)):
+                yield from islice(self._stored_frames(exchange, stream, seq - 1), 1)
+
+        return self._checked(found)
 
     def last_status(self, exchange: Exchange) -> str | None:
         """The status that the last `session.status` of a stream gave."""
-        query = (
-            f"SELECT raw FROM frames INDEXED BY frames_of_family WHERE type IN {FAMILY} AND type = 'session.status'"
-            " AND stream = ? ORDER BY seq DESC LIMIT 1"
-        )  # left to itself, SQLite goes through the whole stream
-        last = list(self._rows(payload_of, query, exchange.stream))
+        query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = 'session.status' AND stream = ?"
+        (seq,) = self._rows(number_of, query, exchange.stream)
+        last = list(islice(self.stored_frames(exchange, seq - 1), 1)) if seq else []
         behind = self._derived(exchange, *self._stored(exchange), unfinished=False)
-        last += [payload_of((frame.raw,)) for frame in behind if frame.type == "session.status"]
-        status = last[-1].get("status") if last else None
+        last += [frame for frame in behind if frame.type == "session.status"]
+        payload = next(self._checked(lambda: [payload_of(last[-1].raw)]), {}) if last else {}
+        status = payload.get("status")
         return status if isinstance(status, str) else None
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
         """How many frames of a stream have which verdict, and how many bytes they have together."""
-        found = self._tallies(exchange.stream)
+        found = self._tallies(exchange)
         verdicts = Counter({verdict: count for verdict, count, _ in found})
         size = sum(length for _, _, length in found)
         for frame in self._derived(exchange, verdicts.total(), size, unfinished=False):
@@ -323,30 +370,26 @@ class Store:
             size += frame.length
         return dict(verdicts), size
 
-    def _stored(self, exchange: Exchange) -> tuple[int, int]:
-        found = self._tallies(exchange.stream)
-        return sum(count for _, count, _ in found), sum(length for *_, length in found)
+    def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
+        """How many frames of a stream are stored, and how many bytes of content these hold."""
+        query = "SELECT seq + frames - 1, start + length FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        return next(self._rows(pair_of, query, exchange.stream), (0, 0))
 
-    def _tallies(self, stream: int | None) -> list[tuple[str, int, int]]:
-        """Verdict, number and length of a stream's stored frames. Counted, where they were not as they were written:
-        in an older cassette, or one that somebody has changed."""
-        if self._has_tallies:
-            query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
-            found = list(self._rows(count_of, query, stream))
-            ((_, last, _),) = self._rows(
-                count_of, "SELECT coalesce(max(seq), 0), 0 FROM frames WHERE stream = ?", stream
-            )
-            if sum(count for _, count, _ in found) == last:
-                return found
-        query = "SELECT verdict, count(*), sum(length) FROM frames WHERE stream = ? GROUP BY verdict ORDER BY verdict"
-        return list(self._rows(count_of, query, stream))
+    def _tallies(self, exchange: Exchange) -> list[tuple[str, int, int]]:
+        """Verdict, number and length of a stream's stored frames. Counted, where somebody has changed what is there."""
+        query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
+        found = list(self._rows(count_of, query, exchange.stream))
+        if sum(count for _, count, _ in found) == self._stored(exchange)[0]:
+            return found
+        counted: dict[str, tuple[int, int]] = {}
+        for frame in self.stored_frames(exchange):
+            count, length = counted.get(frame.verdict, (0, 0))
+            counted[frame.verdict] = count + 1, length + frame.length
+        return [(verdict, *both) for verdict, both in counted.items()]
 
     def _rows(self, make: Callable[[Any], T], query: str, *values: Any) -> Iterator[T]:
         """The values that `make` makes of the rows."""
         return self._checked(lambda: map(make, self._connection.execute(query, values)))
-
-    def _unframed(self, exchange: int, position: Position) -> Iterator[Unframed]:
-        return self._checked(lambda: map(part_of, unframed(self._connection, exchange, position)))
 
     def _checked(self, found: Callable[[], Iterable[T]]) -> Iterator[T]:
         """What comes out of the file, with a clear error for what is wrong with it."""
@@ -360,14 +403,20 @@ class Store:
                 value = next(values)
             except StopIteration:
                 return
-            except (sqlite3.Error, OSError):
-                with clear_errors(self._path or "the cassette"):
-                    raise
-            except MemoryError as error:
-                raise self._damaged("there is not enough memory for a value in it") from error
-            except DAMAGED as error:
-                raise self._damaged(str(error) or type(error).__name__) from error
+            except (sqlite3.Error, OSError, MemoryError, *DAMAGED) as error:
+                raise self._clear(error) from error
             yield value
+
+    def _clear(self, error: Exception) -> Exception:
+        if isinstance(error, MemoryError):
+            return self._damaged("there is not enough memory for a value in it")
+        if not isinstance(error, (sqlite3.Error, OSError)):
+            return self._damaged(str(error) or type(error).__name__)
+        try:
+            with clear_errors(self._path or "the cassette"):
+                raise error
+        except Exception as clear:
+            return clear
 
     def _damaged(self, what: str) -> BrokenCassette:
         return BrokenCassette(

@@ -3,9 +3,11 @@
 Rules: a reader never writes; a file that is no cassette, or a newer one, is refused and left as it was; an older
 one is migrated in one transaction, by a writer only.
 
-A stream's bytes are stored once. They arrive as rows of `chunks`; frames are made from them behind the recording,
-and the chunks that a frame has used up are deleted. What of a body is in no frame yet is still in `chunks`. Bodies
-that are no stream, and streams with a content coding (whose wire bytes cannot be made from frames), stay there.
+A stream's bytes are stored once, as they arrived, in `pieces`: the reads of a moment to a row, with their times. What
+frames they make, and what the contract says of these, is told by `pages`, which are made behind the recording, again
+many frames to a row: a row for each costs more than the proxy itself. `landmarks` finds the few that are asked for
+alone. Of a stream with a content coding the decoded bytes are in `chunks` (side `content`); bodies that are no
+stream are there as well.
 """
 
 from __future__ import annotations
@@ -20,19 +22,32 @@ from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
 from ..files import itself
-from . import packed
-from .distrust import harden, loosened, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
-from .views import FAMILY, VIEWS
+from . import former, packed
+from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
+from .views import VIEWS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
-3: `tallies`, so that a list of streams is made without reading all frames."""
+3: `tallies`, so that a list of streams is made without reading all frames. 4: `pieces`, `pages` and `landmarks` in the
+place of a row for each frame and each read (`former`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _MAGIC = b"SQLite format 3\0"
 
 _TALLIES = """CREATE TABLE tallies (
   stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
   PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
+
+_PIECES = """CREATE TABLE pieces (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
+  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
+CREATE UNIQUE INDEX pieces_by_read ON pieces(exchange, n);
+CREATE TABLE pages (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
+  length INTEGER NOT NULL, read INTEGER NOT NULL, ends TEXT NOT NULL, reads TEXT NOT NULL, types TEXT NOT NULL,
+  kinds TEXT, verdicts TEXT, more TEXT);
+CREATE UNIQUE INDEX pages_by_seq ON pages(stream, seq);
+CREATE TABLE landmarks (
+  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;"""
 
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -50,14 +65,7 @@ CREATE TABLE chunks (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
   data BLOB NOT NULL);
 CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
-CREATE TABLE reads (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
-  sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
-CREATE TABLE frames (
-  stream INTEGER NOT NULL, seq INTEGER NOT NULL, read INTEGER NOT NULL,
-  type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
-  ) WITHOUT ROWID;
-CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN {FAMILY};
+{_PIECES}
 {_TALLIES}
 CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
@@ -66,38 +74,9 @@ CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 {VIEWS}"""
 
-TABLES = frozenset({"meta", "recordings", "exchanges", "chunks", "reads", "frames", "tallies", "messages", "incidents"})
-_ADDED: dict[str, int] = {"tallies": 3}
-"""The versions from which on there are tables that the first one had not."""
-
-_SECOND = SCHEMA.replace(_TALLIES, "")
-FORMER: dict[int, str] = {
-    1: _SECOND.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq"),
-    2: _SECOND,
-}
-"""The tables of older versions, as they made them."""
-
-
-def has_tallies(connection: sqlite3.Connection) -> bool:
-    """Whether a cassette's version has them: what goes by that name in an older one is not looked at."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return bool(version >= _ADDED["tallies"])
-
-
-MIGRATIONS: dict[int, str] = {
-    1: f"""
-DROP VIEW IF EXISTS events;
-DROP VIEW IF EXISTS sessions;
-PRAGMA writable_schema = ON;
-UPDATE sqlite_master SET sql = replace(sql, ' REFERENCES exchanges(stream)', '') WHERE name = 'frames';
-PRAGMA writable_schema = OFF;
-{VIEWS}""",
-    2: f"""
-{_TALLIES}
-INSERT INTO tallies SELECT stream, verdict, count(*), sum(length) FROM frames GROUP BY stream, verdict;""",
-}
-"""From the version that is the key to the next one. Dropping a foreign key so is what SQLite's manual recommends."""
-
+TABLES = frozenset({
+    "meta", "recordings", "exchanges", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents",
+})  # fmt: skip
 
 OURS: set[tuple[int, int]] = set()
 """The files, by device and number, that this process writes. To open one in any other way and close it would drop
@@ -152,7 +131,7 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, on a file that is closed, being recorded, left behind by a killed recorder, or
-    compressed."""
+    compressed. An older cassette is converted in memory."""
     with clear_errors(path):
         if is_packed(path):
             connection = packed.connect(path)
@@ -161,11 +140,28 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
-            refuse_other_kinds(connection, frozenset(name for name in TABLES if _ADDED.get(name, 1) <= version))
+            refuse_other_kinds(connection, former.TABLES.get(version, TABLES))
+            return connection if version == SCHEMA_VERSION else _modern(connection)
         except BaseException:
             remove_copy(connection)
             raise
-    return connection
+
+
+def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
+    new = in_memory()
+    try:
+        new.execute("BEGIN")
+        former.copy(old, new)
+        new.execute("COMMIT")
+    except former.DAMAGED as error:
+        new.close()
+        raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
+    except BaseException:
+        new.close()
+        raise
+    remove_copy(old)
+    harden(new, reads_only=True)
+    return new
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
@@ -241,9 +237,9 @@ def _refuse_if_not_ours(path: Path) -> None:
 
 
 def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
-    """An empty cassette that has no file."""
+    """An empty cassette that has no file, or the tables of an older one."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _create(connection, FORMER.get(version, SCHEMA))
+    _create(connection, former.SCHEMAS.get(version, SCHEMA), version)
     return connection
 
 
@@ -252,25 +248,32 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         _create(connection)
     else:
-        with closing(in_memory(_check_version(connection, path))) as ours:
-            refuse_others(connection, ours, TABLES, path)
+        version = _check_version(connection, path)
+        with closing(in_memory(version)) as ours:
+            refuse_others(connection, ours, former.TABLES.get(version, TABLES), path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _create(connection: sqlite3.Connection, schema: str = SCHEMA) -> None:
+def _create(connection: sqlite3.Connection, schema: str = SCHEMA, version: int = SCHEMA_VERSION) -> None:
     connection.executescript(
-        f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
     )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    steps = "".join(MIGRATIONS[v] for v in range(version, SCHEMA_VERSION))
-    if steps:
-        with loosened(connection):
-            connection.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        former.convert(connection, version, f"{_TALLIES}\n{_PIECES}\n", VIEWS)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -294,20 +297,20 @@ def free_path(path: Path) -> Path:
     return found
 
 
-def is_copy(connection: sqlite3.Connection) -> bool:
-    """Whether a reading connection is one to a copy that was put aside."""
+def is_aside(connection: sqlite3.Connection) -> bool:
+    """Whether a reading connection is one to a copy that was put aside, or to what an older cassette became."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    return bool(file) and Path(file).parent in _COPIES
+    return not file or Path(file).parent in _COPIES
 
 
 def remove_copy(connection: sqlite3.Connection) -> None:
     """Close a reading connection, and throw away the copy if it was one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    was_copy = is_copy(connection)
     connection.close()
-    if was_copy:
-        _COPIES.discard(Path(file).parent)
-        shutil.rmtree(Path(file).parent, ignore_errors=True)
+    folder = Path(file).parent
+    if file and folder in _COPIES:
+        _COPIES.discard(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_usable_path(path: Path) -> None:

@@ -7,8 +7,8 @@ rows: what a recorder has received and not made frames of yet is counted in `str
 
 from __future__ import annotations
 
-FAMILY = "('session.created', 'session.status')"
-"""The types of the partial index `frames_of_family`: SQLite uses it only where it is asked for these, literally."""
+from ..cassette import VERDICTS
+from .sizes import FRAMED, size_of
 
 
 def _at(ns: str) -> str:
@@ -49,31 +49,85 @@ def _seconds(ns: str, unit: str = "1e9") -> str:
     return f"CAST(({ns}) / {unit} AS REAL)"
 
 
-_BEFORE = """SELECT b.offset_ns FROM frames p JOIN reads b ON b.exchange = x.exchange AND b.n = p.read
-      WHERE p.stream = f.stream AND p.seq = f.seq - 1"""
-_GAP = _seconds(f"r.offset_ns - ({_BEFORE})")
+def _of(column: str, place: str = "j.key") -> str:
+    """An entry of one of a page's lists."""
+    return f"json_extract(p.{column}, '$[' || {place} || ']')"
+
+
+_VERDICT = (
+    f"CASE coalesce({_of('verdicts')}, {VERDICTS.index('valid')}) "
+    + "".join(f"WHEN {number} THEN '{verdict}' " for number, verdict in enumerate(VERDICTS))
+    + "END"
+)
+_TYPE = _of("types", f"coalesce({_of('kinds')}, 0)")
+_BEGIN = f"CASE j.key WHEN 0 THEN 0 ELSE {_of('ends', '(j.key - 1)')} END"
+_LENGTH = f"(j.value - {_BEGIN})"
+_START = f"(p.start + {_BEGIN})"
+_READ = f"(p.read + {_of('reads')})"
+_FRAMES = "pages p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
+"""A row for each frame: what `_VERDICT` and the others are made of."""
+
+
+def _time(of: str, read: str) -> str:
+    """A time of a read of exchange `x`: 0 for when it came, 1 for when it was handed on; in ns."""
+    return (
+        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][{of}]') FROM pieces r"
+        f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
+    )
+
+
+_CAME, _SENT = _time("0", _READ), _time("1", _READ)
+_BEFORE = f"""CASE WHEN j.key > 0 THEN p.read + {_of("reads", "(j.key - 1)")} ELSE
+      (SELECT q.read + json_extract(q.reads, '$[#-1]') FROM pages q
+       WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
+"""The read that brought the last byte of the frame before."""
+_GAP = _seconds(f"{_CAME} - {_time('0', f'({_BEFORE})')}")
+
+
+def _part(start: str, size: str) -> str:
+    """What of a row of bytes belongs to the frame."""
+    return (
+        f"substr(data, max({_START} - {start}, 0) + 1,"
+        f" min({_START} + {_LENGTH}, {start} + {size}) - max({_START}, {start})) AS part"
+    )
+
+
+_OF_PIECES = f"""SELECT {_part("start", "size")} FROM pieces WHERE exchange = x.exchange
+      AND n >= (SELECT max(n) FROM pieces WHERE exchange = x.exchange AND n <= p.read) AND n <= {_READ}
+      AND start < {_START} + {_LENGTH} AND start + size > {_START} AND NOT EXISTS
+        (SELECT 1 FROM chunks WHERE exchange = x.exchange AND side = 'content') ORDER BY n"""
+_OF_CONTENT = f"""SELECT {_part("start", "length(data)")} FROM chunks WHERE exchange = x.exchange
+      AND side = 'content' AND start < {_START} + {_LENGTH} AND start >= (SELECT max(start) FROM chunks
+        WHERE exchange = x.exchange AND side = 'content' AND start <= {_START}) ORDER BY start"""
+_PARTS = f"SELECT part FROM ({_OF_PIECES}) UNION ALL SELECT part FROM ({_OF_CONTENT})"
+_MORE = "json_extract(p.more, '$.' || j.key || '.{}')"
+_RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.format("binary")} IS NULL
+      THEN group_concat(CAST(part AS TEXT), '') ELSE min(part) END"""
+"""Bytes that are no text are shown as far as they are in one row."""
+_SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
+
 _EVENTS = f"""
 CREATE VIEW IF NOT EXISTS events AS
-  SELECT f.stream, f.seq, x.session_id, {_at("r.offset_ns")} AS at, {_seconds("r.offset_ns")} AS offset_s,
-    {_GAP} AS gap_s, f.type, f.verdict,
-    CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END AS data, f.issues, f.length AS bytes,
-    {_seconds("r.sent_ns - r.offset_ns", "1e6")} AS delay_ms, x.party, x.recording
-  FROM frames f LEFT JOIN exchanges x ON x.stream = f.stream
-    LEFT JOIN reads r ON r.exchange = x.exchange AND r.n = f.read LEFT JOIN recordings c ON c.recording = x.recording
-  ORDER BY f.stream, f.seq;
+  SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
+    {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
+    {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
+    {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording
+  FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY p.stream, p.seq, j.key;
 """
 
 _LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
 _TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
-_PARENT = f"""SELECT json_extract({_DATA}, '$.conversation_id') FROM frames WHERE type IN {FAMILY}
-      AND type = 'session.created' AND verdict = 'valid' AND x.session_id =
-        CASE WHEN json_valid({_DATA}) THEN json_extract({_DATA}, '$.child_session_id') END LIMIT 1"""
+_PARENT = """SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l JOIN events e ON e.stream = l.stream
+      AND e.seq = l.seq WHERE l.type = 'session.created' AND e.verdict = 'valid' AND x.session_id =
+        CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
+_LAST_SEQ = "(SELECT seq + frames - 1 FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
 
 _SESSIONS = f"""
 CREATE VIEW IF NOT EXISTS sessions AS
   SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
     {_TOOK} AS duration_s, count(x.stream) AS streams, count(*) AS exchanges,
-    sum((SELECT max(seq) FROM frames f WHERE f.stream = x.stream)) AS frames, sum(x.response_bytes) AS response_bytes,
+    sum({_LAST_SEQ}) AS frames, sum(x.response_bytes) AS response_bytes,
     ({_PARENT}) AS parent_session_id
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   WHERE x.session_id IS NOT NULL GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns);
@@ -83,14 +137,12 @@ _STREAMS = f"""
 CREATE VIEW IF NOT EXISTS streams AS
   SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS started_at,
     {_seconds("x.end_ns - x.request_at_ns")} AS duration_s, x.ending,
-    (SELECT max(seq) FROM frames f WHERE f.stream = x.stream) AS frames,
-    (SELECT count(*) FROM frames f WHERE f.stream = x.stream
-      AND f.verdict NOT IN ('valid', 'comment', 'sentinel')) AS not_valid,
+    {_LAST_SEQ} AS frames,
+    (SELECT coalesce(sum(t.frames), 0) FROM tallies t WHERE t.stream = x.stream
+      AND t.verdict NOT IN ('valid', 'comment', 'sentinel')) AS not_valid,
     x.response_bytes,
     CASE WHEN {_header("x.response_headers", "content-encoding")} IS NULL
-      AND EXISTS (SELECT 1 FROM chunks k WHERE k.exchange = x.exchange AND k.side = 'response')
-      THEN (SELECT sum(size) FROM reads r WHERE r.exchange = x.exchange)
-        - coalesce((SELECT sum(length) FROM frames f WHERE f.stream = x.stream), 0) END AS pending_bytes,
+      THEN nullif({size_of("response")} - {FRAMED}, 0) END AS pending_bytes,
     x.party, x.method, x.target, x.status, x.recording, x.exchange
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   WHERE x.stream IS NOT NULL ORDER BY x.stream;
@@ -136,3 +188,4 @@ CREATE VIEW IF NOT EXISTS incident_log AS
 """
 
 VIEWS = _EVENTS + _SESSIONS + _STREAMS + _REQUESTS + _RESPONSES + _WEBSOCKET_MESSAGES + _INCIDENT_LOG
+VIEW_NAMES = ("events", "sessions", "streams", "requests", "responses", "websocket_messages", "incident_log")

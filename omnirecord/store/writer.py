@@ -19,21 +19,24 @@ from pathlib import Path
 
 from ..cassette import Headers
 from ..errors import UsageError
+from .functions import define
 from .lock import RecorderLock
 from .making import DAMAGED, size_or_damage
 from .rows import Row
 from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path
-from .sizes import size_of
+from .sizes import FRAMED, size_of
 
+_LAST_READ = (
+    "(SELECT offset_ns + json_extract(reads, '$[#-1][0]') FROM pieces WHERE exchange = x.exchange ORDER BY n DESC)"
+)
 _UNFINISHED = f"""
 SELECT x.exchange, x.stream, x.response_headers, r.contract,
-  max(x.request_at_ns, coalesce(x.response_at_ns, 0),
-      coalesce((SELECT max(offset_ns) FROM reads WHERE exchange = x.exchange), 0),
+  max(x.request_at_ns, coalesce(x.response_at_ns, 0), coalesce({_LAST_READ}, 0),
       coalesce((SELECT max(at_ns) FROM messages WHERE exchange = x.exchange), 0)),
   {size_of("request")}, {size_of("response")}, x.ending, x.end_ns
 FROM exchanges x JOIN recordings r USING (recording)
 WHERE x.end_ns IS NULL OR (x.kind = 'sse' AND x.response_headers NOT LIKE '%content-encoding%'
-  AND EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'response'))
+  AND x.response_bytes > {FRAMED})
 ORDER BY x.exchange"""
 
 
@@ -74,6 +77,7 @@ class Writer:
         self._lock: RecorderLock | None = None
         if path is None:
             self.connection = in_memory()
+            define(self.connection)
             return
         is_usable_path(path)
         if path.suffix == ".zst":
@@ -84,6 +88,7 @@ class Writer:
             self._lock = RecorderLock(path)
             try:
                 self.connection = create_or_open(path)
+                define(self.connection)
                 self._identity = identity(path)
                 OURS.add(self._identity)
             except BaseException:
@@ -162,11 +167,14 @@ class Writer:
         (size,) = self.connection.execute("PRAGMA page_size").fetchone()
         return int(pages * size)
 
-    def framed(self, stream: int) -> tuple[int, int]:
-        """How many frames of a stream are stored, and how many bytes of content these hold."""
-        query = "SELECT count(*), coalesce(sum(length), 0) FROM frames WHERE stream = ?"
-        frames, length = self.connection.execute(query, (stream,)).fetchone()
-        return frames, length
+    def framed(self, stream: int) -> tuple[int, int, int]:
+        """How many frames of a stream are stored, how many bytes of content these hold, and the last one's read."""
+        query = "SELECT seq, frames, start, length, read, reads FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        found = self.connection.execute(query, (stream,)).fetchone()
+        if found is None:
+            return 0, 0, 0
+        seq, frames, start, length, read, reads = found
+        return seq + frames - 1, start + length, read + json.loads(reads)[-1]
 
     def unfinished(self) -> list[Unfinished]:
         """What a killed recorder left behind, if it is asked before a recording begins."""

@@ -6,16 +6,18 @@
 `line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
 which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
 and `snapshots` read what clients did and were told, `aftermath` what the server did after a stream; `stopped` says why
-there is no more; `values` has what comes out. All of it is linear in the number of frames, and none of it can be broken
-by what a frame holds: an event that fits no type is counted, and told as far as it can be.
+there is no more; `growth` how the texts of a turn grew; `values` has what comes out. All of it is linear in the number
+of frames, and none of it can be broken by what a frame holds: an event that fits no type is counted, and told as far as
+it can be.
 """
 
 from __future__ import annotations
 
 from .acts import Act, act_of, may_act
 from .aftermath import Aftermath
+from .growth import growth_of
 from .line import one_line
-from .narrator import session_of, turns
+from .narrator import grown_session, session_of, turns
 from .pace import Pace, pace_of
 from .snapshots import is_snapshot, snapshot_of
 from .stopped import Stopped, stopped
@@ -61,6 +63,8 @@ __all__ = [
     "Turn",
     "TurnUsage",
     "act_of",
+    "grown_session",
+    "growth_of",
     "is_snapshot",
     "may_act",
     "one_line",

@@ -35,6 +35,7 @@ class Block:
 
     def __init__(self, at_ns: int, place: int, message_id: str | None = None) -> None:
         self.parts: list[str] = []
+        self.times: list[int] = []  # when each of them came
         self.first_ns = self.last_ns = at_ns
         self.place = place
         self.message_id = message_id
@@ -44,6 +45,11 @@ class Block:
     @property
     def text(self) -> str:
         return "".join(self.parts)
+
+    def add(self, part: str, at_ns: int) -> None:
+        self.parts.append(part)
+        self.times.append(at_ns)
+        self.last_ns = at_ns
 
     def passage(self) -> Passage:
         text = self.text
@@ -76,7 +82,7 @@ class Draft:
     messages: list[Block] = field(default_factory=list)
     thoughts: list[Block] = field(default_factory=list)
     tools: dict[str, Tool] = field(default_factory=dict)
-    printed: dict[str, list[str]] = field(default_factory=dict)
+    printed: dict[str, Block] = field(default_factory=dict)
     """What running tools have put out so far, by call id."""
     approvals: dict[str, Approval] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
@@ -155,8 +161,7 @@ class Draft:
         if block is None or block.closed or other:
             block = Block(at_ns, self.events, message_id)
             self.messages.append(block)
-        block.parts.append(delta)
-        block.last_ns = at_ns
+        block.add(delta, at_ns)
 
     def say_again(self, text: str, at_ns: int) -> None:
         """The text in flight, sent again: only what nobody had heard of it is new."""
@@ -194,7 +199,7 @@ class Draft:
         if whole:
             block.stored, block.closed = delta, True
         else:
-            block.parts.append(delta)
+            block.add(delta, at_ns)
         block.last_ns = at_ns
 
     def break_thoughts(self) -> None:
@@ -246,7 +251,7 @@ class Draft:
     def _tools(self) -> Iterator[Tool]:
         for tool in self.tools.values():
             printed = self.printed.get(tool.call_id)
-            yield replace(tool, output="".join(printed)) if printed and tool.output is None else tool
+            yield replace(tool, output=printed.text) if printed and tool.output is None else tool
 
 
 def _passages(blocks: list[Block]) -> tuple[Passage, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from .course import Course
-from .draft import Draft
+from .draft import Block, Draft
 from .items import tell_item
 from .notes import NOTES
 from .reading import as_dict, as_int, as_number, as_text, text_of
@@ -188,7 +188,7 @@ def _printed(course: Course, at_ns: int, data: Data) -> None:
     call_id, delta = as_text(data.get("call_id")), as_text(data.get("delta"))
     if call_id is not None and delta:
         draft = course.owners.get(call_id) or course.turn(at_ns)
-        draft.printed.setdefault(call_id, []).append(delta)
+        draft.printed.setdefault(call_id, Block(at_ns, draft.events)).add(delta, at_ns)
 
 
 def _elicitation(course: Course, at_ns: int, data: Data) -> None:

@@ -27,6 +27,8 @@ class Narrator:
         self.heartbeats = 0
         self.last_ns = 0
         """When the last frame came, whatever it was."""
+        self.told: list[Draft] = []
+        """What the turns of `session` were made of, in their order."""
 
     def hear(self, heard: Heard) -> None:
         """The next frame. Nothing that it holds makes this fail."""
@@ -61,6 +63,7 @@ class Narrator:
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
         drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
         absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
+        self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
         begun_ns = min(x.request.at_ns for x in exchanges)
@@ -130,8 +133,27 @@ def session_of(
     `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand;
     `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero.
     """
+    return grown_session(
+        exchanges, frames, acts, parent_id=parent_id, snapshot=snapshot, aftermath=aftermath,
+        long_silence=long_silence, started_at=started_at,
+    )[0]  # fmt: skip
+
+
+def grown_session(
+    exchanges: Sequence[Exchange],
+    frames: Iterable[TimedFrame],
+    acts: Iterable[Act] = (),
+    *,
+    parent_id: str | None = None,
+    snapshot: Snapshot | None = None,
+    aftermath: Aftermath | None = None,
+    long_silence: int = LONG_SILENCE,
+    started_at: str | None = None,
+) -> tuple[Session, list[Draft]]:
+    """The same, with the drafts of its turns: how each of their texts grew, for whoever shows them at any time."""
     narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
-    return narrator.session(exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at)
+    told = narrator.session(exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at)
+    return told, narrator.told
 
 
 def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int | None]:

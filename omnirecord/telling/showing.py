@@ -15,13 +15,14 @@ from ..story import (
     Session,
     Snapshot,
     act_of,
+    grown_session,
     is_snapshot,
     may_act,
-    session_of,
     snapshot_of,
     stopped,
     turn_row,
 )
+from ..story.draft import Draft
 from . import WIDTH, Line, tell
 
 
@@ -47,12 +48,18 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
     by_id = {(one.recording, one.session_id): one for one in family}
     for told in family:
         if wanted in (None, told.session_id):
-            yield from _turn_rows(told, by_id)
+            yield from turn_rows(told, by_id)
 
 
-def _turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
+def children_of(told: Session, by_id: dict[tuple[int, str | None], Session]) -> dict[str, Session]:
+    """The sessions of its sub-agents that are among those told."""
     children = (child.session_id for turn in told.turns for child in turn.children)
-    others = {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
+    return {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
+
+
+def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
+    """The objects of one session's turns. `by_id`: the sessions that are told, by recording and id."""
+    others = children_of(told, by_id)
     for turn in told.turns[:-1]:
         yield turn_row(turn)
     for turn in told.turns[-1:]:
@@ -67,6 +74,20 @@ def sessions(
 
     `session`: only that one, and, for its `family`, those of its sub-agents and of theirs.
     """
+    return (told for told, _ in grown_sessions(store, session, long_silence=long_silence, family=family))
+
+
+def grown_sessions(
+    store: Store,
+    session: str | None = None,
+    *,
+    long_silence: int = LONG_SILENCE,
+    family: bool = False,
+    recording: int | None = None,
+    stream: int | None = None,
+) -> Iterator[tuple[Session, list[Draft]]]:
+    """The same, each with the drafts of its turns; only those of one `recording`, or only the `stream` that belongs to
+    no session, if that is given."""
     everything, parents = store.exchanges(), store.parents()
     aftermaths = _aftermaths(everything)
     started = {recording.recording: recording.started_at for recording in store.recordings()}
@@ -75,10 +96,12 @@ def sessions(
         wanted = _family(wanted, parents)
     for exchanges in grouped(x for x in everything if x.party != "runner"):
         first = exchanges[0]
+        if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
+            continue
         if wanted is None or first.session_id in wanted:
             acting = (x for x in exchanges if may_act(x))
             found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
-            yield session_of(
+            yield grown_session(
                 exchanges,
                 (frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
                 [act for act in found if act is not None],
@@ -88,6 +111,10 @@ def sessions(
                 long_silence=long_silence,
                 started_at=started.get(first.recording),
             )
+
+
+def _stream_of_none(x: Exchange) -> int | None:
+    return x.stream if x.session_id is None else None
 
 
 def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:

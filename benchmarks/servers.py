@@ -1,0 +1,41 @@
+"""Who is measured: omnirecord, and what does the same and keeps nothing, each on both event loops."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from .processes import Process, free_port
+
+CPU = 0
+"""Where they are with `--pin`."""
+LOOPS = ("asyncio", "uvloop") if importlib.util.find_spec("uvloop") else ("asyncio",)
+
+
+def start(loop: str, module: str, arguments: list[str], port: int, pinned: bool) -> Process:
+    command = [sys.executable, "-m", "benchmarks.looped", loop, module, *arguments]
+    return Process(command, port, cpu=CPU if pinned else None)
+
+
+def bare_proxy(loop: str, upstream: str, pinned: bool = False) -> Process:
+    port = free_port()
+    return start(loop, "benchmarks.bare_proxy", [upstream, str(port)], port, pinned)
+
+
+def recorder(loop: str, upstream: str, db: Path, pinned: bool = False) -> Process:
+    port = free_port()
+    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db)]
+    return start(loop, "omnirecord", arguments, port, pinned)
+
+
+def bare_replay(loop: str, body: Path, offsets: Path | None = None, pinned: bool = False) -> Process:
+    port = free_port()
+    arguments = [str(body), str(port), *([str(offsets)] if offsets else [])]
+    return start(loop, "benchmarks.bare_replay", arguments, port, pinned)
+
+
+def replay(loop: str, cassette: Path, timing: str, pinned: bool = False) -> Process:
+    port = free_port()
+    arguments = ["serve", str(cassette), "--listen", f"127.0.0.1:{port}", "--timing", timing]
+    return start(loop, "omnirecord", arguments, port, pinned)

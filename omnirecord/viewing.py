@@ -1,0 +1,105 @@
+"""A server for the page alone: `omnirecord ui`. A cassette that is being recorded is followed by its file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from aiohttp import web
+
+from .indexing import stamp_of
+from .proxy.control import Control
+from .routes import CONTROL, path_of
+from .serving import Listener, Place, error_response
+from .store.lock import recorder_is_alive
+from .tls import File
+from .web.answers import Answers
+from .web.pages import UI, Pages
+
+_LOOKS = 0.2
+"""Seconds between looks whether the file has changed."""
+
+
+class Viewer:
+    """Shows one cassette. Use it with `async with`: `page` is where a browser finds it.
+
+    Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    """
+
+    def __init__(
+        self,
+        cassette: str | Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        allow_remote: bool = False,
+        token: str | None = None,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
+    ) -> None:
+        self.cassette = Path(cassette)
+        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return self._listener.url
+
+    @property
+    def page(self) -> str:
+        return f"{self.url}{UI}"
+
+    @property
+    def address(self) -> str:
+        """The same, with the token that the page has to know, where that was made up and nobody knows it yet."""
+        return f"{self.page}#token={self._listener.token}" if self._listener.is_made else self.page
+
+    async def __aenter__(self) -> Viewer:
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        answers = Answers(lambda: self.cassette)
+        await asyncio.to_thread(answers.answer, "overview", {})  # what cannot be read is said before a browser opens
+        await self._listener.bind()
+        guard = self._listener.guard
+        self._control = Control(
+            guard, lambda: self.cassette, self._state, Pages(guard, answers), lambda: recorder_is_alive(self.cassette)
+        )
+        await self._listener.start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        self._listener.refuse_connections()
+        await self._control.finish(0.2)
+        await self._listener.stop(0.1)
+
+    def _state(self) -> dict[str, Any]:
+        return {"cassette": str(self.cassette), "is_recorded": recorder_is_alive(self.cassette)}
+
+    async def _watch(self) -> None:
+        """Whoever listens is told when the file has changed, and when its recorder has ended."""
+        seen: object = None
+        while True:
+            now = stamp_of(self.cassette), recorder_is_alive(self.cassette)
+            if now != seen or now[0][1] is None:
+                self._control.announce()
+            seen = now
+            await asyncio.sleep(_LOOKS)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request._message.path
+        if path_of(target) in ("/", CONTROL):
+            return web.Response(status=302, headers={"Location": UI})
+        if target.startswith(CONTROL):
+            return await self._control.handle(request, target)
+        return error_response(404, "not_found", f"omnirecord: the page is at {UI}")

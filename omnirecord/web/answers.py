@@ -1,0 +1,113 @@
+"""What the page asks for, by name: options in, a value for JSON out. Reads the cassette, and knows nothing of HTTP.
+
+A `.db` is opened for each answer and closed again, so that a recorder can begin and end as it likes. The text form is
+read into memory once, and again when its file has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from ..errors import UsageError
+from ..finding import search
+from ..library import open_store
+from ..store import Store, is_sqlite
+from .comparing import comparison
+from .events import GISTS, columns, event, gists, matching
+from .exchanges import exchange
+from .naming import read_key
+from .overview import findings, overview
+from .session import session_data
+
+Options = Mapping[str, str]
+HITS = 200
+"""How many hits of a search are shown."""
+
+
+class Answers:
+    """`path` gives the cassette, as it is called by now. May be asked from several threads."""
+
+    def __init__(self, path: Callable[[], Path]) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._text: tuple[object, Store] | None = None
+        self._names: dict[str, Callable[[Store, Options], Any]] = {
+            "overview": lambda store, _: overview(store, self._path().name),
+            "findings": lambda store, asked: findings(store, asked.get("session")),
+            "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
+            "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
+            "gists": _gists,
+            "event": lambda store, asked: event(store, _number(asked, "stream"), _number(asked, "seq")),
+            "exchange": lambda store, asked: exchange(store, _number(asked, "exchange")),
+            "matching": _matching,
+            "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return name == "search" or name in self._names
+
+    def answer(self, name: str, asked: Options) -> Any:
+        """Raises `UsageError` for what cannot be asked, `CassetteError` where the file cannot be read."""
+        if name == "search":
+            return self._search(asked)
+        with self._store() as store:
+            return self._names[name](store, asked)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._text is not None:
+                self._text[1].close()
+                self._text = None
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        path = self._path()
+        if path.exists() and is_sqlite(path):
+            with closing(open_store(path)) as store:
+                yield store
+            return
+        with self._lock:
+            yield self._of_text(path)
+
+    def _of_text(self, path: Path) -> Store:
+        stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+        if self._text is None or self._text[0] != stamp:
+            if self._text is not None:
+                self._text[1].close()
+            self._text = None
+            self._text = stamp, open_store(path)
+        return self._text[1]
+
+    def _search(self, asked: Options) -> Any:
+        found = search(
+            self._path(), asked.get("query", ""), type=asked.get("type") or None,
+            session=asked.get("session") or None, limit=HITS, width=160,
+        )  # fmt: skip
+        rows = [
+            {**{name: hit.row[name] for name in ("recording", "session_id", "stream", "seq", "offset_ns", "type")},
+             "exchange": hit.exchange, "text": hit.snippet.text, "spans": hit.snippet.spans}
+            for hit in found.hits
+        ]  # fmt: skip
+        return {"hits": rows, "total": found.total}
+
+
+def _gists(store: Store, asked: Options) -> Any:
+    return gists(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", GISTS))
+
+
+def _matching(store: Store, asked: Options) -> Any:
+    streams = [_number({"stream": one}, "stream") for one in asked.get("streams", "").split(",") if one]
+    return matching(store, streams, asked.get("text", ""))
+
+
+def _number(asked: Options, name: str, default: int | None = None) -> int:
+    value = asked.get(name)
+    if value is None and default is not None:
+        return default
+    if value is None or not (value.isascii() and value.isdecimal() and len(value) < 16):
+        raise UsageError(f"{name}={value!r} is no number")
+    return int(value)

@@ -1,0 +1,74 @@
+// Two sessions beside each other, turn by turn, with what `diff` says of each turn between them.
+
+import { fill, h } from './dom.js'
+import { clip, count, oneLine, seconds } from './words.js'
+
+export class CompareView {
+  constructor(source, overview, { a = '', b = '' }) {
+    Object.assign(this, { source, overview, a, b })
+    this.body = h('div', {}, h('p', { class: 'empty' }, 'Comparing …'))
+    this.element = h('main', { class: 'compare' }, h('h1', {}, 'Compare'), this.choice(), this.body)
+    this.run()
+  }
+
+  choice() {
+    const select = (side, value) => h('select', { 'aria-label': `Session ${side.toUpperCase()}`, onchange: event => { location.hash = `#/compare?${new URLSearchParams({ a: this.a, b: this.b, [side]: event.target.value })}` } },
+      ...this.overview.sessions.map(one => h('option', { value: one.key, selected: one.key === value }, clip(oneLine(`${one.recording} · ${one.asked ?? one.session_id ?? `stream ${one.stream}`}`), 70))))
+    return h('div', { class: 'sides' }, select('a', this.a), select('b', this.b))
+  }
+
+  async run() {
+    try {
+      const [{ found }, one, other] = await Promise.all([this.source.comparison(this.a, this.b), this.source.session(this.a), this.source.session(this.b)])
+      this.show(found, one.family[0], other.family[0])
+    } catch (problem) {
+      fill(this.body, h('p', { class: 'problem' }, problem.message))
+    }
+  }
+
+  show(found, a, b) {
+    const grave = found.filter(one => one.kind !== 'timing').length
+    const said = found.length ? `${count(found.length, 'difference')}${grave === found.length ? '' : `, ${found.length - grave} of them only of timing`}` : 'No difference: both say and do the same.'
+    const groups = Map.groupBy(found, one => turnOf(one.path)), turns = Math.max(a.turns.length, b.turns.length)
+    const rows = Array.from({ length: turns }, (_, i) => this.turn(i, a.turns[i], b.turns[i], groups.get(i) ?? []))
+    fill(this.body, h('p', { class: `verdict-line ${grave ? 'bad' : ''}`, role: 'status' }, said), ...rows, this.around(groups.get(-1) ?? []), this.why(a, b))
+  }
+
+  turn(i, a, b, found) {
+    return h('section', { class: 'pair' }, h('h2', {}, `Turn ${i + 1}`), h('div', { class: 'sides' }, side(a), side(b)), differences(found, `turns[${i}].`))
+  }
+
+  around(found) {
+    return found.length ? h('section', { class: 'pair' }, h('h2', {}, 'Around the turns'), differences(found, '')) : ''
+  }
+
+  why(a, b) {
+    return h('section', { class: 'pair' }, h('h2', {}, 'Why they stop'), h('div', { class: 'sides' }, ...[a, b].map(one => h('div', { class: one.stopped.at_rest ? 'why' : 'why bad' }, one.stopped.sentence))))
+  }
+}
+
+// The turn that a path speaks of, from 0; -1 for none.
+function turnOf(path) {
+  const found = /^turns\[(\d+)\]/.exec(path)
+  return found ? Number(found[1]) : -1
+}
+
+function side(turn) {
+  if (!turn) return h('div', { class: 'side-turn missing' }, 'not there')
+  return h('div', { class: 'side-turn' }, ...turn.asked.map(one => h('p', { class: 'asked', dir: 'auto' }, clip(one.text, 600))), ...turn.tools.map(one => h('p', { class: 'tool' }, h('span', { class: 'tool-name' }, one.name), ` ${clip(one.arguments, 160)}`)),
+    turn.text ? h('p', { class: 'said', dir: 'auto' }, clip(turn.text, 2000)) : '', h('p', { class: 'remark' }, `${turn.ended}${turn.ended_ns === null ? '' : ` after ${seconds(turn.ended_ns - (turn.asked_ns ?? turn.started_ns))}`}`))
+}
+
+function differences(found, prefix) {
+  if (!found.length) return ''
+  return h('ul', { class: 'differences' }, ...found.map(one => h('li', {}, h('span', { class: `kind ${one.kind}` }, one.kind), h('code', {}, one.path.startsWith(prefix) ? one.path.slice(prefix.length) : one.path), ' ', values(one))))
+}
+
+function values({ a, b, spans }) {
+  if (spans) return h('span', { class: 'spans', dir: 'auto' }, ...spans.map(([tone, text]) => tone === 'same' ? text : h(tone === 'gone' ? 'del' : 'ins', {}, text)))
+  return h('span', { class: 'spans' }, a === null ? '' : h('del', {}, shown(a)), ' ', b === null ? '' : h('ins', {}, shown(b)))
+}
+
+function shown(value) {
+  return clip(typeof value === 'string' ? value : JSON.stringify(value), 400)
+}

@@ -1,0 +1,119 @@
+// One event, or one request, in full: the raw frame, the parsed data with what is wrong at its place, the two clocks.
+
+import { button, fill, h, icon } from './dom.js'
+import { pathOf, readJson, samePath } from './jsontext.js'
+import { dataOf } from './sse.js'
+import { VERDICTS } from './table.js'
+import { ENDINGS, clock, count, gap, momentAt, seconds, size } from './words.js'
+
+const MOST = 400  // parts of one object or array that are shown unasked
+
+export class Detail {
+  constructor(deck) {
+    this.deck = deck
+    this.body = h('div', { class: 'detail-body', tabindex: '0', 'aria-label': 'Details' })
+    this.title = h('h2')
+    this.element = h('section', { class: 'detail', 'aria-label': 'What is selected', hidden: true }, h('header', {}, this.title, button('Close', 'Esc', () => deck.select(null), icon('close'))), this.body)
+    deck.on(news => { if (news.has('selected')) this.update() })
+  }
+
+  update() {
+    const { selected, isPlaying } = this.deck
+    this.element.hidden = selected === null
+    clearTimeout(this.timer)
+    if (selected === null) return
+    // While it is played or scrubbed, only where it stands still for a moment.
+    this.timer = setTimeout(() => this.show(selected).catch(problem => this.deck.fail(problem)), isPlaying ? 250 : 30)
+  }
+
+  async show(selected) {
+    if (selected.exchange !== undefined) return this.showExchange(selected.exchange)
+    const { table, source } = this.deck, { row } = selected, stream = table.stream[row], seq = table.seq[row]
+    const event = await source.event(stream, seq)
+    if (this.deck.selected !== selected) return
+    fill(this.title, `${stream}:${seq} `, h('span', { class: 'type' }, event.type ?? '(no type)'))
+    fill(this.body, this.facts(row, event), this.issues(event), this.data(event), this.raw(event))
+  }
+
+  facts(row, event) {
+    const { table, session, begin } = this.deck, sent = table.sent[row], place = table.placeOf(row), verdict = VERDICTS[table.verdict[row]]
+    return list([
+      ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
+      ['arrived', `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`],
+      ['handed on', Number.isNaN(sent) ? 'never' : `${gap(sent - event.offset_ns)} later`],
+      ['gap before', gap(table.gapBefore(place))],
+      ['number', event.sequence_number === null ? 'none' : String(event.sequence_number)],
+      ['size', size(table.length[row])],
+      event.event !== null && event.event !== event.type ? ['event field', event.event] : null,
+    ])
+  }
+
+  issues(event) {
+    if (!event.issues.length) return ''
+    return h('ul', { class: 'issues' }, ...event.issues.map(one => h('li', {}, h('code', {}, one.path || '(the whole)'), ' ', one.message)))
+  }
+
+  data(event) {
+    if (typeof event.raw !== 'string' || event.cut !== null) return ''
+    const text = dataOf(event.raw), value = text === null ? null : readJson(text)
+    if (!value) return ''
+    return [h('h3', {}, 'Data'), h('div', { class: 'json' }, tree(value, '', event.issues))]
+  }
+
+  raw(event) {
+    const head = h('h3', {}, 'Raw frame')
+    if (event.raw === null) return [head, h('p', { class: 'remark' }, `Its ${count(event.cut ?? 0, 'byte')} were not kept.`)]
+    const text = typeof event.raw === 'string' ? event.raw : latin(event.raw.base64)
+    const cut = event.cut ? h('p', { class: 'remark' }, `Its beginning, of ${size(event.cut)}.`) : ''
+    return [head, cut, typeof event.raw === 'string' ? '' : h('p', { class: 'remark' }, 'It is no UTF-8: shown byte by byte.'), h('pre', { class: 'raw' }, text)]
+  }
+
+  async showExchange(number) {
+    const x = this.deck.session.exchanges.find(one => one.exchange === number), selected = this.deck.selected
+    const full = await this.deck.source.exchange(number)
+    if (this.deck.selected !== selected) return
+    fill(this.title, `${x.method} `, h('span', { class: 'type' }, x.target))
+    fill(this.body, list([
+      ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`], ['by', x.party], ['asked', clock(x.at_ns - this.deck.begin, 6)],
+      ['answered', x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`], ['took', x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)], ['ending', ENDINGS[x.ending] ?? x.ending],
+    ]), half('Request', full.request), full.response ? half('Response', full.response) : '', messages(full, this.deck.begin))
+  }
+}
+
+function list(pairs) {
+  return h('dl', { class: 'facts' }, ...pairs.filter(Boolean).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]))
+}
+
+function half(name, { headers, body }) {
+  return [h('h3', {}, name), h('details', {}, h('summary', {}, count(headers.length, 'header field')), list(headers)), shownBody(body)]
+}
+
+function shownBody(body) {
+  if (!body?.size) return ''
+  if (typeof body.text !== 'string') return h('p', { class: 'remark' }, `A body of ${size(body.size)} that is no text.`)
+  const value = readJson(body.text)
+  return [value ? h('div', { class: 'json' }, tree(value, '', [])) : h('pre', { class: 'raw' }, body.text), body.size > 65536 ? h('p', { class: 'remark' }, `Its beginning, of ${size(body.size)}.`) : '']
+}
+
+function messages({ messages: all, more_messages: more }, begin) {
+  if (!all.length) return ''
+  const lines = all.map(one => h('div', { class: 'message' }, h('span', { class: 'took' }, `${clock(one.at_ns - begin, 3)} ${one.dir === 'up' ? '→' : '←'}`), h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : `(${size(one.size)}, no text)`)))
+  return [h('h3', {}, 'Messages'), ...lines, more ? h('p', { class: 'remark' }, 'There are more.') : '']
+}
+
+function latin(base64) {
+  return [...atob(base64)].map(c => c >= ' ' && c <= '~' || c === '\n' ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`).join('')
+}
+
+// JSON as nested lines; what is wrong with a part stands behind it.
+function tree(value, path, issues) {
+  const wrong = issues.filter(one => samePath(one.path, path)).map(one => h('span', { class: 'wrong' }, ` ← ${one.message}`))
+  if (value.kind === 'string') return [h('span', { class: 'json-string' }, JSON.stringify(value.text)), ...wrong]
+  if (!value.parts) return [h('span', { class: `json-${value.kind}` }, value.text), ...wrong]
+  const [open, close] = value.kind === 'object' ? '{}' : '[]'
+  if (!value.parts.length) return [`${open}${close}`, ...wrong]
+  const rows = value.parts.slice(0, MOST).map(part => h('div', { class: 'json-part' },
+    value.kind === 'object' ? [h('span', { class: 'json-name' }, JSON.stringify(part.name)), ': '] : '', tree(part.value, pathOf(path, part.name), issues)))
+  const rest = value.parts.length - rows.length
+  return [open, ...wrong, h('div', { class: 'json-parts' }, ...rows, rest > 0 ? h('div', { class: 'remark' }, `… and ${rest} more`) : ''), close]
+}

@@ -1,0 +1,64 @@
+// Elements, made without any markup: what a recording says only ever becomes text.
+
+import { visible } from './words.js'
+
+const SVG = 'http://www.w3.org/2000/svg'
+
+// An element with properties (`class`, `on…`, `data-…`, other attributes) and children; strings are made visible.
+export function h(name, properties = {}, ...children) {
+  return put(document.createElement(name), properties, children)
+}
+
+export function svg(name, properties = {}, ...children) {
+  return put(document.createElementNS(SVG, name), properties, children)
+}
+
+function put(element, properties, children) {
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue
+    if (key.startsWith('on')) element.addEventListener(key.slice(2), value)
+    else if (key === 'style') Object.assign(element.style, value)
+    else element.setAttribute(key, value === true ? '' : visible(value))
+  }
+  add(element, children)
+  return element
+}
+
+export function add(element, children) {
+  for (const child of children.flat(9)) {
+    if (child === null || child === undefined || child === false || child === '') continue
+    element.append(child instanceof Node ? child : visible(child))
+  }
+  return element
+}
+
+export function fill(element, ...children) {
+  element.replaceChildren()
+  return add(element, children)
+}
+
+// Set a text only where it is another one: what a browser need not lay out again costs nothing.
+export function say(element, text) {
+  const shown = visible(text)
+  if (element.textContent !== shown) element.textContent = shown
+}
+
+export function shows(element, is) {
+  if (element.hidden === is) element.hidden = !is
+}
+
+const ICONS = {
+  play: 'M7 4.5v15l12-7.5z', pause: 'M7 5h3.5v14H7zM13.5 5H17v14h-3.5z', close: 'M6 6l12 12M18 6L6 18',
+  search: 'M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.5 15.5L20 20', sun: 'M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 3v2M12 19v2M3 12h2M19 12h2M5.6 5.6L7 7M17 17l1.4 1.4M18.4 5.6L17 7M7 17l-1.4 1.4',
+  plus: 'M12 6v12M6 12h12', minus: 'M6 12h12', fit: 'M4 9V5h4M20 9V5h-4M4 15v4h4M20 15v4h-4', compare: 'M5 5h5v14H5zM14 5h5v14h-5z',
+}
+
+export function icon(name) {
+  const solid = name === 'play' || name === 'pause'
+  return svg('svg', { viewBox: '0 0 24 24', class: solid ? 'icon solid' : 'icon', 'aria-hidden': 'true' }, svg('path', { d: ICONS[name] }))
+}
+
+// A button with a name that is read out; `keys` stands in its title.
+export function button(label, keys, onclick, ...children) {
+  return h('button', { type: 'button', title: keys ? `${label} (${keys})` : label, 'aria-label': label, onclick }, ...children)
+}

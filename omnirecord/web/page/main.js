@@ -1,0 +1,194 @@
+// The page: what is in the address bar decides which view is shown.
+
+import { CompareView } from './compareview.js'
+import { button, fill, h, icon, svg } from './dom.js'
+import { Help } from './help.js'
+import { read, write } from './routes.js'
+import { sealed } from './sealed.js'
+import { SearchView } from './searchview.js'
+import { SessionView } from './sessionview.js'
+import { SessionsView } from './sessions.js'
+import { NeedsToken, Server } from './source.js'
+
+class App {
+  constructor() {
+    this.help = new Help()
+    this.search = h('input', { type: 'search', name: 'q', placeholder: 'Search all sessions', 'aria-label': 'Search all sessions' })
+    this.crumb = h('a', { class: 'cassette', href: '#/sessions' })
+    this.state = h('span', { class: 'state', role: 'status', hidden: true })
+    this.header = h('header', { class: 'top' }, h('a', { class: 'brand', href: '#/sessions', 'aria-label': 'omnirecord: all sessions' }, logo(), h('span', {}, 'omnirecord')), this.crumb, this.state,
+      h('form', { class: 'search-form', role: 'search', onsubmit: event => this.find(event) }, icon('search'), this.search),
+      button('Light or dark', 't', () => this.turn(), icon('sun')), button('Keys', '?', () => this.help.toggle(), '?'))
+    this.place = h('div', { class: 'place' })
+    document.body.replaceChildren(this.header, this.place, this.help.element)
+    this.dress()
+    addEventListener('hashchange', () => this.show())
+    addEventListener('keydown', event => this.key(event))
+  }
+
+  async start() {
+    try {
+      this.source = await sealed() ?? new Server(token())
+      await this.look()
+      this.show()
+      if (this.overview.is_recorded && this.source.canFollow) this.follow()
+    } catch (problem) {
+      this.fail(problem)
+    }
+  }
+
+  async look() {
+    this.overview = await this.source.overview()
+    fill(this.crumb, this.overview.name)
+    document.title = `${this.overview.name} · omnirecord`
+    this.tell()
+  }
+
+  tell() {
+    const { is_recorded: is, shared } = this.overview
+    this.state.hidden = !is && !shared
+    this.state.textContent = shared ? shared.badge : this.isLost ? 'connection lost: trying again' : 'recording'
+    this.state.title = shared ? shared.sentence : ''
+    this.state.className = shared ? 'state shared-state' : this.isLost ? 'state lost' : 'state'
+  }
+
+  // ---- views
+
+  show() {
+    const route = read(location.hash), { overview } = this
+    if (!overview) return
+    const only = overview.sessions.length === 1 && !location.hash ? overview.sessions[0] : null
+    this.view?.close?.()
+    this.view = only ? new SessionView(this.source, only, overview, route) : this.viewOf(route)
+    if (this.view instanceof SessionsView) this.examine()
+    this.search.value = route.view === 'search' ? route.q ?? '' : ''
+    fill(this.place, this.view.element)
+  }
+
+  viewOf(route) {
+    const { source, overview } = this
+    if (route.view === 'search') return new SearchView(source, overview, route)
+    if (route.view === 'compare') return new CompareView(source, overview, route)
+    const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
+    return row ? new SessionView(source, row, overview, route) : new SessionsView(overview, this.findings)
+  }
+
+  // What was wrong with all sessions: read through for the list, and only for that.
+  async examine() {
+    try {
+      this.findings = await this.source.findings()
+      this.view?.renew?.(this.overview, this.findings)
+    } catch (problem) {
+      this.fail(problem)
+    }
+  }
+
+  find(event) {
+    event.preventDefault()
+    location.hash = write({ view: 'search', q: this.search.value })
+  }
+
+  fail(problem) {
+    if (problem instanceof NeedsToken) return this.askToken(problem)
+    fill(this.place, h('main', {}, h('p', { class: 'problem', role: 'alert' }, problem.message)))
+  }
+
+  askToken(problem) {
+    const field = h('input', { type: 'password', 'aria-label': 'Token', autocomplete: 'off' })
+    const onsubmit = event => { event.preventDefault(); keep(field.value.trim()); this.start() }
+    fill(this.place, h('main', { class: 'token' }, h('p', {}, problem.message), h('form', { onsubmit }, field, h('button', { type: 'submit', class: 'primary' }, 'Show'))))
+    field.focus()
+  }
+
+  // ---- live
+
+  async follow() {
+    for (let after = null; this.overview.is_recorded;) {
+      try {
+        const heard = rows => this.hear(rows), at = id => { after = id }
+        const isOver = await this.source.follow({ after, heard, at })
+        this.isLost = false
+        if (isOver) break
+      } catch { /* the connection: it is tried again below */ }
+      await new Promise(resolve => { setTimeout(resolve, 1000) })
+      await this.look().then(() => { this.isLost = false }, () => { this.isLost = true })
+      this.tell()
+    }
+    await this.look().catch(() => { this.overview.is_recorded = false; this.tell() })
+    await this.view?.ended?.()
+  }
+
+  hear(rows) {
+    this.view?.hear?.(rows)
+    clearTimeout(this.looking)
+    this.looking = setTimeout(async () => {
+      await this.look().catch(() => {})
+      this.view?.renew?.(this.overview, this.findings)
+    }, 400)
+  }
+
+  // ---- keys and looks
+
+  key(event) {
+    const field = event.target.closest?.('input, select, textarea')
+    if (event.ctrlKey || event.metaKey || event.altKey) return
+    if (field && event.key === 'Escape') return field.blur()
+    if (this.help.element.open ? event.key !== '?' : field && (field.type !== 'range' || MOVES.has(event.key)) && !(field.type === 'checkbox' && event.key !== ' ')) return
+    if (event.key === ' ' && event.target.closest?.('button, a, summary')) return
+    const name = event.shiftKey && event.key.startsWith('Arrow') ? `Shift+${event.key}` : event.key
+    if (this.act(name)) event.preventDefault()
+  }
+
+  act(key) {
+    if (key === '?') this.help.toggle()
+    else if (key === '/') this.search.focus()
+    else if (key === 't') this.turn()
+    else if (key === 'g') location.hash = '#/sessions'
+    else return this.view?.key?.(key) ?? false
+    return true
+  }
+
+  dress(wanted = kept('theme')) {
+    const dark = wanted ? wanted === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
+    document.documentElement.dataset.theme = dark ? 'dark' : 'light'
+    this.view?.deck?.changed('theme')
+  }
+
+  turn() {
+    const theme = document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'
+    store('localStorage', 'theme', theme)
+    this.dress(theme)
+  }
+}
+
+const MOVES = new Set(['Home', 'End'])
+
+function logo() {
+  return svg('svg', { viewBox: '0 0 24 24', class: 'logo', 'aria-hidden': 'true' }, svg('rect', { x: 1, y: 1, width: 22, height: 22, rx: 6, class: 'logo-case' }),
+    svg('path', { d: 'M5 9h6M5 13h9M5 17h4', class: 'logo-lines' }), svg('path', { d: 'M17 5v14', class: 'logo-head' }))
+}
+
+// A file that is opened from a disk may keep nothing in some browsers.
+function store(where, name, value) {
+  try { window[where].setItem(`omnirecord-${name}`, value) } catch { /* then not */ }
+}
+
+function kept(name, where = 'localStorage') {
+  try { return window[where].getItem(`omnirecord-${name}`) } catch { return null }
+}
+
+function keep(value) {
+  store('sessionStorage', 'token', value)
+}
+
+// What the server wants to be told: it comes behind the # of the address, which is not sent, and is taken away there.
+function token() {
+  const found = /[#&]token=([^&]+)/.exec(location.hash)
+  if (found) {
+    keep(decodeURIComponent(found[1]))
+    history.replaceState(null, '', location.pathname)
+  }
+  return kept('token', 'sessionStorage')
+}
+
+new App().start()

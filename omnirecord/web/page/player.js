@@ -1,0 +1,59 @@
+// The transport: play, the scrubber, the time, speed and how long a silence may last.
+
+import { CAPS, SPEEDS } from './deck.js'
+import { button, fill, h, icon, say, shows } from './dom.js'
+import { clock } from './words.js'
+
+const NOTCHES = 10_000
+
+export class Player {
+  constructor(deck) {
+    this.deck = deck
+    this.button = button('Play or pause', 'space', () => deck.toggle())
+    this.button.className = 'play'
+    this.time = h('span', { class: 'time' })
+    this.slider = h('input', { type: 'range', min: '0', max: String(NOTCHES), step: '1', value: '0', 'aria-label': 'Playhead', class: 'scrubber', oninput: () => this.scrub() })
+    this.speed = h('select', { 'aria-label': 'Speed', title: 'Speed (< and >)', onchange: event => deck.setSpeed(Number(event.target.value)) }, ...SPEEDS.map(one => h('option', { value: one }, `${one}×`)))
+    this.cap = h('select', { 'aria-label': 'The longest silence that is played', title: 'Silences last no longer than this', onchange: event => deck.setCap(Number(event.target.value)) },
+      ...CAPS.map(one => h('option', { value: one }, one === Infinity ? 'silences as they were' : `silences ≤ ${one} s`)))
+    this.live = h('button', { type: 'button', class: 'live', hidden: true, onclick: () => { deck.isLive ? deck.still() : deck.goLive() } })
+    this.element = h('div', { class: 'player' }, this.button, this.time, this.slider, this.live, this.speed, this.cap)
+    this.speed.value = String(deck.speed)
+    this.cap.value = String(deck.cap)
+    deck.on(news => this.update(news))
+  }
+
+  update(news) {
+    const { deck } = this
+    if (news.has('playing') || !this.button.firstChild) {
+      fill(this.button, icon(deck.isPlaying ? 'pause' : 'play'))
+      this.speed.value = String(deck.speed)
+    }
+    if (news.has('time') || news.has('data')) this.tellTime()
+    this.tellLive()
+  }
+
+  tellTime() {
+    const { deck } = this, at = clock(deck.at - deck.begin), all = clock(deck.end - deck.begin)
+    say(this.time, `${at} / ${all}`)
+    const value = String(Math.round(deck.played / Math.max(deck.pace.duration, 1) * NOTCHES))
+    if (this.slider.value !== value) this.slider.value = value
+    this.slider.style.setProperty('--part', `${value / NOTCHES * 100}%`)
+    this.slider.setAttribute('aria-valuetext', `${at} of ${all}`)
+  }
+
+  tellLive() {
+    const { deck, live } = this
+    shows(live, deck.isFollowed === true)
+    if (!deck.isFollowed) return
+    const isLive = deck.isLive, waiting = deck.waiting ? ` · ${deck.waiting} new` : ''
+    live.classList.toggle('on', isLive)
+    say(live, isLive ? '● live' : `paused${waiting} · go live`)
+    live.setAttribute('aria-label', isLive ? 'Live: pause here' : `Paused${waiting}: go live`)
+  }
+
+  scrub() {
+    this.deck.movePlayed(Number(this.slider.value) / NOTCHES * this.deck.pace.duration)
+    this.deck.selectAtPlayhead()
+  }
+}

@@ -1,0 +1,23 @@
+// What the address bar says, behind the #, and back. Pure.
+
+export function read(hash) {
+  const [path, query] = hash.replace(/^#\/?/, '').split('?'), [view, ...rest] = path.split('/')
+  const asked = Object.fromEntries(new URLSearchParams(query ?? ''))
+  if (view === 'session') return { view, key: safely(rest.join('/')), ...asked }
+  if (view === 'search' || view === 'compare') return { view, ...asked }
+  return { view: 'sessions' }
+}
+
+export function write({ view, key, ...rest }) {
+  const asked = new URLSearchParams(Object.entries(rest).filter(([, value]) => value !== undefined && value !== null && value !== ''))
+  const query = asked.size ? `?${asked}` : ''
+  return view === 'session' ? `#/session/${encodeURIComponent(key)}${query}` : `#/${view}${query}`
+}
+
+function safely(text) {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,86 @@
+// Where the data of an exported file comes from: the file itself, which holds all that a server would answer.
+
+import { hits } from './lookup.js'
+import { Refused } from './source.js'
+
+const block = document.getElementById('cassette')  // before the page takes the place of what the file brought
+
+// The file's data, or null where this page has a server.
+export async function sealed() {
+  if (!block) return null
+  const bytes = Uint8Array.from(atob(block.textContent), c => c.charCodeAt(0))
+  const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))
+  return new Sealed(JSON.parse(await new Response(text).text()))
+}
+
+class Sealed {
+  constructor(data) {
+    this.data = data
+    this.canFollow = false
+  }
+
+  async overview() { return this.data.overview }
+
+  async findings(session) {
+    return session === undefined ? this.data.findings : this.data.findings.filter(one => one.session_id === session)
+  }
+
+  async session(key) { return this.data.sessions[key] ?? missing('this session') }
+
+  async events(stream, after) {
+    const { columns } = this.data.streams[stream] ?? { columns: [] }, place = columns.findIndex(piece => piece.seq.at(-1) > after)
+    return place < 0 ? { stream, ...NOTHING } : { ...columns[place], more: place + 1 < columns.length }
+  }
+
+  async gists(stream, after, count) {
+    return { stream, rows: this.data.streams[stream].gists.slice(after, after + count).map((gist, i) => [after + i + 1, gist]) }
+  }
+
+  async event(stream, seq) {
+    const found = this.data.streams[stream]?.events[seq - 1]
+    if (!found) return missing('this event')
+    const [raw, event, sequence_number, issues, cut] = found
+    return { stream, seq, raw, event, sequence_number, issues, cut, ...this.numbers(stream, seq) }
+  }
+
+  numbers(stream, seq) {
+    let left = seq - 1
+    for (const piece of this.data.streams[stream].columns) {
+      if (left >= piece.seq.length) left -= piece.seq.length
+      else return { type: piece.types[piece.type[left]], offset_ns: piece.dt.slice(0, left + 1).reduce((sum, one) => sum + one, 0) }
+    }
+    return missing('this event')
+  }
+
+  async exchange(exchange) { return this.data.exchanges[exchange] ?? missing('this request') }
+
+  async matching(streams, text) {
+    const wanted = text.toLowerCase()
+    return Object.fromEntries(streams.map(stream => [stream, this.frames(stream).flatMap((raw, i) => raw.toLowerCase().includes(wanted) ? [i + 1] : [])]))
+  }
+
+  frames(stream) {
+    return (this.data.streams[stream]?.events ?? []).map(([raw]) => typeof raw === 'string' ? raw : '')
+  }
+
+  async search(query) { return hits(this.data, query) }
+
+  async comparison(a, b) {
+    const { comparisons } = this.data
+    const found = comparisons[`${a} ${b}`] ?? turned(comparisons[`${b} ${a}`])
+    if (a === b) return { a, b, found: [] }
+    return found ?? missing('a comparison of these two; `omnirecord diff` compares any two')
+  }
+}
+
+const NOTHING = { types: [], seq: [], dt: [], sent: [], type: [], verdict: [], length: [], issues: [], more: false }
+
+function missing(what) {
+  throw new Refused(`This file does not hold ${what}.`)
+}
+
+// The other way round.
+function turned(comparison) {
+  const other = { gone: 'new', new: 'gone', same: 'same' }
+  return comparison && { ...comparison, found: comparison.found.map(one => ({ ...one, a: one.b, b: one.a, spans: one.spans?.map(([tone, text]) => [other[tone], text]) ?? null })) }
+}

@@ -1,0 +1,83 @@
+// The list of recordings and their sessions.
+
+import { add, fill, h } from './dom.js'
+import { sharedNote } from './sessionview.js'
+import { ENDINGS, clip, count, moment, oneLine, seconds } from './words.js'
+
+const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
+
+export class SessionsView {
+  constructor(overview, findings) {
+    this.overview = overview
+    this.findings = findings
+    this.chosen = new Set()
+    this.body = h('div')
+    this.compare = h('div', { class: 'compare-bar', hidden: true })
+    this.element = h('main', { class: 'sessions' }, this.body, this.compare)
+    this.draw()
+  }
+
+  renew(overview, findings) {
+    Object.assign(this, { overview, findings })
+    this.draw()
+  }
+
+  draw() {
+    const { overview } = this
+    if (!overview.sessions.length) return fill(this.body, h('p', { class: 'empty' }, 'There are no sessions in this cassette yet.'), overview.is_recorded ? h('p', { class: 'empty' }, 'It is being recorded: what comes shows up here.') : '')
+    const trees = this.trees()
+    fill(this.body, overview.shared ? sharedNote(overview.shared) : '',
+      ...overview.incidents.map(one => h('p', { class: 'problem' }, `In recording ${one.recording} the recorder had trouble: ${one.message}`)),
+      h('div', { class: 'table-box' }, h('table', {}, h('thead', {}, h('tr', {}, ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))))),
+        ...overview.recordings.map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))))))
+  }
+
+  // Sub-agents behind their parents, one step in.
+  trees() {
+    const { sessions } = this.overview, ids = new Set(sessions.map(one => `${one.recording}.${one.session_id}`)), done = new Set(), found = []
+    const visit = (row, depth) => {
+      if (done.has(row.key)) return
+      done.add(row.key)
+      found.push({ row, depth })
+      for (const child of sessions) if (row.session_id !== null && child.recording === row.recording && child.parent_session_id === row.session_id) visit(child, depth + 1)
+    }
+    for (const row of sessions) if (row.parent_session_id === null || !ids.has(`${row.recording}.${row.parent_session_id}`)) visit(row, 0)
+    for (const row of sessions) visit(row, 0)
+    return found
+  }
+
+  recording(one, rows) {
+    const facts = [moment(one.started_at) + ' UTC', one.upstream, count(one.exchanges, 'request'), `contract ${one.contract}`].filter(Boolean)
+    const head = h('tr', { class: 'recording' }, h('th', { colspan: HEADS.length, scope: 'rowgroup' }, `Recording ${one.recording}`, h('small', {}, ` ${facts.join(' · ')}`)))
+    return h('tbody', {}, head, ...rows.map(({ row, depth }) => this.row(row, depth)), rows.length ? '' : h('tr', {}, h('td', { colspan: HEADS.length, class: 'none' }, 'no sessions')))
+  }
+
+  row(row, depth) {
+    const name = row.asked ?? row.title ?? (row.parent_session_id ? 'Sub-agent' : row.session_id === null ? `Stream ${row.stream}` : 'Nothing was asked'), bad = badOf(row.verdicts)
+    const check = h('input', { type: 'checkbox', 'aria-label': `Choose ${clip(oneLine(name), 40)} to compare`, checked: this.chosen.has(row.key), onchange: event => this.choose(row.key, event.target.checked) })
+    return h('tr', {}, h('td', { class: 'choose' }, check),
+      h('td', { class: 'name' }, h('a', { href: `#/session/${encodeURIComponent(row.key)}`, style: { paddingLeft: `${depth * 20}px` } }, depth ? '↳ ' : '', clip(oneLine(name), 100)), h('code', {}, row.session_id ?? '')),
+      h('td', {}, moment(row.started_at).slice(11)), h('td', { class: 'number' }, seconds(row.ended_ns - row.begun_ns)),
+      h('td', { class: 'number' }, row.events.toLocaleString('en'), bad ? h('span', { class: 'verdict invalid' }, `${bad} odd`) : ''),
+      h('td', {}, this.count(row)), h('td', {}, h('span', { class: `ending ${row.ending}` }, ENDINGS[row.ending] ?? row.ending), row.last_status ? h('span', { class: 'status' }, row.last_status) : ''))
+  }
+
+  count(row) {
+    if (!this.findings) return '…'
+    const mine = this.findings.filter(one => one.session_id === row.session_id && row.session_id !== null)
+    if (!mine.length) return h('span', { class: 'none' }, 'none')
+    return ['error', 'warning', 'note'].map(severity => [severity, mine.filter(one => one.severity === severity).length]).filter(([, n]) => n).map(([severity, n]) => h('span', { class: `severity ${severity}` }, count(n, severity)))
+  }
+
+  choose(key, is) {
+    is ? this.chosen.add(key) : this.chosen.delete(key)
+    const [a, b] = [...this.chosen], many = this.chosen.size
+    this.compare.hidden = many === 0
+    fill(this.compare)
+    add(this.compare, [many === 2 ? h('a', { class: 'primary', href: `#/compare?${new URLSearchParams({ a, b })}` }, 'Compare these two sessions') : many === 1 ? 'Choose a second session to compare.' : 'Choose two sessions, no more, to compare.'])
+  }
+}
+
+function badOf(verdicts) {
+  return Object.entries(verdicts).filter(([name]) => !['valid', 'comment', 'sentinel'].includes(name)).reduce((sum, [, n]) => sum + n, 0)
+}

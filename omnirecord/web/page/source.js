@@ -1,0 +1,61 @@
+// Where the page's data comes from: a server of ours, by HTTP. `sealed.js` has the other one, a file that holds it all.
+
+import { Reader } from './sse.js'
+
+export class Refused extends Error {}
+export class NeedsToken extends Refused {}
+
+export class Server {
+  constructor(token) {
+    this.token = token
+    this.canFollow = true
+  }
+
+  headers() {
+    return this.token ? { Authorization: `Bearer ${this.token}` } : {}
+  }
+
+  async ask(name, asked = {}) {
+    const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null)
+    const answer = await fetch(`data/${name}?${new URLSearchParams(given)}`, { headers: this.headers() })
+    if (answer.ok) return answer.json()
+    throw await refusal(answer)
+  }
+
+  overview() { return this.ask('overview') }
+  findings(session) { return this.ask('findings', { session }) }
+  session(key) { return this.ask('session', { key }) }
+  events(stream, after) { return this.ask('events', { stream, after }) }
+  gists(stream, after, count) { return this.ask('gists', { stream, after, count }) }
+  event(stream, seq) { return this.ask('event', { stream, seq }) }
+  exchange(exchange) { return this.ask('exchange', { exchange }) }
+  matching(streams, text) { return this.ask('matching', { streams: streams.join(','), text }) }
+  search(query, type, session) { return this.ask('search', { query, type, session }) }
+  comparison(a, b) { return this.ask('comparison', { a, b }) }
+
+  // Follow what is recorded: `heard` gets rows as `events --json` prints them, several at once. Ends when the recording
+  // does; throws where the connection is lost. The last id that was heard is handed to `at`, to go on behind it.
+  async follow({ after, heard, at, signal }) {
+    const headers = { ...this.headers(), ...(after ? { 'Last-Event-ID': after } : {}) }
+    const answer = await fetch('../events?last=0', { headers, signal })
+    if (!answer.ok) throw await refusal(answer)
+    const reader = new Reader(), bytes = answer.body.pipeThrough(new TextDecoderStream()).getReader()
+    for (;;) {
+      const { value, done } = await bytes.read()
+      if (done) return false
+      const events = reader.feed(value), rows = []
+      for (const event of events) {
+        if (event.type === 'end') return true
+        if (event.type === 'message') rows.push(JSON.parse(event.data))
+      }
+      if (rows.length) heard(rows)
+      if (reader.lastId) at(reader.lastId)
+    }
+  }
+}
+
+async function refusal(answer) {
+  const told = await answer.json().catch(() => null)
+  const message = told?.error?.message ?? `the server answered ${answer.status}`
+  return answer.status === 401 ? new NeedsToken(message) : new Refused(message)
+}

@@ -1,0 +1,134 @@
+// The events of a session: numbers in columns, as many as there are, and their order in time. Pure.
+
+export const VERDICTS = ['comment', 'sentinel', 'truncated', 'malformed', 'unknown', 'invalid', 'valid']
+export const VALID = VERDICTS.indexOf('valid')
+const BEATS = new Set(['session.heartbeat', 'response.heartbeat'])
+const COLUMNS = {
+  stream: Float64Array, seq: Float64Array, at: Float64Array, sent: Float64Array, type: Uint32Array,
+  verdict: Uint8Array, length: Float64Array, issues: Uint32Array,
+}
+
+export class Table {
+  constructor() {
+    this.size = 0
+    this.types = []       // what `type` numbers; null for an event without
+    this.numbers = new Map()
+    this.order = []       // the events' rows, in the order of their times
+    this.last = new Map() // stream -> the highest seq of it that is here
+    this.rows = new Map() // stream -> seq -> row
+    for (const [name, Kind] of Object.entries(COLUMNS)) this[name] = new Kind(1024)
+    this.sorted = []
+    this.beats = []       // the times of heartbeats, sorted; and of all else
+    this.news = []
+    this.odd = []         // of what is not valid
+  }
+
+  // A piece of one stream, as the server gives it: times are differences.
+  add(piece) {
+    const types = piece.types.map(type => this.typeNumber(type)), first = this.size
+    let at = 0
+    for (let i = 0; i < piece.seq.length; i++) {
+      at += piece.dt[i]
+      const sent = piece.sent[i] < 0 ? NaN : at + piece.sent[i]
+      this.push(piece.stream, piece.seq[i], at, sent, types[piece.type[i]], piece.verdict[i], piece.length[i], piece.issues[i])
+    }
+    this.arrange(first)
+    return this.size - first
+  }
+
+  // One row of the live stream, as `events --json` has it.
+  addRow(row, length) {
+    if (row.seq <= (this.last.get(row.stream) ?? 0)) return false
+    const sent = row.sent_ns === null ? NaN : row.sent_ns
+    this.push(row.stream, row.seq, row.offset_ns, sent, this.typeNumber(row.type), VERDICTS.indexOf(row.verdict), length, row.issues.length)
+    this.arrange(this.size - 1)
+    return true
+  }
+
+  typeNumber(type) {
+    if (!this.numbers.has(type)) {
+      this.numbers.set(type, this.types.length)
+      this.types.push(type)
+    }
+    return this.numbers.get(type)
+  }
+
+  push(stream, seq, at, sent, type, verdict, length, issues) {
+    if (seq <= (this.last.get(stream) ?? 0)) return
+    if (this.size === this.at.length) this.grow()
+    const row = this.size++, values = { stream, seq, at, sent, type, verdict, length, issues }
+    for (const name in values) this[name][row] = values[name]
+    this.last.set(stream, seq)
+    if (!this.rows.has(stream)) this.rows.set(stream, new Map())
+    this.rows.get(stream).set(seq, row)
+  }
+
+  grow() {
+    for (const [name, Kind] of Object.entries(COLUMNS)) {
+      const wider = new Kind(this[name].length * 2)
+      wider.set(this[name])
+      this[name] = wider
+    }
+  }
+
+  // Put the rows from `first` on where they belong in time; those that come behind all others are simply added.
+  arrange(first) {
+    const lastAt = this.order.length ? this.at[this.order.at(-1)] : -Infinity
+    let inOrder = true, before = lastAt
+    for (let row = first; row < this.size; row++) {
+      if (this.at[row] < before) inOrder = false
+      before = this.at[row]
+      this.order.push(row)
+    }
+    if (!inOrder) this.order.sort((a, b) => this.at[a] - this.at[b] || this.stream[a] - this.stream[b] || this.seq[a] - this.seq[b])
+    if (!inOrder) this.sorted = this.beats = this.news = this.odd = []
+    for (let place = this.sorted.length; place < this.order.length; place++) this.note(place)
+  }
+
+  note(place) {
+    if (place === 0) this.sorted = [], this.beats = [], this.news = [], this.odd = []
+    const row = this.order[place], at = this.at[row], verdict = this.verdict[row]
+    this.sorted.push(at)
+    ;(this.isBeat(row) ? this.beats : this.news).push(at)
+    if (verdict < VALID && verdict > 1) this.odd.push(at)
+  }
+
+  isBeat(row) {
+    return this.verdict[row] === 0 || BEATS.has(this.types[this.type[row]])
+  }
+
+  typeOf(row) {
+    return this.types[this.type[row]]
+  }
+
+  rowOf(stream, seq) {
+    return this.rows.get(stream)?.get(seq)
+  }
+
+  // The place of the last event up to then; -1 where there is none.
+  placeAt(at) {
+    return upTo(this.sorted, at) - 1
+  }
+
+  placeOf(row) {
+    let place = this.placeAt(this.at[row])
+    while (place > 0 && this.order[place] !== row) place--
+    return place
+  }
+
+  // How long nothing had come when the event at this place did.
+  gapBefore(place) {
+    return place > 0 ? this.sorted[place] - this.sorted[place - 1] : 0
+  }
+}
+
+// How many of a sorted list are not above a value.
+export function upTo(sorted, value) {
+  let low = 0, high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (sorted[middle] <= value) low = middle + 1
+    else high = middle
+  }
+  return low
+}

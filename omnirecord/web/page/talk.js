@@ -1,0 +1,110 @@
+// The conversation as it was at a time: turns as `show --json` has them, cut off there. Pure.
+//
+// `script` puts what happens in a session in order, once; `talkAt` then says how much of it is there at a time.
+
+import { upTo } from './table.js'
+
+const LAST = 2 ** 40
+
+// The turns of one told session: each with what happens in it, by time.
+export function script(told) {
+  return told.turns.map((turn, i) => {
+    const entries = entriesOf(turn, told.growth[i] ?? { messages: [], thoughts: [], printed: {} })
+    entries.sort((a, b) => a.at - b.at || a.place - b.place)
+    return { turn, entries, begin: turn.asked_ns === null ? turn.started_ns : Math.min(turn.started_ns, turn.asked_ns) }
+  })
+}
+
+function entriesOf(turn, growth) {
+  const at = (kind, ns, of, place = LAST, more = {}) => ({ kind, at: ns, place, of, ...more })
+  return [
+    ...turn.asked.map(one => at('asked', one.at_ns, one, one.place)),
+    ...turn.thoughts.map((one, i) => at('thought', one.first_ns, one, one.place, { marks: growth.thoughts[i] })),
+    ...turn.messages.map((one, i) => at('said', one.first_ns, one, one.place, { marks: growth.messages[i] })),
+    ...turn.tools.map(one => at('tool', one.called_ns, one, one.place, { printed: growth.printed[one.call_id] })),
+    ...turn.approvals.map(one => at('approval', one.asked_ns, one, one.place)),
+    ...turn.children.map(one => at('child', one.spawned_ns, one, one.place)),
+    ...turn.troubles.map(one => at('trouble', one.at_ns, one, one.place)),
+    ...turn.notes.map(one => at('note', one.at_ns, one, one.place)),
+    ...turn.silences.map(one => at('silence', one.from_ns, one)),
+  ]
+}
+
+// What is there at `ns`: turns that have begun, each {turn, begin, shown: [{entry, state}], ended}.
+export function talkAt(turns, ns) {
+  const begun = turns.filter(one => one.begin <= ns)
+  return begun.map(one => turnAt(one, ns))
+}
+
+export function turnAt({ turn, entries, begin }, ns) {
+  const shown = entries.filter(entry => entry.at <= ns).map(entry => ({ entry, state: stateOf(entry, ns) }))
+  return { turn, begin, shown: shown.filter(one => one.state !== null), ended: turn.ended_ns !== null && turn.ended_ns <= ns }
+}
+
+// How far an entry is at that time; null where there is nothing to see of it yet.
+export function stateOf(entry, ns) {
+  const one = entry.of
+  switch (entry.kind) {
+    case 'said': case 'thought': return textAt(entry, ns)
+    case 'tool': return toolAt(entry, ns)
+    case 'approval': return { action: approvalAt(one, ns) }
+    case 'child': return { status: one.updated_ns !== null && one.updated_ns <= ns ? one.status : null }
+    case 'silence': return { length: Math.min(one.length_ns, ns - one.from_ns), over: one.from_ns + one.length_ns <= ns }
+    default: return {}
+  }
+}
+
+// The text that had come: all of it once its last mark is passed.
+function textAt({ of, marks }, ns) {
+  const length = lengthAt(marks, ns)
+  if (marks && length === 0) return null
+  const whole = !marks || length >= marks.at(-1)
+  return { text: whole ? of.text : of.text.slice(0, length), whole }
+}
+
+function lengthAt(marks, ns) {
+  if (!marks) return 0
+  let low = 0, high = marks.length / 2
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (marks[2 * middle] <= ns) low = middle + 1
+    else high = middle
+  }
+  return low ? marks[2 * low - 1] : 0
+}
+
+function toolAt({ of, printed }, ns) {
+  if (of.returned_ns !== null && of.returned_ns <= ns) return { output: of.output, returned: true }
+  if (!printed) return { output: null, returned: false }
+  const [text, marks] = printed, length = lengthAt(marks, ns)
+  return { output: length ? text.slice(0, length) : null, returned: false }
+}
+
+function approvalAt(one, ns) {
+  const done = one.resolved_ns ?? one.answered_ns
+  return done !== null && done <= ns ? one.action ?? 'settled' : null
+}
+
+// What a turn said up to then, as `text` of `show --json`.
+export function saidAt(shown) {
+  return shown.filter(one => one.entry.kind === 'said').map(one => one.state.text).join('\n\n')
+}
+
+// The last turn that has begun; -1 where none has.
+export function turnPlace(turns, ns) {
+  return upTo(turns.map(one => one.begin), ns) - 1
+}
+
+// Whatever changes what is seen: between two of these times the conversation stands still.
+export function moments(turns) {
+  const found = []
+  for (const { turn, entries, begin } of turns) {
+    found.push(begin)
+    for (const entry of entries) {
+      found.push(entry.at)
+      for (let i = 0; i < (entry.marks?.length ?? 0); i += 2) found.push(entry.marks[i])
+    }
+    found.push(...turn.tools.map(one => one.returned_ns), ...turn.approvals.map(one => one.resolved_ns), turn.ended_ns)
+  }
+  return found.filter(at => at !== null).sort((a, b) => a - b)
+}

@@ -1,0 +1,92 @@
+"""The page beside a running proxy: it follows, can be paused without losing its place, and is there when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.library import open_store
+from omnirecord.proxy import Proxy
+from omnirecord.replaying import Replay
+from omnirecord.rerun import Rerun
+from omnirecord.viewing import Viewer
+from tests.cassettes import HEALTHY
+from tests.sse_clients import browser
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+EVENTS = 112
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110  # what is waited for is in a browser
+            await asyncio.sleep(0.03)
+
+
+async def count(page: Any) -> int:
+    return int(re.split(r"\D", await page.inner_text(".wire-count"))[0] or 0)
+
+
+async def has(page: Any, at_least: int) -> bool:
+    return await count(page) >= at_least
+
+
+async def reads(page: Any, selector: str, text: str) -> bool:
+    return text in await page.inner_text(selector)
+
+
+async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place(tmp_path: Path) -> None:
+    source, troubles = HEALTHY["turns"], list[str]()
+    async with (
+        Replay(source, timing="original", speed=1.5) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db", ui=True) as proxy,
+        browser() as page,
+    ):
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        await page.goto(proxy.page)
+        await eventually(lambda: reads(page, "main", "It is being recorded"))
+        with closing(open_store(source)) as store:
+            clients = asyncio.create_task(Rerun(store, 1, proxy.url).run(20))
+            await page.click("td.name a")
+            await eventually(lambda: reads(page, ".live", "live"))
+            await eventually(lambda: has(page, 30))
+            await page.keyboard.press("l")
+            await eventually(lambda: reads(page, ".live", "paused"))
+            await eventually(lambda: reads(page, ".live", " new"))
+            await page.wait_for_timeout(600)  # what is told comes a little behind what came
+            stands = await page.inner_text(".player .time"), await page.inner_text(".talk")
+            await clients
+        await eventually(lambda: has(page, EVENTS))
+        assert (await page.inner_text(".player .time")).split("/")[0] == stands[0].split("/")[0]
+        assert await page.inner_text(".talk") == stands[1]
+        await page.keyboard.press("l")
+        await eventually(lambda: reads(page, ".live", "live"))
+        await eventually(lambda: reads(page, ".talk", "Goodbye, and calm seas."))
+        await proxy.stop()
+        await eventually(lambda: reads(page, ".why", "Why it stops here"))
+        assert not await page.is_visible(".live")
+    assert troubles == []
+
+
+async def test_a_file_that_somebody_else_records_is_followed_as_well(tmp_path: Path) -> None:
+    source = HEALTHY["approval"]
+    async with (
+        Replay(source, timing="original") as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        Viewer(tmp_path / "run.db") as viewer,
+        browser() as page,
+    ):
+        await page.goto(viewer.page)
+        await eventually(lambda: reads(page, ".state", "recording"))
+        with closing(open_store(source)) as store:
+            await Rerun(store, 1, proxy.url).run(20)
+        await page.click("td.name a")
+        await eventually(lambda: has(page, 30))
+        await proxy.stop()
+        await eventually(lambda: reads(page, ".why", "Why it stops here"))

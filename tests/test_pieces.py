@@ -1,0 +1,113 @@
+"""The reads of a stream, several to a row: what was put in comes out, from wherever one begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnirecord.cassette import Read
+from omnirecord.store import Writer, rows
+from omnirecord.store.functions import spliced, with_sent
+from omnirecord.store.pieces import Content, from_byte, from_read, reads
+
+ONE = st.tuples(st.integers(-5, 10**12), st.none() | st.integers(0, 10**12), st.binary(max_size=9), st.booleans())
+GIVEN = st.lists(st.lists(ONE, max_size=6), max_size=4)
+"""Reads, by the transaction in which they came: when, when handed on, what, and whether that was lost."""
+
+
+@pytest.fixture
+def writer() -> Iterator[Writer]:
+    writer = Writer(None)
+    yield writer
+    writer.connection.close()
+
+
+def write(writer: Writer, given: list[list[tuple[int, int | None, bytes, bool]]]) -> None:
+    pieces = rows.Pieces(1)
+    for batch in given:
+        made: list[rows.Row] = []
+        for offset, sent, data, is_lost in batch:
+            pieces.add(offset, sent, len(data), None if is_lost else data, made)
+        writer.write([*made, *pieces.close()])
+
+
+@given(GIVEN)
+def test_reads_come_out_as_they_were_put_in(batches: list[list[tuple[int, int | None, bytes, bool]]]) -> None:
+    flat = [one for batch in batches for one in batch]
+    with closing((writer := Writer(None)).connection) as connection:
+        write(writer, batches)
+        assert list(reads(connection, 1)) == [Read(offset, sent, len(data)) for offset, sent, data, _ in flat]
+        for number, (offset, sent, data, _) in enumerate(flat):
+            content = Content(from_read(connection, 1, number))
+            assert content.read(number) == Read(offset, sent, len(data))
+
+
+@given(GIVEN, st.integers(0, 60), st.integers(0, 60))
+def test_bytes_come_out_from_anywhere_to_anywhere(
+    batches: list[list[tuple[int, int | None, bytes, bool]]], start: int, end: int
+) -> None:
+    flat = [one for batch in batches for one in batch]
+    whole = b"".join(data for *_, data, _ in flat)
+    lost = {at for (*_, data, is_lost), last in zip(flat, accumulate(len(one[2]) for one in flat), strict=True)
+            for at in range(last - len(data), last) if is_lost}  # fmt: skip
+    found = bytearray()
+    with closing((writer := Writer(None)).connection) as connection:
+        write(writer, batches)
+        for piece in from_byte(connection, 1, start):
+            part = piece.before(end)
+            assert (part.data is None) <= ({*range(part.start, part.end)} <= lost)
+            found += bytes(part.size) if part.data is None else part.data
+            assert sum(part.sizes) == part.size
+    expected = bytes(0 if at in lost else byte for at, byte in enumerate(whole))
+    assert found == expected[start:end]
+
+
+def test_a_row_has_as_many_reads_as_are_quick_to_look_at() -> None:
+    pieces, made = rows.Pieces(1), list[rows.Row]()
+    for n in range(rows.MOST_READS + 1):
+        pieces.add(n, None, 1, b"a", made)
+    assert (len(made), len(pieces.close())) == (1, 1)
+    for _ in range(3):
+        pieces.add(0, None, rows.PIECE, bytes(rows.PIECE), made)
+    assert (len(made), len(pieces.close()), pieces.close()) == (3, 1, [])
+
+
+def test_what_is_handed_on_late_gets_its_time_in_whichever_row_it_is(writer: Writer) -> None:
+    write(writer, [[(10, None, b"a", False), (20, 21, b"b", False)], [(30, None, b"c", False)]])
+    writer.write([rows.reads_sent(1, [(0, 15), (2, 35)])])
+    assert [one.sent_ns for one in reads(writer.connection, 1)] == [15, 21, 35]
+
+
+def test_what_is_masked_late_is_masked_where_it_is(writer: Writer) -> None:
+    pieces, made = rows.Pieces(1), list[rows.Row]()
+    pieces.add(0, None, 6, b"secret", made)
+    writer.write(pieces.close())
+    pieces.add(1, None, 4, b"more", made)
+    late = list(pieces.again(1, b"**"))
+    late += pieces.again(7, b"*")
+    writer.write([*late, *pieces.close()])
+    assert [piece.data for piece in from_read(writer.connection, 1, 0)] == [b"s**ret", b"m*re"]
+
+
+@pytest.mark.parametrize(("at", "made"), [(0, b"xbc"), (2, b"abx"), (3, b"abc"), (-1, b"abc")])
+def test_other_bytes_go_nowhere_but_where_there_are_some(at: int, made: bytes) -> None:
+    assert spliced(b"abc", at, b"x") == made
+    assert spliced(None, at, b"x") is None
+
+
+def test_a_row_of_other_reads_stays_as_it_is() -> None:
+    assert with_sent("[[0,null,1]]", 5, 100, "[[4,1],[6,1]]") == "[[0,null,1]]"
+    assert with_sent("[[0,null,1]]", 5, 100, "[[5,101]]") == "[[0,1,1]]"
+
+
+def test_rows_that_do_not_follow_each_other_are_refused(writer: Writer) -> None:
+    write(writer, [[(0, None, b"ab", False)], [(1, None, b"cd", False)], [(2, None, b"ef", False)]])
+    writer.connection.execute("DELETE FROM pieces WHERE n = 1")
+    with pytest.raises(ValueError, match="lacks some of its reads"):
+        list(from_read(writer.connection, 1, 0))
+    assert [piece.data for piece in from_byte(writer.connection, 1, 4)] == [b"ef"]
