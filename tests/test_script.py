@@ -154,3 +154,16 @@ def test_the_session_lists_rows_are_on_the_same_clock() -> None:
     tape.another_recording()
     tape.websocket("/v1/sessions/updates", 0.0, (0.5, "down", {"type": "changed", "items": [{"id": "s", "n": 2}]}))
     assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
+
+
+def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only() -> None:
+    tape = Made()
+    tape.stream("a", 1.0, (1.0, heartbeat()), ending="eof", end=2.0)
+    tape.stream("r", 2.0, (2.0, heartbeat()), ending="eof", end=3.0, party="runner")
+    tape.stream("b", 3.0, (3.0, heartbeat()), ending="eof", end=4.0)
+    tape.stream("c", 4.0, (4.0, heartbeat()), ending="eof", end=5.0)
+    made = script(tape)
+    made.lay_down(2 * len(heartbeat()))
+    laid = [x.session_id for x in made.exchanges if x.exchange in made._strips]
+    assert laid == ["a", "b"]
+    assert next(iter(made.parts(made.exchanges[3]))).data == heartbeat()

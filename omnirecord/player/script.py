@@ -6,6 +6,7 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from typing import Any
 
 from ..addresses import Stream
 from ..cassette import Exchange, TimedFrame
-from ..errors import UsageError
+from ..errors import CassetteError, UsageError
 from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
@@ -205,6 +206,17 @@ class Script:
         if exchange.exchange not in self._strips:
             self._strips[exchange.exchange] = self._laid_down(exchange)
         return self._strips[exchange.exchange]
+
+    def lay_down(self, most: int) -> None:
+        """Read what clients' streams brought before anybody asks, in their order, up to so many bytes: to do so when
+        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it."""
+        for x in self.exchanges:
+            if x.stream is not None and x.party != "runner":
+                most -= x.response_bytes
+                if most < 0:
+                    return
+                with suppress(CassetteError):
+                    self.parts(x)
 
     def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
         reads = zip(*self._reads(exchange), strict=True)
