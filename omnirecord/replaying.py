@@ -51,7 +51,7 @@ log = logging.getLogger("omnirecord")
 
 LOADS = 1.0
 """Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
-_BEFOREHAND = 64 << 20
+_BEFOREHAND = 256 << 20
 """Bytes of streams that are read before the first client comes: some seconds' work."""
 _COMPARED = 1 << 20
 """The most of a request's body that is looked at, in bytes."""
