@@ -7,6 +7,7 @@ All times are nanoseconds on one monotonic clock, counted from the start of thei
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -132,6 +133,18 @@ class Read:
     """When they were handed to the client's transport; None if never."""
     size: int
     """How many bytes, as they were on the wire: compressed, if the response was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A stream of which every byte was kept, and is in a frame: where in `body` its frames and its reads end, and when
+    each read came, in ns."""
+
+    body: bytes
+    frame_ends: Sequence[int]
+    read_ends: Sequence[int]
+    times: Sequence[int]
+    sizes: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

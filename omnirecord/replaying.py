@@ -51,6 +51,8 @@ log = logging.getLogger("omnirecord")
 
 LOADS = 1.0
 """Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
+_BEFOREHAND = 256 << 20
+"""Bytes of streams that are read before the first client comes: some seconds' work."""
 _COMPARED = 1 << 20
 """The most of a request's body that is looked at, in bytes."""
 
@@ -153,6 +155,7 @@ class Replay(Buttons):
             self._script = await asyncio.to_thread(Script, self._store, self._options.gates)
             self._player = await asyncio.to_thread(Player, self._script, self._options)
             self._filling = _filling(self._web_ui, self._script, self._player)
+            await asyncio.to_thread(self._script.lay_down, _BEFOREHAND)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.ended)
             await self._listener.bind()

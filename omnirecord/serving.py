@@ -27,6 +27,8 @@ from .tls import File, listening_context
 
 LIMIT = 1 << 20
 """The longest request line, header field, or header section that is taken, in bytes."""
+BACKLOG = 4096
+"""How many clients may come at once: of more than are taken in, each waits a second or longer to be let in."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
 
@@ -176,7 +178,9 @@ class Listener:
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()
-            self._sockets = await loop.create_server(self._server, host, port, ssl=tls, start_serving=False)
+            self._sockets = await loop.create_server(
+                self._server, host, port, ssl=tls, start_serving=False, backlog=BACKLOG
+            )
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
             raise ServerError(f"{host}:{port} {reason}: choose another --listen, port 0 takes a free one") from error

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.greeting import greeting_length
+from omnirecord.library import open_store
 from omnirecord.parts import Part
 from omnirecord.player.script import Script, gate_rule
-from tests.cassettes import Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
+from omnirecord.player.strip import Strip
+from omnirecord.store import is_coded
+from tests.cassettes import HEALTHY, TROUBLED, Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.stage import EVENTS, SESSION
 
 
@@ -154,3 +159,42 @@ def test_the_session_lists_rows_are_on_the_same_clock() -> None:
     tape.another_recording()
     tape.websocket("/v1/sessions/updates", 0.0, (0.5, "down", {"type": "changed", "items": [{"id": "s", "n": 2}]}))
     assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
+
+
+def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only() -> None:
+    tape = Made()
+    tape.stream("a", 1.0, (1.0, heartbeat()), ending="eof", end=2.0)
+    tape.stream("r", 2.0, (2.0, heartbeat()), ending="eof", end=3.0, party="runner")
+    tape.stream("b", 3.0, (3.0, heartbeat()), ending="eof", end=4.0)
+    tape.stream("c", 4.0, (4.0, heartbeat()), ending="eof", end=5.0)
+    made = script(tape)
+    made.lay_down(2 * len(heartbeat()))
+    laid = [x.session_id for x in made.exchanges if x.exchange in made._strips]
+    assert laid == ["a", "b"]
+    assert next(iter(made.parts(made.exchanges[3]))).data == heartbeat()
+
+
+@pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
+def test_a_stream_laid_down_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        whole, by_frames = Script(store, gate_rule()), Script(store, gate_rule())
+        streams = [x for x in whole.exchanges if x.stream is not None and not is_coded(x)]
+        for x in streams:
+            by_frames.frames(x)  # known already, so the stream is laid down from these
+            one, other = whole.parts(x), by_frames.parts(x)
+            assert list(one) == list(other)
+            assert isinstance(one, Strip)
+            assert isinstance(other, Strip)
+            assert one.pieces == other.pieces
+        assert any(store.columns(x) is not None for x in streams) or not streams
+
+
+def test_a_stream_that_nobody_made_frames_of_is_laid_down_frame_by_frame() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, b"data: cut o"), ending="open")
+    store = tape.store()
+    store._connection.execute("DELETE FROM pages")
+    store._connection.execute("DELETE FROM tallies")
+    assert store.columns(store.streams()[0]) is None
+    made = Script(store, gate_rule())
+    assert [part.data for part in made.parts(made.exchanges[0])] == [heartbeat(), b"data: cut o"]

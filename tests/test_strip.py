@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from bisect import bisect_left
+from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.cassette import Columns
 from omnirecord.parts import Part
 from omnirecord.player.strip import PIECE, Strip
 
@@ -68,3 +71,18 @@ def test_where_time_goes_back_nothing_is_joined_blindly() -> None:
     strip = Strip([(5, 1, 0, b"a\n\n"), (4, 2, 1, b"b\n\n")], STREAM, 0)
     assert [part.offset_ns for part in strip] == [5, 4]
     assert strip.pieces == {}
+
+
+@given(st.lists(st.integers(1, 90_000), max_size=12), st.lists(st.integers(0, 90_000), max_size=12))
+def test_laid_down_as_a_whole_it_is_what_frames_and_reads_make_of_it(frames: list[int], reads: list[int]) -> None:
+    body = bytes(range(251)) * (sum(frames) // 251 + 1)
+    ends, at = list(accumulate(frames)), list(accumulate(reads))
+    body, at = body[: sum(frames)], [*(end for end in at if end < sum(frames)), sum(frames)]
+    content = Columns(body, ends, at, [5 * n for n in range(len(at))], [])
+    bounds = sorted({0, *ends, *at})
+    parts = [
+        (5 * bisect_left(at, b), 1 + bisect_left(ends, b), bisect_left(at, b), body[a:b]) for a, b in pairwise(bounds)
+    ]
+    strip, other = Strip.of(content, STREAM, GREETING, 3), Strip(parts, STREAM, GREETING)
+    assert [replace(part, offset_ns=part.offset_ns - 3) for part in strip] == list(other)
+    assert [piece.data for piece in strip.pieces.values()] == [piece.data for piece in other.pieces.values()]

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import click
 
 from ..errors import UsageError
 from ..gist import visible
-from .common import F, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
+from .common import F, busy, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
 
 if TYPE_CHECKING:
     import asyncio
@@ -217,7 +217,9 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
 
     keys = Keys(server, _say)
     with stop_signal(lambda: None) as stop:
-        async with server:
+        async with AsyncExitStack() as running:
+            with busy(f"reading {visible(str(server.cassette))}"):
+                await running.enter_async_context(server)
             print_ready(
                 as_json,
                 f"serving {server.cassette} at {server.url}",

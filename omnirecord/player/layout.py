@@ -25,6 +25,12 @@ def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
     return Strip(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
 
 
+def greeting_end(frames: Iterator[TimedFrame]) -> int:
+    """The number of the last frame of the connect snapshot; 0 where there is none."""
+    taken = [frame.seq for frame, takes in _up_to_the_first_that_is_none(Greeting(), frames) if takes]
+    return max(taken, default=0)
+
+
 def _up_to_the_first_that_is_none(
     greeting: Greeting, frames: Iterator[TimedFrame]
 ) -> Iterator[tuple[TimedFrame, bool]]:

@@ -6,6 +6,7 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -13,11 +14,12 @@ from typing import Any
 
 from ..addresses import Stream
 from ..cassette import Exchange, TimedFrame
-from ..errors import UsageError
+from ..errors import CassetteError, UsageError
 from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
-from .layout import coded_parts, parts_of
+from .layout import coded_parts, greeting_end, parts_of
+from .strip import Strip
 from .timing import NS
 
 
@@ -140,6 +142,7 @@ class Script:
         """The same for one stream, which belongs to none; remembered."""
         name = f"stream {exchange.stream}"
         if name not in self._points:
+            self.parts(exchange)  # which is read at once with the times
             self._points[name] = self.points([exchange])
         return self._points[name]
 
@@ -206,11 +209,27 @@ class Script:
             self._strips[exchange.exchange] = self._laid_down(exchange)
         return self._strips[exchange.exchange]
 
+    def lay_down(self, most: int) -> None:
+        """Read what clients' streams brought before anybody asks, in their order, up to so many bytes: to do so when
+        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it."""
+        for x in self.exchanges:
+            if x.stream is not None and x.party != "runner":
+                most -= x.response_bytes
+                if most < 0:
+                    return
+                with suppress(CassetteError):
+                    self.parts(x)
+
     def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
+        known = self._frames.get(exchange.exchange)
+        content = self._store.columns(exchange) if known is None else None
+        if content is not None:
+            zero = self._zero[exchange.recording]
+            self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
+            return Strip.of(content, exchange.stream or 0, greeting_end(self._read_frames(exchange)), zero)
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
-        known = self._frames.get(exchange.exchange)
         return parts_of(reads, self._read_frames(exchange) if known is None else known)
 
 

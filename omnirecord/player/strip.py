@@ -7,11 +7,12 @@ where nothing holds it up, a stream goes out piece by piece, without anybody loo
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from ..cassette import Columns
 from ..parts import Part
 
 PIECE = 128 * 1024
@@ -43,8 +44,30 @@ class Strip(Sequence[Part]):
         self._firsts = array("q")  # of each piece
         self._data: list[bytes] = []
         self._lay_down(parts)
+        self._cut_to_pieces()
+
+    def _cut_to_pieces(self) -> None:
         in_order = all(map(int.__le__, self._offsets, self._offsets[1:]))
         self.pieces = {piece: self._piece(n) for n, piece in enumerate(self._firsts)} if in_order else {}
+
+    @classmethod
+    def of(cls, content: Columns, stream: int, greeting: int, zero: int = 0) -> Strip:
+        """The same of a stream of which all was kept, by the list instead of part by part. `zero`: what is added to its
+        times."""
+        strip = cls((), stream, greeting)
+        cuts = sorted({*content.frame_ends, *content.read_ends} - {0})
+        strip._seqs.extend(1 + bisect_left(content.frame_ends, cut) for cut in cuts)
+        strip._reads.extend(bisect_left(content.read_ends, cut) for cut in cuts)
+        strip._offsets.extend(content.times[read] + zero for read in strip._reads)
+        first = start = 0
+        while first < len(cuts):
+            upto = min(len(cuts), bisect_left(cuts, start + PIECE, first) + 1)
+            strip._firsts.append(first)
+            strip._ends.extend(cut - start for cut in cuts[first:upto])
+            strip._data.append(content.body[start : cuts[upto - 1]])
+            first, start = upto, cuts[upto - 1]
+        strip._cut_to_pieces()
+        return strip
 
     def _lay_down(self, parts: Iterable[tuple[int, int, int, bytes]]) -> None:
         datas: list[bytes] = []

@@ -158,6 +158,17 @@ def entries_of(row: Any) -> tuple[int, list[Entry]]:
     return seq, list(zip(ends, ends[1:], reads, types, judged, others, strict=False))
 
 
+def ends_of(row: Any) -> tuple[list[int], int, bool]:
+    """Where a page's frames end in the content, where it begins, and whether there is something about them that few
+    have, of the columns `PAGE`."""
+    seq, frames, start, _, ends, *_, more = row
+    _size(seq, "seq"), _size(start, "a page's start")
+    found = [start + end for end in _sizes(json.loads(_str(ends, "a list")), frames, LIMIT)]
+    if [start, *found] != sorted([start, *found]):
+        raise ValueError("a frame ends before it begins")
+    return found, start, more is not None and "lost" in _str(more, "more")
+
+
 def _sizes(values: Any, count: Any, below: int) -> list[int]:
     if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
         raise ValueError("a page has not as many entries as frames")

@@ -13,14 +13,15 @@ import functools
 import json
 import logging
 import sqlite3
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..cassette import Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
+from ..cassette import Columns, Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
 from ..contract import Contract, load
 from ..errors import BrokenCassette, UsageError
 from ..framing import Framed, Framer
@@ -31,6 +32,7 @@ from .making import (
     PAGE,
     blob_of,
     count_of,
+    ends_of,
     entries_of,
     exchange_of,
     family_of,
@@ -271,6 +273,31 @@ class Store:
                 yield TimedFrame(
                     stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
                 )  # fmt: skip
+
+    def columns(self, exchange: Exchange) -> Columns | None:
+        """A stream as a whole; None where it has to be asked frame by frame, since something of it was not kept, is in
+        no frame yet, or is compressed."""
+        if is_coded(exchange):
+            return None
+        return next(self._checked(lambda: iter([self._columns(exchange.exchange, exchange.stream or 0)])))
+
+    def _columns(self, exchange: int, stream: int) -> Columns | None:
+        ends, times, sizes, data = array("q"), array("q"), array("q"), []
+        for row in self._connection.execute(f"SELECT {PAGE} FROM pages WHERE stream = ? ORDER BY seq", (stream,)):
+            first, start, more = ends_of(row)
+            if (row[0], start) != (len(ends) + 1, ends[-1] if ends else 0) or more:
+                return None
+            ends.extend(first)
+        for piece in from_byte(self._connection, exchange, 0):
+            if piece.data is None:
+                return None
+            times.extend(piece.offset_ns + came for came in piece.came)
+            sizes.extend(piece.sizes)
+            data.append(piece.data)
+        body = b"".join(data)
+        if len(body) != (ends[-1] if ends else 0):
+            return None
+        return Columns(body, ends, array("q", accumulate(sizes)), times, sizes)
 
     def _sources(self, exchange: int, read: int, start: int) -> tuple[Content, Content]:
         """What knows the times of its reads, and what its bytes, from a page on."""
