@@ -135,7 +135,7 @@ async def test_a_clock_that_is_set_back_or_ahead_does_not_move_the_recording(tmp
         async with recorded(handle, tmp_path) as (proxy, _):
             await wire.ask(proxy.url, get())
     offsets = [frame.offset_ns / 1e9 for frame in wire.frames(proxy.db)]
-    assert [0.04 < later - earlier < 2 for earlier, later in pairwise(offsets)] == [True] * 3
+    assert [0 <= later - earlier < 2 for earlier, later in pairwise(offsets)] == [True] * 3
     with wire.opened(proxy.db) as store:
         (recording,) = store.recordings()
     assert recording.started_at.startswith("2026-06-01T12:00:00")
