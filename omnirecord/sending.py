@@ -22,7 +22,7 @@ from .waiting import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]
 
-_TURN = 8
+_TURN = 4
 """Pieces after which it is somebody else's turn."""
 
 _BODILESS = (204, 304)  # RFC 9110, section 6.4.1

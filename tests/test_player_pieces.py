@@ -13,7 +13,7 @@ from tests.cassettes import Made, delta, heartbeat, presence, status
 from tests.recorded import calls
 from tests.stage import EVENTS, Listener, Stage
 
-LONG = "x" * 30_000
+LONG = "x" * 60_000
 """A few of these are a piece."""
 
 
@@ -27,7 +27,7 @@ def long_talk(turns: int = 3, deltas: int = 12) -> Made:
         for n in range(deltas):
             at += 0.1
             whole = delta(f"{turn}.{n} {LONG}")
-            reads += [(at, whole[:9000]), (at + 0.05, whole[9000:])] if n % 3 else [(at, whole)]
+            reads += [(at, whole[:20_000]), (at + 0.05, whole[20_000:])] if n % 3 else [(at, whole)]
         at += 0.1
         reads.append((at, status("idle")))
     tape.stream("s", 1.0, *reads, ending="eof", end=at + 1)

@@ -15,8 +15,8 @@ from typing import overload
 from ..cassette import Columns
 from ..parts import Part
 
-PIECE = 128 * 1024
-"""Bytes after which a piece ends. What is done for a piece costs as much as writing 16 KiB."""
+PIECE = 256 * 1024
+"""Bytes after which a piece ends. What is done for a piece costs as much as writing 16 KiB of it."""
 
 
 @dataclass(frozen=True, slots=True)
