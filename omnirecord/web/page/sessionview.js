@@ -18,7 +18,7 @@ const TABS = [
   ['about', 'About'],
 ]
 
-const EXAMINED = 5000  // ms between two looks for what is wrong, while it is recorded
+const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
 
 export class SessionView {
   constructor(source, row, overview, route) {
@@ -216,7 +216,9 @@ export class SessionView {
     setTimeout(
       () => {
         this.isRefreshing = false
-        if (this.isStale) ((this.isStale = false), this.refresh())
+        if (!this.isStale) return
+        this.isStale = false
+        this.refresh()
       },
       Math.min(Math.max(150, (performance.now() - begun) * 4), 10_000),
     )
