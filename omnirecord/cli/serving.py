@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
+_SHORT = 0.0005
+"""Seconds after which a thread that computes lets another one go on."""
 FILE = click.Path(readable=False, path_type=Path)
 
 
@@ -106,6 +108,8 @@ def proxy(
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    if ui:  # while a long session is told to a page, streams wait for the interpreter no longer than that
+        sys.setswitchinterval(_SHORT)
     live = _live()
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,

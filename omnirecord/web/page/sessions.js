@@ -15,7 +15,7 @@ export class SessionsView {
     this.chosen = new Set()
     this.body = h('div')
     this.compare = h('div', { class: 'compare-bar', hidden: true })
-    this.element = h('main', { class: 'sessions' }, this.body, this.compare)
+    this.element = h('main', { class: 'sessions' }, h('h1', { class: 'unseen' }, 'Sessions'), this.body, this.compare)
     this.draw()
   }
 

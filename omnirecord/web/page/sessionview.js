@@ -18,6 +18,8 @@ const TABS = [
   ['about', 'About'],
 ]
 
+const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
+
 export class SessionView {
   constructor(source, row, overview, route) {
     this.deck = new Deck(source, row.key)
@@ -197,16 +199,26 @@ export class SessionView {
     if (this.deck.hear(rows)) this.refresh()
   }
 
-  // The story anew, not more often than it takes ten times as long to be made.
+  // The story anew, with a pause of four times as long as that takes.
   async refresh() {
     if (this.isRefreshing) return void (this.isStale = true)
     this.isRefreshing = true
     const begun = performance.now()
-    await this.deck.refresh().catch(problem => this.deck.fail(problem))
+    try {
+      await this.deck.refresh()
+      if (begun - (this.examined ?? begun - EXAMINED) >= EXAMINED) {
+        this.examined = begun
+        await this.deck.loadFindings()
+      }
+    } catch (problem) {
+      this.deck.fail(problem)
+    }
     setTimeout(
       () => {
         this.isRefreshing = false
-        if (this.isStale) ((this.isStale = false), this.refresh())
+        if (!this.isStale) return
+        this.isStale = false
+        this.refresh()
       },
       Math.min(Math.max(150, (performance.now() - begun) * 4), 10_000),
     )
