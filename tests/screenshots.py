@@ -81,7 +81,7 @@ def comparing(page: Any) -> None:
 PICTURES = (
     Picture("session", ("turns",), playing(0.72)),
     Picture("findings", ("tool_hangs",), of_findings, height=760),
-    Picture("wire", ("subagent",), at_an_event("session.created"), "#/session/", height=820),
+    Picture("wire", ("subagent",), at_an_event("session.created"), "#/session/", height=860),
     Picture("sessions", ALL, of_a_list, height=720),
     Picture("compare", ALL, comparing, height=760),
     Picture("dark", ("turns",), playing(0.86), scheme="dark"),

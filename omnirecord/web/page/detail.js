@@ -56,11 +56,11 @@ export class Detail {
       place = table.placeOf(row),
       verdict = VERDICTS[table.verdict[row]]
     return list([
-      ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
       [
         'arrived',
         `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`,
       ],
+      ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
       [
         'handed on',
         Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once',

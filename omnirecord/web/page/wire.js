@@ -31,7 +31,7 @@ export class Wire {
       h(
         'div',
         { class: 'wire-head', 'aria-hidden': 'true' },
-        ...['#', 'time', 'gap', 'type', ''].map(name => h('span', {}, name)),
+        ...['#', 'time', 'gap', 'type', 'says'].map(name => h('span', {}, name)),
       ),
       this.box,
     )
