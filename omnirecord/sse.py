@@ -111,7 +111,7 @@ class Parser:
             or len(self._pending) + len(data) > self._limit
             or (self._first and data.startswith(_BOM[:1]))
         ):
-            if not self._is_odd and (content := _CONTENT.search(self._pending)):
+            if not self._is_odd and (content := _CONTENT.search(self._pending, 0)):
                 self._in_content = True
                 self._searched = max(content.start(), len(self._pending) - _LONGEST_BLANK_LINE + 1)
             return self._feed_slowly(data)
