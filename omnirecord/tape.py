@@ -59,6 +59,8 @@ FRAME_EVERY = 0.25
 """Seconds between the frames of many streams, …"""
 FEW = 8
 """… which are more than so many."""
+BREATH = 0.002
+"""Seconds in which the event loop has the interpreter for itself, between the frames of some streams and of others."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
@@ -386,10 +388,13 @@ class Tape:
             self._framed_at = monotonic()
             until = self._framed_at + FRAME_FOR
             for reel in self.reels.all:
-                for frames in reel.recorder.make_frames():
-                    self._show(frames)
+                for made in reel.recorder.make_frames():
+                    for frames in made:
+                        self._show(frames)
                     if monotonic() > until:
                         return
+                    if reel.recorder.waiting > FEW:
+                        self._stopping.wait(BREATH)
 
         self._persist(work, 0)
 

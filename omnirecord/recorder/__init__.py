@@ -123,7 +123,7 @@ class Recorder:
         """Whether no exchange goes on, and all frames are made."""
         return not self._open and not self.behind
 
-    def make_frames(self) -> Iterator[NewFrames]:
+    def make_frames(self) -> Iterator[list[NewFrames]]:
         """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
         return self._frames.make()
 

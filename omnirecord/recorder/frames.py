@@ -24,6 +24,8 @@ log = logging.getLogger("omnirecord")
 
 FRAME_BUDGET = 256 * 1024
 """Bytes turned into frames in one step, before another stream has its turn."""
+MOST_STREAMS = 12
+"""Streams that share a transaction: between two, others get the interpreter."""
 
 
 class _Careful(Contract):
@@ -148,8 +150,9 @@ class FrameMaker:
         """How many streams have something left to do."""
         return len(self._waiting)
 
-    def make(self) -> Iterator[NewFrames]:
-        """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction.
+    def make(self) -> Iterator[list[NewFrames]]:
+        """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction, of
+        which each yields what came of it.
 
         Raises what SQLite raises; nothing is lost by that.
         """
@@ -157,7 +160,7 @@ class FrameMaker:
         while steps := self._steps(waiting):
             self._write(steps)
             made = [self._done(step) for step in steps]  # before anybody is told, who may want no more
-            yield from filter(None, made)
+            yield [frames for frames in made if frames is not None]
 
     def _steps(self, waiting: Iterator[int]) -> list[_Step]:
         """What comes of the next streams, until it is enough for a transaction."""
@@ -174,7 +177,7 @@ class FrameMaker:
                 return []
             steps.append(step)
             fed += step.fed
-            if fed > FRAME_BUDGET:
+            if fed > FRAME_BUDGET or len(steps) == MOST_STREAMS:
                 break
         return steps
 
