@@ -52,6 +52,8 @@ from .streamed import storable_type
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
+_MOST_PAGES = 64
+"""Whose frames are held for whoever asks for single ones."""
 
 
 _EXCHANGE = (
@@ -84,6 +86,7 @@ class Store:
         self._connection = connection
         self._path = path
         self._closed = False
+        self._pages: dict[tuple[int, int], list[TimedFrame]] = {}
         # One snapshot for all that is asked: the recorder turns chunks into frames beneath us.
         self.is_being_recorded = path is not None and recorder_is_alive(path)
         if not connection.in_transaction:
@@ -104,6 +107,7 @@ class Store:
         if self._path is None:
             return
         self.is_being_recorded = recorder_is_alive(self._path)
+        self._pages.clear()
         with clear_errors(self._path):
             self._connection.rollback()
             if is_aside(self._connection):  # nobody may write in its folder, or it is an older one
@@ -318,10 +322,25 @@ class Store:
                 yield from self.frames(exchange, after=after)
 
     def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
-        """The frame of a stream that has this number."""
-        stored = next(self.stored_frames(exchange, seq - 1), None)
-        found = stored if stored is not None else next(self.frames(exchange, after=seq - 1), None)
-        return found if found is not None and found.seq == seq else None
+        """The frame of a stream that has this number. Those of a page that was looked at before cost nothing more."""
+        for found in self._checked(lambda: self._page_of(exchange.exchange, exchange.stream or 0, seq)):
+            if found.seq == seq:
+                return found
+        derived = next(self.frames(exchange, after=seq - 1), None)
+        return derived if derived is not None and derived.seq == seq else None
+
+    def _page_of(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
+        query = "SELECT seq, frames FROM pages WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
+        first, frames = self._connection.execute(query, (stream, seq)).fetchone() or (0, 0)
+        if not first <= seq < first + frames:
+            return []
+        known = self._pages.pop((stream, first), None)
+        if known is None:
+            known = list(islice(self._stored_frames(exchange, stream, first - 1), frames))
+        self._pages[stream, first] = known  # the last one that was looked at is the last to go
+        while len(self._pages) > _MOST_PAGES:
+            del self._pages[next(iter(self._pages))]
+        return known[seq - first : seq - first + 1]
 
     def last_seq(self, exchange: Exchange | Streaming) -> int:
         """The number of the last frame that the recorder has made of a stream; 0 where there is none."""
