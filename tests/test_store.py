@@ -291,6 +291,19 @@ def test_what_is_being_recorded_is_open_and_its_last_frame_may_yet_grow(tmp_path
         assert contents(tmp_path) == before
 
 
+def test_single_frames_of_a_page_are_read_from_the_file_once(tmp_path: Path) -> None:
+    with closing(Store.open(conversation().save(tmp_path / "a.db"))) as store:
+        stream, *_ = store.streams()
+        frames, said = list(store.frames(stream)), list[str]()
+        store._connection.set_trace_callback(said.append)
+        assert [store.frame(stream, frame.seq) for frame in frames] == frames
+        assert store.frame(stream, len(frames) + 1) is None
+        assert len([query for query in said if "ends" in query]) == 1
+        store.refresh()
+        assert store.frame(stream, 1) == frames[0]
+        assert len([query for query in said if "ends" in query]) == 2, "there may be more by now"
+
+
 def test_a_reader_sees_one_moment_and_the_next_one_more(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(Writer(path)) as writer:
