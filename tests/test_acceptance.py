@@ -110,7 +110,9 @@ async def test_a_sub_agents_session_knows_its_parent(recorded: Recorded, store: 
     assert store.parents()[seen.children[0].session_id] == seen.session_id
 
 
-@pytest.mark.parametrize("timing", TIMINGS)
+@pytest.mark.parametrize(
+    "timing", [pytest.param(timing, marks=pytest.mark.long) if timing == "original" else timing for timing in TIMINGS]
+)
 async def test_the_same_driver_runs_offline_and_nothing_comes_before_the_post_it_followed(
     recorded: Recorded, tmp_path: Path, timing: str
 ) -> None:
