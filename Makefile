@@ -6,6 +6,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
+# Tests wait more than they compute, so two for each core.
+WORKERS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 
 .PHONY: help demo test bench lint format lock cassettes clean
 
@@ -26,7 +28,7 @@ demo: .venv/.runtime
 test: .venv/.dev
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not timed"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not timed"
 	@echo "==> tests that hold the clock to milliseconds, alone"
 	@$(BIN)/python -m pytest -m timed
 else
