@@ -28,7 +28,7 @@ demo: .venv/.runtime
 test: .venv/.dev
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not timed"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed"
 	@echo "==> tests that hold the clock to milliseconds, alone"
 	@$(BIN)/python -m pytest -m timed
 else

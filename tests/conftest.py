@@ -20,7 +20,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
 
 
+_HEAVY = ("real", "browser", "slow")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
+    heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
+    items.sort(key=lambda item: item.path not in heavy)
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
