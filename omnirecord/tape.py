@@ -392,6 +392,7 @@ class Tape:
                     for frames in made:
                         self._show(frames)
                     if monotonic() > until:
+                        self._framed_at = 0.0  # there may be more, which is due at once
                         return
                     if reel.recorder.waiting > FEW:
                         self._stopping.wait(BREATH)

@@ -326,3 +326,22 @@ def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_
     store.close()
     assert exchange.response is not None
     assert (exchange.response.status, exchange.response.reason) == (799, "a\ufffdb\ufffd\ufffdc\ufffd")
+
+
+def test_what_there_was_no_time_for_is_made_at_once_and_not_when_it_is_due_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnirecord.tape.FRAME_FOR", 0.0)
+    monkeypatch.setattr("omnirecord.tape.FRAME_EVERY", 3600.0)
+    seen: list[NewFrames] = []
+    tape = Tape(tmp_path / "t.db", None, watch=seen.append)
+    for n in range(60):
+        take = tape.take("GET", f"/{n}", ())
+        take.respond("sse", 200, "OK", (("content-type", "text/event-stream"),))
+        take.sent(take.receive(event(1)))
+    until = time.monotonic() + 10
+    while len(seen) < 60 and time.monotonic() < until:
+        time.sleep(0.01)
+    made = len(seen)
+    tape.stop()
+    assert made == 60
