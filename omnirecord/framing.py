@@ -70,7 +70,7 @@ class Framer:
         """Take what several reads brought, the first of them `first`: the same as one by one, for less work."""
         if len(sizes) == 1 or not data:
             return self.feed(first, data)
-        if not isinstance(self._decoder, Identity):
+        if not self._is_plain:
             starts = accumulate(sizes, initial=0)
             parts = (data[start : start + size] for start, size in zip(starts, sizes, strict=False))
             return [one for read, part in enumerate(parts, first) for one in self.feed(read, part)]

@@ -67,7 +67,8 @@ SCHEMAS: dict[int, str] = {
     2: _EXCHANGES + _FRAMES + _OTHERS,
     3: _EXCHANGES + _FRAMES + _TALLIES + _OTHERS,
 }
-"""The tables of each, as they were made."""
+"""The tables of each, as they were made. Those that are the same today are written again: what is made now may change,
+and these may not."""
 TABLES: dict[int, frozenset[str]] = {
     version: frozenset((*_SHARED, "chunks", "reads", "frames", *(("tallies",) if version == 3 else ())))
     for version in SCHEMAS

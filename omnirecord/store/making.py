@@ -21,7 +21,6 @@ from ..cassette import (
     Headers,
     Incident,
     Message,
-    Read,
     Recording,
     Request,
     Response,
@@ -100,11 +99,6 @@ def streaming_of(row: Any) -> Streaming:
     stream, exchange, recording, session_id, is_over = row
     numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
     return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over))
-
-
-def read_of(row: Any) -> Read:
-    offset, sent, size = row
-    return Read(_int(offset, "offset_ns"), _int_or_none(sent, "sent_ns"), _size(size, "a read's size"))
 
 
 Times = Sequence[int | None]
@@ -201,8 +195,8 @@ def incident_of(row: Any) -> Incident:
 
 
 def count_of(row: Any) -> tuple[str, int, int]:
-    """How many frames, and how long they are together; before that, of which verdict."""
-    verdict, count, length = row if len(row) == 3 else ("valid", *row)
+    """Of which verdict, how many frames, and how long they are together."""
+    verdict, count, length = row
     if verdict not in _VERDICTS:
         raise ValueError("a frame's verdict is none")
     return verdict, _size(count, "frames"), _size(length, "the length of frames")
