@@ -12,6 +12,7 @@ wait for. So its reel gets another one (`replace`), in which all that is open go
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -25,7 +26,7 @@ from .contract import Contract
 from .errors import OmnirecordError
 from .library import contract_or_default
 from .limits import Retention, Rotation
-from .recorder import Recorder
+from .recorder import FrameMaker, Frames, Recorder
 from .redact import Redactor, Scanner
 from .shelf import Shelf
 from .steady import monotonic
@@ -33,12 +34,17 @@ from .store import Writer, rows
 from .store.schema import free_path
 from .store.writer import UNWRITABLE
 
+FramesOf = Callable[[Writer, int], Frames]
+"""Who makes the frames of a recording in a file."""
+
 log = logging.getLogger("omnirecord")
 
 LINGER = 1.0
 """Seconds for which an old file is kept open at least, for the times at which its last reads are handed on."""
 LEAST = 1.0
 """Seconds that a file is written at least."""
+LET_GO = 1.0
+"""Seconds that whoever makes frames has for closing a file that was taken away."""
 AGAIN = 60.0
 """Seconds between attempts to begin a new file, and between looks for what is not to be kept any more."""
 
@@ -46,12 +52,13 @@ AGAIN = 60.0
 class Reel:
     """One file being written, with the recording in it that began at `zero_ns` on the clock of the tape.
 
-    `last`: the highest numbers of an exchange and of a stream that were in it.
+    `last`: the highest numbers of an exchange and of a stream that were in it. `frames` says who makes them.
     """
 
     def __init__(
-        self, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None, content: Scanner | None
-    ) -> None:
+        self, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None, content: Scanner | None,
+        frames: FramesOf,
+    ) -> None:  # fmt: skip
         self.writer, self.zero_ns = writer, zero_ns
         self.begun = monotonic()
         self.left = 0.0
@@ -62,8 +69,8 @@ class Reel:
                 self.number = writer.last_number("recording") + 1
                 self.last = writer.last_number("exchange"), writer.last_number("stream")
                 self.secret = writer.secret()
-                self.recorder = Recorder(writer, self.number, contract, Redactor(self.secret, content))
-                self.recorder.finish_killed(contract_or_default)
+                FrameMaker(writer, self.number, contract).finish_killed(contract_or_default)
+                self.recorder = Recorder(self.number, Redactor(self.secret, content), frames(writer, self.number))
                 self._recording = Recording(self.number, started, __version__, contract.name, upstream)
                 writer.write([rows.recording(self._recording)])
         except BaseException:
@@ -75,8 +82,16 @@ class Reel:
         assert self.writer.path is not None
         return self.writer.path
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is going on in it any more, and nobody else has it open."""
+        return self.recorder.is_done and self.recorder.let_go()
+
     def left_behind(self, what: str, at_ns: int) -> None:
         """Say in the file that was taken away, which may be nowhere, that it ends there; close it."""
+        until = monotonic() + LET_GO
+        while not self.recorder.let_go() and monotonic() < until:
+            time.sleep(LET_GO / 200)
         goes_on = rows.incident(self.number, at_ns, f"this file {what} while it was recorded, and another one begun")
         with suppress(Exception):
             self.writer.write([*self.recorder.left_behind(at_ns), goes_on])
@@ -99,9 +114,10 @@ class Reels:
 
     def __init__(
         self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
-        now_ns: Callable[[], int], content: Scanner | None = None,
+        now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf,
     ) -> None:  # fmt: skip
         self._contract, self._upstream, self._now_ns, self._content = contract, upstream, now_ns, content
+        self._frames = frames
         self._named = path
         self._rotation = rotation
         self._shelf = Shelf(path, keep) if rotation is not None else None
@@ -130,13 +146,13 @@ class Reels:
         return reel
 
     def _reel(self, writer: Writer) -> Reel:
-        return Reel(writer, self._now_ns(), self._contract, self._upstream, self._content)
+        return Reel(writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames)
 
     def _finish(self, path: Path) -> None:
         """What a killed recorder left behind gets its last frames, and becomes one file."""
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
-                Recorder(writer, 0, self._contract, Redactor(writer.secret())).finish_killed(contract_or_default)
+                FrameMaker(writer, 0, self._contract).finish_killed(contract_or_default)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
 
@@ -167,7 +183,7 @@ class Reels:
             return
         if now >= self._not_before and self._is_full(now):
             self._next(self._shelf, now)
-        done = [reel for reel in self._leaving if now - reel.left > LINGER and reel.recorder.is_done]
+        done = [reel for reel in self._leaving if now - reel.left > LINGER and reel.is_done]
         for reel in done:
             reel.is_closed = True
             self._leaving.remove(reel)

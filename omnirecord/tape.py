@@ -14,13 +14,14 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+from .apart import Apart
 from .cassette import Direction, Ending, Headers, Kind, Side
 from .complaining import Complaint
 from .contract import load
@@ -30,6 +31,7 @@ from .limits import Retention, Rotation
 from .recorder import (
     BodyData,
     Ended,
+    FrameMaker,
     Incidence,
     Messaged,
     NewFrames,
@@ -40,6 +42,7 @@ from .recorder import (
     Responded,
     SentLate,
 )  # fmt: skip
+from .recorder.pace import FEW, Pace
 from .redact import Scanner, credentials
 from .reels import Reel, Reels
 from .routes import session_of
@@ -53,20 +56,20 @@ COMMIT_EVERY = 0.08
 """Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
 BATCH = 8 * 1024 * 1024
 """Bytes that are committed at once, at the most."""
-FRAME_FOR = 0.05
-"""Seconds that frames are made before new arrivals are looked at again."""
-FRAME_EVERY = 0.25
-"""Seconds between the frames of many streams, …"""
-FEW = 8
-"""… which are more than so many."""
 BREATH = 0.002
 """Seconds in which the event loop has the interpreter for itself, between the frames of some streams and of others."""
+PORTION = 200
+"""Things that happened which become rows between two…"""
+PAUSE = 0.0005
+"""… seconds in which it has that for itself as well."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
 """Seconds between attempts to write while the recording is degraded."""
 LOOK_EVERY = 0.5
 """Seconds after which it is looked whether the files are still there, and full, where nothing happens."""
+END_IN = 1.0
+"""Seconds in which the process that makes frames has to end."""
 GIVE_UP_AFTER = 4.0
 """Seconds that a stopping recorder goes on trying to write, and making frames."""
 
@@ -78,6 +81,10 @@ log = logging.getLogger("omnirecord")
 
 def ignore(frames: NewFrames) -> None:
     """Watch nothing."""
+
+
+def nothing() -> None:
+    """Be told nothing."""
 
 
 class Take:
@@ -198,8 +205,9 @@ class Take:
 class Tape:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called in the
-    recording thread with the frames as they become rows.
+    `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called with
+    the frames as they become rows, `news` when some have, in a thread of ours. `apart`: frames are made in a process
+    of their own.
     """
 
     def __init__(
@@ -212,28 +220,37 @@ class Tape:
         rotation: Rotation | None = None,
         keep: Retention | None = None,
         watch: Watch = ignore,
+        news: Callable[[], None] = nothing,
+        apart: bool = False,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
         self.clock = clock
         self.zero_ns = clock()
-        self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now, content)
+        self._wake = threading.Event()
+        self._apart = Apart(contract, self._show, watch is not ignore, news, self._wake.set) if apart else None
+        frames = self._apart.frames if self._apart else partial(FrameMaker, contract=judge)
+        self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now, content, frames)
         self._exchanges, self._streams = self.reel.last
         self._parties: dict[object, str] = {}
         self._ops: deque[tuple[Reel, Op]] = deque()  # appended to by one thread, taken from by the other
         self.put_bytes = self.taken_bytes = 0  # each written by one thread only
         self.is_dropping = self._gave_up = self._is_moving = False
-        self.degraded: str | None = None
-        """Why what comes cannot be written just now."""
-        self._recorded_at = self._framed_at = 0.0
+        self._degraded: str | None = None
+        self._recorded_at = 0.0
+        self._pace = Pace()
         self._trouble = Complaint()
-        self._watch = watch
-        self._wake = threading.Event()
+        self._watch, self._news = watch, news
         self._sleeps = False
         self._stopping = threading.Event()
         self._give_up_at = math.inf
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
         self._thread.start()
+
+    @property
+    def degraded(self) -> str | None:
+        """Why what comes cannot be written just now, or no frames be made of it."""
+        return self._degraded or (self._apart.trouble if self._apart else None)
 
     @property
     def path(self) -> Path:
@@ -318,9 +335,10 @@ class Tape:
             if not self._gave_up:
                 self._record(self._taken())
             if not self._gave_up:
-                if self._frames_are_due():
-                    self._frame()
+                self._frame()
                 self.reels.turn()
+        if self._apart is not None:
+            self._apart.stop(END_IN)
         self.reels.close()
 
     def _gather(self) -> None:
@@ -336,14 +354,14 @@ class Tape:
 
     def _pause(self) -> float:
         """Seconds until there is something to do though nothing happens."""
-        if not self.reels.is_behind:
+        if self._apart is not None or not self.reels.is_behind:
             return LOOK_EVERY
-        return 0.0 if self._frames_are_due() else max(0.0, self._framed_at + FRAME_EVERY - monotonic())
+        return self._pace.pause(self._waiting, monotonic())
 
-    def _frames_are_due(self) -> bool:
-        """At once where few streams have any; of many it would be a page for each event."""
-        waiting = sum(reel.recorder.waiting for reel in self.reels.all)
-        return waiting <= FEW or self._stopping.is_set() or monotonic() - self._framed_at >= FRAME_EVERY
+    @property
+    def _waiting(self) -> int:
+        """Of how many streams frames are to be made."""
+        return sum(reel.recorder.waiting for reel in self.reels.all)
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._ops:
@@ -367,8 +385,15 @@ class Tape:
             ops = [op for _, op in pairs]
             if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
                 reel.is_used = True
-                self._persist(partial(self._write, reel, reel.writer, reel.recorder.rows(ops)), len(ops))
+                made = reel.recorder.rows(self._with_pauses(ops))
+                self._persist(partial(self._write, reel, reel.writer, made), len(ops))
             self.taken_bytes += sum(map(_size, ops))
+
+    def _with_pauses(self, ops: list[Op]) -> Iterator[Op]:
+        for number, op in enumerate(ops, 1):
+            yield op
+            if number % PORTION == 0:
+                self._stopping.wait(PAUSE)
 
     def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""
@@ -384,20 +409,26 @@ class Tape:
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
-        def work() -> None:
-            self._framed_at = monotonic()
-            until = self._framed_at + FRAME_FOR
-            for reel in self.reels.all:
-                for made in reel.recorder.make_frames():
-                    for frames in made:
-                        self._show(frames)
-                    if monotonic() > until:
-                        self._framed_at = 0.0  # there may be more, which is due at once
-                        return
-                    if reel.recorder.waiting > FEW:
-                        self._stopping.wait(BREATH)
+        """Make them, where it is time for that, or tell who does."""
+        if self._apart is not None:
+            self._apart.tell(hurry=self._stopping.is_set())
+            if self._stopping.is_set() and not self._ops and self.reels.is_behind:
+                self._wake.wait(COMMIT_EVERY)
+        elif self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic()):
+            self._persist(self._make_frames, 0)
 
-        self._persist(work, 0)
+    def _make_frames(self) -> None:
+        self._pace.begin(monotonic())
+        for reel in self.reels.all:
+            for made in reel.recorder.make_frames():
+                for frames in made:
+                    self._show(frames)
+                if made:
+                    self._news()
+                if self._pace.is_long(monotonic()):
+                    return
+                if reel.recorder.waiting > FEW:
+                    self._stopping.wait(BREATH)
 
     def _show(self, frames: NewFrames) -> None:
         try:
@@ -426,7 +457,7 @@ class Tape:
                 if not is_transient(error) and not isinstance(error, CassetteError):
                     self._say(f"a fault of omnirecord: {type(error).__name__}: {error}")
                     return
-                self.degraded = str(error)
+                self._degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
                 waits = (self.put_bytes - self.taken_bytes) / 1e6
@@ -441,7 +472,7 @@ class Tape:
                     return
                 time.sleep(RETRY_EVERY)
                 self._look()
-        self.degraded = None
+        self._degraded = None
         if failed_at is not None:
             lasted = monotonic() - failed_at
             self._trouble.over(f"recording recovered after {lasted:.1f} s")

@@ -11,7 +11,7 @@ import pytest
 from omnirecord.cassette import Headers, Recording
 from omnirecord.contract import load
 from omnirecord.masking import MaskedStream, uncoded
-from omnirecord.recorder import Ended, Received, Recorder, Requested, Responded
+from omnirecord.recorder import Ended, FrameMaker, Received, Recorder, Requested, Responded
 from omnirecord.redact import Redactor, Scanner, StreamMask
 from omnirecord.store import Store, Writer, rows
 
@@ -85,7 +85,7 @@ def test_a_coding_that_is_not_known_is_said_at_once() -> None:
 def test_what_was_lost_of_a_recorded_stream_is_a_frame_without_bytes(headers: Headers) -> None:
     writer = Writer(None)
     writer.write([rows.recording(RECORDING)])
-    recorder = Recorder(writer, 1, load("omnigent"), Redactor(b"key", Scanner()))
+    recorder = Recorder(1, Redactor(b"key", Scanner()), FrameMaker(writer, 1, load("omnigent")))
     packer = zlib.compressobj(wbits=31)
     parts = [delta(KEY), delta("x")]
     if headers is CODED:

@@ -21,6 +21,7 @@ from omnirecord.library import open_store
 from omnirecord.recorder import (
     BodyData,
     Ended,
+    FrameMaker,
     Incidence,
     Messaged,
     Op,
@@ -79,7 +80,7 @@ class Bench:
 
     def __init__(self, headers: tuple[tuple[str, str], ...] = (), *, kind: Any = "sse") -> None:
         self.writer = Writer(None)
-        self.recorder = Recorder(self.writer, 1, load("omnigent"), Redactor(b"key"))
+        self.recorder = Recorder(1, Redactor(b"key"), FrameMaker(self.writer, 1, load("omnigent")))
         self.writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "omnigent", None))])
         stream = 1 if kind == "sse" else None
         self.put(Requested(1, "client", 1, "GET", "/v1/sessions/s/stream", ()))

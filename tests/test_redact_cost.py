@@ -19,7 +19,7 @@ import pytest
 
 from omnirecord.cassette import Recording
 from omnirecord.contract import load
-from omnirecord.recorder import Ended, Received, Recorder, Requested, Responded
+from omnirecord.recorder import Ended, FrameMaker, Received, Recorder, Requested, Responded
 from omnirecord.redact import Redactor, Scanner
 from omnirecord.redact.content.scanning import PLAIN
 from omnirecord.scrubbing import scrub
@@ -44,7 +44,7 @@ def recorded(content: Scanner | None) -> float:
     with tempfile.TemporaryDirectory() as folder:
         writer = Writer(Path(folder) / "run.db")
         writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None))])
-        recorder = Recorder(writer, 1, load("omnigent"), Redactor(b"key", content))
+        recorder = Recorder(1, Redactor(b"key", content), FrameMaker(writer, 1, load("omnigent")))
         headers = (("content-type", "text/event-stream"),)
         writer.write(
             recorder.rows([Requested(1, "client", 0, "GET", "/", ()), Responded(1, "sse", 1, 0, 200, "OK", headers)])

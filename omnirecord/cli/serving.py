@@ -114,7 +114,7 @@ def proxy(
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui, redact=redact,
-        redact_patterns=redact_patterns, rotate=rotate, keep=keep, watch=live.watch if live else ignore,
+        redact_patterns=redact_patterns, rotate=rotate, keep=keep, apart=True, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 

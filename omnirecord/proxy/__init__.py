@@ -27,7 +27,7 @@ from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
-from ..tape import Tape, Watch, ignore
+from ..tape import Tape, Watch, ignore, nothing
 from ..tls import File, Trust
 from .control import UI, Control, pages_of
 from .forward import Forward
@@ -60,7 +60,8 @@ class Proxy:
 
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
     back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
-    in content too, on its way to the cassette, and what begins with one of `redact_patterns`.
+    in content too, on its way to the cassette, and what begins with one of `redact_patterns`. `apart`: frames are made,
+    and judged, in a process of their own, so that they take nothing from the event loop; as the command does.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -90,6 +91,7 @@ class Proxy:
         redact_patterns: Iterable[str] = (),
         rotate: Given = (),
         keep: Given = (),
+        apart: bool = False,
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
@@ -105,7 +107,7 @@ class Proxy:
         if self._rotation is None and self._keep != Retention():
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         self._read_ahead = read_ahead
-        self._watch = watch
+        self._apart, self._watch = apart, watch
         self._is_controlled, self._has_page = control or ui, ui
         self._control: Control | None = None
         self._answered = answered
@@ -160,10 +162,10 @@ class Proxy:
         await self._listener.bind()  # before the cassette is touched
         try:
             refuse_itself(self._target, self.url)
-            watch = self._watch_for_control() if self._is_controlled else self._watch
             self._entered = await asyncio.to_thread(
                 Tape, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
-                keep=self._keep, watch=watch,
+                keep=self._keep, watch=self._watch, apart=self._apart,
+                news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:
             await self._listener.stop(0)
@@ -173,17 +175,11 @@ class Proxy:
         await self._listener.start()
         return self
 
-    def _watch_for_control(self) -> Watch:
-        """Whoever listens at the control path is told as well."""
+    def _made_control(self) -> Control:
         guard = self._listener.guard
         pages = pages_of(guard, lambda: self.db) if self._has_page else None
-        control = self._control = Control(guard, lambda: self.db, self._state, pages)
-
-        def watch(frames: NewFrames) -> None:
-            control.announce()
-            self._watch(frames)
-
-        return watch
+        self._control = Control(guard, lambda: self.db, self._state, pages)
+        return self._control
 
     def _state(self) -> dict[str, Any]:
         streams = [forward.take for forward in self._running if forward.take.stream is not None]

@@ -14,7 +14,6 @@ from typing import Any
 
 from ..bodies import Body, CodedBody, body, decoded
 from ..cassette import Headers, Side
-from ..contract import Contract
 from ..headers import header
 from ..masking import MaskedStream
 from ..redact import Redactor, Texts
@@ -22,7 +21,7 @@ from ..routes import creates_session, session_of
 from ..store import Writer, rows, streamed
 from ..store.rows import Row
 from ..store.streamed import Pieces
-from .frames import FrameMaker, NewFrames, fault
+from .frames import FrameMaker, Frames, NewFrames, fault
 from .ops import (
     BodyData,
     Ended,
@@ -37,8 +36,8 @@ from .ops import (
 )  # fmt: skip
 
 __all__ = [
-    "BodyData", "Ended", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received", "Recorder",
-    "Requested", "Responded", "SentLate",
+    "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received",
+    "Recorder", "Requested", "Responded", "SentLate",
 ]  # fmt: skip
 
 _SESSION_BODY = 1024 * 1024
@@ -96,12 +95,12 @@ class _Open:
 class Recorder:
     """Turns ops into rows (`rows`), and what these left in the file into frames (`make_frames`)."""
 
-    def __init__(self, writer: Writer, recording: int, contract: Contract, redactor: Redactor) -> None:
+    def __init__(self, recording: int, redactor: Redactor, frames: Frames) -> None:
         self._recording = recording
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
         self._touched: dict[int, None] = {}  # streams of which something is gathered
-        self._frames = FrameMaker(writer, recording, contract)
+        self._frames = frames
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
             Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
@@ -127,9 +126,9 @@ class Recorder:
         """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
         return self._frames.make()
 
-    def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
-        """Give the exchanges that a killed recorder left behind their last frames and their ending."""
-        self._frames.finish_killed(contract_of)
+    def let_go(self) -> bool:
+        """Have nothing more to do with the file; whether that is so by now."""
+        return self._frames.let_go()
 
     def left_behind(self, at_ns: int) -> list[Row]:
         """What the file is to say of what goes on in another one."""

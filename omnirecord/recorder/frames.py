@@ -7,9 +7,10 @@ to is written in one transaction; where that failed, they are begun again from w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Protocol
 
 from ..contract import Contract, Issue, Judgement
 from ..framing import Framed, Framer
@@ -107,6 +108,37 @@ class _Step:
     fed: int
 
 
+class Frames(Protocol):
+    """Who makes the frames of one recording: somebody here (`FrameMaker`), or in a process apart (`apart`)."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something left to do."""
+
+    @property
+    def waiting(self) -> int:
+        """How many streams have something left to do."""
+
+    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
+        """A stream's response has begun."""
+
+    def arrived(self, exchange: int, until: int | None = None) -> None:
+        """Some of its bytes are in the file, or will be with the next transaction; those behind `until` may still
+        change."""
+
+    def ended(self, exchange: int) -> None:
+        """No more of it will come."""
+
+    def move(self, writer: Writer) -> None:
+        """Go on in another file, of which nothing is known yet."""
+
+    def make(self) -> Iterator[list[NewFrames]]:
+        """Make what is to be made here, if anything is."""
+
+    def let_go(self) -> bool:
+        """Have nothing more to do with the file; whether that is so by now."""
+
+
 class FrameMaker:
     """Makes the frames of all streams of one recording, and of those that a killed recorder left behind."""
 
@@ -118,28 +150,26 @@ class FrameMaker:
         self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
 
     def move(self, writer: Writer) -> None:
-        """Go on in another file, of which nothing is known yet."""
         self._writer = writer
         self._streaming.clear()
         self._waiting.clear()
 
+    def let_go(self) -> bool:
+        return True
+
     @property
     def behind(self) -> bool:
-        """Whether `make` has something left to do."""
         return bool(self._waiting)
 
     def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        """A stream's response has begun."""
         self._begin(exchange, stream, coding, self._contract)
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Some of its bytes are in the file; those behind `until` may still change."""
         if exchange in self._streaming:
             self._streaming[exchange].until = until
             self._waiting[exchange] = None
 
     def ended(self, exchange: int) -> None:
-        """No more of it will come."""
         if exchange in self._streaming:
             self._streaming[exchange].ended = True
             self._streaming[exchange].until = None
@@ -147,8 +177,12 @@ class FrameMaker:
 
     @property
     def waiting(self) -> int:
-        """How many streams have something left to do."""
         return len(self._waiting)
+
+    @property
+    def open(self) -> Collection[int]:
+        """The exchanges of which frames are made, or may be."""
+        return self._streaming.keys()
 
     def make(self) -> Iterator[list[NewFrames]]:
         """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction, of

@@ -225,6 +225,15 @@ def create_or_open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_beside(path: Path) -> sqlite3.Connection:
+    """A connection for a second writer, to a cassette that a recorder has open. Raises what SQLite raises."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=1.0)
+    harden(connection, reads_only=False)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
 def _refuse_if_not_ours(path: Path) -> None:
     """Look before we write: to open and close a database for writing is to fold its log into it, whoever's it is."""
     try:

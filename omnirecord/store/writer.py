@@ -23,7 +23,7 @@ from .functions import define
 from .lock import RecorderLock
 from .making import DAMAGED, size_or_damage
 from .rows import Row
-from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path
+from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path, open_beside
 from .sizes import FRAMED, size_of
 
 _LAST_READ = (
@@ -70,13 +70,16 @@ def is_transient(error: Exception) -> bool:
 
 
 class Writer:
-    """An open cassette. Raises `CassetteInUse`, `NotACassette`, `NewerCassette` or `BrokenCassette` on opening."""
+    """An open cassette. Raises `CassetteInUse`, `NotACassette`, `NewerCassette` or `BrokenCassette` on opening.
 
-    def __init__(self, path: Path | None) -> None:
+    `beside`: another process has it open already, and lets this one write as well; raises what SQLite raises.
+    """
+
+    def __init__(self, path: Path | None, *, beside: bool = False) -> None:
         self.path = path
         self._lock: RecorderLock | None = None
-        if path is None:
-            self.connection = in_memory()
+        if path is None or beside:
+            self.connection = in_memory() if path is None else open_beside(path)
             define(self.connection)
             return
         is_usable_path(path)
@@ -194,7 +197,8 @@ class Writer:
 
     def close(self) -> None:
         """Leave one clean file, and give up the lock. Where a reader is still there, the log stays beside it."""
-        if self._lock is None:
+        if self._lock is None:  # closed before, in memory, or beside another writer, who does that
+            self.connection.close()
             return
         with suppress(sqlite3.Error):  # else the log is read with the file; the next recorder folds it in
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

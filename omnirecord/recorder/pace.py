@@ -1,0 +1,31 @@
+"""When frames are to be made: at once of few streams, now and then of many. No clock: times are arguments, in s."""
+
+from __future__ import annotations
+
+import math
+
+FRAME_FOR = 0.05
+"""Seconds that frames are made before new arrivals are looked at again."""
+FRAME_EVERY = 0.25
+"""Seconds between the frames of many streams: at once, it would be a page for each event, …"""
+FEW = 8
+"""… which are more than so many."""
+
+
+class Pace:
+    def __init__(self) -> None:
+        self._begun = -math.inf
+
+    def pause(self, waiting: int, now: float) -> float:
+        """Seconds until it is time, where so many streams wait."""
+        return 0.0 if waiting <= FEW else max(0.0, self._begun + FRAME_EVERY - now)
+
+    def begin(self, now: float) -> None:
+        self._begun = now
+
+    def is_long(self, now: float) -> bool:
+        """Whether it has gone on for as long as it may; what is left is due at once then."""
+        if now - self._begun <= FRAME_FOR:
+            return False
+        self._begun = -math.inf
+        return True
