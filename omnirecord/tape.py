@@ -329,6 +329,8 @@ class Tape:
         self._thread.join()
 
     def _run(self) -> None:
+        if self._apart is not None:
+            self._apart.tell()  # which begins it
         while not self._finished():
             self._gather()
             self._look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,12 @@ from .words import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 RETRY_EVERY = 0.25
 """Seconds between attempts while a file cannot be read or written."""
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_ROOM = 256 * 1024 * 1024
+"""Bytes that the allocator keeps for the next large frame: to get them from the system each time takes longer than all
+that is done with them."""
+_MANY = 50_000
+"""Objects that are made before it is looked for circles among them: of frames there are none."""
 
 log = logging.getLogger("omnirecord")
 
@@ -177,11 +184,20 @@ def main() -> None:
     _, fd, contract, shows = sys.argv
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the recorder, which ends us when it is done
-    with suppress(OSError, AttributeError):  # where there is no prctl, the end of the pipe ends us a little later
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(OSError, AttributeError):  # where there is none of that, it is slower, and ends a little later
+        _settle(ctypes.CDLL(None))
     pipe = Connection(int(fd))
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
     with suppress(EOFError, OSError):
-        Making(pipe, load(contract), shows == "shows").run()
+        making = Making(pipe, load(contract), shows == "shows")
+        gc.freeze()
+        gc.set_threshold(_MANY, 20, 100)
+        making.run()
     os._exit(0)  # without a checkpoint: the file is the recorder's
+
+
+def _settle(libc: ctypes.CDLL) -> None:
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.mallopt(_M_TRIM_THRESHOLD, _ROOM)
+    libc.mallopt(_M_MMAP_THRESHOLD, _ROOM)

@@ -102,7 +102,7 @@ class ApartFrames:
 
 
 class Apart:
-    """The process apart, begun when there is something to do for it. Its methods belong to the recording thread.
+    """The process apart, begun with the recording. Its methods belong to the recording thread.
 
     `watch` is given the frames, if `shows`, and `news` called when there are any, both in a thread of their own.
     `wake` is called when something was answered.
@@ -166,7 +166,7 @@ class Apart:
         hurries, self._hurries = hurry and not self._hurries, hurry
         news = [frames for frames in self._files.values() if frames.waiting]
         untold = [key for key, number in self._letting_go.items() if not number]
-        if not (news or untold or hurries) or not self._is_there(bool(news)) or self._heard < self._number:
+        if not self._is_there() or not (news or untold or hurries) or self._heard < self._number:
             return
         self._number += 1
         self._letting_go |= dict.fromkeys(untold, self._number)
@@ -177,9 +177,9 @@ class Apart:
         with suppress(OSError):  # it is gone, which is heard
             self._pipe.send(told)
 
-    def _is_there(self, begins: bool) -> bool:
-        """Whether there is one, which is begun where there is something to do for it."""
-        if self._process is None and begins and monotonic() >= self._begin_at:
+    def _is_there(self) -> bool:
+        """Whether there is one, which is begun where it is time for that."""
+        if self._process is None and monotonic() >= self._begin_at:
             try:
                 self._begin()
             except OSError as error:

@@ -31,6 +31,9 @@ SCHEMA_VERSION = 4
 3: `tallies`, so that a list of streams is made without reading all frames. 4: `pieces`, `pages` and `landmarks` in the
 place of a row for each frame and each read (`former`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
+PAGE_SIZE = 16 * 1024
+"""Bytes of a page of SQLite's in a new file: what is written in large pieces takes half the time that it takes with the usual
+4 KiB, and an empty cassette is of 400 KB instead of 100."""
 _MAGIC = b"SQLite format 3\0"
 
 _TALLIES = """CREATE TABLE tallies (
@@ -254,6 +257,7 @@ def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute("PRAGMA journal_mode = WAL")
         _create(connection)
     else:

@@ -133,7 +133,8 @@ class Pages:
         verdicts = [judgement.verdict for judgement in judgements]
         names = list(dict.fromkeys(types))
         ends = list(accumulate([frame.length for frame in frames]))
-        times = list(map(self._came, reads))
+        came = {read: self._came(read) for read in set(reads)}  # many frames come with one read
+        times = list(map(came.__getitem__, reads))
         yield _PAGE, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, times[0], _list(ends),
             _list([read - self._read for read in reads]), _list([at - times[0] for at in times]),
