@@ -32,8 +32,8 @@ SCHEMA_VERSION = 4
 place of a row for each frame and each read (`former`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 PAGE_SIZE = 16 * 1024
-"""Bytes of a page of SQLite's in a new file: what is written in large pieces takes half the time that it takes with the usual
-4 KiB, and an empty cassette is of 400 KB instead of 100."""
+"""Bytes of a page of SQLite's in a new file: what is written in large pieces takes half the time that it takes with the
+usual 4 KiB; an empty cassette has 400 KB instead of 100."""
 _MAGIC = b"SQLite format 3\0"
 
 _TALLIES = """CREATE TABLE tallies (
