@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -26,6 +27,7 @@ from . import wire
 from .process import Process
 from .wire import connected, event, get
 
+KILLS = 10
 HEADERS = (("Content-Type", "text/event-stream"),)
 
 
@@ -132,6 +134,34 @@ def test_a_process_that_dies_costs_no_byte_and_no_verdict(
     assert said[0].startswith("recording degraded: the process that makes frames ended")
     assert said[-1] == "frames are made again"
     assert [path.name for path in tmp_path.iterdir()] == ["t.db"]
+
+
+def test_one_that_is_killed_again_and_again_under_load_makes_no_frame_twice_and_leaves_none_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "AGAIN", 0.01)
+    monkeypatch.setattr(telling, "AGAIN_AT_MOST", 0.01)
+    db, moments, sent = tmp_path / "t.db", random.Random(7), 0
+    with taped(db) as tape:
+        takes = [stream(tape) for _ in range(4)]
+        for _ in range(KILLS):
+            process = process_of(tape)
+            dies_at = time.monotonic() + moments.uniform(0.0, 0.4)
+            while time.monotonic() < dies_at:
+                for take in takes:
+                    receive(take, b"".join(map(event, range(sent, sent + 20))))
+                sent += 20
+                time.sleep(0.005)
+            process.kill()
+            until(lambda one=process: process_of(tape) is not one)
+        for take in takes:
+            take.end("eof")
+        until(lambda: all(made(db, number) == sent for number in range(1, 5)))
+    assert sent > 0
+    for number in range(1, 5):
+        assert wire.content(db, number) == b"".join(map(event, range(sent)))
+        assert {frame.verdict for frame in wire.frames(db, number)} == {"valid"}
+    assert wire.incidents(db) == []
 
 
 def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
