@@ -24,7 +24,7 @@ from omnirecord.recorder import NewFrames
 from omnirecord.tape import Take, Tape
 
 from . import wire
-from .process import Process
+from .process import Process, children
 from .wire import connected, event, get
 
 KILLS = 10
@@ -74,11 +74,6 @@ def process_of(tape: Tape) -> subprocess.Popen[bytes]:
     until(lambda: apart._process)
     assert apart._process is not None
     return apart._process
-
-
-def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for path in found for child in path.read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
