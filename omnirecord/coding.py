@@ -113,6 +113,7 @@ class _Chain:
             yield from self._through(last - 1, piece)
 
 
+_IDENTITY = Identity()
 _DECODERS: dict[str, type[Decoder]] = {"br": _Brotli, "zstd": _Zstd, "deflate": _Deflate}
 
 
@@ -120,7 +121,7 @@ def decoder(content_encoding: str | None) -> Decoder:
     """The decoder for a Content-Encoding header's value; raises `CodingError` for a coding that is not known."""
     names = [name.strip().lower() for name in (content_encoding or "").split(",")]
     decoders = [_decoder(name) for name in names if name not in ("", "identity")]
-    return _Chain(decoders) if decoders else Identity()
+    return _Chain(decoders) if decoders else _IDENTITY
 
 
 def _decoder(name: str) -> Decoder:

@@ -33,6 +33,8 @@ class Framer:
     `cut`: how many bytes of content are in frames by now. `broken`: why no more frames can be made, once that is so.
     """
 
+    __slots__ = ("_contract", "_decoder", "_fed", "_is_plain", "_parser", "_read", "broken", "cut")
+
     def __init__(self, content_encoding: str | None, contract: Contract, begun_at: int = 0) -> None:
         self._contract = contract
         self._parser = Parser(at_start=begun_at == 0)
@@ -47,6 +49,16 @@ class Framer:
             self._decoder = None
             self.broken = str(error)
         self._is_plain = isinstance(self._decoder, Identity)
+
+    @property
+    def read(self) -> int:
+        """The number of the last read that brought any bytes."""
+        return self._read
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has bytes that are in no frame yet."""
+        return self.cut < self._fed
 
     @property
     def decodes(self) -> bool:

@@ -120,6 +120,7 @@ class Reels:
         self._frames = frames
         self._named = path
         self._rotation = rotation
+        self.rotates = rotation is not None
         self._shelf = Shelf(path, keep) if rotation is not None else None
         self._leaving: list[Reel] = []
         self._trouble, self._keeping = Complaint(), Complaint()

@@ -63,6 +63,10 @@ class RawResponse(web.StreamResponse):
             self._headers["Connection"] = "close"
         self._keep_alive = keep
 
+    def forget_headers(self) -> None:
+        """They have been sent, and what is open for days needs them no more."""
+        self._headers = CIMultiDict()
+
     def writer(self) -> StreamWriter:
         """Where the body goes; only after `prepare`."""
         assert isinstance(self._payload_writer, StreamWriter)

@@ -90,6 +90,10 @@ class Parser:
     'ping'
     """
 
+    __slots__ = (
+        "_blank_line", "_dropped", "_first", "_hold_cr", "_in_content", "_is_odd", "_limit", "_pending", "_searched"
+    )  # fmt: skip
+
     def __init__(self, limit: int = DEFAULT_LIMIT, *, at_start: bool = True, hold_cr: bool = True) -> None:
         self._limit = limit
         self._hold_cr = hold_cr

@@ -94,10 +94,15 @@ class Take:
     in the old file behind a whole frame or message, and begins there again under the same numbers.
     """
 
+    __slots__ = (
+        "_messages", "_moves", "_over", "_reads", "_reel", "_reels", "_request", "_response", "_tape",
+        "exchange", "party", "session_id", "stream",
+    )  # fmt: skip
+
     def __init__(self, tape: Tape, request: Requested, reel: Reel, session_id: str | None = None) -> None:
         self._tape = tape
         self._reels = tape.reels
-        self._request = request
+        self._request: Requested | None = request
         self._response: Responded | None = None
         self._reel = reel
         self._moves = False
@@ -122,9 +127,13 @@ class Take:
             self.stream = self._tape.next_stream()
         at, reason, headers = self._now(), printable_text(reason), printable(headers)
         is_coded = (header(headers, "content-encoding") or "identity").strip().lower() != "identity"
-        self._moves = self._request.method == "GET" and (kind == "websocket" or (kind == "sse" and not is_coded))
-        self._response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
-        self._put(self._response)
+        request, self._request = self._request, None
+        response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
+        can_move = kind == "websocket" or (kind == "sse" and not is_coded)
+        self._moves = self._reels.rotates and request is not None and request.method == "GET" and can_move
+        if self._moves:
+            self._request, self._response = request, response  # else nobody asks for them again
+        self._put(response)
 
     def body(self, side: Side, data: bytes) -> None:
         """Bytes of a body that is no stream."""
@@ -177,6 +186,7 @@ class Take:
 
     def _move(self) -> None:
         """Go on in the newest file."""
+        assert self._request is not None
         assert self._response is not None
         passed = Passed()
         self._put(Ended(self.exchange, self._now(), "recorder_stopped", passed))

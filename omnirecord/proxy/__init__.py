@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,7 +29,7 @@ from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
 from ..tape import Tape, Watch, ignore, nothing
 from ..tls import File, Trust
 from .control import UI, Control, pages_of
-from .forward import Forward
+from .forward import Answered, Forward
 from .readahead import DEFAULT as READ_AHEAD
 from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
@@ -39,9 +38,6 @@ log = logging.getLogger("omnirecord")
 
 _ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
 """A target that names a server of its own; what lies behind that."""
-
-Answered = Callable[[str, str, int, int], None]
-"""Told of a request when its response begins: method, target, the exchange's number, status."""
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
 
@@ -246,21 +242,27 @@ class Proxy:
             return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
         if self._control is not None and target.startswith(CONTROL):
             return await self._control.handle(request, target)
-        headers = decoded(request.raw_headers)
-        relay, behind = self._resuming.find(request.method, Asked(target, headers)) if self._resuming else (None, 0)
+        asked = Asked(target, decoded(request.raw_headers))
+        relay, behind = self._resuming.find(request.method, asked) if self._resuming else (None, 0)
         if relay is not None:
             return await relay.serve(request, behind=behind)
+        forward = self._forward(request, asked)
+        del asked  # this frame lasts as long as a stream
+        try:
+            return await forward.run()
+        finally:
+            del self._running[forward]
+
+    def _forward(self, request: web.BaseRequest, asked: Asked) -> Forward:
         self.exchanges += 1
-        take = self._tape.take(request.method, target, headers)
-        answered = partial(self._answered, request.method, target, take.exchange)
-        forward = Forward(request, take, self._upstream, self._read_ahead, self._resuming, answered)
+        take = self._tape.take(request.method, asked.target, asked.headers)
+        forward = Forward(
+            request, asked, take, self._upstream, self._read_ahead, self._resuming, self._answered
+        )  # fmt: skip
         task = asyncio.current_task()
         assert task is not None
         self._running[forward] = task
-        try:
-            return await forward.run(target, headers)
-        finally:
-            del self._running[forward]
+        return forward
 
 
 def _origin_form(message: RawRequestMessage) -> str | None:

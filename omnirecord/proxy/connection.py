@@ -1,7 +1,8 @@
 """A connection to upstream, where what is right in a segment is not lost with what is wrong behind it.
 
 Where its parser refuses something, aiohttp throws away all that came in the same segment: the answer to a HEAD, if its
-server sends a body, or a stream's first events with a chunk that is none. A client without us has them by then.
+server sends a body, or a stream's first events with a chunk that is none. A client without us has them by then. After
+a chunk that is none it closes the connection, and lets whoever reads the body wait for ever: here the body ends then.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 
+from aiohttp import ClientPayloadError, StreamReader
 from aiohttp.client_proto import ResponseHandler
 
 _SECTION_END = re.compile(rb"\r\n\r\n")
@@ -18,9 +20,10 @@ _MOST = 8
 
 
 class Connection(ResponseHandler):
-    """Gives the parser a header section, and then what follows it."""
+    """Gives the parser a header section, and then what follows it. `body`: what ends with the connection."""
 
     _before = b""
+    body: StreamReader | None = None
 
     def data_received(self, data: bytes) -> None:
         at = 0
@@ -31,6 +34,12 @@ class Connection(ResponseHandler):
                 return
         if at < len(data) or not data:
             super().data_received(data[at:])
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        body, self.body = self.body, None
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(ClientPayloadError(f"the connection ended in the body: {exc or 'closed'}"))
 
     def _ends(self, data: bytes) -> list[int]:
         """Where in this segment header sections end, or what looks like one: that does no harm in a body."""

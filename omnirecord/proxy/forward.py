@@ -22,28 +22,38 @@ from .readahead import ReadAhead
 from .relay import LOST
 from .resuming import Asked, Resuming, can_be_stamped
 from .tunnel import Tunnel
-from .upstream import Upstream, why_unreachable
+from .upstream import Upstream, keep_body_only, why_unreachable
 
 log = logging.getLogger("omnirecord")
+
+Answered = Callable[[str, str, int, int], None]
+"""Told of a request when its response begins: method, target, the exchange's number, status."""
 
 
 class Forward:
     """Passes one request on and its response back.
 
     `stopped`: the recorder is what ends it. `endless`: it is a stream or a WebSocket, which nothing else may end.
-    With `resuming`, a stream that can be stamped is handed over to it. `answered` is told the status.
+    With `resuming`, a stream that can be stamped is handed over to it. `answered` is told of it, once.
     """
+
+    __slots__ = (
+        "_answered", "_asked", "_ending", "_handed_over", "_read_ahead", "_request", "_resuming", "_upstream",
+        "endless", "stopped", "take",
+    )  # fmt: skip
 
     def __init__(
         self,
         request: web.BaseRequest,
+        asked: Asked,
         take: Take,
         upstream: Upstream,
         read_ahead: int,
         resuming: Resuming | None,
-        answered: Callable[[int], None],
+        answered: Answered,
     ) -> None:
         self._request = request
+        self._asked = asked
         self.take = take
         self._upstream = upstream
         self._read_ahead = read_ahead
@@ -54,10 +64,10 @@ class Forward:
         self.stopped = False
         self.endless = False
 
-    async def run(self, target: str, headers: Headers) -> web.StreamResponse:
+    async def run(self) -> web.StreamResponse:
         """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
         try:
-            return await self._exchange(target, headers)
+            return await self._exchange()
         except (*LOST, aiohttp.ClientError) as error:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
             if isinstance(error, aiohttp.ClientResponseError):
@@ -73,9 +83,9 @@ class Forward:
             if not self._handed_over:
                 self.take.end(self._ending)
 
-    async def _exchange(self, target: str, headers: Headers) -> web.StreamResponse:
+    async def _exchange(self) -> web.StreamResponse:
         try:
-            answer = await self._ask(target, headers)
+            answer = await self._ask()
         except aiohttp.ClientOSError as error:
             if (reason := why_unreachable(error)) is None:
                 raise
@@ -84,21 +94,23 @@ class Forward:
         if answer.status == 101:
             return await self._tunnel(answer)
         if self._resuming is not None and can_be_stamped(self._request, answer):
-            return await self._hand_over(answer, self._resuming, Asked(target, headers))
+            return await self._hand_over(answer, self._resuming)
         return await self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         self.take.respond(kind, status, reason, headers)
-        self._answered(status)
+        self._answered(self._request.method, self._asked.target, self.take.exchange, status)
 
-    async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming, asked: Asked) -> web.StreamResponse:
+    async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming) -> web.StreamResponse:
         """From here on it may outlive this request: the relay ends the exchange."""
         self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
-        relay = resuming.begin(asked, answer, self.take)
+        relay = resuming.begin(self._asked, answer, self.take)
+        self._keep_only(answer)
         self.endless = self._handed_over = True
         return await relay.serve(self._request)
 
-    async def _ask(self, target: str, headers: Headers) -> aiohttp.ClientResponse:
+    async def _ask(self) -> aiohttp.ClientResponse:
+        target, headers = self._asked.target, self._asked.headers
         upgrade = asks_for_websocket(headers)
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
         body = self._upload() if self._request.body_exists and not upgrade else None
@@ -130,14 +142,16 @@ class Forward:
             self._ending = tunnel.ending
 
     async def _answer(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        headers = decoded(answer.raw_headers)
-        streams = is_event_stream(headers)
-        response = RawResponse(answer.status, answer.reason or "", end_to_end(headers))
-        self.endless = streams
+        response = RawResponse(answer.status, answer.reason or "", end_to_end(decoded(answer.raw_headers)))
         try:
-            self._respond("sse" if streams else "http", answer.status, answer.reason or "", headers)
+            self._begin(answer)
             await response.prepare(self._request)
-            await (self._stream(answer, response) if streams else self._body(answer, response))
+            if self.endless:
+                response.forget_headers()
+                self._keep_only(answer)
+                await self._stream(answer, response)
+            else:
+                await self._body(answer, response)
             self._ending = "eof"
         except LOST:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
@@ -149,11 +163,22 @@ class Forward:
             answer.close()
         return response
 
+    def _begin(self, answer: aiohttp.ClientResponse) -> None:
+        headers = decoded(answer.raw_headers)
+        self.endless = is_event_stream(headers)
+        self._respond("sse" if self.endless else "http", answer.status, answer.reason or "", headers)
+
+    def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
+        """What it was asked with is let go, and what was answered, since a thousand streams may be open for days."""
+        self._asked = Asked(self._asked.target, ())
+        keep_body_only(answer)
+
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
         ahead = ReadAhead(self._request, response, self.take, self._read_ahead)
         try:
             async for data in answer.content.iter_any():
                 await ahead.pass_on(self.take.receive(data), data)
+                del data  # it is not to be held until the next comes
         except LOST:
             await ahead.flush()
             raise

@@ -27,37 +27,48 @@ _TRANSPORT_FULL = 64 * 1024
 """Bytes waiting in the transport at which a client counts as slow."""
 
 
+class _Queue:
+    """What waits for a client that is slow. One that keeps up, as nearly all do, has none."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Received, bytes]] = deque()
+        self.size = 0
+        self.room = asyncio.Event()
+
+
 class ReadAhead:
     """The buffer of one stream. With a limit of 0 every read waits for the client."""
+
+    __slots__ = ("_limit", "_queue", "_request", "_sender", "_take", "_writer")
 
     def __init__(self, request: web.BaseRequest, response: RawResponse, take: Take, limit: int) -> None:
         self._request = request
         self._writer = response.writer()
         self._take = take
         self._limit = limit
-        self._waiting: deque[tuple[Received, bytes]] = deque()
-        self._size = 0
-        self._room = asyncio.Event()
+        self._queue: _Queue | None = None
         self._sender: asyncio.Task[None] | None = None
 
     async def pass_on(self, read: Received, data: bytes) -> None:
         """Send now if the client keeps up, else put it in the queue and wait for room in that."""
-        if self._sender is None and not self._client_is_slow():
+        queue = self._queue
+        if queue is None and not self._client_is_slow():
             await self._send(read, data)
             return
-        self._waiting.append((read, data))
-        self._size += len(data)
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._drain())
+        if queue is None:
+            queue = self._queue = _Queue()
+            self._sender = asyncio.create_task(self._drain(queue))
             self._sender.add_done_callback(_retrieved)
-        while self._sender is not None and (self._size > self._limit or self._waits_for_disk()):
-            self._room.clear()
+        queue.waiting.append((read, data))
+        queue.size += len(data)
+        while self._queue is queue and (queue.size > self._limit or self._waits_for_disk(queue)):
+            queue.room.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY if self._size <= self._limit else None):
-                    await self._room.wait()
+                async with asyncio.timeout(_LOOK_EVERY if queue.size <= self._limit else None):
+                    await queue.room.wait()
 
-    def _waits_for_disk(self) -> bool:
-        return self._size > _ENOUGH and self._take.is_behind
+    def _waits_for_disk(self, queue: _Queue) -> bool:
+        return queue.size > _ENOUGH and self._take.is_behind
 
     async def flush(self) -> None:
         """Wait until everything is handed on."""
@@ -76,17 +87,17 @@ class ReadAhead:
         await self._writer.write(data, drain=False)
         self._take.sent(read)
 
-    async def _drain(self) -> None:
+    async def _drain(self, queue: _Queue) -> None:
         try:
-            while self._waiting:
+            while queue.waiting:
                 await self._writer.drain()
-                read, data = self._waiting.popleft()
+                read, data = queue.waiting.popleft()
                 await self._send(read, data)
-                self._size -= len(data)
-                self._room.set()
+                queue.size -= len(data)
+                queue.room.set()
         finally:
-            self._sender = None
-            self._room.set()
+            self._queue = self._sender = None
+            queue.room.set()
 
 
 def _retrieved(sender: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ..cassette import Headers
@@ -26,6 +26,7 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
 """Bytes that aiohttp takes ahead of us, up to twice as many. By default it is half a megabyte, which would hide a slow
 client from upstream, however little is to be read ahead of it."""
+_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -102,7 +103,8 @@ class Upstream:
         It is sent again only where it went to a connection that had been used before, and that was lost.
         """
         answer = await self._send(method, target, headers, body)
-        _end_with_connection(answer)
+        if answer.connection is not None and isinstance(answer.connection.protocol, Connection):
+            answer.connection.protocol.body = answer.content  # else it is here already
         return answer
 
     async def _send(
@@ -128,19 +130,13 @@ class Upstream:
         await self._single.close()
 
 
-def _end_with_connection(answer: aiohttp.ClientResponse) -> None:
-    """After a chunk that is none, aiohttp closes the connection and lets whoever reads the body wait for ever."""
-    if answer.connection is None or answer.connection.protocol is None:
-        return  # the body is here already
-    content, closed = answer.content, answer.connection.protocol.closed
-
-    def end(closed: asyncio.Future[None]) -> None:
-        error = None if closed.cancelled() else closed.exception()
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError(f"the connection ended in the body: {error or 'closed'}"))
-
-    if closed is not None:
-        closed.add_done_callback(end)
+def keep_body_only(answer: aiohttp.ClientResponse) -> None:
+    """Let go what aiohttp keeps of a request and of its answer's header section, 1 to 2 KB: nobody asks for them once
+    a stream has begun."""
+    answer._raw_headers, answer._headers = (), _NO_HEADERS
+    answer._cache.clear()
+    answer._traces = []
+    answer._request_info = None  # type: ignore[assignment]  # for errors that come before a body
 
 
 def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:

@@ -46,9 +46,14 @@ _SESSION_BODY = 1024 * 1024
 
 @dataclass(slots=True)
 class _Side:
-    """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back."""
+    """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back.
 
-    body: Body
+    Most have none, so nothing is made for one before there is.
+    """
+
+    kind: tuple[str | None, str | None] = (None, None)
+    """Its content type and coding."""
+    body: Body | None = None
     texts: Texts | None = None
     at: int = 0
 
@@ -57,7 +62,8 @@ class _Side:
 class _Open:
     """What must be remembered of an exchange while it lasts."""
 
-    sides: dict[Side, _Side]
+    request: _Side
+    response: _Side
     names_session: bytearray | None
     stream: int | None = None
     coding: str | None = None
@@ -73,8 +79,11 @@ class _Open:
     last_ns: int = 0
     late: list[tuple[int, int]] = field(default_factory=list)
     """Reads whose rows were written before they were handed on, and when they were."""
-    begun: list[Row] = field(default_factory=list)
+    begun: tuple[Row, ...] = ()
     """The rows that say what it is."""
+
+    def side(self, name: Side) -> _Side:
+        return self.request if name == "request" else self.response
 
     @property
     def received(self) -> int:
@@ -89,7 +98,7 @@ class _Open:
     @property
     def sizes(self) -> tuple[int, int]:
         """How much there was of the request's body, and of the response's."""
-        return self.sides["request"].at, self.received if self.stream else self.sides["response"].at
+        return self.request.at, self.received if self.stream else self.response.at
 
 
 class Recorder:
@@ -180,28 +189,23 @@ class Recorder:
             state.late.clear()
 
     def _requested(self, op: Requested) -> Iterator[Row]:
-        sides: dict[Side, _Side] = {
-            "request": self._side(op.headers),
-            "response": self._side(()),
-        }
         names = bytearray() if creates_session(op.method, op.target) else None
         target = self._redactor.target(op.target)
         request = rows.request(
             op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
             self._redactor.headers(op.headers),
         )  # fmt: skip
-        self._open[op.exchange] = _Open(sides, names, begun=[request])
+        self._open[op.exchange] = _Open(_side(op.headers), _Side(), names, begun=(request,))
         yield request
-
-    def _side(self, headers: Headers) -> _Side:
-        how = header(headers, "content-type"), header(headers, "content-encoding"), self._redactor
-        return _Side(body(*how), self._redactor.texts())
 
     def _responded(self, op: Responded) -> Iterator[Row]:
         state = self._open[op.exchange]
-        state.sides["response"] = self._side(op.headers)
-        for name, texts in op.passed.texts.items() if op.passed is not None else ():
-            state.sides[name].texts = texts
+        if op.stream is None:
+            state.response = _side(op.headers)
+        if op.kind == "websocket":
+            passed = op.passed.texts if op.passed is not None else {}
+            state.request.texts = passed.get("request") or self._redactor.texts()
+            state.response.texts = passed.get("response") or self._redactor.texts()
         state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
         headers, coding = op.headers, state.coding
         if op.stream is not None:
@@ -213,7 +217,7 @@ class Recorder:
             self._frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
-        state.begun.append(response)
+        state.begun += (response,)
         yield response
 
     def _masked(self, op: Responded) -> MaskedStream | None:
@@ -232,7 +236,9 @@ class Recorder:
             return
         if state.names_session is not None and op.side == "response":
             state.names_session += op.data[: _SESSION_BODY - len(state.names_session)]
-        side = state.sides[op.side]
+        side = state.side(op.side)
+        if side.body is None:
+            side.body = body(*side.kind, self._redactor)
         yield from self._store(op.exchange, op.side, side, side.body.feed(op.data))
 
     def _store(self, exchange: int, name: Side, side: _Side, data: bytes) -> Iterator[Row]:
@@ -265,7 +271,7 @@ class Recorder:
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
-        side = self._open[op.exchange].sides["request" if op.dir == "up" else "response"]
+        side = self._open[op.exchange].side("request" if op.dir == "up" else "response")
         if op.data is None and side.texts is not None:
             side.texts.lose()
         data = b"" if op.data is None else self._redactor.message(op.data, side.texts)
@@ -291,9 +297,10 @@ class Recorder:
         yield from self._gathered(op.exchange, state)
         if op.passed is not None:
             op.passed.masked = state.masked
-            op.passed.texts = {name: side.texts for name, side in state.sides.items()}
-        for name, side in state.sides.items():
-            if state.stream is None or name == "request":
+            op.passed.texts = {"request": state.request.texts, "response": state.response.texts}
+        sides: dict[Side, _Side] = {"request": state.request, "response": state.response}
+        for name, side in sides.items():
+            if side.body is not None:
                 yield from self._store(op.exchange, name, side, side.body.close())
                 if isinstance(side.body, CodedBody) and side.body.cut:
                     text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
@@ -302,6 +309,10 @@ class Recorder:
             yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
+
+
+def _side(headers: Headers) -> _Side:
+    return _Side((header(headers, "content-type"), header(headers, "content-encoding")))
 
 
 def _session_named(body: bytes) -> str | None:

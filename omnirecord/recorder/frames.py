@@ -36,8 +36,7 @@ class _Careful(Contract):
         super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
         self._judges = contract.judge
         self.fault: Exception | None = None
-        """The first there was."""
-        self.told = False
+        """The first there was in this step."""
 
     def judge(self, frame: Frame) -> Judgement:
         try:
@@ -67,6 +66,7 @@ class _Streaming:
     skip: int
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
     ended: bool = False
+    is_fault_told: bool = False
     until: int | None = None
     """How many bytes will not change any more; None: all that are there."""
     at_ns: int = 0
@@ -76,6 +76,11 @@ class _Streaming:
 
     def came(self, read: int) -> int:
         return self.offsets.get(read, self.at_ns)
+
+    def offsets_kept(self) -> dict[int, int]:
+        """Of the last read alone, in which a frame may end that is held back for its LF."""
+        read = self.framer.read
+        return {read: self.offsets[read]} if self.framer.holds and read in self.offsets else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ class FrameMaker:
     def __init__(self, writer: Writer, recording: int, contract: Contract) -> None:
         self._writer = writer
         self._recording = recording
-        self._contract = contract
+        self._judge = _Careful(contract)
         self._streaming: dict[int, _Streaming] = {}
         self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
 
@@ -162,7 +167,7 @@ class FrameMaker:
         return bool(self._waiting)
 
     def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        self._begin(exchange, stream, coding, self._contract)
+        self._begin(exchange, stream, coding, self._judge)
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         if exchange in self._streaming:
@@ -216,7 +221,7 @@ class FrameMaker:
         return steps
 
     def _step(self, exchange: int, state: _Streaming) -> _Step:
-        begun = state.byte
+        begun, state.judge.fault = state.byte, None  # all streams have one judge
         framed, more = self._feed(exchange, state)
         finished = state.ended and not more
         framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
@@ -248,7 +253,7 @@ class FrameMaker:
     def _begin_again(self, exchanges: list[int]) -> None:
         for exchange in exchanges:
             state = self._streaming[exchange]
-            again = self._begin(exchange, state.stream, state.coding, self._contract)
+            again = self._begin(exchange, state.stream, state.coding, state.judge)
             again.ended, again.until = state.ended, state.until
 
     def _give_up(self, exchange: int, error: Exception) -> None:
@@ -266,17 +271,17 @@ class FrameMaker:
             self._waiting[exchange] = None
         if step.finished:
             del self._streaming[exchange]
+        offsets, state.offsets = state.offsets, state.offsets_kept()
         if not framed:
             return None
         state.frames += len(framed)
         state.length += sum([one.frame.length for one in framed])
         state.read = framed[-1].read
-        return NewFrames(exchange, state.stream, first, framed, state.offsets)
+        return NewFrames(exchange, state.stream, first, framed, offsets)
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
         framed: list[Framed] = []
         fed = 0
-        state.offsets = dict(list(state.offsets.items())[-8:])  # a frame may have been held back for its LF
         for whole in from_byte(self._writer.connection, exchange, state.byte):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
@@ -295,8 +300,8 @@ class FrameMaker:
         yield from streamed.pages(state.stream, framed, state.came, state.frames + 1, state.length, state.read)
         if state.framer.decodes or None in [one.frame.raw for one in framed]:
             yield from self._odd_rows(exchange, state, framed)
-        if state.judge.fault and not state.judge.told:
-            state.judge.told = True
+        if state.judge.fault and not state.is_fault_told:
+            state.is_fault_told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
         if "sentinel" in [one.judgement.verdict for one in framed]:
             yield rows.done(state.stream)
@@ -318,7 +323,8 @@ class FrameMaker:
         for left in self._writer.unfinished():
             if left.stream is not None:
                 coding = header(left.headers, "content-encoding")
-                self._begin(left.exchange, left.stream, coding, contract_of(left.contract)).ended = True
+                judge = _Careful(contract_of(left.contract))
+                self._begin(left.exchange, left.stream, coding, judge).ended = True
                 self._waiting[left.exchange] = None
             if left.end_ns is None:
                 sizes = left.request_bytes, left.response_bytes
@@ -326,10 +332,9 @@ class FrameMaker:
         while self.behind:
             list(self.make())
 
-    def _begin(self, exchange: int, stream: int, coding: str | None, contract: Contract) -> _Streaming:
+    def _begin(self, exchange: int, stream: int, coding: str | None, judge: _Careful) -> _Streaming:
         """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
         frames, length, read = self._writer.framed(stream)
-        judge = _Careful(contract)
         framer = Framer(coding, judge, length)
         byte, skip = length, 0
         if framer.decodes:

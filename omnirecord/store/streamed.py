@@ -48,6 +48,8 @@ class Pieces:
     A row has the bytes of reads that follow each other; of those that were lost, none.
     """
 
+    __slots__ = ("_data", "_exchange", "_first", "_offset_ns", "_reads", "n", "start")
+
     def __init__(self, exchange: int, n: int = 0, start: int = 0) -> None:
         self._exchange = exchange
         self.n, self.start = n, start
