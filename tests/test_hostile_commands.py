@@ -130,11 +130,9 @@ def test_nothing_of_it_acts_on_a_terminal(name: str, cassette: Path) -> None:
     assert "evil" in shown or name in ("verify", "diff", "scrub", "an unknown stream"), "the poison did not get so far"
 
 
-def on_a_terminal(words: list[str]) -> tuple[str, int]:
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
-    environment.pop("NO_COLOR", None)
+def on_a_terminal(words: list[str]) -> tuple[str, int | None]:
     ready = {"serve": b"serving ", "ui": b"showing "}.get(words[0])
-    return forked.run_on_a_terminal(words, environment, stopped_behind=ready)
+    return forked.on_a_terminal(*words, stopped_behind=ready, COLUMNS="200")
 
 
 @pytest.mark.slow
