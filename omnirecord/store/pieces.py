@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from ..cassette import Read
-from ..framing import Framed, Framer
+from ..framing import Framed, Framer, Run
 from .making import piece_of
 
 
@@ -127,6 +127,11 @@ def feed(framer: Framer, piece: Piece) -> list[Framed]:
     if piece.data is None:
         return [one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]
     return framer.feed_reads(piece.n, piece.sizes, piece.data)
+
+
+def feed_runs(framer: Framer, piece: Piece) -> list[Framed | Run]:
+    """The same, for whoever does not want to see each of them."""
+    return [*feed(framer, piece)] if piece.data is None else framer.feed_runs(piece.n, piece.sizes, piece.data)
 
 
 _NONE = Piece(0, 0, 0, 0, (), (), (), None)
