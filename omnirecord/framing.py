@@ -33,7 +33,7 @@ class Run(NamedTuple):
     reads: list[int]
 
 
-_LEAST = 8
+_LEAST = 4
 """Frames that a run has to have: to begin one costs as much as to look at some."""
 _BLANK_LINE = b"\n\n"
 _new = tuple.__new__

@@ -17,7 +17,7 @@ from ..framing import Framed, Framer, Run
 from ..headers import header
 from ..sse import Frame
 from ..store import Writer, rows, streamed
-from ..store.pieces import feed, feed_runs, from_byte
+from ..store.pieces import feed, feed_runs, from_byte, together
 from ..store.rows import Row
 from ..store.streamed import Columns
 from ..store.writer import is_transient
@@ -26,6 +26,8 @@ log = logging.getLogger("omnirecord")
 
 FRAME_BUDGET = 256 * 1024
 """Bytes turned into frames in one step, before another stream has its turn."""
+SMALL = 16 * 1024
+"""Bytes that are looked at together, where they came in small reads."""
 MOST_STREAMS = 12
 """Streams that share a transaction: between two, others get the interpreter."""
 
@@ -292,7 +294,7 @@ class FrameMaker:
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool]:
         found: list[Framed | Run] = []
         fed = 0
-        for whole in from_byte(self._writer.connection, exchange, state.byte):
+        for whole in together(from_byte(self._writer.connection, exchange, state.byte), SMALL):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break

@@ -97,6 +97,29 @@ def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int)
         yield piece
 
 
+def together(pieces: Iterator[Piece], most: int) -> Iterator[Piece]:
+    """Those that follow each other as one, up to `most` bytes: of small ones, what is done for each is what costs."""
+    some: list[Piece] = []
+    for piece in pieces:
+        if some and (piece.data is None or some[0].data is None or piece.end - some[0].start > most):
+            yield _joined(some)
+            some = []
+        some.append(piece)
+    if some:
+        yield _joined(some)
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    came = [one.offset_ns - first.offset_ns + at for one in pieces for at in one.came]
+    sent = [None if at is None else one.offset_ns - first.offset_ns + at for one in pieces for at in one.sent]
+    sizes = [size for one in pieces for size in one.sizes]
+    data = b"".join([one.data or b"" for one in pieces])
+    return Piece(first.n, first.start, pieces[-1].end - first.start, first.offset_ns, came, sent, sizes, data)
+
+
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
     """All of them, in order."""
     for *row, data in connection.execute(_TIMES, (exchange,)):
