@@ -82,7 +82,7 @@ class Shelf:
     def _free_name(self) -> Path:
         at = datetime.now(UTC)
         while True:
-            path = self.link.with_name(f"{self.link.stem}-{at.strftime(_STAMP)}{self.link.suffix}")
+            path = self.named(at.strftime(_STAMP))
             if not os.path.lexists(path):
                 return path
             at += timedelta(seconds=1)
@@ -111,12 +111,34 @@ class Shelf:
         logs = (path for path in self._full(current) if path.with_name(path.name + "-wal").exists())
         return [path for path in logs if not recorder_is_alive(path)]
 
+    def still_recorded(self) -> list[Path]:
+        """Those that somebody records into, but for the current one, oldest first."""
+        current = self.current()
+        held = (path for path in self._named() if path != current and recorder_is_alive(path))
+        return [path for path in held if self._is_made(path)]
+
+    def between(self, older: Path, newer: Path) -> list[Path]:
+        """Those that were begun after one and before the other, oldest first."""
+        return [path for path in self._named() if older.name < path.name < newer.name and self._is_made(path)]
+
+    def stamp(self, path: Path) -> str | None:
+        """When one of ours was begun, as its name says it."""
+        found = self._name.fullmatch(path.name)
+        return found and found[1]
+
+    def named(self, stamp: str) -> Path:
+        """The one that was begun then, whether it is there or not."""
+        return self.link.with_name(f"{self.link.stem}-{stamp}{self.link.suffix}")
+
     def _full(self, current: Path | None) -> list[Path]:
         """All but the current one, oldest first."""
+        return [path for path in self._named() if path != current and self._is_made(path)]
+
+    def _named(self) -> list[Path]:
+        """What has a name of ours, by that in the order in which they were begun."""
         with clear_errors(self.link.parent):
-            found = [self.link.with_name(entry.name) for entry in os.scandir(self.link.parent)]
-        full = (path for path in found if path != current and self._name.fullmatch(path.name))
-        return sorted(path for path in full if self._is_made(path))
+            names = sorted(entry.name for entry in os.scandir(self.link.parent))
+        return [self.link.with_name(name) for name in names if self._name.fullmatch(name)]
 
     def _is_made(self, path: Path) -> bool:
         try:

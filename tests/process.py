@@ -43,6 +43,12 @@ class Process:
         return self.process.returncode, errors.decode()
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has begun."""
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in found for child in path.read_text().split()]
+
+
 def allow_many_files() -> None:
     """Let this process open as many as it may, for a test that starts hundreds of servers."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

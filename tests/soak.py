@@ -26,7 +26,7 @@ from omnirecord.framing import Framed, Framer
 from omnirecord.steady import monotonic
 from omnirecord.store import Writer, rows, streamed
 from tests import wire
-from tests.process import Process, allow_many_files
+from tests.process import Process, allow_many_files, children
 from tests.wire import Wire, chunk, connected, event, get
 
 _RATE = 40_000
@@ -42,10 +42,12 @@ class State:
 
 
 def state_of(pid: int) -> State:
-    folder = Path(f"/proc/{pid}")
-    pages = int((folder / "statm").read_text().split()[1])
+    """With the process that it has begun, but for its descriptors: it opens a file when there is something to make."""
+    folders = [Path(f"/proc/{one}") for one in (pid, *children(pid))]
+    pages = sum(int((folder / "statm").read_text().split()[1]) for folder in folders)
     return State(
-        pages * os.sysconf("SC_PAGE_SIZE"), _count(folder / "fd"), _count(folder / "task")
+        pages * os.sysconf("SC_PAGE_SIZE"), _count(folders[0] / "fd"),
+        sum(_count(folder / "task") for folder in folders),
     )  # fmt: skip
 
 
@@ -81,19 +83,28 @@ class Figures:
 
 
 class Watched:
-    """Looks at a process twice a second while something runs."""
+    """Looks at a recorder twice a second while something runs."""
 
     def __init__(self, figures: Figures, pid: int) -> None:
         self._figures, self._pid = figures, pid
 
     async def __aenter__(self) -> None:
-        self._figures.states.append(state_of(self._pid))
+        self._figures.states.append(await self._at_rest())
         self._task = asyncio.create_task(self._watch())
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await self._settled()
         self._figures.states.append(state_of(self._pid))
+
+    async def _at_rest(self) -> State:
+        """Once the process that makes frames has been begun, and has loaded what it needs."""
+        await wire.eventually(lambda: children(self._pid))
+        before, now = None, state_of(self._pid)
+        while before != now:
+            await asyncio.sleep(0.5)
+            before, now = now, state_of(self._pid)
+        return now
 
     async def _watch(self) -> None:
         while True:
@@ -103,9 +114,9 @@ class Watched:
     async def _settled(self) -> None:
         """A moment for connections to be closed and frames to be made."""
         first = self._figures.states[0]
-        until = monotonic() + 10
+        until = monotonic() + 20  # connections to upstream are kept for 15 s
         await wire.eventually(
-            lambda: monotonic() > until or state_of(self._pid).descriptors <= first.descriptors, 20
+            lambda: monotonic() > until or state_of(self._pid).descriptors <= first.descriptors, 30
         )  # fmt: skip
 
 

@@ -130,17 +130,34 @@ def chromium() -> str:
 
 
 @asynccontextmanager
-async def browser(*switches: str) -> AsyncIterator[Any]:
-    """A browser with one empty page, which is given."""
+async def browser_running(*switches: str) -> AsyncIterator[Any]:
+    """A browser, for as many pages as there are to be."""
     from playwright.async_api import async_playwright
 
     path = chromium()
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=path, args=[*SWITCHES, *switches])
         try:
-            yield await started.new_page()
+            yield started
         finally:
             await started.close()
+
+
+@asynccontextmanager
+async def page_of(running: Any) -> AsyncIterator[Any]:
+    """An empty page, which knows nothing of others that the browser has had."""
+    context = await running.new_context()
+    try:
+        yield await context.new_page()
+    finally:
+        await context.close()
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Any]:
+    """A browser with one empty page, which is given."""
+    async with browser_running() as running, page_of(running) as page:
+        yield page
 
 
 async def by_event_source(page: Any, url: str, targets: Iterable[str], types: Iterable[str]) -> Heard:

@@ -30,7 +30,21 @@ from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timed, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+EXPECTED = {
+    "text": {"response.reasoning_text.delta", "response.output_text.delta", "response.completed"},
+    "tool": {"response.output_item.done", "response.completed"},
+    "approval": {"response.elicitation_request", "response.elicitation_resolved", "response.completed"},
+    "interrupt": {"session.interrupted", "response.completed"},
+    "failed": {"response.failed"},
+    "two_clients": {"response.completed"},
+    "reconnect": {"response.created", "response.completed"},
+    "subagent": {"session.created", "session.child_session.updated", "response.completed"},
+    "full": {"response.elicitation_request", "response.output_item.done", "session.interrupted"},
+    "turns": {"response.elicitation_request", "response.output_item.done", "response.completed"},
+}
+"""What has come of each scenario when it was told to its end."""
 
 TIMINGS = ("instant", "compressed", "original")
 
@@ -92,6 +106,13 @@ async def test_a_direct_client_sees_the_same_bytes_from_the_first_common_event_o
 def from_turn(body: bytes) -> bytes:
     """From the first event of a response on."""
     return body[body.index(b"event: response.") :]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_scenario_was_told_to_its_end(recorded: Recorded, name: str) -> None:
+    seen = recorded.seen[name]
+    assert set(seen.types) >= EXPECTED[name]
+    assert seen.text or name == "failed"
 
 
 async def test_every_event_that_the_client_saw_is_recorded_in_order(recorded: Recorded, store: Store) -> None:
@@ -159,16 +180,11 @@ def posts_before_frames(store: Store, session_id: str) -> list[int]:
     return [sum(at < frame.offset_ns for at in posts) for frame in frames[greeting_length(frames) :]]
 
 
-async def test_the_bytes_are_equal_and_the_timing_holds(recorded: Recorded) -> None:
-    p99 = []
-    for _ in range(3):  # the machine has other work too: what the replay can do is the best of three
-        result = await verify(recorded.db, timing="original")
-        assert result.differences == []
-        assert result.streams >= len(SCENARIOS)
-        p99.append(result.row()["timing_error_ms"]["p99"])
-        if p99[-1] <= 5.0:
-            break
-    assert min(p99) <= 5.0
+async def test_the_bytes_are_equal_at_the_original_timing(recorded: Recorded) -> None:
+    """How well that holds is measured with the shipped recordings of the same stories, where nothing runs beside it."""
+    result = await verify(recorded.db, timing="original")
+    assert result.differences == []
+    assert result.streams >= len(SCENARIOS)
 
 
 async def test_the_older_way_to_ask_is_recorded_and_replayed(tmp_path: Path) -> None:

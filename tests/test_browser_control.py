@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 
 from omnirecord.replaying import Replay
 from tests.cassettes import Made, heartbeat
-from tests.sse_clients import browser
+from tests.sse_clients import browser_running, page_of
 from tests.wire import Upstream, answering
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 PAGE = b"<!doctype html><link rel=icon href=data:,><iframe name=frame></iframe><p>a page"
 EVIL = "--host-resolver-rules=MAP evil.example 127.0.0.1"
@@ -62,6 +63,12 @@ HTML = `<input name='{"a' value='":1}'>`
 }"""
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Any]:
+    async with browser_running(EVIL) as running:
+        yield running
+
+
 @asynccontextmanager
 async def replay(folder: Path) -> AsyncIterator[Replay]:
     tape = Made()
@@ -72,7 +79,7 @@ async def replay(folder: Path) -> AsyncIterator[Replay]:
 
 
 @asynccontextmanager
-async def page_of(name: str) -> AsyncIterator[str]:
+async def elsewhere(name: str) -> AsyncIterator[str]:
     """The URL of a page that another server of this machine has."""
     response = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(PAGE), PAGE)
     async with Upstream(answering(*[response] * 9)) as other:
@@ -80,11 +87,13 @@ async def page_of(name: str) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "evil.example"])
-async def test_a_page_of_another_origin_neither_reads_nor_drives_anything(tmp_path: Path, name: str) -> None:
+async def test_a_page_of_another_origin_neither_reads_nor_drives_anything(
+    browser: Any, tmp_path: Path, name: str
+) -> None:
     async with (
         replay(tmp_path) as server,
-        page_of(name) as url,
-        browser(EVIL) as page,
+        elsewhere(name) as url,
+        page_of(browser) as page,
     ):
         await page.goto(url)
         told = await page.evaluate(ATTACKS, f"{server.url}/-/omnirecord/")
@@ -98,8 +107,8 @@ async def test_a_page_of_another_origin_neither_reads_nor_drives_anything(tmp_pa
         )  # fmt: skip
 
 
-async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(tmp_path: Path) -> None:
-    async with replay(tmp_path) as server, browser(EVIL) as page:
+async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(browser: Any, tmp_path: Path) -> None:
+    async with replay(tmp_path) as server, page_of(browser) as page:
         port = urlsplit(server.url).port
         await page.goto(f"http://evil.example:{port}/page")
         assert "a page" in await page.inner_text("p")
@@ -110,8 +119,8 @@ async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(tmp_path: Path
         assert {told[name] for name in ("image", "script", "events", "socket")} == {"refused"}
 
 
-async def test_a_page_of_ours_can_press_the_buttons(tmp_path: Path) -> None:
-    async with replay(tmp_path) as server, browser() as page:
+async def test_a_page_of_ours_can_press_the_buttons(browser: Any, tmp_path: Path) -> None:
+    async with replay(tmp_path) as server, page_of(browser) as page:
         await page.goto(f"{server.url}/page")
         told = await page.evaluate(ATTACKS, f"{server.url}/-/omnirecord/")
         assert server.paused

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from omnirecord.cli import main
+from tests import forked
 from tests.cassettes import Made, completed, created, delta, event, status
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
@@ -97,17 +93,9 @@ def test_an_unusable_call_is_a_sentence_and_exit_code_2(words: tuple[Any, ...], 
 def test_on_a_terminal_changes_are_coloured_instead_of_marked(tmp_path: Path) -> None:
     a = saying(tmp_path / "a.db", "It was recorded, then it stayed.")
     b = saying(tmp_path / "b.db", "It was replayed, then it stayed.")
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "omnirecord", "diff", str(a), str(b)]
-    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL) as process:
-        os.close(theirs)
-        out = b""
-        with suppress(OSError):  # how Linux says that a terminal's other end is closed
-            while data := os.read(ours, 1 << 16):
-                out += data
-    os.close(ours)
-    assert process.returncode == 1
-    assert f"It was {click.style('recorded', fg='red')}{click.style('replayed', fg='green')}, then" in out.decode()
+    out, code = forked.on_a_terminal("diff", a, b)
+    assert code == 1
+    assert f"It was {click.style('recorded', fg='red')}{click.style('replayed', fg='green')}, then" in out
 
 
 def test_nothing_that_was_recorded_acts_on_the_terminal(tmp_path: Path) -> None:

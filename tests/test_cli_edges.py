@@ -25,6 +25,7 @@ from omnirecord.player.matching.nearest import nearest
 from omnirecord.player.timing import seconds, timing_of
 from omnirecord.proxy import Proxy
 from omnirecord.serving import parse_listen
+from tests import forked
 from tests.cassettes import Made, completed, created, delta
 
 OMNIRECORD = [sys.executable, "-m", "omnirecord"]
@@ -154,14 +155,9 @@ def test_where_stdout_has_not_all_characters_the_others_are_escapes(tmp_path: Pa
 @pytest.mark.parametrize("columns", ["0", "1", "20"])
 @pytest.mark.parametrize("words", [["show"], ["doctor"], ["stats"], ["validate"], ["ls"], ["search", "notes"]], ids=str)
 def test_a_terminal_of_any_width_shows_something(words: list[str], columns: str, cassette: Path) -> None:
-    ours, theirs = pty.openpty()
-    command = [*OMNIRECORD, words[0], str(cassette), *words[1:]]
-    settings = {**os.environ, "COLUMNS": columns}
-    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env=settings, timeout=60, check=False)
-    os.close(theirs)
-    shown = os.read(ours, 10_000)
-    os.close(ours)
-    assert (done.returncode, done.stderr) == (0, b"")
+    errors = cassette.with_name("errors")
+    shown, code = forked.on_a_terminal(words[0], cassette, *words[1:], errors=errors, COLUMNS=columns)
+    assert (code, errors.read_bytes()) == (0, b"")
     assert len(shown.strip()) > len(columns)
 
 

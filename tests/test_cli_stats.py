@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +14,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cli import common, main
 from omnirecord.measuring import stats_row
 from omnirecord.measuring.reporting import stats
+from tests import forked
 from tests.cassettes import Made, delta, event, heartbeat
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
@@ -87,20 +85,8 @@ def test_what_was_recorded_moves_no_cursor(tmp_path: Path) -> None:
 
 def on_a_terminal(columns: int, *words: str) -> str:
     """What a person sees, colours taken out."""
-    ours, theirs = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "omnirecord", *words], stdout=theirs, stderr=subprocess.DEVNULL, env=env
-    ):
-        os.close(theirs)
-        shown = b""
-        try:
-            while part := os.read(ours, 65536):
-                shown += part
-        except OSError:  # the terminal is closed with the last process that has it
-            pass
-    os.close(ours)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "")
+    shown = forked.on_a_terminal(*words, COLUMNS=str(columns), TERM="xterm")[0]
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 110])

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
 from omnirecord.gist import visible
+from tests import forked
 from tests.contract_cases import EXAMPLES
 from tests.test_validating import CASSETTES, recorded
 
@@ -31,21 +28,7 @@ def run(*words: str | Path) -> Result:
 
 def on_a_terminal(*words: str | Path, columns: int = 120) -> str:
     """What a person sees."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "omnirecord", "validate", *(str(word) for word in words)]
-    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment)
-    os.close(theirs)
-    seen = b""
-    try:
-        while data := os.read(ours, 65536):
-            seen += data
-    except OSError:  # the other side is closed
-        pass
-    finally:
-        os.close(ours)
-        process.wait(timeout=20)
-    return seen.decode()
+    return forked.on_a_terminal("validate", *words, COLUMNS=str(columns), TERM="xterm")[0]
 
 
 def test_json_has_an_object_for_each_difference_with_the_keys_that_are_fixed() -> None:

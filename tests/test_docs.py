@@ -6,8 +6,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 import omnirecord
 from omnirecord.cli import main
 from omnirecord.library import import_file
+from tests import forked
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,27 +52,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(line: str, folder: Path) -> forked.Done:
     """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
     words = shlex.split(line.partition("  # ")[0])[1:]
-    command = [sys.executable, "-m", "omnirecord", *words]
     if words[0] not in SERVERS:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    command += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        ready = server.stdout.readline()
-        server.send_signal(signal.SIGINT)
-        rest, errors = server.communicate(timeout=20)
-        return subprocess.CompletedProcess(command, server.returncode, ready + rest, errors)
+        return forked.run(words, folder)
+    words += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
+    return forked.run(words, folder, stopped_by=signal.SIGINT)
 
 
 @pytest.mark.parametrize(("page", "line"), [*examples(), *help_examples()], ids=lambda value: value)
 def test_an_example_runs(page: str, line: str, folder: Path) -> None:
     done = run(line, folder)
-    assert done.returncode == (1 if line.endswith("# exits with 1") else 0), f"{page}: {done.stderr}"
-    assert done.stderr == ""
-    assert done.stdout or " -o " in line or " --output " in line
+    assert done.code == (1 if line.endswith("# exits with 1") else 0), f"{page}: {done.errors!r}"
+    assert done.errors == b""
+    assert done.out or " -o " in line or " --output " in line
 
 
 def test_every_command_is_documented_with_an_example() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import omnirecord
 from omnirecord.testing.settings import KEYS
-from tests.test_pytest_plugin import OPTIONS
+from tests.pytest_suite import OPTIONS
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parent.parent

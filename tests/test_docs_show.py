@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 ROOT = Path(__file__).parent.parent
 PAGES = {ROOT / "docs" / "show.md": 5, ROOT / "README.md": 1}
@@ -17,8 +17,9 @@ BLOCK = re.compile(r"^```console\n\$ omnirecord show ([\w/]+\.jsonl)\n(.*?)^```$
 
 def shown(name: str) -> str:
     (path,) = (ROOT / "cassettes").rglob(Path(name).name)
-    command = [sys.executable, "-m", "omnirecord", "show", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    done = forked.run(["show", path], ROOT)
+    assert done.code == 0, done.errors
+    return done.out.decode()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
+from tests import forked
 from tests.cassettes import Made, completed, event, heartbeat, status
 from tests.faulted import FOLDER, faulted
 
@@ -137,14 +136,4 @@ def test_a_terminal_gets_colours() -> None:
 
 def on_a_terminal(cassette: Path, **environment: str) -> str:
     """What a person sees there."""
-    ours, theirs = pty.openpty()
-    words = [sys.executable, "-m", "omnirecord", "doctor", str(cassette)]
-    env = {**os.environ, "TERM": "xterm", **environment}
-    subprocess.run(words, stdout=theirs, stderr=subprocess.DEVNULL, env=env, check=False)
-    os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # all of it was read
-        while piece := os.read(ours, 65536):
-            shown += piece
-    os.close(ours)
-    return shown.decode()
+    return forked.on_a_terminal("doctor", cassette, TERM="xterm", **environment)[0]

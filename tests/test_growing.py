@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from omnirecord import growing
 from omnirecord.cassette import Recording
 from omnirecord.errors import UsageError
 from omnirecord.framing import Framer
 from omnirecord.growing import Follower, Wanted
-from omnirecord.store import Writer, rows, streamed
+from omnirecord.limits import Retention
+from omnirecord.shelf import Shelf
+from omnirecord.store import Store, Writer, rows, streamed
 from omnirecord.store.lock import lock_path
 from tests.cassettes import CONTRACT, Made, delta, heartbeat, status
 from tests.recorded import calls
@@ -28,20 +29,17 @@ Told = list[tuple[int, int, int]]
 class Recorder:
     """A recorder whose every row the test writes."""
 
-    def __init__(self, path: Path, recording: int = 1) -> None:
-        self._writer = Writer(path)
+    def __init__(self, path: Path | Writer, recording: int = 1, second: int = 0) -> None:
+        self._writer = path if isinstance(path, Writer) else Writer(path)
         self._number, self._streams, self._reads = recording, 0, dict[int, int]()
         self._at = 0
         self._seq: dict[int, int] = {}
         self._bytes: dict[int, int] = {}
-        self._writer.write(
-            [rows.recording(Recording(recording, f"2026-01-0{recording}T00:00:00+00:00", "0", "omnigent", None))]
-        )
+        started = f"2026-01-0{recording}T00:00:{second:02}+00:00"
+        self._writer.write([rows.recording(Recording(recording, started, "0", "omnigent", None))])
 
-    def stream(self, session: str = "s") -> int:
-        number = self._writer.last_number("stream") + 1
-        exchange = self._writer.last_number("exchange") + 1
-        assert number == exchange
+    def stream(self, session: str = "s", number: int | None = None) -> int:
+        exchange = number = number or self._writer.last_number("stream") + 1
         target = f"/v1/sessions/{session}/stream"
         sse = (("content-type", "text/event-stream"),)
         self._writer.write([
@@ -184,7 +182,7 @@ def test_a_bookmark_is_where_another_follower_goes_on(path: Path, recording: Rec
 def test_much_is_read_in_pieces_and_no_stream_keeps_another_one_waiting(
     path: Path, recording: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growing, "_BATCH", 10)
+    monkeypatch.setattr("omnirecord.growing.file._BATCH", 10)
     one, other = recording.stream(), recording.stream()
     follower = Follower(path, Wanted(), last=0)
     told(follower)
@@ -230,3 +228,152 @@ def test_the_file_is_clean_after_a_recorder_that_somebody_followed(path: Path, t
     recording.close()
     assert [one.name for one in tmp_path.iterdir()] == ["a.db"]
     assert not lock_path(path).exists()
+
+
+class Rotating:
+    """A recorder with several files, of which the test says when one is begun and when one is let go."""
+
+    def __init__(self, link: Path) -> None:
+        self._shelf, self.files = Shelf(link, Retention()), list[Recorder]()
+        self.next()
+
+    def next(self) -> Recorder:
+        writer = self._shelf.begin()
+        assert writer.path is not None
+        self.files.append(Recorder(writer, second=len(self.files)))
+        self._shelf.point(writer.path)
+        return self.files[-1]
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+
+
+@pytest.fixture
+def rotating(tmp_path: Path) -> Iterator[Rotating]:
+    with closing(Rotating(tmp_path / "run.db")) as rotating:
+        yield rotating
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Path:
+    return tmp_path / "run.db"
+
+
+def said(follower: Follower) -> list[str]:
+    """What the deltas said that are there to be told."""
+    found: list[str] = []
+    while True:
+        batch = follower.read()
+        found += [row["data"]["delta"] for row in batch.rows]
+        if not batch.has_more:
+            return found
+
+
+def test_where_a_link_leads_on_both_files_are_followed_until_the_older_one_is_let_go(
+    link: Path, rotating: Rotating
+) -> None:
+    old = rotating.files[0]
+    stays = old.stream()
+    old.receive(stays, delta("a"))
+    follower = Follower(link, Wanted())
+    assert said(follower) == ["a"]
+    new = rotating.next()
+    begun = new.stream(number=2)
+    for n in range(3):
+        new.receive(begun, delta(f"new {n}"))
+        old.receive(stays, delta(f"old {n}"))
+        assert said(follower) == [f"old {n}", f"new {n}"], "the older file comes first"
+    assert len(follower.paths) == 2
+    old.receive(stays, delta("cut off")[:-1], framed=False)
+    old.close()
+    new.receive(begun, delta("new"))
+    assert said(follower) == ["cut off", "new"]
+    assert follower.paths == [link.resolve()]
+    assert follower.read().is_recorded
+
+
+def test_a_stream_that_has_moved_waits_until_all_of_it_in_the_file_before_has_been_told(
+    link: Path, rotating: Rotating
+) -> None:
+    old = rotating.files[0]
+    moves, stays = old.stream(), old.stream()
+    old.receive(moves, delta("1"))
+    follower = Follower(link, Wanted())
+    assert said(follower) == ["1"]
+    new = rotating.next()
+    new.receive(new.stream(number=moves), delta("3"))
+    other = new.stream(number=3)
+    new.receive(other, delta("other"))
+    assert said(follower) == ["other"], "of the first stream the older file has something that is in no frame yet"
+    on = Follower(link, Wanted(), bookmark=follower.bookmark)
+    old.receive(moves, delta("2"), framed=False)
+    old.end(moves)
+    assert said(follower) == said(on) == ["2", "3"]
+    old.receive(stays, delta("still"))
+    new.receive(moves, delta("4"))
+    assert said(follower) == said(on) == ["still", "4"]
+
+
+def test_files_that_were_begun_and_let_go_between_two_reads_are_told(link: Path, rotating: Rotating) -> None:
+    follower = Follower(link, Wanted())
+    assert said(follower) == []
+    for n in range(3):
+        last = rotating.files[-1]
+        last.receive(last.stream(), delta(f"{n}"))
+        last.close()
+        rotating.next()
+    assert said(follower) == ["0", "1", "2"]
+    assert follower.paths == [link.resolve()]
+
+
+def test_a_file_that_is_let_go_while_it_is_looked_at_is_not_the_end(link: Path, rotating: Rotating) -> None:
+    old = rotating.files[0]
+    has_moved = False
+
+    def opens(path: Path) -> Store:
+        nonlocal has_moved
+        if not has_moved:
+            has_moved = True
+            rotating.next()
+            old.close()
+        return Store.open(path)
+
+    batch = Follower(link, Wanted(), opens=opens).read()
+    assert (batch.has_more, batch.is_recorded) == (True, True)
+
+
+def test_who_begins_to_follow_hears_what_goes_on_in_an_older_file(link: Path, rotating: Rotating) -> None:
+    old = rotating.files[0]
+    stays = old.stream()
+    old.receive(stays, delta("before"))
+    new = rotating.next()
+    new.receive(new.stream(number=2), delta("last"))
+    follower = Follower(link, Wanted())
+    assert said(follower) == ["last"]
+    old.receive(stays, delta("more"))
+    assert said(follower) == ["more"]
+
+
+def test_a_bookmark_of_several_files_is_gone_on_with_in_each_and_in_those_that_were_begun_since(
+    link: Path, rotating: Rotating
+) -> None:
+    first, between = rotating.files[0], rotating.next()
+    stays, follower = first.stream(), Follower(link, Wanted())
+    between.receive(between.stream(number=2), delta("told and let go"))
+    assert said(follower) == ["told and let go"]
+    between.close()
+    new = rotating.next()
+    goes_on = new.stream(number=3)
+    first.receive(stays, delta("a"))
+    new.receive(goes_on, delta("b"))
+    assert said(follower) == ["a", "b"]
+    bookmark = follower.bookmark
+    first.receive(stays, delta("c"))
+    new.receive(goes_on, delta("d"))
+    newest = rotating.next()
+    newest.receive(newest.stream(number=4), delta("e"))
+    assert said(Follower(link, Wanted(), bookmark=bookmark)) == ["c", "d", "e"]
+    first.close()
+    min(path for path in link.parent.glob("run-*.db")).unlink()
+    assert said(Follower(link, Wanted(), bookmark=bookmark)) == ["d", "e"], "it was not kept"

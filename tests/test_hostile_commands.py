@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import re
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from omnirecord.library import import_file, open_store
 from omnirecord.replaying import Replay
 from omnirecord.sse import Frame
 from omnirecord.store import streamed
+from tests import forked
 from tests.cassettes import HEALTHY, TROUBLED
 from tests.wire import ask, get
 
@@ -112,7 +109,7 @@ def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words_of(name: str, cassette: Path, *more: str) -> list[str]:
     command, *options = COMMANDS[name]
     options = [option.format(cassette=cassette, output=cassette.with_suffix(".html")) for option in options]
-    return [sys.executable, "-m", "omnirecord", command, str(cassette), *options, *more]
+    return [command, str(cassette), *options, *more]
 
 
 def harmful(text: str) -> list[str]:
@@ -133,39 +130,25 @@ def test_nothing_of_it_acts_on_a_terminal(name: str, cassette: Path) -> None:
     assert "evil" in shown or name in ("verify", "diff", "scrub", "an unknown stream"), "the poison did not get so far"
 
 
-def on_a_terminal(words: list[str]) -> tuple[str, int]:
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
-    environment.pop("NO_COLOR", None)
-    shown = b""
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        try:
-            while data := os.read(ours, 65536):
-                shown += data
-                if (b"serving " in shown and words[3] == "serve") or (b"showing " in shown and words[3] == "ui"):
-                    process.terminate()
-        except OSError:
-            pass  # how a terminal ends
-        os.close(ours)
-        process.wait(60)
-    return shown.decode(), process.returncode
+def on_a_terminal(words: list[str]) -> tuple[str, int | None]:
+    ready = {"serve": b"serving ", "ui": b"showing "}.get(words[0])
+    return forked.on_a_terminal(*words, stopped_behind=ready, COLUMNS="200")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "export" not in name and name not in ("serve", "ui")])
 def test_nor_as_json(name: str, cassette: Path) -> None:
-    done = subprocess.run(words_of(name, cassette, "--json"), capture_output=True, check=False, timeout=60)
-    assert done.returncode in (0, 1, 2), done.stderr
-    text = (done.stdout + done.stderr).decode()
+    done = forked.run(words_of(name, cassette, "--json"))
+    assert done.code in (0, 1, 2), done.errors
+    text = (done.out + done.errors).decode()
     assert harmful(text) == []
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = [json.loads(line) for line in done.out.splitlines()]
     assert name != "events" or any(str(row["session_id"]).endswith(EVIL) for row in rows)
 
 
 def test_in_a_pipe_an_export_is_byte_for_byte(cassette: Path) -> None:
-    done = subprocess.run(words_of("export sse", cassette), capture_output=True, check=True, timeout=60)
-    assert "\x9b31m\u202eevil".encode() in done.stdout
+    done = forked.run(words_of("export sse", cassette))
+    assert "\x9b31m\u202eevil".encode() in done.out
 
 
 def test_a_name_of_a_file_does_not_act_either(tmp_path: Path) -> None:
@@ -175,9 +158,7 @@ def test_a_name_of_a_file_does_not_act_either(tmp_path: Path) -> None:
     ):  # fmt: skip
         for name in (f"none{EVIL[:-1]}.db", f"junk{EVIL[:-1]}.jsonl"):
             (tmp_path / f"junk{EVIL[:-1]}.jsonl").write_text("junk")
-            shown, code = on_a_terminal(
-                [sys.executable, "-m", "omnirecord", command[0], str(tmp_path / name), *command[1:]]
-            )
+            shown, code = on_a_terminal([command[0], str(tmp_path / name), *command[1:]])
             assert (code, harmful(shown)) == (2, [])
 
 
@@ -206,9 +187,8 @@ async def test_no_upstream_and_no_contract_that_it_names_is_gone_to(form: str, t
             import_file(path, tmp_path / "a.db")
             path = tmp_path / "a.db"
         for name in ("ls", "events", "show", "validate", "verify", "export", "doctor", "stats", "tail", "diff"):
-            run = partial(subprocess.run, words_of(name, path), capture_output=True, check=False, timeout=60)
-            done = await asyncio.to_thread(run)
-            assert done.returncode in (0, 1), done.stderr
+            done = await asyncio.to_thread(forked.run, words_of(name, path))
+            assert done.code in (0, 1), done.errors
         async with Replay(path, timing="instant") as server:
             for target in ("/v1/sessions", "/never", f"{url}/v1/sessions"):
                 await ask(server.url, get(target))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_pytest_plugin import OPTIONS
+from tests.pytest_suite import OPTIONS
 
 pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
 

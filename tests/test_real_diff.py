@@ -58,7 +58,7 @@ async def test_a_conversation_had_twice_differs_in_nothing_but_timing(rig: Rig, 
         assert [one for one in omnirecord.diff(a, b) if one.kind != "timing"] == []
 
 
-async def test_two_conversations_differ_in_what_was_asked(rig: Rig) -> None:
-    found = omnirecord.diff(await rig.record("text", "text.db"), await rig.record("failed", "failed.db"))
+async def test_two_conversations_differ_in_what_was_asked() -> None:
+    found = omnirecord.diff(CASSETTES / "text.jsonl", CASSETTES / "failed.jsonl")
     assert found[0].path == "turns[0].asked[0].text"
     assert {"turns[0].ended", "turns[0].error"} <= {one.path for one in found}

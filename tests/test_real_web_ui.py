@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -20,6 +21,7 @@ from tests.cassettes import HEALTHY
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.stack import Stack
+from tests.sse_clients import browser_running
 from tests.web_page import WebPage, web_page
 
 pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -37,14 +39,20 @@ class Recorded:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
+async def browser() -> AsyncIterator[Any]:
+    async with browser_running() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> AsyncIterator[Recorded]:
     db = tmp_path_factory.mktemp("web") / "ui.db"
     async with Provider(script.SCRIPT) as provider, Stack(provider.url) as stack, Proxy(stack.url, db) as proxy:
         await stack.start_runner()
         async with OmnigentClient(base_url=stack.url, headers={"Origin": "omnigent://internal"}) as client:
             session = await client.sessions.create(agents.bundle(agents.ASKS_FIRST))
             await client.sessions.bind_runner(session.id, runner_id=stack.runner_id)
-        async with web_page(proxy.url) as page:
+        async with web_page(browser, proxy.url) as page:
             await whole_trip(page, session.id)
             shown = await page.conversation()
     yield Recorded(db, session.id, shown)
@@ -61,8 +69,10 @@ async def whole_trip(page: WebPage, session_id: str) -> None:
 
 
 @pytest.mark.parametrize("timing", ["instant", "original"])
-async def test_it_shows_the_same_session_again_with_everything_else_stopped(recorded: Recorded, timing: str) -> None:
-    async with Replay(recorded.db, timing=timing, web_ui="auto") as server, web_page(server.url) as page:
+async def test_it_shows_the_same_session_again_with_everything_else_stopped(
+    recorded: Recorded, browser: Any, timing: str
+) -> None:
+    async with Replay(recorded.db, timing=timing, web_ui="auto") as server, web_page(browser, server.url) as page:
         assert server.page == "the recorded web UI"
         await whole_trip(page, recorded.session_id)
         assert await page.conversation() == recorded.shown
@@ -70,8 +80,8 @@ async def test_it_shows_the_same_session_again_with_everything_else_stopped(reco
         assert (page.errors, page.abroad) == ([], [])
 
 
-async def test_a_page_that_is_reloaded_shows_the_session_as_it_is_by_then(recorded: Recorded) -> None:
-    async with Replay(recorded.db, timing="instant", web_ui="auto") as server, web_page(server.url) as page:
+async def test_a_page_that_is_reloaded_shows_the_session_as_it_is_by_then(recorded: Recorded, browser: Any) -> None:
+    async with Replay(recorded.db, timing="instant", web_ui="auto") as server, web_page(browser, server.url) as page:
         await page.open(f"/c/{recorded.session_id}")
         await page.say(script.EXPLAIN)
         await page.is_asked()
@@ -84,8 +94,11 @@ async def test_a_page_that_is_reloaded_shows_the_session_as_it_is_by_then(record
         assert (server.unmatched, server.mismatches, page.errors) == ([], [], [])
 
 
-async def test_a_session_that_was_recorded_without_it_is_shown_by_the_one_that_is_installed() -> None:
-    async with Replay(HEALTHY["approval"], timing="instant", web_ui="auto") as server, web_page(server.url) as page:
+async def test_a_session_that_was_recorded_without_it_is_shown_by_the_one_that_is_installed(browser: Any) -> None:
+    async with (
+        Replay(HEALTHY["approval"], timing="instant", web_ui="auto") as server,
+        web_page(browser, server.url) as page,
+    ):
         assert server.page == "an installed web UI"
         await page.open()
         await page.pick("04cc962c53894fceb438253de1a3c240")
@@ -96,8 +109,11 @@ async def test_a_session_that_was_recorded_without_it_is_shown_by_the_one_that_i
         assert (server.unmatched, server.mismatches, page.errors, page.abroad) == ([], [], [], [])
 
 
-async def test_without_gates_it_plays_by_itself() -> None:
-    async with Replay(HEALTHY["tool"], speed=4, no_gate=True, web_ui="auto") as server, web_page(server.url) as page:
+async def test_without_gates_it_plays_by_itself(browser: Any) -> None:
+    async with (
+        Replay(HEALTHY["tool"], speed=4, no_gate=True, web_ui="auto") as server,
+        web_page(browser, server.url) as page,
+    ):
         await page.open("/c/586d66e29ad945e8bc1265a6a1e297c3")
         await page.sees(script.COUNT)
         await page.sees("The poem in poem.txt has three lines.")

@@ -23,9 +23,11 @@ from omnirecord.limits import Retention, Rotation
 from omnirecord.proxy import Proxy
 from omnirecord.redact import content_scanner
 from omnirecord.shelf import Shelf
+from omnirecord.tailing import Wanted, follow
 from omnirecord.tape import Take, Tape
 from tests import wire
 from tests.process import Process
+from tests.test_proxy_control import Talker
 from tests.test_proxy_websocket import HELLO, SWITCH, TEXT, ws
 from tests.wire import STREAM, Wire, chunk, connected, event, get
 
@@ -464,12 +466,7 @@ async def numbered(folder: Path, **how: Any) -> AsyncIterator[Proxy]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["file", "url"])
-async def test_who_follows_hears_every_event_once_over_all_files(
-    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from omnirecord.tailing import Wanted, follow
-
-    monkeypatch.setattr("omnirecord.growing._FINISHING", 20.0)  # seconds that a disk may take on a busy machine
+async def test_who_follows_hears_every_event_once_over_all_files(tmp_path: Path, by: str) -> None:
     heard: list[int] = []
     async with numbered(tmp_path, control=True) as proxy, connected(proxy.url, get()) as client:
         await client.head()
@@ -486,6 +483,45 @@ async def test_who_follows_hears_every_event_once_over_all_files(
         await asyncio.wait_for(task, 20)
     assert len(files(tmp_path)) > 2
     assert heard == list(range(400))
+
+
+@pytest.mark.parametrize("by", ["file", "url"])
+async def test_an_answer_that_ends_in_an_old_file_is_told_to_its_end_and_what_is_in_the_new_one_meanwhile(
+    tmp_path: Path, by: str
+) -> None:
+    talker, heard = Talker(), list[int]()
+    async with (
+        wire.Upstream(talker.handle) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db", rotate="1h", control=True) as proxy,
+        connected(proxy.url, b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n") as posts,
+        connected(proxy.url, get()) as gets,
+    ):
+        await posts.head()
+        await gets.head()
+
+        def listen() -> None:
+            source = proxy.url if by == "url" else str(tmp_path / "run.db")
+            for row in follow(source, Wanted(), last=1000, say=lambda _: None):
+                heard.append(row["sequence_number"])
+
+        async def say(numbers: range) -> None:
+            """Half of them by the answer to the POST."""
+            for n in numbers:
+                await talker.say(event(n), stream=n % 2)
+            await wire.eventually(lambda: sorted(heard) == list(range(numbers.stop)))
+
+        following = asyncio.create_task(asyncio.to_thread(listen))
+        await say(range(2))
+        old, proxy._tape.reels._rotation = proxy._tape.reel, SMALL
+        await say(range(2, 4))
+        await wire.eventually(lambda: proxy._tape.reel is not old)
+        proxy._tape.reels._rotation = Rotation(seconds=3600)
+        await say(range(4, 8))
+        assert not old.is_closed
+        await talker.say(event(8), stream=0)
+        await wire.eventually(lambda: event(8) in wire.content(old.path, 1) + wire.content(old.path, 2))
+    await asyncio.wait_for(following, 20)
+    assert sorted(heard) == list(range(9)), "with what came last before the recorder stopped"
 
 
 async def test_a_cassette_of_several_is_served_from_its_first_event_at_once(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import base64
 import gzip
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.web.bundle import bundle, digest
 from omnirecord.web.sealed import sealed_page
@@ -94,15 +94,14 @@ def test_of_one_session_nothing_of_the_others_is_in_it(tmp_path: Path) -> None:
 
 
 def test_on_the_command_line_it_says_what_it_did(tmp_path: Path) -> None:
-    def export(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "omnirecord", "export", str(HEALTHY["approval"]), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    def export(*words: str) -> Result:
+        return CliRunner().invoke(main, ["export", str(HEALTHY["approval"]), *words])
 
     done = export("--format", "html", "-o", str(tmp_path / "a.html"))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert "open it in a browser" in done.stdout
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
-    assert export("--format", "jsonl", "--redact", "none").returncode == 2
+    assert export("--format", "jsonl", "--redact", "none").exit_code == 2
     refused = export("--format", "html", "--redact", "none", "--redact-pattern", "x")
     assert "--redact none scrubs nothing" in refused.stderr
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import omnirecord
 from omnirecord.errors import ServerError, UsageError
 from omnirecord.replaying import Replay
 from omnirecord.serving import TOKEN_VARIABLE, Listener, Place, error_response
+from tests import forked
 from tests.cassettes import conversation
 from tests.wire import ask, get, nobody_listens, opened
 
@@ -150,14 +150,9 @@ def serve(path: Path, *words: str) -> tuple[dict[str, str], str]:
 
 def started(*words: str) -> tuple[dict[str, str], str]:
     """Start it, stop it; what it said when it was ready, and on stderr."""
-    command = [sys.executable, "-m", "omnirecord", *words, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        row = json.loads(server.stdout.readline())
-        server.terminate()
-        _, errors = server.communicate(timeout=20)
-    assert server.returncode == 0
-    return row, errors
+    done = forked.run([*words, "--json"], stopped_by=signal.SIGTERM)
+    assert done.code == 0
+    return json.loads(done.out), done.errors.decode()
 
 
 def test_every_address_of_this_machine_is_a_name_of_a_server_that_listens_on_all(tmp_path: Path) -> None:

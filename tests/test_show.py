@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cassette import Recording
 from omnirecord.cli import main
 from omnirecord.store import Writer, rows
+from tests import forked
 from tests.cassettes import Made, created, delta, heartbeat
 
 ROOT = Path(__file__).parent.parent
@@ -33,23 +32,7 @@ def show(*words: str) -> Result:
 
 def on_a_terminal(*words: str, **environment: str) -> str:
     """What a terminal gets to see."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "omnirecord", "show", *words]
-    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
-    env.pop("NO_COLOR", None) if "NO_COLOR" not in environment else None
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=env):
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            seen += piece
-    os.close(ours)
-    return seen.decode()
+    return forked.on_a_terminal("show", *words, COLUMNS="100", **environment)[0]
 
 
 def test_a_pipe_gets_no_escapes_and_no_line_is_wider_than_asked_for() -> None:

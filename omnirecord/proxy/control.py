@@ -17,7 +17,7 @@ from aiohttp import web
 
 from ..cassette import VERDICTS
 from ..errors import CassetteError, UsageError
-from ..growing import LAST, Follower, Wanted
+from ..growing import LAST, Follower, Part, Wanted
 from ..guarding import Guard
 from ..headers import decoded, header
 from ..payloads import dumps
@@ -128,9 +128,11 @@ class Control:
         return response
 
     async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
+        cassette = ""
         while True:
             news, was_over = self._news, self._is_over or not self._goes_on()
-            data, has_more = await self._loop.run_in_executor(self._threads, _read, follower)
+            reading = self._loop.run_in_executor(self._threads, _read, follower, cassette)
+            data, has_more, cassette = await reading
             if data:
                 await response.write(data)  # waits for whoever reads slowly
             if has_more:
@@ -159,23 +161,26 @@ async def _in_time(news: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def _read(follower: Follower) -> tuple[bytes, bool]:
-    """What is new, as a piece of an event stream; whether there is more. Runs in a thread.
+def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
+    """What is new, as a piece of an event stream; whether there is more; of which cassette it is, as it was of
+    `cassette` before. Runs in a thread.
 
-    The first event says which cassette it is, as does the first of another one (`--rotate`). The last one has a
+    The first event says which cassette it is, as does one before the rows of another (`--rotate`). The last one has a
     bookmark as its id: who asks again with it as `Last-Event-ID` gets what lies behind it.
     """
-    before = follower.cassette if follower.has_read else None
     try:
         batch = follower.read()
     except CassetteError as error:
-        return f"event: trouble\ndata: {dumps({'message': str(error)})}\n\n".encode(), False
-    is_another = follower.cassette != before
-    first = [f"event: cassette\ndata: {dumps({'id': follower.cassette})}\n\n"] if is_another else []
-    lines = [*first, *(f"data: {dumps(row)}\n\n" for row in batch.rows)]
+        return f"event: trouble\ndata: {dumps({'message': str(error)})}\n\n".encode(), False, cassette
+    lines = []
+    for part in batch.parts or ([] if cassette else [Part(follower.cassette, [])]):
+        if part.cassette != cassette:
+            cassette = part.cassette
+            lines.append(f"event: cassette\ndata: {dumps({'id': cassette})}\n\n")
+        lines += [f"data: {dumps(row)}\n\n" for row in part.rows]
     if lines:
         lines[-1] = f"id: {follower.bookmark}\n{lines[-1]}"
-    return "".join(lines).encode("utf-8", "surrogatepass"), batch.has_more
+    return "".join(lines).encode("utf-8", "surrogatepass"), batch.has_more, cassette
 
 
 def _number(options: dict[str, str], name: str) -> int | None:

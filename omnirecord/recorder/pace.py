@@ -6,7 +6,7 @@ import math
 
 FRAME_FOR = 0.05
 """Seconds that frames are made before new arrivals are looked at again."""
-FRAME_EVERY = 0.25
+FRAME_EVERY = 0.5
 """Seconds between the frames of many streams: at once, it would be a page for each event, …"""
 FEW = 8
 """… which are more than so many."""

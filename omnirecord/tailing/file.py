@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import CassetteError, NotACassette, UsageError
+from ..files import itself
 from ..growing import Batch, Follower, Wanted
 from ..indexing import stamp_of
 from ..library import open_store
@@ -38,10 +39,8 @@ def rows_of_file(
                 return
             time.sleep(POLL)
             continue
-        seen = _state(path)
+        seen = _states(path, follower)
         batch = _read(follower, path)
-        if follower.is_between:
-            seen = (None,)
         yield from batch.rows
         if batch.has_more:
             continue
@@ -49,7 +48,7 @@ def rows_of_file(
             say(f"nobody records into {path}: that was all")
             return
         say("" if batch.is_recorded else f"nobody records into {path}: waiting for the next recording")
-        _wait(path, seen)
+        _wait(path, follower, seen)
 
 
 def _missing(path: Path, follower: Follower, *, retry: bool, say: Callable[[str], None]) -> None:
@@ -61,15 +60,16 @@ def _missing(path: Path, follower: Follower, *, retry: bool, say: Callable[[str]
         raise NotACassette(f"{path} does not exist: name a cassette, or wait for it with --retry")
 
 
-def _state(path: Path) -> tuple[object, ...]:
+def _states(path: Path, follower: Follower) -> list[object]:
     """What changes when there is something to read; with None, when that cannot be told yet."""
-    return (*stamp_of(path), recorder_is_alive(path))
+    files = list(dict.fromkeys([itself(path), *follower.paths]))
+    return [of for file in files for of in (file, *stamp_of(file), recorder_is_alive(file))]
 
 
-def _wait(path: Path, seen: tuple[object, ...]) -> None:
+def _wait(path: Path, follower: Follower, seen: list[object]) -> None:
     """Until there may be something new."""
     time.sleep(POLL)
-    while None not in seen and path.exists() and _state(path) == seen:
+    while None not in seen and path.exists() and _states(path, follower) == seen:
         time.sleep(POLL)
 
 

@@ -56,8 +56,8 @@ class Remote:
         self._wanted, self._last = wanted, last
         self._bookmark: str | None = None
         self._cassette = ""
-        self._told: dict[object, int] = {}
-        """The last `seq` of each stream."""
+        self._told: dict[tuple[str, object], int] = {}
+        """The last `seq` of each stream of a cassette, as far as no bookmark says so."""
         self._has_begun = False
 
     def rows(self, *, retry: bool, say: Say) -> Iterator[Row]:
@@ -135,25 +135,26 @@ class Remote:
         return f"{self.url} is no proxy that tells what it records: start it with `omnirecord proxy --control`"
 
     def _told_once(self, frame: Frame, say: Say) -> Iterator[Row]:
-        self._bookmark = frame.id or self._bookmark
         try:
             value = json.loads(frame.data or "null")
         except ValueError:
             return
         if frame.event == "trouble":
             say(f"{self.url} says: {value.get('message')}")
-        elif frame.event == "cassette" and value.get("id") != self._cassette:
-            self._cassette, self._told = value.get("id"), {}
-        elif frame.event is None and isinstance(value, dict) and _is_new(value, self._told):
+        elif frame.event == "cassette":
+            self._cassette = str(value.get("id"))
+        elif frame.event is None and isinstance(value, dict) and self._is_new(value):
             yield value
+        if frame.id is not None:  # nothing of what came before comes again
+            self._bookmark = frame.id
+            self._told.clear()
 
-
-def _is_new(row: Row, told: dict[object, int]) -> bool:
-    stream, seq = row.get("stream"), row.get("seq")
-    if not isinstance(seq, int) or seq <= told.get(stream, 0):
-        return False
-    told[stream] = seq
-    return True
+    def _is_new(self, row: Row) -> bool:
+        stream, seq = (self._cassette, row.get("stream")), row.get("seq")
+        if not isinstance(seq, int) or seq <= self._told.get(stream, 0):
+            return False
+        self._told[stream] = seq
+        return True
 
 
 def _some(response: http.client.HTTPResponse) -> bytes:
