@@ -3,7 +3,7 @@
 `python -m benchmarks work` prints them, as the bounds that `tests/test_work.py` holds them to. All is driven through
 what is public, for 1,000 events in shapes that never change. What is counted: *calls* that code of omnirecord makes or
 takes, in all threads of the process; *statements* of SQL, with every repetition; *rows* of all tables of the closed
-file; *blocks* of memory that are held. Counted in a process of its own, since the hooks stay.
+file; *blocks* and *bytes* of memory that are held. Counted in a process of its own, since the hooks stay.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from omnirecord.cli import main as command
 from omnirecord.tape import Take, Tape
 
 from .reading import SHIPPED, repeated
+from .weighing import weights
 
 EVENTS = 1_000
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -153,6 +154,12 @@ def holding(folder: Path) -> Iterator[tuple[str, int]]:
     tape.stop()
 
 
+def weighing(folder: Path) -> Iterator[tuple[str, int]]:
+    """The same of the whole proxy, beside one that keeps nothing: so it depends on no version of anything."""
+    ours, bare = weights(folder / "weighed.db", settled)
+    yield "proxy, a hundred open streams: % of the bytes of a bare one", round(100 * ours / bare)
+
+
 def held() -> int:
     gc.collect()
     return sys.getallocatedblocks()
@@ -249,6 +256,7 @@ def figures() -> Figures:
         found: Figures = dict(taping(folder))
         found |= forwarding()
         found |= holding(folder)
+        found |= weighing(folder)
         found["proxy, a read an event: calls"] = asyncio.run(proxying(folder))
         for name in SHAPES:
             found[f"replay, {name}: calls"] = asyncio.run(replaying(folder / f"{name}.db"))

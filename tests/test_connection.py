@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiohttp import HttpVersion11
+from aiohttp import ClientPayloadError, HttpVersion11
 from aiohttp.base_protocol import BaseProtocol
 
 from omnirecord.proxy.connection import Connection
@@ -51,3 +51,16 @@ async def test_interim_answers_in_the_same_segment_come_each() -> None:
 async def test_a_segment_of_nothing_is_passed_on() -> None:
     """With that aiohttp goes on where it had stopped for lack of room."""
     assert await heard(HEAD, b"", b"hi") == ([200], b"hi")
+
+
+async def test_a_body_ends_with_its_connection_behind_a_chunk_that_is_none() -> None:
+    connection = Connection(loop=asyncio.get_running_loop())
+    connection.connection_made(Transport())
+    connection.set_response_params(auto_decompress=False)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    _, connection.body = await connection.read()
+    reading = asyncio.create_task(connection.body.read())
+    connection.data_received(b"5\r\nhello\r\nno chunk\r\n")
+    connection.connection_lost(None)
+    with pytest.raises(ClientPayloadError):
+        await asyncio.wait_for(reading, 5)

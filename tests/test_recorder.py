@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Recording, TimedFrame
-from omnirecord.contract import load
+from omnirecord.contract import Contract, Issue, load
 from omnirecord.library import open_store
 from omnirecord.recorder import (
     BodyData,
@@ -210,6 +210,40 @@ def test_each_frame_has_the_time_of_the_read_that_completed_it(bench: Bench) -> 
     bench.make()
     assert [frame.offset_ns for frame in bench.frames()] == [11, 13, 13, 13]
     assert [frame.sent_ns for frame in bench.frames()] == [21, 23, 23, 23]
+
+
+def test_a_frame_that_was_held_back_has_the_time_of_its_own_read(bench: Bench) -> None:
+    """It ends in a lone CR, behind which an LF may come; and what comes first is nothing, many times."""
+    told: list[int] = []
+    for data in (b"data: 1\r\r", *[b""] * 20, b"data: 2\n\n"):
+        bench.read(data)
+        told += [at for made in bench.recorder.make_frames() for new in made for at in new.times]
+    written = bench.writer.connection.execute("SELECT offset_ns + value FROM pages, json_each(times)").fetchall()
+    assert told == [at for (at,) in written] == [frame.offset_ns for frame in bench.frames()] == [10, 31]
+
+
+def test_a_contract_that_fails_is_told_once_of_each_stream_that_it_fails(caplog: pytest.LogCaptureFixture) -> None:
+    def check(_type: str, payload: dict[str, Any]) -> tuple[Issue, ...]:
+        if payload["delta"] == "bad":
+            raise RuntimeError("a fault of ours")
+        return ()
+
+    writer = Writer(None)
+    recorder = Recorder(1, Redactor(b"key"), FrameMaker(writer, 1, Contract("ours", ["text"], check)))
+    writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "ours", None))])
+    for number, deltas in enumerate((["bad", "good", "bad"], ["good", "good"], ["good", "bad"]), 1):
+        body = b"".join(b'data: {"type": "text", "delta": "%b"}\n\n' % delta.encode() for delta in deltas)
+        request, response = (
+            Requested(number, "client", 1, "GET", "/", ()),
+            Responded(number, "sse", number, 2, 200, "", ()),
+        )
+        writer.write(recorder.rows([request, response, Received(number, 0, 3, len(body), body, 4)]))
+    while recorder.behind:
+        list(recorder.make_frames())
+    told = [one.message.partition(":")[0] for one in Store(writer.connection).incidents()]
+    assert told == ["could not record the verdicts of stream 1", "could not record the verdicts of stream 3"]
+    assert len(caplog.records) == 2
+    writer.connection.close()
 
 
 def test_what_is_sent_after_its_row_was_written_gets_its_time(bench: Bench) -> None:
