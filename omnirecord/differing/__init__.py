@@ -10,7 +10,7 @@ person. All of it is linear in the number of events, but for gaps of a bounded s
 
 from __future__ import annotations
 
-from .comparing import TOLERANCE_S, compare
+from .comparing import TOLERANCE_S, compare, turn_pairs
 from .hearing import Telling, telling_of
 from .reporting import plain, report, summary
 from .values import KINDS, Difference, Kind, counts
@@ -27,4 +27,5 @@ __all__ = [
     "report",
     "summary",
     "telling_of",
+    "turn_pairs",
 ]

@@ -71,6 +71,19 @@ def _answered(heard: HeardTurn) -> str:
     return f"{_asked(heard)}\0{Normal().said(heard.turn.text)}\0{tools}"
 
 
+def turn_pairs(a: Telling, b: Telling) -> list[Pair]:
+    """Which turn of one session is compared with which of the other, by their places, as a person reads them; None
+    where one has none."""
+    return _turns(a.turns, b.turns)[0]
+
+
+def _turns(a: Sequence[HeardTurn], b: Sequence[HeardTurn]) -> tuple[list[Pair], list[Pair]]:
+    """All pairs, and those of them that stand in another order."""
+    pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
+    together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
+    return _rest(together), list(set(together) - set(pairs))
+
+
 def _summary(one: Telling) -> dict[str, Any]:
     """What is told of a session that only one side has."""
     asked = [asked.text for heard in one.turns for asked in heard.turn.asked]
@@ -109,12 +122,10 @@ class _Sessions:
         Happening(self._find, "", self._a.outside, self._b.outside).tell()
 
     def _turns(self) -> list[Pair]:
-        a, b = self._a.turns, self._b.turns
-        pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
-        together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
-        for i, j in paired(list(set(together) - set(pairs))):
+        pairs, strays = _turns(self._a.turns, self._b.turns)
+        for i, j in paired(strays):
             self._find.add("order", f"turns[{i}]", i, j)
-        return paired(_rest(together))
+        return paired(pairs)
 
     def _turn(self, number: int, a: HeardTurn, b: HeardTurn) -> None:
         path = f"turns[{number}]"

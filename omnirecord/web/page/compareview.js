@@ -34,7 +34,7 @@ export class CompareView {
 
   async run() {
     try {
-      const [{ found }, one, other] = await Promise.all([
+      const [found, one, other] = await Promise.all([
         this.source.comparison(this.a, this.b),
         this.source.session(this.a),
         this.source.session(this.b),
@@ -45,30 +45,29 @@ export class CompareView {
     }
   }
 
-  show(found, a, b) {
+  show({ found, turns }, a, b) {
     const grave = found.filter(one => one.kind !== 'timing').length
     const said = found.length
       ? `${count(found.length, 'difference')}${grave === found.length ? '' : `, ${found.length - grave} of them only of timing`}`
       : 'No difference: both say and do the same.'
-    const groups = Map.groupBy(found, one => turnOf(one.path)),
-      turns = Math.max(a.turns.length, b.turns.length)
-    const rows = Array.from({ length: turns }, (_, i) => this.turn(i, a.turns[i], b.turns[i], groups.get(i) ?? []))
+    const groups = Map.groupBy(found, one => one.turn)
+    const rows = turns.map(([i, j], place) => this.turn([i, j], a.turns[i], b.turns[j], groups.get(place) ?? []))
     fill(
       this.body,
       h('p', { class: `verdict-line ${grave ? 'bad' : ''}`, role: 'status' }, said),
       ...rows,
-      this.around(groups.get(-1) ?? []),
+      this.around(groups.get(null) ?? []),
       this.why(a, b),
     )
   }
 
-  turn(i, a, b, found) {
+  turn([i, j], a, b, found) {
     return h(
       'section',
       { class: 'pair' },
-      h('h2', {}, `Turn ${i + 1}`),
+      h('h2', {}, i === null || j === null || i === j ? `Turn ${(i ?? j) + 1}` : `Turn ${i + 1} and turn ${j + 1}`),
       h('div', { class: 'sides' }, side(a), side(b)),
-      differences(found, `turns[${i}].`),
+      differences(found, `turns[${i ?? j}].`),
     )
   }
 
@@ -88,12 +87,6 @@ export class CompareView {
       ),
     )
   }
-}
-
-// The turn that a path speaks of, from 0; -1 for none.
-function turnOf(path) {
-  const found = /^turns\[(\d+)\]/.exec(path)
-  return found ? Number(found[1]) : -1
 }
 
 function side(turn) {

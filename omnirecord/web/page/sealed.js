@@ -89,7 +89,7 @@ class Sealed {
   async comparison(a, b) {
     const { comparisons } = this.data
     const found = comparisons[`${a} ${b}`] ?? turned(comparisons[`${b} ${a}`])
-    if (a === b) return { a, b, found: [] }
+    if (a === b) return { a, b, turns: alike(await this.session(a)), found: [] }
     return found ?? missing('a comparison of these two; `omnirecord diff` compares any two')
   }
 }
@@ -100,12 +100,18 @@ function missing(what) {
   throw new Refused(`This file does not hold ${what}.`)
 }
 
+// A session beside itself.
+function alike({ family: [main] }) {
+  return main.turns.map((_, i) => [i, i])
+}
+
 // The other way round.
 function turned(comparison) {
   const other = { gone: 'new', new: 'gone', same: 'same' }
   return (
     comparison && {
       ...comparison,
+      turns: comparison.turns.map(([i, j]) => [j, i]),
       found: comparison.found.map(one => ({
         ...one,
         a: one.b,
