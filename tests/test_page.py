@@ -269,6 +269,30 @@ def test_two_sessions_are_compared_side_by_side(browser: Any, tmp_path: Path) ->
         assert page.locator(".differences li").count() > 2
 
 
+def test_two_cassettes_are_compared_and_each_difference_leads_to_its_place(browser: Any) -> None:
+    with showing(SHIPPED["turns"], SHIPPED["two_clients"]) as url, opened(browser, url) as page:
+        page.wait_for_selector(".verdict-line.bad")
+        assert texts(page, ".cassette") == ["turns.jsonl · two_clients.jsonl"]
+        assert texts(page, ".pair .missing") == ["not there", "not there"]
+        page.locator(".side-turn a").nth(1).click()
+        settled(page)
+        assert "two_clients.jsonl" in page.inner_text(".session-facts")
+        assert page.locator(".talk .said").count() == 1
+
+
+def test_of_many_sessions_in_two_cassettes_those_that_are_the_same_stand_side_by_side(
+    browser: Any, tmp_path: Path
+) -> None:
+    db = tmp_path / "week.db"
+    for name in ("approval", "subagent"):
+        import_file(SHIPPED[name], db)
+    with showing(db, SHIPPED["subagent"]) as url, opened(browser, url) as page:
+        page.wait_for_selector(".pairs tbody tr")
+        assert texts(page, ".pairs tr td:last-child") == ["none", "only in week.db", "none"]
+        page.locator(".pairs tr td:last-child a").first.click()
+        page.get_by_text("No difference").wait_for()
+
+
 def test_what_has_the_focus_can_be_seen(browser: Any, turns: str) -> None:
     with opened(browser, turns) as page:
         settled(page)

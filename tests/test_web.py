@@ -139,6 +139,17 @@ def test_the_same_session_in_two_recordings_is_two(tmp_path: Path) -> None:
     assert ask(tmp_path / "two.db", "comparison", a=keys[0], b=keys[1])["found"] == []
 
 
+def test_what_was_wrong_with_a_session_is_not_laid_to_its_replay(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 0.5, (1.0, status("running")), (1.1, created()), (1.2, b"data: {\n\n"), (1.3, completed()))
+    tape.another_recording()
+    converse(tape, "one")
+    found = {(one["code"], one["recording"]) for one in ask(tape.save(tmp_path / "two.db"), "findings")}
+    assert ("malformed", 1) in found
+    assert ("malformed", 2) not in found
+    assert ("message-not-taken", 2) in found
+
+
 def test_turns_are_compared_with_those_that_ask_the_same(tmp_path: Path) -> None:
     tape = Made()
     converse(tape, "one", "two", "three")

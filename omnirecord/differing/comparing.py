@@ -21,23 +21,33 @@ TOLERANCE_S = 1.0
 
 def compare(a: Sequence[Telling], b: Sequence[Telling], *, tolerance_s: float = TOLERANCE_S) -> list[Difference]:
     """The differences, session by session, turn by turn. Of times, those that differ by more than `tolerance_s`."""
+    return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
+
+
+def by_session(
+    a: Sequence[Telling], b: Sequence[Telling], *, tolerance_s: float = TOLERANCE_S
+) -> list[tuple[Pair, list[Difference]]]:
+    """The same for each pair of sessions, with their places; None where one side has none."""
     ids = Ids()
     pairs = _sessions(a, b)
     for i, j in pairs:
         if i is not None and j is not None:
             _bind(ids, a[i].session_id, b[j].session_id)
-    found: list[Difference] = []
-    for i, j in pairs:
-        one, other = None if i is None else a[i], None if j is None else b[j]
-        if one is not None and other is not None:
-            found += _Sessions(Finding(one.session_id or other.session_id, ids), one, other, tolerance_s).compare()
-        else:
-            only = one or other
-            assert only is not None
-            path = f"sessions[{j if i is None else i}]"
-            sides = (_summary(only), None) if one is not None else (None, _summary(only))
-            found.append(Difference("content", only.session_id, path, *sides))
-    return found
+    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+
+
+def _differences(
+    a: Sequence[Telling], b: Sequence[Telling], pair: Pair, ids: Ids, tolerance_s: float
+) -> list[Difference]:
+    i, j = pair
+    one, other = None if i is None else a[i], None if j is None else b[j]
+    if one is not None and other is not None:
+        return _Sessions(Finding(one.session_id or other.session_id, ids), one, other, tolerance_s).compare()
+    only = one or other
+    assert only is not None
+    path = f"sessions[{j if i is None else i}]"
+    sides = (_summary(only), None) if one is not None else (None, _summary(only))
+    return [Difference("content", only.session_id, path, *sides)]
 
 
 def _bind(ids: Ids, a: str | None, b: str | None) -> None:

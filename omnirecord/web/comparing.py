@@ -1,14 +1,16 @@
-"""Two sessions of a cassette beside each other: the turns of both, and in what they differ, as `diff` finds it."""
+"""Two sessions of a cassette beside each other: the turns of both, and in what they differ, as `diff` finds it. Where
+two cassettes were brought together, also which session of the one is which of the other."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from ..differing import Difference, compare, telling_of, turn_pairs
+from ..differing import Difference, Telling, by_session, compare, counts, telling_of, turn_pairs
 from ..differing.words import spans
 from ..errors import UsageError
-from ..gathering import gathered
+from ..gathering import Gathered, gathered
 from ..store import Store
 from .naming import Key, key_of_exchange, read_key
 
@@ -42,8 +44,35 @@ def _turn(one: Difference, places: Places) -> int | None:
     return places[one.a is None and not found[2]][int(found[1])]
 
 
-def _telling(store: Store, key: Key) -> Any:
+def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
+    """The sessions of two cassettes that were brought together, as `diff` pairs them, and how many differences each
+    pair has. `files`: of which cassette a recording is; `a`, `b`: only this session of it. Raises `UsageError`."""
+    names = list(dict.fromkeys(files.values()))
+    if len(names) != 2:
+        raise UsageError("there is one cassette: choose two of its sessions")
+    sessions = list(gathered(store))
+    sides = [[one for one in sessions if files[one.exchanges[0].recording] == name] for name in names]
+    sides = [
+        [one for one in side if key in ("", _key(one))] for side, key in zip(sides, (a, b), strict=True)
+    ]  # fmt: skip
+    found = by_session(*([_told(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    return [
+        {"a": None if i is None else _key(sides[0][i]), "b": None if j is None else _key(sides[1][j]),
+         "differences": len(differences), "counts": counts(differences)}
+        for (i, j), differences in found
+    ]  # fmt: skip
+
+
+def _key(one: Gathered) -> str:
+    return str(key_of_exchange(one.exchanges[0]))
+
+
+def _told(one: Gathered) -> Telling:
+    return telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+
+
+def _telling(store: Store, key: Key) -> Telling:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
-            return telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+            return _told(one)
     raise UsageError(f"the cassette holds no session {key}")

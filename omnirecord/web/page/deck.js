@@ -48,8 +48,11 @@ export class Deck extends Playhead {
     const all = await this.source.findings(this.session.family[0].session_id ?? undefined)
     const streams = new Set(this.session.exchanges.map(x => x.stream)),
       ids = new Set(this.session.family.map(told => told.session_id))
+    const own = Number(this.key.split('.')[0])
     this.raw = all.filter(one =>
-      one.stream === null ? one.session_id !== null && ids.has(one.session_id) : streams.has(one.stream),
+      one.stream === null
+        ? one.session_id !== null && ids.has(one.session_id) && (one.recording ?? own) === own
+        : streams.has(one.stream),
     )
     this.arrange()
   }

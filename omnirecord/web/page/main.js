@@ -3,6 +3,7 @@
 import { CompareView } from './compareview.js'
 import { button, fill, h, icon, svg } from './dom.js'
 import { Help } from './help.js'
+import { PairsView } from './pairsview.js'
 import { read, write } from './routes.js'
 import { sealed } from './sealed.js'
 import { SearchView } from './searchview.js'
@@ -92,6 +93,7 @@ class App {
   viewOf(route) {
     const { source, overview } = this
     if (route.view === 'search') return new SearchView(source, overview, route)
+    if (route.view === 'compare' && !(route.a && route.b)) return new PairsView(source, overview, route)
     if (route.view === 'compare') return new CompareView(source, overview, route)
     const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
     return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
@@ -257,10 +259,10 @@ function keep(value) {
 
 // What the server wants to be told: it comes behind the # of the address, which is not sent, and is taken away there.
 function token() {
-  const found = /[#&]token=([^&]+)/.exec(location.hash)
+  const found = /[#?&]token=([^&]+)/.exec(location.hash)
   if (found) {
     keep(decodeURIComponent(found[1]))
-    history.replaceState(null, '', location.pathname)
+    history.replaceState(null, '', location.pathname + location.hash.replace(found[0], ''))
   }
   return kept('token', 'sessionStorage')
 }

@@ -86,6 +86,10 @@ class Sealed {
     return hits(this.data, query)
   }
 
+  async pairs() {
+    return missing('two cassettes: choose two of its sessions')
+  }
+
   async comparison(a, b) {
     const { comparisons } = this.data
     const found = comparisons[`${a} ${b}`] ?? turned(comparisons[`${b} ${a}`])

@@ -73,6 +73,7 @@ export class SessionView {
         { class: 'session-facts' },
         h('code', {}, row.session_id ?? row.path ?? ''),
         h('span', {}, `${moment(row.started_at)} UTC`),
+        recording?.file ? h('span', {}, recording.file) : '',
         h('span', {}, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
       ),
     )
