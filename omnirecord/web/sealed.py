@@ -29,6 +29,7 @@ from .events import PIECE, columns_of, event_of, gist_of
 from .exchanges import exchange_of
 from .naming import read_key
 from .overview import findings, overview
+from .searched import search_data
 from .session import session_data
 
 Row = dict[str, Any]
@@ -79,6 +80,7 @@ def sealed_data(
         "sessions": sessions,
         "streams": {str(x.stream): _stream(store, x) for x in watch(exchanges) if x.stream is not None},
         "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
+        "searched": search_data(store, numbers),
         "comparisons": _comparisons(store, [row["key"] for row in rows]),
     }
 

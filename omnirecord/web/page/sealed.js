@@ -83,7 +83,10 @@ class Sealed {
   }
 
   async search(query) {
-    return hits(this.data, query)
+    const found = hits(this.data.searched, query)
+    for (const one of found.hits)
+      if (one.seq !== null) one.offset_ns = this.numbers(one.stream, one.seq).offset_ns
+    return found
   }
 
   async pairs() {
