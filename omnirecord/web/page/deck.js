@@ -48,10 +48,9 @@ export class Deck extends Playhead {
     const all = await this.source.findings(this.session.family[0].session_id ?? undefined)
     const streams = new Set(this.session.exchanges.map(x => x.stream)),
       ids = new Set(this.session.family.map(told => told.session_id))
-    const own = Number(this.key.split('.')[0])
     this.raw = all.filter(one =>
       one.stream === null
-        ? one.session_id !== null && ids.has(one.session_id) && (one.recording ?? own) === own
+        ? one.session_id !== null && ids.has(one.session_id) && (one.recording ?? this.recording) === this.recording
         : streams.has(one.stream),
     )
     this.arrange()
@@ -201,8 +200,14 @@ export class Deck extends Playhead {
   isMine(row) {
     return (
       this.table.last.has(row.stream) ||
-      (this.session?.family ?? []).some(one => one.session_id !== null && one.session_id === row.session_id)
+      (row.recording === this.recording &&
+        (this.session?.family ?? []).some(one => one.session_id !== null && one.session_id === row.session_id))
     )
+  }
+
+  // Of which recording the session is.
+  get recording() {
+    return Number(this.key.split('.')[0])
   }
 
   hearOne(row) {

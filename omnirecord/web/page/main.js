@@ -140,40 +140,40 @@ class App {
 
   // ---- live
 
+  // For as long as something is recorded. A server that went away may come back, with more of this recording or with
+  // another one.
   async follow() {
-    for (let after = null; this.overview.is_recorded;) {
-      try {
-        const heard = rows => this.hear(rows),
-          at = id => {
-            after = id
-          }
-        const isOver = await this.source.follow({ after, heard, at })
-        this.isLost = false
-        if (isOver) break
-      } catch {
-        /* the connection: it is tried again below */
+    let after = null
+    const heard = rows => this.hear(rows),
+      at = id => {
+        after = id
       }
-      await new Promise(resolve => {
-        setTimeout(resolve, 1000)
-      })
-      await this.look().then(
-        () => {
-          this.isLost = false
-        },
-        () => {
-          this.isLost = true
-        },
-      )
-      this.tell()
-      if (!this.isLost) await this.view?.catchUp?.()
+    while (this.overview.is_recorded) {
+      const isOver = await this.source.follow({ after, heard, at }).catch(() => false)
+      if (isOver && !(await this.reaches())) await this.tellEnd()
+      while (this.overview.is_recorded) {
+        await pause(1000)
+        if (await this.reaches()) break
+      }
+      await this.view?.catchUp?.(this.overview.is_recorded)
     }
-    await this.look().catch(() => {
-      this.overview.is_recorded = false
-      this.tell()
-    })
+    await this.tellEnd()
+  }
+
+  // Whether the server answers.
+  async reaches() {
+    this.isLost = await this.look().then(
+      () => false,
+      () => true,
+    )
+    this.tell()
+    return !this.isLost
+  }
+
+  async tellEnd() {
     await this.view?.ended?.()
     this.findings = null
-    if (this.view instanceof SessionsView) await this.examine()
+    if (this.view instanceof SessionsView && !this.isLost) await this.examine()
   }
 
   hear(rows) {
@@ -223,6 +223,11 @@ class App {
     this.dress(theme)
   }
 }
+
+const pause = ms =>
+  new Promise(resolve => {
+    setTimeout(resolve, ms)
+  })
 
 const MOVES = new Set(['Home', 'End'])
 

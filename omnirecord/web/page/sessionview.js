@@ -225,8 +225,11 @@ export class SessionView {
     )
   }
 
-  // The connection is back.
-  async catchUp() {
+  // The connection is back. `goes_on`: whether more is recorded.
+  async catchUp(goesOn) {
+    this.deck.isFollowed = goesOn
+    shows(this.problem, false)
+    this.deck.changed('playing', 'live')
     await this.deck.catchUp().catch(problem => this.deck.fail(problem))
     this.refresh()
   }
