@@ -224,6 +224,8 @@ def test_a_click_on_the_timeline_moves_the_playhead_and_selects_the_event(browse
         page.keyboard.press("+")
         page.mouse.wheel(0, -300)
         page.keyboard.press("0")
+        page.mouse.click(box["x"] + 3, box["y"] + 40)  # before the first event
+        page.wait_for_selector(".detail", state="hidden")
         page.mouse.click(box["x"] + 20, box["y"] + box["height"] - 30)  # a request, in the last lane
         page.wait_for_selector(".detail >> text=Request")
 
@@ -316,6 +318,8 @@ def test_at_400_pixels_nothing_is_wider_than_the_page(browser: Any, turns: str) 
             page.evaluate("view => { location.hash = view }", view)
             page.wait_for_selector("main table, main .hits")
             assert is_narrow()
+            wide = "found => found.filter(one => one.scrollWidth > one.clientWidth).length"
+            assert page.locator(".table-box, .hits").evaluate_all(wide) == 0, "nothing is cut off"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -112,8 +112,9 @@ class Approval extends Entry {
   constructor(entry, turn) {
     super(entry, turn, 'approval')
     this.answer = h('div', { class: 'answer' })
+    this.who = h('div', { class: 'who' })
     add(this.element, [
-      h('div', { class: 'who' }, 'The agent waits for approval'),
+      this.who,
       h('div', { class: 'text', dir: 'auto' }, entry.of.message),
       this.answer,
     ])
@@ -124,6 +125,7 @@ class Approval extends Entry {
       done = of.resolved_ns ?? of.answered_ns,
       { isOver } = this.turn.deck
     this.element.classList.toggle('open', !action)
+    say(this.who, action || isOver ? 'The agent asked for approval' : 'The agent waits for approval')
     say(
       this.answer,
       action
