@@ -230,6 +230,32 @@ def test_a_click_on_the_timeline_moves_the_playhead_and_selects_the_event(browse
         page.wait_for_selector(".detail >> text=Request")
 
 
+def test_a_finding_on_the_timeline_says_what_it_is_and_leads_to_its_event(browser: Any) -> None:
+    with showing(SHIPPED["tool_hangs"]) as url, opened(browser, url) as page:
+        page.wait_for_selector("#tab-findings[data-severity=error]")
+        settled(page)
+        box = page.locator(".lanes-box").bounding_box()
+        findings = box["y"] + box["height"] - 16  # the last lane
+        for x in range(int(box["x"]) + 400, int(box["x"] + box["width"]), 3):
+            page.mouse.move(x, findings)
+            if "tool-without-output" in page.inner_text(".tip"):
+                break
+        tip = page.locator(".tip").bounding_box()
+        assert tip["y"] >= box["y"]
+        assert tip["y"] + tip["height"] <= box["y"] + box["height"], "all of it can be read"
+        page.mouse.click(x, findings)
+        page.locator(".event.selected", has_text="sys_os_shell").wait_for()
+
+
+def test_a_turn_that_goes_on_at_the_playhead_says_for_how_long(browser: Any) -> None:
+    place = f"#/session/{told_key(SHIPPED['tool_hangs'])}?t=20"
+    with showing(SHIPPED["tool_hangs"]) as url, opened(browser, url + place) as page:
+        settled(page)
+        eventually(lambda: texts(page, ".turn-end") == ["working, 17.2 s"])
+        page.keyboard.press("End")
+        eventually(lambda: texts(page, ".turn-end")[0].startswith("unfinished"))
+
+
 def test_the_list_of_events_is_filtered_by_type_verdict_text_and_time(browser: Any, turns: str) -> None:
     with opened(browser, turns) as page:
         settled(page)
