@@ -75,7 +75,14 @@ def sealed_data(
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
     exchanges = [x for x in store.exchanges() if x.exchange in numbers]
     return {
-        "overview": {**whole, "is_recorded": False, "sessions": rows, "others": others, "shared": shared},
+        "overview": {
+            **whole,
+            "is_recorded": False,
+            "sessions": rows,
+            "others": others,
+            "shared": shared,
+            "compares": len(rows) <= MOST_COMPARED,
+        },
         "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
         "sessions": sessions,
         "streams": {str(x.stream): _stream(store, x) for x in watch(exchanges) if x.stream is not None},

@@ -192,7 +192,7 @@ export class SessionsView {
     return h(
       'tr',
       {},
-      h('td', { class: 'choose' }, check),
+      h('td', { class: 'choose' }, this.overview.compares === false ? '' : check),
       h(
         'td',
         { class: 'name' },
