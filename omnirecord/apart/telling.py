@@ -149,26 +149,23 @@ class Apart:
 
     def let_go(self, frames: ApartFrames) -> bool:
         """Have that file closed; whether it is."""
-        self.tell()
-        if self._process is None:
-            return True
         told = self._letting_go.setdefault(frames.key, 0)
         self.tell()
-        if not told or told > self.made:
+        if self._process is not None and not 0 < told <= self.made:
             return False
-        del self._letting_go[frames.key]
+        self._letting_go.pop(frames.key, None)
         self._files.pop(frames.key, None)
         return True
 
     def tell(self, *, hurry: bool = False) -> None:
         """Say what is new, if anything is, and the last message was heard. Call it when that is in the file."""
         self._hear()
-        hurries, self._hurries = hurry and not self._hurries, hurry
+        hurries = hurry and not self._hurries
         news = [frames for frames in self._files.values() if frames.waiting]
         untold = [key for key, number in self._letting_go.items() if not number]
         if not self._is_there() or not (news or untold or hurries) or self._heard < self._number:
             return
-        self._number += 1
+        self._number, self._hurries = self._number + 1, hurry
         self._letting_go |= dict.fromkeys(untold, self._number)
         self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry))
 
@@ -199,6 +196,7 @@ class Apart:
                 os.close(fd)
             self._pipe = Connection(ours.detach())
         self._number = self._heard = self.made = 0
+        self._hurries = False
         self._listener = threading.Thread(target=self._listen, args=[self._pipe], name="omnirecord-frames", daemon=True)
         self._listener.start()
 
