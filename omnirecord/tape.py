@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -58,10 +58,8 @@ BATCH = 8 * 1024 * 1024
 """Bytes that are committed at once, at the most."""
 BREATH = 0.002
 """Seconds in which the event loop has the interpreter for itself, between the frames of some streams and of others."""
-PORTION = 200
-"""Things that happened which become rows between two…"""
 PAUSE = 0.0005
-"""… seconds in which it has that for itself as well."""
+"""Seconds in which it has that for itself as well, between some of what happened and what follows."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
@@ -397,15 +395,9 @@ class Tape:
             ops = [op for _, op in pairs]
             if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
                 reel.is_used = True
-                made = reel.recorder.rows(self._with_pauses(ops))
+                made = reel.recorder.rows(ops, partial(self._stopping.wait, PAUSE))
                 self._persist(partial(self._write, reel, reel.writer, made), len(ops))
             self.taken_bytes += sum(map(_size, ops))
-
-    def _with_pauses(self, ops: list[Op]) -> Iterator[Op]:
-        for number, op in enumerate(ops, 1):
-            yield op
-            if number % PORTION == 0:
-                self._stopping.wait(PAUSE)
 
     def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""

@@ -40,6 +40,8 @@ __all__ = [
     "Recorder", "Requested", "Responded", "SentLate",
 ]  # fmt: skip
 
+_OPS, _STREAMS = 200, 20
+"""What is worked off between two pauses."""
 _SESSION_BODY = 1024 * 1024
 """The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
 
@@ -163,10 +165,15 @@ class Recorder:
             self._frames.arrived(number)
         return out
 
-    def rows(self, ops: Iterable[Op]) -> list[Row]:
-        """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident."""
+    def rows(self, ops: Iterable[Op], pause: Callable[[], object] = lambda: None) -> list[Row]:
+        """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident.
+
+        `pause` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
+        """
         out: list[Row] = []
-        for op in ops:
+        for number, op in enumerate(ops, 1):
+            if not number % _OPS:
+                pause()
             try:
                 if type(op) is Received:  # nearly always
                     self._received(op, out)
@@ -174,7 +181,9 @@ class Recorder:
                     out += self._handlers[type(op)](op)
             except Exception as error:  # promise 2: no fault in here may end a recording
                 out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
-        for exchange in self._touched:
+        for number, exchange in enumerate(self._touched, 1):
+            if not number % _STREAMS:
+                pause()
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
         return out
