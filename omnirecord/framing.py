@@ -24,6 +24,18 @@ class Framed(NamedTuple):
     read: int
 
 
+class Run(NamedTuple):
+    """Frames that follow each other, all valid and of one type, so that nobody had to look at each: how long they are,
+    and which reads brought their last bytes."""
+
+    type: str
+    lengths: list[int]
+    reads: list[int]
+
+
+_LEAST = 4
+"""Frames that a run has to have: to begin one costs as much as to look at some."""
+_BLANK_LINE = b"\n\n"
 _new = tuple.__new__
 
 
@@ -88,6 +100,40 @@ class Framer:
             return [one for read, part in enumerate(parts, first) for one in self.feed(read, part)]
         return self._feed(first, data, list(accumulate(sizes)))
 
+    def feed_runs(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed | Run]:
+        """The same as `feed_reads`, where nobody wants to see each frame: what is alike is not made one by one."""
+        if not self._is_plain:
+            return [*self.feed_reads(first, sizes, data)]
+        found: list[Framed | Run] = []
+        ends = list(accumulate(sizes))
+        start, stop = 0, 0 if self._parser.is_between else _behind_frame(data, 0)
+        while True:
+            if stop > start:
+                found += self._feed(first, data[start:stop], [end - start for end in ends])
+            run = self._run(first, ends, data, stop)
+            if run is None:
+                break
+            found.append(run)
+            start = stop + sum(run.lengths)
+            stop = _behind_frame(data, start)
+        if stop < len(data):
+            found += self._feed(first, data[stop:], [end - stop for end in ends])
+        return found
+
+    def _run(self, first: int, ends: Sequence[int], data: bytes, start: int) -> Run | None:
+        if start == len(data) or not self._parser.is_between:
+            return None
+        end, type_ = self._contract.run(data, start)
+        part = data[start:end]
+        lengths = [len(frame) + len(_BLANK_LINE) for frame in part.split(_BLANK_LINE)[:-1]]
+        if len(lengths) < _LEAST or not is_text(part):
+            return None
+        places = islice(accumulate(lengths, initial=start), 1, None)
+        reads = [first + bisect_left(ends, place) for place in places] if len(ends) > 1 else [first] * len(lengths)
+        self._fed += len(part)
+        self.cut, self._read = self._fed, reads[-1]
+        return Run(type_, lengths, reads)
+
     def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
         """`ends`: where reads from `read` on end in the piece, if it is of several."""
         frames = self._parser.feed(piece)
@@ -125,3 +171,22 @@ class Framer:
         framed = self._framed(self._parser.close(), repeat(self._read))
         self.cut = self._fed
         return framed
+
+
+def _behind_frame(data: bytes, start: int) -> int:
+    """Where what begins there ends with a blank line; or with the data."""
+    end = data.find(_BLANK_LINE, start)
+    return len(data) if end < 0 else end + len(_BLANK_LINE)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes are text in UTF-8 without NUL, as any SQLite tool can show it."""
+    if b"\0" in data:
+        return False
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

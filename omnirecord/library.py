@@ -5,7 +5,7 @@ The text form is read into an SQLite database in memory, so that everything else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,12 +64,28 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     return _append(lambda reader: _jsonl_rows(reader, path), path, target)
 
 
+def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
+    """Write cassettes of any form into a new one, one behind the other; for each of its recordings, which of `paths` it
+    is from, as a place in them. Of one that is being recorded it has what is there by now."""
+    of: dict[int, int] = {}
+    for place, path in enumerate(paths):
+        with closing(open_store(path)) as store:
+            _append(_rows_of(store), path, db)
+        with closing(open_store(db)) as both:
+            of = {one.recording: of.get(one.recording, place) for one in both.recordings()}
+    return of
+
+
 def _import_packed(path: Path, target: Path) -> tuple[int, int]:
     """A compressed database: nobody writes it, so that what was read through once is still the same."""
     with closing(open_store(path)) as store:
         for _ in Reader(str(path), contract_or_default).rows(_text_of(store)):
             pass
-        return _append(lambda reader: reader.rows(_text_of(store)), path, target)
+        return _append(_rows_of(store), path, target)
+
+
+def _rows_of(store: Store) -> Callable[[Reader], Iterator[Row]]:
+    return lambda reader: reader.rows(_text_of(store))
 
 
 def _text_of(store: Store) -> Iterator[bytes]:

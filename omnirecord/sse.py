@@ -197,6 +197,11 @@ class Parser:
         return frames
 
     @property
+    def is_between(self) -> bool:
+        """Whether what comes next begins a frame that is not the first one."""
+        return not (self._pending or self._first or self._is_odd or self._dropped)
+
+    @property
     def pending(self) -> int:
         """How many bytes were fed in that no frame holds yet."""
         return self._dropped + len(self._pending)

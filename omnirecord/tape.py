@@ -239,7 +239,7 @@ class Tape:
         self.zero_ns = clock()
         self._wake = threading.Event()
         self._apart = Apart(contract, self._show, watch is not ignore, news, self._wake.set) if apart else None
-        frames = self._apart.frames if self._apart else partial(FrameMaker, contract=judge)
+        frames = self._apart.frames if self._apart else partial(FrameMaker, contract=judge, shows=watch is not ignore)
         self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), self.now, content, frames)
         self._exchanges, self._streams = self.reel.last
         self._parties: dict[object, str] = {}

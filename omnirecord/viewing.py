@@ -17,20 +17,23 @@ from .store.lock import recorder_is_alive
 from .tls import File
 from .web.answers import Answers
 from .web.pages import UI, Pages
+from .web.shown import Shown
 
 _LOOKS = 0.2
 """Seconds between looks whether the file has changed."""
 
 
 class Viewer:
-    """Shows one cassette. Use it with `async with`: `page` is where a browser finds it.
+    """Shows one cassette, or two beside each other. Use it with `async with`: `page` is where a browser finds it.
 
-    Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    Each may name a session, as `CASSETTE#SESSION`. Two are copied into one that is removed at the end: they are shown
+    as they are at the beginning. Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
 
     def __init__(
         self,
         cassette: str | Path,
+        other: str | Path | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -39,9 +42,15 @@ class Viewer:
         tls_cert: File | None = None,
         tls_key: File | None = None,
     ) -> None:
-        self.cassette = Path(cassette)
+        self._named = cassette, other
+        self._shown: Shown | None = None
         self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def cassette(self) -> Path:
+        """The one that is read."""
+        return Path(self._named[0]) if self._shown is None else self._shown.path
 
     @property
     def url(self) -> str:
@@ -53,20 +62,26 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """The same, with the token that the page has to know, where that was made up and nobody knows it yet."""
-        return f"{self.page}#token={self._listener.token}" if self._listener.is_made else self.page
+        """The same, with what the page opens with, and with the token that it has to know, where that was made up and
+        nobody knows it yet."""
+        place = self._shown.place if self._shown is not None else ""
+        if not self._listener.is_made:
+            return f"{self.page}{place}"
+        return f"{self.page}{place}{'&' if '?' in place else '?' if place else '#'}token={self._listener.token}"
 
     async def __aenter__(self) -> Viewer:
         await self.start()
         return self
 
     async def start(self) -> None:
-        answers = Answers(lambda: self.cassette)
-        await asyncio.to_thread(answers.answer, "overview", {})  # what cannot be read is said before a browser opens
+        self._shown = await asyncio.to_thread(Shown, *self._named)
+        answers = Answers(lambda: self.cassette, self._shown.files)
         try:
+            await asyncio.to_thread(answers.answer, "overview", {})  # what cannot be read is said before it opens
             await self._listener.bind()
         except BaseException:
             answers.close()
+            self._shown.close()
             raise
         guard = self._listener.guard
         self._control = Control(
@@ -86,6 +101,8 @@ class Viewer:
         self._listener.refuse_connections()
         await self._control.finish(0.2)
         await self._listener.stop(0.1)
+        if self._shown is not None:
+            self._shown.close()
 
     def _state(self) -> dict[str, Any]:
         return {"cassette": str(self.cassette), "is_recorded": recorder_is_alive(self.cassette)}

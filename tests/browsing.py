@@ -29,13 +29,13 @@ def chromium_running() -> Iterator[Any]:
 
 
 @contextmanager
-def showing(cassette: Path) -> Iterator[str]:
-    """Where the page of a cassette is."""
-    viewer = Viewer(cassette)
+def showing(cassette: Path, other: Path | None = None) -> Iterator[str]:
+    """Where the page of a cassette is, or of two beside each other."""
+    viewer = Viewer(cassette, other)
     background = Background(viewer)
     background.start()
     try:
-        yield viewer.page
+        yield viewer.address
     finally:
         background.stop()
 

@@ -6,6 +6,8 @@ store = made.store()
 
 from __future__ import annotations
 
+import atexit
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ ENDINGS: dict[str, Ending] = {
 
 def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]], None] | None = None) -> Made:
     """The cassette with these faults. `change` may alter what is given to `Made.stream` or `Made.request`."""
-    store = open_store(path)
+    store = _recorded(path)
     streams = store.streams()
     bound = Faults.parse(faults).bind(Stream(x.stream or 0, list(store.frames(x))) for x in streams)
     made = Made()
@@ -43,8 +45,15 @@ def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]
             made.stream(fields.pop("session"), fields.pop("at"), *fields.pop("reads"), **fields)
         else:
             made.request(fields.pop("method"), fields.pop("target"), fields.pop("at"), **fields)
-    store.close()
     return made
+
+
+@functools.cache
+def _recorded(path: Path) -> Store:
+    """Opened once: some get hundreds of faults."""
+    store = open_store(path)
+    atexit.register(store.close)
+    return store
 
 
 def _stream(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:

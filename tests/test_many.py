@@ -12,7 +12,7 @@ from tests.pytest_suite import OPTIONS
 pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 pytest_plugins = ["pytester"]
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timed]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "chat-client"
 MANY = """
     import asyncio
@@ -103,6 +103,7 @@ def test_two_hundred_tests_in_four_workers_never_fail(project: pytest.Pytester) 
     project.runpytest_subprocess(*OPTIONS, "-n", "4").assert_outcomes(passed=200)
 
 
+@pytest.mark.timed
 def test_one_costs_less_than_fifty_milliseconds_beside_the_clients_own_time(project: pytest.Pytester) -> None:
     """At the most: what the server's thread computes while it starts is counted twice."""
     add(project, COST)

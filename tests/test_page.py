@@ -224,8 +224,36 @@ def test_a_click_on_the_timeline_moves_the_playhead_and_selects_the_event(browse
         page.keyboard.press("+")
         page.mouse.wheel(0, -300)
         page.keyboard.press("0")
+        page.mouse.click(box["x"] + 3, box["y"] + 40)  # before the first event
+        page.wait_for_selector(".detail", state="hidden")
         page.mouse.click(box["x"] + 20, box["y"] + box["height"] - 30)  # a request, in the last lane
         page.wait_for_selector(".detail >> text=Request")
+
+
+def test_a_finding_on_the_timeline_says_what_it_is_and_leads_to_its_event(browser: Any) -> None:
+    with showing(SHIPPED["tool_hangs"]) as url, opened(browser, url) as page:
+        page.wait_for_selector("#tab-findings[data-severity=error]")
+        settled(page)
+        box = page.locator(".lanes-box").bounding_box()
+        findings = box["y"] + box["height"] - 16  # the last lane
+        for x in range(int(box["x"]) + 400, int(box["x"] + box["width"]), 3):
+            page.mouse.move(x, findings)
+            if "tool-without-output" in page.inner_text(".tip"):
+                break
+        tip = page.locator(".tip").bounding_box()
+        assert tip["y"] >= box["y"]
+        assert tip["y"] + tip["height"] <= box["y"] + box["height"], "all of it can be read"
+        page.mouse.click(x, findings)
+        page.locator(".event.selected", has_text="sys_os_shell").wait_for()
+
+
+def test_a_turn_that_goes_on_at_the_playhead_says_for_how_long(browser: Any) -> None:
+    place = f"#/session/{told_key(SHIPPED['tool_hangs'])}?t=20"
+    with showing(SHIPPED["tool_hangs"]) as url, opened(browser, url + place) as page:
+        settled(page)
+        eventually(lambda: texts(page, ".turn-end") == ["working, 17.2 s"])
+        page.keyboard.press("End")
+        eventually(lambda: texts(page, ".turn-end")[0].startswith("unfinished"))
 
 
 def test_the_list_of_events_is_filtered_by_type_verdict_text_and_time(browser: Any, turns: str) -> None:
@@ -269,6 +297,30 @@ def test_two_sessions_are_compared_side_by_side(browser: Any, tmp_path: Path) ->
         assert page.locator(".differences li").count() > 2
 
 
+def test_two_cassettes_are_compared_and_each_difference_leads_to_its_place(browser: Any) -> None:
+    with showing(SHIPPED["turns"], SHIPPED["two_clients"]) as url, opened(browser, url) as page:
+        page.wait_for_selector(".verdict-line.bad")
+        assert texts(page, ".cassette") == ["turns.jsonl · two_clients.jsonl"]
+        assert texts(page, ".pair .missing") == ["not there", "not there"]
+        page.locator(".side-turn a").nth(1).click()
+        settled(page)
+        assert "two_clients.jsonl" in page.inner_text(".session-facts")
+        assert page.locator(".talk .said").count() == 1
+
+
+def test_of_many_sessions_in_two_cassettes_those_that_are_the_same_stand_side_by_side(
+    browser: Any, tmp_path: Path
+) -> None:
+    db = tmp_path / "week.db"
+    for name in ("approval", "subagent"):
+        import_file(SHIPPED[name], db)
+    with showing(db, SHIPPED["subagent"]) as url, opened(browser, url) as page:
+        page.wait_for_selector(".pairs tbody tr")
+        assert texts(page, ".pairs tr td:last-child") == ["none", "only in week.db", "none"]
+        page.locator(".pairs tr td:last-child a").first.click()
+        page.get_by_text("No difference").wait_for()
+
+
 def test_what_has_the_focus_can_be_seen(browser: Any, turns: str) -> None:
     with opened(browser, turns) as page:
         settled(page)
@@ -292,6 +344,8 @@ def test_at_400_pixels_nothing_is_wider_than_the_page(browser: Any, turns: str) 
             page.evaluate("view => { location.hash = view }", view)
             page.wait_for_selector("main table, main .hits")
             assert is_narrow()
+            wide = "found => found.filter(one => one.scrollWidth > one.clientWidth).length"
+            assert page.locator(".table-box, .hits").evaluate_all(wide) == 0, "nothing is cut off"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

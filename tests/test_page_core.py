@@ -188,3 +188,23 @@ def test_lanes_have_what_goes_on_at_once_in_rows(run: Run) -> None:
     items = [{"from": at, "to": at + 10} for at in (0, 5, 6, 7, 8, 30)]
     rows = run("lanes.js", "items => [stack(items), items.map(one => one.row)]", items)
     assert rows == [4, [0, 1, 2, 3, 3, 0]]
+
+
+MARKED = "# Plan\nRun `make x` **now**:\n```sh\n# no heading\nmake **x** `y`\n```\nDone, 2 ** 3 ** 4."
+
+
+def test_markdown_is_marked_and_every_sign_of_it_is_kept(run: Run) -> None:
+    assert run("markdown.js", "markdownIn", MARKED) == [
+        ["heading", "# Plan\n"], ["plain", "Run "], ["code", "`make x`"], ["plain", " "], ["strong", "**now**"],
+        ["plain", ":\n"], ["fence", "```sh\n# no heading\nmake **x** `y`\n```\n"], ["plain", "Done, 2 ** 3 ** 4."],
+    ]  # fmt: skip
+    random.seed(11)
+    signs = ["`", "```", "**", "\n", "# ", "~~~", "a b", "<script>", "\u202e", " "]
+    texts = ["".join(random.choices(signs, k=30)) for _ in range(300)] + [MARKED[:n] for n in range(len(MARKED))]
+    joined_again = run("markdown.js", "texts => texts.map(one => markdownIn(one).map(two => two[1]).join(''))", texts)
+    assert joined_again == texts
+
+
+def test_a_line_of_nothing_but_signs_takes_no_time_worth_mentioning(run: Run) -> None:
+    script = "texts => { const t = performance.now(); texts.forEach(markdownIn); return performance.now() - t }"
+    assert run("markdown.js", script, [one * 100_000 for one in ("`", "*", "`a", "**a", "``` ", "\n```\n")]) < 2000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette import Read
 from omnirecord.store import Writer, rows, streamed
 from omnirecord.store.functions import spliced, with_sent
-from omnirecord.store.pieces import Content, from_byte, from_read, reads
+from omnirecord.store.pieces import Content, Piece, from_byte, from_read, reads, together
 
 ONE = st.tuples(st.integers(-5, 10**12), st.none() | st.integers(0, 10**12), st.binary(max_size=9), st.booleans())
 GIVEN = st.lists(st.lists(ONE, max_size=6), max_size=4)
@@ -111,3 +111,20 @@ def test_rows_that_do_not_follow_each_other_are_refused(writer: Writer) -> None:
     with pytest.raises(ValueError, match="lacks some of its reads"):
         list(from_read(writer.connection, 1, 0))
     assert [piece.data for piece in from_byte(writer.connection, 1, 4)] == [b"ef"]
+
+
+@given(GIVEN, st.integers(0, 40))
+def test_small_rows_are_looked_at_together_and_are_the_same_reads(
+    batches: list[list[tuple[int, int | None, bytes, bool]]], most: int
+) -> None:
+    with closing((writer := Writer(None)).connection) as connection:
+        write(writer, batches)
+        apart = list(from_byte(connection, 1, 0))
+        joined = list(together(iter(apart), most))
+
+    def flat(pieces: list[Piece]) -> list[Read]:
+        return [piece.read(n) for piece in pieces for n in range(piece.n, piece.next)]
+
+    assert flat(joined) == flat(apart)
+    assert [piece.data for piece in joined if piece.data is None] == [None for one in apart if one.data is None]
+    assert b"".join(one.data or b"" for one in joined) == b"".join(one.data or b"" for one in apart)

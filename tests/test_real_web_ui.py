@@ -28,6 +28,9 @@ pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.slow, pytest.ma
 
 ANSWER = script.SCRIPT[script.EXPLAIN].text  # type: ignore[union-attr]
 
+INSTALLED = "explainer"
+"""The agent that new sessions have."""
+
 
 @dataclass
 class Recorded:
@@ -49,12 +52,15 @@ async def recorded(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> As
     db = tmp_path_factory.mktemp("web") / "ui.db"
     async with Provider(script.SCRIPT) as provider, Stack(provider.url) as stack, Proxy(stack.url, db) as proxy:
         await stack.start_runner()
+        await stack.start_host(agents.HELPER.replace("helper", INSTALLED))
         async with OmnigentClient(base_url=stack.url, headers={"Origin": "omnigent://internal"}) as client:
             session = await client.sessions.create(agents.bundle(agents.ASKS_FIRST))
             await client.sessions.bind_runner(session.id, runner_id=stack.runner_id)
         async with web_page(browser, proxy.url) as page:
             await whole_trip(page, session.id)
             shown = await page.conversation()
+        async with web_page(browser, proxy.url) as page:
+            await from_the_first_page(page)
     yield Recorded(db, session.id, shown)
 
 
@@ -68,6 +74,14 @@ async def whole_trip(page: WebPage, session_id: str) -> None:
     await page.rests()
 
 
+async def from_the_first_page(page: WebPage) -> None:
+    """Start a new session, and read the answer."""
+    await page.open()
+    await page.start_session(script.EXPLAIN, INSTALLED)
+    await page.sees(ANSWER, times=1, within_ms=60_000)  # a host starts a runner for it
+    await page.rests()
+
+
 @pytest.mark.parametrize("timing", ["instant", "original"])
 async def test_it_shows_the_same_session_again_with_everything_else_stopped(
     recorded: Recorded, browser: Any, timing: str
@@ -78,6 +92,12 @@ async def test_it_shows_the_same_session_again_with_everything_else_stopped(
         assert await page.conversation() == recorded.shown
         assert (server.unmatched, server.mismatches, server.made_up) == ([], [], [])
         assert (page.errors, page.abroad) == ([], [])
+
+
+async def test_a_new_session_is_the_one_that_was_started_when_it_was_recorded(recorded: Recorded, browser: Any) -> None:
+    async with Replay(recorded.db, timing="instant", web_ui="auto") as server, web_page(browser, server.url) as page:
+        await from_the_first_page(page)
+        assert (server.unmatched, server.mismatches, page.errors, page.abroad) == ([], [], [], [])
 
 
 async def test_a_page_that_is_reloaded_shows_the_session_as_it_is_by_then(recorded: Recorded, browser: Any) -> None:

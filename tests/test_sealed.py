@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
+from omnirecord.library import import_file
 from omnirecord.web.bundle import bundle, digest
 from omnirecord.web.sealed import sealed_page
 from tests.browsing import chromium_running, eventually, opened, settled, texts
@@ -81,8 +82,6 @@ def test_it_is_less_than_a_megabyte_beside_its_data() -> None:
 
 
 def test_of_one_session_nothing_of_the_others_is_in_it(tmp_path: Path) -> None:
-    from omnirecord.library import import_file
-
     for name in ("subagent", "approval"):
         import_file(HEALTHY[name], tmp_path / "two.db")
     page = data_of(page_of(tmp_path / "two.db", session="9a9099"))
@@ -139,10 +138,31 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         assert "tool-without-output" in texts(page, ".finding h2")
         page.click("#tab-about")
         assert "What was scrubbed" in page.inner_text(".about")
-        page.fill("input[name=q]", "tide")
+        page.fill("input[name=q]", '"no such thing" OR sleep NOT tide')
         page.keyboard.press("Enter")
         page.wait_for_selector(".hits mark")
+        assert set(texts(page, ".hits mark")) == {"sleep"}
+        page.locator(".hits a").first.click()
+        page.wait_for_selector(".event.selected")
         assert asked == [file.as_uri()]
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize(("sessions", "boxes"), [(2, 2), (7, 0)])
+def test_what_it_cannot_compare_it_does_not_offer(browser: Any, tmp_path: Path, sessions: int, boxes: int) -> None:
+    for _ in range(sessions):
+        import_file(HEALTHY["text"], tmp_path / "many.db")
+    file = tmp_path / "many.html"
+    file.write_text(page_of(tmp_path / "many.db"))
+    with opened(browser, file.as_uri(), offline=True) as page:
+        page.wait_for_selector("td.name a")
+        assert page.locator("td.choose input").count() == boxes
+        if boxes:
+            page.locator("td.choose input").first.check()
+            page.locator("td.choose input").last.check()
+            page.click(".compare-bar a")
+            page.wait_for_selector(".verdict-line")
 
 
 @pytest.mark.slow

@@ -41,10 +41,15 @@ def recorded() -> list[bytes]:
 
 RAWS = recorded()
 WITH_SHAPES: dict[str, Contract] = {"omnigent": omnigent(), "documented": documented()}
-for _contract in WITH_SHAPES.values():
-    for _raw in RAWS:
-        for _ in range(40):
-            _contract.judge(read_fields(_raw))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def learned() -> None:
+    """The shapes are made of what was judged often."""
+    for contract in WITH_SHAPES.values():
+        for raw in RAWS:
+            for _ in range(40):
+                contract.judge(read_fields(raw))
 
 
 def slowly(contract: Contract, frame: Frame) -> Judgement:

@@ -104,6 +104,13 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def test_cassettes_in_memory_share_nothing() -> None:
+    one, other = Writer(None), Writer(None)
+    one.write(begun())
+    with closing(Store(one.connection)) as full, closing(Store(other.connection)) as empty:
+        assert (len(full.recordings()), empty.recordings()) == (1, [])
+
+
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
     """The file of a recorder that was killed with -9."""

@@ -292,7 +292,6 @@ def test_a_recording_is_appended_and_numbers_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timed
 def test_a_file_that_another_process_holds_at_the_start_is_refused_in_a_sentence(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
     Tape(db, None).stop()

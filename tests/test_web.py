@@ -137,3 +137,35 @@ def test_the_same_session_in_two_recordings_is_two(tmp_path: Path) -> None:
         2,
     ]
     assert ask(tmp_path / "two.db", "comparison", a=keys[0], b=keys[1])["found"] == []
+
+
+def test_what_was_wrong_with_a_session_is_not_laid_to_its_replay(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 0.5, (1.0, status("running")), (1.1, created()), (1.2, b"data: {\n\n"), (1.3, completed()))
+    tape.another_recording()
+    converse(tape, "one")
+    found = {(one["code"], one["recording"]) for one in ask(tape.save(tmp_path / "two.db"), "findings")}
+    assert ("malformed", 1) in found
+    assert ("malformed", 2) not in found
+    assert ("message-not-taken", 2) in found
+
+
+def test_turns_are_compared_with_those_that_ask_the_same(tmp_path: Path) -> None:
+    tape = Made()
+    converse(tape, "one", "two", "three")
+    tape.another_recording()
+    converse(tape, "one", "between", "two")
+    told = ask(tape.save(tmp_path / "two.db"), "comparison", a="1.session.s", b="2.session.s")
+    assert told["turns"] == [(0, 0), (None, 1), (1, 2), (2, None)]
+    assert [(one["path"], one["turn"]) for one in told["found"]] == [("turns[1]", 1), ("turns[2]", 3)]
+
+
+def converse(tape: Made, *asked: str) -> None:
+    """A session in which this is asked, and answered with the same."""
+    reads = list[tuple[float, bytes]]()
+    for n, text in enumerate(asked, 1):
+        message = {"type": "message", "data": {"role": "user", "content": [{"type": "input_text", "text": text}]}}
+        tape.post("/v1/sessions/s/events", n, body=message, answer={"item_id": f"i{n}"})
+        reads += [(n + 0.1, status("running")), (n + 0.2, created(f"r{n}")), (n + 0.3, delta(f"{text}!"))]
+        reads += [(n + 0.4, completed(f"r{n}")), (n + 0.5, status("idle"))]
+    tape.stream("s", 0.5, *reads)

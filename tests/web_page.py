@@ -33,6 +33,17 @@ class WebPage:
         await self.page.wait_for_url(f"**/c/{session_id}")
         await self._box().wait_for(timeout=TIMEOUT_MS)
 
+    async def start_session(self, text: str, agent: str) -> None:
+        """A new session from its first page, with an agent that somebody installed."""
+        box = self.page.get_by_placeholder("Describe a task")
+        await box.fill(text, timeout=TIMEOUT_MS)
+        await self.page.get_by_role("button", name="Claude Code").click(timeout=TIMEOUT_MS)
+        await self.page.get_by_role("menuitem", name="Other").last.click(timeout=TIMEOUT_MS)
+        await self.page.get_by_text(agent).first.click(timeout=TIMEOUT_MS)
+        await self.page.keyboard.press("Escape")
+        await self.page.get_by_role("button", name="Start session").click(timeout=TIMEOUT_MS)
+        await self.page.wait_for_url("**/c/*", timeout=TIMEOUT_MS)
+
     async def reload(self) -> None:
         await self.page.reload()
 
@@ -47,10 +58,10 @@ class WebPage:
     async def approve(self) -> None:
         await self._approve().click(timeout=TIMEOUT_MS)
 
-    async def sees(self, text: str, *, times: int | None = None) -> None:
+    async def sees(self, text: str, *, times: int | None = None, within_ms: int = TIMEOUT_MS) -> None:
         """Wait until this text is shown. `times`: how often it then is."""
         found = self.page.locator("main").get_by_text(text, exact=True)
-        await found.first.wait_for(timeout=TIMEOUT_MS)
+        await found.first.wait_for(timeout=within_ms)
         if times is not None:
             assert await found.count() == times, await self.text()
 

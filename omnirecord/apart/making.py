@@ -50,9 +50,10 @@ class _Cassette:
     """A file, and who makes its frames. It is opened, and told of its streams, when there is something to do: then a
     disk that fails costs an attempt."""
 
-    def __init__(self, file: File, contract: Contract) -> None:
+    def __init__(self, file: File, contract: Contract, shows: bool) -> None:
         self.key = file.key
         self._path, self._recording, self._contract = Path(file.path), file.recording, contract
+        self._shows = shows
         self._writer: Writer | None = None
         self._told: deque[Stream] = deque()
         self._known: set[int] = set()
@@ -75,7 +76,7 @@ class _Cassette:
 
     def _open(self) -> FrameMaker:
         self._writer = Writer(self._path, beside=True)
-        self._maker = FrameMaker(self._writer, self._recording, self._contract)
+        self._maker = FrameMaker(self._writer, self._recording, self._contract, shows=self._shows)
         return self._maker
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
@@ -132,7 +133,7 @@ class Making:
         self._number, self._hurries = told.number, told.hurry
         for file in told.files:
             if file.key not in self._cassettes:
-                self._cassettes[file.key] = _Cassette(file, self._contract)
+                self._cassettes[file.key] = _Cassette(file, self._contract, self._shows)
             self._cassettes[file.key].tell(file.streams)
         for key in told.let_go:
             if key in self._cassettes:

@@ -1,4 +1,4 @@
-"""`ui`: a cassette as a page in a browser."""
+"""`ui`: a cassette, or two beside each other, as a page in a browser."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import busy, cassette_argument, is_terminal, json_option, log_to_stderr
+from .common import busy, is_terminal, json_option, log_to_stderr
 from .serving import LISTENS, options, print_ready, stop_signal
 
 if TYPE_CHECKING:
     from ..viewing import Viewer
 
+_PATH = click.Path(readable=False)
+
 
 @click.command(short_help="Look at it in a browser.")
-@cassette_argument
+@click.argument("cassette", type=_PATH)
+@click.argument("other", type=_PATH, required=False)
 @click.option(
     "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
     help="Where the page is; port 0: a free one.",
@@ -24,14 +27,16 @@ if TYPE_CHECKING:
 @options(*LISTENS[1:])
 @click.option("--no-browser", is_flag=True, help="Only print where the page is.")
 @json_option
-def ui(cassette: Path, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
+def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
     """Show a cassette as a page: what was said, with a playhead, a timeline, every event, what was wrong.
 
-    On a terminal it opens in the browser. A cassette that is being recorded is followed. Ctrl-C stops it.
+    On a terminal it opens in the browser. A cassette that is being recorded is followed. With OTHER, the two are
+    compared side by side, as diff does it; each may name a session, as CASSETTE#SESSION. Ctrl-C stops it.
 
     \b
-    Example:
+    Examples:
       omnirecord ui session.db
+      omnirecord ui session.db session.jsonl
     """
     import asyncio
 
@@ -40,22 +45,22 @@ def ui(cassette: Path, listen: str, no_browser: bool, as_json: bool, **listening
 
     log_to_stderr(verbose=False)
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
-    viewer = Viewer(cassette, host=host, port=port, **listening)
-    asyncio.run(_run(viewer, no_browser=no_browser, as_json=as_json))
+    viewer = Viewer(cassette, other, host=host, port=port, **listening)
+    names = [cassette] if other is None else [cassette, other]
+    asyncio.run(_run(viewer, names, no_browser=no_browser, as_json=as_json))
 
 
-async def _run(viewer: Viewer, *, no_browser: bool, as_json: bool) -> None:
+async def _run(viewer: Viewer, names: list[str], *, no_browser: bool, as_json: bool) -> None:
     import asyncio
     import webbrowser
 
     with stop_signal(lambda: None) as stop:
-        with busy(f"reading {viewer.cassette.name}"):
+        with busy(f"reading {Path(names[0]).name}"):
             await viewer.start()
         try:
             page = viewer.address
-            print_ready(
-                as_json, f"showing {viewer.cassette} at {page}", {"url": page, "cassette": str(viewer.cassette)}
-            )
+            row = {"url": page, "cassette": names[0], **({"other": names[1]} if names[1:] else {})}
+            print_ready(as_json, f"showing {' beside '.join(names)} at {page}", row)
             if not no_browser and is_terminal(sys.stdout):
                 await asyncio.to_thread(webbrowser.open, page)
             await stop.wait()

@@ -27,7 +27,7 @@ from ..sse import Frame, data_start, event_before, is_comment, read_fields, with
 from .base import Event, UntypedEvent, sequence_number, type_name
 from .known import OPEN, Known, Steps
 from .payload import MalformedError, parse, parse_quickly, without_surrogates
-from .shapes import LONGEST, Shapes
+from .shapes import LONGEST, Shapes, run_of
 from .union import MODELS
 
 SENTINEL = "[DONE]"
@@ -155,7 +155,7 @@ class Contract:
         if shapes is None:
             return [self.judge(frame) for frame in frames]
         judged = []
-        head, at, match, type_ = shapes.last
+        head, at, match, type_, _ = shapes.last
         for frame in frames:
             raw = frame.raw
             if (
@@ -166,7 +166,7 @@ class Contract:
                 or not frame.complete
             ):
                 judged.append(self.judge(frame))
-                head, at, match, type_ = shapes.last
+                head, at, match, type_, _ = shapes.last
                 continue
             judgement = _new(Judgement)  # as `_valid` makes it, without the call
             judgement.verdict = "valid"
@@ -175,6 +175,14 @@ class Contract:
             judgement._of = frame
             judged.append(judgement)
         return judged
+
+    def run(self, data: bytes, start: int) -> tuple[int, str]:
+        """Where those frames end that begin at `start`, follow each other, are surely valid and of one type; which."""
+        if self.shapes is None:
+            return start, ""
+        shape = self.shapes.last
+        found = run_of(shape.frame).match(data, start)
+        return (found.end() if found else start), shape.type
 
     def _judge(self, frame: Frame) -> Judgement:
         judgement = self.examine(frame)

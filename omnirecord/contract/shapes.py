@@ -14,6 +14,7 @@ A frame's shapes are looked up by its first line, which names the event; where t
 
 from __future__ import annotations
 
+import functools
 import re
 import types
 from collections.abc import Callable, Iterator
@@ -49,12 +50,20 @@ Annotation = Any
 
 
 class Shape(NamedTuple):
-    """How frames begin, to the byte; what the rest of them matches, from `at` on; and the type of their events."""
+    """How frames begin, to the byte; what the rest of them matches, from `at` on; the type of their events; and the
+    pattern of a whole one."""
 
     head: bytes
     at: int
     match: Match
     type: str
+    frame: bytes
+
+
+@functools.lru_cache(maxsize=_MOST_SHAPES)
+def run_of(frame: bytes) -> re.Pattern[bytes]:
+    """What matches as many frames of a shape as there are."""
+    return re.compile(b"(?:" + frame + b")*+")
 
 
 class _Alike:
@@ -77,7 +86,7 @@ class Shapes:
         self._known: dict[bytes, _Alike] = {}
         self._keys = 0  # how many of those have shapes
         self._room = _ROOM
-        self.last = Shape(b"\n", 0, lambda _raw, _at: None, "")
+        self.last = Shape(b"\n", 0, lambda _raw, _at: None, "", rb"(?!)")
         """The one that fitted last: whoever tries it first is spared the looking up."""
 
     def type_of(self, raw: bytes) -> str | None:
@@ -85,7 +94,7 @@ class Shapes:
         alike = self._known.get(_key(raw))
         if alike is not None:
             for shape in alike.shapes:
-                head, at, match, type_ = shape
+                head, at, match, type_, _ = shape
                 if raw.startswith(head) and match(raw, at):
                     self.last = shape
                     return type_
@@ -141,7 +150,8 @@ def _shape(raw: bytes, type_: str, model: Annotation) -> Shape | None:
         else:
             at += len(token)
     pattern.append(re.escape(raw[-2:] if pattern else raw[at:]))
-    return Shape(raw[:at], at, re.compile(b"".join(pattern)).fullmatch, type_)
+    rest = b"".join(pattern)
+    return Shape(raw[:at], at, re.compile(rest).fullmatch, type_, re.escape(raw[:at]) + rest)
 
 
 def _free(token: bytes, place: Annotation) -> bytes | None:

@@ -10,7 +10,7 @@ person. All of it is linear in the number of events, but for gaps of a bounded s
 
 from __future__ import annotations
 
-from .comparing import TOLERANCE_S, compare
+from .comparing import TOLERANCE_S, by_session, compare, turn_pairs
 from .hearing import Telling, telling_of
 from .reporting import plain, report, summary
 from .values import KINDS, Difference, Kind, counts
@@ -21,10 +21,12 @@ __all__ = [
     "Difference",
     "Kind",
     "Telling",
+    "by_session",
     "compare",
     "counts",
     "plain",
     "report",
     "summary",
     "telling_of",
+    "turn_pairs",
 ]

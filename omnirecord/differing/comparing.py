@@ -21,23 +21,33 @@ TOLERANCE_S = 1.0
 
 def compare(a: Sequence[Telling], b: Sequence[Telling], *, tolerance_s: float = TOLERANCE_S) -> list[Difference]:
     """The differences, session by session, turn by turn. Of times, those that differ by more than `tolerance_s`."""
+    return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
+
+
+def by_session(
+    a: Sequence[Telling], b: Sequence[Telling], *, tolerance_s: float = TOLERANCE_S
+) -> list[tuple[Pair, list[Difference]]]:
+    """The same for each pair of sessions, with their places; None where one side has none."""
     ids = Ids()
     pairs = _sessions(a, b)
     for i, j in pairs:
         if i is not None and j is not None:
             _bind(ids, a[i].session_id, b[j].session_id)
-    found: list[Difference] = []
-    for i, j in pairs:
-        one, other = None if i is None else a[i], None if j is None else b[j]
-        if one is not None and other is not None:
-            found += _Sessions(Finding(one.session_id or other.session_id, ids), one, other, tolerance_s).compare()
-        else:
-            only = one or other
-            assert only is not None
-            path = f"sessions[{j if i is None else i}]"
-            sides = (_summary(only), None) if one is not None else (None, _summary(only))
-            found.append(Difference("content", only.session_id, path, *sides))
-    return found
+    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+
+
+def _differences(
+    a: Sequence[Telling], b: Sequence[Telling], pair: Pair, ids: Ids, tolerance_s: float
+) -> list[Difference]:
+    i, j = pair
+    one, other = None if i is None else a[i], None if j is None else b[j]
+    if one is not None and other is not None:
+        return _Sessions(Finding(one.session_id or other.session_id, ids), one, other, tolerance_s).compare()
+    only = one or other
+    assert only is not None
+    path = f"sessions[{j if i is None else i}]"
+    sides = (_summary(only), None) if one is not None else (None, _summary(only))
+    return [Difference("content", only.session_id, path, *sides)]
 
 
 def _bind(ids: Ids, a: str | None, b: str | None) -> None:
@@ -69,6 +79,19 @@ def _asked(heard: HeardTurn) -> str:
 def _answered(heard: HeardTurn) -> str:
     tools = [(tool.name, Normal().written(tool.arguments)) for tool in heard.turn.tools]
     return f"{_asked(heard)}\0{Normal().said(heard.turn.text)}\0{tools}"
+
+
+def turn_pairs(a: Telling, b: Telling) -> list[Pair]:
+    """Which turn of one session is compared with which of the other, by their places, as a person reads them; None
+    where one has none."""
+    return _turns(a.turns, b.turns)[0]
+
+
+def _turns(a: Sequence[HeardTurn], b: Sequence[HeardTurn]) -> tuple[list[Pair], list[Pair]]:
+    """All pairs, and those of them that stand in another order."""
+    pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
+    together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
+    return _rest(together), list(set(together) - set(pairs))
 
 
 def _summary(one: Telling) -> dict[str, Any]:
@@ -109,12 +132,10 @@ class _Sessions:
         Happening(self._find, "", self._a.outside, self._b.outside).tell()
 
     def _turns(self) -> list[Pair]:
-        a, b = self._a.turns, self._b.turns
-        pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
-        together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
-        for i, j in paired(list(set(together) - set(pairs))):
+        pairs, strays = _turns(self._a.turns, self._b.turns)
+        for i, j in paired(strays):
             self._find.add("order", f"turns[{i}]", i, j)
-        return paired(_rest(together))
+        return paired(pairs)
 
     def _turn(self, number: int, a: HeardTurn, b: HeardTurn) -> None:
         path = f"turns[{number}]"

@@ -15,7 +15,8 @@ from typing import Any
 from aiohttp import ClientPayloadError, StreamReader
 from aiohttp.client_proto import ResponseHandler
 
-_SECTION_END = re.compile(rb"\r\n\r\n")
+_END = b"\r\n\r\n"
+_SECTION_END = re.compile(_END)
 _LONGEST_BEGINNING = 3
 _MOST = 8
 """Sections that are told apart in one segment: interim answers (1xx) come before the last one."""
@@ -59,6 +60,9 @@ class Connection(ResponseHandler):
     def _ends(self, data: bytes) -> list[int]:
         """Where in this segment header sections end, or what looks like one: that does no harm in a body."""
         before = self._before
+        if _END not in data and _END not in before + data[:_LONGEST_BEGINNING]:  # nearly always: no copy, no regex
+            self._before = (before + data[-_LONGEST_BEGINNING:])[-_LONGEST_BEGINNING:]
+            return []
         joined = before + data
         self._before = joined[-_LONGEST_BEGINNING:]
         return [found.end() - len(before) for found in islice(_SECTION_END.finditer(joined), _MOST)]

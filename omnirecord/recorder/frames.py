@@ -13,18 +13,21 @@ from operator import itemgetter
 from typing import Protocol
 
 from ..contract import Contract, Issue, Judgement
-from ..framing import Framed, Framer
+from ..framing import Framed, Framer, Run
 from ..headers import header
 from ..sse import Frame
 from ..store import Writer, rows, streamed
-from ..store.pieces import feed, from_byte
+from ..store.pieces import feed, feed_runs, from_byte, together
 from ..store.rows import Row
+from ..store.streamed import Columns
 from ..store.writer import is_transient
 
 log = logging.getLogger("omnirecord")
 
 FRAME_BUDGET = 256 * 1024
 """Bytes turned into frames in one step, before another stream has its turn."""
+SMALL = 16 * 1024
+"""Bytes that are looked at together, where they came in small reads."""
 MOST_STREAMS = 12
 """Streams that share a transaction: between two, others get the interpreter."""
 
@@ -91,6 +94,7 @@ class NewFrames:
     stream: int
     first_seq: int
     framed: list[Framed]
+    """Empty where nobody wanted to see them."""
     offsets: dict[int, int] = field(repr=False)
     """When each read came that one of them ended in, in ns since the recording began."""
 
@@ -106,6 +110,7 @@ class _Step:
 
     exchange: int
     state: _Streaming
+    columns: Columns
     framed: list[Framed]
     more: bool
     finished: bool
@@ -145,9 +150,13 @@ class Frames(Protocol):
 
 
 class FrameMaker:
-    """Makes the frames of all streams of one recording, and of those that a killed recorder left behind."""
+    """Makes the frames of all streams of one recording, and of those that a killed recorder left behind.
 
-    def __init__(self, writer: Writer, recording: int, contract: Contract) -> None:
+    `shows`: somebody wants to see them; else those that are alike are not made one by one.
+    """
+
+    def __init__(self, writer: Writer, recording: int, contract: Contract, *, shows: bool = True) -> None:
+        self._shows = shows
         self._writer = writer
         self._recording = recording
         self._judge = _Careful(contract)
@@ -222,11 +231,14 @@ class FrameMaker:
 
     def _step(self, exchange: int, state: _Streaming) -> _Step:
         begun, state.judge.fault = state.byte, None  # all streams have one judge
-        framed, more = self._feed(exchange, state)
+        found, more = self._feed(exchange, state)
         finished = state.ended and not more
-        framed, state.skip = framed[state.skip :], max(0, state.skip - len(framed))
-        made = list(self._frame_rows(exchange, state, framed, finished)) if framed or finished else []
-        return _Step(exchange, state, framed, more, finished, made, state.byte - begun)
+        if state.skip:  # of a coded stream, so there are no runs
+            found, state.skip = found[state.skip :], max(0, state.skip - len(found))
+        columns = Columns(found)
+        made = list(self._frame_rows(exchange, state, columns, found, finished)) if found or finished else []
+        framed = [one for one in found if isinstance(one, Framed)] if self._shows else []
+        return _Step(exchange, state, columns, framed, more, finished, made, state.byte - begun)
 
     def _write(self, steps: list[_Step]) -> None:
         try:
@@ -264,7 +276,7 @@ class FrameMaker:
 
     def _done(self, step: _Step) -> NewFrames | None:
         """It is written."""
-        exchange, state, framed = step.exchange, step.state, step.framed
+        exchange, state, columns = step.exchange, step.state, step.columns
         first = state.frames + 1
         del self._waiting[exchange]
         if step.more:
@@ -272,51 +284,45 @@ class FrameMaker:
         if step.finished:
             del self._streaming[exchange]
         offsets, state.offsets = state.offsets, state.offsets_kept()
-        if not framed:
+        if not columns:
             return None
-        state.frames += len(framed)
-        state.length += sum([one.frame.length for one in framed])
-        state.read = framed[-1].read
-        return NewFrames(exchange, state.stream, first, framed, offsets)
+        state.frames += len(columns)
+        state.length += sum(columns.lengths)
+        state.read = columns.reads[-1]
+        return NewFrames(exchange, state.stream, first, step.framed, offsets)
 
-    def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed], bool]:
-        framed: list[Framed] = []
+    def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool]:
+        found: list[Framed | Run] = []
         fed = 0
-        for whole in from_byte(self._writer.connection, exchange, state.byte):
+        for whole in together(from_byte(self._writer.connection, exchange, state.byte), SMALL):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
             state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
-            framed += feed(state.framer, piece)
+            found += feed(state.framer, piece) if self._shows else feed_runs(state.framer, piece)
             fed += piece.size
             state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
             if fed > FRAME_BUDGET:
-                return framed, True
+                return found, True
         if state.ended:
-            framed += state.framer.close()
-        return framed, False
+            found += state.framer.close()
+        return found, False
 
-    def _frame_rows(self, exchange: int, state: _Streaming, framed: list[Framed], finished: bool) -> Iterator[Row]:
-        yield from streamed.pages(state.stream, framed, state.came, state.frames + 1, state.length, state.read)
-        if state.framer.decodes or None in [one.frame.raw for one in framed]:
-            yield from self._odd_rows(exchange, state, framed)
+    def _frame_rows(
+        self, exchange: int, state: _Streaming, columns: Columns, found: list[Framed | Run], finished: bool
+    ) -> Iterator[Row]:
+        yield from streamed.pages(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
+        if state.framer.decodes:
+            yield from _content(exchange, state.length, found)
+        else:
+            yield from _lost(exchange, state.length, state.read, columns)
         if state.judge.fault and not state.is_fault_told:
             state.is_fault_told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
-        if "sentinel" in [one.judgement.verdict for one in framed]:
+        if "sentinel" in columns.verdicts:
             yield rows.done(state.stream)
         if finished and state.framer.broken:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
-
-    def _odd_rows(self, exchange: int, state: _Streaming, framed: list[Framed]) -> Iterator[Row]:
-        """The bytes of frames that are not those of the stream, and those that are not kept."""
-        start, read = state.length, state.read
-        for one in framed:
-            if one.frame.raw is None and not state.framer.decodes:
-                yield streamed.forgotten(exchange, (read, one.read), start, one.frame.length)
-            elif one.frame.raw is not None and state.framer.decodes:
-                yield from rows.chunks(exchange, "content", start, one.frame.raw)
-            start, read = start + one.frame.length, one.read
 
     def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
@@ -342,6 +348,23 @@ class FrameMaker:
         state = _Streaming(stream, coding, judge, framer, byte, frames, length, read, skip)
         self._streaming[exchange] = state
         return state
+
+
+def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[Row]:
+    """The bytes of frames that are not those of the stream."""
+    for one in found:
+        assert isinstance(one, Framed)
+        if one.frame.raw is not None:
+            yield from rows.chunks(exchange, "content", start, one.frame.raw)
+        start += one.frame.length
+
+
+def _lost(exchange: int, start: int, read: int, columns: Columns) -> Iterator[Row]:
+    """That the bytes of these frames, which were too large, are not kept. `read`: which brought the frame before."""
+    reads = [read, *columns.reads]
+    for place in (place for place, more in columns.odd.items() if "lost" in more):
+        before = start + sum(columns.lengths[:place])
+        yield streamed.forgotten(exchange, (reads[place], reads[place + 1]), before, columns.lengths[place])
 
 
 def fault(recording: int, what: str, at_ns: int, error: Exception) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,14 @@ def _first(connection: sqlite3.Connection, inner: str, values: Values, count: in
 def session_names(connection: sqlite3.Connection) -> list[tuple[int, str]]:
     """The numbers and ids of the sessions that have something to search."""
     return connection.execute("SELECT id, session_id FROM sessions WHERE session_id IS NOT NULL").fetchall()
+
+
+def everything(connection: sqlite3.Connection) -> Iterator[tuple[Doc, int, int]]:
+    """All that can be found, by session and time, each with its exchange and a number that is the same for what says
+    the same."""
+    query = f"SELECT exchange, same, {DOC} FROM docs JOIN texts USING (id) ORDER BY session, first_ns, id"
+    for exchange, same, *row in connection.execute(query):
+        yield doc_of(tuple(row)), exchange, same
 
 
 def _match(connection: sqlite3.Connection, number: int, marked: str | None) -> Match:

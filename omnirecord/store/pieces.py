@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from ..cassette import Read
-from ..framing import Framed, Framer
+from ..framing import Framed, Framer, Run
 from .making import piece_of
 
 
@@ -97,6 +97,29 @@ def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int)
         yield piece
 
 
+def together(pieces: Iterator[Piece], most: int) -> Iterator[Piece]:
+    """Those that follow each other as one, up to `most` bytes: of small ones, what is done for each is what costs."""
+    some: list[Piece] = []
+    for piece in pieces:
+        if some and (piece.data is None or some[0].data is None or piece.end - some[0].start > most):
+            yield _joined(some)
+            some = []
+        some.append(piece)
+    if some:
+        yield _joined(some)
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    came = [one.offset_ns - first.offset_ns + at for one in pieces for at in one.came]
+    sent = [None if at is None else one.offset_ns - first.offset_ns + at for one in pieces for at in one.sent]
+    sizes = [size for one in pieces for size in one.sizes]
+    data = b"".join([one.data or b"" for one in pieces])
+    return Piece(first.n, first.start, pieces[-1].end - first.start, first.offset_ns, came, sent, sizes, data)
+
+
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
     """All of them, in order."""
     for *row, data in connection.execute(_TIMES, (exchange,)):
@@ -127,6 +150,11 @@ def feed(framer: Framer, piece: Piece) -> list[Framed]:
     if piece.data is None:
         return [one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]
     return framer.feed_reads(piece.n, piece.sizes, piece.data)
+
+
+def feed_runs(framer: Framer, piece: Piece) -> list[Framed | Run]:
+    """The same, for whoever does not want to see each of them."""
+    return [*feed(framer, piece)] if piece.data is None else framer.feed_runs(piece.n, piece.sizes, piece.data)
 
 
 _NONE = Piece(0, 0, 0, 0, (), (), (), None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, groupby, islice
 from typing import Any
 
-from ..cassette import VERDICTS
-from ..framing import Framed
-from .rows import Row, text_or_bytes
+from ..cassette import VERDICTS, Verdict
+from ..contract import Judgement
+from ..framing import Framed, Run, is_text
+from ..sse import Frame
+from .rows import Row
 
 PIECE = 64 * 1024
 """Bytes of a stream in one row, but for a read that has more; …"""
@@ -112,9 +114,72 @@ def storable_type(type_: str | None) -> str | None:
     return type_ and type_.encode("utf-8", "backslashreplace").decode()
 
 
-def is_plain_text(data: bytes) -> bool:
-    """Whether any SQLite tool can show it as text."""
-    return b"\0" not in data and (data.isascii() or isinstance(text_or_bytes(data), str))
+class Columns:
+    """Frames that follow each other, by what pages tell of them: a list of each, so that much is done at once."""
+
+    __slots__ = ("lengths", "odd", "reads", "types", "verdicts")
+
+    def __init__(self, found: Iterable[Framed | Run] = ()) -> None:
+        self.lengths: list[int] = []
+        self.reads: list[int] = []
+        """Which read brought the last byte of each."""
+        self.types: list[str | None] = []
+        self.verdicts: list[Verdict] = []
+        self.odd: dict[int, dict[str, Any]] = {}
+        """What few of them have, by their place: no bytes, issues, or bytes that are no text."""
+        self.add(found)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def add(self, found: Iterable[Framed | Run]) -> None:
+        for is_run, some in groupby(found, key=lambda one: type(one) is Run):
+            if is_run:
+                for run in some:
+                    self._add_run(run)  # type: ignore[arg-type]
+            else:
+                self._add(list(some))  # type: ignore[arg-type]
+
+    def _add_run(self, run: Run) -> None:
+        self.lengths += run.lengths
+        self.reads += run.reads
+        self.types += [run.type] * len(run.lengths)
+        self.verdicts += ["valid"] * len(run.lengths)
+
+    def _add(self, framed: list[Framed]) -> None:
+        frames, judgements, reads = zip(*framed, strict=True)
+        self._add_odd(frames, judgements)
+        self.lengths += [frame.length for frame in frames]
+        self.reads += reads
+        self.types += [judgement.type for judgement in judgements]
+        self.verdicts += [judgement.verdict for judgement in judgements]
+
+    def _add_odd(self, frames: Sequence[Frame], judgements: Sequence[Judgement]) -> None:
+        raws = [frame.raw for frame in frames]
+        if not any(judgement.issues for judgement in judgements) and None not in raws:
+            whole = b"".join(raws)  # type: ignore[arg-type]
+            if whole.isascii() and b"\0" not in whole:  # nearly always
+                return
+        for place, (raw, judgement) in enumerate(zip(raws, judgements, strict=True), len(self)):
+            if more := _more(raw, judgement):
+                self.odd[place] = more
+
+    def part(self, first: int, last: int) -> Columns:
+        made, of = Columns(), slice(first, last)
+        made.lengths, made.reads = self.lengths[of], self.reads[of]
+        made.types, made.verdicts = self.types[of], self.verdicts[of]
+        if self.odd:
+            made.odd = {place - first: more for place, more in self.odd.items() if first <= place < last}
+        return made
+
+
+def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
+    more: dict[str, Any] = {} if raw is not None else {"lost": 1}
+    if raw is not None and not is_text(raw):
+        more["binary"] = 1
+    if judgement.issues:
+        more["issues"] = [[issue.path, issue.message] for issue in judgement.issues]
+    return more
 
 
 class Pages:
@@ -128,87 +193,65 @@ class Pages:
         self._stream, self._came = stream, came
         self._seq, self._start, self._read = seq, start, read
 
-    def page(self, framed: list[Framed]) -> Iterator[Row]:
-        """The rows of one page. Its columns are lists, so that each is made at once."""
-        frames, judgements, reads = zip(*framed, strict=True)
-        types = [judgement.type for judgement in judgements]
-        verdicts = [judgement.verdict for judgement in judgements]
-        names = list(dict.fromkeys(types))
-        ends = list(accumulate([frame.length for frame in frames]))
-        came = {read: self._came(read) for read in set(reads)}  # many frames come with one read
-        times = list(map(came.__getitem__, reads))
+    def page(self, of: Columns) -> Iterator[Row]:
+        """The rows of one page."""
+        names = list(dict.fromkeys(of.types))
+        ends = list(accumulate(of.lengths))
+        came = {read: self._came(read) for read in set(of.reads)}  # many frames come with one read
+        times = list(map(came.__getitem__, of.reads))
         yield _PAGE, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, times[0], _list(ends),
-            _list([read - self._read for read in reads]), _list([at - times[0] for at in times]),
+            _list([read - self._read for read in of.reads]), _list([at - times[0] for at in times]),
             _list(list(map(storable_type, names))),
-            None if len(names) == 1 else _list(list(map(names.index, types))),
-            None if verdicts.count("valid") == len(ends) else _list([_VERDICT[verdict] for verdict in verdicts]),
-            _more(framed),
+            None if len(names) == 1 else _list(list(map(names.index, of.types))),
+            None if of.verdicts.count("valid") == len(ends) else _list([_VERDICT[verdict] for verdict in of.verdicts]),
+            _list(of.odd) if of.odd else None,
         )  # fmt: skip
         for type_ in LANDMARKS.intersection(names):
-            numbers = (seq for seq, one in enumerate(types, self._seq) if one == type_)
+            numbers = (seq for seq, one in enumerate(of.types, self._seq) if one == type_)
             yield from ((_LANDMARK, (type_, self._stream, seq)) for seq in numbers)
-        self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], reads[-1]
+        self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], of.reads[-1]
 
 
 _list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def _more(framed: list[Framed]) -> str | None:
-    """What few frames have, by their place in the page: no bytes, issues, or bytes that are no text."""
-    raws = [one.frame.raw for one in framed]
-    issues = [one.judgement.issues for one in framed]
-    if not any(issues) and None not in raws:
-        whole = b"".join(raws)  # type: ignore[arg-type]
-        if whole.isascii() and b"\0" not in whole:  # nearly always
-            return None
-    found: dict[int, dict[str, Any]] = {}
-    for place, (frame, judgement, _) in enumerate(framed):
-        raw = frame.raw
-        if raw is not None and not judgement.issues and raw.isascii() and b"\0" not in raw:
-            continue
-        more: dict[str, Any] = {} if raw is not None else {"lost": 1}
-        if raw is not None and not is_plain_text(raw):
-            more["binary"] = 1
-        if judgement.issues:
-            more["issues"] = [[issue.path, issue.message] for issue in judgement.issues]
-        if more:
-            found[place] = more
-    return _list(found) if found else None
-
-
-def _paged(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
+def _paged(columns: Columns) -> Iterator[Columns]:
     """As many as make a page, again and again."""
-    source = iter(framed)
-    while some := list(islice(source, MOST_FRAMES)):
-        if sum([one.frame.length for one in some]) <= PAGE:
+    for first in range(0, len(columns), MOST_FRAMES):
+        some = columns.part(first, first + MOST_FRAMES)
+        if sum(some.lengths) <= PAGE:
             yield some
         else:
             yield from _by_length(some)
 
 
-def _by_length(framed: list[Framed]) -> Iterator[list[Framed]]:
-    some: list[Framed] = []
-    length = 0
-    for one in framed:
-        some.append(one)
-        length += one.frame.length
-        if length >= PAGE:
-            yield some
-            some, length = [], 0
-    if some:
-        yield some
+def _by_length(columns: Columns) -> Iterator[Columns]:
+    first, length = 0, 0
+    for last, one in enumerate(columns.lengths, 1):
+        length += one
+        if length >= PAGE or last == len(columns):
+            yield columns.part(first, last)
+            first, length = last, 0
 
 
 def pages(
-    stream: int, framed: Iterable[Framed], came: Callable[[int], int], seq: int = 1, start: int = 0, read: int = 0
-) -> Iterator[Row]:
+    stream: int, framed: Iterable[Framed] | Columns, came: Callable[[int], int], seq: int = 1, start: int = 0,
+    read: int = 0,
+) -> Iterator[Row]:  # fmt: skip
     """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
     made, tally = Pages(stream, came, seq, start, read), Tally()
-    for some in _paged(framed):
-        tally.add(some)
-        yield from made.page(some)
+    for columns in [framed] if isinstance(framed, Columns) else map(Columns, _some(framed)):
+        tally.add(columns)
+        for page in _paged(columns):
+            yield from made.page(page)
     yield from tally.rows(stream)
+
+
+def _some(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
+    source = iter(framed)
+    while some := list(islice(source, MOST_FRAMES)):
+        yield some
 
 
 def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) -> Row:
@@ -223,12 +266,16 @@ class Tally:
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, int]] = {}
 
-    def add(self, framed: list[Framed]) -> None:
-        counts = Counter([one.judgement.verdict for one in framed])
+    def add(self, of: Columns) -> None:
+        counts = Counter(of.verdicts)
         for verdict, count in counts.items():
             frames, length = self._found.get(verdict, (0, 0))
-            of = framed if count == len(framed) else [one for one in framed if one.judgement.verdict == verdict]
-            self._found[verdict] = frames + count, length + sum([one.frame.length for one in of])
+            lengths = of.lengths if count == len(of) else _of(of, verdict)
+            self._found[verdict] = frames + count, length + sum(lengths)
 
     def rows(self, stream: int) -> list[Row]:
         return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
+
+
+def _of(columns: Columns, verdict: Verdict) -> list[int]:
+    return [one for one, of in zip(columns.lengths, columns.verdicts, strict=True) if of == verdict]

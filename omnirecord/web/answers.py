@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..finding import search
 from ..library import open_store
 from ..store import Store
-from .comparing import comparison
+from .comparing import comparison, pairs
 from .events import GISTS, columns, event, gists, matching
 from .exchanges import exchange
 from .naming import read_key
@@ -29,14 +29,15 @@ HITS = 200
 
 
 class Answers:
-    """`path` gives the cassette, as it is called by now. May be asked from several threads."""
+    """`path` gives the cassette, as it is called by now; where it was put together, `files` says from which one each of
+    its recordings is. May be asked from several threads."""
 
-    def __init__(self, path: Callable[[], Path]) -> None:
-        self._path = path
+    def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
+        self._path, self._files = path, files or {}
         self._lock = Lock()
         self._kept: tuple[object, Store] | None = None
         self._names: dict[str, Callable[[Store, Options], Any]] = {
-            "overview": lambda store, _: overview(store, self._path().name),
+            "overview": lambda store, _: overview(store, self._path().name, self._files),
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
             "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
@@ -44,6 +45,7 @@ class Answers:
             "event": lambda store, asked: event(store, _number(asked, "stream"), _number(asked, "seq")),
             "exchange": lambda store, asked: exchange(store, _number(asked, "exchange")),
             "matching": _matching,
+            "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
             "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
         }
 

@@ -7,7 +7,7 @@ asked for apart, so that the list is there at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._version import __version__
@@ -28,20 +28,24 @@ MOST_OTHERS = 500
 """How many requests that belong to no session are listed, those of runners among them."""
 
 
-def overview(store: Store, name: str) -> Row:
-    """`name`: what the cassette is called. Times are ns of their recording."""
+def overview(store: Store, name: str, files: Mapping[int, str] | None = None) -> Row:
+    """`name`: what the cassette is called; `files`: from which one each recording is, where it was put together. Times
+    are ns of their recording."""
+    files = files or {}
     recordings, parents = store.recordings(), store.parents()
     started = {one.recording: one.started_at for one in recordings}
     exchanges = store.exchanges()
     groups = grouped(x for x in exchanges if x.party != "runner")
     others = [x for x in exchanges if x.party == "runner" or (x.session_id is None and x.stream is None)]
     return {
-        "name": name,
+        "name": " · ".join(dict.fromkeys(files.values())) or name,
+        "files": list(dict.fromkeys(files.values())),
         "version": __version__,
         "is_recorded": store.is_being_recorded,
         "recordings": [
-            {"recording": r.recording, "started_at": r.started_at, "version": r.version, "contract": r.contract,
-             "upstream": r.upstream, "exchanges": sum(x.recording == r.recording for x in exchanges)}
+            {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
+             "version": r.version, "contract": r.contract, "upstream": r.upstream,
+             "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],
         "sessions": [_session(store, group, started, parents) for group in groups],
@@ -54,8 +58,20 @@ def overview(store: Store, name: str) -> Row:
 
 
 def findings(store: Store, session: str | None = None) -> list[Row]:
-    """What `doctor` finds in the cassette, or in one session: its rows, and the code of what explains each."""
-    return [{**row_of(one), "because": one.because} for one in examine(store, session)]
+    """What `doctor` finds in the cassette, or in one session: its rows, the code of what explains each, and of which
+    recording it is, None where that cannot be said."""
+    recordings: dict[object, set[int]] = {}
+    for x in store.exchanges():
+        for what in (x.stream, x.session_id):
+            recordings.setdefault(what, set()).add(x.recording)
+    return [
+        {**row_of(one), "because": one.because, "recording": _only(recordings.get(one.stream or one.session_id))}
+        for one in examine(store, session)
+    ]  # fmt: skip
+
+
+def _only(found: set[int] | None) -> int | None:
+    return next(iter(found)) if found is not None and len(found) == 1 else None
 
 
 def _session(store: Store, exchanges: list[Exchange], started: dict[int, str], parents: dict[str, str]) -> Row:

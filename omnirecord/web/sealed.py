@@ -29,6 +29,7 @@ from .events import PIECE, columns_of, event_of, gist_of
 from .exchanges import exchange_of
 from .naming import read_key
 from .overview import findings, overview
+from .searched import search_data
 from .session import session_data
 
 Row = dict[str, Any]
@@ -74,11 +75,19 @@ def sealed_data(
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
     exchanges = [x for x in store.exchanges() if x.exchange in numbers]
     return {
-        "overview": {**whole, "is_recorded": False, "sessions": rows, "others": others, "shared": shared},
+        "overview": {
+            **whole,
+            "is_recorded": False,
+            "sessions": rows,
+            "others": others,
+            "shared": shared,
+            "compares": len(rows) <= MOST_COMPARED,
+        },
         "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
         "sessions": sessions,
         "streams": {str(x.stream): _stream(store, x) for x in watch(exchanges) if x.stream is not None},
         "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
+        "searched": search_data(store, numbers),
         "comparisons": _comparisons(store, [row["key"] for row in rows]),
     }
 

@@ -92,9 +92,9 @@ class Process:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not await ready():
             if self._process.returncode is not None:
-                raise StackError(f"{self.name} exited with {self._process.returncode}:\n{self._last_words()}")
+                raise StackError(f"{self.name} exited with {self._process.returncode}:\n{self.last_words()}")
             if time.monotonic() > deadline:
-                raise StackError(f"{self.name} was not ready after {START_TIMEOUT_S:.0f} s:\n{self._last_words()}")
+                raise StackError(f"{self.name} was not ready after {START_TIMEOUT_S:.0f} s:\n{self.last_words()}")
             await asyncio.sleep(0.05)
 
     async def stop(self, how: signal.Signals) -> int:
@@ -107,7 +107,11 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         return await self._process.wait()
 
-    def _last_words(self) -> str:
+    async def ended(self) -> int:
+        """Its exit code, once it has ended."""
+        return await asyncio.wait_for(self._process.wait(), START_TIMEOUT_S)
+
+    def last_words(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
 
 
@@ -136,6 +140,7 @@ class Stack:
         self.runner_id = ""
         self.server: Process | None = None
         self.runner: Process | None = None
+        self.host: Process | None = None
         self._removes_home = home is None
         self._provider_url = provider_url
         self._env = dict(env or {})
@@ -151,7 +156,7 @@ class Stack:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for process in (self.runner, self.server):
+        for process in (self.host, self.runner, self.server):
             if process is not None:
                 await process.stop(signal.SIGKILL)
         _kill(_marked(self._marker))
@@ -186,6 +191,19 @@ class Stack:
         async with _http() as http:
             await self.runner.wait_until(lambda: _is_online(http, self.url, self.runner_id))
         return self.runner_id
+
+    async def start_host(self, agent: str) -> None:
+        """Have a host, on which the web UI can start sessions, and an installed agent, given as YAML, to start them
+        with."""
+        file = self.work / "agent.yaml"
+        file.write_text(agent)
+        add = await self._spawn("agent", ["-m", "omnigent.cli", "agent", "add", str(file), "--server", self.url], {})
+        if await add.ended():
+            raise StackError(f"the agent was not installed:\n{add.last_words()}")
+        args = ["-m", "omnigent.cli", "host", "--server", self.url, "--no-open", "--non-interactive"]
+        self.host = await self._spawn("host", args, {})
+        async with _http() as http:
+            await self.host.wait_until(lambda: _has_hosts(http, self.url))
 
     async def stop_runner(self) -> int:
         return await self._end_runner(signal.SIGTERM)
@@ -230,6 +248,11 @@ async def _is_healthy(http: httpx.AsyncClient, url: str) -> bool:
 async def _is_online(http: httpx.AsyncClient, url: str, runner_id: str) -> bool:
     answer = await http.get(f"{url}/v1/runners/{runner_id}/status")
     return answer.status_code == 200 and answer.json().get("online") is True
+
+
+async def _has_hosts(http: httpx.AsyncClient, url: str) -> bool:
+    answer = await http.get(f"{url}/v1/hosts")
+    return answer.status_code == 200 and bool(answer.json()["hosts"])
 
 
 def _free_port() -> int:

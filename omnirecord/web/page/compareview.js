@@ -1,6 +1,7 @@
 // Two sessions beside each other, turn by turn, with what `diff` says of each turn between them.
 
 import { fill, h } from './dom.js'
+import { write } from './routes.js'
 import { clip, count, oneLine, seconds } from './words.js'
 
 export class CompareView {
@@ -21,20 +22,33 @@ export class CompareView {
             location.hash = `#/compare?${new URLSearchParams({ a: this.a, b: this.b, [side]: event.target.value })}`
           },
         },
-        ...this.overview.sessions.map(one =>
-          h(
-            'option',
-            { value: one.key, selected: one.key === value },
-            clip(oneLine(`${one.recording} · ${one.asked ?? one.session_id ?? `stream ${one.stream}`}`), 70),
-          ),
+        ...this.offered(side, value).map(one =>
+          h('option', { value: one.key, selected: one.key === value }, clip(oneLine(this.name(one)), 70)),
         ),
       )
     return h('div', { class: 'sides' }, select('a', this.a), select('b', this.b))
   }
 
+  // The sessions that a side may have: those of its cassette, where there are two.
+  offered(side, value) {
+    const { sessions, files = [] } = this.overview,
+      file = files.length === 2 ? files[side === 'a' ? 0 : 1] : null
+    const own = sessions.filter(one => file === null || this.fileOf(one) === file)
+    return own.some(one => one.key === value) ? own : sessions
+  }
+
+  name(row) {
+    const what = row.asked ?? row.session_id ?? `stream ${row.stream}`
+    return `${this.fileOf(row) ?? row.recording} · ${what}`
+  }
+
+  fileOf(row) {
+    return this.overview.recordings.find(one => one.recording === row.recording)?.file
+  }
+
   async run() {
     try {
-      const [{ found }, one, other] = await Promise.all([
+      const [found, one, other] = await Promise.all([
         this.source.comparison(this.a, this.b),
         this.source.session(this.a),
         this.source.session(this.b),
@@ -45,30 +59,31 @@ export class CompareView {
     }
   }
 
-  show(found, a, b) {
+  show({ found, turns }, a, b) {
     const grave = found.filter(one => one.kind !== 'timing').length
     const said = found.length
       ? `${count(found.length, 'difference')}${grave === found.length ? '' : `, ${found.length - grave} of them only of timing`}`
       : 'No difference: both say and do the same.'
-    const groups = Map.groupBy(found, one => turnOf(one.path)),
-      turns = Math.max(a.turns.length, b.turns.length)
-    const rows = Array.from({ length: turns }, (_, i) => this.turn(i, a.turns[i], b.turns[i], groups.get(i) ?? []))
+    const groups = Map.groupBy(found, one => one.turn)
+    const rows = turns.map(([i, j], place) =>
+      this.turn([i, j], side(a, i), side(b, j), groups.get(place) ?? []),
+    )
     fill(
       this.body,
       h('p', { class: `verdict-line ${grave ? 'bad' : ''}`, role: 'status' }, said),
       ...rows,
-      this.around(groups.get(-1) ?? []),
+      this.around(groups.get(null) ?? []),
       this.why(a, b),
     )
   }
 
-  turn(i, a, b, found) {
+  turn([i, j], a, b, found) {
     return h(
       'section',
       { class: 'pair' },
-      h('h2', {}, `Turn ${i + 1}`),
-      h('div', { class: 'sides' }, side(a), side(b)),
-      differences(found, `turns[${i}].`),
+      h('h2', {}, i === null || j === null || i === j ? `Turn ${(i ?? j) + 1}` : `Turn ${i + 1} and turn ${j + 1}`),
+      h('div', { class: 'sides' }, a, b),
+      differences(found, `turns[${i ?? j}].`),
     )
   }
 
@@ -90,14 +105,10 @@ export class CompareView {
   }
 }
 
-// The turn that a path speaks of, from 0; -1 for none.
-function turnOf(path) {
-  const found = /^turns\[(\d+)\]/.exec(path)
-  return found ? Number(found[1]) : -1
-}
-
-function side(turn) {
+function side(told, place) {
+  const turn = told.turns[place]
   if (!turn) return h('div', { class: 'side-turn missing' }, 'not there')
+  const begin = turn.asked_ns ?? turn.started_ns
   return h(
     'div',
     { class: 'side-turn' },
@@ -109,9 +120,15 @@ function side(turn) {
     h(
       'p',
       { class: 'remark' },
-      `${turn.ended}${turn.ended_ns === null ? '' : ` after ${seconds(turn.ended_ns - (turn.asked_ns ?? turn.started_ns))}`}`,
+      `${turn.ended}${turn.ended_ns === null ? '' : ` after ${seconds(turn.ended_ns - begin)}`} · `,
+      h('a', { href: write({ view: 'session', key: told.key, t: (lastOf(turn) - told.begun_ns) / 1e9 }) }, 'look there'),
     ),
   )
+}
+
+// Where all of a turn has come.
+function lastOf(turn) {
+  return turn.ended_ns ?? turn.last_event_ns ?? turn.started_ns
 }
 
 function differences(found, prefix) {
@@ -132,7 +149,8 @@ function differences(found, prefix) {
   )
 }
 
-function values({ a, b, spans }) {
+function values({ kind, path, a, b, spans }) {
+  if (kind === 'content' && /^turns\[\d+\]$/.test(path)) return 'the whole turn'
   if (spans)
     return h(
       'span',

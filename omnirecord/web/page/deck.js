@@ -49,7 +49,9 @@ export class Deck extends Playhead {
     const streams = new Set(this.session.exchanges.map(x => x.stream)),
       ids = new Set(this.session.family.map(told => told.session_id))
     this.raw = all.filter(one =>
-      one.stream === null ? one.session_id !== null && ids.has(one.session_id) : streams.has(one.stream),
+      one.stream === null
+        ? one.session_id !== null && ids.has(one.session_id) && (one.recording ?? this.recording) === this.recording
+        : streams.has(one.stream),
     )
     this.arrange()
   }
@@ -198,8 +200,14 @@ export class Deck extends Playhead {
   isMine(row) {
     return (
       this.table.last.has(row.stream) ||
-      (this.session?.family ?? []).some(one => one.session_id !== null && one.session_id === row.session_id)
+      (row.recording === this.recording &&
+        (this.session?.family ?? []).some(one => one.session_id !== null && one.session_id === row.session_id))
     )
+  }
+
+  // Of which recording the session is.
+  get recording() {
+    return Number(this.key.split('.')[0])
   }
 
   hearOne(row) {

@@ -1,6 +1,7 @@
 // What a turn is made of: one view for each kind of entry. Each has an element, and changes it to what is there at a time.
 
-import { add, h, say, shows } from './dom.js'
+import { add, fill, h, say, shows } from './dom.js'
+import { markdownIn } from './markdown.js'
 import { count, oneLine, seconds } from './words.js'
 
 const LONG = 12_000 // of a text, how many characters are shown unasked
@@ -22,12 +23,12 @@ class Asked extends Entry {
     const text = entry.of.by === 'system' ? entry.of.text.replace(/^\[System: /, '').replace(/\]$/, '') : entry.of.text
     add(this.element, [
       h('div', { class: 'who' }, ASKERS[entry.of.by]),
-      h('div', { class: 'text', dir: 'auto' }, cut(text)),
+      h('div', { class: 'text', dir: 'auto' }, ...withMarkdown(cut(text))),
     ])
   }
 }
 
-// A text that grows: one text node, cut where it is very long.
+// A text that grows, cut where it is very long.
 class Text extends Entry {
   constructor(entry, turn, name, head) {
     super(entry, turn, name)
@@ -53,10 +54,14 @@ class Text extends Entry {
   show() {
     const { text, whole } = this.state,
       rest = this.all ? 0 : text.length - LONG
-    say(this.text, rest <= 0 ? text : whole ? text.slice(0, LONG) : `…${text.slice(-LONG)}`)
+    this.write(rest <= 0 ? text : whole ? text.slice(0, LONG) : `…${text.slice(-LONG)}`)
     this.text.classList.toggle('growing', !whole)
     shows(this.more, rest > 0)
     if (rest > 0) say(this.more, `${rest.toLocaleString('en')} more characters: show all`)
+  }
+
+  write(text) {
+    say(this.text, text)
   }
 }
 
@@ -65,6 +70,10 @@ class Said extends Text {
     super(entry, turn, 'said', h('div', { class: 'who' }, 'Assistant'))
     if (entry.of.as_stored === false)
       this.element.append(h('p', { class: 'remark' }, 'The server stored another text than it streamed.'))
+  }
+
+  write(text) {
+    fill(this.text, ...withMarkdown(text))
   }
 }
 
@@ -112,8 +121,9 @@ class Approval extends Entry {
   constructor(entry, turn) {
     super(entry, turn, 'approval')
     this.answer = h('div', { class: 'answer' })
+    this.who = h('div', { class: 'who' })
     add(this.element, [
-      h('div', { class: 'who' }, 'The agent waits for approval'),
+      this.who,
       h('div', { class: 'text', dir: 'auto' }, entry.of.message),
       this.answer,
     ])
@@ -124,6 +134,7 @@ class Approval extends Entry {
       done = of.resolved_ns ?? of.answered_ns,
       { isOver } = this.turn.deck
     this.element.classList.toggle('open', !action)
+    say(this.who, action || isOver ? 'The agent asked for approval' : 'The agent waits for approval')
     say(
       this.answer,
       action
@@ -223,6 +234,10 @@ export const VIEWS = {
   trouble: Trouble,
   note: Note,
   silence: Silence,
+}
+
+function withMarkdown(text) {
+  return markdownIn(text).map(([kind, piece]) => (kind === 'plain' ? piece : h('span', { class: `md-${kind}` }, piece)))
 }
 
 function cut(text) {

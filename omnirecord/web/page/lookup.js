@@ -1,102 +1,77 @@
-// A search without an index: through what was said and run, and what stands in the frames. Pure.
+// The search of an exported file: through the texts that `omnirecord search` looks through, which the file holds. Pure.
+
+import { holds, readQuery, readied, spansIn } from './query.js'
 
 const MOST_HITS = 200
-const AROUND = 60
+const WIDTH = 160 // characters of a text that are shown around what was found
 
-// `data` as an exported file has it; hits as the server's search gives them.
-export function hits(data, query) {
-  const words = wordsOf(query)
-  if (!words.length) return { hits: [], total: 0 }
-  const found = Object.values(data.sessions).flatMap(session =>
-    [...said(session), ...framed(data, session)]
-      .filter(one => holds(one.text, words))
-      .sort((a, b) => a.at - b.at)
-      .map(one => hit(one, words)),
-  )
-  return { hits: found.slice(0, MOST_HITS), total: found.length }
-}
-
-// Words and phrases; OR and the like are for the server's search.
-export function wordsOf(query) {
-  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)]
-    .map(([, phrase, word]) => phrase ?? word.replace(/\*$/, ''))
-    .filter(Boolean)
-}
-
-function holds(text, words) {
-  const low = text.toLowerCase()
-  return words.every(word => low.includes(word))
-}
-
-// What was asked, said and run in a session, with the time.
-function* said({ family: [main], exchanges }) {
-  const stream = exchanges.find(x => x.stream !== null)?.stream ?? null
-  for (const turn of main.turns) {
-    const at = (type, ns, text) => ({
-      recording: turn.recording,
-      session_id: turn.session_id,
-      stream,
-      at: ns,
-      type,
-      text,
-    })
-    for (const one of turn.asked) yield at('asked', one.at_ns, one.text)
-    for (const one of turn.thoughts) yield at('thought', one.first_ns, one.text)
-    for (const one of turn.messages) yield at('answer', one.first_ns, one.text)
-    for (const one of turn.tools) yield at('tool', one.called_ns, `${one.name} ${one.arguments} ${one.output ?? ''}`)
+// `searched`: {texts, docs} of an exported file, which are changed to be found sooner the next time. Hits are as the
+// server's search gives them.
+export function hits(searched, text) {
+  const query = readQuery(text),
+    known = new Map(),
+    found = new Map()
+  searched.ready ??= searched.texts.map(readied)
+  for (const doc of query.length ? searched.docs : []) {
+    if (found.has(doc.same)) continue
+    if (!known.has(doc.text)) known.set(doc.text, holds(searched.ready[doc.text], query))
+    if (known.get(doc.text)) found.set(doc.same, doc)
   }
+  const first = [...found.values()].slice(0, MOST_HITS)
+  return { hits: first.map(doc => hit(doc, searched.texts[doc.text], query)), total: found.size }
 }
 
-// The events of its own streams, but for those that hold a piece of a text.
-function* framed(data, { family: [main], exchanges }) {
-  const mine = exchanges.filter(x => x.stream !== null && x.session_id === main.session_id)
-  for (const { stream } of mine) {
-    const { columns, events } = data.streams[stream]
-    let at = 0,
-      i = 0
-    for (const piece of columns) {
-      at = 0
-      for (let place = 0; place < piece.seq.length; place++, i++) {
-        at += piece.dt[place]
-        const [raw] = events[i],
-          type = piece.types[piece.type[place]]
-        if (typeof raw === 'string' && !type?.endsWith('.delta'))
-          yield {
-            recording: main.turns[0]?.recording ?? null,
-            session_id: main.session_id,
-            stream,
-            seq: i + 1,
-            at,
-            type,
-            text: raw,
-          }
-      }
-    }
-  }
-}
-
-function hit(one, words) {
-  const low = one.text.toLowerCase(),
-    first = Math.min(...words.map(word => low.indexOf(word))),
-    from = Math.max(0, first - AROUND)
-  const points = [...`${from ? '…' : ''}${one.text.slice(from, from + 4 * AROUND).replace(/\s+/g, ' ')}`],
-    text = points.join('')
-  const spans = words
-    .flatMap(word => {
-      const place = text.toLowerCase().indexOf(word)
-      return place < 0 ? [] : [[[...text.slice(0, place)].length, [...text.slice(0, place + word.length)].length]]
-    })
-    .sort((a, b) => a[0] - b[0])
-    .filter((span, i, all) => i === 0 || span[0] >= all[i - 1][1])
+function hit(doc, text, query) {
+  const spans = best(text, spansIn(text, query))
+  const { recording, session_id, stream, exchange, type, at } = doc
   return {
-    recording: one.recording,
-    session_id: one.session_id,
-    stream: one.stream,
-    seq: one.seq ?? null,
-    offset_ns: one.at,
-    type: one.type,
-    exchange: null,
-    text,
-    spans,
+    ...{ recording, session_id, stream, exchange, type, offset_ns: at },
+    seq: doc.marks ? seqAt(doc, text, spans[0]?.[0] ?? 0) : doc.seq,
+    ...around(text, spans),
   }
+}
+
+// Which event brought the character at that place. `marks` are the lengths of pieces, and how far on each event is.
+function seqAt({ seq, marks }, text, place) {
+  const points = [...text.slice(0, place)].length
+  let at = 0,
+    here = seq,
+    found = seq
+  for (let i = 0; i < marks.length; i += 2) {
+    at += marks[i]
+    here += marks[i + 1]
+    if (at > points) break
+    found = here
+  }
+  return found
+}
+
+// Those that lie near each other and are the most different ones; the first such.
+function best(text, spans) {
+  let chosen = spans.slice(0, 1),
+    most = 0
+  spans.slice(0, 500).forEach(([from], first) => {
+    const near = spans.filter(one => one[0] >= from && one[0] <= from + WIDTH / 2)
+    const words = new Set(near.slice(0, 20).map(one => text.slice(...one).toLowerCase())).size
+    if (words > most) [chosen, most] = [spans.slice(first, first + near.length), words]
+  })
+  return chosen
+}
+
+// The text around the spans, on one line, and where in it they are: in code points, as the server counts.
+function around(text, spans) {
+  const [begin, end] = [spans[0]?.[0] ?? 0, spans.at(-1)?.[1] ?? 0],
+    room = Math.max(WIDTH - (end - begin), WIDTH / 4)
+  const start = Math.max(0, begin - Math.round(room / 2)),
+    stop = Math.min(text.length, Math.max(end, start + WIDTH))
+  const edges = spans.flat().map(place => place - start)
+  const pieces = [0, ...edges, stop - start].map((place, i, all) => (i ? text.slice(start + all[i - 1], start + place) : ''))
+  const counted = []
+  let made = start ? '…' : ''
+  pieces.slice(1).forEach((piece, i) => {
+    made += piece.replaceAll('\u200b', '').replace(/\s+/g, ' ')
+    if (i < edges.length) counted.push([...made].length)
+  })
+  const pairs = counted.flatMap((place, i) => (i % 2 ? [] : [[place, counted[i + 1]]]))
+  return { text: made + (stop < text.length ? '…' : ''), spans: pairs }
 }

@@ -3,6 +3,7 @@
 import { CompareView } from './compareview.js'
 import { button, fill, h, icon, svg } from './dom.js'
 import { Help } from './help.js'
+import { PairsView } from './pairsview.js'
 import { read, write } from './routes.js'
 import { sealed } from './sealed.js'
 import { SearchView } from './searchview.js'
@@ -92,6 +93,7 @@ class App {
   viewOf(route) {
     const { source, overview } = this
     if (route.view === 'search') return new SearchView(source, overview, route)
+    if (route.view === 'compare' && !(route.a && route.b)) return new PairsView(source, overview, route)
     if (route.view === 'compare') return new CompareView(source, overview, route)
     const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
     return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
@@ -138,40 +140,40 @@ class App {
 
   // ---- live
 
+  // For as long as something is recorded. A server that went away may come back, with more of this recording or with
+  // another one.
   async follow() {
-    for (let after = null; this.overview.is_recorded;) {
-      try {
-        const heard = rows => this.hear(rows),
-          at = id => {
-            after = id
-          }
-        const isOver = await this.source.follow({ after, heard, at })
-        this.isLost = false
-        if (isOver) break
-      } catch {
-        /* the connection: it is tried again below */
+    let after = null
+    const heard = rows => this.hear(rows),
+      at = id => {
+        after = id
       }
-      await new Promise(resolve => {
-        setTimeout(resolve, 1000)
-      })
-      await this.look().then(
-        () => {
-          this.isLost = false
-        },
-        () => {
-          this.isLost = true
-        },
-      )
-      this.tell()
-      if (!this.isLost) await this.view?.catchUp?.()
+    while (this.overview.is_recorded) {
+      const isOver = await this.source.follow({ after, heard, at }).catch(() => false)
+      if (isOver && !(await this.reaches())) await this.tellEnd()
+      while (this.overview.is_recorded) {
+        await pause(1000)
+        if (await this.reaches()) break
+      }
+      await this.view?.catchUp?.(this.overview.is_recorded)
     }
-    await this.look().catch(() => {
-      this.overview.is_recorded = false
-      this.tell()
-    })
+    await this.tellEnd()
+  }
+
+  // Whether the server answers.
+  async reaches() {
+    this.isLost = await this.look().then(
+      () => false,
+      () => true,
+    )
+    this.tell()
+    return !this.isLost
+  }
+
+  async tellEnd() {
     await this.view?.ended?.()
     this.findings = null
-    if (this.view instanceof SessionsView) await this.examine()
+    if (this.view instanceof SessionsView && !this.isLost) await this.examine()
   }
 
   hear(rows) {
@@ -222,6 +224,11 @@ class App {
   }
 }
 
+const pause = ms =>
+  new Promise(resolve => {
+    setTimeout(resolve, ms)
+  })
+
 const MOVES = new Set(['Home', 'End'])
 
 function logo() {
@@ -257,10 +264,10 @@ function keep(value) {
 
 // What the server wants to be told: it comes behind the # of the address, which is not sent, and is taken away there.
 function token() {
-  const found = /[#&]token=([^&]+)/.exec(location.hash)
+  const found = /[#?&]token=([^&]+)/.exec(location.hash)
   if (found) {
     keep(decodeURIComponent(found[1]))
-    history.replaceState(null, '', location.pathname)
+    history.replaceState(null, '', location.pathname + location.hash.replace(found[0], ''))
   }
   return kept('token', 'sessionStorage')
 }

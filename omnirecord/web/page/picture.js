@@ -166,7 +166,7 @@ export class Picture {
     pen.font = `11px ${this.colours.font}`
     pen.textBaseline = 'middle'
     pen.fillStyle = this.colours.onbar
-    pen.fillText(clip(oneLine(item.label), 160), Math.max(a, 0) + 5, y)
+    pen.fillText(fitting(pen, clip(oneLine(item.label), 160), b - Math.max(a, 0) - 12), Math.max(a, 0) + 5, y)
     pen.restore()
   }
 
@@ -178,6 +178,12 @@ export class Picture {
     pen.lineTo(x - 6, y + 11)
     pen.fill()
   }
+}
+
+// As much of a text as there is room for, in pixels.
+function fitting(pen, text, room) {
+  const { width } = pen.measureText(text)
+  return width <= room ? text : `${text.slice(0, Math.max(1, Math.floor((text.length * room) / width) - 2)).trimEnd()}…`
 }
 
 // Stretches that lie over one another, as one.

@@ -125,10 +125,12 @@ export class Playhead {
     this.changed('selected')
   }
 
+  // Before the first event there is nothing to select.
   selectAtPlayhead() {
     const place = this.table.placeAt(this.at),
       row = this.table.order[place]
-    if (row !== undefined && this.selected?.row !== row) this.select({ row })
+    if (row === undefined) this.select(null)
+    else if (this.selected?.row !== row) this.select({ row })
   }
 
   // What is selected goes along with the playhead; where nothing is, the list of events does.

@@ -83,13 +83,20 @@ class Sealed {
   }
 
   async search(query) {
-    return hits(this.data, query)
+    const found = hits(this.data.searched, query)
+    for (const one of found.hits)
+      if (one.seq !== null) one.offset_ns = this.numbers(one.stream, one.seq).offset_ns
+    return found
+  }
+
+  async pairs() {
+    return missing('two cassettes: choose two of its sessions')
   }
 
   async comparison(a, b) {
     const { comparisons } = this.data
     const found = comparisons[`${a} ${b}`] ?? turned(comparisons[`${b} ${a}`])
-    if (a === b) return { a, b, found: [] }
+    if (a === b) return { a, b, turns: alike(await this.session(a)), found: [] }
     return found ?? missing('a comparison of these two; `omnirecord diff` compares any two')
   }
 }
@@ -100,12 +107,18 @@ function missing(what) {
   throw new Refused(`This file does not hold ${what}.`)
 }
 
+// A session beside itself.
+function alike({ family: [main] }) {
+  return main.turns.map((_, i) => [i, i])
+}
+
 // The other way round.
 function turned(comparison) {
   const other = { gone: 'new', new: 'gone', same: 'same' }
   return (
     comparison && {
       ...comparison,
+      turns: comparison.turns.map(([i, j]) => [j, i]),
       found: comparison.found.map(one => ({
         ...one,
         a: one.b,

@@ -44,6 +44,9 @@ export class SessionsView {
     fill(
       this.body,
       overview.shared ? sharedNote(overview.shared) : '',
+      overview.files?.length === 2
+        ? h('p', { class: 'beside' }, h('a', { href: '#/compare' }, 'What differs between the two cassettes'))
+        : '',
       ...outside.map(one =>
         h(
           'p',
@@ -149,6 +152,7 @@ export class SessionsView {
 
   recording(one, rows) {
     const facts = [
+      one.file,
       moment(one.started_at) + ' UTC',
       one.upstream,
       count(one.exchanges, 'request'),
@@ -188,7 +192,7 @@ export class SessionsView {
     return h(
       'tr',
       {},
-      h('td', { class: 'choose' }, check),
+      h('td', { class: 'choose' }, this.overview.compares === false ? '' : check),
       h(
         'td',
         { class: 'name' },
@@ -220,8 +224,10 @@ export class SessionsView {
 
   count(row) {
     if (!this.findings) return '…'
-    const mine = this.findings.filter(one =>
-      row.session_id === null ? one.stream === row.stream : one.session_id === row.session_id,
+    const mine = this.findings.filter(
+      one =>
+        (one.recording ?? row.recording) === row.recording &&
+        (row.session_id === null ? one.stream === row.stream : one.session_id === row.session_id),
     )
     if (!mine.length) return h('span', { class: 'none' }, 'none')
     return ['error', 'warning', 'note']

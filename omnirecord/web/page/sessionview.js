@@ -73,6 +73,7 @@ export class SessionView {
         { class: 'session-facts' },
         h('code', {}, row.session_id ?? row.path ?? ''),
         h('span', {}, `${moment(row.started_at)} UTC`),
+        recording?.file ? h('span', {}, recording.file) : '',
         h('span', {}, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
       ),
     )
@@ -224,8 +225,11 @@ export class SessionView {
     )
   }
 
-  // The connection is back.
-  async catchUp() {
+  // The connection is back. `goes_on`: whether more is recorded.
+  async catchUp(goesOn) {
+    this.deck.isFollowed = goesOn
+    shows(this.problem, false)
+    this.deck.changed('playing', 'live')
     await this.deck.catchUp().catch(problem => this.deck.fail(problem))
     this.refresh()
   }

@@ -49,6 +49,9 @@ export class Server {
   search(query, type, session) {
     return this.ask('search', { query, type, session })
   }
+  pairs(a, b) {
+    return this.ask('pairs', { a, b })
+  }
   comparison(a, b) {
     return this.ask('comparison', { a, b })
   }

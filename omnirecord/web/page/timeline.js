@@ -164,11 +164,14 @@ export class Timeline extends Picture {
     fill(
       tip,
       item
-        ? h('b', {}, `${clock(item.from - deck.begin, 2)} · ${item.to > item.from ? seconds(item.to - item.from) : ''}`)
+        ? h('b', {}, `${clock(item.from - deck.begin, 2)}${item.to > item.from ? ` · ${seconds(item.to - item.from)}` : ''}`)
         : at,
       item ? h('div', {}, clip(oneLine(item.label), 160)) : '',
     )
-    tip.style.transform = `translate(${Math.min(x + 12, this.width - tip.offsetWidth - 4)}px, ${Math.min(y + 14, this.height - 8)}px)`
+    const left = Math.max(0, Math.min(x + 12, this.width - tip.offsetWidth - 4)),
+      below = y + 14
+    const top = below + tip.offsetHeight <= this.height ? below : Math.max(0, y - tip.offsetHeight - 8)
+    tip.style.transform = `translate(${left}px, ${top}px)`
   }
 
   wheel(event) {

@@ -1,6 +1,6 @@
 // One turn at the playhead: its entries as far as there are any, and how it ended.
 
-import { button, fill, h, shows } from './dom.js'
+import { button, fill, h, say, shows } from './dom.js'
 import { VIEWS } from './entries.js'
 import { turnAt } from './talk.js'
 import { clock, count, oneLine, seconds } from './words.js'
@@ -40,8 +40,16 @@ export class TurnView {
       view.update(state, at)
     })
     for (const view of this.entries.values()) if (view.stale) shows(view.element, false)
-    shows(this.end, ended || this.deck.isOver)
-    if (!this.end.hidden) this.tellEnd(ended)
+    shows(this.end, true)
+    if (ended || this.deck.isOver) this.tellEnd(ended)
+    else this.tellWork(at)
+  }
+
+  // What clients say for as long as a turn has no end.
+  tellWork(at) {
+    this.end.className = 'turn-end open'
+    delete this.end.dataset.how
+    say(this.end, `working, ${seconds(Math.max(at - this.one.begin, 0))}`)
   }
 
   // A turn of a sub-agent, inside this one.
