@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TextIO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.loaded"])
@@ -32,11 +33,15 @@ class Done:
     errors: bytes
 
 
-def run(words: Sequence[str | Path], folder: Path | None = None, stopped_by: signal.Signals | None = None) -> Done:
+def run(
+    words: Sequence[str | Path], folder: Path | None = None, stopped_by: signal.Signals | None = None, *,
+    has_stdout: bool = True,
+) -> Done:  # fmt: skip
     """What it prints, and its exit code; once it has printed a line it is sent `stopped_by`, if that is given."""
     with tempfile.TemporaryDirectory() as aside:
         out, errors = Path(aside, "out"), Path(aside, "errors")
-        process = _started(words, out, errors, folder, os.environ)
+        out.touch()
+        process = _started(words, out if has_stdout else None, errors, folder, os.environ)
         if stopped_by is not None:
             _until_a_line(out, process)
             assert process.pid is not None
@@ -57,20 +62,21 @@ def on_a_terminal(
     terminal, shown = Path(os.ttyname(theirs)), b""
     around = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = _started(words, terminal, errors or terminal, None, {**around, "TERM": "xterm-256color", **environment})
-    while ours in select.select([ours, process.sentinel], [], [])[0]:  # until there is nothing more, and it is over
+    while ours in select.select([ours, process.sentinel], [], [], _LONGEST)[0]:  # till there is no more, and it is over
         shown += os.read(ours, 65536)
         if stopped_behind is not None and stopped_behind in shown:
             process.terminate()
     os.close(ours)
     os.close(theirs)
-    process.join()
+    process.join(_LONGEST)
+    _is_over(process)
     return shown.decode(), process.exitcode
 
 
 def _started(
-    words: Sequence[str | Path], out: Path, errors: Path, folder: Path | None, environment: Mapping[str, str]
+    words: Sequence[str | Path], out: Path | None, errors: Path, folder: Path | None, environment: Mapping[str, str]
 ) -> BaseProcess:
-    given = [str(word) for word in words], str(out), str(errors), str(folder or Path.cwd()), dict(environment)
+    given = [str(word) for word in words], out and str(out), str(errors), str(folder or Path.cwd()), dict(environment)
     process = _CONTEXT.Process(target=_omnirecord, args=given)
     process.start()
     return process
@@ -78,7 +84,7 @@ def _started(
 
 def _until_a_line(out: Path, process: BaseProcess) -> None:
     until = time.monotonic() + _LONGEST
-    while process.is_alive() and not (out.exists() and b"\n" in out.read_bytes()):
+    while process.is_alive() and b"\n" not in out.read_bytes():
         assert time.monotonic() < until, "it printed nothing"
         time.sleep(0.005)
 
@@ -89,14 +95,17 @@ def _is_over(process: BaseProcess) -> None:
         raise AssertionError("it did not end")
 
 
-def _omnirecord(words: list[str], out: str, errors: str, folder: str, environment: dict[str, str]) -> None:
+def _omnirecord(words: list[str], out: str | None, errors: str, folder: str, environment: dict[str, str]) -> None:
     """Runs in the forked process."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    for fd, path in ((1, out), (2, errors)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o600), fd)
-    sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    sys.stderr = _written_to(errors, 2)
+    if out is not None:
+        sys.stdout = _written_to(out, 1)
+    else:
+        os.close(1)
+        sys.stdout = None  # type: ignore[assignment]  # as Python has it then
     sys.argv = ["omnirecord", *words]
     from omnirecord.__main__ import run
 
@@ -104,3 +113,10 @@ def _omnirecord(words: list[str], out: str, errors: str, folder: str, environmen
         run()
     finally:
         atexit._run_exitfuncs()
+
+
+def _written_to(path: str, fd: int) -> TextIO:
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o600)
+    os.dup2(opened, fd)
+    os.close(opened)
+    return os.fdopen(fd, "w", buffering=1, closefd=False)
