@@ -166,7 +166,7 @@ export class Picture {
     pen.font = `11px ${this.colours.font}`
     pen.textBaseline = 'middle'
     pen.fillStyle = this.colours.onbar
-    pen.fillText(fitting(pen, clip(oneLine(item.label), 160), b - Math.max(a, 0) - 12), Math.max(a, 0) + 5, y)
+    pen.fillText(fitting(pen, clip(oneLine(item.label), 160), b - Math.max(a, 0) - 9), Math.max(a, 0) + 5, y)
     pen.restore()
   }
 
@@ -183,7 +183,10 @@ export class Picture {
 // As much of a text as there is room for, in pixels.
 function fitting(pen, text, room) {
   const { width } = pen.measureText(text)
-  return width <= room ? text : `${text.slice(0, Math.max(1, Math.floor((text.length * room) / width) - 2)).trimEnd()}…`
+  if (width <= room) return text
+  let short = text.slice(0, Math.floor((text.length * room) / width))
+  while (short.length > 1 && pen.measureText(`${short}…`).width > room) short = short.slice(0, -1)
+  return `${short.trimEnd()}…`
 }
 
 // Stretches that lie over one another, as one.
