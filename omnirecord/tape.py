@@ -66,6 +66,8 @@ RETRY_EVERY = 0.25
 """Seconds between attempts to write while the recording is degraded."""
 LOOK_EVERY = 0.5
 """Seconds after which it is looked whether the files are still there, and full, where nothing happens."""
+LOAD_IN = 2.0
+"""Seconds that are waited for the process that makes frames, at the beginning; it may load on if it takes longer."""
 END_IN = 1.0
 """Seconds in which the process that makes frames has to end."""
 GIVE_UP_AFTER = 4.0
@@ -254,6 +256,8 @@ class Tape:
         self._give_up_at = math.inf
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
         self._thread.start()
+        if self._apart is not None:
+            self._apart.is_loaded.wait(LOAD_IN)
 
     @property
     def degraded(self) -> str | None:

@@ -110,6 +110,7 @@ class Making:
 
     def run(self) -> None:
         """Until it is told to end, or the other side is gone, which is an `EOFError` or an `OSError`."""
+        self._answer(Heard(0))
         while True:
             if not self._pipe.poll(self._pause()):
                 self._attempt()

@@ -119,6 +119,8 @@ class Apart:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._answers: deque[Answer | None] = deque()
+        self.is_loaded = threading.Event()
+        """Set once it was there for the first time, or was found not to come."""
         self._number = self._heard = 0
         self.made = 0
         """The last message of which all was done that it could do then."""
@@ -221,6 +223,7 @@ class Apart:
             match self._answers.popleft():
                 case Heard(number):
                     self._heard = number
+                    self.is_loaded.set()
                 case Made() as made:
                     self._goes_on(made)
                 case Trouble(message):
@@ -264,6 +267,7 @@ class Apart:
         again = f"another one begins in {self._pause:.0f} s"
         self._pause = min(2 * self._pause, AGAIN_AT_MOST)
         self._lacks = what
+        self.is_loaded.set()
         self._trouble.say(f"recording degraded: {what}; streams go on and are recorded, {again}")
 
     def stop(self, seconds: float) -> None:

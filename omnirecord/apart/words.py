@@ -41,7 +41,7 @@ class Told:
 
 @dataclass(slots=True)
 class Heard:
-    """It was read, and the next one may come."""
+    """It was read, and the next one may come. Number 0: all is loaded, and the first one may."""
 
     number: int
 

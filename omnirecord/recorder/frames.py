@@ -68,6 +68,8 @@ class _Streaming:
     """… and which read brought the last of them."""
     skip: int
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
+    row: int | None = None
+    """The first read of the row that begins behind those bytes, where it is known that one does."""
     ended: bool = False
     is_fault_told: bool = False
     until: int | None = None
@@ -294,7 +296,7 @@ class FrameMaker:
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool]:
         found: list[Framed | Run] = []
         fed = 0
-        for whole in together(from_byte(self._writer.connection, exchange, state.byte), SMALL):
+        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
@@ -302,6 +304,7 @@ class FrameMaker:
             found += feed(state.framer, piece) if self._shows else feed_runs(state.framer, piece)
             fed += piece.size
             state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
+            state.row = whole.next if piece.end == whole.end else None
             if fed > FRAME_BUDGET:
                 return found, True
         if state.ended:

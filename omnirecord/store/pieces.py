@@ -79,19 +79,26 @@ def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Itera
     return _from(connection, exchange, _OF_READ, read)
 
 
-def from_byte(connection: sqlite3.Connection, exchange: int, byte: int) -> Iterator[Piece]:
-    """What lies behind the first `byte` bytes. Quick where there is little."""
-    for piece in _from(connection, exchange, _OF_BYTE, byte):
+def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[Piece]:
+    """What lies behind the first `byte` bytes. `row`: the first read of the row that begins there, if that is known: to
+    look for it takes the longer the more is behind it."""
+    pieces = _from(connection, exchange, _OF_BYTE, byte) if row is None else _rows(connection, exchange, row, byte)
+    for piece in pieces:
         if piece.end > byte:
             yield piece.behind(byte)
 
 
 def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int) -> Iterator[Piece]:
     found = connection.execute(query, (exchange, where)).fetchone()
-    first, end = 0 if found is None or found[0] is None else found[0], None  # type: int, int | None
+    first = 0 if found is None or found[0] is None else found[0]
+    return _rows(connection, exchange, first, None if first else 0)
+
+
+def _rows(connection: sqlite3.Connection, exchange: int, first: int, end: int | None) -> Iterator[Piece]:
+    """The rows from that of the read `first` on. `end`: where in the stream it begins, if that is known."""
     for row in connection.execute(_ROWS, (exchange, first)):
         piece = Piece(*piece_of(row))
-        if piece.start != (end if end is not None else piece.start if first else 0):
+        if end is not None and piece.start != end:
             raise ValueError(f"exchange {exchange} lacks some of its reads")
         end = piece.end
         yield piece
