@@ -1,27 +1,47 @@
-"""When frames are made, by a clock that is passed in."""
+"""How soon a turn's first token came, and how fast the rest."""
 
 from __future__ import annotations
 
-from omnirecord.recorder.pace import FEW, FRAME_EVERY, FRAME_FOR, Pace
+from omnirecord.story import Pace, pace_of
+from omnirecord.story.draft import Draft
+
+S = 1_000_000_000
 
 
-def test_those_of_few_streams_are_due_at_once() -> None:
-    pace = Pace()
-    pace.begin(100.0)
-    assert pace.pause(FEW, 100.0) == 0.0
+def draft(*times: float, thoughts: tuple[float, ...] = ()) -> Draft:
+    made = Draft(2 * S)
+    made.ask("Hi", S)
+    for at in thoughts:
+        made.think("x", int(at * S))
+    for at in times:
+        made.say("x", int(at * S))
+    return made
 
 
-def test_those_of_many_streams_are_due_a_while_after_the_last_ones() -> None:
-    pace = Pace()
-    assert pace.pause(FEW + 1, 100.0) == 0.0, "the first ones at once"
-    pace.begin(100.0)
-    assert pace.pause(FEW + 1, 100.0 + FRAME_EVERY / 4) == FRAME_EVERY * 3 / 4
-    assert pace.pause(FEW + 1, 100.0 + FRAME_EVERY) == 0.0
+def pace(made: Draft) -> Pace:
+    return pace_of(made.freeze(1, "s", 1))
 
 
-def test_what_there_was_no_time_for_is_due_at_once() -> None:
-    pace = Pace()
-    pace.begin(100.0)
-    assert not pace.is_long(100.0 + FRAME_FOR / 2)
-    assert pace.is_long(100.0 + 2 * FRAME_FOR)
-    assert pace.pause(FEW + 1, 100.0 + 2 * FRAME_FOR) == 0.0
+def test_the_first_token_counts_from_the_question() -> None:
+    assert pace(draft(3, 4, 5)) == Pace(2 * S, 3, 1.0)
+
+
+def test_thoughts_are_tokens_too_and_the_pause_behind_them_is_no_pace() -> None:
+    assert pace(draft(10, 10.5, thoughts=(3, 3.5))) == Pace(2 * S, 4, 2.0)
+
+
+def test_one_delta_and_what_came_at_once_have_no_rate() -> None:
+    assert pace(draft(3)) == Pace(2 * S, 1, None)
+    assert pace(draft(3, 3.001)).deltas_per_s is None
+
+
+def test_text_that_was_only_stored_has_no_pace() -> None:
+    made = draft()
+    made.store("Hello.", 3 * S)
+    assert pace(made) == Pace(None, 0, None)
+
+
+def test_without_a_question_there_is_no_first() -> None:
+    made = Draft(S)
+    made.say("x", 2 * S)
+    assert pace(made).first_ns is None

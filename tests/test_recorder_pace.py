@@ -1,0 +1,27 @@
+"""When frames are made, by a clock that is passed in."""
+
+from __future__ import annotations
+
+from omnirecord.recorder.pace import FEW, FRAME_EVERY, FRAME_FOR, Pace
+
+
+def test_those_of_few_streams_are_due_at_once() -> None:
+    pace = Pace()
+    pace.begin(100.0)
+    assert pace.pause(FEW, 100.0) == 0.0
+
+
+def test_those_of_many_streams_are_due_a_while_after_the_last_ones() -> None:
+    pace = Pace()
+    assert pace.pause(FEW + 1, 100.0) == 0.0, "the first ones at once"
+    pace.begin(100.0)
+    assert pace.pause(FEW + 1, 100.0 + FRAME_EVERY / 4) == FRAME_EVERY * 3 / 4
+    assert pace.pause(FEW + 1, 100.0 + FRAME_EVERY) == 0.0
+
+
+def test_what_there_was_no_time_for_is_due_at_once() -> None:
+    pace = Pace()
+    pace.begin(100.0)
+    assert not pace.is_long(100.0 + FRAME_FOR / 2)
+    assert pace.is_long(100.0 + 2 * FRAME_FOR)
+    assert pace.pause(FEW + 1, 100.0 + 2 * FRAME_FOR) == 0.0
