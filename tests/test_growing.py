@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -377,3 +378,35 @@ def test_a_bookmark_of_several_files_is_gone_on_with_in_each_and_in_those_that_w
     first.close()
     min(path for path in link.parent.glob("run-*.db")).unlink()
     assert said(Follower(link, Wanted(), bookmark=bookmark)) == ["d", "e"], "it was not kept"
+
+
+def test_an_older_file_in_which_nothing_happens_is_not_opened_each_time(link: Path, rotating: Rotating) -> None:
+    opened: list[Path] = []
+
+    def opens(path: Path) -> Store:
+        opened.append(path)
+        return Store.open(path)
+
+    old = rotating.files[0]
+    stays = old.stream()
+    new = rotating.next()
+    stream, follower = new.stream(number=2), Follower(link, Wanted(), opens=opens)
+    older, _ = sorted(link.parent.glob("run-*.db"))
+
+    def settles() -> None:
+        """As if it had not been written for long."""
+        for path in link.parent.glob(f"{older.name}*"):
+            os.utime(path, (1, 1))
+
+    settles()
+    for n in range(3):
+        new.receive(stream, delta(f"{n}"))
+        assert said(follower) == [f"{n}"]
+    assert opened.count(older) == 1
+    old.receive(stays, delta("more"))
+    assert said(follower) == ["more"]
+    settles()
+    assert said(follower) == []
+    old.close()
+    assert said(follower) == []
+    assert older not in follower.paths

@@ -1,21 +1,24 @@
 """One cassette, read again and again: each read opens the file, takes what is new behind a cursor, and closes it.
 
 Nothing is held in between, so that a recorder can begin, fold in its log and leave one clean file, and however slowly
-somebody reads, no memory is filled. A read costs as much as there is new, whatever is in the file.
+somebody reads, no memory is filled. A read costs as much as there is new, whatever is in the file; one that has not
+changed is not opened.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable, Set
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 
 from ..cassette import Recording, Streaming, TimedFrame
 from ..choosing import the_session, the_stream
+from ..indexing import stamp_of
 from ..listing import Row, event_row
 from ..store import Store
+from ..store.lock import recorder_is_alive
 from .values import Cursor, Part, Wanted
 
 LAST = 10
@@ -43,6 +46,8 @@ class File:
         self._inode: int | None = None
         self._recordings: list[Recording] = []
         self._turn = 0
+        self._all_of: tuple[object, ...] = (None,)
+        """How the file was when all that it had was told; with None, when that cannot be said."""
 
     @property
     def has_read(self) -> bool:
@@ -58,9 +63,18 @@ class File:
         """The streams of which there may be more in it."""
         return set(self.cursor.at) if self.cursor else set()
 
-    def read(self, waiting: Container[int] = ()) -> Part:
+    def read(self, waiting: Set[int] = frozenset()) -> Part:
         """What is new, but for these streams. Raises `CassetteError`; `UsageError` where nobody records, and what is
         asked for is not there."""
+        is_recorded = recorder_is_alive(self.path)
+        now = (*stamp_of(self.path), is_recorded)
+        if None not in now and now == self._all_of:
+            return Part(self.cassette, [], is_recorded=is_recorded)
+        part = self._read(waiting)
+        self._all_of = (None,) if part.has_more or self.going_on.intersection(waiting) else now
+        return part
+
+    def _read(self, waiting: Set[int]) -> Part:
         inode = self.path.stat().st_ino if self.path.exists() else None
         with closing(self._opens(self.path)) as store:
             recordings = store.recordings()
@@ -109,9 +123,7 @@ class File:
                 return seen, list(frames)
             back *= _BACK
 
-    def _new(
-        self, store: Store, cursor: Cursor, waiting: Container[int]
-    ) -> tuple[list[tuple[Streaming, TimedFrame]], bool]:
+    def _new(self, store: Store, cursor: Cursor, waiting: Set[int]) -> tuple[list[tuple[Streaming, TimedFrame]], bool]:
         """What lies behind the cursor, `_BATCH` frames or `_BYTES` at the most, and whether there is more."""
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
