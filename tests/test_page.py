@@ -330,6 +330,19 @@ def test_what_has_the_focus_can_be_seen(browser: Any, turns: str) -> None:
             assert "none" not in outline, page.evaluate("document.activeElement.outerHTML.slice(0, 100)")
 
 
+def test_with_the_keyboard_one_comes_back_to_the_session_that_one_left(browser: Any, everything: str) -> None:
+    with opened(browser, f"{everything}#/sessions") as page:
+        page.wait_for_selector("td .severity.error")
+        page.locator("td.name a").nth(3).focus()
+        name = page.evaluate("document.activeElement.textContent")
+        page.keyboard.press("Enter")
+        settled(page)
+        assert page.evaluate("document.activeElement.matches('main.session')")
+        page.keyboard.press("g")
+        page.wait_for_selector("main.sessions")
+        assert page.evaluate("document.activeElement.textContent") == name
+
+
 def test_at_400_pixels_nothing_is_wider_than_the_page(browser: Any, turns: str) -> None:
     def is_narrow() -> bool:
         return bool(page.evaluate("document.documentElement.scrollWidth <= 400"))

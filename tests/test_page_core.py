@@ -208,3 +208,15 @@ def test_markdown_is_marked_and_every_sign_of_it_is_kept(run: Run) -> None:
 def test_a_line_of_nothing_but_signs_takes_no_time_worth_mentioning(run: Run) -> None:
     script = "texts => { const t = performance.now(); texts.forEach(markdownIn); return performance.now() - t }"
     assert run("markdown.js", script, [one * 100_000 for one in ("`", "*", "`a", "**a", "``` ", "\n```\n")]) < 2000
+
+
+def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(run: Run) -> None:
+    script = (
+        "async () => { const waiting = [], source = { session: () => new Promise(done => waiting.push(done)) };"
+        " const deck = new Deck(source, '1.session.s', { frame: () => 0 });"
+        " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }], exchanges: [] });"
+        " const first = deck.loadSession(), second = deck.loadSession();"
+        " waiting[1](told([])); await second; const newer = deck.session;"
+        " waiting[0](told([])); await first; return deck.session === newer }"
+    )
+    assert run("deck.js", script)

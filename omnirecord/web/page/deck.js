@@ -17,6 +17,7 @@ export class Deck extends Playhead {
     this.filter = { ...ALL }
     this.places = null // what passes the filter; null for all
     this.problem = null
+    this.asks = this.taken = 0 // how often the session was asked for, and which answer is shown
     this.isLoaded = this.isFollowed = false
   }
 
@@ -25,11 +26,10 @@ export class Deck extends Playhead {
   async load(streams) {
     const columns = this.loadEvents(streams)
     await Promise.race([columns, this.firstPiece])
-    const session = await this.source.session(this.key)
+    await this.loadSession()
     if (this.isClosed) return
-    this.take(session)
     const known = new Set(streams),
-      others = session.exchanges.map(x => x.stream).filter(one => one !== null && !known.has(one))
+      others = this.session.exchanges.map(x => x.stream).filter(one => one !== null && !known.has(one))
     await columns
     await this.loadEvents(others)
     if (this.isFollowed) await this.catchUp()
@@ -77,6 +77,15 @@ export class Deck extends Playhead {
       first()
       if (!piece.more) return
     }
+  }
+
+  // What was asked for earlier may come later, and says less.
+  async loadSession() {
+    const number = ++this.asks,
+      session = await this.source.session(this.key)
+    if (this.isClosed || number < this.taken) return
+    this.taken = number
+    this.take(session)
   }
 
   take(session) {
@@ -217,10 +226,9 @@ export class Deck extends Playhead {
   }
 
   async refresh() {
-    const session = await this.source.session(this.key)
+    await this.loadSession()
     if (this.isClosed) return
-    this.take(session)
-    for (const { stream } of session.exchanges)
+    for (const { stream } of this.session.exchanges)
       if (stream !== null && !this.table.last.has(stream)) await this.loadStream(stream)
   }
 }

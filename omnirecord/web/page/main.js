@@ -88,6 +88,17 @@ class App {
     if (this.view instanceof SessionsView) this.examine()
     this.search.value = route.view === 'search' ? (route.q ?? '') : ''
     fill(this.place, this.view.element)
+    if (this.left !== undefined) this.focus(this.left)
+    this.left = route.view === 'session' ? write({ view: 'session', key: route.key }) : null
+  }
+
+  // Whoever uses a keyboard goes on inside of what has come, or in the list at the session that was left.
+  focus(left) {
+    const main = this.view.element,
+      link = left && [...main.querySelectorAll('td.name a')].find(one => one.getAttribute('href') === left)
+    main.tabIndex = -1
+    if (link) link.focus()
+    else main.focus({ preventScroll: true })
   }
 
   viewOf(route) {
