@@ -36,6 +36,7 @@ class Run(NamedTuple):
 _LEAST = 4
 """Frames that a run has to have: to begin one costs as much as to look at some."""
 _BLANK_LINE = b"\n\n"
+_with_blank_line = len(_BLANK_LINE).__add__
 _new = tuple.__new__
 
 
@@ -125,7 +126,7 @@ class Framer:
             return None
         end, type_ = self._contract.run(data, start)
         part = data[start:end]
-        lengths = [len(frame) + len(_BLANK_LINE) for frame in part.split(_BLANK_LINE)[:-1]]
+        lengths = list(map(_with_blank_line, map(len, part.split(_BLANK_LINE)[:-1])))  # without a call in Python
         if len(lengths) < _LEAST or not is_text(part):
             return None
         places = islice(accumulate(lengths, initial=start), 1, None)

@@ -243,6 +243,7 @@ def open_beside(path: Path) -> sqlite3.Connection:
     harden(connection, reads_only=False)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for nobody
     return connection
 
 

@@ -6,16 +6,19 @@ leaves a single clean file. Nothing here knows what the rows mean.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from ..cassette import Headers
 from ..errors import UsageError
@@ -42,6 +45,19 @@ ORDER BY x.exchange"""
 
 _LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
 """Seconds between the attempts to leave one clean file."""
+
+
+_MANY = (64, 8)
+"""Rows by one statement."""
+_VALUES = re.compile(r"INSERT [A-Z ]*INTO \w+ VALUES (\([?, ]+\))")
+
+
+@functools.cache
+def _of_many(statement: str, many: int) -> str:
+    """The statement that inserts so many rows instead of one."""
+    found = _VALUES.fullmatch(statement)
+    assert found is not None
+    return statement + f", {found[1]}" * (many - 1)
 
 
 UNWRITABLE = sqlite3.Error, OSError
@@ -102,7 +118,18 @@ class Writer:
         """Apply rows in order, all or none. Raises what SQLite raises."""
         with self._transaction():
             for statement, group in groupby(rows, key=itemgetter(0)):
-                self.connection.executemany(statement, map(itemgetter(1), group))
+                self._execute(statement, list(map(itemgetter(1), group)))
+
+    def _execute(self, statement: str, values: list[tuple[Any, ...]]) -> None:
+        """Many rows by one statement, where that is possible: with each, the interpreter is given away and taken again,
+        which whoever shares it has to wait for."""
+        at = 0
+        for many in _MANY if _VALUES.fullmatch(statement) else ():
+            while len(values) - at >= many:
+                self.connection.execute(_of_many(statement, many), [*chain.from_iterable(values[at : at + many])])
+                at += many
+        if at < len(values):
+            self.connection.executemany(statement, values[at:])
 
     def write_each(self, rows: Iterable[Row]) -> list[Row]:
         """Apply rows in order, also in one transaction, but leave out and return those that SQLite refuses."""
