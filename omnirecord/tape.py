@@ -115,6 +115,10 @@ class Take:
         self.stream: int | None = None
         self._put(request)
 
+    def now(self) -> int:
+        """Nanoseconds, by the tape's clock."""
+        return self._tape.now()
+
     def _now(self) -> int:
         return self._tape.now() - self._reel.zero_ns
 
@@ -141,18 +145,26 @@ class Take:
 
     def receive(self, data: bytes) -> Received:
         """A stream's bytes arrived; call `sent` with the result once they are handed on."""
+        now = self._tape.now()
         if self._reel is self._reels.current or not self._is_to_move or (end := last_end(data)) == 0:
-            return self._read(data)
-        first = self._read(data[:end])
+            return self._read(data, now)
+        first = self._read(data[:end], now)
         self._move()
         if end == len(data):
             return first
-        rest = self._read(data[end:])
+        rest = self._read(data[end:], now)
         rest.before = first
         return rest
 
-    def _read(self, data: bytes) -> Received:
-        """What is done for each read before it is passed on: in few calls, since each delays it."""
+    def passed(self, data: bytes, at_ns: int) -> None:
+        """A stream's bytes arrived then, by the tape's clock, and are handed on by now: `receive` and `sent` in one."""
+        if self._reel is self._reels.current or not self._is_to_move:
+            self._read(data, at_ns, self._tape.now())
+        else:
+            self.sent(self.receive(data))
+
+    def _read(self, data: bytes, at_ns: int, sent_ns: int | None = None) -> Received:
+        """What is done for each read: in few calls, since each delays the next one."""
         tape, reel, n, size = self._tape, self._reel, self._reads, len(data)
         self._reads = n + 1
         if tape.is_dropping or tape.put_bytes - tape.taken_bytes > BUFFER:
@@ -160,7 +172,9 @@ class Take:
         else:
             tape.put_bytes += size
             kept = data
-        read = Received(self.exchange, n, tape.clock() - tape.zero_ns - reel.zero_ns, size, kept, None, False, reel)
+        zero_ns = reel.zero_ns
+        sent_ns = None if sent_ns is None else sent_ns - zero_ns
+        read = Received(self.exchange, n, at_ns - zero_ns, size, kept, sent_ns, False, reel)
         tape.put(read, reel)
         return read
 

@@ -60,8 +60,8 @@ class Connection(ResponseHandler):
     def _ends(self, data: bytes) -> list[int]:
         """Where in this segment header sections end, or what looks like one: that does no harm in a body."""
         before = self._before
-        if _END not in data and _END not in before + data[:_LONGEST_BEGINNING]:  # nearly always: no copy, no regex
-            self._before = (before + data[-_LONGEST_BEGINNING:])[-_LONGEST_BEGINNING:]
+        if len(data) > _LONGEST_BEGINNING and data[0] not in b"\r\n" and _END not in data:  # nearly always
+            self._before = data[-_LONGEST_BEGINNING:]
             return []
         joined = before + data
         self._before = joined[-_LONGEST_BEGINNING:]

@@ -174,10 +174,20 @@ class Forward:
         keep_body_only(answer)
 
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        ahead = ReadAhead(self._request, response, self.take, self._read_ahead)
+        take, write = self.take, response.writer().write
+        ahead = ReadAhead(self._request, response, take, self._read_ahead)
         try:
             async for data in answer.content.iter_any():
-                await ahead.pass_on(self.take.receive(data), data)
+                if ahead.is_needed:
+                    await ahead.pass_on(take.receive(data), data)
+                else:  # nearly always, and in few steps: each delays the next event
+                    at = take.now()
+                    try:
+                        await write(data, drain=False)
+                    except LOST:
+                        take.receive(data)
+                        raise
+                    take.passed(data, at)
                 del data  # it is not to be held until the next comes
         except LOST:
             await ahead.flush()

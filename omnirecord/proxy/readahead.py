@@ -49,12 +49,17 @@ class ReadAhead:
         self._queue: _Queue | None = None
         self._sender: asyncio.Task[None] | None = None
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether the client does not keep up: what comes is to wait here."""
+        if self._queue is not None:
+            return True
+        transport = self._request.transport
+        return transport is not None and transport.get_write_buffer_size() > _TRANSPORT_FULL
+
     async def pass_on(self, read: Received, data: bytes) -> None:
-        """Send now if the client keeps up, else put it in the queue and wait for room in that."""
+        """Put it in the queue, and wait for room in that."""
         queue = self._queue
-        if queue is None and not self._client_is_slow():
-            await self._send(read, data)
-            return
         if queue is None:
             queue = self._queue = _Queue()
             self._sender = asyncio.create_task(self._drain(queue))
@@ -78,10 +83,6 @@ class ReadAhead:
     def close(self) -> None:
         if self._sender is not None:
             self._sender.cancel()
-
-    def _client_is_slow(self) -> bool:
-        transport = self._request.transport
-        return transport is not None and transport.get_write_buffer_size() > _TRANSPORT_FULL
 
     async def _send(self, read: Received, data: bytes) -> None:
         await self._writer.write(data, drain=False)
