@@ -34,6 +34,7 @@ class Live:
 
     def watch(self, frames: NewFrames) -> None:
         """Called in the recording thread: only puts things in the queue."""
+        self._skipped += frames.left_out
         before = self._last.get(frames.stream, frames.times[0])
         for seq, (framed, at_ns) in enumerate(zip(frames.framed, frames.times, strict=True), frames.first_seq):
             try:
@@ -50,9 +51,14 @@ class Live:
     def _print(self) -> None:
         while (line := self._queue.get()) is not None:
             self._console.print(line(), no_wrap=True, overflow="ellipsis")
-            if self._skipped and self._queue.empty():
-                self._console.print(f"… and {self._skipped} more, recorded but too many to show", style="dim")
-                self._skipped = 0
+            if self._queue.empty():
+                self._tell_skipped()
+        self._tell_skipped()
+
+    def _tell_skipped(self) -> None:
+        if self._skipped:
+            self._console.print(f"… and {self._skipped} more, recorded but too many to show", style="dim")
+            self._skipped = 0
 
 
 def _line(stream: int, seq: int, framed: Framed, at_ns: int, before: int) -> Callable[[], Text]:

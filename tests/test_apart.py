@@ -19,6 +19,7 @@ import pytest
 
 from omnirecord import reels
 from omnirecord.apart import telling
+from omnirecord.apart.making import MOST_SHOWN
 from omnirecord.limits import Rotation
 from omnirecord.recorder import NewFrames
 from omnirecord.tape import Take, Tape
@@ -107,6 +108,15 @@ def test_who_watches_is_told_of_each_frame_with_its_data(tmp_path: Path) -> None
     framed = [one for frames in seen for one in frames.framed]
     assert [one.judgement.data["delta"] for one in framed] == ["1 ", "2 "]
     assert told, "who only wants to know that there are some"
+
+
+def test_of_very_many_at_once_the_last_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    seen: list[NewFrames] = []
+    with taped(tmp_path / "t.db", watch=seen.append) as tape:
+        stream(tape, b"".join(map(event, range(1, 1001)))).end("eof")
+        until(lambda: sum(len(frames.framed) + frames.left_out for frames in seen) == 1000)
+    assert len(seen[-1].framed) == MOST_SHOWN
+    assert (seen[-1].first_seq, seen[-1].framed[-1].frame.raw) == (1001 - MOST_SHOWN, event(1000))
 
 
 def test_a_process_that_dies_costs_no_byte_and_no_verdict(

@@ -64,3 +64,7 @@ async def test_the_times_of_a_batch_are_those_of_its_events(tmp_path: Path) -> N
     store = open_store(tmp_path / "t.db")
     assert shown == [frame.offset_ns for x in store.streams() for frame in store.frames(x)]
     store.close()
+
+
+def test_what_was_too_much_to_be_handed_over_is_counted_with_what_was_too_much_to_print() -> None:
+    assert shown(NewFrames(1, 1, 801, framed("{}"), {0: 0}, left_out=800))[-1].startswith("… and 800 more")

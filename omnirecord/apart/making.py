@@ -24,6 +24,8 @@ from .words import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
 RETRY_EVERY = 0.25
 """Seconds between attempts while a file cannot be read or written."""
+MOST_SHOWN = 200
+"""Frames of one step that are shown: to hand one over costs ten times what it costs to make it."""
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ROOM = 256 * 1024 * 1024
@@ -176,7 +178,7 @@ class Making:
             for made in cassette.make():
                 self._is_new = self._is_new or bool(made)
                 for frames in made if self._shows else ():
-                    self._answer(frames)
+                    self._answer(frames.last(MOST_SHOWN))
                 if self._pace.is_long(monotonic()) or os.getppid() != self._parent:
                     return
 

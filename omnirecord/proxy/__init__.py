@@ -57,7 +57,8 @@ class Proxy:
     `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
     back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
     in content too, on its way to the cassette, and what begins with one of `redact_patterns`. `apart`: frames are made,
-    and judged, in a process of their own, so that they take nothing from the event loop; as the command does.
+    and judged, in a process of their own, so that they take nothing from the event loop; as the command does. Of very
+    many that came at once, `watch` is then given the last 200.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Protocol
 
@@ -99,6 +99,15 @@ class NewFrames:
     """Empty where nobody wanted to see them."""
     offsets: dict[int, int] = field(repr=False)
     """When each read came that one of them ended in, in ns since the recording began."""
+    left_out: int = 0
+    """How many came before these that nobody is shown, since they were too many."""
+
+    def last(self, most: int) -> NewFrames:
+        """At most so many of them."""
+        more = len(self.framed) - most
+        if more <= 0:
+            return self
+        return replace(self, first_seq=self.first_seq + more, framed=self.framed[more:], left_out=more)
 
     @property
     def times(self) -> list[int]:
