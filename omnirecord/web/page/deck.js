@@ -38,10 +38,14 @@ export class Deck extends Playhead {
     await this.loadFindings()
   }
 
-  // What came while nobody listened: all that is behind the last event of each stream, and streams that are new.
+  // What came while nobody listened: all that is behind the last event of each stream, and streams that are new; and all
+  // that was not loaded yet when the connection was lost.
   async catchUp() {
+    if (!this.session) await this.loadSession()
+    if (this.isClosed) return
     const streams = this.session.exchanges.map(x => x.stream).filter(one => one !== null)
     for (const stream of streams) await this.loadStream(stream)
+    this.isLoaded = true
   }
 
   async loadFindings() {
