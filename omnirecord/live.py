@@ -33,7 +33,7 @@ class Live:
         self._thread.start()
 
     def watch(self, frames: NewFrames) -> None:
-        """Called in the recording thread: only puts things in the queue."""
+        """Called in a thread of the recorder, which waits for it: only puts things in the queue."""
         self._skipped += frames.left_out
         before = self._last.get(frames.stream, frames.times[0])
         for seq, (framed, at_ns) in enumerate(zip(frames.framed, frames.times, strict=True), frames.first_seq):

@@ -26,7 +26,7 @@ from omnirecord.tape import Take, Tape
 
 from . import wire
 from .process import Process, children
-from .wire import connected, event, get
+from .wire import connected, event, get, stored_frames
 
 KILLS = 10
 HEADERS = (("Content-Type", "text/event-stream"),)
@@ -60,14 +60,6 @@ def until(is_so: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def made(db: Path, number: int = 1) -> int:
-    """Frames of a stream that are rows, not those that a reader derives."""
-    connection = sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)
-    (count,) = connection.execute("SELECT coalesce(sum(frames), 0) FROM pages WHERE stream = ?", (number,)).fetchone()
-    connection.close()
-    return int(count)
-
-
 def process_of(tape: Tape) -> subprocess.Popen[bytes]:
     """The process that makes its frames."""
     apart = tape._apart
@@ -95,7 +87,7 @@ def test_what_is_made_apart_is_what_is_made_here(tmp_path: Path) -> None:
         take.end("eof")
         tape.stop()
         pages.append([(frame.raw, frame.verdict, frame.type) for frame in wire.frames(db)])
-        assert made(db) == len(pages[-1]) == 705
+        assert stored_frames(db) == len(pages[-1]) == 705
     assert pages[0] == pages[1]
 
 
@@ -127,12 +119,12 @@ def test_a_process_that_dies_costs_no_byte_and_no_verdict(
     db = tmp_path / "t.db"
     with taped(db) as tape:
         take = stream(tape, event(1))
-        until(lambda: made(db) == 1)
+        until(lambda: stored_frames(db) == 1)
         process_of(tape).kill()
         until(lambda: tape.degraded)
         assert "the process that makes frames ended (signal 9)" in str(tape.degraded)
         receive(take, *map(event, range(2, 6)))
-        until(lambda: made(db) == 5)
+        until(lambda: stored_frames(db) == 5)
         until(lambda: tape.degraded is None)
     assert wire.content(db) == b"".join(map(event, range(1, 6)))
     said = [record.message for record in caplog.records]
@@ -161,7 +153,7 @@ def test_one_that_is_killed_again_and_again_under_load_makes_no_frame_twice_and_
             until(lambda one=process: process_of(tape) is not one)
         for take in takes:
             take.end("eof")
-        until(lambda: all(made(db, number) == sent for number in range(1, 5)))
+        until(lambda: all(stored_frames(db, number) == sent for number in range(1, 5)))
     assert sent > 0
     for number in range(1, 5):
         assert wire.content(db, number) == b"".join(map(event, range(sent)))
@@ -187,13 +179,13 @@ def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     db = tmp_path / "t.db"
     with taped(db) as tape:
         take = stream(tape, event(1))
-        until(lambda: made(db) == 1)
+        until(lambda: stored_frames(db) == 1)
         other = sqlite3.connect(db, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         receive(take, event(2))
         until(lambda: tape.degraded)
         other.close()
-        until(lambda: made(db) == 2)
+        until(lambda: stored_frames(db) == 2)
         until(lambda: tape.degraded is None)
 
 
@@ -207,20 +199,20 @@ def test_a_full_file_is_let_go_and_left_as_one_clean_file(tmp_path: Path, monkey
         receive(take, event(2), event(3))
         until(lambda: not first.with_name(first.name + "-wal").exists())
         take.end("eof")
-    assert made(first) == 2, "it goes on behind the end of an event"
-    assert sum(made(path) for path in tmp_path.glob("run-*.db")) == 3
+    assert stored_frames(first) == 2, "it goes on behind the end of an event"
+    assert sum(stored_frames(path) for path in tmp_path.glob("run-*.db")) == 3
 
 
 def test_a_file_that_is_moved_away_has_its_frames_and_so_has_the_next(tmp_path: Path) -> None:
     db, moved = tmp_path / "t.db", tmp_path / "moved.db"
     with taped(db) as tape:
         take = stream(tape, event(1))
-        until(lambda: made(db) == 1)
+        until(lambda: stored_frames(db) == 1)
         before = tape.reel.writer
         db.rename(moved)
         until(lambda: tape.reel.writer is not before)
         receive(take, event(2))
-        until(lambda: made(db) >= 2)
+        until(lambda: stored_frames(db) >= 2)
     assert wire.content(moved) == event(1)
     assert wire.frames(db)[-1].raw == event(2)
 
@@ -235,7 +227,7 @@ def test_what_masks_content_decides_how_far_frames_are_made(tmp_path: Path) -> N
     whole = delta(KEY) + delta("x")
     with taped(db, content=content_scanner("content", ())) as tape:
         stream(tape, whole[:70], whole[70:]).end("eof")
-    assert made(db) == 2
+    assert stored_frames(db) == 2
     assert SECRET.encode() not in db.read_bytes()
 
 
@@ -264,7 +256,7 @@ async def test_a_signal_to_all_of_them_ends_it_as_it_should(tmp_path: Path) -> N
         connected(proxy.url, get()) as client,
     ):
         await client.head()
-        await wire.eventually(lambda: made(db) == 1)
+        await wire.eventually(lambda: stored_frames(db) == 1)
         (child,) = children(proxy.process.pid)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(child, number)

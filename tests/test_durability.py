@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import random
 import signal
-import sqlite3
 import time
 from pathlib import Path
 
@@ -78,14 +77,6 @@ def digests(db: Path) -> list[str]:
     return [hashlib.sha256(part.read_bytes()).hexdigest() for part in parts if part.exists()]
 
 
-def stored_frames(db: Path, stream: int) -> int:
-    """Frames that are rows, not those that a reader derives."""
-    connection = sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)
-    (count,) = connection.execute("SELECT coalesce(sum(frames), 0) FROM pages WHERE stream = ?", (stream,)).fetchone()
-    connection.close()
-    return int(count)
-
-
 def oldest_lost(listener: Listener, kept: bytes, killed: float) -> float:
     """How long before the kill the first bytes came that are not in the file, in seconds; 0 where all are."""
     return max([killed - when for when, size in listener.sizes if size > len(kept)], default=0.0)
@@ -125,7 +116,7 @@ async def test_what_reached_a_client_survives_a_kill_at_any_moment(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["run.db"]
     for stream, content in contents.items():
         assert wire.content(db, stream) == content
-        assert stored_frames(db, stream) == len(wire.frames(db, stream)), "all frames are rows by now"
+        assert wire.stored_frames(db, stream) == len(wire.frames(db, stream)), "all frames are rows by now"
     assert {one.ending for one in wire.exchanges(db)} == {"recorder_killed"}
 
 
@@ -174,7 +165,7 @@ async def test_what_a_killed_recorder_left_is_finished_by_the_next(tmp_path: Pat
     assert stream is not None
     assert [frame.verdict for frame in wire.frames(db, stream)] == ["valid", "truncated"]
     assert wire.content(db, stream) == event(1) + b'data: {"type'
-    assert stored_frames(db, stream) == 2
+    assert wire.stored_frames(db, stream) == 2
     assert wire.body(db, "response", found["/body"].exchange) == b"half of it"
 
 

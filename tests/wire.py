@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 import ssl
 import struct
 import time
@@ -294,6 +295,14 @@ def exchanges(db: Path) -> list[Exchange]:
 def frames(db: Path, stream: int = 1) -> list[TimedFrame]:
     with opened(db) as store:
         return [frame for found in store.exchanges("stream = ?", stream) for frame in store.frames(found)]
+
+
+def stored_frames(db: Path, stream: int = 1) -> int:
+    """Frames that are rows, not those that a reader derives."""
+    connection = sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)
+    (count,) = connection.execute("SELECT coalesce(sum(frames), 0) FROM pages WHERE stream = ?", (stream,)).fetchone()
+    connection.close()
+    return int(count)
 
 
 def content(db: Path, stream: int = 1) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ..cassette import Direction, Headers, Kind, Recording, Side
+from ..framing import is_text
 
 Row = tuple[str, tuple[Any, ...]]
 
@@ -40,10 +41,7 @@ _INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
 
 def text_or_bytes(data: bytes) -> str | bytes:
     """Text where it is UTF-8, so that it can be read in any SQLite tool; a NUL would end it there."""
-    try:
-        return data if b"\0" in data else data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data
+    return data.decode() if is_text(data) else data
 
 
 def recording(value: Recording) -> Row:

@@ -241,8 +241,7 @@ def open_beside(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=1.0)
     harden(connection, reads_only=False)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA cache_size = -{CACHE}")
+    _tune(connection)
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for nobody
     return connection
 
@@ -290,6 +289,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             refuse_others(connection, ours, former.TABLES.get(version, TABLES), path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
+    _tune(connection)
+
+
+def _tune(connection: sqlite3.Connection) -> None:
+    """As all who write have it."""
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
 

@@ -53,11 +53,10 @@ _VALUES = re.compile(r"INSERT [A-Z ]*INTO \w+ VALUES (\([?, ]+\))")
 
 
 @functools.cache
-def _of_many(statement: str, many: int) -> str:
-    """The statement that inserts so many rows instead of one."""
+def _of_many(statement: str, many: int) -> str | None:
+    """The statement that inserts so many rows instead of one; None where it does something else."""
     found = _VALUES.fullmatch(statement)
-    assert found is not None
-    return statement + f", {found[1]}" * (many - 1)
+    return found and statement + f", {found[1]}" * (many - 1)
 
 
 UNWRITABLE = sqlite3.Error, OSError
@@ -124,9 +123,9 @@ class Writer:
         """Many rows by one statement, where that is possible: with each, the interpreter is given away and taken again,
         which whoever shares it has to wait for."""
         at = 0
-        for many in _MANY if _VALUES.fullmatch(statement) else ():
-            while len(values) - at >= many:
-                self.connection.execute(_of_many(statement, many), [*chain.from_iterable(values[at : at + many])])
+        for many in _MANY:
+            while len(values) - at >= many and (all_at_once := _of_many(statement, many)):
+                self.connection.execute(all_at_once, [*chain.from_iterable(values[at : at + many])])
                 at += many
         if at < len(values):
             self.connection.executemany(statement, values[at:])
