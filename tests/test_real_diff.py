@@ -49,6 +49,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield Rig(stack, tmp_path_factory.mktemp("diff"))
 
 
+@pytest.mark.timed  # a busy server tells of a terminal (`terminal_pending`) in one conversation and not in the next
 @pytest.mark.parametrize(
     "scenario", [name if name == "tool" else pytest.param(name, marks=pytest.mark.long) for name in ALIKE]
 )
