@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
 
@@ -31,6 +31,9 @@ BACKLOG = 4096
 """How many clients may come at once: of more than are taken in, each waits a second or longer to be let in."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
+
+_SMALL = 2048
+"""Bytes that are copied, since that costs less than to write three pieces."""
 
 TOKEN_VARIABLE = "OMNIRECORD_TOKEN"
 """The environment variable that may hold the token which the control path asks for."""
@@ -71,6 +74,19 @@ class RawResponse(web.StreamResponse):
         """Where the body goes; only after `prepare`."""
         assert isinstance(self._payload_writer, StreamWriter)
         return self._payload_writer
+
+    def write_at_once(self, data: bytes) -> None:
+        """Hand some of the body to the transport, whatever waits in that; only after `prepare`. Raises
+        `ClientConnectionResetError` where the client is gone."""
+        transport = self._req.transport if self._req is not None else None
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("the client is gone")
+        if not self.writer().chunked:
+            transport.write(data)
+        elif len(data) < _SMALL:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
 
     def reset(self, request: web.BaseRequest) -> None:
         """End the connection by an RST, as a killed process with unread bytes does. What was not yet on its way is

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -32,10 +33,12 @@ class _Few(list[Any]):
 
 
 class Connection(ResponseHandler):
-    """Gives the parser a header section, and then what follows it. `body`: what ends with the connection."""
+    """Gives the parser a header section, and then what follows it. `body`: what ends with the connection. `arrived` is
+    called when there may be something new of it, the end included."""
 
     _before = b""
     body: StreamReader | None = None
+    arrived: Callable[[], None] | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -47,15 +50,25 @@ class Connection(ResponseHandler):
             super().data_received(data[at:end])
             at = end
             if self.exception() is not None:
-                return
-        if at < len(data) or not data:
-            super().data_received(data[at:])
+                break
+        else:
+            if at < len(data) or not data:
+                super().data_received(data[at:])
+        if self.arrived is not None:
+            self.arrived()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Called at each read of the body, and nearly always there is nothing to resume."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         body, self.body = self.body, None
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(ClientPayloadError(f"the connection ended in the body: {exc or 'closed'}"))
+        if self.arrived is not None:
+            self.arrived()
 
     def _ends(self, data: bytes) -> list[int]:
         """Where in this segment header sections end, or what looks like one: that does no harm in a body."""

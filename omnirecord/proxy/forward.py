@@ -18,6 +18,7 @@ from ..gist import unquoted
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..serving import RawResponse, continue_upload, error_response
 from ..tape import Take
+from .passing import Passing
 from .readahead import ReadAhead
 from .relay import LOST
 from .resuming import Asked, Resuming, can_be_stamped
@@ -174,21 +175,9 @@ class Forward:
         keep_body_only(answer)
 
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        take, write = self.take, response.writer().write
-        ahead = ReadAhead(self._request, response, take, self._read_ahead)
+        ahead = ReadAhead(self._request, response, self.take, self._read_ahead)
         try:
-            async for data in answer.content.iter_any():
-                if ahead.is_needed:
-                    await ahead.pass_on(take.receive(data), data)
-                else:  # nearly always, and in few steps: each delays the next event
-                    at = take.now()
-                    try:
-                        await write(data, drain=False)
-                    except LOST:
-                        take.receive(data)
-                        raise
-                    take.passed(data, at)
-                del data  # it is not to be held until the next comes
+            await Passing(answer, response, self.take, ahead).run()
         except LOST:
             await ahead.flush()
             raise
