@@ -42,7 +42,7 @@ from .recorder import (
     Responded,
     SentLate,
 )  # fmt: skip
-from .recorder.pace import FEW, Pace
+from .recorder.pace import Pace, breath
 from .redact import Scanner, credentials
 from .reels import Reel, Reels
 from .routes import session_of
@@ -56,10 +56,13 @@ COMMIT_EVERY = 0.08
 """Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
 BATCH = 8 * 1024 * 1024
 """Bytes that are committed at once, at the most."""
-BREATH = 0.002
-"""Seconds in which the event loop has the interpreter for itself, between the frames of some streams and of others."""
 PAUSE = 0.0005
-"""Seconds in which it has that for itself as well, between some of what happened and what follows."""
+"""Seconds in which the event loop has the interpreter for itself, between some of what happened and what follows."""
+MUCH = 2 * 1024 * 1024
+"""Bytes that wait for the disk at which it is hurried."""
+LATE = BATCH
+"""Bytes that came while others were committed, at which frames are not made for a while: the recording needs the
+processor, and what was promised of it comes first."""
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
 RETRY_EVERY = 0.25
@@ -382,7 +385,9 @@ class Tape:
 
     def _pause(self) -> float:
         """Seconds until there is something to do though nothing happens."""
-        if self._apart is not None or not self.reels.is_behind:
+        if self._apart is not None:
+            return min(LOOK_EVERY, self._apart.pause())
+        if not self.reels.is_behind:
             return LOOK_EVERY
         return self._pace.pause(self._waiting, monotonic())
 
@@ -413,9 +418,15 @@ class Tape:
             ops = [op for _, op in pairs]
             if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
                 reel.is_used = True
-                made = reel.recorder.rows(ops, partial(self._stopping.wait, PAUSE))
+                made = reel.recorder.rows(ops, self._rest())
                 self._persist(partial(self._write, reel, reel.writer, made), len(ops))
             self.taken_bytes += sum(map(_size, ops))
+
+    def _rest(self) -> Callable[[], object] | None:
+        """What leaves the interpreter to the event loop for a moment; None where too much waits for that: to get it
+        back may take ten times as long."""
+        is_much = self.put_bytes - self.taken_bytes > MUCH
+        return None if is_much else partial(self._stopping.wait, PAUSE)
 
     def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
         """All rows; those that can never be written cost only themselves."""
@@ -423,7 +434,7 @@ class Tape:
             self._say(f"{len(made)} rows were for the file that is no longer there, and could not be written")
             return
         try:
-            writer.write(made)
+            writer.write(made, self._rest())
         except Exception as error:
             if is_transient(error):
                 raise
@@ -433,7 +444,8 @@ class Tape:
     def _frame(self) -> None:
         """Make them, where it is time for that, or tell who does."""
         if self._apart is not None:
-            self._apart.tell(hurry=self._stopping.is_set())
+            is_late = self.put_bytes - self.taken_bytes > LATE and not self._stopping.is_set()
+            self._apart.tell(hurry=self._stopping.is_set(), hold=is_late)
             if self._stopping.is_set() and not self._ops and self.reels.is_behind:
                 self._wake.wait(COMMIT_EVERY)
         elif self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic()):
@@ -442,15 +454,13 @@ class Tape:
     def _make_frames(self) -> None:
         self._pace.begin(monotonic())
         for reel in self.reels.all:
-            for made in reel.recorder.make_frames():
+            for made in reel.recorder.make_frames(lambda waiting: self._stopping.wait(breath(waiting))):
                 for frames in made:
                     self._show(frames)
                 if made:
                     self._news()
                 if self._pace.is_long(monotonic()):
                     return
-                if reel.recorder.waiting > FEW:
-                    self._stopping.wait(BREATH)
 
     def _show(self, frames: NewFrames) -> None:
         try:

@@ -175,6 +175,21 @@ def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
     assert any("frames were not finished in time" in record.message for record in caplog.records)
 
 
+def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        take = stream(tape, event(1))
+        until(lambda: stored_frames(db) == 1)
+        with monkeypatch.context() as late:
+            late.setattr("omnirecord.tape.LATE", -1)
+            receive(take, event(2))
+            until(lambda: wire.content(db) == event(1) + event(2))
+            receive(take, event(3))
+            until(lambda: wire.content(db) == event(1) + event(2) + event(3))
+            assert stored_frames(db) == 1
+        until(lambda: stored_frames(db) == 3)
+
+
 def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     db = tmp_path / "t.db"
     with taped(db) as tape:

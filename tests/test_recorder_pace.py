@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnirecord.recorder.pace import FEW, FRAME_EVERY, FRAME_FOR, Pace
+from omnirecord.recorder.pace import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, Pace, breath
 
 
 def test_those_of_few_streams_are_due_at_once() -> None:
@@ -25,3 +25,12 @@ def test_what_there_was_no_time_for_is_due_at_once() -> None:
     assert not pace.is_long(100.0 + FRAME_FOR / 2)
     assert pace.is_long(100.0 + 2 * FRAME_FOR)
     assert pace.pause(FEW + 1, 100.0 + 2 * FRAME_FOR) == 0.0
+
+
+def test_between_the_frames_of_few_streams_nobody_rests() -> None:
+    assert breath(FEW) == 0.0
+    assert breath(FEW + 1) == BREATH
+
+
+def test_the_rests_of_very_many_streams_leave_half_of_the_time_for_their_frames() -> None:
+    assert 10_000 * breath(10_000) == FRAME_EVERY * BREATHS

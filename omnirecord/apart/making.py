@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,8 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..contract import Contract, load
-from ..recorder import FrameMaker, NewFrames
-from ..recorder.pace import Pace
+from ..recorder import FrameMaker, NewFrames, Rest
+from ..recorder.frames import LONG_STEP, STEP
+from ..recorder.pace import Pace, breath
 from ..steady import monotonic
 from ..store import Writer
 from ..store.writer import is_transient
@@ -69,16 +71,17 @@ class _Cassette:
     def tell(self, streams: list[Stream]) -> None:
         self._told += streams
 
-    def make(self) -> Iterator[list[NewFrames]]:
+    def make(self, rest: Rest) -> Iterator[list[NewFrames]]:
         maker = self._maker or self._open()
         while self._told:
             self._begin(maker, self._told[0])
             self._told.popleft()
-        yield from maker.make()
+        yield from maker.make(rest)
 
     def _open(self) -> FrameMaker:
         self._writer = Writer(self._path, beside=True)
-        self._maker = FrameMaker(self._writer, self._recording, self._contract, shows=self._shows)
+        step = STEP if self._shows else LONG_STEP
+        self._maker = FrameMaker(self._writer, self._recording, self._contract, shows=self._shows, step=step)
         return self._maker
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
@@ -106,7 +109,7 @@ class Making:
         self._cassettes: dict[int, _Cassette] = {}
         self._pace = Pace()
         self._number, self._parent = 0, os.getppid()
-        self._hurries = self._is_new = False
+        self._hurries = self._holds = self._is_new = False
         self._again_at = 0.0
         self._trouble: str | None = None
 
@@ -125,15 +128,11 @@ class Making:
         return {key: one.waiting for key, one in self._cassettes.items() if one.waiting}
 
     def _pause(self) -> float | None:
-        waiting, now = sum(self._waiting().values()), monotonic()
-        if not waiting:
-            return None
-        paced = 0.0 if self._hurries else self._pace.pause(waiting, now)
-        return max(paced, self._again_at - now)
+        return max(0.0, self._again_at - monotonic()) if self._waiting() and not self._holds else None
 
     def _hear(self, told: Told) -> None:
         self._answer(Heard(told.number))
-        self._number, self._hurries = told.number, told.hurry
+        self._number, self._hurries, self._holds = told.number, told.hurry, told.hold
         for file in told.files:
             if file.key not in self._cassettes:
                 self._cassettes[file.key] = _Cassette(file, self._contract, self._shows)
@@ -170,12 +169,17 @@ class Making:
             self._trouble = message
             self._answer(Trouble(message))
 
+    def _rest(self, waiting: int) -> None:
+        """The recorder, and all that it serves, may want the processor more."""
+        if not self._hurries:
+            time.sleep(breath(waiting))
+
     def _make(self) -> None:
         self._pace.begin(monotonic())
         for cassette in self._cassettes.values():
             if not cassette.waiting:
                 continue
-            for made in cassette.make():
+            for made in cassette.make(self._rest):
                 self._is_new = self._is_new or bool(made)
                 for frames in made if self._shows else ():
                     self._answer(frames.last(MOST_SHOWN))

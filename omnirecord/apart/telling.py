@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -18,7 +19,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..complaining import Complaint
-from ..recorder import NewFrames
+from ..recorder import NewFrames, Rest
+from ..recorder.frames import none
+from ..recorder.pace import Pace
 from ..steady import monotonic
 from ..store import Writer
 from .words import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
@@ -74,7 +77,7 @@ class ApartFrames:
         self.left = 0
         self._apart.renew(self)
 
-    def make(self) -> Iterator[list[NewFrames]]:
+    def make(self, _rest: Rest = none, /) -> Iterator[list[NewFrames]]:
         return iter(())
 
     def let_go(self) -> bool:
@@ -124,7 +127,8 @@ class Apart:
         self._number = self._heard = 0
         self.made = 0
         """The last message of which all was done that it could do then."""
-        self._hurries = False
+        self._hurries = self._holds = False
+        self._pace = Pace()
         self._begin_at, self._pause = 0.0, AGAIN
         self._trouble = Complaint()
         self._lacks: str | None = None  # why there is no process
@@ -159,17 +163,27 @@ class Apart:
         self._files.pop(frames.key, None)
         return True
 
-    def tell(self, *, hurry: bool = False) -> None:
-        """Say what is new, if anything is, and the last message was heard. Call it when that is in the file."""
+    def tell(self, *, hurry: bool = False, hold: bool = False) -> None:
+        """Say what is new, if anything is, and the last message was heard. Call it when that is in the file. `hurry`,
+        `hold`: see `Told`."""
         self._hear()
         hurries = hurry and not self._hurries
-        news = [frames for frames in self._files.values() if frames.waiting]
         untold = [key for key, number in self._letting_go.items() if not number]
-        if not self._is_there() or not (news or untold or hurries) or self._heard < self._number:
+        is_time = untold or hurries or hold is not self._holds or self.pause() == 0
+        if not self._is_there() or not is_time or self._heard < self._number:
             return
-        self._number, self._hurries = self._number + 1, hurry
+        self._pace.begin(monotonic())
+        news = [frames for frames in self._files.values() if frames.waiting]
+        self._number, self._hurries, self._holds = self._number + 1, hurry, hold
         self._letting_go |= dict.fromkeys(untold, self._number)
-        self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry))
+        self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
+
+    def pause(self) -> float:
+        """Seconds until it is time to tell what is new: with each message, frames are made of all that is in it."""
+        waiting = sum(frames.waiting for frames in self._files.values())
+        if not waiting:
+            return math.inf
+        return 0.0 if self._hurries else self._pace.pause(waiting, monotonic())
 
     def _send(self, told: Told) -> None:
         assert self._pipe is not None
@@ -198,7 +212,7 @@ class Apart:
                 os.close(fd)
             self._pipe = Connection(ours.detach())
         self._number = self._heard = self.made = 0
-        self._hurries = False
+        self._hurries = self._holds = False
         self._listener = threading.Thread(target=self._listen, args=[self._pipe], name="omnirecord-frames", daemon=True)
         self._listener.start()
 

@@ -31,12 +31,14 @@ class File:
 
 @dataclass(slots=True)
 class Told:
-    """What there is to do. `let_go`: files that are done with; `hurry`: make everything now, the recording stops."""
+    """What there is to do. `let_go`: files that are done with; `hurry`: make everything now, the recording stops;
+    `hold`: make nothing until you are told something else, since the recording needs the processor."""
 
     number: int
     files: list[File]
     let_go: list[int]
     hurry: bool
+    hold: bool
 
 
 @dataclass(slots=True)

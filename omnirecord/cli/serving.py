@@ -108,8 +108,7 @@ def proxy(
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
-    if ui:  # while a long session is told to a page, streams wait for the interpreter no longer than that
-        sys.setswitchinterval(_SHORT)
+    sys.setswitchinterval(_SHORT)
     live = _live()
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,

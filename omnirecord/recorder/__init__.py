@@ -21,7 +21,7 @@ from ..routes import creates_session, session_of
 from ..store import Writer, rows, streamed
 from ..store.rows import Row
 from ..store.streamed import Pieces
-from .frames import FrameMaker, Frames, NewFrames, fault
+from .frames import FrameMaker, Frames, NewFrames, Rest, fault, none
 from .ops import (
     BodyData,
     Ended,
@@ -37,11 +37,11 @@ from .ops import (
 
 __all__ = [
     "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received",
-    "Recorder", "Requested", "Responded", "SentLate",
+    "Recorder", "Requested", "Responded", "Rest", "SentLate",
 ]  # fmt: skip
 
-_OPS, _STREAMS = 200, 20
-"""What is worked off between two pauses."""
+_OPS, _STREAMS = 100, 10
+"""What is worked off between two rests."""
 _SESSION_BODY = 1024 * 1024
 """The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
 
@@ -133,9 +133,9 @@ class Recorder:
         """Whether no exchange goes on, and all frames are made."""
         return not self._open and not self.behind
 
-    def make_frames(self) -> Iterator[list[NewFrames]]:
+    def make_frames(self, rest: Rest = none) -> Iterator[list[NewFrames]]:
         """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
-        return self._frames.make()
+        return self._frames.make(rest)
 
     def let_go(self) -> bool:
         """Have nothing more to do with the file; whether that is so by now."""
@@ -165,15 +165,15 @@ class Recorder:
             self._frames.arrived(number)
         return out
 
-    def rows(self, ops: Iterable[Op], pause: Callable[[], object] = lambda: None) -> list[Row]:
+    def rows(self, ops: Iterable[Op], rest: Callable[[], object] | None = None) -> list[Row]:
         """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident.
 
-        `pause` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
+        `rest` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
         """
         out: list[Row] = []
         for number, op in enumerate(ops, 1):
-            if not number % _OPS:
-                pause()
+            if rest is not None and not number % _OPS:
+                rest()
             try:
                 if type(op) is Received:  # nearly always
                     self._received(op, out)
@@ -182,8 +182,8 @@ class Recorder:
             except Exception as error:  # promise 2: no fault in here may end a recording
                 out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
         for number, exchange in enumerate(self._touched, 1):
-            if not number % _STREAMS:
-                pause()
+            if rest is not None and not number % _STREAMS:
+                rest()
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
         return out

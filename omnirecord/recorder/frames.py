@@ -24,12 +24,23 @@ from ..store.writer import is_transient
 
 log = logging.getLogger("omnirecord")
 
-FRAME_BUDGET = 256 * 1024
-"""Bytes turned into frames in one step, before another stream has its turn."""
+STEP = 256 * 1024
+"""Bytes turned into frames in one step, before another stream, or another thread, has its turn; …"""
+LONG_STEP = 4 * 1024 * 1024
+"""… or so many, where there is a process for it, and nobody who looks at each: for each step the file has to be free
+for a moment, and where it is written all the time, to wait for that costs more than the frames do."""
 SMALL = 16 * 1024
 """Bytes that are looked at together, where they came in small reads."""
 MOST_STREAMS = 12
 """Streams that share a transaction: between two, others get the interpreter."""
+
+
+Rest = Callable[[int], object]
+"""Called with the number of streams that wait for their frames, where nothing is held that others may wait for."""
+
+
+def none(_waiting: int) -> None:
+    """Take no rest."""
 
 
 class _Careful(Contract):
@@ -153,7 +164,7 @@ class Frames(Protocol):
     def move(self, writer: Writer) -> None:
         """Go on in another file, of which nothing is known yet."""
 
-    def make(self) -> Iterator[list[NewFrames]]:
+    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
         """Make what is to be made here, if anything is."""
 
     def let_go(self) -> bool:
@@ -163,11 +174,14 @@ class Frames(Protocol):
 class FrameMaker:
     """Makes the frames of all streams of one recording, and of those that a killed recorder left behind.
 
-    `shows`: somebody wants to see them; else those that are alike are not made one by one.
+    `shows`: somebody wants to see them; else those that are alike are not made one by one. `step`: bytes that are
+    turned into frames at once, at the most.
     """
 
-    def __init__(self, writer: Writer, recording: int, contract: Contract, *, shows: bool = True) -> None:
-        self._shows = shows
+    def __init__(
+        self, writer: Writer, recording: int, contract: Contract, *, shows: bool = True, step: int = STEP
+    ) -> None:
+        self._shows, self._most = shows, step
         self._writer = writer
         self._recording = recording
         self._judge = _Careful(contract)
@@ -209,19 +223,19 @@ class FrameMaker:
         """The exchanges of which frames are made, or may be."""
         return self._streaming.keys()
 
-    def make(self) -> Iterator[list[NewFrames]]:
+    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
         """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction, of
-        which each yields what came of it.
+        which each yields what came of it. `rest` is called between two streams.
 
         Raises what SQLite raises; nothing is lost by that.
         """
         waiting = iter(list(self._waiting))
-        while steps := self._steps(waiting):
+        while steps := self._steps(waiting, rest):
             self._write(steps)
             made = [self._done(step) for step in steps]  # before anybody is told, who may want no more
             yield [frames for frames in made if frames is not None]
 
-    def _steps(self, waiting: Iterator[int]) -> list[_Step]:
+    def _steps(self, waiting: Iterator[int], rest: Rest) -> list[_Step]:
         """What comes of the next streams, until it is enough for a transaction."""
         steps: list[_Step] = []
         fed = 0
@@ -236,8 +250,9 @@ class FrameMaker:
                 return []
             steps.append(step)
             fed += step.fed
-            if fed > FRAME_BUDGET or len(steps) == MOST_STREAMS:
+            if fed > self._most or len(steps) == MOST_STREAMS:
                 break
+            rest(len(self._waiting))
         return steps
 
     def _step(self, exchange: int, state: _Streaming) -> _Step:
@@ -314,7 +329,7 @@ class FrameMaker:
             fed += piece.size
             state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
             state.row = whole.next if piece.end == whole.end else None
-            if fed > FRAME_BUDGET:
+            if fed > self._most:
                 return found, True
         if state.ended:
             found += state.framer.close()

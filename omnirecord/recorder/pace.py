@@ -1,4 +1,5 @@
-"""When frames are to be made: at once of few streams, now and then of many. No clock: times are arguments, in s."""
+"""When frames are to be made: at once of few streams, now and then of many, and then a stream at a time, since others
+want the processor, or the interpreter, meanwhile. No clock: times are arguments, in s."""
 
 from __future__ import annotations
 
@@ -10,6 +11,15 @@ FRAME_EVERY = 0.5
 """Seconds between the frames of many streams: at once, it would be a page for each event, …"""
 FEW = 8
 """… which are more than so many."""
+BREATH = 0.001
+"""Seconds between the frames of one stream and of the next, where they are many, or less: …"""
+BREATHS = 0.5
+"""… all of them take no more than this part of the time until there are frames to be made again."""
+
+
+def breath(waiting: int) -> float:
+    """Seconds to wait before the frames of the next stream, where so many streams wait."""
+    return 0.0 if waiting <= FEW else min(BREATH, FRAME_EVERY * BREATHS / waiting)
 
 
 class Pace:

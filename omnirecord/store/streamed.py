@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby, islice
 from typing import Any
 
+from pydantic_core import to_json
+
 from ..cassette import VERDICTS, Verdict
 from ..contract import Judgement
 from ..framing import Framed, Run, is_text
@@ -97,7 +99,7 @@ class Pieces:
             data = None if self._data is None else b"".join(self._data)
             values = (
                 self._exchange, self.n - len(reads), self._first, self.start - self._first, self._offset_ns,
-                _list(reads), data,
+                _numbers(reads), data,
             )  # fmt: skip
             made.append((_PIECE, values))
         self._begin()
@@ -197,14 +199,17 @@ class Pages:
         """The rows of one page."""
         names = list(dict.fromkeys(of.types))
         ends = list(accumulate(of.lengths))
-        came = {read: self._came(read) for read in set(of.reads)}  # many frames come with one read
-        times = list(map(came.__getitem__, of.reads))
+        first_ns = self._came(of.reads[0])
+        distinct = set(of.reads)  # many frames come with one read
+        reads = {read: read - self._read for read in distinct}
+        times = {read: self._came(read) - first_ns for read in distinct}
+        is_valid = of.verdicts.count("valid") == len(ends)
         yield _PAGE, (
-            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, times[0], _list(ends),
-            _list([read - self._read for read in of.reads]), _list([at - times[0] for at in times]),
+            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
+            _numbers(list(map(reads.__getitem__, of.reads))), _numbers(list(map(times.__getitem__, of.reads))),
             _list(list(map(storable_type, names))),
-            None if len(names) == 1 else _list(list(map(names.index, of.types))),
-            None if of.verdicts.count("valid") == len(ends) else _list([_VERDICT[verdict] for verdict in of.verdicts]),
+            None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
+            None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
             _list(of.odd) if of.odd else None,
         )  # fmt: skip
         for type_ in LANDMARKS.intersection(names):
@@ -214,6 +219,11 @@ class Pages:
 
 
 _list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def _numbers(values: Sequence[object]) -> str:
+    """The same, of numbers only, which are most of what is written: in a third of the time."""
+    return to_json(values).decode()
 
 
 def _paged(columns: Columns) -> Iterator[Columns]:
