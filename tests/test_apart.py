@@ -171,6 +171,9 @@ def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
         stream(tape, event(1), event(2))
         until(lambda: wire.content(db) == event(1) + event(2))
         assert "cannot be begun" in str(tape.degraded)
+        before = time.process_time()
+        time.sleep(0.3)  # in which the recorder is to do nothing: there is nobody to tell what is new
+        assert time.process_time() - before < 0.15
     assert [frame.verdict for frame in wire.frames(db)] == ["valid"] * 2, "whoever reads makes them"
     assert any("frames were not finished in time" in record.message for record in caplog.records)
 

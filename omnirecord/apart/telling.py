@@ -169,8 +169,9 @@ class Apart:
         self._hear()
         hurries = hurry and not self._hurries
         untold = [key for key, number in self._letting_go.items() if not number]
-        is_time = untold or hurries or hold is not self._holds or self.pause() == 0
-        if not self._is_there() or not is_time or self._heard < self._number:
+        if not self._is_there() or self._heard < self._number:
+            return
+        if not (untold or hurries or hold is not self._holds or self.pause() == 0):
             return
         self._pace.begin(monotonic())
         news = [frames for frames in self._files.values() if frames.waiting]
@@ -179,9 +180,11 @@ class Apart:
         self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
 
     def pause(self) -> float:
-        """Seconds until it is time to tell what is new: with each message, frames are made of all that is in it."""
+        """Seconds until it is time to tell what is new: with each message, frames are made of all that is in it. For
+        ever where there is nothing, or nobody listens yet, or any more: `wake` is called when somebody does."""
+        self._hear()
         waiting = sum(frames.waiting for frames in self._files.values())
-        if not waiting:
+        if not waiting or self._process is None or self._heard < self._number:
             return math.inf
         return 0.0 if self._hurries else self._pace.pause(waiting, monotonic())
 
