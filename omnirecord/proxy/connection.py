@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from aiohttp import ClientPayloadError, StreamReader
+from aiohttp import ClientPayloadError, ClientResponse, StreamReader
 from aiohttp.client_proto import ResponseHandler
 
 _END = b"\r\n\r\n"
@@ -30,6 +30,12 @@ class _Few(list[Any]):
 
     def popleft(self) -> Any:
         return self.pop(0)
+
+
+def connection_of(answer: ClientResponse) -> Connection | None:
+    """What the body of an answer comes by; None where all of it is here."""
+    protocol = answer.connection.protocol if answer.connection is not None else None
+    return protocol if isinstance(protocol, Connection) else None
 
 
 class Connection(ResponseHandler):

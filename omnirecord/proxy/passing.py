@@ -13,7 +13,7 @@ import aiohttp
 
 from ..serving import RawResponse
 from ..tape import Take
-from .connection import Connection
+from .connection import connection_of
 from .readahead import ReadAhead
 from .relay import LOST
 
@@ -23,9 +23,7 @@ class Passing:
 
     __slots__ = ("_ahead", "_answer", "_content", "_is_passing", "_over", "_read", "_response", "_take")
 
-    def __init__(
-        self, answer: aiohttp.ClientResponse, response: RawResponse, take: Take, ahead: ReadAhead
-    ) -> None:  # fmt: skip
+    def __init__(self, answer: aiohttp.ClientResponse, response: RawResponse, take: Take, ahead: ReadAhead) -> None:
         self._answer, self._content = answer, answer.content
         self._response, self._take, self._ahead = response, take, ahead
         self._over: asyncio.Future[bool] | None = None
@@ -40,16 +38,15 @@ class Passing:
     async def _pass_directly(self) -> bool:
         """Whether that was all; else the client does not keep up."""
         self._over = asyncio.get_running_loop().create_future()
-        held = self._answer.connection
-        connection = held.protocol if held is not None else None  # None: all is here
-        if isinstance(connection, Connection):
+        connection = connection_of(self._answer)
+        if connection is not None:
             connection.arrived = self._arrived
         try:
             self._arrived()
             return await self._over
         finally:
             self._over = None
-            if isinstance(connection, Connection):
+            if connection is not None:
                 connection.arrived = None
 
     async def _pass_slowly(self) -> bool:

@@ -39,11 +39,11 @@ class _Queue:
 class ReadAhead:
     """The buffer of one stream. With a limit of 0 every read waits for the client."""
 
-    __slots__ = ("_limit", "_queue", "_request", "_sender", "_take", "_writer")
+    __slots__ = ("_limit", "_queue", "_request", "_response", "_sender", "_take")
 
     def __init__(self, request: web.BaseRequest, response: RawResponse, take: Take, limit: int) -> None:
         self._request = request
-        self._writer = response.writer()
+        self._response = response
         self._take = take
         self._limit = limit
         self._queue: _Queue | None = None
@@ -84,16 +84,13 @@ class ReadAhead:
         if self._sender is not None:
             self._sender.cancel()
 
-    async def _send(self, read: Received, data: bytes) -> None:
-        await self._writer.write(data, drain=False)
-        self._take.sent(read)
-
     async def _drain(self, queue: _Queue) -> None:
         try:
             while queue.waiting:
-                await self._writer.drain()
+                await self._response.writer().drain()
                 read, data = queue.waiting.popleft()
-                await self._send(read, data)
+                self._response.write_at_once(data)
+                self._take.sent(read)
                 queue.size -= len(data)
                 queue.room.set()
         finally:

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..guarding import is_loopback
 from ..serving import LIMIT
 from ..tls import Trust, explained
-from .connection import Connection
+from .connection import Connection, connection_of
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
@@ -103,8 +103,8 @@ class Upstream:
         It is sent again only where it went to a connection that had been used before, and that was lost.
         """
         answer = await self._send(method, target, headers, body)
-        if answer.connection is not None and isinstance(answer.connection.protocol, Connection):
-            answer.connection.protocol.body = answer.content  # else it is here already
+        if (connection := connection_of(answer)) is not None:
+            connection.body = answer.content
         return answer
 
     async def _send(
