@@ -83,7 +83,7 @@ class Shelf:
         at = datetime.now(UTC)
         while True:
             path = self.named(at.strftime(_STAMP))
-            if not os.path.lexists(path):
+            if not os.path.lexists(path) and not recorder_is_alive(path):  # else it is just being removed
                 return path
             at += timedelta(seconds=1)
 

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from omnirecord.limits import Retention, Rotation
 from omnirecord.proxy import Proxy
 from omnirecord.redact import content_scanner
 from omnirecord.shelf import Shelf
+from omnirecord.store.lock import RecorderLock
 from omnirecord.tailing import Wanted, follow
 from omnirecord.tape import Take, Tape
 from tests import wire
@@ -334,6 +336,18 @@ async def test_so_many_files_are_kept_and_the_current_one_and_their_search_index
     run.stop()
     kept = files(tmp_path)
     assert {path.name.removesuffix("-search") for path in tmp_path.iterdir()} == {"run.db", *(p.name for p in kept)}
+
+
+def test_the_name_of_a_file_that_is_just_being_removed_is_not_taken(tmp_path: Path) -> None:
+    shelf, now = Shelf(tmp_path / "run.db", Retention()), datetime.now(UTC)
+    names = [shelf.named((now + timedelta(seconds=n)).strftime("%Y%m%dT%H%M%SZ")) for n in range(4)]
+    removing = [RecorderLock(path) for path in names]
+    writer = shelf.begin()
+    writer.close()
+    assert writer.path is not None
+    assert writer.path > names[-1]
+    for lock in removing:
+        lock.release()
 
 
 async def test_files_are_kept_by_size_and_age(tmp_path: Path) -> None:
