@@ -70,11 +70,30 @@ def test_bytes_come_out_from_anywhere_to_anywhere(
 def test_a_row_has_as_many_reads_as_are_quick_to_look_at() -> None:
     pieces, made = streamed.Pieces(1), list[rows.Row]()
     for n in range(streamed.MOST_READS + 1):
-        pieces.add(n, None, 1, b"a", made)
+        pieces.add(n, None, 100, bytes(100), made)
     assert (len(made), len(pieces.close())) == (1, 1)
     for _ in range(3):
         pieces.add(0, None, streamed.PIECE, bytes(streamed.PIECE), made)
     assert (len(made), len(pieces.close()), pieces.close()) == (3, 1, [])
+
+
+def test_rows_that_fit_into_a_page_share_it_with_others(writer: Writer) -> None:
+    reads_of = {"small": 10, "two thirds": 70, "more than one": 110}
+    made = {}
+    for what, many in reads_of.items():
+        pieces = streamed.Pieces(1)
+        for n in range(many):
+            pieces.add(n, None, 150, bytes([n]) * 150, out := [])
+            assert not out
+        made[what] = pieces.close()
+    assert {what: len(some) for what, some in made.items()} == {"small": 1, "two thirds": 5, "more than one": 1}
+    writer.write(made["two thirds"])
+    (longest,) = writer.connection.execute("SELECT max(length(reads) + length(data)) FROM pieces").fetchone()
+    assert longest <= streamed.SHARE
+    assert list(reads(writer.connection, 1)) == [Read(n, None, 150) for n in range(70)]
+    assert b"".join(piece.data or b"" for piece in from_read(writer.connection, 1, 0)) == b"".join(
+        bytes([n]) * 150 for n in range(70)
+    )
 
 
 def test_what_is_handed_on_late_gets_its_time_in_whichever_row_it_is(writer: Writer) -> None:

@@ -15,6 +15,9 @@ from ..framing import is_text
 
 Row = tuple[str, tuple[Any, ...]]
 
+PAGE_SIZE = 16 * 1024
+"""Bytes of a page of SQLite's in a new file: what is written in large pieces takes half the time that it takes with the
+usual 4 KiB; an empty cassette has 400 KB instead of 100."""
 LONGEST_CHUNK = 16 * 1024 * 1024
 """Bytes of a body that are put into one row; a reader takes no value of any size."""
 

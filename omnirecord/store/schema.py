@@ -27,6 +27,7 @@ from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette,
 from ..files import itself
 from . import former, packed
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
+from .rows import PAGE_SIZE
 from .views import VIEWS
 
 SCHEMA_VERSION = 4
@@ -34,9 +35,6 @@ SCHEMA_VERSION = 4
 3: `tallies`, so that a list of streams is made without reading all frames. 4: `pieces`, `pages` and `landmarks` in the
 place of a row for each frame and each read (`former`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
-PAGE_SIZE = 16 * 1024
-"""Bytes of a page of SQLite's in a new file: what is written in large pieces takes half the time that it takes with the
-usual 4 KiB; an empty cassette has 400 KB instead of 100."""
 CACHE = 512
 """KiB of pages that each writer keeps in memory, a quarter of what SQLite would: it appends, and looks at what it has
 just written; and where there are two, either throws its pages away when the other one has written."""

@@ -14,12 +14,16 @@ from ..cassette import VERDICTS, Verdict
 from ..contract import Judgement
 from ..framing import Framed, Run, is_text
 from ..sse import Frame
-from .rows import Row
+from .rows import PAGE_SIZE, Row
 
 PIECE = 64 * 1024
 """Bytes of a stream in one row, but for a read that has more; …"""
 MOST_READS = 500
 """…and reads."""
+SHARE = PAGE_SIZE // 6
+"""Bytes of a row, where it would fit into a page of the file: two that have more than a third leave the rest empty."""
+_A_READ = 24
+"""Bytes that a row has of a read, beside what the read brought."""
 PAGE = 256 * 1024
 """Bytes of frames that one row tells of, but for a frame that has more; …"""
 MOST_FRAMES = 250
@@ -93,17 +97,24 @@ class Pieces:
             yield _MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
 
     def close(self) -> list[Row]:
-        """The row of what is waiting, if anything is."""
+        """The rows of what is waiting, if anything is: one, unless it would waste too much of a page."""
         made: list[Row] = []
-        if reads := self._reads:
-            data = None if self._data is None else b"".join(self._data)
-            values = (
-                self._exchange, self.n - len(reads), self._first, self.start - self._first, self._offset_ns,
-                _numbers(reads), data,
-            )  # fmt: skip
-            made.append((_PIECE, values))
+        reads, data = self._reads, None if self._data is None else b"".join(self._data)
+        at, most = 0, self._most()
+        for first in range(0, len(reads), most):
+            some = reads[first : first + most]
+            end = at + sum(size for _, _, size in some)
+            n, of = self.n - len(reads) + first, None if data is None else data[at:end]
+            made.append((_PIECE, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of)))
+            at = end
         self._begin()
         return made
+
+    def _most(self) -> int:
+        """How many reads are to share a row."""
+        size = self.start - self._first + _A_READ * len(self._reads)
+        rows = -(-size // SHARE) if SHARE < size < PAGE_SIZE else 1
+        return max(1, -(-len(self._reads) // rows))
 
 
 def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
