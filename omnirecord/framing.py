@@ -6,7 +6,7 @@ stored. No I/O and no clock; linear in its input.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice, repeat
 from typing import NamedTuple
@@ -36,7 +36,6 @@ class Run(NamedTuple):
 _LEAST = 4
 """Frames that a run has to have: to begin one costs as much as to look at some."""
 _BLANK_LINE = b"\n\n"
-_with_blank_line = len(_BLANK_LINE).__add__
 _new = tuple.__new__
 
 
@@ -124,13 +123,11 @@ class Framer:
     def _run(self, first: int, ends: Sequence[int], data: bytes, start: int) -> Run | None:
         if start == len(data) or not self._parser.is_between:
             return None
-        end, type_ = self._contract.run(data, start)
-        part = data[start:end]
-        lengths = list(map(_with_blank_line, map(len, part.split(_BLANK_LINE)[:-1])))  # without a call in Python
+        lengths, type_ = self._contract.run(data, start)
+        part = data[start : start + sum(lengths)]
         if len(lengths) < _LEAST or not is_text(part):
             return None
-        places = islice(accumulate(lengths, initial=start), 1, None)
-        reads = [first + bisect_left(ends, place) for place in places] if len(ends) > 1 else [first] * len(lengths)
+        reads = _brought(first, ends, list(accumulate(lengths, initial=start))[1:])
         self._fed += len(part)
         self.cut, self._read = self._fed, reads[-1]
         return Run(type_, lengths, reads)
@@ -172,6 +169,14 @@ class Framer:
         framed = self._framed(self._parser.close(), repeat(self._read))
         self.cut = self._fed
         return framed
+
+
+def _brought(first: int, ends: Sequence[int], places: Sequence[int]) -> list[int]:
+    """Which reads, from `first` on, that end there, brought what ends at these places."""
+    reads: list[int] = []
+    for read, end in enumerate(ends, first):
+        reads += [read] * (bisect_right(places, end) - len(reads))
+    return reads
 
 
 def _behind_frame(data: bytes, start: int) -> int:

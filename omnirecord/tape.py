@@ -60,7 +60,7 @@ PAUSE = 0.0005
 """Seconds in which the event loop has the interpreter for itself, between some of what happened and what follows."""
 MUCH = 2 * 1024 * 1024
 """Bytes that wait for the disk at which it is hurried."""
-LATE = BATCH
+LATE = 2 * BATCH
 """Bytes that came while others were committed, at which frames are not made for a while: the recording needs the
 processor, and what was promised of it comes first."""
 BUFFER = 256 * 1024 * 1024

@@ -28,8 +28,9 @@ ODD = st.sampled_from([
     delta("x").replace(b"\n", b"\r\n"), delta("\0"), delta("x").replace(b"x", b"\xff"), delta("é\u2028"), delta("\n\n"),
     delta("x" * 5000), b'event: other\ndata: {"type":"response.output_text.delta","delta":"x"}\n\n',
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":1}\n\n',
+    delta("x").replace(b".delta", b".delty"),
 ])  # fmt: skip
-STREAM = st.lists(st.one_of(st.integers(1, 30).map(lambda n: delta("a") * n), ODD), max_size=12).map(b"".join)
+STREAM = st.lists(st.one_of(st.integers(1, 80).map(lambda n: delta("a") * n), ODD), max_size=12).map(b"".join)
 CUTS = st.lists(st.integers(0, 3000), max_size=30)
 
 
@@ -71,6 +72,14 @@ def test_what_is_alike_is_a_run() -> None:
     made, any_run = columns(delta("a") * 100, [1000, 2000], [1], runs=True)
     assert any_run
     assert (made.verdicts, set(made.types)) == (["valid"] * 100, {"response.output_text.delta"})
+
+
+def test_what_only_ends_alike_is_no_part_of_a_run() -> None:
+    data = delta("a") * 200 + delta("a").replace(b".delta", b".delty") * 200 + delta("a") * 200
+    (by_run, any_run), (by_frame, _) = (columns(data, [], [1], runs=runs) for runs in (True, False))
+    assert any_run
+    assert told(by_run) == told(by_frame)
+    assert by_run.verdicts == ["valid"] * 200 + ["unknown"] * 200 + ["valid"] * 200
 
 
 def test_a_contract_that_knows_no_shapes_has_no_runs() -> None:

@@ -27,7 +27,7 @@ from ..sse import Frame, data_start, event_before, is_comment, read_fields, with
 from .base import Event, UntypedEvent, sequence_number, type_name
 from .known import OPEN, Known, Steps
 from .payload import MalformedError, parse, parse_quickly, without_surrogates
-from .shapes import LONGEST, Shapes, run_of
+from .shapes import LONGEST, Shapes
 from .union import MODELS
 
 SENTINEL = "[DONE]"
@@ -176,13 +176,12 @@ class Contract:
             judged.append(judgement)
         return judged
 
-    def run(self, data: bytes, start: int) -> tuple[int, str]:
-        """Where those frames end that begin at `start`, follow each other, are surely valid and of one type; which."""
+    def run(self, data: bytes, start: int) -> tuple[list[int], str]:
+        """How long the frames are that begin at `start`, follow each other, are surely valid and of one type; which."""
         if self.shapes is None:
-            return start, ""
+            return [], ""
         shape = self.shapes.last
-        found = run_of(shape.frame).match(data, start)
-        return (found.end() if found else start), shape.type
+        return shape.run(data, start), shape.type
 
     def _judge(self, frame: Frame) -> Judgement:
         judgement = self.examine(frame)

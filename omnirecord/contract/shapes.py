@@ -18,6 +18,7 @@ import functools
 import re
 import types
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -33,9 +34,13 @@ _MOST_SHAPES = 8
 """Of frames with the same first line, or the same type."""
 _MOST_KEYS = 150
 """With shapes; as many are kept that may get some."""
+_TOGETHER = 64
+"""Frames of a shape that are looked for at once."""
 _ROOM = 128 * 1024
 """Bytes of frames that shapes may be made of: they take up to a hundred times as many."""
 
+_BLANK_LINE = b"\n\n"
+_with_blank_line = len(_BLANK_LINE).__add__
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
@@ -51,19 +56,37 @@ Annotation = Any
 
 class Shape(NamedTuple):
     """How frames begin, to the byte; what the rest of them matches, from `at` on; the type of their events; and the
-    pattern of a whole one."""
+    pattern of that rest."""
 
     head: bytes
     at: int
     match: Match
     type: str
-    frame: bytes
+    rest: bytes
+
+    def run(self, data: bytes, start: int) -> list[int]:
+        """How long the frames of this shape are that begin at `start` and follow each other."""
+        lengths: list[int] = []
+        more = [0]
+        while more:
+            more = self._some(data, start)
+            start += sum(more)
+            lengths += more
+        return lengths
+
+    def _some(self, data: bytes, start: int) -> list[int]:
+        """The same of the first few. To compare their heads is faster than an expression in which these stand; so it
+        passes over them, and over those that are other ones, which is why it is not asked for all."""
+        found = _any_head(self.at, self.rest).match(data, start)
+        frames = data[start : found.end() if found else start].split(_BLANK_LINE)
+        has_head = list(map(bytes.startswith, frames, repeat(self.head)))  # without a call in Python
+        return list(map(_with_blank_line, map(len, frames[: has_head.index(False)])))  # the last is what is behind them
 
 
 @functools.lru_cache(maxsize=_MOST_SHAPES)
-def run_of(frame: bytes) -> re.Pattern[bytes]:
-    """What matches as many frames of a shape as there are."""
-    return re.compile(b"(?:" + frame + b")*+")
+def _any_head(at: int, rest: bytes) -> re.Pattern[bytes]:
+    """What matches some frames of a shape, and what only begins otherwise."""
+    return re.compile(b"(?:(?s:.{%d})%s){0,%d}+" % (at, rest, _TOGETHER))
 
 
 class _Alike:
@@ -151,7 +174,7 @@ def _shape(raw: bytes, type_: str, model: Annotation) -> Shape | None:
             at += len(token)
     pattern.append(re.escape(raw[-2:] if pattern else raw[at:]))
     rest = b"".join(pattern)
-    return Shape(raw[:at], at, re.compile(rest).fullmatch, type_, re.escape(raw[:at]) + rest)
+    return Shape(raw[:at], at, re.compile(rest).fullmatch, type_, rest)
 
 
 def _free(token: bytes, place: Annotation) -> bytes | None:

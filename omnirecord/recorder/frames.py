@@ -26,7 +26,7 @@ log = logging.getLogger("omnirecord")
 
 STEP = 256 * 1024
 """Bytes turned into frames in one step, before another stream, or another thread, has its turn; …"""
-LONG_STEP = 4 * 1024 * 1024
+LONG_STEP = 8 * 1024 * 1024
 """… or so many, where there is a process for it, and nobody who looks at each: for each step the file has to be free
 for a moment, and where it is written all the time, to wait for that costs more than the frames do."""
 SMALL = 16 * 1024
