@@ -13,7 +13,7 @@ from typing import TextIO
 import click
 from rich.console import Console
 
-from . import killing, machine, playing, reading, recording, starting
+from . import killing, machine, memory, playing, reading, recording, starting
 from .curves import CURVES
 from .errors import Unusable
 from .measure import Benchmark, Outcome, Row, Settings, measure
@@ -23,6 +23,12 @@ from .table import show
 
 MODULES = (recording, killing, playing, reading, starting)
 ALL: dict[str, Benchmark] = {one.name: one for module in MODULES for one in module.BENCHMARKS}
+
+
+keep_memory = click.option(
+    "--keep-memory", default=0.0, metavar="GIB", type=click.FloatRange(min=0),
+    help="See that a virtual machine does not give that much memory back to its host meanwhile.",
+)  # fmt: skip
 
 
 class Group(click.Group):
@@ -56,7 +62,11 @@ def main() -> None:
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="Where to record; by default a temporary one.",
 )
-def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json: bool, folder: Path | None) -> None:
+@keep_memory
+def run(
+    names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json: bool, folder: Path | None,
+    keep_memory: float,
+) -> None:  # fmt: skip
     """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then.
 
     \b
@@ -66,13 +76,13 @@ def run(names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json:
     """
     if pin and not {0, 1} <= os.sched_getaffinity(0):
         raise click.UsageError("--pin needs CPU 0 and CPU 1, and this process may not use both: leave it out")
-    about = machine.described()
-    if as_json:
-        click.echo(json.dumps({"machine": about, "rounds": rounds, "seconds": seconds, "pinned": pin}))
     paces: list[float] = []
     rows: list[Row] = []
     stopped = failed = False
-    with tempfile.TemporaryDirectory(prefix="omnirecord-bench-", dir=folder) as made:
+    with memory.kept(keep_memory), tempfile.TemporaryDirectory(prefix="omnirecord-bench-", dir=folder) as made:
+        about = machine.described()
+        if as_json:
+            click.echo(json.dumps({"machine": about, "rounds": rounds, "seconds": seconds, "pinned": pin}))
         settings = Settings(seconds, Path(made), pin)
         for name in names or ALL:
             outcome = Outcome(ALL[name], ALL[name].contenders(settings))
@@ -105,10 +115,11 @@ def work(as_json: bool) -> None:
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([one.name for one in CURVES]))
 @click.option("--long", is_flag=True, help="The largest ones too: ten million events, events of 64 MiB; half an hour.")
+@keep_memory
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a point, and nothing else on stdout.")
-def curves(names: tuple[str, ...], long: bool, as_json: bool) -> None:
+def curves(names: tuple[str, ...], long: bool, keep_memory: float, as_json: bool) -> None:
     """How cost grows with events, streams, the size of events and of cassettes: all curves unless some are named."""
-    with tempfile.TemporaryDirectory(prefix="omnirecord-bench-") as made:
+    with memory.kept(keep_memory), tempfile.TemporaryDirectory(prefix="omnirecord-bench-") as made:
         settings = Settings(0, Path(made))
         for curve in CURVES:
             if names and curve.name not in names:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import omnirecord
 
+from .memory import new_page_us
 from .servers import LOOPS
 
 
@@ -29,6 +30,7 @@ def described() -> dict[str, object]:
         "omnirecord": omnirecord.__version__,
         "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "load": round(os.getloadavg()[0], 2),
+        "new_page_us": round(new_page_us(), 2),
     }
 
 
@@ -37,7 +39,8 @@ def sentence(machine: dict[str, object]) -> str:
     return (
         f"{machine['cores']} cores, {machine['processor']}, {machine['memory_gib']} GiB, {machine['kernel']}, Python"
         f" {machine['python']}, aiohttp {machine['aiohttp']}{uvloop}, SQLite {machine['sqlite']}, omnirecord"
-        f" {machine['omnirecord']}; {machine['at']}, load {machine['load']}"
+        f" {machine['omnirecord']}; {machine['at']}, load {machine['load']}, a new page of memory in"
+        f" {machine['new_page_us']} µs"
     )
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import svg
+from benchmarks import memory, svg
 from benchmarks.__main__ import ALL, main
 from benchmarks.load import Shape, Source, check, receive
 from benchmarks.measure import Benchmark, Contender, Metric, Outcome, Settings, measure
@@ -125,6 +125,16 @@ def test_a_round_that_does_not_count_leaves_the_others_beside_each_other() -> No
     found = Outcome(Benchmark("b", "what", (Metric("speed", "1/s"),), lambda _: []), both)
     measure(found, 2, lambda *_: None)
     assert [row.ratios for row in found.rows()] == [[], [0.5]]
+
+
+def test_of_memory_that_is_kept_only_a_page_in_each_mib_is_held() -> None:
+    def held_pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    before = held_pages()
+    with memory.kept(0.25):
+        assert 256 <= held_pages() - before < 4096
+    assert held_pages() - before < 256
 
 
 def test_the_readme_tells_of_every_benchmark_and_every_command() -> None:
