@@ -26,6 +26,9 @@ ALIKE = ("text", "tool", "approval", "failed", "two_clients", "reconnect")
 """Not those with an interrupt or a sub-agent: how far an answer got before that, and how many summaries of a child the
 server sends, is a matter of milliseconds."""
 
+MOST = 6
+"""Conversations that are had for one in which the server does not tell of a terminal."""
+
 
 @dataclass
 class Rig:
@@ -41,6 +44,19 @@ class Rig:
                     await asyncio.sleep(0.01)
         return db
 
+    async def record_alike(self, scenario: str, name: str) -> Path:
+        """Once more where the server told of a terminal (`terminal_pending`), which it does where that took it long."""
+        for attempt in range(MOST):
+            db = await self.record(scenario, f"{name}-{attempt}.db")
+            if "session.terminal_pending" not in types_in(db):
+                return db
+        pytest.fail(f"the server told of a terminal in {MOST} of {MOST} conversations")
+
+
+def types_in(path: Path) -> set[str | None]:
+    with omnirecord.open_cassette(path) as cassette:
+        return {frame.type for stream in cassette.streams() for frame in stream.frames()}
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
@@ -49,12 +65,12 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield Rig(stack, tmp_path_factory.mktemp("diff"))
 
 
-@pytest.mark.timed  # a busy server tells of a terminal (`terminal_pending`) in one conversation and not in the next
+@pytest.mark.timed  # a busy server tells of a terminal in every conversation
 @pytest.mark.parametrize(
     "scenario", [name if name == "tool" else pytest.param(name, marks=pytest.mark.long) for name in ALIKE]
 )
 async def test_a_conversation_had_twice_differs_in_nothing_but_timing(rig: Rig, scenario: str) -> None:
-    once, again = await rig.record(scenario, f"{scenario}-1.db"), await rig.record(scenario, f"{scenario}-2.db")
+    once, again = await rig.record_alike(scenario, f"{scenario}-1"), await rig.record_alike(scenario, f"{scenario}-2")
     for a, b in ((once, again), (CASSETTES / f"{scenario}.jsonl", once)):
         assert [one for one in omnirecord.diff(a, b) if one.kind != "timing"] == []
 
