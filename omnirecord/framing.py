@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, repeat
 from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
@@ -127,7 +127,7 @@ class Framer:
         part = data[start : start + sum(lengths)]
         if len(lengths) < _LEAST or not is_text(part):
             return None
-        reads = _brought(first, ends, list(accumulate(lengths, initial=start))[1:])
+        reads = _brought(first, ends, start, lengths)
         self._fed += len(part)
         self.cut, self._read = self._fed, reads[-1]
         return Run(type_, lengths, reads)
@@ -148,8 +148,7 @@ class Framer:
     def _reads_of(self, frames: list[Frame], read: int, ends: Sequence[int]) -> Iterable[int]:
         if not ends:
             return repeat(read)
-        lengths = accumulate([frame.length for frame in frames], initial=self.cut - self._fed)
-        return [read + bisect_left(ends, end) for end in islice(lengths, 1, None)]
+        return _brought(read, ends, self.cut - self._fed, [frame.length for frame in frames])
 
     def _framed(self, frames: list[Frame], reads: Iterable[int]) -> list[Framed]:
         # `Framed(…)` of each, without a call in Python for it
@@ -171,8 +170,9 @@ class Framer:
         return framed
 
 
-def _brought(first: int, ends: Sequence[int], places: Sequence[int]) -> list[int]:
-    """Which reads, from `first` on, that end there, brought what ends at these places."""
+def _brought(first: int, ends: Sequence[int], start: int, lengths: Sequence[int]) -> list[int]:
+    """Which reads, from `first` on, that end there, brought the last bytes of frames that follow each other."""
+    places = list(accumulate(lengths, initial=start))[1:]
     reads: list[int] = []
     for read, end in enumerate(ends, first):
         reads += [read] * (bisect_right(places, end) - len(reads))

@@ -67,11 +67,9 @@ class Shape(NamedTuple):
     def run(self, data: bytes, start: int) -> list[int]:
         """How long the frames of this shape are that begin at `start` and follow each other."""
         lengths: list[int] = []
-        more = [0]
-        while more:
-            more = self._some(data, start)
-            start += sum(more)
+        while more := self._some(data, start):
             lengths += more
+            start += sum(more)
         return lengths
 
     def _some(self, data: bytes, start: int) -> list[int]:

@@ -213,7 +213,7 @@ class Pages:
         first_ns = self._came(of.reads[0])
         reads = _each(of.reads, lambda read: read - self._read)
         times = _each(of.reads, lambda read: self._came(read) - first_ns)
-        is_valid = of.verdicts[0] == "valid" and _are_alike(of.verdicts)
+        is_valid = of.verdicts.count("valid") == len(ends)
         yield _PAGE, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
             _numbers(reads), _numbers(times),
