@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import cycle
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50
@@ -43,7 +44,7 @@ class _scale:  # noqa: N801  # a function with two numbers in it
 
 def _frame(title: str, x_name: str, y_name: str) -> Iterator[str]:
     yield f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
-    yield _text(LEFT, 22, title, size=14)
+    yield _text(14, 20, title, size=13)
     yield _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x_name, anchor="middle")
     beside = f"translate(14 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)"
     yield f'<g transform="{beside}">{_text(0, 0, y_name, anchor="middle")}</g>'
@@ -60,15 +61,16 @@ def _grid(across: _scale, up: _scale) -> Iterator[str]:
 
 
 def _lines(series: Mapping[str, Points], across: _scale, up: _scale) -> Iterator[str]:
-    lowest = HEIGHT + 0.0
-    ends = sorted(series.items(), key=lambda one: one[1][-1][1])
-    for place, (name, points) in enumerate(ends):
-        colour = COLOURS[place % len(COLOURS)]
+    colours = dict(zip(series, cycle(COLOURS), strict=False))  # by the order given: the same in each picture
+    below = 0.0
+    for name, points in sorted(series.items(), key=lambda one: one[1][-1][1], reverse=True):
+        colour = colours[name]
         where = " ".join(f"{across(x)},{up(y)}" for x, y in points)
         yield f'<polyline points="{where}" fill="none" stroke="{colour}" stroke-width="2"/>'
         yield from (f'<circle cx="{across(x)}" cy="{up(y)}" r="3" fill="{colour}"/>' for x, y in points)
-        lowest = min(lowest - 14, up(points[-1][1]) + 4)  # names that would lie on each other stand above each other
-        yield _text(WIDTH - RIGHT + 8, lowest, name, colour=colour)
+        y = max(below, up(points[-1][1]) + 4)  # names that would lie on each other stand below each other
+        below = y + 14
+        yield _text(WIDTH - RIGHT + 8, y, name, colour=colour)
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = "#1f2328", size: int = 12) -> str:

@@ -152,6 +152,25 @@ def test_a_picture_is_xml_with_a_line_for_each_series() -> None:
     assert "one & two" in [one.text for one in drawn.iter() if one.text]
 
 
+def texts_of(series: dict[str, svg.Points]) -> dict[str | None, dict[str, str]]:
+    drawn = ElementTree.fromstring(svg.chart("title", "", "", series))
+    return {one.text: one.attrib for one in drawn.findall(".//{*}text")}
+
+
+def test_a_line_has_the_same_colour_in_every_picture_whatever_its_values() -> None:
+    def colours(**ends: float) -> list[str]:
+        texts = texts_of({name: [(1, 1), (10, end)] for name, end in ends.items()})
+        return [texts[name]["fill"] for name in ends]
+
+    assert colours(a=1, b=2, c=3) == colours(a=3, b=1, c=2)
+
+
+def test_the_names_of_nine_lines_with_one_end_stand_below_the_title() -> None:
+    names = "abcdefghi"
+    texts = texts_of({name: [(1, 1), (10, 10)] for name in names})
+    assert float(texts["title"]["y"]) + 10 < min(float(texts[name]["y"]) for name in names)
+
+
 def test_the_page_keeps_what_stands_around_its_tables() -> None:
     text = "before\n<!-- goals -->\nold\n<!-- end of goals -->\nafter\n"
     assert marked(text, "goals", ["new"]) == text.replace("old", "new")
