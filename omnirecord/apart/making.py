@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..contract import Contract, load
+from ..garbage import settle
 from ..recorder import FrameMaker, NewFrames, Rest
 from ..recorder.frames import LONG_STEP, STEP
 from ..recorder.pace import Pace, breath
@@ -199,8 +199,7 @@ def main() -> None:
     log.propagate = False
     try:
         making = Making(pipe, load(contract), shows == "shows")
-        gc.freeze()
-        gc.set_threshold(_MANY, 20, 100)
+        settle(_MANY)
         making.run()
     except (EOFError, OSError):
         pass  # the recorder is gone

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..garbage import settle
 from ..gist import visible
 from .common import F, busy, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
 
@@ -136,6 +137,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
                 row["page"] = server.page
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
+            settle()
             print_ready(as_json, sentence, row, server.made_token)
             await stop.wait()
         if live:
@@ -223,6 +225,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
         async with AsyncExitStack() as running:
             with busy(f"reading {visible(str(server.cassette))}"):
                 await running.enter_async_context(server)
+            settle()
             print_ready(
                 as_json,
                 f"serving {server.cassette} at {server.url}",
