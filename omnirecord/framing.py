@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .coding import CodingError, Decoder, Identity, decoder
 from .contract import Contract, Judgement
-from .sse import Frame, Parser
+from .sse import BLANK_LINE, Frame, Parser
 
 
 class Framed(NamedTuple):
@@ -35,7 +35,6 @@ class Run(NamedTuple):
 
 _LEAST = 4
 """Frames that a run has to have: to begin one costs as much as to look at some."""
-_BLANK_LINE = b"\n\n"
 _new = tuple.__new__
 
 
@@ -181,8 +180,8 @@ def _brought(first: int, ends: Sequence[int], start: int, lengths: Sequence[int]
 
 def _behind_frame(data: bytes, start: int) -> int:
     """Where what begins there ends with a blank line; or with the data."""
-    end = data.find(_BLANK_LINE, start)
-    return len(data) if end < 0 else end + len(_BLANK_LINE)
+    end = data.find(BLANK_LINE, start)
+    return len(data) if end < 0 else end + len(BLANK_LINE)
 
 
 def is_text(data: bytes) -> bool:

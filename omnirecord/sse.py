@@ -31,7 +31,9 @@ _CONTENT = re.compile(rb"[^\r\n]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _LONGEST_BLANK_LINE = len(b"\r\n\r\n")
 _SURE_END = re.compile(rb"[^\r\n](?:\r?\n){2}")
-_LF, _CRLF = b"\n\n", b"\r\n\r\n"
+BLANK_LINE = b"\n\n"
+"""What ends a frame, where lines end in LF."""
+_LF, _CRLF = BLANK_LINE, b"\r\n\r\n"
 _FIELDS = frozenset(("event", "data", "id", "retry"))
 
 

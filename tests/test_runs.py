@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from omnirecord.contract import Contract
 from omnirecord.contract.lenient import omnigent
+from omnirecord.contract.shapes import LONGEST
 from omnirecord.framing import Framer, Run
 from omnirecord.store.streamed import Columns
 
@@ -85,6 +86,14 @@ def test_what_only_ends_alike_is_no_part_of_a_run() -> None:
 def test_a_contract_that_knows_no_shapes_has_no_runs() -> None:
     blind = Contract("own", OMNIGENT.types, lambda _type, _data: ())
     assert not any(isinstance(one, Run) for one in Framer(None, blind).feed_runs(0, [2000], delta("a") * 20))
+
+
+def test_what_is_too_long_to_be_looked_up_is_no_run() -> None:
+    """To match it takes four times as long as to parse it."""
+    short, long = (columns(delta("a" * size) * 100, [], [1], runs=True) for size in (LONGEST // 2, LONGEST))
+    assert short[1]
+    assert not long[1]
+    assert long[0].verdicts == ["valid"] * 100
 
 
 def test_a_part_has_what_is_odd_about_its_own_frames() -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ..cassette import Verdict
-from ..sse import Frame, data_start, event_before, is_comment, read_fields, with_lf
+from ..sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from .base import Event, UntypedEvent, sequence_number, type_name
 from .known import OPEN, Known, Steps
 from .payload import MalformedError, parse, parse_quickly, without_surrogates
@@ -178,7 +178,7 @@ class Contract:
 
     def run(self, data: bytes, start: int) -> tuple[list[int], str]:
         """How long the frames are that begin at `start`, follow each other, are surely valid and of one type; which."""
-        if self.shapes is None:
+        if self.shapes is None or data.find(BLANK_LINE, start, start + LONGEST) < 0:
             return [], ""
         shape = self.shapes.last
         return shape.run(data, start), shape.type

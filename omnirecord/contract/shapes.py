@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ..sse import data_start
+from ..sse import BLANK_LINE, data_start
 
 LONGEST = 4096
 """The largest frame that is looked up, in bytes: beyond that, parsing is quicker."""
@@ -39,8 +39,7 @@ _TOGETHER = 64
 _ROOM = 128 * 1024
 """Bytes of frames that shapes may be made of: they take up to a hundred times as many."""
 
-_BLANK_LINE = b"\n\n"
-_with_blank_line = len(_BLANK_LINE).__add__
+_with_blank_line = len(BLANK_LINE).__add__
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
@@ -76,7 +75,7 @@ class Shape(NamedTuple):
         """The same of the first few. To compare their heads is faster than an expression in which these stand; so it
         passes over them, and over those that are other ones, which is why it is not asked for all."""
         found = _any_head(self.at, self.rest).match(data, start)
-        frames = data[start : found.end() if found else start].split(_BLANK_LINE)
+        frames = data[start : found.end() if found else start].split(BLANK_LINE)
         has_head = list(map(bytes.startswith, frames, repeat(self.head)))  # without a call in Python
         return list(map(_with_blank_line, map(len, frames[: has_head.index(False)])))  # the last is what is behind them
 
