@@ -64,3 +64,27 @@ async def test_a_body_ends_with_its_connection_behind_a_chunk_that_is_none() -> 
     connection.connection_lost(None)
     with pytest.raises(ClientPayloadError):
         await asyncio.wait_for(reading, 5)
+
+
+async def test_of_a_body_that_is_passed_on_what_came_before_a_chunk_that_is_none_is_told_of() -> None:
+    connection = Connection(loop=asyncio.get_running_loop())
+    connection.connection_made(Transport())
+    connection.set_response_params(auto_decompress=False)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    _, body = await connection.read()
+    told: list[bytes] = []
+    connection.arrived = lambda: told.append(body.read_nowait())
+    connection.data_received(b"4\r\n\r\n\r\n\r\n5\r\nhello\r\nno chunk\r\n")
+    assert b"".join(told) == b"\r\n\r\nhello"
+
+
+async def test_what_ends_a_header_section_is_found_though_it_began_in_a_body_that_was_passed_on() -> None:
+    connection = Connection(loop=asyncio.get_running_loop())
+    connection.connection_made(Transport())
+    connection.set_response_params(auto_decompress=False)
+    connection.arrived = lambda: None
+    connection.data_received(HEAD[:-2])
+    connection.arrived = None
+    connection.data_received(HEAD[-2:] + b"hi, and more")
+    message, body = await connection.read()
+    assert (message.code, await body.read()) == (200, b"hi")

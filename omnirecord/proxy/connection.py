@@ -51,17 +51,23 @@ class Connection(ResponseHandler):
         self._buffer = _Few()  # type: ignore[assignment]  # header sections that nobody has taken yet
 
     def data_received(self, data: bytes) -> None:
+        if self.arrived is None:
+            self._by_section(data)
+        else:  # somebody is given the body, and no header section comes before its end
+            self._before = data[-_LONGEST_BEGINNING:]
+            super().data_received(data)
+        if self.arrived is not None:
+            self.arrived()
+
+    def _by_section(self, data: bytes) -> None:
         at = 0
         for end in self._ends(data):
             super().data_received(data[at:end])
             at = end
             if self.exception() is not None:
-                break
-        else:
-            if at < len(data) or not data:
-                super().data_received(data[at:])
-        if self.arrived is not None:
-            self.arrived()
+                return
+        if at < len(data) or not data:
+            super().data_received(data[at:])
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, and nearly always there is nothing to resume."""
