@@ -47,6 +47,26 @@ def test_reads_come_out_as_they_were_put_in(batches: list[list[tuple[int, int | 
             assert content.read(number) == Read(offset, sent, len(data))
 
 
+SIZES = st.sampled_from([0, 1, 150, streamed.PIECE // 2, streamed.PIECE, streamed.PIECE + 1])
+OF_SIZES = st.tuples(st.integers(0, 10**9), st.none() | st.integers(0, 10**9), SIZES, st.booleans())
+
+
+@given(st.lists(st.lists(OF_SIZES, min_size=1, max_size=8), max_size=4), st.integers(1, 300))
+def test_reads_that_are_added_together_make_the_rows_that_they_make_one_by_one(
+    batches: list[list[tuple[int, int | None, int, bool]]], often: int
+) -> None:
+    """`often`: with 8 of 1 byte in one batch, as many as fill a row by their number."""
+    together, alone = streamed.Pieces(1), streamed.Pieces(1)
+    made: tuple[list[rows.Row], list[rows.Row]] = ([], [])
+    for batch in batches:
+        reads = [(at, sent, size, None if is_lost else b"x" * size) for at, sent, size, is_lost in batch]
+        reads = reads * (often if all(read[2] < 200 for read in reads) else 1)
+        together.add_all(reads, made[0])
+        for read in reads:
+            alone.add(*read, made[1])
+    assert [*made[0], *together.close()] == [*made[1], *alone.close()]
+
+
 @given(GIVEN, st.integers(0, 60), st.integers(0, 60))
 def test_bytes_come_out_from_anywhere_to_anywhere(
     batches: list[list[tuple[int, int | None, bytes, bool]]], start: int, end: int

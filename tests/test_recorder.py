@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette import Recording, TimedFrame
 from omnirecord.contract import Contract, Issue, load
 from omnirecord.library import open_store
+from omnirecord.masking import Kept, MaskedStream
 from omnirecord.recorder import (
     BodyData,
     Ended,
@@ -31,7 +32,7 @@ from omnirecord.recorder import (
     Responded,
     SentLate,
 )
-from omnirecord.redact import Redactor
+from omnirecord.redact import Redactor, Scanner
 from omnirecord.sse import Parser
 from omnirecord.store import Store, Writer, rows, streamed
 from omnirecord.tape import Tape
@@ -78,9 +79,11 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 class Bench:
     """A recorder on a cassette in memory, with one request begun."""
 
-    def __init__(self, headers: tuple[tuple[str, str], ...] = (), *, kind: Any = "sse") -> None:
+    def __init__(
+        self, headers: tuple[tuple[str, str], ...] = (), *, kind: Any = "sse", content: Scanner | None = None
+    ) -> None:
         self.writer = Writer(None)
-        self.recorder = Recorder(1, Redactor(b"key"), FrameMaker(self.writer, 1, load("omnigent")))
+        self.recorder = Recorder(1, Redactor(b"key", content), FrameMaker(self.writer, 1, load("omnigent")))
         self.writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "omnigent", None))])
         stream = 1 if kind == "sse" else None
         self.put(Requested(1, "client", 1, "GET", "/v1/sessions/s/stream", ()))
@@ -257,6 +260,38 @@ def test_what_is_sent_after_its_row_was_written_gets_its_time(bench: Bench) -> N
     store = Store(bench.writer.connection)
     assert [one.sent_ns for one in store.reads(1)] == [55]
     assert [one.sent_ns for one in store.messages(1)] == [55]
+
+
+def test_a_fault_of_ours_costs_the_read_that_has_it_and_not_those_that_came_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def take(self: MaskedStream, data: bytes | None, size: int) -> Kept:
+        if data == b": bad\n\n":
+            raise RuntimeError("a fault of ours")
+        return whole(self, data, size)
+
+    whole = MaskedStream.take
+    monkeypatch.setattr(MaskedStream, "take", take)
+    with Bench(content=Scanner()) as bench:
+        parts = (b": one\n\n", b": bad\n\n", b": two\n\n")
+        bench.put(*(Received(1, n, 10 + n, len(data), data, 20 + n) for n, data in enumerate(parts)))
+        bench.put(Ended(1, 99, "eof"))
+        bench.make()
+        assert [frame.raw for frame in bench.frames()] == [b": one\n\n", b": two\n\n"]
+        (incident,) = Store(bench.writer.connection).incidents()
+        assert "a fault of ours" in incident.message
+
+
+def test_reads_of_two_streams_that_come_in_turns_are_told_apart(bench: Bench) -> None:
+    bench.put(Requested(2, "client", 1, "GET", "/v1/sessions/t/stream", ()), Responded(2, "sse", 2, 2, 200, "OK", ()))
+    turns = [Received(n % 2 + 1, n // 2, 10 + n, 1, b"%d" % n, 20 + n) for n in range(10)]
+    bench.put(*turns[:7], Ended(2, 50, "eof"), *turns[8::2], Ended(1, 51, "eof"))
+    store = Store(bench.writer.connection)
+    assert [b"".join(store.content(one)) for one in store.exchanges()] == [b"02468", b"135"]
+    assert [[read.offset_ns for read in store.reads(number)] for number in (1, 2)] == [
+        [10, 12, 14, 16, 18],
+        [11, 13, 15],
+    ]
 
 
 def test_bytes_that_were_lost_are_a_frame_of_their_own(bench: Bench) -> None:

@@ -8,9 +8,11 @@ already safe in the file, so that a burst is durable before it is understood.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from ..bodies import Body, CodedBody, body, decoded
 from ..cassette import Headers, Side
@@ -40,10 +42,13 @@ __all__ = [
     "Recorder", "Requested", "Responded", "Rest", "SentLate",
 ]  # fmt: skip
 
-_OPS, _STREAMS = 100, 10
-"""What is worked off between two rests."""
+_OPS, _STREAMS = 400, 10
+"""What is looked at, or worked off, between two rests."""
 _SESSION_BODY = 1024 * 1024
 """The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -171,22 +176,24 @@ class Recorder:
         `rest` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
         """
         out: list[Row] = []
-        for number, op in enumerate(ops, 1):
-            if rest is not None and not number % _OPS:
-                rest()
-            try:
-                if type(op) is Received:  # nearly always
-                    self._received(op, out)
-                else:
-                    out += self._handlers[type(op)](op)
-            except Exception as error:  # promise 2: no fault in here may end a recording
-                out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
-        for number, exchange in enumerate(self._touched, 1):
-            if rest is not None and not number % _STREAMS:
-                rest()
+        reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, till something else happens
+        for op in _resting(ops, _OPS, rest):
+            if type(op) is Received:  # nearly always
+                reads[op.exchange].append(op)
+                continue
+            self._all_received(reads, out, rest)
+            self._try(op, self._handlers[type(op)], out)
+        self._all_received(reads, out, rest)
+        for exchange in _resting(self._touched, _STREAMS, rest):
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
         return out
+
+    def _try(self, op: Op, make: Callable[[Any], Iterable[Row]], out: list[Row]) -> None:
+        try:
+            out += make(op)
+        except Exception as error:  # promise 2: no fault in here may end a recording
+            out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
 
     def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
         """What was gathered of a stream in these ops."""
@@ -255,19 +262,34 @@ class Recorder:
             yield rows.chunk(exchange, name, side.at, data)
             side.at += len(data)
 
-    def _received(self, op: Received, out: list[Row]) -> None:
-        state = self._open[op.exchange]
-        op.written = True  # before `sent_ns` is read: whoever sets that later will see it
-        self._touched[op.exchange] = None
-        state.reads += 1
-        state.last_ns = op.at_ns
-        assert state.pieces is not None
-        if state.masked is None:
-            state.pieces.add(op.at_ns, op.sent_ns, op.size, op.data, out)
-        else:
-            out += self._received_masked(op, state, state.masked, state.pieces)
+    def _all_received(
+        self, reads: dict[int, list[Received]], out: list[Row], rest: Callable[[], object] | None
+    ) -> None:
+        """Work off the reads of each stream, and forget them."""
+        for some in _resting(reads.values(), _STREAMS, rest):
+            self._try(some[0], partial(self._received, some), out)
+        reads.clear()
 
-    def _received_masked(self, op: Received, state: _Open, masked: MaskedStream, pieces: Pieces) -> Iterator[Row]:
+    def _received(self, reads: list[Received], first: Received) -> list[Row]:
+        """Reads of one stream: together, since what is done for each is what all others have to wait for."""
+        exchange = first.exchange
+        state = self._open[exchange]
+        for op in reads:
+            op.written = True  # before `sent_ns` is read: whoever sets that later will see it
+        self._touched[exchange] = None
+        state.reads += len(reads)
+        state.last_ns = reads[-1].at_ns
+        assert state.pieces is not None
+        out: list[Row] = []
+        if state.masked is None:
+            state.pieces.add_all([(op.at_ns, op.sent_ns, op.size, op.data) for op in reads], out)
+        else:
+            mask = partial(self._received_masked, state, state.masked, state.pieces)
+            for op in reads:
+                self._try(op, mask, out)
+        return out
+
+    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: Pieces, op: Received) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
         new = b"".join(piece.data for piece in kept.pieces if not piece.again)
         for piece in kept.pieces:
@@ -318,6 +340,17 @@ class Recorder:
             yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
+
+
+def _resting(of: Iterable[T], many: int, rest: Callable[[], object] | None) -> Iterator[T]:
+    """Each; with a rest behind so many of them."""
+    if rest is None:
+        yield from of
+        return
+    for number, one in enumerate(of, 1):
+        yield one
+        if not number % many:
+            rest()
 
 
 def _side(headers: Headers) -> _Side:
