@@ -11,6 +11,7 @@ from aiohttp.base_protocol import BaseProtocol
 from omnirecord.proxy.connection import Connection
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
@@ -21,12 +22,17 @@ class Transport(asyncio.Transport):
         pass
 
 
-async def heard(*segments: bytes) -> tuple[list[int], bytes]:
-    """The statuses of what was read, and the body of the last one."""
+def opened() -> Connection:
     connection = Connection(loop=asyncio.get_running_loop())
     assert isinstance(connection, BaseProtocol)
     connection.connection_made(Transport())
     connection.set_response_params(auto_decompress=False)
+    return connection
+
+
+async def heard(*segments: bytes) -> tuple[list[int], bytes]:
+    """The statuses of what was read, and the body of the last one."""
+    connection = opened()
     for segment in segments:
         connection.data_received(segment)
     statuses, body = [], b""
@@ -54,10 +60,8 @@ async def test_a_segment_of_nothing_is_passed_on() -> None:
 
 
 async def test_a_body_ends_with_its_connection_behind_a_chunk_that_is_none() -> None:
-    connection = Connection(loop=asyncio.get_running_loop())
-    connection.connection_made(Transport())
-    connection.set_response_params(auto_decompress=False)
-    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection = opened()
+    connection.data_received(CHUNKED)
     _, connection.body = await connection.read()
     reading = asyncio.create_task(connection.body.read())
     connection.data_received(b"5\r\nhello\r\nno chunk\r\n")
@@ -67,10 +71,8 @@ async def test_a_body_ends_with_its_connection_behind_a_chunk_that_is_none() -> 
 
 
 async def test_of_a_body_that_is_passed_on_what_came_before_a_chunk_that_is_none_is_told_of() -> None:
-    connection = Connection(loop=asyncio.get_running_loop())
-    connection.connection_made(Transport())
-    connection.set_response_params(auto_decompress=False)
-    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection = opened()
+    connection.data_received(CHUNKED)
     _, body = await connection.read()
     told: list[bytes] = []
     connection.arrived = lambda: told.append(body.read_nowait())
@@ -79,9 +81,7 @@ async def test_of_a_body_that_is_passed_on_what_came_before_a_chunk_that_is_none
 
 
 async def test_what_ends_a_header_section_is_found_though_it_began_in_a_body_that_was_passed_on() -> None:
-    connection = Connection(loop=asyncio.get_running_loop())
-    connection.connection_made(Transport())
-    connection.set_response_params(auto_decompress=False)
+    connection = opened()
     connection.arrived = lambda: None
     connection.data_received(HEAD[:-2])
     connection.arrived = None
