@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -218,6 +219,8 @@ async def test_a_large_upload_is_held_in_no_memory_and_waits_for_upstream(tmp_pa
 
     async def handle(conn: Wire) -> None:
         nonlocal taken
+        # else the kernel lets it grow to 32 MiB here, and as much again at the proxy, where it had time for that
+        conn.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
         await conn.head()
         await may_read.wait()
         while taken < size:
