@@ -9,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
 from .cassette import Exchange
+from .greeting import Greeting
 from .library import open_store
 from .player.timing import NS, Scale, Timing
 from .replaying import Replay
@@ -100,15 +101,24 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
 
 
 def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
-    """How far the gaps between the reads of one stream are off, where no request of a client lies in between."""
+    """How far the gaps between the reads of one stream are off, where both ends are timed from the same moment.
+
+    What follows a request is timed from that, the connect snapshot from the open: how soon a client asks is its own.
+    """
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges("recording = ? AND party != 'runner'", seen.exchange.recording)
     asked = sorted(x.request.at_ns for x in others)
     scale = Scale(sorted({*asked, *_points(store, others)}), timing)
+    moments = sorted({*asked, _snapshot_ns(store, seen.exchange)})
     timed = zip((r.offset_ns for r in reads), _arrivals([r.size for r in reads], seen.arrivals), strict=False)
     for (before, came), (after, comes) in pairwise(timed):
-        if bisect_left(asked, before) == bisect_left(asked, after):
+        if bisect_left(moments, before) == bisect_left(moments, after):
             yield abs((comes - came) - (scale(after) - scale(before))) / 1e6
+
+
+def _snapshot_ns(store: Store, exchange: Exchange) -> int:
+    """When the last of the connect snapshot came; -1 where there is none."""
+    return max((frame.offset_ns for frame in takewhile(Greeting().takes, store.frames(exchange))), default=-1)
 
 
 def _points(store: Store, exchanges: list[Exchange]) -> Iterator[int]:

@@ -105,6 +105,14 @@ def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) ->
     assert errors[-2:] == [3.0, 3.0]
 
 
+def test_a_client_that_asks_later_than_it_did_is_no_timing_error(store: Store) -> None:
+    """The connect snapshot comes when a stream is opened, and all that follows when the client has asked."""
+    seen, snapshot = seen_as_recorded(store), 2
+    late = [(size, at + 12_000_000) for size, at in seen.arrivals[snapshot:]]
+    seen.arrivals[snapshot:] = late
+    assert max(timing_errors_ms(store, seen, timing_of("original"))) == 0
+
+
 def test_quantiles_of_a_cassette_without_gaps_are_zero() -> None:
     assert Verification().row()["timing_error_ms"] == {"p50": 0.0, "p99": 0.0, "max": 0.0}
 
