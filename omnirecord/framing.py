@@ -172,6 +172,9 @@ class Framer:
 def _brought(first: int, ends: Sequence[int], start: int, lengths: Sequence[int]) -> list[int]:
     """Which reads, from `first` on, that end there, brought the last bytes of frames that follow each other."""
     places = list(accumulate(lengths, initial=start))[1:]
+    at = bisect_right(ends, start)
+    if ends[at : at + len(places)] == places:  # one with each read
+        return list(range(first + at, first + at + len(places)))
     reads: list[int] = []
     for read, end in enumerate(ends, first):
         reads += [read] * (bisect_right(places, end) - len(reads))

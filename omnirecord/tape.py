@@ -17,11 +17,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 from .apart import Apart
+from .batches import taken
 from .cassette import Direction, Ending, Headers, Kind, Side
 from .complaining import Complaint
 from .contract import load
@@ -364,7 +363,7 @@ class Tape:
             self._gather()
             self._look()
             if not self._gave_up:
-                self._record(self._taken())
+                self._record()
             if not self._gave_up:
                 self._frame()
                 self.reels.turn()
@@ -404,23 +403,16 @@ class Tape:
             return True
         return self._gave_up or not self.reels.is_behind
 
-    def _taken(self) -> list[tuple[Reel, Op]]:
-        taken: list[tuple[Reel, Op]] = []
-        size = 0
-        while self._ops and size < BATCH:
-            taken.append(self._ops.popleft())
-            size += _size(taken[-1][1])
-        return taken
-
-    def _record(self, taken: list[tuple[Reel, Op]]) -> None:
+    def _record(self) -> None:
         self._recorded_at = monotonic()
-        for reel, pairs in groupby(taken, key=itemgetter(0)):
-            ops = [op for _, op in pairs]
+        for batch in taken(self._ops, BATCH, self._rest()):
+            reel = batch.reel
             if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
                 reel.is_used = True
-                made = reel.recorder.rows(ops, self._rest())
-                self._persist(partial(self._write, reel, reel.writer, made), len(ops))
-            self.taken_bytes += sum(map(_size, ops))
+                made = reel.recorder.rows(batch.ops, self._rest())
+                self._persist(partial(self._write, reel, reel.writer, made), len(batch.ops))
+            self.taken_bytes += batch.size
+            batch.let_go(self._rest())
 
     def _rest(self) -> Callable[[], object] | None:
         """What leaves the interpreter to the event loop for a moment; None where too much waits for that: to get it
@@ -511,9 +503,3 @@ class Tape:
             reel = self.reel
             at = self.now() - reel.zero_ns
             self.put(Incidence(at, f"the file could not be written for {lasted:.1f} s; what came waited"), reel)
-
-
-def _size(op: Op) -> int:
-    if type(op) in (Received, BodyData, Messaged):
-        return len(op.data or b"")  # type: ignore[union-attr]
-    return 0

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from ..bodies import Body, CodedBody, body, decoded
 from ..cassette import Headers, Side
@@ -36,6 +36,7 @@ from .ops import (
     Responded,
     SentLate,
 )  # fmt: skip
+from .pace import resting
 
 __all__ = [
     "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received",
@@ -46,9 +47,6 @@ _OPS, _STREAMS = 400, 10
 """What is looked at, or worked off, between two rests."""
 _SESSION_BODY = 1024 * 1024
 """The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
-
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -177,14 +175,14 @@ class Recorder:
         """
         out: list[Row] = []
         reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, till something else happens
-        for op in _resting(ops, _OPS, rest):
+        for op in resting(ops, _OPS, rest):
             if type(op) is Received:  # nearly always
                 reads[op.exchange].append(op)
                 continue
             self._all_received(reads, out, rest)
             self._try(op, self._handlers[type(op)], out)
         self._all_received(reads, out, rest)
-        for exchange in _resting(self._touched, _STREAMS, rest):
+        for exchange in resting(self._touched, _STREAMS, rest):
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
         return out
@@ -266,7 +264,7 @@ class Recorder:
         self, reads: dict[int, list[Received]], out: list[Row], rest: Callable[[], object] | None
     ) -> None:
         """Work off the reads of each stream, and forget them."""
-        for some in _resting(reads.values(), _STREAMS, rest):
+        for some in resting(reads.values(), _STREAMS, rest):
             self._try(some[0], partial(self._received, some), out)
         reads.clear()
 
@@ -340,17 +338,6 @@ class Recorder:
             yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
-
-
-def _resting(of: Iterable[T], many: int, rest: Callable[[], object] | None) -> Iterator[T]:
-    """Each; with a rest behind so many of them."""
-    if rest is None:
-        yield from of
-        return
-    for number, one in enumerate(of, 1):
-        yield one
-        if not number % many:
-            rest()
 
 
 def _side(headers: Headers) -> _Side:

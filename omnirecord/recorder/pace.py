@@ -4,6 +4,10 @@ want the processor, or the interpreter, meanwhile. No clock: times are arguments
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
 
 FRAME_FOR = 0.05
 """Seconds that frames are made before new arrivals are looked at again."""
@@ -20,6 +24,17 @@ BREATHS = 0.5
 def breath(waiting: int) -> float:
     """Seconds to wait before the frames of the next stream, where so many streams wait."""
     return 0.0 if waiting <= FEW else min(BREATH, FRAME_EVERY * BREATHS / waiting)
+
+
+def resting(of: Iterable[T], many: int, rest: Callable[[], object] | None) -> Iterator[T]:
+    """Each; with a rest behind so many of them."""
+    if rest is None:
+        yield from of
+        return
+    for number, one in enumerate(of, 1):
+        yield one
+        if not number % many:
+            rest()
 
 
 class Pace:

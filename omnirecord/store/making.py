@@ -118,8 +118,8 @@ def piece_of(row: Any) -> Piece:
         raise TypeError("a read is not of numbers")
     if n < 0 or start < 0 or sum(sizes) != size or min(sizes, default=0) < 0:
         raise ValueError("a piece has not the size of its reads")
-    times = [offset + at for at in (*came, *(one for one in sent if one is not None))]
-    if max(n, start + size, *map(abs, times)) >= LIMIT:
+    times = *came, *(sent if None not in sent else (one for one in sent if one is not None))
+    if max(n, start + size, abs(offset + min(times, default=0)), abs(offset + max(times, default=0))) >= LIMIT:
         raise ValueError("a read has a number that is too large")
     if data is not None and len(blob_of((data,))) != size:
         raise ValueError("a piece has not the size of its reads")

@@ -1,0 +1,60 @@
+"""What happened since the last transaction, taken over from the event loop a portion at a time.
+
+The loop waits for whoever has the interpreter: so neither is all of it taken, nor let go, in one go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .recorder import BodyData, Messaged, Op, Received
+from .recorder.pace import resting
+from .reels import Reel
+
+PORTION = 400
+"""What is taken, or let go, between two rests: a tenth of a millisecond."""
+
+Rest = Callable[[], object]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some of it that is for one file, in order."""
+
+    reel: Reel
+    ops: list[Op] = field(default_factory=list)
+    size: int = 0
+    """Bytes that came with it."""
+
+    def let_go(self, rest: Rest | None) -> None:
+        while self.ops:
+            del self.ops[-PORTION:]
+            if rest is not None:
+                rest()
+
+
+def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Rest | None) -> list[Batch]:
+    """Take what waits by now, until it is `most` bytes; what comes meanwhile is for the next time. `rest` leaves the
+    interpreter to others for a moment; None: they want it less than what waits wants to be written."""
+    batches: list[Batch] = []
+    size = 0
+    for _ in resting(range(len(waiting)), PORTION, rest):
+        reel, op = waiting.popleft()
+        if not batches or batches[-1].reel is not reel:
+            batches.append(Batch(reel))
+        came = size_of(op)
+        batches[-1].ops.append(op)
+        batches[-1].size += came
+        size += came
+        if size >= most:
+            break
+    return batches
+
+
+def size_of(op: Op) -> int:
+    """Bytes that are kept with it."""
+    if type(op) in (Received, BodyData, Messaged):
+        return len(op.data or b"")  # type: ignore[union-attr]
+    return 0

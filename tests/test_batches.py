@@ -1,0 +1,72 @@
+"""What happened is taken over in portions: nothing twice, nothing out of order, and never long in one go."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnirecord.batches import PORTION, taken
+from omnirecord.contract import load
+from omnirecord.limits import Retention
+from omnirecord.recorder import BodyData, Ended, FrameMaker, Op
+from omnirecord.reels import Reel, Reels
+
+Waiting = deque[tuple[Reel, Op]]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Reel]]:
+    judge, folder = load("omnigent"), tmp_path_factory.mktemp("reels")
+    frames = partial(FrameMaker, contract=judge)
+    both = [
+        Reels(folder / name, judge, None, None, Retention(), lambda: 0, None, frames) for name in ("one.db", "two.db")
+    ]
+    yield [reels.current for reels in both]
+    for reels in both:
+        reels.close()
+
+
+def happened(sizes: list[int], reel: Reel) -> Waiting:
+    return deque((reel, BodyData(n, "response", b"x" * size)) for n, size in enumerate(sizes))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.none() | st.integers(0, 50)), max_size=60), st.integers(1, 120))
+def test_all_of_it_comes_out_once_and_in_order(two: list[Reel], what: list[tuple[int, int | None]], most: int) -> None:
+    ops: list[tuple[Reel, Op]] = [
+        (two[reel], Ended(n, 0, "eof") if size is None else BodyData(n, "response", b"x" * size))
+        for n, (reel, size) in enumerate(what)
+    ]
+    waiting, came = deque(ops), []
+    while waiting:
+        batches = taken(waiting, most, None)
+        came += [(batch.reel, op) for batch in batches for op in batch.ops]
+        sizes = [len(op.data or b"") for batch in batches for op in batch.ops if isinstance(op, BodyData)]
+        assert sum(batch.size for batch in batches) == sum(sizes)
+        assert sum(sizes[:-1]) < most, "it ends with what makes it enough"
+    assert came == ops
+
+
+def test_another_file_begins_another_batch(two: list[Reel]) -> None:
+    one, other = two
+    waiting: Waiting = deque((reel, Ended(n, 0, "eof")) for n, reel in enumerate((one, one, other, one)))
+    assert [(batch.reel, len(batch.ops)) for batch in taken(waiting, 1, None)] == [(one, 2), (other, 1), (one, 1)]
+
+
+def test_others_have_their_turn_behind_each_portion(two: list[Reel]) -> None:
+    waiting, left = happened([1] * (2 * PORTION + 1), two[0]), []
+    (batch,) = taken(waiting, 10 * PORTION, lambda: left.append(len(waiting)))
+    assert left == [PORTION + 1, 1]
+    batch.let_go(lambda: left.append(len(batch.ops)))
+    assert left[2:] == [PORTION + 1, 1, 0]
+
+
+def test_what_comes_meanwhile_is_for_the_next_time(two: list[Reel]) -> None:
+    """Else it would never end: while others have their turn, there is always more."""
+    waiting = happened([1] * PORTION, two[0])
+    (batch,) = taken(waiting, 10 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
+    assert len(batch.ops) == len(waiting) == PORTION
