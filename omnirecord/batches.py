@@ -10,13 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .recorder import BodyData, Messaged, Op, Received
-from .recorder.pace import resting
+from .recorder.pace import PORTION, resting
 from .reels import Reel
-
-PORTION = 400
-"""What is taken, or let go, between two rests: a tenth of a millisecond."""
-
-Rest = Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -28,14 +23,14 @@ class Batch:
     size: int = 0
     """Bytes that came with it."""
 
-    def let_go(self, rest: Rest | None) -> None:
+    def let_go(self, rest: Callable[[], object] | None) -> None:
         while self.ops:
             del self.ops[-PORTION:]
             if rest is not None:
                 rest()
 
 
-def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Rest | None) -> list[Batch]:
+def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch]:
     """Take what waits by now, until it is `most` bytes; what comes meanwhile is for the next time. `rest` leaves the
     interpreter to others for a moment; None: they want it less than what waits wants to be written."""
     batches: list[Batch] = []

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.batches import PORTION, taken
+from omnirecord.batches import taken
 from omnirecord.contract import load
 from omnirecord.limits import Retention
 from omnirecord.recorder import BodyData, Ended, FrameMaker, Op
+from omnirecord.recorder.pace import PORTION
 from omnirecord.reels import Reel, Reels
 
 Waiting = deque[tuple[Reel, Op]]

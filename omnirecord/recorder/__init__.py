@@ -36,15 +36,15 @@ from .ops import (
     Responded,
     SentLate,
 )  # fmt: skip
-from .pace import resting
+from .pace import PORTION, resting
 
 __all__ = [
     "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received",
     "Recorder", "Requested", "Responded", "Rest", "SentLate",
 ]  # fmt: skip
 
-_OPS, _STREAMS = 400, 10
-"""What is looked at, or worked off, between two rests."""
+_STREAMS = 10
+"""Streams whose reads are worked off between two rests."""
 _SESSION_BODY = 1024 * 1024
 """The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
 
@@ -175,7 +175,7 @@ class Recorder:
         """
         out: list[Row] = []
         reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, till something else happens
-        for op in resting(ops, _OPS, rest):
+        for op in resting(ops, PORTION, rest):
             if type(op) is Received:  # nearly always
                 reads[op.exchange].append(op)
                 continue

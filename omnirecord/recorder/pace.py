@@ -9,6 +9,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PORTION = 400
+"""Things that happened that are looked at between two rests: a tenth of a millisecond."""
+
 FRAME_FOR = 0.05
 """Seconds that frames are made before new arrivals are looked at again."""
 FRAME_EVERY = 0.5
