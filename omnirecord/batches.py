@@ -39,7 +39,7 @@ def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object]
         reel, op = waiting.popleft()
         if not batches or batches[-1].reel is not reel:
             batches.append(Batch(reel))
-        came = size_of(op)
+        came = _size(op)
         batches[-1].ops.append(op)
         batches[-1].size += came
         size += came
@@ -48,7 +48,7 @@ def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object]
     return batches
 
 
-def size_of(op: Op) -> int:
+def _size(op: Op) -> int:
     """Bytes that are kept with it."""
     if type(op) in (Received, BodyData, Messaged):
         return len(op.data or b"")  # type: ignore[union-attr]

@@ -107,9 +107,9 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
     """
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges("recording = ? AND party != 'runner'", seen.exchange.recording)
-    asked = sorted(x.request.at_ns for x in others)
-    scale = Scale(sorted({*asked, *_points(store, others)}), timing)
-    moments = sorted({*asked, _snapshot_ns(store, seen.exchange)})
+    asked = {x.request.at_ns for x in others}
+    scale = Scale(sorted(asked.union(_points(store, others))), timing)
+    moments = sorted(asked | {_snapshot_ns(store, seen.exchange)})
     timed = zip((r.offset_ns for r in reads), _arrivals([r.size for r in reads], seen.arrivals), strict=False)
     for (before, came), (after, comes) in pairwise(timed):
         if bisect_left(moments, before) == bisect_left(moments, after):

@@ -108,8 +108,7 @@ def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) ->
 def test_a_client_that_asks_later_than_it_did_is_no_timing_error(store: Store) -> None:
     """The connect snapshot comes when a stream is opened, and all that follows when the client has asked."""
     seen, snapshot = seen_as_recorded(store), 2
-    late = [(size, at + 12_000_000) for size, at in seen.arrivals[snapshot:]]
-    seen.arrivals[snapshot:] = late
+    seen.arrivals[snapshot:] = [(size, at + 12_000_000) for size, at in seen.arrivals[snapshot:]]
     assert max(timing_errors_ms(store, seen, timing_of("original"))) == 0
 
 
