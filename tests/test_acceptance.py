@@ -94,10 +94,11 @@ async def test_a_direct_client_sees_the_same_bytes_from_the_first_common_event_o
     through = b"".join(frame.raw or b"" for frame in frames[greeting_length(frames) :])
     parser = Parser()
     direct = [frame.raw or b"" for frame in parser.feed(recorded.tails[name].body)]
-    first = next(i for i, raw in enumerate(direct) if through.startswith(raw))
+    first = next((i for i, raw in enumerate(direct) if through.startswith(raw)), 0)
     beside = b"".join(direct[first:])
     assert len(beside) > 1000
-    if through[: len(beside)] != beside[: len(through)]:  # a presence, told to each when it came, is no common event
+    # what was told to one before the other came is no common event: a presence, on a busy server a terminal
+    if through[: len(beside)] != beside[: len(through)]:
         through, beside = from_turn(through), from_turn(beside)
         assert len(beside) > 1000
     assert through[: len(beside)] == beside[: len(through)]
