@@ -26,7 +26,8 @@ from typing import Any
 
 import omnirecord
 from omnirecord.cli import main as command
-from omnirecord.tape import Take, Tape
+from omnirecord.intake import Take
+from omnirecord.tape import Tape
 
 from .reading import SHIPPED, repeated
 from .weighing import weights

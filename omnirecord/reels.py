@@ -127,6 +127,7 @@ class Reels:
         self._not_before = self._pruned = 0.0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
         self.current = self._first(path)
+        self._exchanges, self._streams = self.current.last
 
     def _first(self, path: Path) -> Reel:
         if self._shelf is None:
@@ -156,6 +157,15 @@ class Reels:
                 FrameMaker(writer, 0, self._contract).finish_killed(contract_or_default)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
+
+    def next_exchange(self) -> int:
+        """A number that none has in any of the files."""
+        self._exchanges += 1
+        return self._exchanges
+
+    def next_stream(self) -> int:
+        self._streams += 1
+        return self._streams
 
     @property
     def path(self) -> Path:

@@ -20,9 +20,10 @@ import pytest
 from omnirecord import reels
 from omnirecord.apart import telling
 from omnirecord.apart.making import MOST_SHOWN
+from omnirecord.intake import Take
 from omnirecord.limits import Rotation
 from omnirecord.recorder import NewFrames
-from omnirecord.tape import Take, Tape
+from omnirecord.tape import Tape
 
 from . import wire
 from .process import Process, children

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord import tape as tape_module
-
 from . import wire
 from .wire import Wire, chunk, connected, event, get, recorded
 
@@ -190,7 +188,7 @@ async def test_no_more_is_read_ahead_than_the_disk_takes(
         nonlocal sent
         sent = so_far
 
-    monkeypatch.setattr(tape_module, "BUFFER", 4 * MIB)
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 4 * MIB)
     async with recorded(flood(20 * MIB, count), tmp_path, read_ahead=64 * MIB) as (proxy, _):
         other = sqlite3.connect(proxy.db, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

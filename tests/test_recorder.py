@@ -326,8 +326,8 @@ def test_a_row_that_can_never_be_written_costs_that_one_and_is_told(
     db = tmp_path / "run.db"
     tape = Tape(db, None)
     take = tape.take("GET", "/stream", ())
-    tape.put(Requested(take.exchange, "client", 1, "GET", "/again", ()))  # its number is taken
-    tape.put(Requested(2**70, "client", 1, "GET", "/too-large", ()))
+    tape._intake.put(Requested(take.exchange, "client", 1, "GET", "/again", ()), tape.reel)  # its number is taken
+    tape._intake.put(Requested(2**70, "client", 1, "GET", "/too-large", ()), tape.reel)
     take.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
     take.receive(event(1))
     take.end("eof")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnirecord.recorder.pace import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, Pace, breath
+from omnirecord.recorder.pace import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, Lag, Pace, breath
 
 
 def test_those_of_few_streams_are_due_at_once() -> None:
@@ -34,3 +34,20 @@ def test_between_the_frames_of_few_streams_nobody_rests() -> None:
 
 def test_the_rests_of_very_many_streams_leave_half_of_the_time_for_their_frames() -> None:
     assert 10_000 * breath(10_000) == FRAME_EVERY * BREATHS
+
+
+def test_bytes_wait_from_when_they_were_seen_until_they_are_written() -> None:
+    lag = Lag()
+    assert lag.seconds(10, 0, 100.0) == 0.0
+    assert lag.seconds(20, 0, 101.0) == 1.0
+    assert lag.seconds(30, 9, 102.0) == 2.0, "one of the first ten waits still"
+    assert lag.seconds(40, 10, 103.0) == 2.0, "the eleventh came by 101"
+    assert lag.seconds(40, 40, 104.0) == 0.0
+    assert lag.seconds(41, 40, 110.0) == 0.0
+
+
+def test_the_lag_of_whoever_keeps_up_does_not_grow() -> None:
+    lag = Lag()
+    assert {lag.seconds(n + 1, n, float(n)) for n in range(9)} == {0.0}, "what came since the last look alone waits"
+    lag = Lag()
+    assert [lag.seconds(n + 2, n, float(n)) for n in range(4)] == [0.0, 1.0, 1.0, 1.0]

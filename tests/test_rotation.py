@@ -20,13 +20,14 @@ import omnirecord
 from omnirecord import reels
 from omnirecord.errors import CassetteInUse, UsageError
 from omnirecord.exporting import jsonl_bytes
+from omnirecord.intake import Take
 from omnirecord.limits import Retention, Rotation
 from omnirecord.proxy import Proxy
 from omnirecord.redact import content_scanner
 from omnirecord.shelf import Shelf
 from omnirecord.store.lock import RecorderLock
 from omnirecord.tailing import Wanted, follow
-from omnirecord.tape import Take, Tape
+from omnirecord.tape import Tape
 from tests import wire
 from tests.process import Process
 from tests.test_proxy_control import Talker

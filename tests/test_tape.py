@@ -133,7 +133,7 @@ async def test_a_recorder_that_cannot_write_stops_all_the_same_and_says_so(
 def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tape_module, "BUFFER", 1000)
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
     db = tmp_path / "run.db"
     tape = Tape(db, "http://a")
     other = sqlite3.connect(db, isolation_level=None)

@@ -18,14 +18,12 @@ from ..contract import Contract, load
 from ..garbage import settle
 from ..recorder import FrameMaker, NewFrames, Rest
 from ..recorder.frames import LONG_STEP, STEP
-from ..recorder.pace import Pace, breath
+from ..recorder.pace import RETRY_EVERY, Pace, breath
 from ..steady import monotonic
 from ..store import Writer
 from ..store.writer import is_transient
 from .words import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
-RETRY_EVERY = 0.25
-"""Seconds between attempts while a file cannot be read or written."""
 MOST_SHOWN = 200
 """Frames of one step that are shown: to hand one over costs ten times what it costs to make it."""
 _PR_SET_PDEATHSIG = 1

@@ -16,8 +16,8 @@ from aiohttp import web
 from ..cassette import Ending, Headers, Kind
 from ..gist import unquoted
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
+from ..intake import Take
 from ..serving import RawResponse, continue_upload, error_response
-from ..tape import Take
 from .passing import Passing
 from .readahead import ReadAhead
 from .relay import LOST

@@ -11,8 +11,8 @@ import asyncio
 
 import aiohttp
 
+from ..intake import Take
 from ..serving import RawResponse
-from ..tape import Take
 from .connection import connection_of
 from .readahead import ReadAhead
 from .relay import LOST

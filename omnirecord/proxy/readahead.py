@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from ..intake import Take
 from ..recorder import Received
 from ..serving import RawResponse
-from ..tape import Take
 
 DEFAULT = 8 * 1024 * 1024
 """Bytes read ahead of a client, per stream."""

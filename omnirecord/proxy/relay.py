@@ -18,10 +18,10 @@ from aiohttp.http import HttpProcessingError
 
 from ..cassette import Ending
 from ..headers import decoded, end_to_end
+from ..intake import Take
 from ..recorder import Received
 from ..resume import Stamped, StreamStamper
 from ..serving import RawResponse
-from ..tape import Take
 from .held import Held, Piece
 
 log = logging.getLogger("omnirecord")

@@ -18,9 +18,9 @@ from aiohttp import web
 from ..cassette import Headers
 from ..errors import UsageError
 from ..headers import decoded, end_to_end, header, is_event_stream
+from ..intake import Take
 from ..player.timing import seconds
 from ..resume import event_id, parse_event_id
-from ..tape import Take
 from .relay import Relay
 
 log = logging.getLogger("omnirecord")

@@ -15,8 +15,8 @@ from aiohttp.http_writer import StreamWriter
 
 from ..cassette import Direction, Ending
 from ..headers import decoded
+from ..intake import Take
 from ..serving import RawResponse
-from ..tape import Take
 from ..websocket import MessageReader
 
 _HIGH_WATER = 1 << 20

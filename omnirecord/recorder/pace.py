@@ -4,6 +4,7 @@ want the processor, or the interpreter, meanwhile. No clock: times are arguments
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -22,6 +23,9 @@ BREATH = 0.001
 """Seconds between the frames of one stream and of the next, where they are many, or less: …"""
 BREATHS = 0.5
 """… all of them take no more than this part of the time until there are frames to be made again."""
+
+RETRY_EVERY = 0.25
+"""Seconds between attempts while a file cannot be read or written."""
 
 
 def breath(waiting: int) -> float:
@@ -57,3 +61,18 @@ class Pace:
             return False
         self._begun = -math.inf
         return True
+
+
+class Lag:
+    """How long it is since the first of those bytes came that came and are not written."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[int, float]] = deque()
+
+    def seconds(self, came: int, written: int, now: float) -> float:
+        """Given how many have come by now, and how many of these are written. Since they were seen to be there, which
+        is when this was called: call it often."""
+        self._looks.append((came, now))
+        while self._looks and self._looks[0][0] <= written:
+            self._looks.popleft()
+        return now - self._looks[0][1] if self._looks else 0.0
