@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
+from pydantic_core import from_json
+
 from ..cassette import (
     ENDINGS,
     KINDS,
@@ -109,7 +111,7 @@ def piece_of(row: Any) -> Piece:
     """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
     when each was handed on, how large each is; its bytes."""
     n, start, size, offset, text, data = row
-    found = json.loads(_str(text, "reads"))
+    found = from_json(_str(text, "reads"))
     if type(found) is not list or not set(map(type, found)) <= {list}:
         raise TypeError("reads: no list")
     came, sent, sizes = zip(*found, strict=True) if found else ((), (), ())

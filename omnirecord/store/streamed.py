@@ -228,8 +228,9 @@ class Pages:
         names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
         ends = list(accumulate(of.lengths))
         first_ns = self._came(of.reads[0])
-        reads = _each(of.reads, lambda read: read - self._read)
-        times = _each(of.reads, lambda read: self._came(read) - first_ns)
+        before = self._read
+        reads = [read - before for read in of.reads]
+        times = [at - first_ns for at in self._times(of.reads)]
         is_valid = of.verdicts.count("valid") == len(ends)
         yield _PAGE, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
@@ -244,17 +245,16 @@ class Pages:
             yield from ((_LANDMARK, (type_, self._stream, seq)) for seq in numbers)
         self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], of.reads[-1]
 
+    def _times(self, reads: list[int]) -> Iterable[int]:
+        """When they came, of which many may be the same one: that is asked once."""
+        distinct = set(reads)
+        if len(distinct) == len(reads):
+            return map(self._came, reads)
+        return map({read: self._came(read) for read in distinct}.__getitem__, reads)
+
 
 def _are_alike(values: Sequence[object]) -> bool:
     return values.count(values[0]) == len(values)  # a tenth of what it takes to put them into a set
-
-
-def _each(reads: list[int], value_of: Callable[[int], int]) -> list[int]:
-    """What there is to say of each: many frames come with one read, so that is asked once."""
-    if _are_alike(reads):
-        return [value_of(reads[0])] * len(reads)
-    values = {read: value_of(read) for read in set(reads)}
-    return list(map(values.__getitem__, reads))
 
 
 _list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
