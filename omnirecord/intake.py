@@ -165,7 +165,7 @@ class Take:
         return rest
 
     def passed(self, data: bytes, at_ns: int) -> None:
-        """A stream's bytes arrived then, by `now`, and are handed on by now: `receive` and `sent` in one."""
+        """A stream's bytes arrived then, by our clock, and are handed on by now: `receive` and `sent` in one."""
         if self._reel is self._reels.current or not self._is_to_move:
             self._read(data, at_ns, self._intake.now())
         else:

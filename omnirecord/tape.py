@@ -172,9 +172,7 @@ class Tape:
         """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
         that happens costs more than what happens."""
         self._wake.clear()
-        self._intake.sleeps = (
-            True  # from here on `put` wakes us: that costs it a call, which it is spared where nobody sleeps
-        )
+        self._intake.sleeps = True  # from here on `put` wakes us: a call, which it is spared where nobody sleeps
         woken = self._intake.ops or self._stopping.is_set() or self._wake.wait(self._pause())
         self._intake.sleeps = False
         since = monotonic() - self._recorded_at
@@ -286,7 +284,7 @@ class Tape:
                 self._degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
-                waits = (self._intake.waiting) / 1e6
+                waits = self._intake.waiting / 1e6
                 self._trouble.say(
                     f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
                     f" {BUFFER / 1e6:.0f} MB may"

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.batches import taken
-from omnirecord.contract import load
-from omnirecord.limits import Retention
-from omnirecord.recorder import BodyData, Ended, FrameMaker, Op
+from omnirecord.recorder import BodyData, Ended, Op
 from omnirecord.recorder.pace import PORTION
-from omnirecord.reels import Reel, Reels
+from omnirecord.reels import Reel
+
+from .reeling import reel_in
 
 Waiting = deque[tuple[Reel, Op]]
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Reel]]:
-    judge, folder = load("omnigent"), tmp_path_factory.mktemp("reels")
-    frames = partial(FrameMaker, contract=judge)
-    both = [
-        Reels(folder / name, judge, None, None, Retention(), lambda: 0, None, frames) for name in ("one.db", "two.db")
-    ]
-    yield [reels.current for reels in both]
-    for reels in both:
-        reels.close()
+    folder = tmp_path_factory.mktemp("reels")
+    with reel_in(folder / "one.db") as one, reel_in(folder / "two.db") as other:
+        yield [one, other]
 
 
 def happened(sizes: list[int], reel: Reel) -> Waiting:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from omnirecord.contract import load
 from omnirecord.intake import Intake
-from omnirecord.limits import Retention
-from omnirecord.recorder import FrameMaker, Incidence
-from omnirecord.reels import Reel, Reels
+from omnirecord.recorder import Incidence
+from omnirecord.reels import Reel
+
+from .reeling import reel_in
 
 
 @pytest.fixture
 def reel(tmp_path: Path) -> Iterator[Reel]:
-    judge = load("omnigent")
-    reels = Reels(
-        tmp_path / "t.db", judge, None, None, Retention(), lambda: 0, None, partial(FrameMaker, contract=judge)
-    )
-    yield reels.current
-    reels.close()
+    with reel_in(tmp_path / "t.db") as made:
+        yield made
 
 
 class Ticking:

@@ -1,5 +1,6 @@
-"""When frames are to be made: at once of few streams, now and then of many, and then a stream at a time, since others
-want the processor, or the interpreter, meanwhile. No clock: times are arguments, in s."""
+"""How those who work behind the streams leave the processor, and the interpreter, to others: frames are made at once of
+few streams, now and then of many, and then a stream at a time; there are rests; and it is seen what is late. No clock:
+times are arguments, in s."""
 
 from __future__ import annotations
 

@@ -227,10 +227,10 @@ class Pages:
         """The rows of one page."""
         names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
         ends = list(accumulate(of.lengths))
-        first_ns = self._came(of.reads[0])
-        before = self._read
+        came = {read: self._came(read) for read in set(of.reads)}  # asked once: many frames come with one read
+        before, first_ns = self._read, came[of.reads[0]]
         reads = [read - before for read in of.reads]
-        times = [at - first_ns for at in self._times(of.reads)]
+        times = [came[read] - first_ns for read in of.reads]
         is_valid = of.verdicts.count("valid") == len(ends)
         yield _PAGE, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
@@ -244,13 +244,6 @@ class Pages:
             numbers = (seq for seq, one in enumerate(of.types, self._seq) if one == type_)
             yield from ((_LANDMARK, (type_, self._stream, seq)) for seq in numbers)
         self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], of.reads[-1]
-
-    def _times(self, reads: list[int]) -> Iterable[int]:
-        """When they came, of which many may be the same one: that is asked once."""
-        distinct = set(reads)
-        if len(distinct) == len(reads):
-            return map(self._came, reads)
-        return map({read: self._came(read) for read in distinct}.__getitem__, reads)
 
 
 def _are_alike(values: Sequence[object]) -> bool:
