@@ -36,7 +36,7 @@ def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[
         )
     if output is not None and named(output)[0] == ".jsonl":
         return packed(jsonl_bytes(store))
-    return packed(copy_database(store, None if output is None else output.parent))
+    return packed(copy_database(store, output))
 
 
 def datasette_bytes(cassette: Path) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ The text form is read into an SQLite database in memory, so that everything else
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ._version import __version__
 from .cassette import Recording
 from .contract import load
 from .errors import NotACassette, UsageError
+from .files import unwritable
 from .framing import Framed, Framer
 from .jsonl import Offsets, Reader
 from .jsonl import lines as lines_of
@@ -94,11 +95,25 @@ def _text_of(store: Store) -> Iterator[bytes]:
 
 def _append(rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path) -> tuple[int, int]:
     """What a reader makes of it, in one transaction, numbered behind what is there."""
-    with closing(Writer(target)) as writer, writer.taking_over():
+    with _appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), contract_or_default, offsets)
         writer.write(rows_by(reader))
     return reader.exchanges, reader.frames
+
+
+@contextmanager
+def _appending(target: Path) -> Iterator[Writer]:
+    """A cassette to append to. One that is new is removed where that fails."""
+    writer = Writer(target)
+    try:
+        with writer.taking_over():
+            yield writer
+    except BaseException:
+        writer.discard()
+        raise
+    finally:
+        writer.close()
 
 
 def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
@@ -119,7 +134,7 @@ def refuse_to_overwrite(output: Path, cassette: Path) -> None:
             return
         is_input, is_recording = output.samefile(cassette), is_database(output)
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+        raise UsageError(unwritable(output, error)) from error
     if is_input:
         raise UsageError(f"{output} is the cassette itself: choose another --output")
     if is_recording:
@@ -148,7 +163,7 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     framer = Framer(None, load("omnigent"))
     framed = [*framer.feed(0, path.read_bytes()), *framer.close()]
     session = next(filter(None, map(_session_in, framed)), None)
-    with closing(Writer(target)) as writer, writer.taking_over():
+    with _appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
         writer.write([
             rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),

@@ -71,10 +71,10 @@ def test_an_export_overwrites_a_text(cassette: Path) -> None:
     assert target.read_bytes() == cassette.with_suffix(".jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("length", [255, 256])
-def test_an_output_whose_name_is_too_long_gets_a_sentence(length: int, cassette: Path) -> None:
-    done = run("export", cassette, "--format", "jsonl", "-o", cassette.with_name("x" * length))
-    assert done.exit_code == 2
+def test_an_output_whose_name_is_too_long_gets_a_sentence(cassette: Path) -> None:
+    for length, code in ((255, 0), (256, 2)):
+        done = run("export", cassette, "--format", "jsonl", "-o", cassette.with_name("x" * length))
+        assert done.exit_code == code
     assert "File name too long" in done.stderr
 
 

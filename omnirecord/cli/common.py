@@ -60,23 +60,33 @@ class Group(click.Group):
                 rows = [((one.name or "").ljust(widest), one.get_short_help_str(70)) for one in commands]
                 formatter.write_dl(rows)
 
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with _in_sentences():  # --help prints already here
+            return super().make_context(*args, **settings)
+
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()
-        try:
+        with _in_sentences():
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
-            sys.exit(128 + signal.SIGINT)
-        except OmnirecordError as error:
-            raise Failure(str(error)) from error
-        except OSError as error:
-            _drop_what_is_buffered()
-            if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program
-                sys.exit(128 + signal.SIGPIPE)
-            what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
-            raise Failure(f"{what}: {error.strerror or error}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
+
+
+@contextmanager
+def _in_sentences() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
+        sys.exit(128 + signal.SIGINT)
+    except OmnirecordError as error:
+        raise Failure(str(error)) from error
+    except OSError as error:
+        _drop_what_is_buffered()
+        if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program
+            sys.exit(128 + signal.SIGPIPE)
+        what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
+        raise Failure(f"{what}: {error.strerror or error}") from error
 
 
 def _print_anything() -> None:

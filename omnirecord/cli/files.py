@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import click
 
 from ..errors import UsageError
-from ..files import whole_or_not
+from ..files import is_stdout, whole_or_not
 from ..gist import visible
 from .common import busy, cassette_argument, is_terminal, progress
 
@@ -37,7 +37,10 @@ from .common import busy, cassette_argument, is_terminal, progress
     help="What begins with PREFIX as well, for html; repeatable.",
 )  # fmt: skip
 @click.option(
-    "-o", "--output", type=click.Path(readable=False, path_type=Path), help="The file to write, instead of stdout."
+    "-o",
+    "--output",
+    type=click.Path(readable=False, path_type=Path),
+    help="The file to write, instead of stdout. A pipe or a device is written to, never replaced.",
 )
 def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
@@ -74,11 +77,11 @@ def export(
             "zst": lambda: packed_bytes(store, cassette, output),
         }  # fmt: skip
         parts = made.get(form, lambda: datasette_bytes(cassette))()
+        is_aside = output is not None and is_stdout(output)
         with _output(output) as file:
             for part in progress(parts, f"writing {output or 'stdout'}"):
                 file.write(part)
-        if output is not None:
-            click.echo(visible(f"wrote {output}"))
+        say_written(output, f"wrote {output}", is_aside=is_aside)
     finally:
         store.close()
 
@@ -120,10 +123,10 @@ def _export_page(
     kind = None if redact == "none" else redact
     with busy(f"making a page of {cassette.name}"):
         parts = list(sealed_page(cassette, redact=kind, redact_patterns=patterns, session=session))
+    is_aside = output is not None and is_stdout(output)
     with _output(output) as file:
         file.writelines(parts)
-    if output is not None:
-        click.echo(visible(f"wrote {output}: open it in a browser; {_SCRUBBED[redact]}"))
+    say_written(output, f"wrote {output}: open it in a browser; {_SCRUBBED[redact]}", is_aside=is_aside)
 
 
 _SCRUBBED = {
@@ -131,6 +134,12 @@ _SCRUBBED = {
     "named": "what has a secret's name was scrubbed, and not what only looks like one",
     "none": "nothing was scrubbed: read it before you hand it on",
 }
+
+
+def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
+    """What a person is told of a file that was written. `is_aside`: on stderr, since stdout is that file."""
+    if output is not None:
+        click.echo(visible(sentence), err=is_aside)
 
 
 @contextmanager

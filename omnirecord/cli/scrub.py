@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..files import is_stdout
 from ..gist import visible
 from .common import json_option, print_rows, progress, table
 
@@ -55,7 +56,12 @@ def scrub(
         context.exit(1 if left else 0)
     if len(cassettes) > 1:
         raise UsageError("of several cassettes no one copy is made: scrub one at a time, or --check them all")
+    is_aside = output is not None and is_stdout(output)
     found = _scrubbed(cassettes[0], output, redact, redact_patterns)
+    if is_aside:  # stdout is the copy
+        for line in _count_lines(output, found):
+            click.echo(line, err=True)
+        return
     _print(as_json, _count_rows(found), _count_lines(output, found))
 
 

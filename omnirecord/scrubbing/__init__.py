@@ -10,13 +10,13 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..files import whole_or_not
+from ..files import itself, put, room_for, temporary, unwritable, whole_or_not
 from ..jsonl import Reader, values
 from ..library import contract_or_default, open_store, refuse_to_overwrite
 from ..packing import named, packed
@@ -24,7 +24,9 @@ from ..payloads import dumps
 from ..redact import Redactor, Scanner, content_scanner
 from ..redact.content.scanning import PLAIN
 from ..store import Writer, is_database, is_packed
+from ..store.index import remove_index
 from ..store.packed import content
+from ..store.schema import clear_errors
 from .lines import Leak, Scrubber
 
 __all__ = ["Leak", "scrub"]
@@ -70,8 +72,9 @@ def scrub(
 
 def _usable(output: Path, source: Path) -> Path:
     refuse_to_overwrite(output, source)
+    file = itself(output)
     for end in _BESIDE:
-        beside = output.with_name(output.name + end)
+        beside = file.with_name(file.name + end)
         if not output.exists() and beside.exists():
             raise UsageError(f"{beside} is left there by another cassette: remove it, or choose another --output")
     return output
@@ -84,8 +87,7 @@ def _write(lines: Iterator[bytes], target: Path, source: Path) -> None:
     else:
         with whole_or_not(target) as file:
             file.writelines(packed(lines) if is_compressed else lines)
-    with suppress(OSError):  # what is left of a search in another cassette of that name
-        target.with_name(target.name + "-search").unlink(missing_ok=True)
+    remove_index(target)  # of another cassette of that name
 
 
 def _form(target: Path, source: Path) -> tuple[bool, bool]:
@@ -97,21 +99,23 @@ def _form(target: Path, source: Path) -> tuple[bool, bool]:
 
 
 def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
+    folder = room_for(target)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+        place = tempfile.TemporaryDirectory(prefix=f".{target.name[:50]}.", dir=folder)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
-    with folder as name:
+        raise UsageError(unwritable(target if folder is not None else temporary(), error)) from error
+    with place as name:
         made = Path(name) / "copy.db"
         rows = Reader("the copy", contract_or_default).rows(lines)
-        with closing(Writer(made)) as writer:
+        with clear_errors(target), closing(Writer(made, named=target)) as writer:
             while some := list(islice(rows, _ROWS)):
                 writer.write(some)
+            writer.settle()
         if is_compressed:
             with whole_or_not(target) as file:
                 file.writelines(packed(_pieces(made)))
         else:
-            made.replace(target)
+            put(made, target)
 
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:

@@ -114,6 +114,14 @@ def path_beside(cassette: Path) -> Path:
     return cassette.with_name(cassette.name + "-search")
 
 
+def remove_index(cassette: Path) -> None:
+    """Remove the index beside a cassette. Only a regular file is removed."""
+    path = path_beside(cassette)
+    with suppress(OSError):
+        if cassette.is_file() and stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
 class Index:
     """An open index. Raises `sqlite3.Error`, or `NotACassette` where something else lies in its place, if its file
     cannot be used: then take one `in_memory`."""

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BrokenCassette, UsageError
+from ..files import copied_aside, room_for, temporary, unwritable
 from ..packing import MAGIC, PackingError, most_of, unpacked
+from .disk import clear_writing
 from .distrust import harden
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
     """SQLite has the file open before there is anything in it, and its name and its folder are gone by then."""
-    try:
+    with copied_aside(path, "unpacked"):
         with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
             name = Path(folder) / "unpacked.db"
             file = name.open("xb")
@@ -96,12 +98,6 @@ def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except OSError as error:
-        where = tempfile.gettempdir()
-        raise UsageError(
-            f"{path} has to be unpacked, and cannot be in {where} ({error.strerror or error}): set TMPDIR to a folder"
-            " with room for it"
-        ) from error
 
 
 def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -110,17 +106,20 @@ def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def copy_database(store: Store, folder: Path | None) -> Iterator[bytes]:
-    """The bytes of a cassette as a database, its log folded in. `folder`: where there is room for a copy; None: where
-    temporary files go. Raises `UsageError` where none can be made."""
+def copy_database(store: Store, output: Path | None) -> Iterator[bytes]:
+    """The bytes of a cassette as a database, its log folded in. `output`: where they go; the copy is made beside that,
+    or where temporary files go. Raises `UsageError` where none can be made."""
+    folder = None if output is None else room_for(output)
+    named = temporary() if output is None else output
     try:
         place = tempfile.TemporaryDirectory(prefix=".omnirecord-", dir=folder)
     except OSError as error:
-        raise UsageError(f"cannot write in {folder or tempfile.gettempdir()}: {error.strerror or error}") from error
+        raise UsageError(unwritable(named if folder is not None else temporary(), error)) from error
     with place as name:
         made = Path(name) / "copy.db"
         with closing(sqlite3.connect(made)) as copy:
-            store.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+            store.backup(copy, named)
+            with clear_writing(named):
+                copy.execute("PRAGMA journal_mode = DELETE").fetchone()
         with made.open("rb") as file:
             yield from iter(lambda: file.read(_PIECE), b"")

@@ -26,6 +26,7 @@ from ..contract import Contract, load
 from ..errors import BrokenCassette, UsageError
 from ..framing import Framed, Framer
 from ..headers import header
+from .disk import clear_writing
 from .lock import recorder_is_alive
 from .making import (
     DAMAGED,
@@ -115,9 +116,10 @@ class Store:
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
 
-    def backup(self, copy: sqlite3.Connection) -> None:
-        """Copy the whole database, its log too. Raises `CassetteError`."""
-        with clear_errors(self._path or "the cassette"):
+    def backup(self, copy: sqlite3.Connection, named: Path) -> None:
+        """Copy the whole database, its log too. Raises `CassetteError`, and `UsageError` where the copy, which errors
+        call `named`, cannot be written."""
+        with clear_errors(self._path or "the cassette"), clear_writing(named):
             self._connection.backup(copy)
 
     def pseudonym_key(self) -> bytes | None:

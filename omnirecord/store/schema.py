@@ -23,9 +23,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
-from ..files import itself
+from ..errors import BrokenCassette, CassetteError, CassetteInUse, NewerCassette, NotACassette, UsageError
+from ..files import copied_aside, is_of_the_disk, itself, unwritable
 from . import former, packed
+from .disk import refused_by_disk
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
 from .rows import PAGE_SIZE
 from .views import VIEWS
@@ -123,6 +124,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
             raise CassetteInUse(
                 f"{path} is in use by another program: wait until that has closed it, or stop it"
             ) from error
+        if (refusal := refused_by_disk(error, Path(path))) is not None:
+            raise CassetteError(refusal) from error
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
@@ -133,6 +136,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:
+        if is_of_the_disk(error):
+            raise CassetteError(unwritable(path, error)) from error
         raise NotACassette(f"{path}: {error.strerror or error}") from error
 
 
@@ -203,23 +208,30 @@ _COPIES: set[Path] = set()
 
 def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
-    folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
-    _COPIES.add(folder)
     path = itself(path)  # the log is beside the file, not beside a link to it
-    for part in ("", "-wal"):
-        source = path.with_name(path.name + part)
-        if source.exists():
-            shutil.copyfile(source, folder / source.name)
+    with copied_aside(path, "copied"):
+        folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
+        _COPIES.add(folder)
+        try:
+            for part in ("", "-wal"):
+                source = path.with_name(path.name + part)
+                if source.exists():
+                    shutil.copyfile(source, folder / source.name)
+        except BaseException:
+            _COPIES.discard(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     return folder / path.name
 
 
-def create_or_open(path: Path) -> sqlite3.Connection:
-    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older."""
-    with clear_errors(path):
+def create_or_open(path: Path, named: Path | None = None) -> sqlite3.Connection:
+    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older.
+    `named`: what errors call the file."""
+    with clear_errors(named or path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
         if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(itself(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         else:
             refuse_company(path)
             refuse_foreign_journal(path)
@@ -357,6 +369,8 @@ def is_usable_path(path: Path) -> None:
     """Refuse what can be no cassette whatever it holds."""
     with clear_errors(path):
         is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
+    if path.is_symlink() and itself(path).is_symlink():
+        raise UsageError(f"{path} is a symbolic link that leads in a circle: name a file")
     if is_folder:
         raise UsageError(f"{path} is a directory: name the cassette file in it")
     if is_odd:

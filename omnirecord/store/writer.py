@@ -22,6 +22,7 @@ from typing import Any
 
 from ..cassette import Headers
 from ..errors import UsageError
+from ..files import itself
 from .functions import define
 from .lock import RecorderLock
 from .making import DAMAGED, size_or_damage
@@ -87,14 +88,16 @@ def is_transient(error: Exception) -> bool:
 
 
 class Writer:
-    """An open cassette. Raises `CassetteInUse`, `NotACassette`, `NewerCassette` or `BrokenCassette` on opening.
+    """An open cassette. Raises `CassetteError` on opening: `CassetteInUse`, `NotACassette`, and so on.
 
-    `beside`: another process has it open already, and lets this one write as well; raises what SQLite raises.
+    `named`: what errors call the file, where it is a temporary one. `beside`: another process has it open already, and
+    lets this one write as well; raises what SQLite raises.
     """
 
-    def __init__(self, path: Path | None, *, beside: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, *, beside: bool = False, named: Path | None = None) -> None:
+        self.path, self._named = path, named or path or "the cassette"
         self._lock: RecorderLock | None = None
+        self._is_new = False
         if path is None or beside:
             self.connection = in_memory() if path is None else open_beside(path)
             define(self.connection)
@@ -104,14 +107,16 @@ class Writer:
             raise UsageError(f"{path}: a compressed cassette is a closed one, name a .db to record into")
         if path.suffix == ".jsonl":
             raise UsageError(f"{path}: the text form is for export and import, name a .db to record into")
-        with clear_errors(path):
+        with clear_errors(self._named):
             self._lock = RecorderLock(path)
+            self._is_new = not path.exists()
             try:
-                self.connection = create_or_open(path)
+                self.connection = create_or_open(path, named)
                 define(self.connection)
                 self._identity = identity(path)
                 OURS.add(self._identity)
             except BaseException:
+                self._remove_new()
                 self._lock.release()
                 raise
 
@@ -151,7 +156,7 @@ class Writer:
     @contextmanager
     def taking_over(self) -> Iterator[None]:
         """What is read of the file to go on with it may be anything: what does not fit is a `BrokenCassette`."""
-        with clear_errors(self.path or "the cassette"):
+        with clear_errors(self._named):
             try:
                 yield
             except DAMAGED as error:
@@ -225,6 +230,31 @@ class Writer:
                 return
             except sqlite3.OperationalError:
                 time.sleep(pause)
+
+    def settle(self) -> None:
+        """Bring all that was written from the log into the file. Raises `CassetteError` where the disk refuses."""
+        with clear_errors(self._named):
+            busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise sqlite3.OperationalError("another program has it open")
+
+    def discard(self) -> None:
+        """Close it. Remove the file where this writer has made it."""
+        if not self._is_new:
+            self.close()
+        elif self._lock is not None:
+            self.connection.close()
+            OURS.discard(self._identity)
+            self._remove_new()
+            self._lock.release()
+            self._lock = None
+
+    def _remove_new(self) -> None:
+        if self._is_new and self.path is not None:
+            file = itself(self.path)
+            for ending in ("", "-wal", "-shm", "-journal"):
+                with suppress(OSError):
+                    file.with_name(file.name + ending).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave one clean file, and give up the lock. Where a reader is still there, the log stays beside it."""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ..errors import UsageError
 from ..exporting import jsonl_bytes
-from ..files import whole_or_not
+from ..files import unwritable, whole_or_not
 from ..library import open_store
 from ..proxy import Proxy
 from ..replaying import Served
@@ -76,7 +76,7 @@ def _write(store: Store, db: Path, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UsageError(unwritable(path, error)) from error
     with whole_or_not(path) as file:
         if path.suffix == ".db":
             file.write(db.read_bytes())

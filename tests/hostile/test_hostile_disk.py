@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import shutil
 import signal
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from tests.process import Process
 from tests.wire import connected, get
 
 from .delays import Delays, percentile, told
+from .disks import fill, small_disk
 from .flood import flooding
 
 Fault = Callable[[Process, Path], AbstractContextManager[None]]
@@ -45,13 +44,7 @@ def at_its_limit(proxy: Process, db: Path) -> Iterator[None]:
 
 @contextmanager
 def full(_proxy: Process, db: Path) -> Iterator[None]:
-    filler = db.parent / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
+    filler = fill(db.parent)
     yield
     filler.unlink()
 
@@ -75,17 +68,12 @@ FAULTS: dict[str, Fault] = {
 def folder(tmp_path: Path, fault: str) -> Iterator[Path]:
     """Where the cassette is: on a file system of its own, of 4 MB, where that is to be full."""
     folder = tmp_path / "folder"
-    folder.mkdir()
-    if FAULTS[fault] is not full:
-        yield folder
+    if FAULTS[fault] is full:
+        with small_disk(folder, "4m"):
+            yield folder
         return
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a file system of its own needs root; the limit on the size of files stands for it")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.mkdir()
+    yield folder
 
 
 @pytest.mark.timed
