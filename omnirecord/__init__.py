@@ -81,7 +81,7 @@ def record(
     resume: bool = False,
     resume_for: float = 30.0,
     control: bool = False,
-    ui: bool = False,
+    ui: bool | str = False,
     redact: Literal["content"] | None = None,
     redact_patterns: Iterable[str] = (),
     rotate: str | Iterable[str] = (),
@@ -92,12 +92,12 @@ def record(
     `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
     an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
     stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
-    (`docs/tail.md`), `ui` that with the page, at `.page` (`docs/ui.md`). `redact="content"` masks what looks like a
-    secret in content too, and what begins with one of `redact_patterns` (`docs/redaction.md`). `host` has to be
-    loopback unless `allow_remote` is given; then the path that `control` turns on asks for `token`, or for one that is
-    made up, `.token`. `tls_cert` and `tls_key` are for clients with https. An https upstream is verified, by `ca` in
-    place of the system's authorities, unless it is `insecure`; `cert` and `key` are shown to it (`docs/security.md`).
-    Files are PEM.
+    (`docs/tail.md`), `ui` that with the page, at `.page`: True, or a `HOST:PORT` of its own (`docs/ui.md`).
+    `redact="content"` masks what looks like a secret in content too, and what begins with one of `redact_patterns`
+    (`docs/redaction.md`). `host` has to be loopback unless `allow_remote` is given; then the path that `control` turns
+    on asks for `token`, or for one that is made up, `.token`. `tls_cert` and `tls_key` are for clients with https. An
+    https upstream is verified, by `ca` in place of the system's authorities, unless it is `insecure`; `cert` and `key`
+    are shown to it (`docs/security.md`). Files are PEM.
 
     `rotate` is a size (`500MB`), a time (`1h`) or both, from which on a cassette is full: `db` is
     then a link to the newest of several. `keep` is a number of full ones, an age, a size, or all three

@@ -4,6 +4,9 @@ A browser is the way around loopback: any page may send requests to this machine
 this machine (DNS rebinding) may read the answers as well. So a request has to name us, may not come from a page that
 is not ours, and, if it changes something, has to be one that a page cannot send unasked (Fetch, "simple" requests).
 A server that is reachable from elsewhere wants a token on top of that.
+
+A page of the same origin is ours only where a listener serves nothing but our page. A proxy serves pages of its
+upstream and a replay serves recorded ones: there no request of a browser may use the control path.
 """
 
 from __future__ import annotations
@@ -25,6 +28,12 @@ SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 _READS = ("GET", "HEAD")
+_OF_BROWSERS = (
+    "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "origin", "referer", "cookie", "upgrade-insecure-requests",
+    "service-worker",
+)  # fmt: skip
+"""Fields that browsers send and tools do not. A page can leave out `Referer`, but none of `Sec-Fetch-Site` (a browser
+sends it to https and to loopback) or `Accept-Language`. `fetch` of Node sends `Sec-Fetch-Mode` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,14 @@ class Guard:
 
     `names`: host names and addresses that are the server's, beside those of loopback. `any_address`: it listens on
     all of them, so every address is taken for its own; no page can have an address mean another machine.
-    `token`: what has to come as `Authorization: Bearer`; None where none is needed.
+    `token`: what has to come as `Authorization: Bearer`; None where none is needed. `has_pages`: every page of its
+    origin is our own, and may use it.
     """
 
-    def __init__(self, names: Iterable[str] = (), *, any_address: bool = False, token: str | None = None) -> None:
+    def __init__(
+        self, names: Iterable[str] = (), *, any_address: bool = False, token: str | None = None, has_pages: bool = True
+    ) -> None:  # fmt: skip
+        self.has_pages = has_pages
         self._names = {_plain(name) for name in names}
         self._any_address = any_address
         self._token = token
@@ -57,6 +70,7 @@ class Guard:
         """
         return (
             self._misnamed(target, headers)
+            or (None if self.has_pages else _from_a_browser(headers))
             or (None if is_public and _is_followed_link(headers) else _from_another_page(headers))
             or (None if is_public else self._unknown(headers))
             or _simple(method, headers)
@@ -102,6 +116,17 @@ def is_loopback(host: str) -> bool:
     """Whether a host name or an address means this machine to everybody who asks on it."""
     address = _address(host)
     return address.is_loopback if address is not None else host == "localhost"
+
+
+def _from_a_browser(headers: Headers) -> Refusal | None:
+    """A page of this origin is upstream's, or a recorded one, and so is a service worker that sends what others ask."""
+    sent = next((name for name in _OF_BROWSERS if header(headers, name) is not None), None)
+    if sent is None and (header(headers, "accept-language") or "*").strip() == "*":
+        return None
+    return _forbidden(
+        f"a browser may not use this here ({sent or 'accept-language'} says it is one): the pages of this address are"
+        " not omnirecord's"
+    )
 
 
 def _from_another_page(headers: Headers) -> Refusal | None:

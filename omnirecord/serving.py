@@ -120,17 +120,17 @@ def continue_upload(request: web.BaseRequest, headers: Headers) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def parse_listen(listen: str, *, allow_remote: bool) -> tuple[str, int]:
+def parse_listen(listen: str, *, allow_remote: bool, option: str = "--listen") -> tuple[str, int]:
     """Host and port of `HOST:PORT`. Raises `UsageError`, also where it is not loopback and may not be remote."""
     host, colon, port = listen.rpartition(":")
     host = host.strip("[]")
     is_number = port.isascii() and port.isdecimal() and len(port) <= 5
     if not colon or not host or not is_number or int(port) > 65535:
         raise UsageError(
-            f"--listen {listen!r} is no HOST:PORT: write for instance 127.0.0.1:6868, port 0 for a free one"
+            f"{option} {listen!r} is no HOST:PORT: write for instance 127.0.0.1:6868, port 0 for a free one"
         )
     if not allow_remote and not is_loopback(host):
-        raise UsageError(f"--listen {listen!r} is reachable from elsewhere: add --allow-remote if that is meant")
+        raise UsageError(f"{option} {listen!r} is reachable from elsewhere: add --allow-remote if that is meant")
     return host, int(port)
 
 
@@ -161,6 +161,8 @@ class Place:
     token: str | None = None
     tls_cert: File | None = None
     tls_key: File | None = None
+    option: str = "--listen"
+    """What errors call it."""
 
     def __post_init__(self) -> None:
         if not self.allow_remote and not is_loopback(self.host):
@@ -174,10 +176,10 @@ class Place:
 class Listener:
     """One listening server of ours. `url` is where it is, once `bind` returned; `guard` lets requests to its control
     path pass, who have to send `token` unless that is None (`is_made`: it was made up here); `is_remote`: whether it is
-    reachable from elsewhere."""
+    reachable from elsewhere. `has_pages`: it serves no pages but our own, so that these may use the control path."""
 
-    def __init__(self, handler: Handler, place: Place) -> None:
-        self._handler = handler
+    def __init__(self, handler: Handler, place: Place, *, has_pages: bool = False) -> None:
+        self._handler, self._has_pages = handler, has_pages
         self._place = place
         self._server: web.Server | None = None
         self._sockets: asyncio.Server | None = None
@@ -203,7 +205,9 @@ class Listener:
             )
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
-            raise ServerError(f"{host}:{port} {reason}: choose another --listen, port 0 takes a free one") from error
+            raise ServerError(
+                f"{host}:{port} {reason}: choose another {self._place.option}, port 0 takes a free one"
+            ) from error
         bound = [one.getsockname() for one in self._sockets.sockets]
         self._watch_over([address for address, *_ in bound])
         shown = f"[{bound[0][0]}]" if ":" in bound[0][0] else bound[0][0]
@@ -222,7 +226,7 @@ class Listener:
             self.token = secrets.token_urlsafe(24)
         names = [self._place.host, *bound, *([socket.gethostname()] if self.is_remote else [])]
         anywhere = any(address in ("0.0.0.0", "::") for address in bound)
-        self.guard = Guard(names, any_address=anywhere, token=self.token)
+        self.guard = Guard(names, any_address=anywhere, token=self.token, has_pages=self._has_pages)
 
     async def start(self) -> None:
         """Accept connections, from now on."""

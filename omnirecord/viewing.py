@@ -11,8 +11,7 @@ from aiohttp import web
 
 from .indexing import stamp_of
 from .proxy.control import Control
-from .routes import CONTROL, path_of
-from .serving import Listener, Place, error_response
+from .serving import Listener, Place
 from .store.lock import recorder_is_alive
 from .tls import File
 from .web.answers import Answers
@@ -44,7 +43,9 @@ class Viewer:
     ) -> None:
         self._named = cassette, other
         self._shown: Shown | None = None
-        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
+        self._listener = Listener(
+            self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key), has_pages=True
+        )
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -85,7 +86,7 @@ class Viewer:
             raise
         guard = self._listener.guard
         self._control = Control(
-            guard, lambda: self.cassette, self._state, Pages(guard, answers), lambda: recorder_is_alive(self.cassette)
+            lambda: self.cassette, self._state, Pages(guard, answers), lambda: recorder_is_alive(self.cassette)
         )
         await self._listener.start()
         self._watching = asyncio.create_task(self._watch())
@@ -118,9 +119,4 @@ class Viewer:
             await asyncio.sleep(_LOOKS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = request._message.path
-        if path_of(target) in ("/", CONTROL):
-            return web.Response(status=302, headers={"Location": UI})
-        if target.startswith(CONTROL):
-            return await self._control.handle(request, target)
-        return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
+        return await self._control.serve(request, self._listener.guard)

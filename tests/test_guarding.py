@@ -80,6 +80,26 @@ def test_a_page_of_ours_may_use_it() -> None:
     assert status(("Origin", "http://localhost:6868"), ("Sec-Fetch-Site", "same-origin")) == 200
 
 
+@pytest.mark.parametrize("field", [
+    ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Dest", "empty"),
+    ("Sec-Fetch-User", "?1"), ("Origin", "http://localhost:6868"), ("Referer", "http://localhost:6868/"), ("Cookie", "a=b"),
+    ("Accept-Language", "en-GB,en;q=0.5"), ("Upgrade-Insecure-Requests", "1"), ("Service-Worker", "script"),
+])  # fmt: skip
+def test_where_pages_are_not_ours_no_browser_may_use_it(field: tuple[str, str]) -> None:
+    guard = Guard(["127.0.0.1"], has_pages=False, token=TOKEN)
+    bearer = ("Authorization", f"Bearer {TOKEN}")
+    assert status(field, bearer, ("X-Omnirecord", "1"), guard=guard, method="POST") == 403
+
+
+@pytest.mark.parametrize("fields", [
+    (("User-Agent", "curl/8.5.0"), ("Accept", "*/*")),
+    (("User-Agent", "python-httpx/0.28"), ("Accept-Encoding", "gzip"), ("Connection", "keep-alive")),
+    (("User-Agent", "node"), ("Accept-Language", "*"), ("Sec-Fetch-Mode", "cors")),
+])  # fmt: skip
+def test_where_pages_are_not_ours_a_tool_still_may(fields: Headers) -> None:
+    assert status(*fields, guard=Guard(["127.0.0.1"], has_pages=False)) == 200
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "X"])
 @pytest.mark.parametrize(("headers", "expected"), [
     ((), 415),

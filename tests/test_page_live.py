@@ -131,10 +131,11 @@ async def test_a_proxy_that_was_killed_and_runs_again_is_followed_again(tmp_path
                 await Rerun(store, 1, proxy.url).run(20)
             await page.click("td.name a")
             await eventually(lambda: has(page, 30))
+            own = page.url.partition("/-/")[0].removeprefix("http://")
             await proxy.end(signal.SIGKILL)
         await eventually(lambda: reads(page, ".state", "connection lost"))
         await upstream.reset()
-        async with Process(upstream.url, db, "--ui", "--listen", proxy.url.removeprefix("http://")) as proxy:
+        async with Process(upstream.url, db, "--ui", own) as proxy:
             await eventually(lambda: reads(page, ".state", "recording"))
             with closing(open_store(source)) as store:
                 await Rerun(store, 1, proxy.url).run(20)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from omnirecord.proxy import Proxy
 from omnirecord.serving import TOKEN_VARIABLE
 from omnirecord.viewing import Viewer
 from tests.cassettes import HEALTHY
+from tests.forked import run
 from tests.wire import Upstream, ask
 
 UI = "/-/omnirecord/ui/"
@@ -128,8 +131,82 @@ async def test_a_proxy_has_the_page_only_if_it_was_asked_for(tmp_path: Path) -> 
             assert proxy.page is None
             assert (await told(proxy.url, UI))[0] == 404
         async with Proxy(upstream.url, tmp_path / "b.db", ui=True) as proxy:
-            assert proxy.page == proxy.url + UI
-            assert (await told(proxy.url, UI))[0] == 200
-            assert json.loads((await told(proxy.url, f"{UI}data/overview"))[2])["is_recorded"] is True
+            assert proxy.page is not None
+            own = proxy.page.removesuffix(UI)
+            assert own != proxy.url
+            assert (await told(own, UI))[0] == 200
+            assert json.loads((await told(own, f"{UI}data/overview"))[2])["is_recorded"] is True
+            assert (await told(own, "/v1/sessions"))[0] == 404, "nothing is forwarded from there"
+            status, headers, _ = await told(proxy.url, UI)
+            assert (status, headers["location"]) == (302, proxy.page)
+            assert (await told(proxy.url, f"{UI}data/overview"))[0] == 404
+            assert json.loads((await told(proxy.url, "/-/omnirecord/"))[2])["recording"] == 1, "a tool still may"
     with closing(open_store(tmp_path / "b.db")) as store:
         assert store.exchanges() == [], "it is not recorded itself"
+
+
+async def test_the_page_of_a_proxy_is_on_the_port_behind_it_or_on_a_free_one_or_where_it_is_told(
+    tmp_path: Path,
+) -> None:
+    async with Upstream(lambda conn: conn.gone()) as upstream:
+        for n in range(20):  # a pair of ports that is free
+            port = free_port()
+            try:
+                async with Proxy(upstream.url, tmp_path / f"{n}.db", port=port, ui=True) as proxy:
+                    found = proxy.page
+            except ServerError:
+                continue
+            if found == f"http://127.0.0.1:{port + 1}{UI}":
+                break
+        else:
+            pytest.fail("the page was never on the port behind the proxy's")
+        with closing(socket.create_server(("127.0.0.1", port + 1))):
+            async with Proxy(upstream.url, tmp_path / "taken.db", port=port, ui=True) as proxy:
+                assert proxy.page not in (None, f"http://127.0.0.1:{port + 1}{UI}")
+            with pytest.raises(ServerError, match="is in use: choose another --ui"):
+                async with Proxy(upstream.url, tmp_path / "told.db", ui=f"127.0.0.1:{port + 1}"):
+                    pass
+        async with Proxy(upstream.url, tmp_path / "told.db", ui=f"127.0.0.1:{port + 1}") as proxy:
+            assert proxy.page == f"http://127.0.0.1:{port + 1}{UI}"
+
+
+@pytest.mark.parametrize(("ui", "said"), [("6869", "--ui '6869' is no HOST:PORT"), ("0.0.0.0:1", "add --allow-remote")])
+def test_where_the_page_cannot_be_is_said_before_anything_is_opened(ui: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        Proxy("http://127.0.0.1:1", tmp_path / "a.db", ui=ui)
+
+
+async def test_a_page_that_is_reachable_from_elsewhere_asks_for_a_token_of_its_own(tmp_path: Path) -> None:
+    async with (
+        Upstream(lambda conn: conn.gone()) as upstream,
+        Proxy(upstream.url, tmp_path / "a.db", ui="0.0.0.0:0", allow_remote=True) as proxy,
+    ):
+        assert proxy.page is not None
+        own = proxy.page.removesuffix(UI).replace("0.0.0.0", "127.0.0.1")
+        assert proxy.made_token is not None
+        assert (await told(own, f"{UI}data/overview"))[0] == 401
+        assert (await told(own, f"{UI}data/overview", f"Authorization: Bearer {proxy.made_token}"))[0] == 200
+
+
+def test_the_command_prints_where_the_page_is(tmp_path: Path) -> None:
+    words = [
+        "proxy",
+        "--upstream",
+        "http://127.0.0.1:1",
+        "--listen",
+        "127.0.0.1:0",
+        "--db",
+        tmp_path / "a.db",
+        "--json",
+    ]
+    for given in ([], ["127.0.0.1:0"]):
+        done = run([*words, "--ui", *given], stopped_by=signal.SIGINT)
+        row = json.loads(done.out)
+        assert (done.code, set(row)) == (0, {"url", "db", "upstream", "ui", "page"})
+        assert row["page"] == row["ui"] + UI
+        assert row["ui"] != row["url"]
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        return int(taken.getsockname()[1])

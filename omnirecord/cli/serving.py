@@ -82,12 +82,16 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     help="Remove the oldest of those cassettes beyond 10, or after 7d, or above 5GB in all; repeatable.",
 )  # fmt: skip
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
-@click.option("--ui", is_flag=True, help="The same as a page, to look at in a browser while it is recorded.")
+@click.option(
+    "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
+    help="The same as a page for a browser, on a listener of its own; by default on the port behind --listen, or a free"
+    " one.",
+)  # fmt: skip
 @redact_options
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: bool, redact: str | None,
+    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
@@ -113,7 +117,8 @@ def proxy(
     live = _live()
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui, redact=redact,
+        resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
+        redact=redact,
         redact_patterns=redact_patterns, rotate=rotate, keep=keep, apart=True, watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
@@ -129,12 +134,14 @@ def _live() -> Live | None:
 
 
 async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
+    from ..proxy.control import UI
+
     with stop_signal(server.hurry) as stop:
         async with server:
             sentence = f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})"
             row = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
             if server.page is not None:
-                row["page"] = server.page
+                row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
             settle()

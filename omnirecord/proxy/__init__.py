@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,13 +20,13 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from yarl import URL
 
-from ..errors import UsageError
+from ..errors import ServerError, UsageError
 from ..headers import decoded
 from ..limits import Given, Retention, retention, rotation
 from ..recorder import NewFrames
 from ..redact import content_scanner
-from ..routes import CONTROL
-from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
+from ..routes import CONTROL, path_of
+from ..serving import DRAIN_TIMEOUT, Handler, Listener, Place, error_response, parse_listen
 from ..tape import Tape, Watch, ignore, nothing
 from ..tls import File, Trust
 from .control import UI, Control, pages_of
@@ -49,8 +50,9 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
 class Proxy:
     """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
 
-    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself. With
-    `ui` the same, and a page that shows it.
+    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself. No
+    browser may read it there, since pages of the upstream have the same origin. With `ui` the same, and `page` shows
+    it, on a listener of its own: at `HOST:PORT`, or for True on the port behind the proxy's, or else on a free one.
 
     With `rotate`, `db` is a link to the newest of several cassettes, of which `keep` says how many are kept.
 
@@ -83,7 +85,7 @@ class Proxy:
         resume: bool = False,
         resume_for: float = GRACE,
         control: bool = False,
-        ui: bool = False,
+        ui: bool | str = False,
         redact: str | None = None,
         redact_patterns: Iterable[str] = (),
         rotate: Given = (),
@@ -105,12 +107,16 @@ class Proxy:
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         self._read_ahead = read_ahead
         self._apart, self._watch = apart, watch
-        self._is_controlled, self._has_page = control or ui, ui
+        self._is_controlled, self._ui = control or bool(ui), ui
         self._control: Control | None = None
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
-        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
+        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
+        self._listener = Listener(self._handle, self._place)
+        self._paging: Listener | None = None
+        if isinstance(ui, str):
+            parse_listen(ui, allow_remote=allow_remote, option="--ui")
         self._entered: Tape | None = None
         self.exchanges = 0
 
@@ -121,17 +127,21 @@ class Proxy:
     @property
     def page(self) -> str | None:
         """Where the page is; None without `ui`."""
-        return f"{self.url}{UI}" if self._has_page else None
+        return f"{self._paging.url}{UI}" if self._paging is not None else None
+
+    @property
+    def _listeners(self) -> list[Listener]:
+        return [self._listener] if self._paging is None else [self._listener, self._paging]
 
     @property
     def token(self) -> str | None:
         """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
-        return self._listener.token if self._is_controlled else None
+        return next((one.token for one in self._listeners if one.token), None) if self._is_controlled else None
 
     @property
     def made_token(self) -> str | None:
         """The same, where it was made up: nobody knows it yet."""
-        return self.token if self._listener.is_made else None
+        return self.token if any(one.is_made for one in self._listeners) else None
 
     @property
     def db(self) -> Path:
@@ -158,24 +168,40 @@ class Proxy:
         tls = upstream_context(self._target, self._trust)
         await self._listener.bind()  # before the cassette is touched
         try:
-            refuse_itself(self._target, self.url)
+            if self._ui:
+                self._paging = await self._page_listener()
+            for listener in self._listeners:
+                refuse_itself(self._target, listener.url)
             self._entered = await asyncio.to_thread(
                 Tape, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
                 keep=self._keep, watch=self._watch, apart=self._apart,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:
-            await self._listener.stop(0)
+            for listener in self._listeners:
+                await listener.stop(0)
             raise
         self._upstream = Upstream(self._target, tls)
         self._warn()
-        await self._listener.start()
+        for listener in self._listeners:
+            await listener.start()
         return self
 
+    async def _page_listener(self) -> Listener:
+        """An origin of the page's own: pages and service workers of the upstream have the proxy's."""
+        place = replace(self._place, token=self._listener.token, option="--ui")
+        if isinstance(self._ui, str):
+            host, port = parse_listen(self._ui, allow_remote=place.allow_remote, option="--ui")
+            return await _bound(self._serve_page, replace(place, host=host, port=port))
+        behind = (URL(self.url).port or 0) + 1 if place.port else 0
+        try:
+            return await _bound(self._serve_page, replace(place, port=behind if behind < 65536 else 0))
+        except ServerError:
+            return await _bound(self._serve_page, replace(place, port=0))
+
     def _made_control(self) -> Control:
-        guard = self._listener.guard
-        pages = pages_of(guard, lambda: self.db) if self._has_page else None
-        self._control = Control(guard, lambda: self.db, self._state, pages)
+        pages = pages_of(self._paging.guard, lambda: self.db) if self._paging is not None else None
+        self._control = Control(lambda: self.db, self._state, pages)
         return self._control
 
     def _state(self) -> dict[str, Any]:
@@ -208,7 +234,8 @@ class Proxy:
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
         """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time."""
-        self._listener.refuse_connections()
+        for listener in self._listeners:
+            listener.refuse_connections()
         self._cut(streams_only=True)
         await self._wait_for_requests(timeout)
         self._cut(streams_only=False)
@@ -216,7 +243,8 @@ class Proxy:
             await self._wait_for_requests(0.1)
             await asyncio.to_thread(self._entered.stop)
             await self._control.finish(1.0)
-        await self._listener.stop(0.1)
+        for listener in self._listeners:
+            await listener.stop(0.1)
         if self._entered is not None:
             await self._upstream.close()
             await asyncio.to_thread(self._entered.stop)
@@ -242,7 +270,7 @@ class Proxy:
         if target is None:
             return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
         if self._control is not None and target.startswith(CONTROL):
-            return await self._control.handle(request, target)
+            return await self._controlled(request, target, self._control)
         asked = Asked(target, decoded(request.raw_headers))
         relay, behind = self._resuming.find(request.method, asked) if self._resuming else (None, 0)
         if relay is not None:
@@ -254,6 +282,16 @@ class Proxy:
         finally:
             del self._running[forward]
 
+    async def _controlled(self, request: web.BaseRequest, target: str, control: Control) -> web.StreamResponse:
+        if self.page is not None and path_of(target) == UI:  # where it was before it had a listener of its own
+            return web.Response(status=302, headers={"Location": self.page})
+        return await control.handle(request, target, self._listener.guard)
+
+    async def _serve_page(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._control is None or self._paging is None:
+            return error_response(503, "not_ready", "omnirecord: the recording has not begun")
+        return await self._control.serve(request, self._paging.guard)
+
     def _forward(self, request: web.BaseRequest, asked: Asked) -> Forward:
         self.exchanges += 1
         take = self._tape.take(request.method, asked.target, asked.headers)
@@ -264,6 +302,12 @@ class Proxy:
         assert task is not None
         self._running[forward] = task
         return forward
+
+
+async def _bound(handler: Handler, place: Place) -> Listener:
+    listener = Listener(handler, place, has_pages=True)
+    await listener.bind()
+    return listener
 
 
 def _origin_form(message: RawRequestMessage) -> str | None:

@@ -40,16 +40,16 @@ _TAKES = ("session", "stream", "type", "verdict", "last")
 
 
 class Control:
-    """Answers what is asked below the control path. `guard` lets requests pass, `state` gives what a GET tells.
+    """Answers what is asked below the control path. `state` gives what a GET tells.
 
     `pages`: the page, where there is to be one. `goes_on`: whether more is recorded, where that may end before we do.
     """
 
     def __init__(
-        self, guard: Guard, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None,
+        self, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None,
         goes_on: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
-        self._guard, self._db, self._state, self._pages, self._goes_on = guard, db, state, pages, goes_on
+        self._db, self._state, self._pages, self._goes_on = db, state, pages, goes_on
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._listening: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
@@ -77,11 +77,21 @@ class Control:
         if self._pages is not None:
             self._pages.close()
 
-    async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
-        name = path_of(target).removeprefix(CONTROL)
-        if self._pages is not None and name.startswith("ui/"):
+    async def serve(self, request: web.BaseRequest, guard: Guard) -> web.StreamResponse:
+        """Answer a request to a listener that has the page, and nothing else."""
+        target = request._message.path
+        if path_of(target) in ("/", CONTROL):
+            return web.Response(status=302, headers={"Location": UI})
+        if self._pages is not None and target.startswith(UI):
             return await self._pages.handle(request, target)
-        if refusal := refused(self._guard, request):
+        if target.startswith(CONTROL):
+            return await self.handle(request, target, guard)
+        return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
+
+    async def handle(self, request: web.BaseRequest, target: str, guard: Guard) -> web.StreamResponse:
+        """Answer a request below the control path, if `guard` lets it pass."""
+        name = path_of(target).removeprefix(CONTROL)
+        if refusal := refused(guard, request):
             return refusal
         if name not in ("", "events"):
             known = f"GET {CONTROL} and GET {CONTROL}events"
