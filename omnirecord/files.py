@@ -26,7 +26,7 @@ _MOST_LINKS = 40
 """Symbolic links that a path may lead through; Linux follows as many."""
 _LITTLE = 1 << 16
 """Free bytes below which a file system is taken for full."""
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NAME = 50
 """Characters of a file's name that the name of its partial copy repeats: a name has 255 bytes at the most."""
 
@@ -104,7 +104,7 @@ def is_stdout(path: Path) -> bool:
 
 
 def is_of_the_disk(error: OSError) -> bool:
-    """Whether the disk refuses: it is full, read-only or broken, or a quota or a limit is reached."""
+    """Whether the disk takes no more: it is full or read-only, or a quota or a limit is reached."""
     return error.errno in _OF_THE_DISK
 
 

@@ -70,8 +70,8 @@ class Guard:
         """
         return (
             self._misnamed(target, headers)
-            or (None if self.has_pages else _from_a_browser(headers))
             or (None if is_public and _is_followed_link(headers) else _from_another_page(headers))
+            or (None if self.has_pages else _from_a_browser(headers))
             or (None if is_public else self._unknown(headers))
             or _simple(method, headers)
         )

@@ -82,8 +82,9 @@ def test_a_page_of_ours_may_use_it() -> None:
 
 @pytest.mark.parametrize("field", [
     ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Dest", "empty"),
-    ("Sec-Fetch-User", "?1"), ("Origin", "http://localhost:6868"), ("Referer", "http://localhost:6868/"), ("Cookie", "a=b"),
-    ("Accept-Language", "en-GB,en;q=0.5"), ("Upgrade-Insecure-Requests", "1"), ("Service-Worker", "script"),
+    ("Sec-Fetch-User", "?1"), ("Origin", "http://localhost:6868"), ("Referer", "http://localhost:6868/"),
+    ("Cookie", "a=b"), ("Accept-Language", "en-GB,en;q=0.5"), ("Upgrade-Insecure-Requests", "1"),
+    ("Service-Worker", "script"),
 ])  # fmt: skip
 def test_where_pages_are_not_ours_no_browser_may_use_it(field: tuple[str, str]) -> None:
     guard = Guard(["127.0.0.1"], has_pages=False, token=TOKEN)

@@ -33,6 +33,8 @@ def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
         return f"cannot write {path}: {error} (the disk at {mount_of(path)}, a quota or `ulimit -f` refuses it)"
     if kind == sqlite3.SQLITE_IOERR and code not in _DAMAGE:
         return f"cannot use {path}: {error} (check the disk at {mount_of(path)})"
+    if kind == sqlite3.SQLITE_CANTOPEN:
+        return f"cannot open {path}: {error} (check the owner and mode of the file and its folder, and open files)"
     if kind == sqlite3.SQLITE_READONLY:
         return f"cannot write {path}: {error} (check its owner and mode, and whether the disk is read-only)"
     return None

@@ -230,10 +230,10 @@ def create_or_open(path: Path, named: Path | None = None) -> sqlite3.Connection:
     with clear_errors(named or path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
+        refuse_company(path)
         if not path.exists():
             os.close(os.open(itself(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         else:
-            refuse_company(path)
             refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -253,8 +254,10 @@ class Writer:
         if self._is_new and self.path is not None:
             file = itself(self.path)
             for ending in ("", "-wal", "-shm", "-journal"):
+                part = file.with_name(file.name + ending)
                 with suppress(OSError):
-                    file.with_name(file.name + ending).unlink(missing_ok=True)
+                    if stat.S_ISREG(part.lstat().st_mode):
+                        part.unlink()
 
     def close(self) -> None:
         """Leave one clean file, and give up the lock. Where a reader is still there, the log stays beside it."""

@@ -253,6 +253,15 @@ def test_a_database_needs_a_file(words: tuple[str | Path, ...], tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"fifo.db", "circle.db"}
 
 
+@pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm"])
+def test_a_pipe_that_sqlite_would_remove_beside_a_new_cassette_is_refused(ending: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"a.db{ending}")
+    done = run(["import", HEALTHY["text"], "--db", tmp_path / "a.db"])
+    assert done.code == 2
+    assert b"is a link, a pipe or a folder" in done.errors
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.db{ending}"]
+
+
 def test_a_dangling_link_is_where_the_cassette_is_made(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to("made.db")
     assert run(["import", HEALTHY["text"], "--db", tmp_path / "link.db"]).code == 0
