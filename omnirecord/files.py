@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -20,8 +19,8 @@ from typing import BinaryIO
 
 from .errors import UsageError
 
-_DESCRIPTORS = re.compile(r"(?:/proc/([0-9]+)(?:/task/[0-9]+)?|/dev)/fd")
-"""Folders whose entries are the open descriptors of a process."""
+_DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
+"""Folders whose entries are our open descriptors."""
 _MOST_LINKS = 40
 """Symbolic links that a path may lead through; Linux follows as many."""
 _LITTLE = 1 << 16
@@ -223,11 +222,11 @@ def _descriptor(path: Path) -> int | None:
 
     Such a path names no file, even where a file is open there: the shell has opened it, perhaps to append.
     """
+    ours = [os.path.realpath(folder) for folder in _DESCRIPTORS]
     for _ in range(_MOST_LINKS):
         folder = os.path.realpath(path.parent)
-        found = _DESCRIPTORS.fullmatch(folder)
-        if found is not None and path.name.isascii() and path.name.isdecimal():
-            return int(path.name) if found[1] in (None, str(os.getpid())) else None
+        if folder in ours and path.name.isascii() and path.name.isdecimal():
+            return int(path.name)
         try:
             path = Path(folder) / path.readlink()
         except OSError:  # no link
