@@ -132,6 +132,10 @@ class Tape:
         """The number of the recording in that file."""
         return self.reel.number
 
+    def note(self, message: str) -> None:
+        """Say in the cassette that something went wrong, as an incident."""
+        self._intake.note(message, self.reel)
+
     def take(self, method: str, target: str, headers: Headers) -> Take:
         """A request's header section is complete: begin its exchange."""
         reel = self.reel

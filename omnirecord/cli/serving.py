@@ -101,6 +101,7 @@ def proxy(
     """
     import asyncio
 
+    from ..accepting import raise_limit
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
     from ..tape import ignore
@@ -108,6 +109,7 @@ def proxy(
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
+    raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     sys.setswitchinterval(_SHORT)
     live = _live()
@@ -201,6 +203,7 @@ def serve(
     """
     import asyncio
 
+    from ..accepting import raise_limit
     from ..player.timing import seconds
     from ..replaying import Replay
     from ..serving import parse_listen
@@ -208,6 +211,7 @@ def serve(
     if gate_timeout is not None:
         seconds("gate-timeout", gate_timeout)
     log_to_stderr()
+    raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,

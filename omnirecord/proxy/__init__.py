@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from yarl import URL
 
+from ..accepting import Accepting
 from ..errors import UsageError
 from ..headers import decoded
 from ..limits import Given, Retention, retention, rotation
@@ -38,6 +39,9 @@ log = logging.getLogger("omnirecord")
 
 _ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
 """A target that names a server of its own; what lies behind that."""
+
+_COST = 2
+"""File descriptors of a client connection: its own, and the one to upstream."""
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
 
@@ -110,7 +114,8 @@ class Proxy:
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
-        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
+        place = Place(host, port, allow_remote, token, tls_cert, tls_key)
+        self._listener = Listener(self._handle, place, cost=_COST)
         self._entered: Tape | None = None
         self.exchanges = 0
 
@@ -168,9 +173,17 @@ class Proxy:
             await self._listener.stop(0)
             raise
         self._upstream = Upstream(self._target, tls)
+        self._share_descriptors(self._listener.accepting, self._upstream)
         self._warn()
         await self._listener.start()
         return self
+
+    def _share_descriptors(self, accepting: Accepting, upstream: Upstream) -> None:
+        """Count upstream connections that have no client among those of the listener."""
+        resuming = self._resuming
+        accepting.elsewhere = lambda: upstream.idle + (resuming.kept if resuming is not None else 0)
+        accepting.let_go = upstream.let_go
+        accepting.noted = self._tape.note
 
     def _made_control(self) -> Control:
         guard = self._listener.guard
@@ -183,6 +196,7 @@ class Proxy:
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
             "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
+            "refused": self._listener.accepting.refused,
             "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
         }  # fmt: skip
 
