@@ -1,8 +1,8 @@
 """What happened and is not in the file yet: the event loop puts it in, the recording thread takes it out.
 
 Forward first, record second: nothing here waits, it is only appended to a list. A disk that is slow, full or locked
-makes that grow. Over `BUFFER` bytes, what arrives is counted, and no longer kept; when that begins and ends is said, on
-stderr and in the cassette.
+makes that grow. Over `BUFFER` bytes, what arrives is counted, and no longer kept. Stderr and the cassette say so when
+that begins, every `SAY_EVERY` seconds with the number of bytes, and when it ends.
 """
 
 from __future__ import annotations
@@ -32,8 +32,16 @@ from .sse import last_end
 
 BUFFER = 256 * 1024 * 1024
 """Bytes that may wait for the disk."""
+SAY_EVERY = 10.0
+"""Seconds between two lines that say how many bytes are not kept so far."""
 
 log = logging.getLogger("omnirecord")
+
+
+def amount(size: int, pieces: int) -> str:
+    """So many bytes in so many pieces, in words."""
+    told = f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
+    return f"{told} in {pieces} pieces"
 
 
 class Intake:
@@ -45,6 +53,9 @@ class Intake:
         self.ops: deque[tuple[Reel, Op]] = deque()  # appended to by one thread, taken from by the other
         self.put_bytes = self.taken_bytes = 0  # each written by one thread only
         self.is_dropping = self.sleeps = False
+        self.dropped_bytes = self.dropped = 0
+        """Bytes that were not kept, and in how many reads, messages or pieces of a body they came."""
+        self._said_at = 0
         self._wake = wake
         self._lag = Lag()
 
@@ -75,14 +86,33 @@ class Intake:
     def room(self, data: bytes, reel: Reel) -> bytes | None:
         """The data, if it can be kept until the disk takes it; None while too much is waiting."""
         full = self.waiting > BUFFER
-        if full is not self.is_dropping:
-            self.is_dropping = full
-            what = "too much waits for the disk: bytes are counted, no longer kept" if full else "bytes are kept again"
-            self.say(what, reel)
+        if full or self.is_dropping:
+            self._drop(len(data) if full else 0, reel, full=full)
         if full:
             return None
         self.put_bytes += len(data)
         return data
+
+    def _drop(self, size: int, reel: Reel, *, full: bool) -> None:
+        began, now = not self.is_dropping, self.now()
+        self.is_dropping = full
+        if not full:
+            self.say(f"bytes are kept again; {self.told_dropped} were not kept", reel)
+            return
+        self.dropped_bytes += size
+        self.dropped += 1
+        if began:
+            self.say("too much waits for the disk: bytes are counted, no longer kept", reel)
+        elif now - self._said_at >= SAY_EVERY * 1e9:
+            self.say(f"too much waits for the disk: {self.told_dropped} are not kept so far", reel)
+        else:
+            return
+        self._said_at = now
+
+    @property
+    def told_dropped(self) -> str:
+        """How much was not kept, in words."""
+        return amount(self.dropped_bytes, self.dropped)
 
     def say(self, message: str, reel: Reel) -> None:
         """That what is recorded lacks something, on stderr and in that file."""

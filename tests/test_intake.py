@@ -63,8 +63,24 @@ def test_what_is_too_much_is_not_kept_until_there_is_room_again_and_both_are_sai
     intake.taken_bytes = 12
     assert [intake.room(b"y", reel) for _ in range(2)] == [b"y", b"y"]
     said = [op.message for _, op in intake.ops if isinstance(op, Incidence)]
-    assert said == ["too much waits for the disk: bytes are counted, no longer kept", "bytes are kept again"]
+    assert said == [
+        "too much waits for the disk: bytes are counted, no longer kept",
+        "bytes are kept again; 12 bytes in 2 pieces were not kept",
+    ]
     assert [record.getMessage() for record in caplog.records] == [f"recording degraded: {one}" for one in said]
+
+
+def test_how_much_is_not_kept_is_said_every_ten_seconds(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 1)
+    clock = Ticking()
+    intake = Intake(clock.now, clock.wake)
+    intake.room(b"kept", reel)
+    for _ in range(5):
+        intake.room(b"x" * 60_000, reel)
+        clock.ns += 4_000_000_000
+    said = [op.message for _, op in intake.ops if isinstance(op, Incidence)]
+    assert said[1:] == ["too much waits for the disk: 0.2 MB in 4 pieces are not kept so far"]
+    assert (intake.dropped_bytes, intake.dropped) == (300_000, 5)
 
 
 def test_it_is_behind_with_a_quarter_of_what_may_wait(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:

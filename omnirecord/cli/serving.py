@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
+_STOPS_WITHIN = 9.5
+"""Seconds between the first signal and the end of the process, at most."""
 _SHORT = 0.0005
 """Seconds after which a thread that computes lets another one go on."""
 FILE = click.Path(readable=False, path_type=Path)
@@ -118,7 +122,11 @@ def proxy(
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui, redact=redact,
         redact_patterns=redact_patterns, rotate=rotate, keep=keep, apart=True, watch=live.watch if live else ignore,
     )  # fmt: skip
+    if live:
+        live.dropped = lambda: server.dropped_bytes
     asyncio.run(_run_proxy(server, live, as_json))
+    if server.is_incomplete:
+        sys.exit(1)
 
 
 def _live() -> Live | None:
@@ -270,6 +278,15 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def _exit_now() -> None:
+    """End the process, whatever a thread of it waits for: a disk that does not answer holds it up for ever."""
+    said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
+    with suppress(OSError):
+        os.set_blocking(2, False)  # stderr: nothing waits for its reader
+        os.write(2, said.encode())
+    os._exit(1)
+
+
 @contextmanager
 def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     """Set by the first SIGINT, SIGTERM or SIGHUP; the next one does not wait for what is going on.
@@ -280,10 +297,14 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     import asyncio
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    last_resort = threading.Timer(_STOPS_WITHIN, _exit_now)
+    last_resort.daemon = True
 
     def stop_or_hurry() -> None:
         if stop.is_set():
             hurry()
+        else:
+            last_resort.start()
         stop.set()
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -27,7 +27,8 @@ from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL
 from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
-from ..tape import Tape, Watch, ignore, nothing
+from ..steady import monotonic
+from ..tape import STOP_WITHIN, Tape, Watch, ignore, nothing
 from ..tls import File, Trust
 from .control import UI, Control, pages_of
 from .forward import Answered, Forward
@@ -149,6 +150,16 @@ class Proxy:
         return self._tape.recording
 
     @property
+    def dropped_bytes(self) -> int:
+        """Bytes that passed and are not in the cassette, so far."""
+        return 0 if self._entered is None else self._entered.dropped_bytes
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the cassette lacks something that passed: the disk did not take it in time."""
+        return self._entered is not None and self._entered.is_incomplete
+
+    @property
     def _tape(self) -> Tape:
         if self._entered is None:
             raise UsageError("the proxy does not record yet: enter it with `async with`")
@@ -196,6 +207,7 @@ class Proxy:
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
             "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
+            "waiting_bytes": self._tape.waiting_bytes, "dropped_bytes": self._tape.dropped_bytes,
             "refused": self._listener.accepting.refused,
             "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
         }  # fmt: skip
@@ -221,23 +233,28 @@ class Proxy:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time."""
+        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time.
+
+        All of it takes about `STOP_WITHIN` seconds; what is not written by then is lost (`is_incomplete`)."""
+        until = monotonic() + max(STOP_WITHIN, timeout)
         self._listener.refuse_connections()
         self._cut(streams_only=True)
         await self._wait_for_requests(timeout)
         self._cut(streams_only=False)
         if self._control is not None and self._entered is not None:
             await self._wait_for_requests(0.1)
-            await asyncio.to_thread(self._entered.stop)
+            await asyncio.to_thread(self._entered.stop, until - monotonic())
             await self._control.finish(1.0)
         await self._listener.stop(0.1)
         if self._entered is not None:
             await self._upstream.close()
-            await asyncio.to_thread(self._entered.stop)
+            await asyncio.to_thread(self._entered.stop, until - monotonic())
 
     def hurry(self) -> None:
-        """Wait for nothing more: cut what is still open. For the second signal."""
+        """Wait for nothing more: cut what is still open, drop what is not written. For the second signal."""
         self._cut(streams_only=False)
+        if self._entered is not None:
+            self._entered.hurry()
 
     def _cut(self, *, streams_only: bool) -> None:
         if self._resuming is not None:
