@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .recorder import BodyData, Messaged, Op, Received, SentLate
+from .recorder import HELD, BodyData, Messaged, Op, Received, SentLate
 from .recorder.pace import PORTION, resting
 from .reels import Reel
 
@@ -21,7 +21,7 @@ class Batch:
     reel: Reel
     ops: list[Op] = field(default_factory=list)
     size: int = 0
-    """Bytes that came with it."""
+    """Bytes of memory that it takes, as the intake counts them."""
 
     def let_go(self, rest: Callable[[], object] | None) -> None:
         while self.ops:
@@ -57,6 +57,8 @@ class Forgotten:
     """Bytes that are dropped, …"""
     pieces: int = 0
     """… and in how many reads, messages or pieces of a body they came."""
+    held: int = 0
+    """Bytes of memory that they took, as the intake counts them."""
 
 
 def forgotten(waiting: deque[tuple[Reel, Op]]) -> Forgotten:
@@ -65,7 +67,8 @@ def forgotten(waiting: deque[tuple[Reel, Op]]) -> Forgotten:
     reads: dict[tuple[int, int], Received] = {}
     for _ in range(len(waiting)):
         reel, op = waiting.popleft()
-        if size := _size(op):
+        found.held += _size(op)
+        if size := _content(op):
             found.size += size
             found.pieces += 1
         if type(op) is SentLate:
@@ -85,6 +88,13 @@ def forgotten(waiting: deque[tuple[Reel, Op]]) -> Forgotten:
 
 
 def _size(op: Op) -> int:
+    """Bytes of memory that it takes, as the intake counts them."""
+    if type(op) is Received:
+        return 0 if op.data is None else len(op.data) + HELD
+    return _content(op)
+
+
+def _content(op: Op) -> int:
     """Bytes that are kept with it."""
     if type(op) in (Received, BodyData, Messaged):
         return len(op.data or b"")  # type: ignore[union-attr]

@@ -58,7 +58,9 @@ STOP_WITHIN = 8.0
 LAST = 1.5
 """… of these the last are for what is not written by then: it is counted, and the ends of exchanges are written."""
 SMALL_BATCH = BATCH // 16
-"""The same where content is masked, and while the recorder stops: to mask so much takes a quarter of a second."""
+"""The same where content is masked: that takes a quarter of a second."""
+LAST_BATCH = BATCH // 4
+"""The same while the recorder stops, and looks at the clock between two of them."""
 
 Watch = Callable[[NewFrames], None]
 """Told of frames as they become rows, in the recording thread."""
@@ -128,7 +130,7 @@ class Tape:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that wait in memory for the disk."""
+        """Bytes of memory that wait for the disk."""
         return self._intake.waiting
 
     @property
@@ -181,6 +183,8 @@ class Tape:
             now = monotonic()
             self._give_up_at = min(self._give_up_at, now + min(GIVE_UP_AFTER, within))
             self._write_until = min(self._write_until, now + max(within - LAST, 0.0))
+            if self._intake.dropped:
+                self._say(f"{self._intake.told_dropped} were not kept in all: too much waited for the disk")
         self._stopping.set()
         self._wake.set()
         self._thread.join()
@@ -240,7 +244,7 @@ class Tape:
 
     def _record(self) -> None:
         self._recorded_at = monotonic()
-        most = SMALL_BATCH if self._stopping.is_set() else self._batch
+        most = min(self._batch, LAST_BATCH) if self._stopping.is_set() else self._batch
         if self._stopping.is_set() and self._intake.ops and monotonic() > self._write_until:
             self._forget()
             return
@@ -263,7 +267,7 @@ class Tape:
     def _forget(self) -> None:
         """There is no time left to write what waits: write of it what is short, and say how much is lost."""
         left = forgotten(self._intake.ops)
-        self._intake.taken_bytes += left.size
+        self._intake.taken_bytes += left.held
         if left.size:
             self._lose(left.size, left.pieces)
         for batch in left.batches:

@@ -25,6 +25,7 @@ from ..store.rows import Row
 from ..store.streamed import Pieces
 from .frames import FrameMaker, Frames, NewFrames, Rest, fault, none
 from .ops import (
+    HELD,
     BodyData,
     Ended,
     Incidence,
@@ -39,8 +40,8 @@ from .ops import (
 from .pace import PORTION, resting
 
 __all__ = [
-    "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received",
-    "Recorder", "Requested", "Responded", "Rest", "SentLate",
+    "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
+    "Received", "Recorder", "Requested", "Responded", "Rest", "SentLate",
 ]  # fmt: skip
 
 _STREAMS = 10
