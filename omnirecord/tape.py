@@ -57,6 +57,8 @@ STOP_WITHIN = 8.0
 """Seconds in which a stopping recorder is done with all that waits, whatever that is; …"""
 LAST = 1.5
 """… of these the last are for what is not written by then: it is counted, and the ends of exchanges are written."""
+LEAST = 0.5
+"""Seconds that SQLite has in any case to fold its log into a file that is closed."""
 SMALL_BATCH = BATCH // 16
 """The same where content is masked: that takes a quarter of a second."""
 LAST_BATCH = BATCH // 4
@@ -113,7 +115,7 @@ class Tape:
         self._trouble = Complaint()
         self._watch, self._news = watch, news
         self._stopping = threading.Event()
-        self._give_up_at = self._write_until = math.inf
+        self._give_up_at = self._write_until = self._ends_at = math.inf
         self._lost = self._unwritten = 0
         self._batch = BATCH if content is None else SMALL_BATCH
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
@@ -183,6 +185,7 @@ class Tape:
             now = monotonic()
             self._give_up_at = min(self._give_up_at, now + min(GIVE_UP_AFTER, within))
             self._write_until = min(self._write_until, now + max(within - LAST, 0.0))
+            self._ends_at = min(self._ends_at, now + within)
             if self._intake.dropped:
                 self._say(f"{self._intake.told_dropped} were not kept in all: too much waited for the disk")
         self._stopping.set()
@@ -191,7 +194,7 @@ class Tape:
 
     def hurry(self) -> None:
         """Wait for nothing more: a recorder that stops, or will stop, drops what is not written by now."""
-        self._give_up_at = self._write_until = monotonic()
+        self._give_up_at = self._write_until = self._ends_at = monotonic()
 
     def _run(self) -> None:
         if self._apart is not None:
@@ -208,7 +211,7 @@ class Tape:
             self._lose(self._intake.waiting, unwritten)
         if self._apart is not None:
             self._apart.stop(END_IN)
-        self.reels.close()
+        self.reels.close(max(self._ends_at - monotonic(), LEAST))
 
     def _gather(self) -> None:
         """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing

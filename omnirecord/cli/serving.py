@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
-_STOPS_WITHIN = 9.5
+_STOPS_WITHIN = 9.0
 """Seconds between the first signal and the end of the process, at most."""
 _SHORT = 0.0005
 """Seconds after which a thread that computes lets another one go on."""
@@ -278,12 +279,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _exit_now() -> None:
-    """End the process, whatever a thread of it waits for: a disk that does not answer holds it up for ever."""
+def _last_resort(asked: threading.Event) -> None:
+    """End the process some seconds after it was asked to, whatever it waits for: a disk may never answer."""
+    asked.wait()
+    time.sleep(_STOPS_WITHIN)
     said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
     with suppress(OSError):
-        os.set_blocking(2, False)  # stderr: nothing waits for its reader
-        os.write(2, said.encode())
+        os.set_blocking(sys.stderr.fileno(), False)  # nothing waits for its reader
+        os.write(sys.stderr.fileno(), said.encode())
     os._exit(1)
 
 
@@ -297,21 +300,23 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     import asyncio
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    last_resort = threading.Timer(_STOPS_WITHIN, _exit_now)
-    last_resort.daemon = True
+    asked = threading.Event()
+    threading.Thread(target=_last_resort, args=[asked], name="omnirecord-stop", daemon=True).start()
 
     def stop_or_hurry() -> None:
         if stop.is_set():
             hurry()
-        else:
-            last_resort.start()
         stop.set()
+
+    def ask(*_: object) -> None:
+        asked.set()  # at once: an event loop that is busy takes its time
+        loop.call_soon_threadsafe(stop_or_hurry)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         del before[signal.SIGHUP]  # nohup
     for number in before:
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop_or_hurry))
+        signal.signal(number, ask)
     try:
         yield stop
     except BaseException:
