@@ -53,7 +53,7 @@ END_IN = 1.0
 """Seconds in which the process that makes frames has to end."""
 GIVE_UP_AFTER = 4.0
 """Seconds that a stopping recorder tries a write that fails again, and makes frames."""
-STOP_WITHIN = 8.0
+STOP_WITHIN = 7.0
 """Seconds in which a stopping recorder is done with all that waits, whatever that is; …"""
 LAST = 1.5
 """… of these the last are for what is not written by then: it is counted, and the ends of exchanges are written."""

@@ -134,7 +134,7 @@ async def test_a_process_that_does_not_end_in_time_is_ended(tmp_path: Path) -> N
                 code, said = await proxy.end(signal.SIGTERM)
                 took = time.monotonic() - began
             other.close()
-    assert took < 3
+    assert took < 10
     assert code == 1
     assert said.endswith("the process ends here, as if it was killed\n")
     wire.exchanges(db)  # it can be read
