@@ -41,7 +41,7 @@ _AT_ONCE = 64
 """Connections that are accepted before other events have their turn."""
 _PAUSE = 0.25
 """Seconds until `accept` is tried again when there was no descriptor."""
-_IDLE = 1.0
+_IDLE = 5.0
 """Seconds after which an open connection without a request may be closed, if its descriptor is needed."""
 _LOOK_EVERY = 0.05
 """Seconds between looks for such connections, …"""
