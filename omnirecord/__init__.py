@@ -101,7 +101,8 @@ def record(
 
     `rotate` is a size (`500MB`), a time (`1h`) or both, from which on a cassette is full: `db` is
     then a link to the newest of several. `keep` is a number of full ones, an age, a size, or all three
-    (`docs/rotation.md`). Raises `UsageError`; entering raises that, `CassetteError` or `ServerError`.
+    (`docs/rotation.md`). The limit of file descriptors stays as the program has it; clients beyond it get 503. Raises
+    `UsageError`; entering raises that, `CassetteError` or `ServerError`.
     """
     from .blocking import Proxy
 

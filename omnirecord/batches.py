@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .recorder import BodyData, Messaged, Op, Received
+from .recorder import HELD, BodyData, Messaged, Op, Received, SentLate
 from .recorder.pace import PORTION, resting
 from .reels import Reel
 
@@ -21,7 +21,7 @@ class Batch:
     reel: Reel
     ops: list[Op] = field(default_factory=list)
     size: int = 0
-    """Bytes that came with it."""
+    """Bytes of memory that it takes, as the intake counts them."""
 
     def let_go(self, rest: Callable[[], object] | None) -> None:
         while self.ops:
@@ -48,7 +48,53 @@ def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object]
     return batches
 
 
+@dataclass(slots=True)
+class Forgotten:
+    """What is left of waiting operations once their bytes are dropped: each exchange, its length and its end."""
+
+    batches: list[Batch] = field(default_factory=list)
+    size: int = 0
+    """Bytes that are dropped, …"""
+    pieces: int = 0
+    """… and in how many reads, messages or pieces of a body they came."""
+    held: int = 0
+    """Bytes of memory that they took, as the intake counts them."""
+
+
+def forgotten(waiting: deque[tuple[Reel, Op]]) -> Forgotten:
+    """Take all that waits, without its bytes. The reads of a stream become one, so that this takes little time."""
+    found = Forgotten()
+    reads: dict[tuple[int, int], Received] = {}
+    for _ in range(len(waiting)):
+        reel, op = waiting.popleft()
+        found.held += _size(op)
+        if size := _content(op):
+            found.size += size
+            found.pieces += 1
+        if type(op) is SentLate:
+            continue
+        if type(op) is Received:
+            op.data, op.written = None, True
+            if (first := reads.get((reel.number, op.exchange))) is not None and first.reel is op.reel:
+                first.size += op.size
+                continue
+            reads[reel.number, op.exchange] = op
+        elif type(op) is BodyData or type(op) is Messaged:
+            op.data = None
+        if not found.batches or found.batches[-1].reel is not reel:
+            found.batches.append(Batch(reel))
+        found.batches[-1].ops.append(op)
+    return found
+
+
 def _size(op: Op) -> int:
+    """Bytes of memory that it takes, as the intake counts them."""
+    if type(op) is Received:
+        return 0 if op.data is None else len(op.data) + HELD
+    return _content(op)
+
+
+def _content(op: Op) -> int:
     """Bytes that are kept with it."""
     if type(op) in (Received, BodyData, Messaged):
         return len(op.data or b"")  # type: ignore[union-attr]

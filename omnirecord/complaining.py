@@ -21,15 +21,19 @@ class Complaint:
         self._told_at: float | None = None
         self._is_told = False
 
-    def say(self, sentence: str) -> None:
-        """It is wrong, or still is."""
+    def say(self, sentence: str) -> bool:
+        """It is wrong, or still is. Returns whether that is said now."""
         now = self._clock()
-        if self._told_at is None or now - self._told_at >= EVERY:
-            self._told_at, self._is_told = now, True
-            log.warning("%s", sentence)
+        if self._told_at is not None and now - self._told_at < EVERY:
+            return False
+        self._told_at, self._is_told = now, True
+        log.warning("%s", sentence)
+        return True
 
-    def over(self, sentence: str) -> None:
-        """It is no longer."""
-        if self._is_told:
-            self._is_told = False
-            log.warning("%s", sentence)
+    def over(self, sentence: str) -> bool:
+        """It is no longer. Returns whether that is said now."""
+        if not self._is_told:
+            return False
+        self._is_told = False
+        log.warning("%s", sentence)
+        return True

@@ -1,8 +1,8 @@
 """What happened and is not in the file yet: the event loop puts it in, the recording thread takes it out.
 
 Forward first, record second: nothing here waits, it is only appended to a list. A disk that is slow, full or locked
-makes that grow. Over `BUFFER` bytes, what arrives is counted, and no longer kept; when that begins and ends is said, on
-stderr and in the cassette.
+makes that grow. Over `BUFFER` bytes, what arrives is counted, and no longer kept. Stderr and the cassette say so when
+that begins, every `SAY_EVERY` seconds with the number of bytes, and when it ends.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 from .cassette import Direction, Ending, Headers, Kind, Side
 from .headers import header, printable, printable_text
 from .recorder import (
+    HELD,
     BodyData,
     Ended,
     Incidence,
@@ -31,9 +32,19 @@ from .reels import Reel, Reels
 from .sse import last_end
 
 BUFFER = 256 * 1024 * 1024
-"""Bytes that may wait for the disk."""
+"""Bytes of memory that may wait for the disk."""
+SAY_EVERY = 10.0
+"""Seconds between two lines that say how many bytes are not kept so far."""
+
+_FULL = "too much waits for the disk"
 
 log = logging.getLogger("omnirecord")
+
+
+def amount(size: int, pieces: int) -> str:
+    """So many bytes in so many pieces, in words."""
+    told = f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
+    return f"{told} in {pieces} pieces"
 
 
 class Intake:
@@ -45,6 +56,11 @@ class Intake:
         self.ops: deque[tuple[Reel, Op]] = deque()  # appended to by one thread, taken from by the other
         self.put_bytes = self.taken_bytes = 0  # each written by one thread only
         self.is_dropping = self.sleeps = False
+        self.dropped_bytes = self.dropped = 0
+        """Bytes that were not kept, and in how many reads, messages or pieces of a body they came."""
+        self._say_at, self._is_told = 0.0, False
+        self.missing: dict[Take, None] = {}
+        """The exchanges of which reads are not kept just now."""
         self._wake = wake
         self._lag = Lag()
 
@@ -60,7 +76,7 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Bytes that wait for the disk."""
+        """Bytes of memory that wait for the disk."""
         return self.put_bytes - self.taken_bytes
 
     def lag(self, now: float) -> float:
@@ -72,17 +88,37 @@ class Intake:
         """Whether so much waits that nothing should be read which nobody is waiting for: a quarter of what may."""
         return self.waiting > BUFFER // 4
 
-    def room(self, data: bytes, reel: Reel) -> bytes | None:
-        """The data, if it can be kept until the disk takes it; None while too much is waiting."""
-        full = self.waiting > BUFFER
-        if full is not self.is_dropping:
-            self.is_dropping = full
-            what = "too much waits for the disk: bytes are counted, no longer kept" if full else "bytes are kept again"
-            self.say(what, reel)
+    def room(self, data: bytes, reel: Reel, more: int = 0) -> bytes | None:
+        """The data, if it can be kept until the disk takes it; None while too much is waiting. `more`: bytes of memory
+        that it takes beside its own."""
+        full = self.waiting > (BUFFER * 3 // 4 if self.is_dropping else BUFFER)
+        if full or self.is_dropping:
+            self._drop(len(data) if full else 0, reel, full=full)
         if full:
             return None
-        self.put_bytes += len(data)
+        self.put_bytes += len(data) + more
         return data
+
+    def _drop(self, size: int, reel: Reel, *, full: bool) -> None:
+        self.is_dropping = full
+        if not full:
+            for take in list(self.missing):
+                take.put_missed()
+            if self._is_told:
+                self._is_told = False
+                self.say(f"bytes are kept again; {self.told_dropped} were not kept", reel)
+            return
+        self.dropped_bytes += size
+        self.dropped += 1
+        if (now := self.now()) >= self._say_at:
+            so_far = f"{self.told_dropped} are not kept so far"
+            self.say(f"{_FULL}: {so_far if self._is_told else 'bytes are counted, no longer kept'}", reel)
+            self._is_told, self._say_at = True, now + SAY_EVERY * 1e9
+
+    @property
+    def told_dropped(self) -> str:
+        """How much was not kept, in words."""
+        return amount(self.dropped_bytes, self.dropped)
 
     def say(self, message: str, reel: Reel) -> None:
         """That what is recorded lacks something, on stderr and in that file."""
@@ -102,8 +138,8 @@ class Take:
     """
 
     __slots__ = (
-        "_intake", "_messages", "_moves", "_over", "_reads", "_reel", "_reels", "_request", "_response",
-        "exchange", "party", "session_id", "stream",
+        "_cut", "_intake", "_messages", "_missed", "_moves", "_over", "_reads", "_reel", "_reels", "_request",
+        "_response", "exchange", "party", "session_id", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +156,8 @@ class Take:
         self._reads = 0
         self._messages = 0
         self._over = False
+        self._missed: Received | None = None
+        self._cut: tuple[Side, ...] = ()
         self.stream: int | None = None
         self._put(request)
 
@@ -148,8 +186,14 @@ class Take:
         self._put(response)
 
     def body(self, side: Side, data: bytes) -> None:
-        """Bytes of a body that is no stream."""
-        self._put(BodyData(self.exchange, side, self._intake.room(data, self._reel)))
+        """Bytes of a body that is no stream. Behind some that are not kept none are: the recorder is told once."""
+        kept = self._intake.room(data, self._reel)
+        if side in self._cut:
+            self._intake.put_bytes -= 0 if kept is None else len(kept)
+            return
+        if kept is None:
+            self._cut += (side,)
+        self._put(BodyData(self.exchange, side, kept))
 
     def receive(self, data: bytes) -> Received:
         """A stream's bytes arrived; call `sent` with the result once they are handed on."""
@@ -176,15 +220,42 @@ class Take:
         intake, reel, n, size = self._intake, self._reel, self._reads, len(data)
         self._reads = n + 1
         if intake.is_dropping or intake.put_bytes - intake.taken_bytes > BUFFER:
-            kept = intake.room(data, reel)
+            kept = intake.room(data, reel, HELD)
+            if kept is None:
+                self._reads = n
+                return self._miss(size, at_ns, sent_ns)
         else:
-            intake.put_bytes += size
+            intake.put_bytes += size + HELD
             kept = data
         zero_ns = reel.zero_ns
         sent_ns = None if sent_ns is None else sent_ns - zero_ns
         read = Received(self.exchange, n, at_ns - zero_ns, size, kept, sent_ns, False, reel)
         intake.put(read, reel)
         return read
+
+    def _miss(self, size: int, at_ns: int, sent_ns: int | None) -> Received:
+        """A read that is not kept. Those that follow each other become one, which is put once bytes are kept again: a
+        list of them would grow for as long as the disk takes nothing."""
+        zero_ns = self._reel.zero_ns
+        sent_ns = None if sent_ns is None else sent_ns - zero_ns
+        missed = self._missed
+        if missed is None:
+            at = at_ns - zero_ns
+            missed = Received(self.exchange, self._reads, at, size, None, sent_ns, False, self._reel)
+            self._missed = missed
+            self._reads += 1
+            self._intake.missing[self] = None
+        else:
+            missed.size += size
+            missed.sent_ns = sent_ns
+        return missed
+
+    def put_missed(self) -> None:
+        """Tell the recorder of the reads that were not kept."""
+        missed, self._missed = self._missed, None
+        if missed is not None:
+            del self._intake.missing[self]
+            self._put(missed)
 
     def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:
         """A WebSocket message or control frame arrived; call `sent` once it is handed on."""
@@ -210,6 +281,7 @@ class Take:
         assert self._request is not None
         assert self._response is not None
         passed = Passed()
+        self.put_missed()
         self._put(Ended(self.exchange, self._now(), "recorder_stopped", passed))
         self._reel = self._reels.current
         now = self._now()
@@ -230,4 +302,5 @@ class Take:
         """The exchange is over; only the first call counts."""
         if not self._over:
             self._over = True
+            self.put_missed()
             self._put(Ended(self.exchange, self._now(), ending))

@@ -16,8 +16,13 @@ from rich.text import Text
 from .framing import Framed
 from .gist import gist, visible
 from .recorder import NewFrames
+from .steady import monotonic
 
 _QUEUE = 2000
+_TELL_EVERY = 1.0
+"""Seconds between looks whether bytes are dropped."""
+_NOTHING = Text
+"""In the place of a line: there is none."""
 _COLOURS = {"valid": "green", "comment": "dim", "sentinel": "cyan", "unknown": "yellow"}
 
 
@@ -27,7 +32,9 @@ class Live:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._queue: queue.Queue[Callable[[], Text] | None] = queue.Queue(_QUEUE)
-        self._skipped = 0
+        self._skipped = self._dropped = 0
+        self.dropped: Callable[[], int] = int
+        """Returns how many bytes are not kept so far, since too much waits for the disk."""
         self._last: dict[int, int] = {}
         self._thread = threading.Thread(target=self._print, name="omnirecord-live", daemon=True)
         self._thread.start()
@@ -49,11 +56,30 @@ class Live:
         self._thread.join(timeout=1.0)
 
     def _print(self) -> None:
-        while (line := self._queue.get()) is not None:
-            self._console.print(line(), no_wrap=True, overflow="ellipsis")
+        told_at = monotonic()
+        while (line := self._next()) is not None:
+            if line is not _NOTHING:
+                self._console.print(line(), no_wrap=True, overflow="ellipsis")
             if self._queue.empty():
                 self._tell_skipped()
+            if monotonic() - told_at >= _TELL_EVERY:
+                told_at = monotonic()
+                self._tell_dropped()
         self._tell_skipped()
+        self._tell_dropped()
+
+    def _next(self) -> Callable[[], Text] | None:
+        try:
+            return self._queue.get(timeout=_TELL_EVERY)
+        except queue.Empty:
+            return _NOTHING
+
+    def _tell_dropped(self) -> None:
+        dropped = self.dropped()
+        if dropped > self._dropped:
+            self._dropped = dropped
+            told = f"… {dropped / 1e6:.1f} MB are not kept so far: too much waits for the disk"
+            self._console.print(told, style="bold red")
 
     def _tell_skipped(self) -> None:
         if self._skipped:

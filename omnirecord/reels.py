@@ -12,6 +12,7 @@ wait for. So its reel gets another one (`replace`), in which all that is open go
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -104,9 +105,10 @@ class Reel:
         writer.write([rows.recording(self._recording), *self.recorder.move(writer), incident])
         self.writer = writer
 
-    def close(self) -> None:
+    def close(self, within: float = math.inf) -> None:
+        """In so many seconds: see `Writer.close`."""
         self.is_closed = True
-        self.writer.close()
+        self.writer.close(within)
 
 
 class Reels:
@@ -276,9 +278,10 @@ class Reels:
         else:
             self._keeping.over("what --keep does not keep can be removed again")
 
-    def close(self) -> None:
+    def close(self, within: float = math.inf) -> None:
+        """Close all files, each in so many seconds."""
         for reel in self.all:
-            reel.close()
+            reel.close(within)
         self._aside.shutdown()
         if self._shelf is not None:
             self._prune({self.current.path})

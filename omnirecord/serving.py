@@ -16,8 +16,10 @@ from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_writer import StreamWriter
+from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
+from .accepting import RETRY_AFTER, Accepting
 from .cassette import Headers
 from .errors import ServerError, UsageError
 from .guarding import Guard, checked_token, is_loopback
@@ -27,8 +29,6 @@ from .tls import File, listening_context
 
 LIMIT = 1 << 20
 """The longest request line, header field, or header section that is taken, in bytes."""
-BACKLOG = 4096
-"""How many clients may come at once: of more than are taken in, each waits a second or longer to be let in."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
 
@@ -113,6 +113,15 @@ def error_response(status: int, code: str, message: str, **details: Any) -> web.
     return json_response({"error": {"code": code, "message": message, **details}}, status)
 
 
+def out_of_descriptors() -> web.Response:
+    """The refusal of a request for which this process has no file descriptor. The connection is closed behind it."""
+    message = "omnirecord has no file descriptor left for this request: try again, or raise its limit (ulimit -n)"
+    answer = error_response(503, "out_of_descriptors", message)
+    answer.headers["Retry-After"] = RETRY_AFTER
+    answer.force_close()
+    return answer
+
+
 def continue_upload(request: web.BaseRequest, headers: Headers) -> None:
     """A client that waits for leave to send its body (`Expect: 100-continue`) gets it."""
     expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)
@@ -173,16 +182,37 @@ class Place:
             checked_token(self.token, "the token")
 
 
+class _Server(web.Server):
+    """aiohttp's server, which tells `accepting` when a connection is closed, and asks it whether a request may pass."""
+
+    def __init__(self, handler: Handler, accepting: Accepting, **options: Any) -> None:
+        super().__init__(self._handle, **options)
+        self._handler, self._accepting = handler, accepting
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._accepting.left(handler)
+
+    def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """No coroutine of its own, which would last as long as a stream."""
+        return self._handler(request) if self._accepting.admits(request.protocol) else _refuse()
+
+
+async def _refuse() -> web.Response:
+    return out_of_descriptors()
+
+
 class Listener:
     """One listening server of ours. `url` is where it is, once `bind` returned; `guard` lets requests to its control
     path pass, who have to send `token` unless that is None (`is_made`: it was made up here); `is_remote`: whether it is
-    reachable from elsewhere. `has_pages`: it serves no pages but our own, so that these may use the control path."""
+    reachable from elsewhere. `has_pages`: it serves no pages but our own, so that these may use the control path. A
+    connection costs `cost` file descriptors: 2 where its request needs one upstream."""
 
-    def __init__(self, handler: Handler, place: Place, *, has_pages: bool = False) -> None:
+    def __init__(self, handler: Handler, place: Place, *, has_pages: bool = False, cost: int = 1) -> None:
         self._handler, self._has_pages = handler, has_pages
         self._place = place
         self._server: web.Server | None = None
-        self._sockets: asyncio.Server | None = None
+        self.accepting = Accepting(cost)
         self.url = ""
         self.guard = Guard()
         self.token: str | None = None
@@ -194,21 +224,21 @@ class Listener:
         host, port = self._place.host, self._place.port
         self.token = self._place.token or _token_of_environment()
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
-        self._server = web.Server(
-            self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
-            max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
+        self._server = _Server(
+            self._handler, self.accepting, handler_cancellation=True, access_log=None, auto_decompress=False,
+            keepalive_timeout=75.0, max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()
-            self._sockets = await loop.create_server(
-                self._server, host, port, ssl=tls, start_serving=False, backlog=BACKLOG
-            )
+            binding = await loop.create_server(self._server, host, port, start_serving=False)
         except OSError as error:
             reason = "is in use" if error.errno == 98 else f"cannot be listened on ({error.strerror or error})"
             raise ServerError(
                 f"{host}:{port} {reason}: choose another {self._place.option}, port 0 takes a free one"
             ) from error
-        bound = [one.getsockname() for one in self._sockets.sockets]
+        bound = [one.getsockname() for one in binding.sockets]
+        self.accepting.bind([one.fileno() for one in binding.sockets], self._server, tls)
+        binding.close()  # it never listened: the sockets are ours
         self._watch_over([address for address, *_ in bound])
         shown = f"[{bound[0][0]}]" if ":" in bound[0][0] else bound[0][0]
         self.url = f"{'http' if tls is None else 'https'}://{shown}:{bound[0][1]}"
@@ -230,16 +260,14 @@ class Listener:
 
     async def start(self) -> None:
         """Accept connections, from now on."""
-        assert self._sockets is not None
-        await self._sockets.start_serving()
+        self.accepting.start()
 
     def refuse_connections(self) -> None:
         """Accept no more connections, and no further requests on those that are open.
 
         One whose upload is not over is left alone: a closing connection of aiohttp is deaf.
         """
-        if self._sockets is not None:
-            self._sockets.close()
+        self.accepting.stop()
         for connection in self._server.connections if self._server is not None else ():
             request = connection._current_request
             if request is None or request.content.is_eof():

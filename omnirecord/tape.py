@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from .apart import Apart
-from .batches import taken
+from .batches import Batch, forgotten, taken
 from .cassette import Headers
 from .complaining import Complaint
 from .contract import load
 from .errors import CassetteError
 from .headers import printable, printable_text
-from .intake import BUFFER, Intake, Take
+from .intake import BUFFER, Intake, Take, amount
 from .limits import Retention, Rotation
 from .recorder import FrameMaker, NewFrames, Requested
 from .recorder.pace import RETRY_EVERY, Pace, breath
@@ -52,7 +52,17 @@ LOAD_IN = 2.0
 END_IN = 1.0
 """Seconds in which the process that makes frames has to end."""
 GIVE_UP_AFTER = 4.0
-"""Seconds that a stopping recorder goes on trying to write, and making frames."""
+"""Seconds that a stopping recorder tries a write that fails again, and makes frames."""
+STOP_WITHIN = 7.0
+"""Seconds in which a stopping recorder is done with all that waits, whatever that is; …"""
+LAST = 1.5
+"""… of these the last are for what is not written by then: it is counted, and the ends of exchanges are written."""
+LEAST = 0.5
+"""Seconds that SQLite has in any case to fold its log into a file that is closed."""
+SMALL_BATCH = BATCH // 16
+"""The same where content is masked: that takes a quarter of a second."""
+LAST_BATCH = BATCH // 4
+"""The same while the recorder stops, and looks at the clock between two of them."""
 
 Watch = Callable[[NewFrames], None]
 """Told of frames as they become rows, in the recording thread."""
@@ -98,14 +108,16 @@ class Tape:
         now = self._intake.now
         self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), now, content, frames)
         self._parties: dict[object, str] = {}
-        self._gave_up = self._is_moving = False
+        self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None
         self._recorded_at = 0.0
         self._pace = Pace()
         self._trouble = Complaint()
         self._watch, self._news = watch, news
         self._stopping = threading.Event()
-        self._give_up_at = math.inf
+        self._give_up_at = self._write_until = self._ends_at = math.inf
+        self._lost = self._unwritten = 0
+        self._batch = BATCH if content is None else SMALL_BATCH
         self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
         self._thread.start()
         if self._apart is not None:
@@ -114,7 +126,24 @@ class Tape:
     @property
     def degraded(self) -> str | None:
         """Why what comes cannot be written just now, or no frames be made of it."""
+        if self._intake.is_dropping and self._degraded is None:
+            return f"too much waits for the disk: {self._intake.told_dropped} are not kept so far"
         return self._degraded or (self._apart.trouble if self._apart else None)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of memory that wait for the disk."""
+        return self._intake.waiting
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes that passed and are not in the cassette: more than may wait, or unwritten when the recorder stopped."""
+        return self._intake.dropped_bytes + self._lost
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the cassette lacks something that passed."""
+        return self._is_incomplete or self._intake.dropped > 0
 
     @property
     def path(self) -> Path:
@@ -132,6 +161,10 @@ class Tape:
         """The number of the recording in that file."""
         return self.reel.number
 
+    def note(self, message: str) -> None:
+        """Say in the cassette that something went wrong, as an incident."""
+        self._intake.note(message, self.reel)
+
     def take(self, method: str, target: str, headers: Headers) -> Take:
         """A request's header section is complete: begin its exchange."""
         reel = self.reel
@@ -145,13 +178,23 @@ class Tape:
         known = self._parties
         return known.setdefault(credentials(headers), f"client-{len(known) + 1}" if known else "client")
 
-    def stop(self) -> None:
-        """Write what is left, make its frames, close the file. Blocks; call it off the event loop."""
+    def stop(self, within: float = STOP_WITHIN) -> None:
+        """Write what is left, make its frames, close the file, in about so many seconds. Bytes come first. What is not
+        written by then is dropped, counted in `dropped_bytes`, and said. Blocks; call it off the event loop."""
         if not self._stopping.is_set():
-            self._give_up_at = monotonic() + GIVE_UP_AFTER
+            now = monotonic()
+            self._give_up_at = min(self._give_up_at, now + min(GIVE_UP_AFTER, within))
+            self._write_until = min(self._write_until, now + max(within - LAST, 0.0))
+            self._ends_at = min(self._ends_at, now + within)
+            if self._intake.dropped:
+                self._say(f"{self._intake.told_dropped} were not kept in all: too much waited for the disk")
         self._stopping.set()
         self._wake.set()
         self._thread.join()
+
+    def hurry(self) -> None:
+        """Wait for nothing more: a recorder that stops, or will stop, drops what is not written by now."""
+        self._give_up_at = self._write_until = self._ends_at = monotonic()
 
     def _run(self) -> None:
         if self._apart is not None:
@@ -164,9 +207,11 @@ class Tape:
             if not self._gave_up:
                 self._frame()
                 self.reels.turn()
+        if self._gave_up and (unwritten := self._unwritten + len(self._intake.ops)):
+            self._lose(self._intake.waiting, unwritten)
         if self._apart is not None:
             self._apart.stop(END_IN)
-        self.reels.close()
+        self.reels.close(max(self._ends_at - monotonic(), LEAST))
 
     def _gather(self) -> None:
         """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
@@ -202,14 +247,44 @@ class Tape:
 
     def _record(self) -> None:
         self._recorded_at = monotonic()
-        for batch in taken(self._intake.ops, BATCH, self._rest()):
-            reel = batch.reel
-            if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
-                reel.is_used = True
-                made = reel.recorder.rows(batch.ops, self._rest())
-                self._persist(partial(self._write, reel, reel.writer, made), len(batch.ops))
+        most = min(self._batch, LAST_BATCH) if self._stopping.is_set() else self._batch
+        if self._stopping.is_set() and self._intake.ops and monotonic() > self._write_until:
+            self._forget()
+            return
+        batches = taken(self._intake.ops, most, self._rest())
+        for n, batch in enumerate(batches):
+            self._record_batch(batch)
+            if self._gave_up:
+                self._unwritten = sum(len(one.ops) for one in batches[n:])
+                return
             self._intake.taken_bytes += batch.size
             batch.let_go(self._rest())
+
+    def _record_batch(self, batch: Batch) -> None:
+        reel = batch.reel
+        if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
+            reel.is_used = True
+            made = reel.recorder.rows(batch.ops, self._rest())
+            self._persist(partial(self._write, reel, reel.writer, made))
+
+    def _forget(self) -> None:
+        """There is no time left to write what waits: write of it what is short, and say how much is lost."""
+        left = forgotten(self._intake.ops)
+        self._intake.taken_bytes += left.held
+        if left.size:
+            self._lose(left.size, left.pieces)
+        for batch in left.batches:
+            if not self._gave_up:
+                self._record_batch(batch)
+
+    def _lose(self, size: int, pieces: int) -> None:
+        """So much is not in the cassette, and never will be."""
+        self._lost += size
+        self._is_incomplete = True
+        log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
+        if not self._gave_up:
+            said = f"the recorder stopped before {amount(size, pieces)} were written: they passed and are not kept"
+            self._intake.note(said, self.reel)
 
     def _rest(self) -> Callable[[], object] | None:
         """What leaves the interpreter to the event loop for a moment; None where too much waits for that: to get it
@@ -231,14 +306,16 @@ class Tape:
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
-        """Make them, where it is time for that, or tell who does."""
+        """Make frames, where it is time for that, or tell who does. A stopping recorder writes its bytes before."""
+        has_bytes = self._stopping.is_set() and bool(self._intake.ops)
         if self._apart is not None:
             is_late = self._intake.lag(monotonic()) > LATE
-            self._apart.tell(hurry=self._stopping.is_set(), hold=is_late and not self._stopping.is_set())
+            is_stopping = self._stopping.is_set()
+            self._apart.tell(hurry=is_stopping and not has_bytes, hold=has_bytes or (is_late and not is_stopping))
             if self._stopping.is_set() and not self._intake.ops and self.reels.is_behind:
                 self._wake.wait(COMMIT_EVERY)
-        elif self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic()):
-            self._persist(self._make_frames, 0)
+        elif not has_bytes and (self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic())):
+            self._persist(self._make_frames)
 
     def _make_frames(self) -> None:
         self._pace.begin(monotonic())
@@ -264,13 +341,13 @@ class Tape:
             what = reel.writer.displaced()
             if what is not None and not self._is_moving:
                 self._is_moving = True
-                self._persist(partial(self.reels.replace, reel, what), 0)
+                self._persist(partial(self.reels.replace, reel, what))
                 self._is_moving = False
 
     def _say(self, message: str) -> None:
         self._intake.say(message, self.reel)
 
-    def _persist(self, work: Callable[[], None], waiting: int) -> None:
+    def _persist(self, work: Callable[[], None]) -> None:
         """Do it until it works: nothing that a disk or another process does ends a recording."""
         failed_at: float | None = None
         while True:
@@ -290,8 +367,6 @@ class Tape:
                     f" {BUFFER / 1e6:.0f} MB may"
                 )
                 if monotonic() > self._give_up_at:
-                    lost = waiting + len(self._intake.ops)
-                    log.error("recording incomplete: %d things that happened could not be written", lost)
                     self._gave_up = True
                     return
                 time.sleep(RETRY_EVERY)

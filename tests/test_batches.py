@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.batches import taken
-from omnirecord.recorder import BodyData, Ended, Op
+from omnirecord.batches import forgotten, taken
+from omnirecord.recorder import BodyData, Ended, Messaged, Op, Received, SentLate
 from omnirecord.recorder.pace import PORTION
 from omnirecord.reels import Reel
 
@@ -65,3 +65,20 @@ def test_what_comes_meanwhile_is_for_the_next_time(two: list[Reel]) -> None:
     waiting = happened([1] * PORTION, two[0])
     (batch,) = taken(waiting, 10 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
     assert len(batch.ops) == len(waiting) == PORTION
+
+
+def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: list[Reel]) -> None:
+    """The reads of a stream become one without bytes; what was dropped before is not counted again."""
+    one, other = two
+    reads = [Received(1, n, 10 + n, 5, b"x" * 5 if n else None, reel=one) for n in range(4)]
+    message, body, end = Messaged(2, 0, 0, "up", 1, b"12"), BodyData(3, "request", b"123"), Ended(1, 99, "eof")
+    elsewhere = Received(1, 0, 0, 7, b"x" * 7, reel=other)
+    waiting: Waiting = deque((one, op) for op in (*reads, SentLate(reads[0]), message, body, end))
+    waiting.append((other, elsewhere))
+    left = forgotten(waiting)
+    assert not waiting
+    assert (left.size, left.pieces) == (15 + 2 + 3 + 7, 6)
+    assert [(batch.reel, batch.ops) for batch in left.batches] == [
+        (one, [reads[0], message, body, end]), (other, [elsewhere])
+    ]  # fmt: skip
+    assert (reads[0].size, reads[0].data, message.data, body.data) == (20, None, None, None)

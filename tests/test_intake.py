@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from omnirecord.intake import Intake
-from omnirecord.recorder import Incidence
+from omnirecord.intake import Intake, Take
+from omnirecord.recorder import BodyData, Ended, Incidence, Received, Requested
 from omnirecord.reels import Reel
 
 from .reeling import reel_in
@@ -63,8 +64,61 @@ def test_what_is_too_much_is_not_kept_until_there_is_room_again_and_both_are_sai
     intake.taken_bytes = 12
     assert [intake.room(b"y", reel) for _ in range(2)] == [b"y", b"y"]
     said = [op.message for _, op in intake.ops if isinstance(op, Incidence)]
-    assert said == ["too much waits for the disk: bytes are counted, no longer kept", "bytes are kept again"]
+    assert said == [
+        "too much waits for the disk: bytes are counted, no longer kept",
+        "bytes are kept again; 12 bytes in 2 pieces were not kept",
+    ]
     assert [record.getMessage() for record in caplog.records] == [f"recording degraded: {one}" for one in said]
+
+
+def test_how_much_is_not_kept_is_said_every_ten_seconds(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 1)
+    clock = Ticking()
+    intake = Intake(clock.now, clock.wake)
+    intake.room(b"kept", reel)
+    for _ in range(5):
+        intake.room(b"x" * 60_000, reel)
+        clock.ns += 4_000_000_000
+    said = [op.message for _, op in intake.ops if isinstance(op, Incidence)]
+    assert said[1:] == ["too much waits for the disk: 0.2 MB in 4 pieces are not kept so far"]
+    assert (intake.dropped_bytes, intake.dropped) == (300_000, 5)
+
+
+def test_a_file_that_is_full_now_and_then_is_told_every_ten_seconds(
+    reel: Reel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 10)
+    clock = Ticking()
+    intake = Intake(clock.now, clock.wake)
+    for _ in range(50):
+        for _ in range(3):
+            intake.room(b"x" * 6, reel)
+        intake.taken_bytes = intake.put_bytes
+        clock.ns += 500_000_000
+    assert len(intake.ops) == 2 * 3, "25 seconds"
+
+
+def test_reads_that_are_not_kept_become_one_and_take_no_memory(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is put where bytes are kept again, or the exchange ends."""
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    reels = types.SimpleNamespace(current=reel, next_stream=lambda: 1, rotates=False)
+    intake = Intake(Ticking().now, lambda: None)
+    takes = [Take(intake, reels, Requested(n, "a", 0, "GET", "/", ()), reel) for n in (1, 2)]  # type: ignore[arg-type]
+    takes[0].receive(b"x" * 1000)
+    for _ in range(100):
+        for take in takes:
+            take.sent(take.receive(b"y" * 10))
+            take.body("request", b"z")
+    takes[1].end("eof")
+    intake.taken_bytes = intake.put_bytes
+    takes[0].receive(b"kept")
+    reads = [op for _, op in intake.ops if isinstance(op, Received)]
+    assert [(op.exchange, op.n, op.size) for op in reads] == [(1, 0, 1000), (2, 0, 1000), (1, 1, 1000), (1, 2, 4)]
+    assert [op.data for op in reads] == [b"x" * 1000, None, None, b"kept"]
+    assert all(op.sent_ns is not None for op in reads[1:3])
+    assert sum(isinstance(op, BodyData) for _, op in intake.ops) == 2
+    assert sum(isinstance(op, Ended) for _, op in intake.ops) == 1
+    assert intake.dropped_bytes == 2 * 1000 + 2 * 100
 
 
 def test_it_is_behind_with_a_quarter_of_what_may_wait(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:

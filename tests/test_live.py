@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from omnirecord.contract import load
@@ -43,6 +45,21 @@ def test_what_is_wrong_with_an_event_is_said_below_it() -> None:
     line, *issues = shown(NewFrames(1, 1, 1, framed('{"type": "session.status"}'), {0: 0}))
     assert "invalid" in line
     assert "conversation_id: is required" in issues[0]
+
+
+def test_bytes_that_are_not_kept_are_told_while_they_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.live._TELL_EVERY", 0.01)
+    out, dropped = io.StringIO(), iter([0, 1_500_000, 1_500_000, 2_000_000])
+    live = Live(Console(file=out, width=200, highlight=False))
+    live.dropped = lambda: next(dropped, 2_000_000)
+    until = time.monotonic() + 10
+    while "2.0 MB" not in out.getvalue():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    live.close()
+    assert out.getvalue().splitlines() == [
+        f"… {megabytes} MB are not kept so far: too much waits for the disk" for megabytes in ("1.5", "2.0")
+    ]
 
 
 def test_an_event_cannot_move_the_cursor() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ..replaying import Replay
 
 LISTEN = "127.0.0.1:6868"
+_STOPS_WITHIN = 9.0
+"""Seconds between the first signal and the end of the process, at most."""
 _SHORT = 0.0005
 """Seconds after which a thread that computes lets another one go on."""
 FILE = click.Path(readable=False, path_type=Path)
@@ -105,6 +110,7 @@ def proxy(
     """
     import asyncio
 
+    from ..accepting import raise_limit
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
     from ..tape import ignore
@@ -112,6 +118,7 @@ def proxy(
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     log_to_stderr()
+    raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     sys.setswitchinterval(_SHORT)
     live = _live()
@@ -121,7 +128,11 @@ def proxy(
         redact=redact,
         redact_patterns=redact_patterns, rotate=rotate, keep=keep, apart=True, watch=live.watch if live else ignore,
     )  # fmt: skip
+    if live:
+        live.dropped = lambda: server.dropped_bytes
     asyncio.run(_run_proxy(server, live, as_json))
+    if server.is_incomplete:
+        sys.exit(1)
 
 
 def _live() -> Live | None:
@@ -208,6 +219,7 @@ def serve(
     """
     import asyncio
 
+    from ..accepting import raise_limit
     from ..player.timing import seconds
     from ..replaying import Replay
     from ..serving import parse_listen
@@ -215,6 +227,7 @@ def serve(
     if gate_timeout is not None:
         seconds("gate-timeout", gate_timeout)
     log_to_stderr()
+    raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
@@ -273,6 +286,17 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def _last_resort(asked: threading.Event) -> None:
+    """End the process some seconds after it was asked to, whatever it waits for: a disk may never answer."""
+    asked.wait()
+    time.sleep(_STOPS_WITHIN)
+    said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
+    with suppress(OSError):
+        os.set_blocking(sys.stderr.fileno(), False)  # nothing waits for its reader
+        os.write(sys.stderr.fileno(), said.encode())
+    os._exit(1)
+
+
 @contextmanager
 def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     """Set by the first SIGINT, SIGTERM or SIGHUP; the next one does not wait for what is going on.
@@ -283,17 +307,23 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     import asyncio
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    asked = threading.Event()
+    threading.Thread(target=_last_resort, args=[asked], name="omnirecord-stop", daemon=True).start()
 
     def stop_or_hurry() -> None:
         if stop.is_set():
             hurry()
         stop.set()
 
+    def ask(*_: object) -> None:
+        asked.set()  # at once: an event loop that is busy takes its time
+        loop.call_soon_threadsafe(stop_or_hurry)
+
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         del before[signal.SIGHUP]  # nohup
     for number in before:
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop_or_hurry))
+        signal.signal(number, ask)
     try:
         yield stop
     except BaseException:

@@ -40,10 +40,12 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     """
     import asyncio
 
+    from ..accepting import raise_limit
     from ..serving import parse_listen
     from ..viewing import Viewer
 
     log_to_stderr(verbose=False)
+    raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     viewer = Viewer(cassette, other, host=host, port=port, **listening)
     names = [cassette] if other is None else [cassette, other]

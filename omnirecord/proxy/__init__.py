@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from yarl import URL
 
+from ..accepting import Accepting
 from ..errors import ServerError, UsageError
 from ..headers import decoded
 from ..limits import Given, Retention, retention, rotation
@@ -27,7 +28,8 @@ from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL, path_of
 from ..serving import DRAIN_TIMEOUT, Handler, Listener, Place, error_response, parse_listen
-from ..tape import Tape, Watch, ignore, nothing
+from ..steady import monotonic
+from ..tape import STOP_WITHIN, Tape, Watch, ignore, nothing
 from ..tls import File, Trust
 from .control import UI, Control, pages_of
 from .forward import Answered, Forward
@@ -39,6 +41,9 @@ log = logging.getLogger("omnirecord")
 
 _ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
 """A target that names a server of its own; what lies behind that."""
+
+_COST = 2
+"""File descriptors of a client connection: its own, and the one to upstream."""
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
 
@@ -113,7 +118,7 @@ class Proxy:
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, asyncio.Task[object]] = {}
         self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
-        self._listener = Listener(self._handle, self._place)
+        self._listener = Listener(self._handle, self._place, cost=_COST)
         self._paging: Listener | None = None
         if isinstance(ui, str):
             parse_listen(ui, allow_remote=allow_remote, option="--ui")
@@ -154,6 +159,16 @@ class Proxy:
         return self._tape.recording
 
     @property
+    def dropped_bytes(self) -> int:
+        """Bytes that passed and are not in the cassette, so far."""
+        return 0 if self._entered is None else self._entered.dropped_bytes
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the cassette lacks something that passed: the disk did not take it in time."""
+        return self._entered is not None and self._entered.is_incomplete
+
+    @property
     def _tape(self) -> Tape:
         if self._entered is None:
             raise UsageError("the proxy does not record yet: enter it with `async with`")
@@ -182,6 +197,7 @@ class Proxy:
                 await listener.stop(0)
             raise
         self._upstream = Upstream(self._target, tls)
+        self._share_descriptors(self._listener.accepting, self._upstream)
         self._warn()
         for listener in self._listeners:
             await listener.start()
@@ -199,6 +215,13 @@ class Proxy:
         except ServerError:
             return await _bound(self._serve_page, replace(place, port=0))
 
+    def _share_descriptors(self, accepting: Accepting, upstream: Upstream) -> None:
+        """Count upstream connections that have no client among those of the listener."""
+        resuming = self._resuming
+        accepting.elsewhere = lambda: upstream.idle + (resuming.kept if resuming is not None else 0)
+        accepting.let_go = upstream.let_go
+        accepting.noted = self._tape.note
+
     def _made_control(self) -> Control:
         pages = pages_of(self._paging.guard, lambda: self.db) if self._paging is not None else None
         self._control = Control(lambda: self.db, self._state, pages)
@@ -209,6 +232,8 @@ class Proxy:
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
             "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
+            "waiting_bytes": self._tape.waiting_bytes, "dropped_bytes": self._tape.dropped_bytes,
+            "refused": self._listener.accepting.refused,
             "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
         }  # fmt: skip
 
@@ -233,7 +258,10 @@ class Proxy:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time."""
+        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time.
+
+        All of it takes about `STOP_WITHIN` seconds; what is not written by then is lost (`is_incomplete`)."""
+        until = monotonic() + max(STOP_WITHIN, timeout)
         for listener in self._listeners:
             listener.refuse_connections()
         self._cut(streams_only=True)
@@ -241,17 +269,19 @@ class Proxy:
         self._cut(streams_only=False)
         if self._control is not None and self._entered is not None:
             await self._wait_for_requests(0.1)
-            await asyncio.to_thread(self._entered.stop)
+            await asyncio.to_thread(self._entered.stop, until - monotonic())
             await self._control.finish(1.0)
         for listener in self._listeners:
             await listener.stop(0.1)
         if self._entered is not None:
             await self._upstream.close()
-            await asyncio.to_thread(self._entered.stop)
+            await asyncio.to_thread(self._entered.stop, until - monotonic())
 
     def hurry(self) -> None:
-        """Wait for nothing more: cut what is still open. For the second signal."""
+        """Wait for nothing more: cut what is still open, drop what is not written. For the second signal."""
         self._cut(streams_only=False)
+        if self._entered is not None:
+            self._entered.hurry()
 
     def _cut(self, *, streams_only: bool) -> None:
         if self._resuming is not None:

@@ -14,18 +14,22 @@ import aiohttp
 from aiohttp import web
 
 from ..cassette import Ending, Headers, Kind
+from ..complaining import Complaint
 from ..gist import unquoted
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..intake import Take
-from ..serving import RawResponse, continue_upload, error_response
+from ..serving import RawResponse, continue_upload, error_response, out_of_descriptors
 from .passing import Passing
 from .readahead import ReadAhead
 from .relay import LOST
 from .resuming import Asked, Resuming, can_be_stamped
 from .tunnel import Tunnel
-from .upstream import Upstream, keep_body_only, why_unreachable
+from .upstream import Upstream, is_out_of_descriptors, keep_body_only, why_unreachable
 
 log = logging.getLogger("omnirecord")
+
+_SHORT = Complaint()
+"""That no upstream connection can be opened for want of a file descriptor."""
 
 Answered = Callable[[str, str, int, int], None]
 """Told of a request when its response begins: method, target, the exchange's number, status."""
@@ -91,7 +95,7 @@ class Forward:
             if (reason := why_unreachable(error)) is None:
                 raise
             self._ending = "upstream_unreachable"
-            return self._unreachable(reason)
+            return self._out_of_descriptors() if is_out_of_descriptors(error) else self._unreachable(reason)
         if answer.status == 101:
             return await self._tunnel(answer)
         if self._resuming is not None and can_be_stamped(self._request, answer):
@@ -127,9 +131,16 @@ class Forward:
     def _unreachable(self, reason: str) -> web.Response:
         message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
         log.warning("%s", message)
-        answer = error_response(502, "upstream_unreachable", message)
+        return self._of_our_own(error_response(502, "upstream_unreachable", message), "Bad Gateway")
+
+    def _out_of_descriptors(self) -> web.Response:
+        _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
+        return self._of_our_own(out_of_descriptors(), "Service Unavailable")
+
+    def _of_our_own(self, answer: web.Response, reason: str) -> web.Response:
+        """The answer, recorded as what the client sees."""
         text = answer.body if isinstance(answer.body, bytes) else b""
-        self._respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
+        self._respond("http", answer.status, reason, tuple(answer.headers.items()))
         self.take.body("response", text)
         return answer
 

@@ -92,6 +92,11 @@ class Resuming:
         log.info("a client came back to stream %d, behind its frame %d", stream, seq)
         return relay, seq
 
+    @property
+    def kept(self) -> int:
+        """How many streams are kept for clients that have left: each has a connection to upstream."""
+        return len(self._kept)
+
     def stop(self) -> None:
         """The recorder stops: cut them all. May be called again, for those that began since."""
         self._stopped = True

@@ -15,6 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from ..accepting import EXHAUSTED
 from ..cassette import Headers
 from ..errors import UsageError
 from ..guarding import is_loopback
@@ -83,6 +84,11 @@ def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
     return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
+def is_out_of_descriptors(error: aiohttp.ClientOSError) -> bool:
+    """Whether no connection came about because this process, or the system, has no file descriptor for it."""
+    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
+
+
 class Upstream:
     """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a
     pooled connection that is just dying would fail, and could not be sent again."""
@@ -92,7 +98,8 @@ class Upstream:
         self._url = url
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
-        self._pooled = _session(aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified), _traced())
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
+        self._pooled, self._idle = _session(connector, _traced()), connector._conns
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
     async def request(
@@ -124,6 +131,18 @@ class Upstream:
         return await self._single.request(
             method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
         )
+
+    @property
+    def idle(self) -> int:
+        """How many connections are open and wait for the next request."""
+        return sum(map(len, self._idle.values()))
+
+    def let_go(self) -> None:
+        """Close the idle connections: their file descriptors are needed."""
+        for connections in list(self._idle.values()):
+            while connections:
+                connections.pop()[0].close()
+        self._idle.clear()
 
     async def close(self) -> None:
         await self._pooled.close()

@@ -25,6 +25,7 @@ from ..store.rows import Row
 from ..store.streamed import Pieces
 from .frames import FrameMaker, Frames, NewFrames, Rest, fault, none
 from .ops import (
+    HELD,
     BodyData,
     Ended,
     Incidence,
@@ -39,8 +40,8 @@ from .ops import (
 from .pace import PORTION, resting
 
 __all__ = [
-    "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed", "Received",
-    "Recorder", "Requested", "Responded", "Rest", "SentLate",
+    "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
+    "Received", "Recorder", "Requested", "Responded", "Rest", "SentLate",
 ]  # fmt: skip
 
 _STREAMS = 10
@@ -61,6 +62,8 @@ class _Side:
     body: Body | None = None
     texts: Texts | None = None
     at: int = 0
+    is_cut: bool = False
+    """Whether some of the body was not kept: what comes behind that is not either."""
 
 
 @dataclass(slots=True)
@@ -246,7 +249,8 @@ class Recorder:
 
     def _body_data(self, op: BodyData) -> Iterator[Row]:
         state = self._open[op.exchange]
-        if op.data is None:
+        if op.data is None or state.side(op.side).is_cut:
+            state.side(op.side).is_cut = True
             return
         if state.names_session is not None and op.side == "response":
             state.names_session += op.data[: _SESSION_BODY - len(state.names_session)]
@@ -334,6 +338,9 @@ class Recorder:
                 if isinstance(side.body, CodedBody) and side.body.cut:
                     text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
                     yield rows.incident(self._recording, op.at_ns, text)
+            if side.is_cut:
+                text = f"exchange {op.exchange}: of its {name} body only the first {side.at} bytes were kept"
+                yield rows.incident(self._recording, op.at_ns, text)
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
             yield rows.session(op.exchange, self._redactor.text(session_id))
         self._frames.ended(op.exchange)

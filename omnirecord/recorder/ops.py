@@ -10,6 +10,9 @@ from typing import Any
 
 from ..cassette import Direction, Ending, Headers, Kind, Side
 
+HELD = 300
+"""Bytes of memory that a read takes beside its data, while it waits."""
+
 
 @dataclass(slots=True)
 class Requested:

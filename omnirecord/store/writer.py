@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import re
 import sqlite3
 import stat
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -259,12 +262,28 @@ class Writer:
                     if stat.S_ISREG(part.lstat().st_mode):
                         part.unlink()
 
-    def close(self) -> None:
-        """Leave one clean file, and give up the lock. Where a reader is still there, the log stays beside it."""
+    @contextmanager
+    def _interrupted(self, within: float) -> Iterator[None]:
+        """Interrupt SQLite after so many seconds; it does then not begin again when the connection is closed."""
+        timer = threading.Timer(min(within, threading.TIMEOUT_MAX), self.connection.interrupt)
+        if within < math.inf:
+            timer.start()
+        try:
+            yield
+        except sqlite3.OperationalError:
+            if sys.version_info >= (3, 12):
+                self.connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            raise
+        finally:
+            timer.cancel()
+
+    def close(self, within: float = math.inf) -> None:
+        """Leave one clean file, and give up the lock. Where a reader is still there, or the disk takes longer than so
+        many seconds, the log stays beside it."""
         if self._lock is None:  # closed before, in memory, or beside another writer, who does that
             self.connection.close()
             return
-        with suppress(sqlite3.Error):  # else the log is read with the file; the next recorder folds it in
+        with suppress(sqlite3.Error), self._interrupted(within):  # else the next recorder folds the log in
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
