@@ -67,13 +67,13 @@ class Shelf:
         begun = datetime.strptime(self._name.fullmatch(path.name)[1], _STAMP).replace(tzinfo=UTC)  # type: ignore[index]
         return max(0.0, (datetime.now(UTC) - begun).total_seconds())
 
-    def begin(self, key: bytes | None = None) -> Writer:
-        """A new cassette, with these pseudonyms. Raises `CassetteError`."""
+    def begin(self, salt: bytes | None = None) -> Writer:
+        """A new cassette, with this salt of pseudonyms. Raises `CassetteError`."""
         writer = Writer(self._free_name())
         try:
             with clear_errors(writer.path or self.link):
                 mark(writer.connection, writer.path.name)  # type: ignore[union-attr]
-                writer.secret(key)
+                writer.salt(salt)
         except BaseException:
             self.discard(writer)
             raise

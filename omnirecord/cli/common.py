@@ -133,6 +133,14 @@ def redact_options(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def pseudonym_key_option(function: F) -> F:
+    return click.option(
+        "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
+        help="Key from which pseudonyms are derived; made if there is none. Default: one of the user's, outside the"
+        " cassette.",
+    )(function)  # fmt: skip
+
+
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line."""
     for row in rows:

@@ -16,7 +16,17 @@ import click
 from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
-from .common import F, busy, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
+from .common import (
+    F,
+    busy,
+    cassette_argument,
+    is_terminal,
+    json_line,
+    json_option,
+    log_to_stderr,
+    pseudonym_key_option,
+    redact_options,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -84,11 +94,12 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
 @click.option("--ui", is_flag=True, help="The same as a page, to look at in a browser while it is recorded.")
 @redact_options
+@pseudonym_key_option
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
     rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: bool, redact: str | None,
-    redact_patterns: tuple[str, ...], as_json: bool, **listening: Any,
+    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -114,7 +125,8 @@ def proxy(
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui, redact=redact,
-        redact_patterns=redact_patterns, rotate=rotate, keep=keep, apart=True, watch=live.watch if live else ignore,
+        redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, apart=True,
+        watch=live.watch if live else ignore,
     )  # fmt: skip
     asyncio.run(_run_proxy(server, live, as_json))
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import BrokenCassette, UsageError
 from ..packing import MAGIC, PackingError, most_of, unpacked
 from .distrust import harden
+from .former import forget_key
 
 if TYPE_CHECKING:
     from .reader import Store
@@ -120,7 +121,9 @@ def copy_database(store: Store, folder: Path | None) -> Iterator[bytes]:
     with place as name:
         made = Path(name) / "copy.db"
         with closing(sqlite3.connect(made)) as copy:
+            copy.isolation_level = None
             store.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+            forget_key(copy)
         with made.open("rb") as file:
             yield from iter(lambda: file.read(_PIECE), b"")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import os
 import shutil
 import sqlite3
@@ -29,6 +30,8 @@ from . import former, packed
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
 from .rows import PAGE_SIZE
 from .views import VIEWS
+
+log = logging.getLogger("omnirecord")
 
 SCHEMA_VERSION = 4
 """`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
@@ -287,6 +290,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             refuse_others(connection, ours, former.TABLES.get(version, TABLES), path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
+        if former.forget_key(connection):
+            log.warning(
+                "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
+                " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
+            )  # fmt: skip
     _tune(connection)
 
 

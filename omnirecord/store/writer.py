@@ -22,9 +22,10 @@ from typing import Any
 
 from ..cassette import Headers
 from ..errors import UsageError
+from ..pseudonyms import SALT_BYTES
 from .functions import define
 from .lock import RecorderLock
-from .making import DAMAGED, size_or_damage
+from .making import DAMAGED, blob_of, size_or_damage
 from .rows import Row
 from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path, open_beside
 from .sizes import FRAMED, size_of
@@ -174,11 +175,18 @@ class Writer:
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
         return size_or_damage(number or 0, f"the highest {what}")
 
-    def secret(self, key: bytes | None = None) -> bytes:
-        """The key of this cassette's pseudonyms, made when first asked for, unless it is to be this one."""
-        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (key or os.urandom(16),))
-        (key,) = self.connection.execute("SELECT value FROM meta WHERE key = 'pseudonyms'").fetchone()
-        return bytes(key)
+    def salt(self, salt: bytes | None = None) -> bytes:
+        """The salt of this cassette's pseudonyms. A cassette without one gets this one, or a random one."""
+        return self._meta("pseudonym_salt", salt or os.urandom(SALT_BYTES))
+
+    def has_key(self, mark: bytes) -> bool:
+        """Whether all pseudonyms of this cassette are of the key with this mark. The first mark given is stored."""
+        return self._meta("pseudonym_mark", mark) == mark
+
+    def _meta(self, key: str, value: bytes) -> bytes:
+        """The value under a key of `meta`, which is this one where there was none."""
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
+        return blob_of(self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone())
 
     def displaced(self) -> str | None:
         """What became of the file, where it is no longer what is at its path: nothing that is written now would be
