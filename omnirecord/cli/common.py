@@ -22,6 +22,7 @@ import click
 
 from ..errors import OmnirecordError
 from ..gist import unquoted, visible
+from ..temporary import sweep
 from . import stderr
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()
+        sweep()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:  # 1 would say that what was asked about is not fine

@@ -7,7 +7,6 @@ taken over, nor is the key of its pseudonyms or its search index.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -26,6 +25,7 @@ from ..redact import Redactor, Scanner, content_scanner
 from ..redact.content.scanning import PLAIN
 from ..store import Store, Writer, is_database, is_packed
 from ..store.packed import content
+from ..temporary import TemporaryFolder
 from .lines import Leak, Scrubber
 
 __all__ = ["Leak", "scrub"]
@@ -111,7 +111,7 @@ def _form(target: Path, source: Path) -> tuple[bool, bool]:
 
 def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+        folder = TemporaryFolder("scrub", target.parent)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
     with folder as name:

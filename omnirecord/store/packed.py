@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BrokenCassette, UsageError
 from ..packing import MAGIC, PackingError, most_of, unpacked
+from ..temporary import TemporaryFolder
 from .distrust import harden
 from .former import forget_key
 
@@ -28,7 +29,7 @@ IN_MEMORY = 32 << 20
 FREE = 1 << 30
 """To how many bytes the smallest file may unpack: nobody is surprised by a gigabyte on a disk."""
 _PIECE = 1 << 20
-_JOURNAL = slice(18, 20)
+JOURNAL = slice(18, 20)
 """Where a database says that it has a log beside it, which one that was packed has not."""
 
 
@@ -70,9 +71,9 @@ def connect(path: Path) -> sqlite3.Connection:
         for piece in pieces:
             begun += piece
             if len(begun) > IN_MEMORY:
-                begun[_JOURNAL] = b"\1\1"
+                begun[JOURNAL] = b"\1\1"
                 return _without_a_name(path, chain([bytes(begun)], pieces))
-    begun[_JOURNAL] = b"\1\1"
+    begun[JOURNAL] = b"\1\1"
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     try:
         connection.deserialize(begun)
@@ -85,7 +86,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
     """SQLite has the file open before there is anything in it, and its name and its folder are gone by then."""
     try:
-        with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
+        with TemporaryFolder("unpacked") as folder:
             name = Path(folder) / "unpacked.db"
             file = name.open("xb")
             # Without locks, which closing the file below would drop; it is nobody else's.
@@ -115,7 +116,7 @@ def copy_database(store: Store, folder: Path | None) -> Iterator[bytes]:
     """The bytes of a cassette as a database, its log folded in. `folder`: where there is room for a copy; None: where
     temporary files go. Raises `UsageError` where none can be made."""
     try:
-        place = tempfile.TemporaryDirectory(prefix=".omnirecord-", dir=folder)
+        place = TemporaryFolder("packed", folder)
     except OSError as error:
         raise UsageError(f"cannot write in {folder or tempfile.gettempdir()}: {error.strerror or error}") from error
     with place as name:
