@@ -18,16 +18,18 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteInUse, NewerCassette, NotACassette, UsageError
 from ..files import itself
+from ..temporary import TemporaryFolder
 from . import former, packed
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
+from .inodes import connect, identity, in_use, is_recorded
+from .lock import is_locked_beside
 from .rows import PAGE_SIZE
 from .views import VIEWS
 
@@ -88,19 +90,10 @@ TABLES = frozenset({
     "meta", "recordings", "exchanges", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents",
 })  # fmt: skip
 
-OURS: set[tuple[int, int]] = set()
-"""The files, by device and number, that this process writes. To open one in any other way and close it would drop
-SQLite's locks on it, and another program could then throw away the log that is written."""
-
-
-def identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
 
 def is_sqlite(path: Path) -> bool:
     """Whether the file says of itself that it is an SQLite database."""
-    if identity(path) in OURS:
+    if in_use(identity(path)):
         return True
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
@@ -108,7 +101,7 @@ def is_sqlite(path: Path) -> bool:
 
 def is_packed(path: Path) -> bool:
     """Whether the file says of itself that it is compressed."""
-    return identity(path) not in OURS and packed.begins_packed(path)
+    return not in_use(identity(path)) and packed.begins_packed(path)
 
 
 def is_database(path: Path) -> bool:
@@ -147,6 +140,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             connection = packed.connect(path)
         else:
             refuse_company(path)
+            _refuse_other_name(path)
             connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
@@ -155,6 +149,31 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         except BaseException:
             remove_copy(connection)
             raise
+
+
+def _refuse_other_name(path: Path) -> None:
+    """Raise `CassetteInUse` for another name of a file that is being recorded: its log lies beside the first name."""
+    log_beside = itself(path).with_name(itself(path).name + "-wal")
+    if not is_locked_beside(path) and not log_beside.exists() and is_recorded(path):
+        raise CassetteInUse(
+            f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
+            " that the recorder uses, or wait until it is done"
+        )
+
+
+def _refuse_log_elsewhere(path: Path) -> None:
+    """Raise `NotACassette` for a file with several names whose log may lie beside another one: writing without the log
+    would damage the cassette."""
+    log_beside = itself(path).with_name(itself(path).name + "-wal")
+    if path.stat().st_nlink == 1 or log_beside.exists() or in_use(identity(path)):
+        return
+    with path.open("rb") as file:
+        has_log = file.read(20)[packed.JOURNAL] == b"\2\2"
+    if has_log:
+        raise NotACassette(
+            f"{path} was left by a killed recorder and has another name, such as a hard link, beside which its log may"
+            " lie: append to it under that name, or to a copy of it"
+        )
 
 
 def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
@@ -182,13 +201,12 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _connect(copy, "rw")
     except BaseException:
-        _COPIES.discard(copy.parent)
-        shutil.rmtree(copy.parent, ignore_errors=True)
+        _COPIES.pop(copy.parent).cleanup()
         raise
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
+    connection = connect(path, mode)
     try:
         harden(connection, reads_only=True)
         connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
@@ -200,14 +218,15 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 _COPYING = threading.Lock()
 """Held while the one empty cassette in memory is copied."""
-_COPIES: set[Path] = set()
+_COPIES: dict[Path, TemporaryFolder] = {}
 """The folders of our own that hold a copy: only these are ever thrown away."""
 
 
 def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
-    folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
-    _COPIES.add(folder)
+    made = TemporaryFolder("copy")
+    folder = Path(made.name).resolve()
+    _COPIES[folder] = made
     path = itself(path)  # the log is beside the file, not beside a link to it
     for part in ("", "-wal"):
         source = path.with_name(path.name + part)
@@ -216,18 +235,23 @@ def _copy_aside(path: Path) -> Path:
     return folder / path.name
 
 
-def create_or_open(path: Path) -> sqlite3.Connection:
-    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older."""
+def create_or_open(path: Path, lock: Callable[[Path], None]) -> sqlite3.Connection:
+    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older.
+
+    `lock` locks the file for it, or raises `CassetteInUse`."""
     with clear_errors(path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
         if not path.exists():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            lock(path)
         else:
+            lock(path)
+            _refuse_log_elsewhere(path)
             refuse_company(path)
             refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+        connection = connect(path, "rw", isolation_level=None, timeout=1.0)
         try:
             harden(connection, reads_only=False)
             _prepare(connection, path)
@@ -239,8 +263,7 @@ def create_or_open(path: Path) -> sqlite3.Connection:
 
 def open_beside(path: Path) -> sqlite3.Connection:
     """A connection for a second writer, to a cassette that a recorder has open. Raises what SQLite raises."""
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=1.0)
+    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
     harden(connection, reads_only=False)
     _tune(connection)
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for nobody
@@ -355,10 +378,8 @@ def remove_copy(connection: sqlite3.Connection) -> None:
     """Close a reading connection, and throw away the copy if it was one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
     connection.close()
-    folder = Path(file).parent
-    if file and folder in _COPIES:
-        _COPIES.discard(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    if file and (made := _COPIES.pop(Path(file).parent, None)):
+        made.cleanup()
 
 
 def is_usable_path(path: Path) -> None:

@@ -24,10 +24,11 @@ from ..cassette import Headers
 from ..errors import UsageError
 from ..pseudonyms import SALT_BYTES
 from .functions import define
+from .inodes import identity
 from .lock import RecorderLock
 from .making import DAMAGED, blob_of, size_or_damage
 from .rows import Row
-from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path, open_beside
+from .schema import clear_errors, create_or_open, in_memory, is_usable_path, open_beside
 from .sizes import FRAMED, size_of
 
 _LAST_READ = (
@@ -108,10 +109,9 @@ class Writer:
         with clear_errors(path):
             self._lock = RecorderLock(path)
             try:
-                self.connection = create_or_open(path)
+                self.connection = create_or_open(path, self._lock.lock_file)
                 define(self.connection)
                 self._identity = identity(path)
-                OURS.add(self._identity)
             except BaseException:
                 self._lock.release()
                 raise
@@ -243,6 +243,5 @@ class Writer:
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
-        OURS.discard(self._identity)
         self._lock.release()
         self._lock = None

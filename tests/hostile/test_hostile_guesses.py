@@ -177,3 +177,20 @@ def test_scrub_gives_a_secret_the_pseudonym_that_the_recorder_gave_it(tmp_path: 
     (known,) = pseudonyms(db)
     omnirecord.scrub(db, copy)
     assert pseudonyms(copy) == {known}
+
+
+def test_the_key_that_a_killed_recorder_left_in_the_log_is_removed_from_the_log_too(tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    with_a_pin(db)
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("INSERT INTO meta VALUES ('pseudonyms', ?)", (OLD_KEY,))
+    copies = {path.name: path.read_bytes() for path in files_of(db)}
+    connection.close()
+    for name, data in copies.items():  # what a kill leaves
+        (tmp_path / name).write_bytes(data)
+    assert OLD_KEY in (tmp_path / "a.db-wal").read_bytes()
+    writer = Writer(db)
+    assert OLD_KEY not in b"".join(path.read_bytes() for path in files_of(db))
+    writer.close()
+    assert OLD_KEY not in db.read_bytes()
