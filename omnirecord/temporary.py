@@ -19,7 +19,7 @@ from pathlib import Path
 
 AGE = 60.0
 """Seconds after which a folder that is not locked was left behind: between making and locking one lie microseconds."""
-_NAME = re.compile(r"\.?omnirecord\.[a-z]+\.[a-z0-9_]{8}")
+_NAMES = re.compile(r"(?<=/)\.?omnirecord\.[a-z]+\.[a-z0-9_]{8}(?=/)")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -49,9 +49,9 @@ def sweep(folder: Path | None = None, now: Callable[[], float] = time.time) -> N
     with suppress(OSError):
         parent = os.open(tempfile.gettempdir() if folder is None else folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            for name in os.listdir(parent):  # noqa: PTH208  # of a folder that is open
-                if _NAME.fullmatch(name):
-                    _sweep_one(parent, name, now())
+            names = os.listdir(parent)  # noqa: PTH208  # of a folder that is open
+            for name in _NAMES.findall(f"/{'/'.join(names)}/"):  # at once: there may be very many
+                _sweep_one(parent, name, now())
         finally:
             os.close(parent)
 

@@ -17,7 +17,6 @@ import sqlite3
 import stat
 import struct
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +31,20 @@ _SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", 
 """None where the system has no such locks; then only the lock file counts."""
 
 _LOCK = threading.RLock()
-_connections: Counter[Identity] = Counter()
+_connections: dict[Identity, int] = {}
 _recorded: set[Identity] = set()
 _idle: dict[Identity, list[int]] = {}
 """Descriptors that are not needed any more, or only to look at a lock, of files with connections."""
 
 
 def identity(path: Path) -> Identity:
-    found = path.stat()
+    found = os.stat(path)  # noqa: PTH116  # called for each opening, of which it is a good part
     return found.st_dev, found.st_ino
 
 
 def in_use(file: Identity) -> bool:
     """Whether this process has a connection on the file: then it is a database, and is opened in no other way."""
-    return _connections[file] > 0
+    return file in _connections
 
 
 class _Connection(sqlite3.Connection):
@@ -70,7 +69,7 @@ def connect(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
     """A connection to an existing file, in SQLite's `mode`. Raises what SQLite raises, or `OSError`."""
     file = identity(path)
     with _LOCK:
-        _connections[file] += 1
+        _connections[file] = _connections.get(file, 0) + 1
     try:
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         made = sqlite3.connect(uri, uri=True, check_same_thread=False, factory=_Connection, **options)
@@ -139,7 +138,7 @@ class FileLock:
 def is_recorded(path: Path) -> bool:
     """Whether a recorder writes this file, under whatever name."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(found.st_mode):
             return False
         with _LOCK:

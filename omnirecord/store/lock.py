@@ -11,9 +11,10 @@ import fcntl
 import os
 from pathlib import Path
 
-from ..errors import CassetteInUse
+from ..errors import CassetteInUse, NotACassette
 from ..files import itself
-from .inodes import FileLock, is_recorded
+from .inodes import FileLock, identity, in_use, is_recorded
+from .packed import JOURNAL
 
 
 def lock_path(cassette: Path) -> Path:
@@ -91,3 +92,31 @@ def _try_shared(fd: int) -> bool:
         return False
     fcntl.flock(fd, fcntl.LOCK_UN)
     return True
+
+
+def refuse_other_name(path: Path) -> None:
+    """Raise `CassetteInUse` for another name of a file that is being recorded: its log lies beside the first name."""
+    if is_recorded(path) and not is_locked_beside(path) and not _log_beside(path).exists():
+        raise CassetteInUse(
+            f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
+            " that the recorder uses, or wait until it is done"
+        )
+
+
+def _log_beside(path: Path) -> Path:
+    path = itself(path)
+    return path.with_name(path.name + "-wal")
+
+
+def refuse_log_elsewhere(path: Path) -> None:
+    """Raise `NotACassette` for a file with several names whose log may lie beside another one: writing without the log
+    would damage the cassette."""
+    if path.stat().st_nlink == 1 or _log_beside(path).exists() or in_use(identity(path)):
+        return
+    with path.open("rb") as file:
+        has_log = file.read(20)[JOURNAL] == b"\2\2"
+    if has_log:
+        raise NotACassette(
+            f"{path} was left by a killed recorder and has another name, such as a hard link, beside which its log may"
+            " lie: append to it under that name, or to a copy of it"
+        )

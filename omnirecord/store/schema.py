@@ -28,8 +28,8 @@ from ..files import itself
 from ..temporary import TemporaryFolder
 from . import former, packed
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
-from .inodes import connect, identity, in_use, is_recorded
-from .lock import is_locked_beside
+from .inodes import connect, identity, in_use
+from .lock import refuse_log_elsewhere, refuse_other_name
 from .rows import PAGE_SIZE
 from .views import VIEWS
 
@@ -140,7 +140,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             connection = packed.connect(path)
         else:
             refuse_company(path)
-            _refuse_other_name(path)
+            refuse_other_name(path)
             connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
@@ -149,31 +149,6 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         except BaseException:
             remove_copy(connection)
             raise
-
-
-def _refuse_other_name(path: Path) -> None:
-    """Raise `CassetteInUse` for another name of a file that is being recorded: its log lies beside the first name."""
-    log_beside = itself(path).with_name(itself(path).name + "-wal")
-    if not is_locked_beside(path) and not log_beside.exists() and is_recorded(path):
-        raise CassetteInUse(
-            f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
-            " that the recorder uses, or wait until it is done"
-        )
-
-
-def _refuse_log_elsewhere(path: Path) -> None:
-    """Raise `NotACassette` for a file with several names whose log may lie beside another one: writing without the log
-    would damage the cassette."""
-    log_beside = itself(path).with_name(itself(path).name + "-wal")
-    if path.stat().st_nlink == 1 or log_beside.exists() or in_use(identity(path)):
-        return
-    with path.open("rb") as file:
-        has_log = file.read(20)[packed.JOURNAL] == b"\2\2"
-    if has_log:
-        raise NotACassette(
-            f"{path} was left by a killed recorder and has another name, such as a hard link, beside which its log may"
-            " lie: append to it under that name, or to a copy of it"
-        )
 
 
 def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
@@ -247,7 +222,7 @@ def create_or_open(path: Path, lock: Callable[[Path], None]) -> sqlite3.Connecti
             lock(path)
         else:
             lock(path)
-            _refuse_log_elsewhere(path)
+            refuse_log_elsewhere(path)
             refuse_company(path)
             refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
