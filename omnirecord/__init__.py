@@ -84,6 +84,7 @@ def record(
     ui: bool | str = False,
     redact: Literal["content"] | None = None,
     redact_patterns: Iterable[str] = (),
+    pseudonym_key: str | PathLike[str] | None = None,
     rotate: str | Iterable[str] = (),
     keep: str | int | Iterable[str | int] = (),
 ) -> Proxy:
@@ -97,7 +98,8 @@ def record(
     (`docs/redaction.md`). `host` has to be loopback unless `allow_remote` is given; then the path that `control` turns
     on asks for `token`, or for one that is made up, `.token`. `tls_cert` and `tls_key` are for clients with https. An
     https upstream is verified, by `ca` in place of the system's authorities, unless it is `insecure`; `cert` and `key`
-    are shown to it (`docs/security.md`). Files are PEM.
+    are shown to it (`docs/security.md`). Files are PEM. `pseudonym_key` is the file of the key from which pseudonyms
+    are derived; by default the user's own (`docs/redaction.md`).
 
     `rotate` is a size (`500MB`), a time (`1h`) or both, from which on a cassette is full: `db` is
     then a link to the newest of several. `keep` is a number of full ones, an age, a size, or all three
@@ -110,7 +112,7 @@ def record(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        rotate=rotate, keep=keep,
+        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
     )  # fmt: skip
 
 
@@ -163,16 +165,20 @@ def scrub(
     *,
     redact: Literal["content", "named"] = "content",
     redact_patterns: Iterable[str] = (),
+    pseudonym_key: str | PathLike[str] | None = None,
 ) -> list[Leak]:
     """Write a copy of a cassette without secrets to `output`, a `.db` or a `.jsonl`; return what was replaced, by place
     and kind. Without an `output`, only what would be.
 
     `redact="named"` leaves what only looks like a secret; what begins with one of `redact_patterns` is replaced too
-    (`docs/redaction.md`). Raises `UsageError` or `CassetteError`.
+    (`docs/redaction.md`); `pseudonym_key` is the file of the key that the recorder used, by default the user's own.
+    Raises `UsageError` or `CassetteError`.
     """
     from .scrubbing import scrub
 
-    return scrub(cassette, output, redact=redact, redact_patterns=redact_patterns)
+    return scrub(
+        cassette, output, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key
+    )  # fmt: skip
 
 
 def open_cassette(path: str | Path) -> Cassette:

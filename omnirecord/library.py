@@ -82,7 +82,7 @@ def _import_packed(path: Path, target: Path) -> tuple[int, int]:
     with closing(open_store(path)) as store:
         for _ in Reader(str(path), contract_or_default).rows(_text_of(store)):
             pass
-        return _append(_rows_of(store), path, target)
+        return _append(_rows_of(store), path, target, store.pseudonyms_of())
 
 
 def _rows_of(store: Store) -> Callable[[Reader], Iterator[Row]]:
@@ -93,12 +93,17 @@ def _text_of(store: Store) -> Iterator[bytes]:
     return (f"{line}\n".encode() for line in lines_of(store))
 
 
-def _append(rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path) -> tuple[int, int]:
-    """What a reader makes of it, in one transaction, numbered behind what is there."""
+def _append(
+    rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path, pseudonyms: tuple[bytes, bytes] | None = None
+) -> tuple[int, int]:
+    """What a reader makes of it, in one transaction, numbered behind what is there. `pseudonyms`: the salt and the mark
+    for a target without its own."""
     with _appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), contract_or_default, offsets)
         writer.write(rows_by(reader))
+        if pseudonyms is not None and writer.salt(pseudonyms[0]) == pseudonyms[0]:
+            writer.has_key(pseudonyms[1])
     return reader.exchanges, reader.frames
 
 

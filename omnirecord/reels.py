@@ -27,6 +27,7 @@ from .contract import Contract
 from .errors import OmnirecordError
 from .library import contract_or_default
 from .limits import Retention, Rotation
+from .pseudonyms import UserKey, mark_of, user_key
 from .recorder import FrameMaker, Frames, Recorder
 from .redact import Redactor, Scanner
 from .shelf import Shelf
@@ -58,7 +59,7 @@ class Reel:
 
     def __init__(
         self, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None, content: Scanner | None,
-        frames: FramesOf,
+        frames: FramesOf, key: UserKey,
     ) -> None:  # fmt: skip
         self.writer, self.zero_ns = writer, zero_ns
         self.begun = monotonic()
@@ -69,9 +70,10 @@ class Reel:
             with writer.taking_over():
                 self.number = writer.last_number("recording") + 1
                 self.last = writer.last_number("exchange"), writer.last_number("stream")
-                self.secret = writer.secret()
+                self.salt = writer.salt()
+                redactor = Redactor(_key_of(writer, key, self.salt), content)
                 FrameMaker(writer, self.number, contract).finish_killed(contract_or_default)
-                self.recorder = Recorder(self.number, Redactor(self.secret, content), frames(writer, self.number))
+                self.recorder = Recorder(self.number, redactor, frames(writer, self.number))
                 self._recording = Recording(self.number, started, __version__, contract.name, upstream)
                 writer.write([rows.recording(self._recording)])
         except BaseException:
@@ -111,13 +113,25 @@ class Reel:
         self.writer.close(within)
 
 
+def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
+    """The key of a cassette's pseudonyms. Where those in the file are of another one, stderr says so."""
+    found = key.of(salt)
+    if not writer.has_key(mark_of(found)) and key.is_kept:  # else this was said when the key was made
+        log.warning(
+            "%s has pseudonyms of another key: a secret of this recording gets another pseudonym than before; name the"
+            " same key file with --pseudonym-key, if you have it", writer.path,
+        )  # fmt: skip
+    return found
+
+
 class Reels:
     """What a tape writes. `now_ns` is the tape's clock. Raises `UsageError` or `CassetteError`."""
 
     def __init__(
         self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
-        now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf,
+        now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
     ) -> None:  # fmt: skip
+        self._key = user_key() if key is None else key
         self._contract, self._upstream, self._now_ns, self._content = contract, upstream, now_ns, content
         self._frames = frames
         self._named = path
@@ -150,7 +164,7 @@ class Reels:
         return reel
 
     def _reel(self, writer: Writer) -> Reel:
-        return Reel(writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames)
+        return Reel(writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames, self._key)
 
     def _finish(self, path: Path) -> None:
         """What a killed recorder left behind gets its last frames, and becomes one file."""
@@ -214,7 +228,7 @@ class Reels:
 
     def _next(self, shelf: Shelf, now: float) -> None:
         try:
-            reel = self._reel(shelf.begin(self.current.secret))
+            reel = self._reel(shelf.begin(self.current.salt))
             try:
                 shelf.point(reel.path)
             except BaseException:
@@ -249,10 +263,10 @@ class Reels:
 
     def _another(self, reel: Reel) -> Writer:
         if self._shelf is not None:
-            return self._shelf.begin(reel.secret)
+            return self._shelf.begin(reel.salt)
         writer = Writer(free_path(self._named))
         try:
-            writer.secret(reel.secret)
+            writer.salt(reel.salt)
         except BaseException:
             writer.close()
             raise

@@ -1,25 +1,29 @@
 """The cassettes of a recorder that rotates: `run-20261125T101500Z.db`, each named after the second in which it began,
 and `run.db`, a link to the newest.
 
-No cassette is ever renamed: whoever reads one is not disturbed, and a recorder that is killed at any moment leaves
-files that open under their names. Only what a rotation made is ever removed: such a file has its own name in it.
+No cassette is ever renamed: a reader is not disturbed, and a recorder that is killed at any moment leaves files that
+open under their names. Only what a rotation made is ever removed: such a file has its own name in it. Each also has its
+number in the order of recording, which counts wherever files are ordered: names go by a clock that may be set back.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .errors import CassetteError, UsageError
 from .limits import Retention
+from .steady import monotonic
 from .store import Writer
 from .store.lock import RecorderLock, recorder_is_alive
-from .store.made import beside, bytes_of, is_made_by_rotation, mark
+from .store.made import beside, bytes_of, mark, number_made
 from .store.schema import clear_errors, is_usable_path
 
 log = logging.getLogger("omnirecord")
@@ -28,13 +32,19 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class Shelf:
-    """The cassettes beside `link`, and what is kept of them. Raises `UsageError` where `link` is no link of ours."""
+    """The cassettes beside `link`, and what is kept of them. Raises `UsageError` where `link` is no link of ours.
 
-    def __init__(self, link: Path, keep: Retention) -> None:
+    `clock` is a steady one, in seconds.
+    """
+
+    def __init__(self, link: Path, keep: Retention, clock: Callable[[], float] = monotonic) -> None:
         is_usable_path(link)
-        self.link, self._keep = link, keep
+        self.link, self._keep, self._clock = link, keep, clock
+        self._written: dict[Path, float] = {}
+        """When a file was seen being written here, on the steady clock."""
         self._name = re.compile(re.escape(link.stem) + "-([0-9]{8}T[0-9]{6}Z)" + re.escape(link.suffix))
-        self._known: set[tuple[str, int]] = set()
+        self._known: dict[tuple[str, int], int] = {}
+        """The numbers of cassettes that a rotation made, by name and inode."""
         if os.path.lexists(link) and not self._is_ours(self._target()):
             raise UsageError(
                 f"{link} is there already: with --rotate it is a link to the newest of {self._pattern}; name another"
@@ -67,17 +77,23 @@ class Shelf:
         begun = datetime.strptime(self._name.fullmatch(path.name)[1], _STAMP).replace(tzinfo=UTC)  # type: ignore[index]
         return max(0.0, (datetime.now(UTC) - begun).total_seconds())
 
-    def begin(self, key: bytes | None = None) -> Writer:
-        """A new cassette, with these pseudonyms. Raises `CassetteError`."""
+    def begin(self, salt: bytes | None = None) -> Writer:
+        """A new cassette, with this salt of pseudonyms. Raises `CassetteError`."""
         writer = Writer(self._free_name())
         try:
-            with clear_errors(writer.path or self.link):
-                mark(writer.connection, writer.path.name)  # type: ignore[union-attr]
-                writer.secret(key)
+            assert writer.path is not None
+            with clear_errors(writer.path):
+                number = self._next_number()
+                mark(writer.connection, writer.path.name, number)
+                self._known[writer.path.name, writer.path.stat().st_ino] = number
+                writer.salt(salt)
         except BaseException:
             self.discard(writer)
             raise
         return writer
+
+    def _next_number(self) -> int:
+        return max((self._number(path) or 0 for path in self._named()), default=0) + 1
 
     def _free_name(self) -> Path:
         at = datetime.now(UTC)
@@ -114,12 +130,13 @@ class Shelf:
     def still_recorded(self) -> list[Path]:
         """Those that somebody records into, but for the current one, oldest first."""
         current = self.current()
-        held = (path for path in self._named() if path != current and recorder_is_alive(path))
-        return [path for path in held if self._is_made(path)]
+        held = [path for path in self._named() if path != current and recorder_is_alive(path)]
+        return self._in_order(held)
 
     def between(self, older: Path, newer: Path) -> list[Path]:
         """Those that were begun after one and before the other, oldest first."""
-        return [path for path in self._named() if older.name < path.name < newer.name and self._is_made(path)]
+        first, last = ((self._number(path) or 0, path.name) for path in (older, newer))
+        return [path for path in self._in_order(self._named()) if first < (self._number(path) or 0, path.name) < last]
 
     def stamp(self, path: Path) -> str | None:
         """When one of ours was begun, as its name says it."""
@@ -132,30 +149,41 @@ class Shelf:
 
     def _full(self, current: Path | None) -> list[Path]:
         """All but the current one, oldest first."""
-        return [path for path in self._named() if path != current and self._is_made(path)]
+        return self._in_order([path for path in self._named() if path != current])
+
+    def _in_order(self, paths: list[Path]) -> list[Path]:
+        """Those of them that a rotation made, in the order in which they were begun."""
+        numbers = ((self._number(path), path) for path in paths)
+        return [path for _, path in sorted((number, path) for number, path in numbers if number is not None)]
 
     def _named(self) -> list[Path]:
-        """What has a name of ours, by that in the order in which they were begun."""
+        """The files with a name of ours, sorted by it."""
         with clear_errors(self.link.parent):
             names = sorted(entry.name for entry in os.scandir(self.link.parent))
         return [self.link.with_name(name) for name in names if self._name.fullmatch(name)]
 
     def _is_made(self, path: Path) -> bool:
+        return self._number(path) is not None
+
+    def _number(self, path: Path) -> int | None:
+        """The number of a cassette that a rotation made, as `number_made` says it."""
         try:
-            inode = path.lstat().st_ino
+            key = path.name, path.lstat().st_ino
         except OSError:
-            return False
-        known = (path.name, inode) in self._known  # one that is just being made has no mark yet
-        if not known and path.is_file() and not path.is_symlink() and is_made_by_rotation(path):
-            self._known.add((path.name, inode))
-            return True
-        return known
+            return None
+        number = self._known.get(key)  # one that is just being made has no mark yet
+        if number is None and path.is_file() and not path.is_symlink():
+            number = number_made(path)
+            if number is not None:
+                self._known[key] = number
+        return number
 
     def prune(self, writing: set[Path]) -> None:
         """Remove what is not to be kept, oldest first; none of those that are being written, here or elsewhere.
 
         Raises `CassetteError` where one cannot be removed.
         """
+        self._written |= dict.fromkeys(writing, self._clock())
         full = self._full(self.current())
         sizes = {path: bytes_of(path) for path in full}
         total = sum(sizes.values()) + sum(bytes_of(path) for path in writing if path not in sizes)
@@ -166,7 +194,10 @@ class Shelf:
                 total -= sizes[path]
 
     def _is_too_old(self, path: Path) -> bool:
-        return self._keep.seconds is not None and time.time() - path.stat().st_mtime > self._keep.seconds
+        """By the file's time; for a file written here by the steady clock, too, as the system's may be set ahead."""
+        if self._keep.seconds is None or time.time() - path.stat().st_mtime <= self._keep.seconds:
+            return False
+        return self._clock() - self._written.get(path, -math.inf) > self._keep.seconds
 
     def _remove(self, path: Path) -> bool:
         try:
@@ -180,5 +211,6 @@ class Shelf:
                     other.unlink(missing_ok=True)
         finally:
             lock.release()
+        self._written.pop(path, None)
         log.info("removed %s: --keep", path.name)
         return True

@@ -24,6 +24,7 @@ from .errors import CassetteError
 from .headers import printable, printable_text
 from .intake import BUFFER, Intake, Take, amount
 from .limits import Retention, Rotation
+from .pseudonyms import UserKey
 from .recorder import FrameMaker, NewFrames, Requested
 from .recorder.pace import RETRY_EVERY, Pace, breath
 from .redact import Scanner, credentials
@@ -83,7 +84,7 @@ class Tape:
 
     `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called with
     the frames as they become rows, `news` when some have, in a thread of ours. `apart`: frames are made in a process
-    of their own.
+    of their own. `pseudonym_key` is the user's, unless given.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Tape:
         watch: Watch = ignore,
         news: Callable[[], None] = nothing,
         apart: bool = False,
+        pseudonym_key: UserKey | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
@@ -106,7 +108,7 @@ class Tape:
         self._apart = Apart(contract, self._show, watch is not ignore, news, self._wake.set) if apart else None
         frames = self._apart.frames if self._apart else partial(FrameMaker, contract=judge, shows=watch is not ignore)
         now = self._intake.now
-        self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), now, content, frames)
+        self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key)
         self._parties: dict[object, str] = {}
         self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +15,12 @@ from hypothesis import settings
 # How long an example takes says more about what else the machine does; work that grows too fast has tests of its own.
 settings.register_profile("omnirecord", deadline=None)
 settings.load_profile("omnirecord")
+
+# No test makes a pseudonym key in the home folder of a developer; processes that tests start inherit this.
+_STATE = tempfile.mkdtemp(prefix="tests-of-omnirecord-")
+os.environ["XDG_STATE_HOME"] = _STATE
+os.environ.pop("OMNIRECORD_PSEUDONYM_KEY", None)
+atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 
 Figure = Callable[[str, str], None]
 """Tells what was measured, and how much it was."""

@@ -9,12 +9,13 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 
 import omnirecord
 from omnirecord import reels
@@ -349,6 +350,68 @@ def test_the_name_of_a_file_that_is_just_being_removed_is_not_taken(tmp_path: Pa
     assert writer.path > names[-1]
     for lock in removing:
         lock.release()
+
+
+def begun(shelf: Shelf) -> Path:
+    """The next cassette, closed at once, as the newest."""
+    writer = shelf.begin()
+    writer.close()
+    assert writer.path is not None
+    shelf.point(writer.path)
+    return writer.path
+
+
+def test_the_newest_in_order_of_recording_are_kept_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "run.db", Retention(files=2))
+    with freeze_time("2026-11-27T10:00:00Z", tick=True):
+        early = [begun(shelf) for _ in range(3)]
+    with freeze_time("2026-11-26T10:00:00Z", tick=True):
+        late = [begun(shelf) for _ in range(3)]
+        shelf.prune({late[-1]})
+        assert set(files(tmp_path)) == set(late)
+        again = Shelf(tmp_path / "run.db", Retention(files=1))  # another run, which knows the order from the files
+        again.prune({late[-1]})
+    assert set(files(tmp_path)) == set(late[1:])
+    assert early[0].name > late[-1].name, "by names it would be the other way round"
+
+
+def test_what_was_begun_between_two_files_is_told_in_order_of_recording(tmp_path: Path) -> None:
+    """A reader that follows the link finds the file in between, whatever the clock did."""
+    shelf = Shelf(tmp_path / "run.db", Retention())
+    made = []
+    for day in (27, 25, 26):
+        with freeze_time(f"2026-11-{day}T10:00:00Z"):
+            made.append(begun(shelf))
+    assert Shelf(tmp_path / "run.db", Retention()).between(made[0], made[2]) == [made[1]]
+
+
+def test_files_of_a_version_without_numbers_are_the_oldest(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "run.db", Retention(files=1))
+    with freeze_time("2026-11-27T10:00:00Z"):
+        old = begun(shelf)
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE key = 'made_number'")
+    again = Shelf(tmp_path / "run.db", Retention(files=1))
+    with freeze_time("2026-11-26T10:00:00Z"):
+        new, newest = begun(again), begun(again)
+        again.prune({newest})
+    assert set(files(tmp_path)) == {new, newest}
+
+
+def test_a_clock_that_is_set_ahead_does_not_age_what_was_just_recorded(tmp_path: Path) -> None:
+    steady = 0.0
+    shelf = Shelf(tmp_path / "run.db", Retention(seconds=3600), lambda: steady)
+    with freeze_time("2026-11-26T10:00:00Z"):
+        full, current = begun(shelf), begun(shelf)
+        for path in (full, current):
+            os.utime(path, (1, 1))  # it looks old from here on
+        shelf.prune({full, current})
+        steady = 3599.0
+        shelf.prune({current})
+        assert full.exists()
+        steady = 3601.0
+        shelf.prune({current})
+    assert not full.exists()
 
 
 async def test_files_are_kept_by_size_and_age(tmp_path: Path) -> None:

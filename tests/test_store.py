@@ -170,12 +170,12 @@ def test_a_write_is_done_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         assert writer.last_number("recording") == 1
 
 
-def test_pseudonyms_have_one_key_as_long_as_the_cassette_lives(tmp_path: Path) -> None:
+def test_a_cassette_has_one_salt_as_long_as_it_lives_and_each_has_another(tmp_path: Path) -> None:
     with closing(Writer(tmp_path / "a.db")) as writer:
-        key = writer.secret()
+        salt = writer.salt()
     with closing(Writer(tmp_path / "a.db")) as writer, closing(Writer(tmp_path / "b.db")) as other:
-        assert writer.secret() == key
-        assert other.secret() != key
+        assert writer.salt() == salt
+        assert other.salt() != salt
 
 
 def foreign(path: Path) -> None:

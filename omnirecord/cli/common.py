@@ -22,6 +22,7 @@ import click
 
 from ..errors import OmnirecordError
 from ..gist import unquoted, visible
+from ..temporary import sweep
 from . import stderr
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()
+        sweep()
         with _in_sentences():
             return super().invoke(ctx)
 
@@ -140,6 +142,14 @@ def redact_options(function: F) -> F:
     return click.option(
         "--redact", type=click.Choice(["content"]),
         help="Mask what looks like a secret in content too, on its way to the cassette.",
+    )(function)  # fmt: skip
+
+
+def pseudonym_key_option(function: F) -> F:
+    return click.option(
+        "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
+        help="Key from which pseudonyms are derived; made if there is none. Default: one of the user's, outside the"
+        " cassette.",
     )(function)  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..files import is_stdout
 from ..gist import visible
-from .common import json_option, print_rows, progress, table
+from .common import json_option, print_rows, progress, pseudonym_key_option, table
 
 if TYPE_CHECKING:
     from ..scrubbing import Leak
@@ -35,11 +35,12 @@ _PATH = click.Path(readable=False, path_type=Path)
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
     help="What begins with PREFIX as well; repeatable.",
 )  # fmt: skip
+@pseudonym_key_option
 @json_option
 @click.pass_context
 def scrub(
     context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
-    redact_patterns: tuple[str, ...], as_json: bool,
+    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a copy of a cassette in which no secret is left. What was replaced is counted, never shown.
 
@@ -57,7 +58,7 @@ def scrub(
     if len(cassettes) > 1:
         raise UsageError("of several cassettes no one copy is made: scrub one at a time, or --check them all")
     is_aside = output is not None and is_stdout(output)
-    found = _scrubbed(cassettes[0], output, redact, redact_patterns)
+    found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
     if is_aside:  # stdout is the copy
         for line in _count_lines(output, found):
             click.echo(line, err=True)
@@ -71,10 +72,14 @@ def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool
     return not found
 
 
-def _scrubbed(cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...]) -> list[Leak]:
+def _scrubbed(
+    cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], pseudonym_key: Path | None = None
+) -> list[Leak]:
     from ..scrubbing import scrub
 
-    return scrub(cassette, output, redact=redact, redact_patterns=patterns, watch=_watch)
+    return scrub(
+        cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key, watch=_watch
+    )  # fmt: skip
 
 
 def _watch(items: Iterable[Any]) -> Iterator[Any]:

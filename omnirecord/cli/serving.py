@@ -19,7 +19,17 @@ import click
 from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
-from .common import F, busy, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
+from .common import (
+    F,
+    busy,
+    cassette_argument,
+    is_terminal,
+    json_line,
+    json_option,
+    log_to_stderr,
+    pseudonym_key_option,
+    redact_options,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -93,11 +103,12 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     " one.",
 )  # fmt: skip
 @redact_options
+@pseudonym_key_option
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
     rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: str | None, redact: str | None,
-    redact_patterns: tuple[str, ...], as_json: bool, **listening: Any,
+    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
@@ -125,8 +136,8 @@ def proxy(
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
-        redact=redact,
-        redact_patterns=redact_patterns, rotate=rotate, keep=keep, apart=True, watch=live.watch if live else ignore,
+        redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
+        apart=True, watch=live.watch if live else ignore,
     )  # fmt: skip
     if live:
         live.dropped = lambda: server.dropped_bytes

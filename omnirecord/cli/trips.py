@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
 from ..gist import visible
+from ..temporary import TemporaryFolder
 from .common import Failure, cassette_argument, is_terminal, json_option, print_rows
 
 
@@ -69,7 +69,7 @@ def demo(db: Path | None) -> None:
     from ..live import Live
 
     live = Live() if is_terminal(sys.stderr) else None
-    with tempfile.TemporaryDirectory(prefix="omnirecord-demo-") as folder:
+    with TemporaryFolder("demo") as folder:
         fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, live, is_temporary=db is None))
     if live:
         live.close()

@@ -24,6 +24,7 @@ from ..accepting import Accepting
 from ..errors import ServerError, UsageError
 from ..headers import decoded
 from ..limits import Given, Retention, retention, rotation
+from ..pseudonyms import user_key
 from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL, path_of
@@ -67,6 +68,8 @@ class Proxy:
     and judged, in a process of their own, so that they take nothing from the event loop; as the command does. Of very
     many that came at once, `watch` is then given the last 200.
 
+    `pseudonym_key`: the file of the key from which pseudonyms are derived; the user's own by default.
+
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
 
@@ -93,6 +96,7 @@ class Proxy:
         ui: bool | str = False,
         redact: str | None = None,
         redact_patterns: Iterable[str] = (),
+        pseudonym_key: File | None = None,
         rotate: Given = (),
         keep: Given = (),
         apart: bool = False,
@@ -107,6 +111,7 @@ class Proxy:
         self._db = Path(db)
         self._contract = contract
         self._content = content_scanner(redact, redact_patterns)
+        self._pseudonym_key = pseudonym_key
         self._rotation, self._keep = rotation(rotate), retention(keep)
         if self._rotation is None and self._keep != Retention():
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
@@ -183,13 +188,14 @@ class Proxy:
         tls = upstream_context(self._target, self._trust)
         await self._listener.bind()  # before the cassette is touched
         try:
+            pseudonym_key = await asyncio.to_thread(user_key, self._pseudonym_key)
             if self._ui:
                 self._paging = await self._page_listener()
             for listener in self._listeners:
                 refuse_itself(self._target, listener.url)
             self._entered = await asyncio.to_thread(
                 Tape, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
-                keep=self._keep, watch=self._watch, apart=self._apart,
+                keep=self._keep, watch=self._watch, apart=self._apart, pseudonym_key=pseudonym_key,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:

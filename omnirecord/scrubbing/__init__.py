@@ -7,7 +7,6 @@ taken over, nor is the key of its pseudonyms or its search index.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -21,12 +20,14 @@ from ..jsonl import Reader, values
 from ..library import contract_or_default, open_store, refuse_to_overwrite
 from ..packing import named, packed
 from ..payloads import dumps
+from ..pseudonyms import File, user_key
 from ..redact import Redactor, Scanner, content_scanner
 from ..redact.content.scanning import PLAIN
-from ..store import Writer, is_database, is_packed
+from ..store import Store, Writer, is_database, is_packed
 from ..store.index import remove_index
 from ..store.packed import content
 from ..store.schema import clear_errors
+from ..temporary import TemporaryFolder
 from .lines import Leak, Scrubber
 
 __all__ = ["Leak", "scrub"]
@@ -45,12 +46,14 @@ def scrub(
     *,
     redact: str = "content",
     redact_patterns: Iterable[str] = (),
+    pseudonym_key: File | None = None,
     watch: Watch = iter,
 ) -> list[Leak]:
     """Write a copy of `cassette` without secrets to `output` (a `.db`, a `.jsonl`, either with `.zst`, else as the
     cassette is); return what was replaced, by place. Without an `output`, only what would be.
 
-    `redact`: `content`, or `named` for those alone that have a secret's name. Raises `UsageError` or `CassetteError`.
+    `redact`: `content`, or `named` for those alone that have a secret's name. `pseudonym_key`: the file of the key that
+    the recorder used, by default the user's own. Raises `UsageError` or `CassetteError`.
     """
     source = Path(cassette)
     scanner = content_scanner(None if redact == "named" else redact, redact_patterns)
@@ -58,7 +61,9 @@ def scrub(
     found: list[Leak] = []
     store = open_store(source)
     try:
-        key = store.pseudonym_key() or os.urandom(16)
+        if store.pseudonym_key() is not None:
+            found.append(Leak("cassette", "pseudonym key", 1))
+        key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(watch(values(store))))
         if target is not None:
@@ -68,6 +73,14 @@ def scrub(
     finally:
         store.close()
     return found or list(_in_free_space(source, scanner, said, watch))
+
+
+def _key_of(store: Store, named: File | None) -> bytes:
+    """The key of the cassette's pseudonyms; one for this copy alone where the cassette does not say which."""
+    inside, derived = store.pseudonym_key(), store.pseudonyms_of()
+    if inside is not None:
+        return inside
+    return os.urandom(32) if derived is None else user_key(named).of(derived[0])
 
 
 def _usable(output: Path, source: Path) -> Path:
@@ -101,7 +114,7 @@ def _form(target: Path, source: Path) -> tuple[bool, bool]:
 def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
     folder = room_for(target)
     try:
-        place = tempfile.TemporaryDirectory(prefix=f".{target.name[:50]}.", dir=folder)
+        place = TemporaryFolder("scrub", folder)
     except OSError as error:
         raise UsageError(unwritable(target if folder is not None else temporary(), error)) from error
     with place as name:

@@ -105,6 +105,27 @@ def convert(connection: sqlite3.Connection, version: int, tables: str, views: st
     _execute_all(connection, views)
 
 
+def forget_key(connection: sqlite3.Connection) -> bool:
+    """Remove the pseudonym key that older omnirecords stored in the file; whether there was one.
+
+    No byte of it stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log.
+    """
+    if connection.execute("SELECT 1 FROM meta WHERE key = 'pseudonyms'").fetchone() is None:
+        return False
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        others = connection.execute("SELECT key, value FROM meta WHERE key <> 'pseudonyms'").fetchall()
+        connection.execute("DELETE FROM meta")  # of all rows: the page is zeroed as a whole
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", others)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return True
+
+
 def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
     """Without the COMMIT with which `executescript` begins."""
     statement = ""

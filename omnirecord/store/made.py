@@ -1,4 +1,8 @@
-"""The mark of a cassette that a rotation made: its own name, so that a copy or a renamed one is nobody's to remove."""
+"""The mark of a cassette that a rotation made: its own name, so that a copy or a renamed one is not removed.
+
+Beside it is the cassette's number in the order of recording. Names and file times follow the system's clock, which may
+be set back.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,28 @@ from pathlib import Path
 from ..errors import CassetteError
 from .schema import open_for_reading, remove_copy
 
-_KEY = "made_as"
+_NAME, _NUMBER = "made_as", "made_number"
 
 
-def mark(connection: sqlite3.Connection, name: str) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_KEY, name))
+def mark(connection: sqlite3.Connection, name: str, number: int) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?), (?, ?)", (_NAME, name, _NUMBER, number))
 
 
-def is_made_by_rotation(path: Path) -> bool:
-    """Whether a rotation made this file under this name. A file that cannot be read is not taken for one."""
+def number_made(path: Path) -> int | None:
+    """The number of a file that a rotation made under this name: 0 if it is of a version without numbers; None for any
+    other file, and for one that cannot be read."""
     try:
         connection = open_for_reading(path)
     except CassetteError:
-        return False
+        return None
     try:
-        found = connection.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
-    except sqlite3.Error:
-        return False
+        found = dict(connection.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (_NAME, _NUMBER)))
+    except (sqlite3.Error, ValueError):
+        return None
     finally:
         remove_copy(connection)
-    return bool(found == (path.name,))
+    number = found.get(_NUMBER)
+    return (number if type(number) is int else 0) if found.get(_NAME) == path.name else None
 
 
 def beside(path: Path) -> list[Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
@@ -18,8 +17,10 @@ from typing import TYPE_CHECKING
 from ..errors import BrokenCassette, UsageError
 from ..files import copied_aside, room_for, temporary, unwritable
 from ..packing import MAGIC, PackingError, most_of, unpacked
+from ..temporary import TemporaryFolder
 from .disk import clear_writing
 from .distrust import harden
+from .former import forget_key
 
 if TYPE_CHECKING:
     from .reader import Store
@@ -29,7 +30,7 @@ IN_MEMORY = 32 << 20
 FREE = 1 << 30
 """To how many bytes the smallest file may unpack: nobody is surprised by a gigabyte on a disk."""
 _PIECE = 1 << 20
-_JOURNAL = slice(18, 20)
+JOURNAL = slice(18, 20)
 """Where a database says that it has a log beside it, which one that was packed has not."""
 
 
@@ -71,9 +72,9 @@ def connect(path: Path) -> sqlite3.Connection:
         for piece in pieces:
             begun += piece
             if len(begun) > IN_MEMORY:
-                begun[_JOURNAL] = b"\1\1"
+                begun[JOURNAL] = b"\1\1"
                 return _without_a_name(path, chain([bytes(begun)], pieces))
-    begun[_JOURNAL] = b"\1\1"
+    begun[JOURNAL] = b"\1\1"
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     try:
         connection.deserialize(begun)
@@ -86,7 +87,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
     """SQLite has the file open before there is anything in it, and its name and its folder are gone by then."""
     with copied_aside(path, "unpacked"):
-        with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
+        with TemporaryFolder("unpacked") as folder:
             name = Path(folder) / "unpacked.db"
             file = name.open("xb")
             # Without locks, which closing the file below would drop; it is nobody else's.
@@ -112,14 +113,16 @@ def copy_database(store: Store, output: Path | None) -> Iterator[bytes]:
     folder = None if output is None else room_for(output)
     named = temporary() if output is None else output
     try:
-        place = tempfile.TemporaryDirectory(prefix=".omnirecord-", dir=folder)
+        place = TemporaryFolder("packed", folder)
     except OSError as error:
         raise UsageError(unwritable(named if folder is not None else temporary(), error)) from error
     with place as name:
         made = Path(name) / "copy.db"
         with closing(sqlite3.connect(made)) as copy:
+            copy.isolation_level = None
             store.backup(copy, named)
             with clear_writing(named):
                 copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+                forget_key(copy)
         with made.open("rb") as file:
             yield from iter(lambda: file.read(_PIECE), b"")

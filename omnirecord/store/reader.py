@@ -123,9 +123,17 @@ class Store:
             self._connection.backup(copy)
 
     def pseudonym_key(self) -> bytes | None:
-        """The key of this cassette's pseudonyms, if it has one."""
-        keys = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = 'pseudonyms'"))
-        return keys[0] if keys else None
+        """The key of its pseudonyms that an older omnirecord stored in the cassette, if there is one."""
+        return self._meta("pseudonyms")
+
+    def pseudonyms_of(self) -> tuple[bytes, bytes] | None:
+        """The salt from which the key of its pseudonyms is derived, and the mark of that key; None if it has none."""
+        salt, mark = self._meta("pseudonym_salt"), self._meta("pseudonym_mark")
+        return None if salt is None or mark is None else (salt, mark)
+
+    def _meta(self, key: str) -> bytes | None:
+        found = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key))
+        return found[0] if found else None
 
     def close(self) -> None:
         if self._closed:

@@ -14,22 +14,27 @@ from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import BrokenCassette, CassetteError, CassetteInUse, NewerCassette, NotACassette, UsageError
 from ..files import copied_aside, is_of_the_disk, itself, unwritable
+from ..temporary import TemporaryFolder
 from . import former, packed
 from .disk import refused_by_disk
 from .distrust import harden, refuse_company, refuse_foreign_journal, refuse_other_kinds, refuse_others
+from .inodes import connect, identity, in_use
+from .lock import refuse_log_elsewhere, refuse_other_name
 from .rows import PAGE_SIZE
 from .views import VIEWS
+
+log = logging.getLogger("omnirecord")
 
 SCHEMA_VERSION = 4
 """`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
@@ -86,19 +91,10 @@ TABLES = frozenset({
     "meta", "recordings", "exchanges", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents",
 })  # fmt: skip
 
-OURS: set[tuple[int, int]] = set()
-"""The files, by device and number, that this process writes. To open one in any other way and close it would drop
-SQLite's locks on it, and another program could then throw away the log that is written."""
-
-
-def identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
 
 def is_sqlite(path: Path) -> bool:
     """Whether the file says of itself that it is an SQLite database."""
-    if identity(path) in OURS:
+    if in_use(identity(path)):
         return True
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
@@ -106,7 +102,7 @@ def is_sqlite(path: Path) -> bool:
 
 def is_packed(path: Path) -> bool:
     """Whether the file says of itself that it is compressed."""
-    return identity(path) not in OURS and packed.begins_packed(path)
+    return not in_use(identity(path)) and packed.begins_packed(path)
 
 
 def is_database(path: Path) -> bool:
@@ -149,6 +145,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             connection = packed.connect(path)
         else:
             refuse_company(path)
+            refuse_other_name(path)
             connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
@@ -184,13 +181,12 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _connect(copy, "rw")
     except BaseException:
-        _COPIES.discard(copy.parent)
-        shutil.rmtree(copy.parent, ignore_errors=True)
+        _COPIES.pop(copy.parent).cleanup()
         raise
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
+    connection = connect(path, mode)
     try:
         harden(connection, reads_only=True)
         connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
@@ -202,7 +198,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 _COPYING = threading.Lock()
 """Held while the one empty cassette in memory is copied."""
-_COPIES: set[Path] = set()
+_COPIES: dict[Path, TemporaryFolder] = {}
 """The folders of our own that hold a copy: only these are ever thrown away."""
 
 
@@ -210,33 +206,37 @@ def _copy_aside(path: Path) -> Path:
     """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
     path = itself(path)  # the log is beside the file, not beside a link to it
     with copied_aside(path, "copied"):
-        folder = Path(tempfile.mkdtemp(prefix="omnirecord-")).resolve()
-        _COPIES.add(folder)
+        made = TemporaryFolder("copy")
         try:
+            folder = Path(made.name).resolve()
             for part in ("", "-wal"):
                 source = path.with_name(path.name + part)
                 if source.exists():
                     shutil.copyfile(source, folder / source.name)
         except BaseException:
-            _COPIES.discard(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            made.cleanup()
             raise
+        _COPIES[folder] = made
     return folder / path.name
 
 
-def create_or_open(path: Path, named: Path | None = None) -> sqlite3.Connection:
+def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None = None) -> sqlite3.Connection:
     """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older.
-    `named`: what errors call the file."""
+
+    `lock` locks the file for it, or raises `CassetteInUse`. `named`: what errors call the file."""
     with clear_errors(named or path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
         refuse_company(path)
         if not path.exists():
             os.close(os.open(itself(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            lock(path)
         else:
+            lock(path)
+            refuse_log_elsewhere(path)
             refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+        connection = connect(path, "rw", isolation_level=None, timeout=1.0)
         try:
             harden(connection, reads_only=False)
             _prepare(connection, path)
@@ -248,8 +248,7 @@ def create_or_open(path: Path, named: Path | None = None) -> sqlite3.Connection:
 
 def open_beside(path: Path) -> sqlite3.Connection:
     """A connection for a second writer, to a cassette that a recorder has open. Raises what SQLite raises."""
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=1.0)
+    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
     harden(connection, reads_only=False)
     _tune(connection)
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for nobody
@@ -299,6 +298,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             refuse_others(connection, ours, former.TABLES.get(version, TABLES), path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
+        if former.forget_key(connection):
+            log.warning(
+                "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
+                " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
+            )  # fmt: skip
     _tune(connection)
 
 
@@ -359,10 +363,8 @@ def remove_copy(connection: sqlite3.Connection) -> None:
     """Close a reading connection, and throw away the copy if it was one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
     connection.close()
-    folder = Path(file).parent
-    if file and folder in _COPIES:
-        _COPIES.discard(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    if file and (made := _COPIES.pop(Path(file).parent, None)):
+        made.cleanup()
 
 
 def is_usable_path(path: Path) -> None:

@@ -27,11 +27,13 @@ from typing import Any
 from ..cassette import Headers
 from ..errors import UsageError
 from ..files import itself
+from ..pseudonyms import SALT_BYTES
 from .functions import define
+from .inodes import identity
 from .lock import RecorderLock
-from .making import DAMAGED, size_or_damage
+from .making import DAMAGED, blob_of, size_or_damage
 from .rows import Row
-from .schema import OURS, clear_errors, create_or_open, identity, in_memory, is_usable_path, open_beside
+from .schema import clear_errors, create_or_open, in_memory, is_usable_path, open_beside
 from .sizes import FRAMED, size_of
 
 _LAST_READ = (
@@ -115,10 +117,9 @@ class Writer:
             self._lock = RecorderLock(path)
             self._is_new = not path.exists()
             try:
-                self.connection = create_or_open(path, named)
+                self.connection = create_or_open(path, self._lock.lock_file, named)
                 define(self.connection)
                 self._identity = identity(path)
-                OURS.add(self._identity)
             except BaseException:
                 self._remove_new()
                 self._lock.release()
@@ -183,11 +184,18 @@ class Writer:
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
         return size_or_damage(number or 0, f"the highest {what}")
 
-    def secret(self, key: bytes | None = None) -> bytes:
-        """The key of this cassette's pseudonyms, made when first asked for, unless it is to be this one."""
-        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('pseudonyms', ?)", (key or os.urandom(16),))
-        (key,) = self.connection.execute("SELECT value FROM meta WHERE key = 'pseudonyms'").fetchone()
-        return bytes(key)
+    def salt(self, salt: bytes | None = None) -> bytes:
+        """The salt of this cassette's pseudonyms. A cassette without one gets this one, or a random one."""
+        return self._meta("pseudonym_salt", salt or os.urandom(SALT_BYTES))
+
+    def has_key(self, mark: bytes) -> bool:
+        """Whether all pseudonyms of this cassette are of the key with this mark. The first mark given is stored."""
+        return self._meta("pseudonym_mark", mark) == mark
+
+    def _meta(self, key: str, value: bytes) -> bytes:
+        """The value under a key of `meta`, which is this one where there was none."""
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
+        return blob_of(self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone())
 
     def displaced(self) -> str | None:
         """What became of the file, where it is no longer what is at its path: nothing that is written now would be
@@ -248,7 +256,6 @@ class Writer:
             self.close()
         elif self._lock is not None:
             self.connection.close()
-            OURS.discard(self._identity)
             self._remove_new()
             self._lock.release()
             self._lock = None
@@ -287,6 +294,5 @@ class Writer:
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
-        OURS.discard(self._identity)
         self._lock.release()
         self._lock = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import cast
 from ..blocking import Server
 from ..errors import NotACassette, UsageError
 from ..replaying import Replay
+from ..temporary import TemporaryFolder
 from .paths import checked_for_recording
 from .recording import Recording, keep
 from .settings import Settings
@@ -49,7 +49,7 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
             f"{path} cannot be recorded by a test with faults, a live server makes no faults to order: let another"
             " test record it, and give this one record='none'"
         )
-    with tempfile.TemporaryDirectory(prefix="omnirecord-") as folder:
+    with TemporaryFolder("test") as folder:
         db = Path(folder) / "recording.db"
         recording = Recording(case.upstream(), db, **settings.recording)
         with _running(Server(cast("Replay", recording))) as server:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +22,7 @@ from ..library import open_store
 from ..payloads import dumps
 from ..scrubbing import Leak, scrub
 from ..store import Store
+from ..temporary import TemporaryFolder
 from .bundle import bundle, digest
 from .comparing import comparison
 from .events import PIECE, columns_of, event_of, gist_of
@@ -123,7 +123,7 @@ def _to_be_shown(cassette: Path, redact: str | None, patterns: Iterable[str]) ->
         with closing(open_store(cassette)) as store:
             yield store, {"badge": "as recorded", "sentence": AS_RECORDED, "replaced": []}
         return
-    with tempfile.TemporaryDirectory(prefix="omnirecord-html-") as folder:
+    with TemporaryFolder("html") as folder:
         copy = Path(folder) / "scrubbed.db"
         found = scrub(cassette, copy, redact=redact, redact_patterns=patterns)
         with closing(open_store(copy)) as store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -10,6 +9,7 @@ from urllib.parse import quote, urlencode
 from ..choosing import the_session
 from ..differing.beside import named_session
 from ..library import brought_together, open_store
+from ..temporary import TemporaryFolder
 from .naming import Key
 
 
@@ -21,7 +21,7 @@ class Shown:
     """
 
     def __init__(self, a: str | Path, b: str | Path | None = None) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
         self.files: dict[int, str] = {}
         path, session = named_session(a)
         other, second = (None, None) if b is None else named_session(b)
@@ -37,7 +37,7 @@ class Shown:
         self.place = _place(*keys, are_two=b is not None)
 
     def _together(self, a: Path, b: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="omnirecord-ui-")
+        self._folder = TemporaryFolder("ui")
         self.path = Path(self._folder.name) / "both.db"
         try:
             of = brought_together([a, b], self.path)
