@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
 from yarl import URL
 
 from ..errors import UsageError
@@ -25,7 +23,7 @@ from ..limits import Given, Retention, retention, rotation
 from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL
-from ..serving import DRAIN_TIMEOUT, Listener, Place, error_response
+from ..serving import DRAIN_TIMEOUT, Listener, Place, bad_request, origin_form
 from ..tape import Tape, Watch, ignore, nothing
 from ..tls import File, Trust
 from .control import UI, Control, pages_of
@@ -35,9 +33,6 @@ from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
 
 log = logging.getLogger("omnirecord")
-
-_ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
-"""A target that names a server of its own; what lies behind that."""
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
 
@@ -238,9 +233,9 @@ class Proxy:
             await asyncio.wait(list(self._running.values()), timeout=timeout)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = _origin_form(request._message)
+        target = origin_form(request)
         if target is None:
-            return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
+            return bad_request("it names no path of the one upstream", 405)
         if self._control is not None and target.startswith(CONTROL):
             return await self._control.handle(request, target)
         asked = Asked(target, decoded(request.raw_headers))
@@ -264,16 +259,3 @@ class Proxy:
         assert task is not None
         self._running[forward] = task
         return forward
-
-
-def _origin_form(message: RawRequestMessage) -> str | None:
-    """The target as a path with its query, whatever form it came in; None where there is none (CONNECT, `*`)."""
-    target = message.path
-    if message.method == "CONNECT":
-        return None
-    if target.startswith("/"):
-        return target
-    found = _ABSOLUTE_FORM.fullmatch(target)
-    if found is None:
-        return None
-    return found[1] if found[1].startswith("/") else f"/{found[1]}"
