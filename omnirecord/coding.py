@@ -22,8 +22,16 @@ PIECE = 1 << 20
 """The most that a decoder hands out at once, in bytes."""
 
 
+_UNKNOWN, _NOT_CODED = "content coding", "the body is not what its Content-Encoding says"
+
+
 class CodingError(ValueError):
     """The body is not what its Content-Encoding says, or that coding is not known here."""
+
+
+def tells_of_coding(text: str) -> bool:
+    """Whether this text, an incident of a recording for instance, holds the message of a `CodingError`."""
+    return f": {_UNKNOWN} " in text or f": {_NOT_CODED}: " in text
 
 
 class Decoder(Protocol):
@@ -103,7 +111,7 @@ class _Chain:
         try:
             yield from self._through(len(self._decoders) - 1, data)
         except (zlib.error, brotli.error, zstd.ZstdError) as error:
-            raise CodingError(f"the body is not what its Content-Encoding says: {error}") from error
+            raise CodingError(f"{_NOT_CODED}: {error}") from error
 
     def _through(self, last: int, data: bytes) -> Iterator[bytes]:
         if last < 0:
@@ -128,5 +136,5 @@ def _decoder(name: str) -> Decoder:
     if name in ("gzip", "x-gzip"):
         return _Zlib(zlib.MAX_WBITS | 16)
     if name not in _DECODERS:
-        raise CodingError(f"content coding {name!r} is not known")
+        raise CodingError(f"{_UNKNOWN} {name!r} is not known")
     return _DECODERS[name]()

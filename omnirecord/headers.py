@@ -11,6 +11,8 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 _UNSTORABLE = re.compile("[\r\n\0\ud800-\udfff]")
+_ENDS_FIELD = re.compile("[\r\n\0]")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -59,3 +61,30 @@ def connection_options(headers: Headers) -> set[str]:
 def asks_for_websocket(headers: Headers) -> bool:
     upgrades = {value.strip().lower() for name, value in headers if name.lower() == "upgrade"}
     return "upgrade" in connection_options(headers) and "websocket" in upgrades
+
+
+def transfer_coding(headers: Headers) -> str | None:
+    """The value of Transfer-Encoding, lower case, without blanks around it. None if the message has no such field."""
+    value = header(headers, "transfer-encoding")
+    return None if value is None else value.strip(" \t").lower()
+
+
+def announces_body(headers: Headers) -> bool:
+    """Whether the fields of a request announce a body: Transfer-Encoding, or any Content-Length but 0."""
+    lengths = (value for name, value in headers if name.lower() == "content-length")
+    return transfer_coding(headers) is not None or any(length.strip(" \t0") for length in lengths)
+
+
+def unsendable(reason: str, headers: Headers) -> str | None:
+    """Why this reason phrase or one of these fields cannot be sent, without its value. None if all can be sent.
+
+    Other control characters than CR, LF and NUL end no field: they are sent as they are.
+    """
+    if _ENDS_FIELD.search(reason):
+        return "its reason phrase has a CR, LF or NUL"
+    for name, value in headers:
+        if not _FIELD_NAME.fullmatch(name):
+            return "the name of a header field is no token"
+        if _ENDS_FIELD.search(value):
+            return f"its header field {name} has a CR, LF or NUL"
+    return None

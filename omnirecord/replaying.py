@@ -41,7 +41,7 @@ from .player.script import Script
 from .player.timing import seconds
 from .routes import CONTROL
 from .sending import Sender, keep_quiet, send_made_up
-from .serving import Listener, Place, continue_upload, error_response
+from .serving import Listener, Place, ambiguous, bad_request, continue_upload, error_response, origin_form
 from .steady import monotonic_ns
 from .tls import File
 from .updates import serve_updates
@@ -214,9 +214,13 @@ class Replay(Buttons):
             self._tasks.discard(task)
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        target, headers = request._message.path, decoded(request.raw_headers)
+        target, headers = origin_form(request), decoded(request.raw_headers)
+        if target is None:
+            return bad_request("it names no path", 405)
         if target.startswith(CONTROL):
             return await self._control.handle(request, target)
+        if (refusal := ambiguous(request, headers)) is not None:
+            return refusal
         decision: Decision | MadeUp | Quiet
         if asks_for_websocket(headers):
             decision = self._player.websocket(target)

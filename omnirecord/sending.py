@@ -6,7 +6,6 @@ When something is due, `player` decides and `waiting` waits; here it is written,
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 
@@ -14,7 +13,7 @@ from aiohttp import web
 
 from .cassette import Exchange, Headers, Response
 from .filling import MadeUp
-from .headers import end_to_end, header, without
+from .headers import end_to_end, header, unsendable, without
 from .player import Answering, Failing, Playing
 from .player.joining import frame_of
 from .serving import RawResponse, error_response
@@ -26,8 +25,6 @@ _TURN = 4
 """Pieces after which it is somebody else's turn."""
 
 _BODILESS = (204, 304)  # RFC 9110, section 6.4.1
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 
 
 class Sender:
@@ -44,7 +41,7 @@ class Sender:
         exchange = answer.exchange
         if exchange.response is None:
             return await self._no_response(request, exchange)
-        if problem := unsendable(exchange.response):
+        if problem := not_replayable(exchange.response):
             return error_response(502, "not_replayable", f"omnirecord: {problem}")
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
         headers = end_to_end(recorded.headers)
@@ -71,15 +68,15 @@ class Sender:
         """Send a stream, to its end or until the client goes."""
         recorded = playing.exchange.response
         assert recorded is not None
-        problem = unsendable(recorded) or (recorded.status in _BODILESS and f"{recorded.status} has no body to stream")
-        if problem:
+        if problem := not_replayable(recorded):
             return error_response(502, "not_replayable", f"omnirecord: {problem}")
-        dropped = {"content-length", "content-encoding"} if playing.decoded else {"content-length"}
-        response = RawResponse(recorded.status, recorded.reason, without(end_to_end(recorded.headers), dropped))
+        is_bodiless = request.method == "HEAD" or recorded.status in _BODILESS
+        response = RawResponse(recorded.status, recorded.reason, _of_stream(playing, recorded, is_bodiless=is_bodiless))
         try:
             await self._waiting.sleep_until(playing.begins_at)
             await response.prepare(request)
-            await self._send(playing, response.writer().write)
+            if not is_bodiless:
+                await self._send(playing, response.writer().write)
             if playing.stop == "reset":
                 response.reset(request)
             elif playing.stop == "short":
@@ -125,6 +122,14 @@ class Sender:
         return playing.has_more
 
 
+def _of_stream(playing: Playing, recorded: Response, *, is_bodiless: bool) -> Headers:
+    """The header fields of a stream: with a length or a coding only if its bytes have these."""
+    headers = end_to_end(recorded.headers)
+    if is_bodiless:
+        return headers
+    return without(headers, {"content-length", "content-encoding"} if playing.decoded else {"content-length"})
+
+
 async def _hold(beat: Beat | None) -> None:
     """Leave a stream open until its client goes."""
     while beat is not None:
@@ -141,16 +146,12 @@ async def _write_each(writes: Iterator[bytes], write: Write) -> None:
         await write(data)
 
 
-def unsendable(response: Response) -> str | None:
-    """What keeps a recorded response from being sent as it is; a stranger's cassette may hold anything."""
+def not_replayable(response: Response) -> str | None:
+    """Why a recorded response cannot be sent as it is. None if it can: a foreign cassette may hold anything."""
     if not 200 <= response.status <= 599:
         return f"a response with status {response.status} cannot be replayed"
-    if _CONTROL.search(response.reason):
-        return "a response whose reason phrase has control characters cannot be replayed"
-    for name, value in response.headers:
-        if not _FIELD_NAME.fullmatch(name) or _CONTROL.search(value):
-            return f"a response with the header field {name!r} cannot be replayed"
-    return None
+    why = unsendable(response.reason, response.headers)
+    return None if why is None else f"a response cannot be replayed: {why}"
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:

@@ -68,6 +68,10 @@ def _disk_full(made: Made) -> None:
     made.incident(1.2, "database or disk is full")
 
 
+def _coding_unknown(made: Made) -> None:
+    made.incident(1.2, "stream 1: content coding 'x-own' is not known")
+
+
 def _of(type_: str, number: int = 20) -> str:
     return f"{number}th {type_}"
 
@@ -84,6 +88,7 @@ EXAMPLES: dict[str, Example] = {
     "recorder-killed": Example("text", change=_recorder_killed, told="whose recorder was killed after 40 events"),
     "recorder-stopped": Example("text", change=_recorder_stopped, told="whose proxy was stopped after 40 events"),
     "recording-degraded": Example("text", after=_disk_full, told="recorded when the disk was full for a moment"),
+    "stream-not-decoded": Example("text", after=_coding_unknown, told="with a content coding that is not known"),
     "malformed": Example("text", (f"corrupt {DELTA}",)),
     "contract-invalid": Example("text", (f"remove delta of {DELTA}",)),
     "event-type-differs": Example("text", ('set type of response.completed to "response.failed"',)),

@@ -21,6 +21,9 @@ class Transport(asyncio.Transport):
     def close(self) -> None:
         pass
 
+    def is_closing(self) -> bool:
+        return False
+
 
 def opened() -> Connection:
     connection = Connection(loop=asyncio.get_running_loop())
@@ -88,3 +91,20 @@ async def test_what_ends_a_header_section_is_found_though_it_began_in_a_body_tha
     connection.data_received(HEAD[-2:] + b"hi, and more")
     message, body = await connection.read()
     assert (message.code, await body.read()) == (200, b"hi")
+
+
+@pytest.mark.parametrize("stray", [HEAD + b"no", b"no HTTP\r\n\r\n"])
+async def test_a_connection_with_bytes_behind_its_last_answer_is_not_used_again(stray: bytes) -> None:
+    connection = opened()
+    connection.data_received(HEAD + b"hi")
+    _, body = await connection.read()
+    assert (await body.read(), connection.is_connected()) == (b"hi", True)
+    connection.data_received(stray)
+    assert not connection.is_connected()
+
+
+async def test_a_connection_that_switched_protocols_unasked_is_not_used_again() -> None:
+    connection = opened()
+    connection.data_received(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+    await connection.read()
+    assert not connection.is_connected()

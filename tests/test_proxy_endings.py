@@ -153,10 +153,12 @@ async def test_an_upstream_that_speaks_no_tls_is_upstream_unreachable(tmp_path: 
     assert wire.ending(proxy.db) == "upstream_unreachable"
 
 
-async def test_an_upstream_that_speaks_no_http_is_lost(tmp_path: Path) -> None:
+async def test_an_upstream_that_speaks_no_http_is_lost_and_the_client_is_told(tmp_path: Path) -> None:
     async with recorded(sending(b"220 mail.example ESMTP\r\n\r\n"), tmp_path) as (proxy, _):
-        assert await wire.raw(proxy.url, get()) == b""
-    assert wire.ending(proxy.db) == "upstream_lost"
+        answer = await ask(proxy.url, get())
+    assert answer.status == b"HTTP/1.1 502 Bad Gateway"
+    assert b"mail.example" not in answer.body
+    assert (wire.ending(proxy.db), wire.body(proxy.db)) == ("upstream_lost", answer.body)
 
 
 async def curl(url: str) -> tuple[int | None, bytes]:

@@ -169,6 +169,12 @@ async def test_an_empty_body_is_sent_as_one(tmp_path: Path) -> None:
     assert (dict(headers)[b"Content-Length"], body) == (b"0", b"")
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_a_request_without_a_body_gets_no_length(method: str, tmp_path: Path) -> None:
+    _, headers, _, _ = await sent_on(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode(), tmp_path)
+    assert [name for name, _ in headers] == [b"Host", b"Connection"]
+
+
 async def test_a_post_without_a_body_gets_no_content_type(tmp_path: Path) -> None:
     _, headers, body, _ = await sent_on(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", tmp_path)
     assert {name.lower() for name, _ in headers} <= {b"host", b"content-length", b"connection"}

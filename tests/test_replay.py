@@ -22,7 +22,7 @@ from omnirecord.store import Writer, streamed
 from tests.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.process import allow_many_files
 from tests.stage import EVENTS, SESSION, gists
-from tests.wire import Answer, Wire, ask, connected, eventually, get
+from tests.wire import Answer, Wire, answering, ask, connected, eventually, get, recorded
 
 STREAM = "/v1/sessions/s/stream"
 TIMINGS = pytest.mark.parametrize("timing", ["original", "compressed", "instant"])
@@ -117,6 +117,30 @@ async def test_what_the_server_ended_ends_as_it_did(tmp_path: Path, ending: Endi
     async with served(tape, tmp_path, timing="instant") as server:
         answer = await ask(server.url, get(STREAM))
     assert (answer.body, answer.whole) == (tape.wire[1], whole)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("first", ["204 No Content", "304 Not Modified"])
+async def test_a_stream_without_a_body_is_replayed_as_recorded(tmp_path: Path, method: str, first: str) -> None:
+    asked = get(STREAM).replace(b"GET", method.encode())
+    answer = f"HTTP/1.1 {first}\r\nContent-Type: text/event-stream\r\nX-A: b\r\n\r\n".encode()
+    async with recorded(answering(answer), tmp_path) as (proxy, _):
+        seen = (await ask(proxy.url, asked)).seen()
+    async with Replay(tmp_path / "run.db") as server:
+        assert (await ask(server.url, asked)).seen() == seen
+        assert not server.unmatched
+    assert seen[0] == f"HTTP/1.1 {first}".encode()
+
+
+async def test_a_stream_without_a_body_stays_without_one_whatever_the_cassette_holds(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), ending="eof")
+    with closing(sqlite3.connect(tape.save(tmp_path / "tape.db"))) as connection, connection:
+        assert connection.execute("UPDATE exchanges SET status = 204").rowcount == 1
+    async with Replay(tmp_path / "tape.db", timing="instant") as server, connected(server.url, get(STREAM)) as conn:
+        await conn.head()
+        await conn.send(get("/never"))
+        assert (await conn.head())[0].startswith(b"HTTP/1.1 404 ")
 
 
 async def test_curl_calls_a_cut_a_cut(tmp_path: Path) -> None:

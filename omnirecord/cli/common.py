@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from ..errors import OmnirecordError
-from ..gist import unquoted, visible
+from ..gist import visible
 from ..temporary import sweep
 from . import stderr
 
@@ -207,14 +207,13 @@ def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iter
 
 
 def log_to_stderr(*, verbose: bool = True) -> None:
-    """What our servers have to say goes to stderr, a line each; so does what aiohttp has to say of a client's junk."""
-    for name, form in (("omnirecord", _Harmless()), ("aiohttp.server", _OneLine())):
-        handler = stderr.handler()
-        handler.setFormatter(form)
-        log = logging.getLogger(name)
-        log.handlers[:] = [handler]
-        log.setLevel(logging.INFO if verbose else logging.WARNING)
-        log.propagate = False
+    """Write the log of our servers to stderr, a line each."""
+    handler = stderr.handler()
+    handler.setFormatter(_Harmless())
+    log = logging.getLogger("omnirecord")
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    log.propagate = False
 
 
 class _Harmless(logging.Formatter):
@@ -223,15 +222,6 @@ class _Harmless(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         said = visible(f"omnirecord: {record.getMessage()}")
         return said if not record.exc_info else f"{said}\n{self.formatException(record.exc_info)}"
-
-
-class _OneLine(logging.Formatter):
-    """A record without its traceback: what went wrong with a request, in one line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        error = record.exc_info[1] if record.exc_info else None
-        said = str(error).strip() or type(error).__name__ if error is not None else record.getMessage()
-        return f"omnirecord: a request could not be answered: {unquoted(said)}"
 
 
 def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:

@@ -70,6 +70,10 @@ CODES: Mapping[str, Code] = {
         "For a while not everything could be recorded, so that what seems lost may only be missing here.",
         "The room on the disk, and its speed, at that time.",
     ),
+    "stream-not-decoded": _warning(
+        "The events of this stream cannot be read, so that what seems lost may be in its bytes.",
+        "Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
+    ),
     # What came is not what was sent, or should not have been.
     "malformed": _error(
         "A client cannot read such an event, and leaves it out or stops.",
@@ -266,6 +270,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "recorder-killed": _UNHEARD - {"approval-unanswered"},
     "recorder-stopped": _UNHEARD - {"approval-unanswered"},
     "recording-degraded": _UNHEARD | _UNREAD | {"malformed"},
+    "stream-not-decoded": _UNHEARD | _UNREAD | {"malformed"},
     "malformed": _UNREAD,
     "event-type-differs": _UNREAD | {"contract-invalid", "turn-failed", "turn-incomplete"},
     "contract-invalid": _UNREAD | {"turn-failed"},

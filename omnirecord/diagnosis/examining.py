@@ -8,6 +8,7 @@ from pathlib import Path
 from ..bodies import decoded
 from ..cassette import Exchange, Side, TimedFrame
 from ..choosing import the_session
+from ..coding import tells_of_coding
 from ..contract import load
 from ..gathering import grouped
 from ..gist import one_line
@@ -124,8 +125,11 @@ def _body(store: Store, x: Exchange, side: Side) -> bytes:
 def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
     """What went wrong with the recordings as such: each with its number."""
     for incident in store.incidents()[:_MOST]:
-        message = f"from here on not all could be recorded: {one_line(incident.message)[:200]}"
-        yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
+        code, what = "recording-degraded", "from here on not all could be recorded"
+        if tells_of_coding(incident.message):
+            code, what = "stream-not-decoded", "from here on no events could be read"
+        message = f"{what}: {one_line(incident.message)[:200]}"
+        yield incident.recording, Sign(code, message, incident.at_ns, _AFTERWARDS)
     for recording, exchanges in recordings.items():
         yield from ((recording, sign) for sign in _unreachable(exchanges))
 

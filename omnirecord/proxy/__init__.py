@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from types import TracebackType
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
 from yarl import URL
 
 from ..accepting import Accepting
@@ -28,7 +26,7 @@ from ..pseudonyms import user_key
 from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL, path_of
-from ..serving import DRAIN_TIMEOUT, Handler, Listener, Place, error_response, parse_listen
+from ..serving import DRAIN_TIMEOUT, Handler, Listener, Place, bad_request, error_response, origin_form, parse_listen
 from ..steady import monotonic
 from ..tape import STOP_WITHIN, Tape, Watch, ignore, nothing
 from ..tls import File, Trust
@@ -39,9 +37,6 @@ from .resuming import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
 
 log = logging.getLogger("omnirecord")
-
-_ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
-"""A target that names a server of its own; what lies behind that."""
 
 _COST = 2
 """File descriptors of a client connection: its own, and the one to upstream."""
@@ -302,9 +297,9 @@ class Proxy:
             await asyncio.wait(list(self._running.values()), timeout=timeout)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = _origin_form(request._message)
+        target = origin_form(request)
         if target is None:
-            return error_response(405, "method_not_allowed", "omnirecord forwards to its one upstream and nowhere else")
+            return bad_request("it names no path of the one upstream", 405)
         if self._control is not None and target.startswith(CONTROL):
             return await self._controlled(request, target, self._control)
         asked = Asked(target, decoded(request.raw_headers))
@@ -344,16 +339,3 @@ async def _bound(handler: Handler, place: Place) -> Listener:
     listener = Listener(handler, place, has_pages=True)
     await listener.bind()
     return listener
-
-
-def _origin_form(message: RawRequestMessage) -> str | None:
-    """The target as a path with its query, whatever form it came in; None where there is none (CONNECT, `*`)."""
-    target = message.path
-    if message.method == "CONNECT":
-        return None
-    if target.startswith("/"):
-        return target
-    found = _ABSOLUTE_FORM.fullmatch(target)
-    if found is None:
-        return None
-    return found[1] if found[1].startswith("/") else f"/{found[1]}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import ClientPayloadError, ClientResponse, StreamReader
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
 
 _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
@@ -49,6 +50,15 @@ class Connection(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._buffer = _Few()  # type: ignore[assignment]  # header sections that nobody has taken yet
+
+    def is_connected(self) -> bool:
+        """Whether the next request may go here: not if bytes are left that would be taken for its answer."""
+        return super().is_connected() and not self.should_close
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code == 101:  # what follows is another protocol, whoever asked for it
+            self.force_close()
+        super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
         if self.arrived is None:

@@ -16,9 +16,17 @@ from aiohttp import web
 from ..cassette import Ending, Headers, Kind
 from ..complaining import Complaint
 from ..gist import unquoted
-from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
+from ..headers import (
+    asks_for_websocket,
+    decoded,
+    end_to_end,
+    is_event_stream,
+    transfer_coding,
+    unsendable,
+    without,
+)  # fmt: skip
 from ..intake import Take
-from ..serving import RawResponse, continue_upload, error_response, out_of_descriptors
+from ..serving import RawResponse, ambiguous, bad_request, continue_upload, error_response, out_of_descriptors
 from .passing import Passing
 from .readahead import ReadAhead
 from .relay import LOST
@@ -73,12 +81,13 @@ class Forward:
         """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
         try:
             return await self._exchange()
-        except (*LOST, aiohttp.ClientError) as error:
+        except web.RequestPayloadError:
+            self._ending = "eof"
+            return self._instead(bad_request("its body is no valid HTTP"))
+        except aiohttp.ClientResponseError as error:
+            return self._bad_answer(f"it is no HTTP ({unquoted(error.message)})")
+        except (*LOST, aiohttp.ClientError):
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
-            if isinstance(error, aiohttp.ClientResponseError):
-                log.warning(
-                    "exchange %d: upstream's answer is no HTTP: %s", self.take.exchange, unquoted(error.message)
-                )
             return self._no_answer()
         except asyncio.CancelledError:
             if self.stopped:
@@ -89,6 +98,10 @@ class Forward:
                 self.take.end(self._ending)
 
     async def _exchange(self) -> web.StreamResponse:
+        refusal = ambiguous(self._request, self._asked.headers)
+        if refusal is not None:
+            self._ending = "eof"
+            return self._instead(refusal)
         try:
             answer = await self._ask()
         except aiohttp.ClientOSError as error:
@@ -96,6 +109,9 @@ class Forward:
                 raise
             self._ending = "upstream_unreachable"
             return self._out_of_descriptors() if is_out_of_descriptors(error) else self._unreachable(reason)
+        if (flaw := self._flaw(answer)) is not None:
+            answer.close()
+            return self._bad_answer(flaw)
         if answer.status == 101:
             return await self._tunnel(answer)
         if self._resuming is not None and can_be_stamped(self._request, answer):
@@ -120,7 +136,12 @@ class Forward:
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
         body = self._upload() if self._request.body_exists and not upgrade else None
         continue_upload(self._request, headers)
-        return await self._upstream.request(self._request.method, target, passed, body)
+        try:
+            return await self._upstream.request(self._request.method, target, passed, body)
+        except aiohttp.ClientConnectionError:
+            if isinstance(error := self._request.content.exception(), web.RequestPayloadError):
+                raise error from None
+            raise
 
     async def _upload(self) -> AsyncIterator[bytes]:
         yield b""  # the header section goes on its way: aiohttp would keep it until there is something of the body
@@ -131,16 +152,32 @@ class Forward:
     def _unreachable(self, reason: str) -> web.Response:
         message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
         log.warning("%s", message)
-        return self._of_our_own(error_response(502, "upstream_unreachable", message), "Bad Gateway")
+        return self._instead(error_response(502, "upstream_unreachable", message))
 
     def _out_of_descriptors(self) -> web.Response:
         _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
-        return self._of_our_own(out_of_descriptors(), "Service Unavailable")
+        return self._instead(out_of_descriptors())
 
-    def _of_our_own(self, answer: web.Response, reason: str) -> web.Response:
-        """The answer, recorded as what the client sees."""
+    def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
+        """Why an answer cannot be passed on as upstream meant it; None where it can."""
+        headers = decoded(answer.raw_headers)
+        if answer.status == 101 and not (asks_for_websocket(self._asked.headers) and answer.connection is not None):
+            return "it switches to another protocol, which the client did not ask for"
+        if transfer_coding(headers) not in (None, "chunked", "identity"):
+            return "it has a transfer coding that is not chunked"
+        return unsendable(answer.reason or "", headers)
+
+    def _bad_answer(self, why: str) -> web.Response:
+        """Upstream answered, and the client cannot be given that. Nothing of the answer is quoted."""
+        self._ending = "upstream_lost"
+        log.warning("exchange %d: upstream's answer is not passed on: %s", self.take.exchange, why)
+        message = f"omnirecord does not pass on the upstream's answer: {why}"
+        return self._instead(error_response(502, "upstream_answer", message))
+
+    def _instead(self, answer: web.Response) -> web.Response:
+        """Record an answer of our own, and return it."""
         text = answer.body if isinstance(answer.body, bytes) else b""
-        self._respond("http", answer.status, reason, tuple(answer.headers.items()))
+        self._respond("http", answer.status, answer.reason, tuple(answer.headers.items()))
         self.take.body("response", text)
         return answer
 

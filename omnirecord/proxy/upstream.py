@@ -19,6 +19,7 @@ from ..accepting import EXHAUSTED
 from ..cassette import Headers
 from ..errors import UsageError
 from ..guarding import is_loopback
+from ..headers import asks_for_websocket
 from ..serving import LIMIT
 from ..tls import Trust, explained
 from .connection import Connection, connection_of
@@ -28,6 +29,8 @@ _READ_AT_ONCE = 64 * 1024
 """Bytes that aiohttp takes ahead of us, up to twice as many. By default it is half a megabyte, which would hide a slow
 client from upstream, however little is to be read ahead of it."""
 _NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
+_FRAMING = ("host", "transfer-encoding")
+"""The only fields that a request gets beside those of its client."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -91,7 +94,10 @@ def is_out_of_descriptors(error: aiohttp.ClientOSError) -> bool:
 
 class Upstream:
     """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a
-    pooled connection that is just dying would fail, and could not be sent again."""
+    pooled connection that is just dying would fail, and could not be sent again.
+
+    A connection is never used again after a request with a body or an upgrade: upstream may see another end of it.
+    """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
         self.shown = str(url).rstrip("/")
@@ -119,7 +125,7 @@ class Upstream:
     ) -> aiohttp.ClientResponse:
         url = self._url.with_path(self._prefix + target, encoded=True)  # the query in it: a lone `?` stays that way
         exactly = (_exactly(headers),)
-        if method in _IDEMPOTENT and body is None:
+        if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
             used = _Used()
             try:
                 return await self._pooled.request(
@@ -163,7 +169,8 @@ def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
     names = {name.lower() for name, _ in headers}
 
     async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        added = [(name, value) for name, value in request.headers.items() if name.lower() not in names]
+        own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
+        added = [(name, value) for name, value in own if name.lower() not in names]
         request.headers = CIMultiDict([*added, *headers])
         return await handler(request)
 

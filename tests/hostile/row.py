@@ -32,7 +32,8 @@ class Seen:
 class Row:
     """`upstream` and `client`: what each does; the client then reads. `ending`: the cassette's, or "" where nothing is
     recorded. `through`: what the client sees through the proxy where that is not what it sees without it, as its
-    status (b"" for a connection that ends) and body, and `why`. `may_lack`: what came last may be missing."""
+    status (b"" for a connection that ends) and body (None: a refusal of the proxy), and `why`. `may_lack`: what came
+    last may be missing."""
 
     name: str
     upstream: Script

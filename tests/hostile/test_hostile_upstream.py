@@ -30,6 +30,8 @@ async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Har
 
 def as_expected(row: Row, direct: Seen, proxied: Seen) -> bool:
     """The same but for what the row says."""
+    if row.through is not None and row.through[1] is None:
+        return proxied.status.endswith(row.through[0]) and b'"upstream_answer"' in proxied.body
     if row.through is not None:
         return (proxied.status.partition(b" ")[2], proxied.body) == row.through
     same = (proxied.status[9:], proxied.headers, proxied.whole) == (direct.status[9:], direct.headers, direct.whole)
