@@ -18,7 +18,28 @@ from .rules import DEFAULT, Rules
 
 _MASKED = re.compile(r"\*{4,}")
 """What `--redact content` and `scrub` leave of a secret; a few characters more or less are another client's."""
+_NOT_IN_GAP = re.compile(r"[/?&\s]")
 Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A spelling with gaps, where secrets were masked: `parts` is the text around the gaps."""
+
+    parts: tuple[str, ...]
+
+    def fits(self, text: str) -> bool:
+        """Returns whether `text` is this spelling with a value in each gap; in time linear in its length."""
+        first, *middle, last = self.parts
+        at, end = len(first), len(text) - len(last)
+        if at >= end or not text.startswith(first) or not text.endswith(last):
+            return False
+        for part in middle:
+            found = text.find(part, at + 1, end)
+            if found < 0 or _NOT_IN_GAP.search(text, at, found):
+                return False
+            at = found + len(part)
+        return at < end and _NOT_IN_GAP.search(text, at, end) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +57,10 @@ class Key:
         return replace(self, query=kept)
 
     @property
-    def masked(self) -> re.Pattern[str] | None:
-        """What the spelling of a request has to be to be this one, where a secret in this one was masked."""
-        parts = _MASKED.split(str(self))
-        return re.compile(r"[^/?&\s]+".join(map(re.escape, parts))) if len(parts) > 1 else None
+    def masked(self) -> Masked | None:
+        """The spelling that a request needs to be this one; None if no secret was masked in this one."""
+        parts = tuple(_MASKED.split(str(self)))
+        return Masked(parts) if len(parts) > 1 else None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")

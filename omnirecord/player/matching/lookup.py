@@ -5,7 +5,6 @@ What was asked for is noted in an `Asked`, of which each playing of a session ha
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from ...cassette import Exchange, Request
 from ...routes import creates_session, is_bookkeeping, path_of
 from ..decisions import Incoming, Mismatch, Miss
 from .comparing import Bodies
-from .key import Key, key_of
+from .key import Key, Masked, key_of
 from .nearest import NEAREST, Named, named, nearest
 from .rules import DEFAULT, Order, Rules
 
@@ -43,7 +42,7 @@ class Lookup:
         self._bodies = Bodies(request_body)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
-        self._masked: dict[tuple[bool, Key], re.Pattern[str]] = {}
+        self._masked: dict[tuple[bool, Key], Masked] = {}
         self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
         for x in exchanges:
             self._place(x)
@@ -55,8 +54,8 @@ class Lookup:
         is_runner, method, target = x.party == "runner", x.request.method, x.request.target
         key = self.key(x.request)
         self._index[is_runner, key].append(x)
-        if (pattern := key.masked) is not None:
-            self._masked[is_runner, key] = pattern
+        if (masked := key.masked) is not None:
+            self._masked[is_runner, key] = masked
         self._relaxed.setdefault((is_runner, key.relaxed(self._rules)), key)
         acts = method not in READS and x.response is not None and not is_bookkeeping(method, target)
         if acts and x.session_id is not None and not creates_session(method, target):
@@ -73,9 +72,10 @@ class Lookup:
         """What has this key, else what has it but for a secret in the target that was masked."""
         if found := self._index.get((is_runner, key)):
             return found
+        spelling = str(key) if self._masked else ""
         fits = (
-            other for other, pattern in self._masked.items()
-            if other[0] is is_runner and other[1].headers == key.headers and pattern.fullmatch(str(key))
+            other for other, masked in self._masked.items()
+            if other[0] is is_runner and other[1].headers == key.headers and masked.fits(spelling)
         )  # fmt: skip
         return next((self._index[other] for other in fits), [])
 
