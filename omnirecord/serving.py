@@ -15,23 +15,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
+from aiohttp.http import HttpProcessingError
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_writer import StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict
 
 from .cassette import Headers
 from .errors import ServerError, UsageError
 from .guarding import Guard, checked_token, is_loopback
-from .headers import decoded
+from .headers import decoded, section_size
 from .payloads import dumps
 from .tls import File, listening_context
 
-LIMIT = 1 << 20
-"""The longest request line, header field, or header section that is taken, in bytes."""
+LIMIT = 1 << 16
+"""The longest request line, and the longest header section with its first line, in bytes."""
+FIELD_LIMIT = LIMIT - 4
+"""The longest name and value of a header field together, in bytes; with `: ` and CRLF they are a line of `LIMIT`."""
+FIELDS = 1000
+"""The most header fields of a message."""
 BACKLOG = 4096
 """How many clients may come at once: of more than are taken in, each waits a second or longer to be let in."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
 
+_LINGER, _QUIET = 1.0, 0.05
+"""Seconds that a refused client may go on sending before its connection is closed, and without a byte until then."""
 _SMALL = 2048
 """Bytes that are copied, since that costs less than to write three pieces."""
 
@@ -171,6 +181,103 @@ class Place:
             checked_token(self.token, "the token")
 
 
+class SectionTooLarge(HttpProcessingError):
+    """A header section has more than `LIMIT` bytes, or more than `FIELDS` fields."""
+
+    code = 431
+    message = f"its header section has more than {LIMIT:,} bytes or {FIELDS:,} fields"
+
+
+def is_too_large(error: BaseException | None) -> bool:
+    """Returns whether this error, or one that caused it, says that a header section or a line of one is too large."""
+    while error is not None and not isinstance(error, SectionTooLarge | LineTooLong):
+        if isinstance(error, BadHttpMessage) and error.message == "Too many headers received":
+            return True
+        error = error.__cause__
+    return error is not None
+
+
+class _Client(RequestHandler):
+    """A client's connection. A request whose header section has more than `LIMIT` bytes is refused, and its connection
+    closed: what is behind it is not read as a request."""
+
+    _section = 0  # bytes since the last request that belong to the header section of the next one
+    _upload: StreamReader = EMPTY_PAYLOAD
+    _is_refused = False
+    _discarded_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            self._discarded_at = self._loop.time()
+            return
+        in_section = self._upload.is_eof() and not (self._upgraded or self._buffer_paused)
+        before = self._request_count
+        super().data_received(data)
+        if new := self._request_count - before:
+            if self._section + len(data) > LIMIT:
+                self._examine(min(new, len(self._messages)))
+            self._section, self._upload = 0, self._messages[-1][1] if self._messages else EMPTY_PAYLOAD
+        elif in_section:
+            self._section += len(data)
+            if self._section > LIMIT:
+                self._refuse()
+
+    def _examine(self, new: int) -> None:
+        """Refuse the first of the `new` last requests that has too large a header section, and drop what follows it."""
+        for at in range(len(self._messages) - new, len(self._messages)):
+            message = self._messages[at][0]
+            if isinstance(message, _ErrInfo) or section_size(len(message.path), message.raw_headers) > LIMIT:
+                while len(self._messages) > at:
+                    refused, _ = self._messages.pop()
+                self._refuse(refused.exc if isinstance(refused, _ErrInfo) else None)
+                return
+
+    def _refuse(self, error: BaseException | None = None) -> None:
+        self._is_refused, self._discarded_at = True, self._loop.time()
+        why = error if isinstance(error, HttpProcessingError) else SectionTooLarge()
+        self._messages.append((_ErrInfo(why.code, why, why.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Handler:
+        if not is_too_large(err_info.exc):
+            return super()._make_error_handler(err_info)
+        is_line = isinstance(err_info.exc, LineTooLong) and err_info.exc.args[1] == LIMIT
+        self._is_refused = True
+
+        async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
+            await self._linger()
+            return _line_too_long() if is_line else _section_too_large()
+
+        return refuse
+
+    async def _linger(self) -> None:
+        """Let the client send the rest: if bytes of it are unread when the connection is closed, the answer is lost."""
+        began = self._loop.time()
+        while self._loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
+            await asyncio.sleep(_QUIET)
+
+
+def _line_too_long() -> web.Response:
+    answer = error_response(414, "uri_too_long", f"omnirecord: the request line has more than {LIMIT:,} bytes")
+    answer.force_close()
+    return answer
+
+
+def _section_too_large() -> web.Response:
+    message = f"omnirecord: the header section has more than {LIMIT:,} bytes or {FIELDS:,} fields"
+    answer = error_response(431, "header_fields_too_large", message)
+    answer.force_close()
+    return answer
+
+
+class _Server(web.Server):
+    """aiohttp's server, with connections of ours."""
+
+    def __call__(self) -> RequestHandler:
+        return _Client(self, loop=self._loop, **self._kwargs)
+
+
 class Listener:
     """One listening server of ours. `url` is where it is, once `bind` returned; `guard` lets requests to its control
     path pass, who have to send `token` unless that is None (`is_made`: it was made up here); `is_remote`: whether it is
@@ -192,9 +299,9 @@ class Listener:
         host, port = self._place.host, self._place.port
         self.token = self._place.token or _token_of_environment()
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
-        self._server = web.Server(
+        self._server = _Server(
             self._handler, handler_cancellation=True, access_log=None, auto_decompress=False, keepalive_timeout=75.0,
-            max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
+            max_line_size=LIMIT, max_field_size=FIELD_LIMIT, max_headers=FIELDS,
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()

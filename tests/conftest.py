@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.watchdog import Watchdog
 
 # How long an example takes says more about what else the machine does; work that grows too fast has tests of its own.
 settings.register_profile("omnirecord", deadline=None)
@@ -37,6 +39,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether a test may take minutes."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(autouse=True)
+def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that is marked `watched` if a callback of our servers took too much CPU time."""
+    if request.node.get_closest_marker("watched") is None:
+        yield
+        return
+    with Watchdog().watching() as watchdog:
+        yield
+    assert not watchdog.slow, "\n".join(map(str, watchdog.slow))
 
 
 @pytest.fixture

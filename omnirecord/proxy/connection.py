@@ -15,6 +15,10 @@ from typing import Any
 
 from aiohttp import ClientPayloadError, ClientResponse, StreamReader
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+
+from ..headers import section_size
+from ..serving import LIMIT, SectionTooLarge
 
 _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
@@ -43,6 +47,7 @@ class Connection(ResponseHandler):
     called when there may be something new of it, the end included."""
 
     _before = b""
+    _section = 0  # bytes that came since a header section was over, while no body is open
     body: StreamReader | None = None
     arrived: Callable[[], None] | None = None
 
@@ -59,6 +64,20 @@ class Connection(ResponseHandler):
         if self.arrived is not None:
             self.arrived()
 
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Called by aiohttp with each header section."""
+        message, _ = data
+        self._section = 0
+        if section_size(len(message.reason or ""), message.raw_headers) > LIMIT:
+            self._refuse()
+        else:
+            super().feed_data(data, size)
+
+    def _refuse(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+        self.set_exception(SectionTooLarge())
+
     def _by_section(self, data: bytes) -> None:
         at = 0
         for end in self._ends(data):
@@ -68,6 +87,10 @@ class Connection(ResponseHandler):
                 return
         if at < len(data) or not data:
             super().data_received(data[at:])
+            if self._payload is None or self._payload.is_eof():
+                self._section += len(data) - at
+                if self._section > LIMIT:
+                    self._refuse()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, and nearly always there is nothing to resume."""

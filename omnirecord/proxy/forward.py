@@ -17,7 +17,7 @@ from ..cassette import Ending, Headers, Kind
 from ..gist import unquoted
 from ..headers import asks_for_websocket, decoded, end_to_end, is_event_stream, without
 from ..intake import Take
-from ..serving import RawResponse, continue_upload, error_response
+from ..serving import RawResponse, SectionTooLarge, continue_upload, error_response, is_too_large
 from .passing import Passing
 from .readahead import ReadAhead
 from .relay import LOST
@@ -75,6 +75,9 @@ class Forward:
                 log.warning(
                     "exchange %d: upstream's answer is no HTTP: %s", self.take.exchange, unquoted(error.message)
                 )
+            if is_too_large(error):
+                message = f"omnirecord does not pass on the upstream's answer: {SectionTooLarge.message}"
+                return self._instead("upstream_answer", message)
             return self._no_answer()
         except asyncio.CancelledError:
             if self.stopped:
@@ -127,7 +130,11 @@ class Forward:
     def _unreachable(self, reason: str) -> web.Response:
         message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
         log.warning("%s", message)
-        answer = error_response(502, "upstream_unreachable", message)
+        return self._instead("upstream_unreachable", message)
+
+    def _instead(self, code: str, message: str) -> web.Response:
+        """Record an answer of our own, and return it."""
+        answer = error_response(502, code, message)
         text = answer.body if isinstance(answer.body, bytes) else b""
         self._respond("http", 502, "Bad Gateway", tuple(answer.headers.items()))
         self.take.body("response", text)

@@ -18,7 +18,7 @@ from yarl import URL
 from ..cassette import Headers
 from ..errors import UsageError
 from ..guarding import is_loopback
-from ..serving import LIMIT
+from ..serving import FIELD_LIMIT, FIELDS, LIMIT
 from ..tls import Trust, explained
 from .connection import Connection, connection_of
 
@@ -183,8 +183,8 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         skip_auto_headers=_ADDED_BY_AIOHTTP,
         read_bufsize=_READ_AT_ONCE,
         max_line_size=LIMIT,
-        max_field_size=LIMIT,
-        max_headers=16384,
+        max_field_size=FIELD_LIMIT,
+        max_headers=FIELDS,
         trust_env=False,
         trace_configs=list(traces),
     )

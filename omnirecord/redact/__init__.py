@@ -53,6 +53,8 @@ _BASE64 = re.compile(
     rb'("(?:body|data|payload|content|\w{0,64}(?:b64|base64))\\{0,7}"\s{0,64}:\s{0,64}\\{0,7}")'
     rb'([A-Za-z0-9+/]{16,}+={0,2})(\\{0,7}")'
 )
+_COOKIES = 1000
+"""How many cookies of a header are looked at to tell clients apart."""
 _URL_QUERY = re.compile(r"([?&#;])([\w.\-%\[\]+]{1,256})=([^&\s\"<>#;]+)")
 _USERINFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
 
@@ -231,7 +233,9 @@ def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
         if lower in {"authorization", "x-api-key"} or is_identity(lower):
             found.add((lower, value))
         elif lower == "cookie":
-            found |= {(lower, part.strip()) for part in value.split(";") if is_session_cookie(part)}
+            found |= {
+                (lower, part.strip()) for part in value.split(";", _COOKIES)[:_COOKIES] if is_session_cookie(part)
+            }
     return tuple(sorted(found))
 
 

@@ -19,6 +19,8 @@ from .rules import DEFAULT, Rules
 _MASKED = re.compile(r"\*{4,}")
 """What `--redact content` and `scrub` leave of a secret; a few characters more or less are another client's."""
 _NOT_IN_GAP = re.compile(r"[/?&\s]")
+_LARGE_QUERY, _MANY_PARAMETERS = 16 * 1024, 200
+"""Characters and parameters from which on a query is not parsed: the event loop waits for that."""
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -66,10 +68,17 @@ class Key:
         return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")
 
 
+def _pairs(target: str) -> list[tuple[str, str]]:
+    """Returns the parameters of a query without secrets; a very large query is one parameter, and compared as it is."""
+    query = query_of(target)
+    if len(query) > _LARGE_QUERY or query.count("&") >= _MANY_PARAMETERS:
+        return [("", query)]
+    return parse_qsl(query_of(without_secrets(target)), keep_blank_values=True)
+
+
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
     path = path_of(target)
-    query = parse_qsl(query_of(without_secrets(target)), keep_blank_values=True)
-    counted = sorted(pair for pair in query if rules.counts(pair[0], method, path))
+    counted = sorted(pair for pair in _pairs(target) if rules.counts(pair[0], method, path))
     values = ((name, header(headers, name)) for name in rules.headers(method, path))
     told = ((name, header_without_secrets(name, value)) for name, value in values if value is not None)
     return Key(method, path, tuple(counted), tuple(told))

@@ -39,6 +39,7 @@ class Lookup:
         self, exchanges: Sequence[Exchange], request_body: Callable[[Exchange], bytes], rules: Rules = DEFAULT
     ) -> None:
         self._rules = rules
+        self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
@@ -62,7 +63,10 @@ class Lookup:
             self._acts[is_runner, x.session_id].append(x)
 
     def key(self, request: Incoming | Request) -> Key:
-        return key_of(request.method, request.target, request.headers, self._rules)
+        """Returns what of a request has to be the same; that of the last request is remembered."""
+        if request is not self._last[0]:
+            self._last = request, key_of(request.method, request.target, request.headers, self._rules)
+        return self._last[1]
 
     def alike(self, request: Incoming) -> list[Exchange]:
         """What was recorded of such a request, in order."""
