@@ -22,11 +22,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
 
 
+_OF_SERVERS = ("test_proxy", "test_replay", "test_relay", "test_serving")
+"""Files whose tests run our servers in their own process: the event loop is watched in all of them."""
 _HEAVY = ("real", "browser", "slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
+    for item in items:
+        if item.path.name.startswith(_OF_SERVERS):
+            item.add_marker(pytest.mark.watched)
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
     items.sort(key=lambda item: item.path not in heavy)
     if not config.getoption("--long"):
@@ -49,7 +54,8 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with Watchdog().watching() as watchdog:
         yield
-    assert not watchdog.slow, "\n".join(map(str, watchdog.slow))
+    found = watchdog.found()
+    assert not found, "\n".join(map(str, found))
 
 
 @pytest.fixture

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 MOST = 0.005
 """Seconds of CPU time that one callback may take, without garbage collection."""
+_REFERENCE = 0.0029
+"""Seconds of CPU time of `_work` on the machine for which `MOST` was chosen."""
 _TESTS = str(Path(__file__).parent)
 _NOT_OURS = ("pytest_asyncio", "pytest_aiohttp", "_pytest", "unittest", "asyncio/runners.py")
 
@@ -41,6 +44,19 @@ class _Running:
     stack: list[str] = field(default_factory=list)
 
 
+def _work() -> float:
+    began = time.thread_time()
+    found = {}
+    for n in range(20_000):
+        found[n & 1023] = str(n)
+    return time.thread_time() - began
+
+
+def slowness() -> float:
+    """Returns how many times slower than the reference this machine is now, at least 1."""
+    return max(1.0, median(_work() for _ in range(9)) / _REFERENCE)
+
+
 class Watchdog:
     """Measures each callback of every event loop in this process, in CPU time of its thread."""
 
@@ -54,6 +70,11 @@ class Watchdog:
         self._collected: dict[int, float] = {}
         self._collecting: dict[int, float] = {}
         self._over = threading.Event()
+
+    def found(self) -> list[Slow]:
+        """Returns the callbacks that take too long on a machine as fast as the reference."""
+        most = self._most * slowness() if self.slow else self._most
+        return [one for one in self.slow if one.seconds > most]
 
     @contextmanager
     def watching(self) -> Iterator[Watchdog]:

@@ -87,7 +87,7 @@ class Connection(ResponseHandler):
                 return
         if at < len(data) or not data:
             super().data_received(data[at:])
-            if self._payload is None or self._payload.is_eof():
+            if not self._upgraded and (self._payload is None or self._payload.is_eof()):
                 self._section += len(data) - at
                 if self._section > LIMIT:
                     self._refuse()
