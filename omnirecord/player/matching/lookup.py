@@ -14,7 +14,7 @@ from ...routes import creates_session, is_bookkeeping, path_of
 from ..decisions import Incoming, Mismatch, Miss
 from .comparing import Bodies
 from .key import Key, Masked, key_of
-from .nearest import NEAREST, Named, named, nearest
+from .nearest import NEAREST, Named, Ordered, named, nearest
 from .rules import DEFAULT, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})
@@ -47,6 +47,7 @@ class Lookup:
         self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
         for x in exchanges:
             self._place(x)
+        self._ordered = Ordered(key for _, key in self._index)
         self.creations = [x for x in exchanges if _creates(x)]
         """What made a session, in order."""
         self._created = Asked()
@@ -136,7 +137,7 @@ class Lookup:
         key = self.key(request)
         recorded = self._recorded(request.is_runner, key) or list(instead)
         if not recorded:
-            return Miss(f"{key} was never recorded", nearest(key, (other for _, other in self._index)))
+            return Miss(f"{key} was never recorded", nearest(key, self._ordered.around(key)))
         fitting = self._fitting(request, recorded)
         if not fitting:
             return Miss(f"{key} was recorded, but not with this body", self._other_bodies(key, request, recorded))
