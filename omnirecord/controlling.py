@@ -17,12 +17,13 @@ from aiohttp import web
 
 from .errors import UsageError
 from .guarding import Guard
+from .http_server import error_response, json_response
 from .player.controls import Controls, Position, as_row, is_behind
 from .player.run import Run
 from .player.target import Predicate
 from .player.timeline import Place
 from .routes import CONTROL, path_of, query_of
-from .serving import error_response, json_response, refused
+from .serving import refused
 from .waiting import Waiting
 
 PATIENCE = 30.0

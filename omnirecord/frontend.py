@@ -48,7 +48,7 @@ class Frontend:
 
 def _page(body: bytes) -> MadeUp:
     """What it refers to by `./` lies at the root, also seen from a page further below."""
-    body = re.sub(rb"<base\b[^>]*>", b"", body.replace(b'="./', b'="/'))
+    body = re.sub(rb"<base\b[^<>]*>", b"", body.replace(b'="./', b'="/'))
     return MadeUp(body, (("Content-Type", _TYPES[".html"]), ("Cache-Control", "no-cache")))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 LIMIT = 120
 """The longest line, in characters."""
-_QUOTED = re.compile(r":?\s+(?:b|bytearray\(b)['\"]")
+_QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
 _ENOUGH = 400
 """How much of a text is looked at for that."""
 Data = dict[str, Any]

@@ -22,6 +22,11 @@ def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     )
 
 
+def section_size(first: int, raw: Iterable[tuple[bytes, bytes]]) -> int:
+    """Returns the bytes of a header section: a first line of so many bytes, and each field with `: ` and CRLF."""
+    return first + sum(len(name) + len(value) + 4 for name, value in raw)
+
+
 def printable(headers: Headers) -> Headers:
     """The same as text that can be stored."""
     return tuple((printable_text(name), printable_text(value)) for name, value in headers)
@@ -55,12 +60,12 @@ def without(headers: Headers, dropped: Collection[str]) -> Headers:
 def connection_options(headers: Headers) -> set[str]:
     """The tokens of the Connection field, lower case."""
     values = [value for name, value in headers if name.lower() == "connection"]
-    return {token.strip().lower() for value in values for token in value.split(",")}
+    return set(map(str.strip, ",".join(values).lower().split(",")))
 
 
 def asks_for_websocket(headers: Headers) -> bool:
     upgrades = {value.strip().lower() for name, value in headers if name.lower() == "upgrade"}
-    return "upgrade" in connection_options(headers) and "websocket" in upgrades
+    return "websocket" in upgrades and "upgrade" in connection_options(headers)
 
 
 def transfer_coding(headers: Headers) -> str | None:

@@ -21,6 +21,7 @@ from .errors import UsageError
 from .filling import Filling, MadeUp, Quiet
 from .frontend import Frontend, installed
 from .headers import asks_for_websocket, decoded, header
+from .http_server import ambiguous, bad_request, error_response, origin_form
 from .library import open_store
 from .player import (
     Answering,
@@ -41,7 +42,7 @@ from .player.script import Script
 from .player.timing import seconds
 from .routes import CONTROL
 from .sending import Sender, keep_quiet, send_made_up
-from .serving import Listener, Place, ambiguous, bad_request, continue_upload, error_response, origin_form
+from .serving import Listener, Place, continue_upload
 from .steady import monotonic_ns
 from .tls import File
 from .updates import serve_updates

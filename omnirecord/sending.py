@@ -14,9 +14,10 @@ from aiohttp import web
 from .cassette import Exchange, Headers, Response
 from .filling import MadeUp
 from .headers import end_to_end, header, unsendable, without
+from .http_server import error_response
 from .player import Answering, Failing, Playing
 from .player.joining import frame_of
-from .serving import RawResponse, error_response
+from .serving import RawResponse
 from .waiting import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]

@@ -1,52 +1,37 @@
 """What our two servers have in common: listening, answering in Omnigent's error shape, cutting a response, stopping.
 
-The pieces of aiohttp that are used below its public surface are all in this file and in `proxy`.
+Names of aiohttp below its public surface are used here, in `http_server` and in `proxy`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import re
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_writer import StreamWriter
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict
 
-from .accepting import RETRY_AFTER, Accepting
+from .accepting import Accepting
 from .cassette import Headers
 from .errors import ServerError, UsageError
 from .guarding import Guard, checked_token, is_loopback
-from .headers import announces_body, asks_for_websocket, decoded, transfer_coding, unsendable
-from .payloads import dumps
+from .headers import decoded, unsendable
+from .http_server import FIELD_LIMIT, FIELDS, LIMIT, Handler, Server, error_response
 from .tls import File, listening_context
 
-LIMIT = 1 << 20
-"""The longest request line, header field, or header section that is taken, in bytes."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
 
-_ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
-"""A target that names a server, and the rest of that target."""
 _SMALL = 2048
 """Bytes that are copied, since that costs less than to write three pieces."""
 
 TOKEN_VARIABLE = "OMNIRECORD_TOKEN"
 """The environment variable that may hold the token which the control path asks for."""
-
-_REFUSALS = {400: "bad_request", 405: "method_not_allowed", 501: "not_implemented"}
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-log = logging.getLogger("omnirecord")
 
 
 class RawResponse(web.StreamResponse):
@@ -123,58 +108,6 @@ class RawResponse(web.StreamResponse):
             request.transport.close()
 
 
-def json_response(value: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, text=dumps(value), content_type="application/json")
-
-
-def error_response(status: int, code: str, message: str, **details: Any) -> web.Response:
-    """An error in Omnigent's shape: `{"error": {"code", "message"}}`."""
-    return json_response({"error": {"code": code, "message": message, **details}}, status)
-
-
-def origin_form(request: web.BaseRequest) -> str | None:
-    """The target of a request as a path with its query, whatever form it has. None for CONNECT and `*`."""
-    target = request._message.path
-    if request.method == "CONNECT":
-        return None
-    if target.startswith("/"):
-        return target
-    found = _ABSOLUTE_FORM.fullmatch(target)
-    if found is None:
-        return None
-    return found[1] if found[1].startswith("/") else f"/{found[1]}"
-
-
-def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None:
-    """The refusal of a request whose end two servers could see at different places. None if there is one end only.
-
-    It quotes nothing of the request.
-    """
-    if transfer_coding(headers) not in (None, "chunked"):
-        return bad_request("it has a transfer coding that is not chunked", 501)
-    if not announces_body(headers):
-        return None
-    if asks_for_websocket(headers):
-        return bad_request("a request for an upgrade may have no body")
-    return None if request.body_exists else bad_request("its Content-Length is too large")
-
-
-def out_of_descriptors() -> web.Response:
-    """The refusal of a request for which this process has no file descriptor. The connection is closed behind it."""
-    message = "omnirecord has no file descriptor left for this request: try again, or raise its limit (ulimit -n)"
-    answer = error_response(503, "out_of_descriptors", message)
-    answer.headers["Retry-After"] = RETRY_AFTER
-    answer.force_close()
-    return answer
-
-
-def bad_request(why: str, status: int = 400) -> web.Response:
-    """A refusal. The connection ends behind it: the next request cannot be found there."""
-    answer = error_response(status, _REFUSALS[status], f"omnirecord refuses the request: {why}")
-    answer.force_close()
-    return answer
-
-
 def continue_upload(request: web.BaseRequest, headers: Headers) -> None:
     """A client that waits for leave to send its body (`Expect: 100-continue`) gets it."""
     expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)
@@ -235,75 +168,6 @@ class Place:
             checked_token(self.token, "the token")
 
 
-class _Client(RequestHandler):
-    """A client's connection. Its refusals are fixed texts: neither they nor stderr quote the request."""
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
-            self._end_bodies()
-
-    def _end_bodies(self) -> None:
-        """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
-        current = [] if self._current_request is None else [self._current_request.content]
-        for body in (*current, *(body for _, body in self._messages)):
-            if not body.is_eof() and body.exception() is None:
-                body.set_exception(web.RequestPayloadError("the body is no valid HTTP"))
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, _message: str | None = None
-    ) -> web.StreamResponse:
-        is_refused = status < 500 or isinstance(exc, web.RequestPayloadError)
-        if is_refused:
-            log.warning("a request was refused: it is no valid HTTP")
-        else:
-            self.log_exception(exc_info=exc)
-        if request.writer.output_size > 0:
-            raise ConnectionError("a part of the response is sent")
-        if is_refused:
-            return bad_request("it is no valid HTTP")
-        answer = error_response(500, "internal_error", "omnirecord: a fault of omnirecord, which stderr names")
-        answer.force_close()
-        return answer
-
-    def log_exception(self, *_args: Any, **kw: Any) -> None:
-        """Name a fault of ours by its place: its message may quote the request."""
-        error = kw.get("exc_info")
-        log.error("a request failed by a fault of omnirecord: %s", _place(error))
-
-
-def _place(error: object) -> str:
-    """The class of an exception, and the line that raised it."""
-    kind = type(error).__name__
-    raised = error.__traceback__ if isinstance(error, BaseException) else None
-    while raised is not None and raised.tb_next is not None:
-        raised = raised.tb_next
-    return kind if raised is None else f"{kind} in {raised.tb_frame.f_code.co_filename}, line {raised.tb_lineno}"
-
-
-class _Server(web.Server):
-    """aiohttp's server, which tells `accepting` when a connection is closed, and asks it whether a request may pass."""
-
-    def __init__(self, handler: Handler, accepting: Accepting, **options: Any) -> None:
-        super().__init__(self._handle, **options)
-        self._handler, self._accepting = handler, accepting
-
-    def __call__(self) -> RequestHandler:
-        return _Client(self, loop=self._loop, **self._kwargs)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        self._accepting.left(handler)
-
-    def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        """No coroutine of its own, which would last as long as a stream."""
-        return self._handler(request) if self._accepting.admits(request.protocol) else _refuse()
-
-
-async def _refuse() -> web.Response:
-    return out_of_descriptors()
-
-
 class Listener:
     """One listening server of ours. `url` is where it is, once `bind` returned; `guard` lets requests to its control
     path pass, who have to send `token` unless that is None (`is_made`: it was made up here); `is_remote`: whether it is
@@ -313,7 +177,7 @@ class Listener:
     def __init__(self, handler: Handler, place: Place, *, has_pages: bool = False, cost: int = 1) -> None:
         self._handler, self._has_pages = handler, has_pages
         self._place = place
-        self._server: web.Server | None = None
+        self._server: Server | None = None
         self.accepting = Accepting(cost)
         self.url = ""
         self.guard = Guard()
@@ -326,9 +190,9 @@ class Listener:
         host, port = self._place.host, self._place.port
         self.token = self._place.token or _token_of_environment()
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
-        self._server = _Server(
+        self._server = Server(
             self._handler, self.accepting, handler_cancellation=True, access_log=None, auto_decompress=False,
-            keepalive_timeout=75.0, max_line_size=LIMIT, max_field_size=LIMIT, max_headers=16384,
+            keepalive_timeout=75.0, max_line_size=LIMIT, max_field_size=FIELD_LIMIT, max_headers=FIELDS,
         )  # fmt: skip
         try:
             loop = asyncio.get_running_loop()

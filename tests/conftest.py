@@ -6,11 +6,13 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.watchdog import MOST, Watchdog
 
 # How long an example takes says more about what else the machine does; work that grows too fast has tests of its own.
 settings.register_profile("omnirecord", deadline=None)
@@ -30,11 +32,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
 
 
+_OF_SERVERS = ("test_proxy", "test_replay", "test_relay", "test_serving")
+"""Files whose tests run our servers in their own process: the event loop is watched in all of them."""
+_MOST_ELSEWHERE = 4 * MOST
+"""Seconds for those: a socket's callback takes up to 7 ms where a test sends many bytes at once."""
 _HEAVY = ("real", "browser", "slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
+    for item in items:
+        if item.path.name.startswith(_OF_SERVERS):
+            item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
     items.sort(key=lambda item: item.path not in heavy)
     if not config.getoption("--long"):
@@ -47,6 +56,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether a test may take minutes."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(autouse=True)
+def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that is marked `watched` if a callback of our servers took too much CPU time."""
+    marker = request.node.get_closest_marker("watched")
+    if marker is None:
+        yield
+        return
+    with Watchdog(marker.kwargs.get("most", MOST)).watching() as watchdog:
+        yield
+    found = watchdog.found()
+    assert not found, "\n".join(map(str, found))
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 import omnirecord
 from omnirecord import accepting
 from omnirecord.accepting import RESERVE, Descriptors, limit, raise_limit
+from omnirecord.http_server import json_response
 from omnirecord.proxy import Proxy
-from omnirecord.serving import Listener, Place, json_response
+from omnirecord.serving import Listener, Place
 from tests.cassettes import conversation
 from tests.wire import ask, connected, eventually, exchanges, get, incidents, nobody_listens
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from omnirecord.cassette import Headers
 from omnirecord.player.matching import Key, key_of
@@ -116,3 +121,19 @@ def test_what_a_rule_adds_is_not_relaxed() -> None:
     rules = Rules.parse("add query limit")
     asked = key_of("GET", "/a?limit=1&include_items=1", rules=rules)
     assert asked.relaxed(rules) == Key("GET", "/a", (("limit", "1"),))
+
+
+@given(st.text("a/&?*x ", max_size=12), st.lists(st.text("ax/&", max_size=4), min_size=1, max_size=4))
+def test_a_masked_target_fits_what_its_pattern_fitted(asked: str, parts: list[str]) -> None:
+    key = key_of("GET", "/" + "****".join(parts))
+    pattern = re.compile(r"[^/?&\s]+".join(map(re.escape, re.split(r"\*{4,}", str(key)))))
+    spelling = f"GET /{asked}"
+    assert key.masked is None or key.masked.fits(spelling) == bool(pattern.fullmatch(spelling))
+
+
+def test_a_target_with_many_masked_secrets_is_compared_in_linear_time() -> None:
+    masked = key_of("GET", "/" + "****a" * 1000 + "b").masked
+    assert masked is not None
+    began = time.thread_time()
+    assert not masked.fits("GET /" + "aa" * 30_000)
+    assert time.thread_time() - began < 0.5

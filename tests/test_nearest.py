@@ -6,7 +6,7 @@ import pytest
 
 from omnirecord.cassette import Headers
 from omnirecord.player.matching import Key, key_of
-from omnirecord.player.matching.nearest import NEAREST, difference, nearest
+from omnirecord.player.matching.nearest import NEAREST, Ordered, difference, nearest
 from omnirecord.player.matching.rules import Rules
 
 TEAM = Rules.parse("add header x-team")
@@ -86,3 +86,16 @@ def test_what_is_equal_is_not_among_the_nearest() -> None:
     assert nearest(key_of("GET", "/a"), keys("GET /a", "GET /b")) == [
         {"request": "GET /b", "differs": "path (segment 1: 'a' instead of 'b')"}
     ]
+
+
+def test_the_nearest_are_among_those_around_it() -> None:
+    recorded = keys(*(f"{method} /v1/{n * n % 1009}/x" for n in range(900) for method in ("GET", "PUT")[: 1 + n % 2]))
+    for path in ("/", "/v1/5/y", "/v1/500/x/y", "/v1/999", "/z"):
+        for method in ("GET", "PUT", "DELETE"):
+            key = key_of(method, path)
+            assert nearest(key, Ordered(recorded).around(key)) == nearest(key, recorded)
+
+
+def test_of_ten_thousand_recorded_requests_a_few_are_compared() -> None:
+    ordered = Ordered(keys(*(f"GET /v1/{n}" for n in range(10_000))))
+    assert len(ordered.around(key_of("GET", "/v1/x"))) <= 80

@@ -14,7 +14,7 @@ from omnirecord.proxy import Proxy
 from . import wire
 from .wire import Answer, Upstream, Wire, answering, ask, get, recorded
 
-LONG = b"x" * 100 * 1024
+LONG = b"x" * 60 * 1024
 
 RESPONSES = {
     "headers in their order, with duplicates and their case": (
@@ -25,7 +25,7 @@ RESPONSES = {
     "a status nobody knows": b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n",
     "no reason": b"HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n",
     "an empty header": b"HTTP/1.1 200 OK\r\nX-Empty:\r\nContent-Length: 0\r\n\r\n",
-    "a header of 100 KiB": b"HTTP/1.1 200 OK\r\nX-Long: " + LONG + b"\r\nContent-Length: 0\r\n\r\n",
+    "a header of 60 KiB": b"HTTP/1.1 200 OK\r\nX-Long: " + LONG + b"\r\nContent-Length: 0\r\n\r\n",
     "a header in UTF-8": "HTTP/1.1 200 OK\r\nX-Name: ünï\r\nContent-Length: 0\r\n\r\n".encode(),
     "Date, Server and Content-Type of its own": (
         b"HTTP/1.1 200 OK\r\nServer: s\r\nContent-Type: a/b\r\nDate: d\r\nContent-Length: 0\r\n\r\n"

@@ -112,7 +112,7 @@ def test_an_upstream_that_cannot_be_one_is_refused(url: str) -> None:
 
 
 async def test_headers_arrive_in_order_with_duplicates_and_case_and_nothing_is_added(tmp_path: Path) -> None:
-    lines = ["x-B: 1", "X-a: 2", "x-b: 3", "Cookie: a=1", "Cookie: b=2", "X-Empty:", f"X-Long: {'x' * 100 * 1024}"]
+    lines = ["x-B: 1", "X-a: 2", "x-b: 3", "Cookie: a=1", "Cookie: b=2", "X-Empty:", f"X-Long: {'x' * 60 * 1024}"]
     _, headers, _, host = await sent_on(get("/", *lines), tmp_path)
     sent = [tuple(part.strip().encode() for part in line.split(":", 1)) for line in lines]
     assert [one for one in headers if one[0] != b"Host"] == sent

@@ -17,7 +17,7 @@ Role = Literal["", "noise", "id", "time", "length"]
 ID, TIME = "\0id", "\0time"
 """The marks: no text that was recorded as JSON is likely to have them."""
 _NOISE = frozenset({"sequence_number", "last_event_seq", "stream_epoch", "epoch"})
-_LENGTH = re.compile(r"(?:duration|elapsed|delay|latency)(?:_\w+)?|\w+_(?:duration|elapsed|latency)(?:_\w+)?|\w+_ms")
+_LENGTHS = frozenset({"duration", "elapsed", "latency"})
 _LONG = 16
 """From how many characters on the value of an id's field is one, though it has no digit."""
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -51,7 +51,13 @@ def role(name: str) -> Role:
         return "id"
     if name.endswith(("_at", "_time", "timestamp")):
         return "time"
-    return "length" if _LENGTH.fullmatch(name) else ""
+    return "length" if _is_length(name) else ""
+
+
+def _is_length(name: str) -> bool:
+    """Returns whether a field's value is a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`."""
+    words = name.split("_")
+    return words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
 
 
 def is_absent(value: Any, name: str) -> bool:

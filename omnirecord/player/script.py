@@ -216,9 +216,13 @@ class Script:
             if x.stream is not None and x.party != "runner":
                 most -= x.response_bytes
                 if most < 0:
-                    return
+                    break
                 with suppress(CassetteError):
                     self.parts(x)
+        for root, tree in self.trees.items():
+            streams = (x for session in tree.sessions for x in session.opens if x.stream)
+            if all(x.exchange in self._when for x in streams):
+                self.points_of(root)
 
     def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
         known = self._frames.get(exchange.exchange)

@@ -21,12 +21,13 @@ from yarl import URL
 from ..accepting import Accepting
 from ..errors import ServerError, UsageError
 from ..headers import decoded
+from ..http_server import Handler, bad_request, error_response, origin_form
 from ..limits import Given, Retention, retention, rotation
 from ..pseudonyms import user_key
 from ..recorder import NewFrames
 from ..redact import content_scanner
 from ..routes import CONTROL, path_of
-from ..serving import DRAIN_TIMEOUT, Handler, Listener, Place, bad_request, error_response, origin_form, parse_listen
+from ..serving import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ..steady import monotonic
 from ..tape import STOP_WITHIN, Tape, Watch, ignore, nothing
 from ..tls import File, Trust

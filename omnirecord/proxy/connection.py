@@ -17,6 +17,9 @@ from aiohttp import ClientPayloadError, ClientResponse, StreamReader
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 
+from ..headers import section_size
+from ..http_server import LIMIT, SectionTooLarge
+
 _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
 _LONGEST_BEGINNING = 3
@@ -44,6 +47,7 @@ class Connection(ResponseHandler):
     called when there may be something new of it, the end included."""
 
     _before = b""
+    _section = 0  # bytes that came since a header section was over, while no body is open
     body: StreamReader | None = None
     arrived: Callable[[], None] | None = None
 
@@ -55,11 +59,6 @@ class Connection(ResponseHandler):
         """Whether the next request may go here: not if bytes are left that would be taken for its answer."""
         return super().is_connected() and not self.should_close
 
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        if data[0].code == 101:  # what follows is another protocol, whoever asked for it
-            self.force_close()
-        super().feed_data(data, size)
-
     def data_received(self, data: bytes) -> None:
         if self.arrived is None:
             self._by_section(data)
@@ -68,6 +67,22 @@ class Connection(ResponseHandler):
             super().data_received(data)
         if self.arrived is not None:
             self.arrived()
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Called by aiohttp with each header section."""
+        message, _ = data
+        self._section = 0
+        if message.code == 101:  # another protocol follows, even where no client asked for one
+            self.force_close()
+        if section_size(len(message.reason or ""), message.raw_headers) > LIMIT:
+            self._refuse()
+        else:
+            super().feed_data(data, size)
+
+    def _refuse(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+        self.set_exception(SectionTooLarge())
 
     def _by_section(self, data: bytes) -> None:
         at = 0
@@ -78,6 +93,10 @@ class Connection(ResponseHandler):
                 return
         if at < len(data) or not data:
             super().data_received(data[at:])
+            if not self._upgraded and (self._payload is None or self._payload.is_eof()):
+                self._section += len(data) - at
+                if self._section > LIMIT:
+                    self._refuse()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, and nearly always there is nothing to resume."""

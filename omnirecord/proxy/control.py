@@ -20,9 +20,10 @@ from ..errors import CassetteError, UsageError
 from ..growing import LAST, Follower, Part, Wanted
 from ..guarding import Guard
 from ..headers import decoded, header
+from ..http_server import error_response, json_response
 from ..payloads import dumps
 from ..routes import CONTROL, path_of, query_of
-from ..serving import error_response, json_response, refused
+from ..serving import refused
 
 if TYPE_CHECKING:
     from ..web.pages import Pages

@@ -25,8 +25,16 @@ from ..headers import (
     unsendable,
     without,
 )  # fmt: skip
+from ..http_server import (
+    SectionTooLarge,
+    ambiguous,
+    bad_request,
+    error_response,
+    is_too_large,
+    out_of_descriptors,
+)  # fmt: skip
 from ..intake import Take
-from ..serving import RawResponse, ambiguous, bad_request, continue_upload, error_response, out_of_descriptors
+from ..serving import RawResponse, continue_upload
 from .passing import Passing
 from .readahead import ReadAhead
 from .relay import LOST
@@ -84,9 +92,11 @@ class Forward:
         except web.RequestPayloadError:
             self._ending = "eof"
             return self._instead(bad_request("its body is no valid HTTP"))
-        except aiohttp.ClientResponseError as error:
-            return self._bad_answer(f"it is no HTTP ({unquoted(error.message)})")
-        except (*LOST, aiohttp.ClientError):
+        except (*LOST, aiohttp.ClientError) as error:
+            if is_too_large(error):
+                return self._bad_answer(SectionTooLarge.message)
+            if isinstance(error, aiohttp.ClientResponseError):
+                return self._bad_answer(f"it is no HTTP ({unquoted(error.message)})")
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
             return self._no_answer()
         except asyncio.CancelledError:

@@ -20,7 +20,7 @@ from ..cassette import Headers
 from ..errors import UsageError
 from ..guarding import is_loopback
 from ..headers import asks_for_websocket
-from ..serving import LIMIT
+from ..http_server import FIELD_LIMIT, FIELDS, LIMIT
 from ..tls import Trust, explained
 from .connection import Connection, connection_of
 
@@ -209,8 +209,8 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         skip_auto_headers=_ADDED_BY_AIOHTTP,
         read_bufsize=_READ_AT_ONCE,
         max_line_size=LIMIT,
-        max_field_size=LIMIT,
-        max_headers=16384,
+        max_field_size=FIELD_LIMIT,
+        max_headers=FIELDS,
         trust_env=False,
         trace_configs=list(traces),
     )

@@ -27,6 +27,7 @@ from ..cassette import Headers
 from ..errors import UsageError
 from .body import BodyRedactor
 from .content import Flow, Scanner, StreamMask, Texts
+from .fields import is_attribute, is_session_cookie, map_subprotocols, split_cookie
 from .names import is_identity, is_secret_header, is_secret_query, words
 
 __all__ = [
@@ -52,16 +53,10 @@ _BASE64 = re.compile(
     rb'("(?:body|data|payload|content|\w{0,64}(?:b64|base64))\\{0,7}"\s{0,64}:\s{0,64}\\{0,7}")'
     rb'([A-Za-z0-9+/]{16,}+={0,2})(\\{0,7}")'
 )
-_COOKIE = re.compile(r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", re.DOTALL)
-_ATTRIBUTE = re.compile(
-    r"(?i)\s*(?:(?:path|domain|expires|max-age|samesite|priority)=[^=]*|httponly|secure|partitioned)\s*"
-)
-_SUBPROTOCOL = re.compile(
-    r"(?i)((?:[\w.-]*?[.-])?(?:bearer|api-?key|token|secret|auth(?:orization)?)\.(?:authorization\.k8s\.io\.)?)([^\s,]+)"
-)
+_COOKIES = 1000
+"""How many cookies of a header are looked at to tell clients apart."""
 _URL_QUERY = re.compile(r"([?&#;])([\w.\-%\[\]+]{1,256})=([^&\s\"<>#;]+)")
 _USERINFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
-_SESSION_COOKIE = re.compile(r"(?i)(?!.*(?:csrf|xsrf|state))\s*[^=]*(?:sess|sid|jwt|token|auth)[^=]*=")
 
 
 def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner | None:
@@ -170,10 +165,9 @@ class Redactor:
         return self._mask("query", unquote_plus(name), value)
 
     def _cookie(self, part: str, attributes: bool) -> str:
-        match = _COOKIE.fullmatch(part)
-        if match is None or (attributes and _ATTRIBUTE.fullmatch(part)):
+        if attributes and is_attribute(part):
             return part
-        before, name, value, after = match.groups(default="")
+        before, name, value, after = split_cookie(part)
         if not value.strip("=") and len(name) > 16:
             return before + self.pseudonym(name + value) + after  # base64 and its padding, more likely than a name
         return before + name + (self.pseudonym(value) if value else "") + after
@@ -184,7 +178,7 @@ class Redactor:
         masked = _URL_QUERY.sub(lambda m: f"{m[1]}{m[2]}={self._query(m[2], m[3])}", value)
         masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), masked)
         if name.lower() == "sec-websocket-protocol":
-            masked = _SUBPROTOCOL.sub(lambda m: m[1] + self.pseudonym(m[2]), masked)
+            masked = map_subprotocols(masked, self.pseudonym)
         self._count("header", name, masked != value)
         return masked
 
@@ -239,7 +233,9 @@ def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
         if lower in {"authorization", "x-api-key"} or is_identity(lower):
             found.add((lower, value))
         elif lower == "cookie":
-            found |= {(lower, part.strip()) for part in value.split(";") if _SESSION_COOKIE.match(part)}
+            found |= {
+                (lower, part.strip()) for part in value.split(";", _COOKIES)[:_COOKIES] if is_session_cookie(part)
+            }
     return tuple(sorted(found))
 
 

@@ -36,7 +36,7 @@ _FORM = re.compile(rb"(%(query)b{1,256}+)=" % _PARTS)
 _MAYBE_FORM = re.compile(rb"%(query)b{0,256}" % _PARTS)
 _PART_HEAD = 2048
 _PART_NAME = re.compile(rb'(?i)[; ]name="?([^";\r\n]{1,256})')
-_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r"(?<!\\)\\+u([0-9a-fA-F]{4})")
 _SPACES = re.compile(rb"[ \t\r\n]*")
 _VALUE, _MAYBE_VALUE = re.compile(rb'(\\{0,15})"|[{\[]|[-0-9]'), re.compile(rb"\\{0,15}\Z")
 _CLOSING = re.compile(rb'\\{0,15}"%b(:)?' % _SPACE)

@@ -14,9 +14,10 @@ from aiohttp import web
 
 from ..errors import CassetteError, UsageError
 from ..guarding import Guard
+from ..http_server import error_response
 from ..payloads import dumps
 from ..routes import CONTROL, path_of, query_of
-from ..serving import error_response, refused
+from ..serving import refused
 from .answers import Answers
 from .bundle import bundle
 

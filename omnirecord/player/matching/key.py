@@ -18,7 +18,30 @@ from .rules import DEFAULT, Rules
 
 _MASKED = re.compile(r"\*{4,}")
 """What `--redact content` and `scrub` leave of a secret; a few characters more or less are another client's."""
+_NOT_IN_GAP = re.compile(r"[/?&\s]")
+_LARGE_QUERY, _MANY_PARAMETERS = 16 * 1024, 200
+"""Characters and parameters from which on a query is not parsed: the event loop waits for that."""
 Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A spelling with gaps, where secrets were masked: `parts` is the text around the gaps."""
+
+    parts: tuple[str, ...]
+
+    def fits(self, text: str) -> bool:
+        """Returns whether `text` is this spelling with a value in each gap; in time linear in its length."""
+        first, *middle, last = self.parts
+        at, end = len(first), len(text) - len(last)
+        if at >= end or not text.startswith(first) or not text.endswith(last):
+            return False
+        for part in middle:
+            found = text.find(part, at + 1, end)
+            if found < 0 or _NOT_IN_GAP.search(text, at, found):
+                return False
+            at = found + len(part)
+        return at < end and _NOT_IN_GAP.search(text, at, end) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +59,26 @@ class Key:
         return replace(self, query=kept)
 
     @property
-    def masked(self) -> re.Pattern[str] | None:
-        """What the spelling of a request has to be to be this one, where a secret in this one was masked."""
-        parts = _MASKED.split(str(self))
-        return re.compile(r"[^/?&\s]+".join(map(re.escape, parts))) if len(parts) > 1 else None
+    def masked(self) -> Masked | None:
+        """The spelling that a request needs to be this one; None if no secret was masked in this one."""
+        parts = tuple(_MASKED.split(str(self)))
+        return Masked(parts) if len(parts) > 1 else None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")
 
 
+def _pairs(target: str) -> list[tuple[str, str]]:
+    """Returns the parameters of a query without secrets; a very large query is one parameter, and compared as it is."""
+    query = query_of(target)
+    if len(query) > _LARGE_QUERY or query.count("&") >= _MANY_PARAMETERS:
+        return [("", query)]
+    return parse_qsl(query_of(without_secrets(target)), keep_blank_values=True)
+
+
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
     path = path_of(target)
-    query = parse_qsl(query_of(without_secrets(target)), keep_blank_values=True)
-    counted = sorted(pair for pair in query if rules.counts(pair[0], method, path))
+    counted = sorted(pair for pair in _pairs(target) if rules.counts(pair[0], method, path))
     values = ((name, header(headers, name)) for name in rules.headers(method, path))
     told = ((name, header_without_secrets(name, value)) for name, value in values if value is not None)
     return Key(method, path, tuple(counted), tuple(told))

@@ -5,7 +5,6 @@ What was asked for is noted in an `Asked`, of which each playing of a session ha
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from ...cassette import Exchange, Request
 from ...routes import creates_session, is_bookkeeping, path_of
 from ..decisions import Incoming, Mismatch, Miss
 from .comparing import Bodies
-from .key import Key, key_of
-from .nearest import NEAREST, Named, named, nearest
+from .key import Key, Masked, key_of
+from .nearest import NEAREST, Named, Ordered, named, nearest
 from .rules import DEFAULT, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})
@@ -40,13 +39,15 @@ class Lookup:
         self, exchanges: Sequence[Exchange], request_body: Callable[[Exchange], bytes], rules: Rules = DEFAULT
     ) -> None:
         self._rules = rules
+        self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
-        self._masked: dict[tuple[bool, Key], re.Pattern[str]] = {}
+        self._masked: dict[tuple[bool, Key], Masked] = {}
         self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
         for x in exchanges:
             self._place(x)
+        self._ordered = Ordered(key for _, key in self._index)
         self.creations = [x for x in exchanges if _creates(x)]
         """What made a session, in order."""
         self._created = Asked()
@@ -55,15 +56,18 @@ class Lookup:
         is_runner, method, target = x.party == "runner", x.request.method, x.request.target
         key = self.key(x.request)
         self._index[is_runner, key].append(x)
-        if (pattern := key.masked) is not None:
-            self._masked[is_runner, key] = pattern
+        if (masked := key.masked) is not None:
+            self._masked[is_runner, key] = masked
         self._relaxed.setdefault((is_runner, key.relaxed(self._rules)), key)
         acts = method not in READS and x.response is not None and not is_bookkeeping(method, target)
         if acts and x.session_id is not None and not creates_session(method, target):
             self._acts[is_runner, x.session_id].append(x)
 
     def key(self, request: Incoming | Request) -> Key:
-        return key_of(request.method, request.target, request.headers, self._rules)
+        """Returns what of a request has to be the same; that of the last request is remembered."""
+        if request is not self._last[0]:
+            self._last = request, key_of(request.method, request.target, request.headers, self._rules)
+        return self._last[1]
 
     def alike(self, request: Incoming) -> list[Exchange]:
         """What was recorded of such a request, in order."""
@@ -73,9 +77,10 @@ class Lookup:
         """What has this key, else what has it but for a secret in the target that was masked."""
         if found := self._index.get((is_runner, key)):
             return found
+        spelling = str(key) if self._masked else ""
         fits = (
-            other for other, pattern in self._masked.items()
-            if other[0] is is_runner and other[1].headers == key.headers and pattern.fullmatch(str(key))
+            other for other, masked in self._masked.items()
+            if other[0] is is_runner and other[1].headers == key.headers and masked.fits(spelling)
         )  # fmt: skip
         return next((self._index[other] for other in fits), [])
 
@@ -132,7 +137,7 @@ class Lookup:
         key = self.key(request)
         recorded = self._recorded(request.is_runner, key) or list(instead)
         if not recorded:
-            return Miss(f"{key} was never recorded", nearest(key, (other for _, other in self._index)))
+            return Miss(f"{key} was never recorded", nearest(key, self._ordered.around(key)))
         fitting = self._fitting(request, recorded)
         if not fitting:
             return Miss(f"{key} was recorded, but not with this body", self._other_bodies(key, request, recorded))

@@ -18,7 +18,7 @@ _SAME_TEXT = re.compile(
     rb"|step|elicitation|child_session)_?[iI]d|(?:toolCall|childSession)Id"
     rb"|(?:output|content|summary|choice|candidate|item|part|block|tool_call|toolCall)(?:_index|Index)"
 )
-_PERHAPS = re.compile(rb"(?:[A-Za-z_]*_)?(?:id|index)|[a-z]+[A-Za-z]*(?:Id|Index)")
+_PERHAPS = re.compile(rb"(?:[A-Za-z_]*_)?(?:id|index)|[a-z][A-Za-z]*(?:Id|Index)")
 _MAY_BE_JSON = re.compile(rb'[ \t]*+[{\["]')
 _PLAIN = re.compile(rb"-?(?:[0-9][0-9.eE+-]*+|Infinity)|true|false|null|NaN")
 _NO_ID = (b"null", b"true", b"false")

@@ -27,7 +27,7 @@ export function readQuery(text) {
 function pieceOf([, phrase, star, word]) {
   if (phrase !== undefined) return phrase.trim() ? term(phrase.trim(), Boolean(star)) : null
   if (OPERATORS.includes(word)) return word
-  return word.endsWith('*') && isWordIn(word) ? term(word.replace(/\*+$/, ''), true) : term(word)
+  return word.endsWith('*') && isWordIn(word) ? term(word.replace(/(?<!\*)\*+$/, ''), true) : term(word)
 }
 
 function term(text, begins = false) {

@@ -1,0 +1,189 @@
+"""No regular expression of the package takes more than linear time, whatever it is given."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import omnirecord
+from omnirecord.contract import load
+from omnirecord.contract.shapes import _any_head, _shape
+from omnirecord.limits import Retention
+from omnirecord.player.renaming import Renaming
+from omnirecord.redact import Scanner
+from omnirecord.shelf import Shelf
+
+from .pumped import slow
+
+pytestmark = pytest.mark.slow
+ROOT = Path(omnirecord.__file__).parent
+METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "findall"}
+
+BOUNDED = {
+    "addresses.grammar._CONDITION": "matched, never searched, by `Words.comes`, in a sentence that the user writes",
+    "addresses.words._WORD": "the same",
+    "faults.grammar.TIME": "the same",
+    "web.bundle._IMPORT": "searches the scripts of the package itself",
+}
+"""Expressions that may be superlinear, and why that does no harm."""
+
+
+@cache
+def modules() -> dict[str, ModuleType]:
+    names = [one.name for one in pkgutil.walk_packages(omnirecord.__path__, "omnirecord.")]
+    return {name: importlib.import_module(name) for name in names if not name.endswith("__main__")}
+
+
+@cache
+def tree_of(module: ModuleType) -> ast.Module:
+    assert module.__file__
+    return ast.parse(Path(module.__file__).read_text())
+
+
+def patterns_in(value: Any) -> Iterator[re.Pattern[Any]]:
+    if isinstance(value, re.Pattern):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from patterns_in(one)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from patterns_in(one)
+    elif isinstance(value, type) and value.__module__.startswith("omnirecord"):
+        yield from (one for one in vars(value).values() if isinstance(one, re.Pattern))
+    elif isinstance(of := getattr(value, "__self__", None), re.Pattern):  # a bound method, such as `.search`
+        yield of
+
+
+def uses_of(name: str, module: ModuleType) -> set[str]:
+    """Returns the methods that a module calls on this global; all of them where it hands the expression on."""
+    found: set[str] = set()
+    tree = tree_of(module)
+    called = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
+            found.add(node.attr)
+        elif isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) and node not in called:
+            found |= {"search", "match", "fullmatch"}
+    return found & METHODS
+
+
+@cache
+def compiled() -> dict[str, tuple[re.Pattern[Any], frozenset[str]]]:
+    """Returns every expression that exists once the package is imported, by its first name, with its uses."""
+    names: dict[re.Pattern[Any], str] = {}
+    uses: defaultdict[re.Pattern[Any], set[str]] = defaultdict(set)
+    for where, module in modules().items():
+        for name, value in vars(module).items():
+            for pattern in patterns_in(value):
+                names.setdefault(pattern, f"{where.removeprefix('omnirecord.')}.{name}")
+                uses[pattern] |= uses_of(name, module) or ({"match"} if isinstance(value, re.Pattern) else METHODS)
+    return {name: (pattern, frozenset(uses[pattern])) for pattern, name in names.items()}
+
+
+def calls() -> Iterator[tuple[str, ast.Call, bool]]:
+    """Each call of the module `re`: where it stands, and whether that is at the top of a module."""
+    for where, module in modules().items():
+        tree = tree_of(module)
+        inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for n in ast.walk(f)}
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "re"
+                and node.func.attr in {*METHODS, "compile"}
+            ):
+                yield where.removeprefix("omnirecord."), node, id(node) not in inside
+
+
+def literals() -> dict[str, tuple[re.Pattern[Any], frozenset[str]]]:
+    """Returns the expressions that functions write out where they use them."""
+    found = {}
+    for where, call, is_global in calls():
+        if not is_global and isinstance(call.args[0], ast.Constant):
+            flags = re.DOTALL if any("DOTALL" in ast.unparse(one) for one in call.args) else re.NOFLAG
+            uses = METHODS if call.func.attr == "compile" else {call.func.attr}  # type: ignore[attr-defined]
+            found[f"{where}:{call.lineno}"] = re.compile(call.args[0].value, flags), frozenset(uses)
+    return found
+
+
+FRAME = b'event: a.b\ndata: {"type": "response.output_text.delta", "delta": "a\\n", "sequence_number": 1}\n\n'
+
+
+def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
+    """Returns examples of the expressions that functions make, by module."""
+    scanner = Scanner(["own-", "other_"])
+    rules = [(one, {"match"}) for rule in scanner._rules for one in (rule.body, rule.lead) if one is not None]
+    shape = _shape(FRAME, "response.output_text.delta", load("omnigent").shapes._model_of("response.output_text.delta"))
+    assert shape is not None
+    return {
+        "redact.content.scanning": [
+            *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
+            *((one, {"match"}) for one, _ in scanner._patterns),
+        ],
+        "contract.shapes": [(re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"})],
+        "player.renaming": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
+        "shelf": [(Shelf(folder / "run.db", Retention())._name, {"fullmatch"})],
+    }  # fmt: skip
+
+
+def test_an_expression_takes_linear_time() -> None:
+    assert len(compiled()) > 80
+    found = {name: slow(pattern, uses) for name, (pattern, uses) in compiled().items()}
+    assert {name: attack for name, attack in found.items() if attack is not None and name not in BOUNDED} == {}
+
+
+def test_an_expression_in_a_function_takes_linear_time() -> None:
+    for name, (pattern, uses) in literals().items():
+        assert slow(pattern, uses) is None, name
+
+
+def test_an_expression_that_a_function_makes_takes_linear_time(tmp_path: Path) -> None:
+    examples = made(tmp_path)
+    functions = {
+        where for where, call, is_global in calls() if not is_global and not isinstance(call.args[0], ast.Constant)
+    }
+    assert functions == examples.keys(), "a module makes an expression of which this test has no example"
+    for name, several in examples.items():
+        for pattern, uses in several:
+            assert slow(pattern, uses) is None, (name, pattern.pattern)
+
+
+_CLASS = r"\[(?:[^\]\\\n]|\\.)*\]"
+_LITERAL = re.compile(rf"(?:(?<=[(!])|(?<=[,=:?] ))/((?:[^/*\\\n\[]|\\.|{_CLASS})(?:[^/\\\n\[]|\\.|{_CLASS})*)/")
+
+
+def test_an_expression_of_the_page_takes_linear_time() -> None:
+    found = [
+        (file.name, one[1]) for file in (ROOT / "web/page").glob("*.js") for one in _LITERAL.finditer(file.read_text())
+    ]
+    assert len(found) > 20
+    for name, source in found:
+        if "\\p{" in source:  # a class that Python does not name: one character of it, or many
+            assert re.fullmatch(r"\[[^\[\]]+\]\+?", source), (name, source)
+        else:
+            assert slow(re.compile(source), {"search"}) is None, (name, source)
+
+
+@pytest.mark.parametrize(
+    ("source", "method"),
+    [
+        (r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", "fullmatch"),
+        (r"((?:[\w.-]*?[.-])?(?:bearer|token)\.)([^\s,]+)", "sub"),
+        (r"<base\b[^>]*>", "search"),
+        (r"x*x*y", "match"),
+    ],
+)
+def test_an_expression_that_was_or_would_be_slow_is_found(source: str, method: str) -> None:
+    assert slow(re.compile(source), {method}) is not None
