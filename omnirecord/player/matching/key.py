@@ -46,8 +46,9 @@ class Key:
 
 
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
-    path = path_of(target)
-    query = parse_qsl(query_of(without_secrets(target)), keep_blank_values=True)
+    safe = without_secrets(target)
+    path = path_of(safe)
+    query = parse_qsl(query_of(safe), keep_blank_values=True)
     counted = sorted(pair for pair in query if rules.counts(pair[0], method, path))
     values = ((name, header(headers, name)) for name in rules.headers(method, path))
     told = ((name, header_without_secrets(name, value)) for name, value in values if value is not None)
