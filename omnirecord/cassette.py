@@ -23,6 +23,8 @@ Kind = Literal["http", "sse", "websocket"]
 Side = Literal["request", "response"]
 Direction = Literal["up", "down"]
 """`up`: from the client to the server."""
+CLOSE = 8
+"""The opcode of a WebSocket's close frame."""
 
 Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid"]
 VERDICTS: tuple[Verdict, ...] = (

@@ -215,6 +215,40 @@ async def test_messages_of_a_websocket_are_scrubbed(tmp_path: Path) -> None:
     assert texts == {b'{"delta": "sk-*****"}', b'{"delta": "*****"}', b"say sk-" + b"*" * len(SECRET)}
 
 
+async def test_a_reason_of_closing_is_recorded_and_scrubbed_without_its_secret(tmp_path: Path) -> None:
+    from .test_proxy_websocket import HELLO, switching, ws
+    from .wire import connected, recorded
+
+    async def server(conn: wire.Wire) -> None:
+        await conn.send(ws(8, f"\x03\x0ftoken={NAMED}".encode()))
+        await conn.gone()
+
+    async with recorded(switching(server), tmp_path) as (proxy, _):
+        async with connected(proxy.url, HELLO) as client:
+            await client.until(NAMED.encode())
+        await wire.eventually(lambda: wire.ending(proxy.db))
+    with wire.opened(proxy.db) as store:
+        reasons = [one.data for one in store.messages(1) if one.opcode == 8]
+    assert reasons == [b"\x03\x0ftoken=" + b"*" * len(NAMED)]
+    assert scrub(proxy.db, None) == []
+
+
+@pytest.mark.parametrize("form", [".db", ".jsonl"])
+def test_a_named_secret_in_any_format_is_scrubbed(tmp_path: Path, form: str) -> None:
+    tape = Made()
+    tape.get(f"/a?b=1;token={NAMED}", 0.0, answer=f"user: u\npassword: {NAMED}\n".encode())
+    tape.get(f"/b;token={NAMED}/c", 0.1, answer=f"<a><password>{NAMED}</password></a>".encode())
+    tape.post("/c", 0.2, body={"u": f"http://u:{NAMED}@h/"}, answer={"db_pass": NAMED}, sent=(("X-Any-Key", NAMED),))
+    lines = f": token={NAMED}\nid: token={NAMED}\nevent: a?token={NAMED}\ndata: {{}}\n\n".encode()
+    tape.stream("s", 1.0, (1.1, lines[:20]), (1.2, lines[20:]))
+    source = saved(tape, tmp_path / f"old{form}")
+
+    assert {leak.place for leak in scrub(source, None)} >= {"request target", "stream", "response body"}
+    scrub(source, tmp_path / f"copy{form}")
+    assert NAMED.encode() not in bytes_on_disk(tmp_path / f"copy{form}")
+    assert scrub(tmp_path / f"copy{form}", None) == []
+
+
 # Files
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 
-from ..cassette import Direction, Ending
+from ..cassette import CLOSE, Direction, Ending
 from ..headers import decoded
 from ..intake import Take
 from ..serving import RawResponse
@@ -21,7 +21,6 @@ from ..websocket import MessageReader
 
 _HIGH_WATER = 1 << 20
 """Bytes received and not yet passed on at which a side is no longer read."""
-_CLOSE = 8
 
 
 _PORTION = 2048
@@ -136,7 +135,7 @@ class Tunnel:
 
         def note(data: bytes) -> None:
             for opcode, payload in reader.feed(data):
-                if opcode == _CLOSE:
+                if opcode == CLOSE:
                     self._closed.add(direction)
                 self._take.sent(self._take.message(direction, opcode, payload))
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from ..bodies import Body, CodedBody, body, decoded
-from ..cassette import Headers, Side
+from ..cassette import CLOSE, Headers, Side
 from ..headers import header
 from ..masking import MaskedStream
 from ..redact import Redactor, Texts
@@ -307,7 +307,8 @@ class Recorder:
         side = self._open[op.exchange].side("request" if op.dir == "up" else "response")
         if op.data is None and side.texts is not None:
             side.texts.lose()
-        data = b"" if op.data is None else self._redactor.message(op.data, side.texts)
+        redact = self._redactor.closing if op.opcode == CLOSE else self._redactor.message
+        data = b"" if op.data is None else redact(op.data, side.texts)
         side.at += len(data)
         yield rows.message(op.exchange, op.number, op.at_ns, op.sent_ns, op.dir, op.opcode, data)
 

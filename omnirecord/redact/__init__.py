@@ -20,15 +20,24 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Protocol
 from urllib.parse import unquote, unquote_plus
 
 from ..cassette import Headers
 from ..errors import UsageError
+from .aside import Aside
 from .body import BodyRedactor
 from .content import Flow, Scanner, StreamMask, Texts
 from .fields import is_attribute, is_session_cookie, map_subprotocols, split_cookie
-from .names import is_identity, is_secret_header, is_secret_query, words
+from .names import (
+    is_identity,
+    is_secret_field,
+    is_secret_header,
+    is_secret_query,
+    looks_secret,
+    may_be_secret_field,
+    words,
+)
+from .utf16 import AnyWidth, Passing, may_be_utf16
 
 __all__ = [
     "BodyRedactor",
@@ -55,8 +64,13 @@ _BASE64 = re.compile(
 )
 _COOKIES = 1000
 """How many cookies of a header are looked at to tell clients apart."""
-_URL_QUERY = re.compile(r"([?&#;])([\w.\-%\[\]+]{1,256})=([^&\s\"<>#;]+)")
-_USERINFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
+_MAY_HOLD = re.compile(r"[=<]|[:\"']\s|//|\":")
+"""What a header's value has in it, if a secret with a name is in it."""
+_USERINFO = re.compile(r"(?<=://)[^/?#\s<>\"]+(?=@)")
+_USERINFO_OF_TARGET = re.compile(r"(?<=://)[^/?#\s&]+(?=@)")
+_IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
+_IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
+_LONGEST_CLOSE = 125
 
 
 def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner | None:
@@ -69,14 +83,6 @@ def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner
     if redact != "content":
         raise UsageError(f"redact {redact!r} is not known: it is 'content', or nothing")
     return Scanner(patterns)
-
-
-class Passing(Protocol):
-    """A body on its way: `feed` returns what can be written by now, `close` the rest."""
-
-    def feed(self, data: bytes) -> bytes: ...
-
-    def close(self) -> bytes: ...
 
 
 class _Both:
@@ -111,7 +117,7 @@ class Redactor:
         return tuple((name, self.text(self._header(name, value))) for name, value in headers)
 
     def target(self, target: str) -> str:
-        return self.text(_map_query(target, self._query))
+        return self.text(_map_target(target, self._query, self.pseudonym))
 
     def text(self, text: str) -> str:
         """A text without what `content` finds in it."""
@@ -123,7 +129,7 @@ class Redactor:
 
     def body(self) -> Passing:
         named = BodyRedactor(self._mask)
-        return named if self._content is None else _Both(named, Flow(self._content, self.counts))
+        return AnyWidth(named if self._content is None else _Both(named, Flow(self._content, self.counts)))
 
     def stream(self) -> StreamMask | None:
         """What masks an event stream; None where that stays as it is."""
@@ -136,16 +142,37 @@ class Redactor:
     def message(self, data: bytes, texts: Texts | None = None) -> bytes:
         """A whole WebSocket message or body; what it carries in base64 is redacted as well."""
         data = _BASE64.sub(self._base64, data)
-        body = self.body() if texts is None else BodyRedactor(self._mask)
-        data = body.feed(data) + body.close()
-        return data if texts is None else texts.masked(data, b"")
+        if texts is None:
+            if self._content is None:
+                return self._named(data)
+            body = self.body()
+            return body.feed(data) + body.close()
+        return texts.masked(self._named(data), b"")
 
-    def _mask(self, place: str, name: str, value: str) -> str:
-        """A secret's value without the secret."""
-        if place == "query":
-            masked = self.pseudonym(unquote(value)) if is_secret_query(name, value) else value
+    def _named(self, data: bytes) -> bytes:
+        """All of a text or message without the secrets that have a name."""
+        named = BodyRedactor(self._mask)
+        if not may_be_utf16(data):
+            return named.whole(data)
+        wide = AnyWidth(named)
+        return wide.feed(data) + wide.close()
+
+    def closing(self, data: bytes, texts: Texts | None = None) -> bytes:
+        """The content of a close frame: a code, and a reason that is a text. It stays as short as a frame has to be."""
+        code, reason = data[:2], Aside(self.counts).feed(data[2:])
+        safe = code + self.message(reason, texts)
+        return safe if len(safe) <= max(len(data), _LONGEST_CLOSE) else _cut_text(safe, _LONGEST_CLOSE)
+
+    def _mask(self, place: str, name: str, value: str, whole: bool = True) -> str:
+        """A secret's value without the secret. What is too long to be looked at whole is one."""
+        if not value.strip("*"):
+            masked = value  # nothing, or masked before
+        elif place == "query":
+            masked = self.pseudonym(unquote(value)) if not whole or is_secret_query(name, value) else value
+        elif whole and place == "field" and _only_if_it_looks(name) and not looks_secret(value):
+            masked = value
         else:
-            masked = self._masked(words(name), value) if value else value
+            masked = self._masked(words(name), value)
         self._count(place, name, masked != value)
         return masked
 
@@ -175,12 +202,22 @@ class Redactor:
     def _header(self, name: str, value: str) -> str:
         if is_secret_header(name):
             return self._mask("header", name, value)
-        masked = _URL_QUERY.sub(lambda m: f"{m[1]}{m[2]}={self._query(m[2], m[3])}", value)
-        masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), masked)
+        masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), value)
+        if _MAY_HOLD.search(masked):
+            raw = Aside(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
+            masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
             masked = map_subprotocols(masked, self.pseudonym)
         self._count("header", name, masked != value)
         return masked
+
+    def _aside(self, value: bytes) -> bytes:
+        secret, mark, more = value.partition(b"#")
+        if not secret.strip(b"*"):
+            return value
+        if b"=" not in more:
+            secret, mark, more = value, b"", b""
+        return self.pseudonym(unquote(secret.decode("utf-8", "surrogatepass"))).encode() + mark + more
 
     def _base64(self, match: re.Match[bytes]) -> bytes:
         try:
@@ -193,7 +230,11 @@ class Redactor:
 
 def without_secrets(target: str) -> str:
     """The target with one constant for every secret, so that requests with other credentials match."""
-    return _map_query(target, lambda name, value: "*" if is_secret_query(unquote_plus(name), value) else value)
+
+    def safe(name: str, value: str) -> str:
+        return "*" if is_secret_query(unquote_plus(name), value) else value
+
+    return _map_target(target, safe, lambda _: "*")
 
 
 @lru_cache(1)
@@ -239,7 +280,30 @@ def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
-def _map_query(target: str, change: Callable[[str, str], str]) -> str:
-    path, mark, query = target.partition("?")
-    fields = (field.partition("=") for field in query.split("&"))
-    return path + mark + "&".join(name + equals + change(name, value) for name, equals, value in fields)
+def _only_if_it_looks(name: str) -> bool:
+    return may_be_secret_field(name) and not is_secret_field(name)
+
+
+def _map_target(target: str, change: Callable[[str, str], str], secret: Callable[[str], str]) -> str:
+    """`change` is given the name and value of each parameter of path and query, `secret` each `user:password`."""
+
+    def safe_user(user: re.Match[str]) -> str:
+        return secret(user[0]) if ":" in user[0] or looks_secret(user[0]) else user[0]
+
+    def safe_parameter(parameter: re.Match[str]) -> str:
+        return f"{parameter[1]}{parameter[2]}={change(parameter[2], parameter[3])}"
+
+    def safe_field(field: str) -> str:
+        name, equals, value = field.partition("=")
+        safe = change(name, value)
+        return name + equals + (safe if safe != value else _IN_QUERY.sub(safe_parameter, value))
+
+    path, mark, query = _USERINFO_OF_TARGET.sub(safe_user, target).partition("?")
+    return _IN_PATH.sub(safe_parameter, path) + mark + "&".join(map(safe_field, query.split("&")))
+
+
+def _cut_text(data: bytes, size: int) -> bytes:
+    """The first bytes of a text, but no part of a character."""
+    while size and data[size : size + 1] and 0x80 <= data[size] < 0xC0:
+        size -= 1
+    return data[:size]

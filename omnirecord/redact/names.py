@@ -1,102 +1,178 @@
-"""Which names are a secret's: of headers, query values and fields.
+"""Decides by its name whether a header, a query value or a field is a secret.
 
-A name is taken as words (`clientSecret`, `X-Client-Secret` and `CLIENT_SECRET` end in the same two), and the
-last of them decide: `refresh_token` is a secret, `token_count`, `secret_name` and `max_tokens` are none.
+A name is split into words: `clientSecret`, `X-Client-Secret` and `CLIENT_SECRET` end in the same two. The last words
+decide: `refresh_token` is a secret, `token_count`, `secret_name` and `max_tokens` are none.
+
+The tables make the page `docs/secret-names.md`: run `python -m tests.secret_names` after a change.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import unquote
 
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
-_SECRET = re.compile(
-    r".*(?:token|secret|password|passwd|passphrase|passcode|apikey|credentials?|cookies?|jwt)"
-    r"|authorization|bearer|csrf|xsrf|pwd|pin|otp|secrets|passwords|apikeys"
-)
-_SECRET_PAIR = re.compile(
-    r"(?:api|access|private|secret|signing|encryption|auth|master|account|service|ssh|hmac|webhook)_keys?"
-    r"|(?:access|refresh|auth|api|bearer|id)_tokens|code_verifier|client_assertion"
-    r"|(?:device|user|auth|authorization|verification|recovery|backup)_codes?"
-)
-_NO_SECRET_PAIR = re.compile(r"(?:page|continuation|progress|next|cursor|sync|stop|[be]os|pad|mask|unk|sep|cls)_token")
-_ADDED = {
-    "value",
-    "raw",
-    "plain",
-    "plaintext",
-    "hash",
-    "enc",
-    "encrypted",
-    "confirm",
-    "confirmation",
-    "again",
-}
-"""Last words that leave a secret one."""
-_TELLS_ABOUT = {"count", "type", "limit", "remaining", "expires", "expiry", "name", "url", "headers"}
-"""Last words of a header that is about a secret, and none."""
-_NUMERIC = re.compile(r".*(?:password|passwd|pwd|passcode|pin|otp|secret)")
-_IDENTITY = re.compile(
+ENDINGS = (
+    "token", "secret", "password", "passwd", "passphrase", "passcode", "apikey", "credential", "credentials", "cookie",
+    "cookies", "jwt", "sessid",
+)  # fmt: skip
+"""Ends of a last word that make the name a secret's: `token`, `csrftoken`."""
+WORDS = (
+    "authorization", "bearer", "csrf", "xsrf", "dpop", "pwd", "pin", "otp", "totp", "secrets", "passwords", "apikeys",
+    "creds", "jsessionid", "aspsessionid", "keypass", "storepass", "secrete", "secreto", "passwort", "kennwort",
+    "contrasena", "contraseña",
+)  # fmt: skip
+"""Last words that make the name a secret's."""
+KEYS_OF = (
+    "access", "account", "activation", "admin", "aes", "api", "app", "application", "auth", "ca", "cipher", "client",
+    "consumer", "crypto", "database", "db", "decryption", "deploy", "deployment", "encryption", "gpg", "hmac", "ingest",
+    "ingestion", "insert", "integration", "jwt", "kms", "license", "master", "pgp", "priv", "private", "product",
+    "registration", "rsa", "secret", "server", "service", "shared", "signature", "signing", "ssh", "ssl", "storage",
+    "subscription", "symmetric", "tls", "unseal", "webhook", "wrapping",
+)  # fmt: skip
+"""Words before `key` or `keys` that make the name a secret's: `app_key`, `AccountKey`, `privkey`."""
+PASSES_OF = (
+    "admin", "bind", "cert", "database", "db", "email", "ftp", "http", "imap", "key", "ldap", "login", "mail", "mysql",
+    "pg", "postgres", "proxy", "redis", "root", "smtp", "ssh", "sudo", "user",
+)  # fmt: skip
+"""Words before `pass` that make the name a secret's: `db_pass`. A name that is `pass` alone is one, too."""
+PHRASES = (
+    "access tokens", "api tokens", "auth tokens", "bearer tokens", "id tokens", "refresh tokens",
+    "auth code", "authorization code", "backup code", "backup codes", "device code", "mfa code", "recovery code",
+    "recovery codes", "user code", "verification code", "two factor", "code verifier", "client assertion",
+    "basic auth", "http auth", "proxy auth", "client key data",
+    "conn str", "conn string", "connection string", "connection strings", "connectionstring",
+    "azure pat", "devops pat", "digitalocean pat", "github pat", "gitlab pat", "grained pat",
+)  # fmt: skip
+"""Last words that together make the name a secret's."""
+HEADERS = ("key", "keys", "pass", "session", "sessions")
+"""Headers are secrets by these last words, too: `Key`, `X-Any-Key`, `X-User-Pass`. In a header it does not matter
+where `session`, or a word of the tables above, stands: `Mcp-Session-Id`, `X-Token-Data`."""
+LOOKED_AT = (
+    "t", "code", "state", "ticket", "invite", "key", "auth", "sig", "signature", "session key",
+)  # fmt: skip
+"""Last words of a query value that is a secret if it looks like one."""
+FIELDS_LOOKED_AT = ("auth", "session key")
+"""The same for a field of a body."""
+IGNORED = (
+    "value", "raw", "plain", "plaintext", "hash", "enc", "encrypted", "confirm", "confirmation", "again", "base", "b",
+    "hex", "pem",
+)  # fmt: skip
+"""Last words that are not looked at: `password_confirmation`, `secret_key_base`, `token_b64`."""
+HARMLESS = {
+    "tokens of text": (
+        "page token", "continuation token", "progress token", "next token", "cursor token", "sync token", "stop token",
+        "bos token", "eos token", "pad token", "mask token", "unk token", "sep token", "cls token",
+    ),
+    "switches": ("allow credentials", "include credentials", "with credentials"),
+    "keys that name a place": (
+        "cache key", "foreign key", "partition key", "primary key", "routing key", "sort key", "surrogate key",
+    ),
+    "public keys": ("public key", "pub key", "publishable key"),
+    "keys of one request": ("idempotency key", "web socket key", "websocket key"),
+    "ids of Omnigent": ("omnigent session id",),
+}  # fmt: skip
+"""Last words, by reason, that make a name harmless whatever the other tables say."""
+TELLS_ABOUT = (
+    "affinity", "age", "count", "expires", "expiry", "headers", "length", "lifetime", "limit", "mode", "name",
+    "remaining", "scoped", "size", "status", "timeout", "titles", "ttl", "type", "url", "version",
+)  # fmt: skip
+"""Last words of a header that tells about a secret and is none. `max_tokens` needs no row: `tokens` is in no table."""
+NUMERIC = ("password", "passwd", "pwd", "passcode", "pin", "otp", "secret", "pass")
+"""Ends of a last word under which a number is a secret. Under `token` it is a count."""
+IDENTITY = re.compile(
     r"x-forwarded-(?:email|user|preferred-username|groups|client-cert)|x-auth-request-.+|cf-access-.+|x-amzn-oidc-.+"
     r"|(?:x-)?remote-(?:user|email|name|groups)|x-goog-(?:authenticated-user|iap)-.+|x-ms-client-principal.*"
     r"|x-authentik-.+|x-pomerium-.+|x-webauth-.+|x-authenticated-.+|tailscale-user-.+|(?:x-)?auth(?:entication)?"
 )
-_MAYBE = {"t", "code", "state", "ticket", "invite", "key", "auth", "sig", "signature"}
-"""Names in a query that are a secret's where the value looks like one."""
+"""Headers that a front proxy sets for the server to believe, or that name the user."""
+
+LONGEST_NAME = 256
+"""Characters of a name that are looked at, from its end."""
+_WORD = re.compile(r"DPoP|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 _LOOKS_SECRET = re.compile(r"(?=.*\d)[\w.~+/%-][\w.~+/%=-]{15,}|[\w+/%-][\w+/%=-]{21,}", re.ASCII)
+_LONGEST_PHRASE = 3
+_KEYS = {f"{of}{gap}{key}" for of in KEYS_OF for gap in (" ", "") for key in ("key", "keys")}
+_PASSES = {f"{of}{gap}pass" for of in PASSES_OF for gap in (" ", "")}
+_SECRET = frozenset({*WORDS, *PHRASES, *_KEYS, *_PASSES})
+_HARMLESS = frozenset(phrase for phrases in HARMLESS.values() for phrase in phrases)
+_ANYWHERE = frozenset({*WORDS, "session", "sessions"})
+_Answer = TypeVar("_Answer")
 
 
-@lru_cache(4096)
+def _of_a_name(answer: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+    """Remember answers, and look at the end of a name that is too long to be one."""
+    remembered = lru_cache(4096)(answer)
+    return lambda name: remembered(name[-LONGEST_NAME:])
+
+
+@_of_a_name
 def words(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case, without the last ones that do not count."""
     found = [word.lower() for word in _WORD.findall(name)]
-    while found and found[-1] in _ADDED:
+    while found and found[-1] in IGNORED:
         found.pop()
     return tuple(found)
 
 
-@lru_cache(4096)
+def _ends_in(found: tuple[str, ...], phrases: frozenset[str]) -> bool:
+    return any(" ".join(found[-n:]) in phrases for n in range(1, min(len(found), _LONGEST_PHRASE) + 1))
+
+
+@_of_a_name
 def is_secret(name: str) -> bool:
+    """Whether the value of this name is a secret wherever it stands."""
     found = words(name)
-    pair = "_".join(found[-2:])
-    if not found or _NO_SECRET_PAIR.fullmatch(pair):
+    if not found or _ends_in(found, _HARMLESS):
         return False
-    return bool(_SECRET.fullmatch(found[-1]) or _SECRET_PAIR.fullmatch(pair))
+    return found[-1].endswith(ENDINGS) or found == ("pass",) or _ends_in(found, _SECRET)
 
 
-@lru_cache(4096)
+@_of_a_name
 def is_secret_field(name: str) -> bool:
     """A header's name counts as well: tunnelled requests carry their headers as JSON."""
     return is_secret(name) or ("-" in name and is_secret_header(name))
 
 
-@lru_cache(4096)
+@_of_a_name
 def is_secret_header(name: str) -> bool:
     if is_secret(name) or is_identity(name):
         return True
     found = words(name)
-    if not found or found[0] == "access" or found[-1] in _TELLS_ABOUT:
+    if not found or found[0] == "access" or found[-1] in TELLS_ABOUT or _ends_in(found, _HARMLESS):
         return False
-    return any(_SECRET.fullmatch(word) for word in found)
+    return found[-1] in HEADERS or any(word.endswith(ENDINGS) or word in _ANYWHERE for word in found)
 
 
 def is_identity(name: str) -> bool:
-    """Of a header that a front proxy sets for the server to believe, or that names the user."""
-    return _IDENTITY.fullmatch(name.lower()) is not None
+    """Whether a header is set by a front proxy for the server to believe, or names the user."""
+    return IDENTITY.fullmatch(name.lower()) is not None
 
 
 def is_numeric(name: str) -> bool:
-    """Whether a number can be this secret; under `token` it is a count."""
-    return any(_NUMERIC.fullmatch(word) for word in words(name)[-1:])
+    """Whether a number can be this secret."""
+    return any(word.endswith(NUMERIC) for word in words(name)[-1:])
 
 
+@_of_a_name
 def may_be_secret(name: str) -> bool:
-    return is_secret(name) or not _MAYBE.isdisjoint(words(name)[-1:])
+    """Whether a query value of this name is a secret, or one if it looks like it."""
+    return is_secret(name) or _ends_in(words(name), frozenset(LOOKED_AT))
+
+
+@_of_a_name
+def may_be_secret_field(name: str) -> bool:
+    """Whether a field of this name is a secret, or one if it looks like it."""
+    return is_secret_field(name) or _ends_in(words(name), frozenset(FIELDS_LOOKED_AT))
+
+
+def looks_secret(value: str) -> bool:
+    return _LOOKS_SECRET.fullmatch(value) is not None
 
 
 def is_secret_query(name: str, value: str) -> bool:
     if not value or value.startswith("=="):  # a comparison in a script
         return False
-    if is_secret(name):
-        return True
-    return may_be_secret(name) and _LOOKS_SECRET.fullmatch(unquote(value)) is not None
+    return is_secret(name) or (may_be_secret(name) and looks_secret(unquote(value)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..bodies import body
-from ..cassette import Headers
+from ..cassette import CLOSE, Headers
 from ..coding import CodingError, Decoder, decoder
 from ..headers import header
 from ..jsonl import data_of, reads_values, text
@@ -154,7 +154,8 @@ class Scrubber:
             self._now.sizes = None
 
     def _message(self, value: dict[str, Any]) -> dict[str, Any]:
-        safe = self._redactor.message(data_of(value["data"]), self._now.texts[value["dir"]])
+        redact = self._redactor.closing if value["opcode"] == CLOSE else self._redactor.message
+        safe = redact(data_of(value["data"]), self._now.texts[value["dir"]])
         self._found_here("message", message=value["message"])
         return {**value, "data": text(safe)}
 

@@ -68,17 +68,22 @@ class Key:
         return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")
 
 
-def _pairs(target: str) -> list[tuple[str, str]]:
-    """Returns the parameters of a query without secrets; a very large query is one parameter, and compared as it is."""
-    query = query_of(target)
-    if len(query) > _LARGE_QUERY or query.count("&") >= _MANY_PARAMETERS:
+def _is_large(part: str, separator: str) -> bool:
+    """Returns whether this part of a target is compared as it is: secrets are looked for in each of its parameters."""
+    return len(part) > _LARGE_QUERY or part.count(separator) >= _MANY_PARAMETERS
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Returns the parameters of a query without secrets; a large query is one parameter."""
+    if _is_large(query, "&"):
         return [("", query)]
-    return parse_qsl(query_of(without_secrets(target)), keep_blank_values=True)
+    return parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)
 
 
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
-    path = path_of(target)
-    counted = sorted(pair for pair in _pairs(target) if rules.counts(pair[0], method, path))
+    path, _, query = target.partition("?")
+    path = path_of(path if _is_large(path, ";") else without_secrets(path))
+    counted = sorted(pair for pair in _pairs(query) if rules.counts(pair[0], method, path))
     values = ((name, header(headers, name)) for name in rules.headers(method, path))
     told = ((name, header_without_secrets(name, value)) for name, value in values if value is not None)
     return Key(method, path, tuple(counted), tuple(told))

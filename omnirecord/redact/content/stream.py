@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..aside import Aside
 from .flow import Flow
 from .scanning import Scanner
 from .texts import LINE, Texts
@@ -50,6 +51,7 @@ class StreamMask:
         self._flow: Flow | None = None
         self._found: Counter[str] = Counter()
         self._long = False  # the line is longer than LINE
+        self._aside: Aside | None = None  # what masks it beside `_flow`, if it is no data
 
     def feed(self, data: bytes) -> list[Piece]:
         """Take the next bytes; return what is to be written."""
@@ -74,7 +76,7 @@ class StreamMask:
     def _end_line(self) -> None:
         self._line.clear()
         self._given.clear()
-        self._flow, self._long, self.settled = None, False, self._at
+        self._flow, self._aside, self._long, self.settled = None, None, False, self._at
 
     def _whole(self, data: bytes) -> list[Piece]:
         """Bytes that end with a line's end."""
@@ -108,6 +110,8 @@ class StreamMask:
 
     def _masked_line(self, line: bytes) -> bytes:
         goes_on = self._goes_on(line)
+        if not goes_on and not _is_data(line):
+            line = Aside(self._counts).feed(line)
         if len(line) > LINE or goes_on:
             return self._texts.flow(self._counts, goes_on=goes_on).feed(line)
         field = _FIELD.match(line)
@@ -132,8 +136,12 @@ class StreamMask:
         if self._flow is None and any(name.startswith(self._line) for name in _NAMES):
             piece = Piece(self._at, data)  # the beginning of a field's name
         else:
-            self._flow = self._flow or self._texts.flow(self._found, goes_on=self._goes_on(before + data))
-            piece = Piece(self._at, self._flow.feed(before + data)[len(before) :])
+            if self._flow is None:
+                goes_on = self._goes_on(before + data)
+                self._flow = self._texts.flow(self._found, goes_on=goes_on)
+                self._aside = None if goes_on or _is_data(before + data) else Aside(self._found)
+            new = self._aside.feed(before + data) if self._aside else before + data
+            piece = Piece(self._at, self._flow.feed(new)[len(before) :])
         self._at += len(data)
         self._given.append(piece)
         if len(self._line) > LINE or self._long:
@@ -143,3 +151,8 @@ class StreamMask:
             self._counts += self._found
             self._found = Counter()
         return piece
+
+
+def _is_data(line: bytes) -> bool:
+    field = _FIELD.match(line)
+    return field is not None and field[1] == b"data"

@@ -1,0 +1,250 @@
+"""Finds named secrets in text that is no JSON and no form: YAML, XML, Python dicts, dotenv, connection strings, URLs.
+
+Each function is given a buffer and a place in it, and looks back at most `BEHIND` bytes and ahead at most `AHEAD`. It
+returns the secret, None, or `WAIT` where the next bytes decide. So how the bytes were cut changes nothing. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import NamedTuple
+
+from . import names
+from .names import is_numeric, is_secret, is_secret_field, looks_secret, words
+
+BEHIND = 64
+AHEAD = 8192
+
+
+class Found(NamedTuple):
+    """A secret between two places of the buffer. `quote`: what has to be put around its replacement."""
+
+    start: int
+    end: int
+    place: str
+    name: str
+    quote: bytes = b""
+
+
+class Wait(Enum):
+    WAIT = "the next bytes decide"
+
+
+WAIT = Wait.WAIT
+Answer = Found | Wait | None
+
+_NAME = rb"[\w.\-\x80-\xff]{1,64}+(?: [\w.\-\x80-\xff]{1,64}+){0,2}+"
+_BEFORE = re.compile(
+    rb"""(?:(?P<line>(?:\A|[\r\n"']|\\[nr])(?:[ \t]|\\t|- |export )*+)|(?P<parameter>;[ \t]?)|[\s{,(\[<?&#])"""
+    rb"""(?P<name>%b)[ \t]{0,8}\Z""" % _NAME
+)
+_BEFORE_QUOTED = re.compile(rb"(?:[{,(\[\r\n]|\\[nr]|\A)[ \t]{0,16}[bu]?'(?P<name>%b)'[ \t]{0,8}\Z" % _NAME)
+_NO_LETTERS = b" \t'0123456789_-."
+_VALUE = re.compile(rb"""[ \t]{0,64}+(?:[bu]?(?P<open>\\{0,15}+)(?P<quote>["']))?""")
+_MAYBE_VALUE = re.compile(rb"[ \t]{0,64}+[bu]?\\{0,15}+\Z")
+_NUMBER = re.compile(rb"[-+.0-9eE]{1,64}+")
+_CLOSED = b" \t\r\n,}]:)>;\"'"
+"""What follows a quote that ends a string, rather than opening one."""
+_PLAIN = re.compile(rb"""(?P<value>(?:[^\s"\\]|\\(?![nrt"\\]|\Z)){1,%d}+)[ \t]{0,64}+(?P<rest>[\r\n"#\\]?)""" % AHEAD)
+_PARAMETER = re.compile(rb"""[^;&\s"'<>#\\]{1,%d}+""" % AHEAD)
+_HEADER_LINE = re.compile(rb"""[^\r\n"'\\]{1,%d}+""" % AHEAD)
+_CODE = re.compile(r"[A-Za-z_$]+(?:(?:\??\.|::|->)[A-Za-z_$]+)+|[\w.$:]+(?:\(.*\)|\[.*\]|<.*>)")
+_WORDS = frozenset((
+    "~", "any", "bool", "boolean", "bytes", "false", "hidden", "int", "integer", "nil", "no", "none", "null", "number",
+    "object", "off", "on", "optional", "password", "required", "secret", "str", "string", "token", "true", "undefined",
+    "unknown", "yes",
+))  # fmt: skip
+_INDICATORS = tuple(",]}#&*!|>%@`")
+"""What no unquoted value of YAML begins with."""
+_REFERENCES = ("${", "$(", "<", "{", "[", "(", "=")
+_AUTHORITY = re.compile(rb"""[^/?#\s"'<>\\`]{0,%d}+""" % AHEAD)
+_TEMPLATE = re.compile(rb":(?:\$?[{(]|%[sd(])")
+_TAG = re.compile(rb"[<>]|\\u003[eEcC]")
+_LONGEST_TAG = 2048
+_CDATA = b"<![CDATA["
+_ELEMENT = re.compile(rb'[^<>"]{0,%d}?(?=<|\\u003[cC]|[">])' % AHEAD)
+_END_TAG = re.compile(rb"(?:<|\\u003[cC])\\{0,15}/([\w.\-:]{0,128})")
+_LONGEST_END = 160
+_BARE_QUOTE = re.compile(rb'(?<!\\)"')
+_SHORT = 4
+_LETTERS = 4
+_ENDS = frozenset(
+    word.encode()[-_LETTERS:]
+    for word in (
+        *names.ENDINGS, *names.WORDS, *names.IGNORED, *names.HEADERS, "keys", "auth",
+        *(phrase.rpartition(" ")[2] for phrase in (*names.PHRASES, *names.FIELDS_LOOKED_AT)),
+    )
+)  # fmt: skip
+
+
+def userinfo(buffer: bytes, at: int, final: bool) -> Answer:
+    """The `user:password` of a URL whose `//` ends at `at`; a user alone only if it looks like a secret."""
+    authority = _AUTHORITY.match(buffer, at)
+    assert authority is not None
+    if _goes_on(buffer, authority.end(), final):
+        return WAIT
+    user, at_sign, _ = authority[0].rpartition(b"@")
+    has_password = b":" in user and not _TEMPLATE.search(user)
+    if at_sign and not _is_endless(authority) and (has_password or looks_secret(_text(user))):
+        return Found(at, at + len(user), "url", "userinfo")
+    return None
+
+
+def may_follow_name(buffer: bytes, at: int) -> bool:
+    """Whether a secret's name may end at `at`, by its last letters."""
+    end = buffer[max(0, at - _LETTERS) : at].lower()
+    if end in _ENDS or end[1:] in _ENDS:
+        return True
+    if end[-1:] not in _NO_LETTERS:
+        return False
+    end = buffer[max(0, at - BEHIND) : at].rstrip(_NO_LETTERS)[-_LETTERS:].lower()
+    return end in _ENDS or end[1:] in _ENDS or end[-1:] == b"b"
+
+
+def assigned(buffer: bytes, at: int, final: bool) -> Answer:
+    """The value behind a `:` or `=` that ends at `at`, if a secret's name stands before it."""
+    behind = buffer[max(0, at - 1 - BEHIND) : at - 1]
+    is_quoted = behind.rstrip(b" \t").endswith(b"'")
+    before = (_BEFORE_QUOTED if is_quoted else _BEFORE).search(behind)
+    if before is None or not is_secret_field(name := _text(before["name"])):
+        return None
+    value = _VALUE.match(buffer, at)
+    assert value is not None
+    if _MAYBE_VALUE.match(buffer, at) and not final:
+        return WAIT
+    if value["quote"] is not None:
+        return _quoted(buffer, value, name, final, is_quoted)
+    if is_quoted:
+        number = _NUMBER.match(buffer, value.end()) if is_numeric(name) else None
+        if number is None or _goes_on(buffer, number.end(), final):
+            return number and WAIT
+        return Found(*number.span(), "field", name, b"'")
+    has_gap, is_equal = value.end() > at, buffer[at - 1 : at] == b"="
+    if is_equal == has_gap:
+        return None
+    if before["line"] is not None:
+        in_quotes = before["line"].startswith(b"'")
+        return _line(buffer, value.end(), name, final, is_yaml=not is_equal, in_quotes=in_quotes)
+    return _parameter(buffer, at, name, final) if before["parameter"] and is_equal else None
+
+
+def _quoted(buffer: bytes, value: re.Match[bytes], name: str, final: bool, is_quoted: bool) -> Answer:
+    start, level, quote = value.end(), len(value["open"]), value["quote"]
+    if start == len(buffer):
+        return None if final else WAIT
+    if buffer[start] in _CLOSED:
+        return None
+    period, at, limit = 2 * (level + 1), start, start + AHEAD
+    while (end := buffer.find(quote, at, limit)) >= 0:
+        run = backslashes(buffer, start, end)
+        if run % period == level or run < level:
+            inside = buffer[start : end - level]
+            is_crossed = run < level or (quote == b"'" and not is_quoted and _BARE_QUOTE.search(inside))
+            is_one = inside and not is_crossed and b"\n" not in inside and b"\r" not in inside
+            return Found(start, end - level, "field", name) if is_one else None
+        at = end + 1
+    return WAIT if len(buffer) <= limit and not final else None
+
+
+def _line(buffer: bytes, at: int, name: str, final: bool, *, is_yaml: bool, in_quotes: bool) -> Answer:
+    """An unquoted value that has a line for itself. What has several words is prose, but for a header's."""
+    if is_yaml and words(name)[-1:] in (("authorization",), ("cookie",)):
+        line = _HEADER_LINE.match(buffer, at)
+        if line is not None and _goes_on(buffer, line.end(), final):
+            return WAIT
+        if line is None or _is_endless(line) or (b"=" not in line[0] and words(name)[-1] == "cookie"):
+            return None
+        return Found(at, line.end(), "field", name)
+    plain = None if in_quotes else _PLAIN.match(buffer, at)
+    if plain is None:
+        return WAIT if not in_quotes and _is_cut(buffer, at, final) else None
+    end = plain.end("value")
+    if _is_cut(buffer, end, final) or (not plain["rest"] and _goes_on(buffer, plain.end(), final)):
+        return WAIT
+    value = _text(plain["value"])
+    bare = value.rstrip(",;")
+    is_alone = plain["rest"] or plain.end() == len(buffer)
+    if not is_alone or not _is_no_code(bare) or (is_yaml and bare.startswith(_INDICATORS)):
+        return None
+    if bare != value and not looks_secret(bare):
+        return None
+    return Found(at, end - (len(value) - len(bare)), "field", name)
+
+
+def _parameter(buffer: bytes, at: int, name: str, final: bool) -> Answer:
+    """A value behind `;name=`, as in connection strings and paths."""
+    found = _PARAMETER.match(buffer, at)
+    if found is None:
+        return None
+    if _goes_on(buffer, found.end(), final):
+        return WAIT
+    value = _text(found[0])
+    is_short = len(value) < _SHORT and value.isalpha()
+    return (
+        Found(*found.span(), "field", name) if _is_no_code(value) and not is_short and not _is_endless(found) else None
+    )
+
+
+def _is_no_code(value: str) -> bool:
+    return not (not value or value.startswith(_REFERENCES) or value.lower() in _WORDS or _CODE.fullmatch(value))
+
+
+def is_secret_tag(name: bytes) -> bool:
+    return is_secret(_text(name.rpartition(b":")[2]))
+
+
+def element(buffer: bytes, at: int, final: bool, name: bytes) -> Answer:
+    """The text of an XML element, in whose start tag `name` ends at `at`. It needs its end tag: `Promise<Token>` has
+    none."""
+    tag = _TAG.search(buffer, at, at + _LONGEST_TAG)
+    if tag is None:
+        return WAIT if len(buffer) < at + _LONGEST_TAG and not final else None
+    if tag[0][-1:] in b"<cC" or buffer[tag.start() - 1 : tag.start()] == b"/":
+        return None
+    return _text_of(buffer, tag.end(), final, _text(name))
+
+
+def _text_of(buffer: bytes, start: int, final: bool, name: str) -> Answer:
+    if buffer.startswith(_CDATA, start):
+        start += len(_CDATA)
+        end = buffer.find(b"]]>", start, start + AHEAD)
+    elif _CDATA.startswith(buffer[start : start + len(_CDATA)]) and not final:
+        return WAIT
+    else:
+        value = _ELEMENT.match(buffer, start)
+        end = -1 if value is None else value.end()
+        if end >= 0 and len(buffer) < end + _LONGEST_END and not final:
+            return WAIT
+        ends = _END_TAG.match(buffer, end) if end >= 0 else None
+        if end >= 0 and (ends is None or _text(ends[1]) != name):
+            return None
+    if end < 0:
+        return WAIT if len(buffer) < start + AHEAD + _LONGEST_END and not final else None
+    return Found(start, end, "field", name) if buffer[start:end].strip() else None
+
+
+def _goes_on(buffer: bytes, end: int, final: bool) -> bool:
+    """Whether what ends with the buffer may go on."""
+    return end == len(buffer) and not final
+
+
+def _is_endless(value: re.Match[bytes]) -> bool:
+    return value.end() - value.start() >= AHEAD
+
+
+def _is_cut(buffer: bytes, at: int, final: bool) -> bool:
+    """Whether the buffer ends with one backslash, at `at`."""
+    return at == len(buffer) - 1 and buffer[at:] == b"\\" and not final
+
+
+def backslashes(buffer: bytes, start: int, end: int) -> int:
+    """How many there are in a row before `end`."""
+    run = 0
+    while end - run > start and buffer[end - run - 1] == ord("\\"):
+        run += 1
+    return run
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,90 @@
+"""Writes `docs/secret-names.md` from the tables of `omnirecord/redact/names.py`: `python -m tests.secret_names`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from omnirecord.redact import names
+
+from .secret_vocabularies import ALL, NOT_SECRETS
+
+PAGE = Path(__file__).parent.parent / "docs" / "secret-names.md"
+_HOW = (
+    "`python -m tests.secret_names` writes this page from `omnirecord/redact/names.py`; change that file, not this one."
+)
+
+
+_KEEP = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def _list(found: Iterable[str]) -> str:
+    return ", ".join(f"`{one}`" for one in found)
+
+
+def _sources() -> list[str]:
+    rows = ["| source | names | secrets | if they look like one | not |", "|---|---|---|---|---|"]
+    for source in dict.fromkeys(one[0] for one in ALL):
+        of = [(is_one(name), may_be(name)) for by, _, name, is_one, may_be in ALL if by == source]
+        sure, perhaps = sum(one for one, _ in of), sum(two and not one for one, two in of)
+        rows.append(f"| {source} | {len(of)} | {sure} | {perhaps} | {len(of) - sure - perhaps} |")
+    return rows
+
+
+def page() -> str:
+    """The page."""
+    harmless = [f"- {why}: {_list(phrases)}" for why, phrases in names.HARMLESS.items()]
+    not_ours = [f"- {_list(some.split())}: {why}." for why, some in NOT_SECRETS.items()]
+    parts = [
+        "# Names that are secrets",
+        _HOW,
+        "The value of a header, a query parameter or a field is a secret if its name is in these tables. Where such"
+        " values are replaced, and in which formats, is on the page about [secrets](redaction.md).",
+        "```json\n"
+        + '{"dbPassword": "omnirecord-redacted-0123456789ab", "password_hint": "kept", "max_tokens": 4096}\n```',
+        "A name is split into words, at capitals, digits and signs. `clientSecret`, `X-Client-Secret` and"
+        " `CLIENT_SECRET` end in the same two words. The last words decide.",
+        "## Everywhere",
+        f"The last word ends in one of {_list(names.ENDINGS)}.",
+        f"The last word is one of {_list(names.WORDS)}.",
+        f"The last word is `key` or `keys`, and before it stands one of {_list(names.KEYS_OF)}. Both may be one word:"
+        " `privatekey`.",
+        f"The last word is `pass`, and before it stands one of {_list(names.PASSES_OF)}. A name that is `pass` alone"
+        " is a secret, too.",
+        f"The last words are {_list(names.PHRASES)}.",
+        f"These words are skipped at the end of a name: {_list(names.IGNORED)}.",
+        "A number is a secret only where the last word ends in one of " + _list(names.NUMERIC) + ".",
+        "## In headers",
+        f"Also the headers with one of these last words: {_list(names.HEADERS)}. In a header the words above,"
+        " `session` and `sessions` may stand anywhere in the name: `Mcp-Session-Id`. A header is none of these if its"
+        f" first word is `access`, or its last word is one of {_list(names.TELLS_ABOUT)}.",
+        "The values of these headers are replaced, too, since they name the user: those that match this expression in"
+        f" any case.\n\n```\n{names.IDENTITY.pattern}\n```",
+        "## If the value looks like a secret",
+        f"Query parameters with the last words {_list(names.LOOKED_AT)}, and fields with the last words"
+        f" {_list(names.FIELDS_LOOKED_AT)}. A value looks like a secret if it has 16 characters and a digit, or 22"
+        " characters, and no spaces: `code=404` stays.",
+        "## Exceptions",
+        "Names with these last words are harmless, whatever the tables above say:",
+        "\n".join(harmless),
+        "## Compared with others",
+        "`tests/test_secret_names.py` compares the tables with the names that other tools look for:",
+        "\n".join(_sources()),
+        "These names of others are kept:",
+        "\n".join(not_ours),
+    ]
+    return "\n\n".join(map(_wrapped, parts)) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    if part.startswith(("#", "```", "|")) or "```" in part:
+        return part
+    lines = (
+        textwrap.fill(line, 120, subsequent_indent="  " * line.startswith("-"), **_KEEP) for line in part.split("\n")
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
