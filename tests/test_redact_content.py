@@ -38,7 +38,7 @@ MASKED = {
     "a PyPI token": ("pypi-AgEIcHl", "pypi-AgE****"),
     "a Hugging Face token": ("hf_Qwe", "hf_***"),
     "a JWT": ("(eyJhbG.eyJzdW.sig_-)", "(eyJ***.******.*****)"),
-    "a header": ('-H "Authorization: Bearer ab.c"', '-H "Authorization: Bearer **.*"'),
+    "a header": ('-H "Authorization: Bearer ab.c"', '-H "Authorization: Bearer ****"'),
     "a header of a dict": ("{'authorization': 'Basic dTpw='}", "{'authorization': 'Basic *****'}"),
     "a bearer token": ("Bearer zT~1/x== y", "Bearer ******** y"),
     "a private key": (

@@ -30,6 +30,7 @@ _NOT_ONES = re.compile(rb"[02-9]++")
 _HEX = re.compile(rb"[0-9a-fA-F]")
 _DESIGNATORS = b"\"'\\/bfnrt"
 _NO_VALUE = b"$<({[|>"
+_AFTER_PLACEHOLDER = b"<>;,.:!?)]}@/|&\\="
 _SCHEMES = (b"bearer", b"basic", b"token", b"digest", b"negotiate", b"ntlm", b"apikey", b"dpop")
 _BLANK = (b"none", b"null", b"nil", b"undefined", b"true", b"false", b"str", b"string", b"bytes")
 
@@ -120,7 +121,7 @@ def _ones(value: Value, text: bytes, start: int, end: int, spans: list[Span]) ->
 # Each step takes what it can of the text from `at` on, and returns where it stopped, and the value then: None at its end.
 
 
-def _lead(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+def _lead(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) -> tuple[int, Value | None]:
     """What stands between the mark and the value."""
     space = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it always matches
     if space > at:
@@ -129,6 +130,8 @@ def _lead(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
     if char == b"\\":
         return at + 1, value._replace(run=value.run + 1) if value.run < _DEEPEST else None
     if char in _QUOTES:
+        if b"\\" * value.run + char == value.label.inner or (char == b'"' and strict and _ends_text(value)):
+            return at, None
         return at + 1, value._replace(step="word", quote=char, level=value.run, run=0, seen=b"")
     if value.run:
         is_space = char in b"nrt" and value.label.form in ("json", "pair")
@@ -136,6 +139,14 @@ def _lead(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
     if value.label.form in ("json", "pair"):
         return _lead_json(value, char, at)
     return _lead_bare(value, char, at)
+
+
+def _ends_text(value: Value) -> bool:
+    """Whether a quote with these backslashes before it ends the string in which the label is."""
+    label = value.label
+    if label.form not in ("json", "pair") or label.single:
+        return value.run == 0
+    return value.run < label.level
 
 
 def _spaced(value: Value, space: bytes) -> Value | None:
@@ -162,8 +173,8 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
         return at, None
     if char in b"=>" and label.form in ("set", "plain") and not seen:
         return at + 1, value._replace(seen=b"=", label=label._replace(form="set", spaced=True))
-    if label.form == "tag":
-        return at, value._replace(step="word", quote=b"<", seen=b"")
+    if label.form == "tag":  # a placeholder has a blank or the like behind it
+        return at, None if seen or char in _AFTER_PLACEHOLDER else value._replace(step="word", quote=b"<", seen=b"")
     unset = label.form == "set" and (label.spaced or seen)
     odd = (label.form == "plain" and not seen and char in b"/:") or (label.form == "option" and char == b"-")
     if unset or odd or char in _NO_VALUE or not _BARE.match(char):
@@ -174,22 +185,24 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     """A word that stays, perhaps: a pseudonym, the scheme of a credential, `None`."""
     words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()), *(() if value.quote else _BLANK))
-    word = value.seen
+    word = value.seen.strip()
     body = value._replace(step="string" if value.quote else "bare", seen=b"", run=0)
     while at < len(text):
         char = text[at : at + 1]
         if word in words and not (char.isalnum() or char in b"_-"):
             if word in _SCHEMES and char in b" \t":
-                return at + 1, value._replace(seen=b"")
+                return at + 1, value._replace(seen=b" ", label=value.label._replace(credentials=False))
             return at, body if word in _SCHEMES and value.quote else None
         longer = word + char.lower()
         if not any(one.startswith(longer) for one in words):
-            is_blank = char in b" \t" and value.quote == b""
-            return (at + 1, value) if is_blank and value.label.credentials and not word else (at, _entered(body, char))
+            if char in b" \t" and value.seen == b" " and not word:
+                at += 1
+                continue
+            return at, _entered(body, char)
         word, at = longer, at + 1
         if word == PSEUDONYM:
             return at, None
-    return at, value._replace(seen=word)
+    return at, value._replace(seen=word or value.seen)
 
 
 def _entered(value: Value, char: bytes) -> Value | None:

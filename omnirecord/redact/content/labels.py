@@ -16,16 +16,20 @@ _LONGEST_NAME = 128
 _LONGEST_GAP = 40
 REACH = _LONGEST_NAME + _LONGEST_GAP + 8
 """Bytes before the end of a label that decide what it is."""
-_WORD = rb"[\w.\-\\]"
+_PARTS = {b"word": rb"[\w.\-\\]", b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP}
+_NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:=>]" % _PARTS)
 _LABEL = re.compile(
-    rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)[ \t]"
-    rb"|(?P<name>%(word)b++)(?P<gap>[\"'`*\] \t\r\n]{0,%(gap)d}+)(?P<mark>[:=,>]))"
-    % {b"word": _WORD, b"gap": _LONGEST_GAP}
+    rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
+    rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
+    rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
-_MARK = re.compile(rb"[:=,>]|--")
+_MARK = re.compile(rb"[:=>]|[\"'][ \t]{0,8}+,|--")
+_MAY_GO_ON = re.compile(rb"--|[\[(]")
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([nrtbf]))")
 _OPENING = b"\"'\\ \t\r\n"
 _PAIRS = ("authorization", "cookie")
+_harmless: set[bytes] = set()
+_MOST_HARMLESS = 4096
 
 
 class Label(NamedTuple):
@@ -43,6 +47,8 @@ class Label(NamedTuple):
     """Those quotes are single ones."""
     bold: bool = False
     """The name is in asterisks, as in Markdown."""
+    inner: bytes = b""
+    """The quote before the name, with its backslashes, where none is behind it: the same one opens no value."""
     spaced: bool = False
     """White space stands before the mark."""
     first: bool = False
@@ -78,7 +84,9 @@ def may_find(text: bytes) -> bool:
 
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`; False at little cost for most texts."""
-    return _MARK.search(text) is not None or b"--" in seen
+    if _MARK.search(text) is not None:
+        return not _harmless.issuperset(_NAMES.findall(seen + text)) or _MAY_GO_ON.search(seen + text) is not None
+    return _MAY_GO_ON.search(seen) is not None
 
 
 def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
@@ -90,41 +98,47 @@ def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
 
 
 def _label(found: re.Match[bytes]) -> Label | None:
-    option, raw, gap, mark = found.groups()
-    raw = raw or option
+    raw = found["name"] or found["option"] or found["pair"]
     if len(raw) > _LONGEST_NAME:
         return None
     name = _known(raw)
     if not (name.is_secret or name.is_header):
+        if len(_harmless) >= _MOST_HARMLESS:
+            _harmless.clear()
+        _harmless.add(raw)
         return None
-    quoted = gap is not None and gap[:1] in (b'"', b"'")
-    text, start = found.string, found.start()
     level = len(raw) - len(raw.rstrip(b"\\"))
-    said = Label("", name.text, name.numeric, name.credentials, level, gap is not None and gap[:1] == b"'")
-    if option is not None:
-        return said._replace(form="option")
-    if mark == b",":
-        return said._replace(form="pair") if quoted and name.is_header and _is_pair(text, start, raw) else None
-    if not name.is_secret:
-        return None
-    before = text[max(0, start - 1) : start]
-    if mark == b">":
+    said = Label("", name.text, name.numeric, name.credentials, level)
+    if found["option"] is not None:
+        return said._replace(form="option" if found["next"] is None else "pair")
+    if found["pair"] is not None:
+        return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header else None
+    return _of_name(found, said, raw) if name.is_secret else None
+
+
+def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
+    text, start, gap = found.string, found.start(), found["gap"]
+    before, quote = text[max(0, start - 1) : start], gap[:1]
+    if found["mark"] == b">":
         return said._replace(form="tag") if not gap and before in (b"<", b":") else None
-    if mark == b":" and quoted:
-        return said._replace(form="json") if not _is_choice(text, start) else None
-    spaced = any(white in gap for white in (b" ", b"\t", b"\n", b"\r"))
+    if found["mark"] == b":" and quote in (b'"', b"'"):
+        return said._replace(form="json", single=quote == b"'") if not _is_choice(text, start) else None
     if b"\n" in gap or b"\r" in gap:
         return None
-    form = "plain" if mark == b":" else "set"
-    bold = mark == b":" and before == b"*"
-    return said._replace(form=form, bold=bold, spaced=spaced, first=not gap and _is_first(text, start, raw))
+    is_plain = found["mark"] == b":"
+    return said._replace(
+        form="plain" if is_plain else "set",
+        bold=is_plain and before == b"*",
+        inner=b"" if quote in (b'"', b"'") else _quote_before(text, start),
+        spaced=b" " in gap or b"\t" in gap,
+        first=not gap and _is_first(text, start, raw),
+    )
 
 
-def _is_pair(text: bytes, start: int, raw: bytes) -> bool:
-    """The name opens a list, or is an option in a list of arguments."""
-    if raw.startswith(b"--"):
-        return True
-    return text[max(0, start - 8) : start].rstrip(_OPENING)[-1:] in (b"[", b"(")
+def _quote_before(text: bytes, start: int) -> bytes:
+    """The quote that ends at `start`, with its backslashes."""
+    before = text[max(0, start - 17) : start]
+    return before[len(before[:-1].rstrip(b"\\")) :] if before[-1:] in (b'"', b"'") else b""
 
 
 def _is_choice(text: bytes, start: int) -> bool:
@@ -140,7 +154,7 @@ def _is_first(text: bytes, start: int, raw: bytes) -> bool:
     return line in (b"", b"export", b"set")
 
 
-_BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _WORD)
+_BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _PARTS[b"word"])
 
 
 def is_begun(seen: bytes) -> bool:

@@ -18,7 +18,7 @@ from .escapes import in_place, masked, undone
 from .fields import Span
 from .flow import Flow
 from .scanning import PLAIN, Scanner, State
-from .strings import strings
+from .strings import may_be_json, strings
 
 LINE = 64 * 1024
 """The longest event or message of which each string is looked at for itself, in bytes."""
@@ -75,7 +75,7 @@ class Texts:
 
     def _named(self, value: bytes) -> list[Span]:
         """The secrets in a value that are known by names in it."""
-        named, _ = fields.scan(fields.NOTHING, value, strict=True)
+        named, _ = fields.scan(fields.NOTHING, value, strict=may_be_json(value))
         self._counts.update(span.kind for span in named if span.begins)
         self._has_named = bool(named)
         return named
@@ -104,7 +104,7 @@ class Texts:
 
     def alone(self, raw: bytes) -> bytes:
         """A text that nothing goes on with."""
-        named = self._named(raw)
+        named = self._named(raw) if b'"' in raw else []
         return in_place(self._next(raw, ()), named)
 
     def _end_texts(self) -> None:
