@@ -34,6 +34,8 @@ Watch = Callable[[Iterable[Any]], Iterator[Any]]
 Token = tuple[str, bytes]
 _ROWS = 5000
 _PIECE = 1 << 20
+_SHORTEST = 6
+"""The least of a named secret in free space, in bytes: behind a `token=` at the end of a row, the next row begins."""
 _BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
@@ -123,6 +125,7 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
     for path in (source, source.with_name(source.name + "-wal")):
         for kind, text in _tokens(scanner, watch(_pieces(path))) if path.exists() else ():
             known = (kind, text) in said or any(other.startswith(text) for _, other in said)
+            known = known or (kind.startswith("field ") and len(text) < _SHORTEST)
             counts[kind] += not known
     yield from (Leak("free space", kind, count) for kind, count in sorted((+counts).items()))
 

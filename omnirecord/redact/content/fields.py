@@ -222,7 +222,8 @@ def _bare(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) 
         return at + 1, value._replace(run=1)
     if char in _QUOTES and len(value.seen) <= 2:
         return at + 1, value._replace(step="string", quote=char, level=0)
-    if char in _SOFT and value.label.first and value.label.form == "set":
+    is_cookie = value.label.cookies and value.label.form == "plain" and char in b"; ,"
+    if is_cookie or (char in _SOFT and value.label.first and value.label.form == "set"):
         return at + 1, value._replace(seen=b"...")
     return at, None
 

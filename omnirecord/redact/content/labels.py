@@ -41,6 +41,8 @@ class Label(NamedTuple):
     """A number can be this secret."""
     credentials: bool
     """The value may begin with a scheme, which stays."""
+    cookies: bool
+    """The value has parts, with `; ` in between."""
     level: int = 0
     """Backslashes before the quotes of the name."""
     single: bool = False
@@ -61,6 +63,7 @@ class _Name(NamedTuple):
     is_header: bool
     numeric: bool
     credentials: bool
+    cookies: bool
 
 
 @lru_cache(4096)
@@ -73,7 +76,7 @@ def _known(raw: bytes) -> _Name:
     is_header = is_secret_header(bare) and ("-" in bare or bare.lower() in _PAIRS or text.startswith("--"))
     return _Name(
         re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII), is_secret_field(bare), is_header,
-        is_numeric(bare), words(bare)[-1:] == ("authorization",),
+        is_numeric(bare), words(bare)[-1:] == ("authorization",), words(bare)[-1:] == ("cookie",),
     )  # fmt: skip
 
 
@@ -108,7 +111,7 @@ def _label(found: re.Match[bytes]) -> Label | None:
         _harmless.add(raw)
         return None
     level = len(raw) - len(raw.rstrip(b"\\"))
-    said = Label("", name.text, name.numeric, name.credentials, level)
+    said = Label("", name.text, name.numeric, name.credentials, name.cookies, level)
     if found["option"] is not None:
         return said._replace(form="option" if found["next"] is None else "pair")
     if found["pair"] is not None:
