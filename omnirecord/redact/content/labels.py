@@ -26,6 +26,7 @@ _LABEL = re.compile(
 _MARK = re.compile(rb"[:=>]|[\"'][ \t]{0,8}+,|--")
 _MAY_GO_ON = re.compile(rb"--|[\[(]")
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([nrtbf]))")
+_LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
 _OPENING = b"\"'\\ \t\r\n"
 _PAIRS = ("authorization", "cookie")
 _harmless: set[bytes] = set()
@@ -54,7 +55,7 @@ class Label(NamedTuple):
     spaced: bool = False
     """White space stands before the mark."""
     first: bool = False
-    """It is the first word of its line, perhaps behind `export`."""
+    """It is the first word of a line or string, perhaps behind `export`."""
 
 
 class _Name(NamedTuple):
@@ -150,11 +151,10 @@ def _is_choice(text: bytes, start: int) -> bool:
 
 
 def _is_first(text: bytes, start: int, raw: bytes) -> bool:
-    if b"\\" in raw:
-        return False
-    line = text[max(0, start - 40) : start]
-    line = line[line.rfind(b"\n") + 1 :].strip()
-    return line in (b"", b"export", b"set")
+    if raw.startswith(b"\\"):
+        return True
+    line = _LINE_BEGINS.split(text[max(0, start - 40) : start])[-1]
+    return line.strip() in (b"", b"export", b"set")
 
 
 _BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _PARTS[b"word"])
