@@ -147,7 +147,7 @@ SOUP = st.lists(
     st.sampled_from([
         *(text for text, _ in MASKED.values()), *KEPT, "password", '"', "'", "`", "\\", '\\"', ":", ": ", "=", ">", "<",
         "--token", " ", "  ", "\n", "{", "}", "[", "]", ",", "token", '"pin": ', "12", "hunter2", "é", "*", "**", "u00e9",
-        "n", "Bearer ", "authorization", "cookie", "\x00", ";", "omnirecord-redacted-", "None", "-", "b'", "export ",
+        "n", "Bearer ", "authorization", "cookie", "\x00", ";", "omnirecord-redacted-", "None", "-", "b'", "export ", "data:", "\ufeff",
     ]) | st.text(max_size=3), max_size=14,
 ).map(lambda parts: "".join(parts).encode())  # fmt: skip
 CUTS = st.lists(st.integers(0, 400), max_size=20)
@@ -166,7 +166,8 @@ def test_neither_cuts_nor_a_second_time_change_anything(text: bytes, cuts: list[
 
 PSEUDONYM = "omnirecord-redacted-"
 STAYS = set('*1\\"/bfnrtu\b\f\n\r\t\u1111')
-NAMES = st.sampled_from(["password", "api_key", "pin", "credentials", "n", "delta", "token_count", "a b"])
+SECRETS = ("password", "api_key", "pin", "credentials")
+NAMES = st.sampled_from([*SECRETS, "n", "delta", "token_count", "a b"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6) | SOUP.map(bytes.decode),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3) | inner.map(json.dumps),
@@ -186,20 +187,32 @@ def test_json_stays_json_with_the_same_names(value: object, ascii_only: bool) ->
         assert not unmasked(json.loads(out))
 
 
-def shape(value: object) -> object:
-    """Names and kinds of values."""
+def shape(value: object, *, inner: bool = True) -> object:
+    """Names and kinds of values, of JSON in strings as well."""
     if isinstance(value, dict):
-        return {name: shape(one) for name, one in value.items()}
-    return [shape(one) for one in value] if isinstance(value, list) else type(value).__name__
+        return {name: shape(one, inner=inner and name not in SECRETS) for name, one in value.items()}
+    if isinstance(value, list):
+        return [shape(one, inner=inner) for one in value]
+    parsed = parsed_or_none(value) if inner else None
+    return type(value).__name__ if parsed is None else shape(parsed, inner=False)
+
+
+def parsed_or_none(value: object) -> object:
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict | list) else None
 
 
 def unmasked(value: object, *, is_secret: bool = False) -> list[str]:
     """The strings below names of secrets that have a letter or a digit, but for those that escapes become."""
     if isinstance(value, dict):
-        names = ("password", "api_key", "pin", "credentials")
-        return [text for name, one in value.items() for text in unmasked(one, is_secret=is_secret or name in names)]
+        return [text for name, one in value.items() for text in unmasked(one, is_secret=is_secret or name in SECRETS)]
     if isinstance(value, list):
         return [text for one in value for text in unmasked(one, is_secret=is_secret)]
+    if not is_secret and (parsed := parsed_or_none(value)) is not None:
+        return unmasked(parsed)
     text = value if is_secret and isinstance(value, str) else ""
     kept = text[len(commonprefix([text.lower(), PSEUDONYM])) :]
     return [text] if set(kept) - STAYS and not text.startswith(PSEUDONYM) else []

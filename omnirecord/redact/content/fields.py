@@ -13,6 +13,9 @@ from typing import NamedTuple
 from .kinds import PSEUDONYM
 from .labels import REACH, Label, find, is_begun, needs_search
 
+_BEGINS = re.compile(
+    rb'(?:\xef\xbb\xbf)?+(?:data:)?+[ \t\r\n]*+(?:([{\["])|(?!(?:\xef\xbb?|d(?:a(?:ta?)?)?)\Z)[^ \t\r\n])'
+)
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _LONGEST_SPACE = 72
 _DEEPEST = 15
@@ -69,33 +72,36 @@ class Value(NamedTuple):
 
 
 class Field(NamedTuple):
-    """Where a text stands. `seen`: its last bytes."""
+    """Where a text stands. `seen`: its last bytes; `is_json`: it begins like JSON, None before its first character."""
 
     value: Value | None = None
     seen: bytes = b""
+    is_json: bool | None = None
 
 
 NOTHING = Field()
 
 
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
-    """The characters of named secrets in the next piece of a text. `strict`: the text is JSON as it stands in its
-    bytes, so that a quote without a backslash ends each value."""
-    value, seen = state
+    """The characters of named secrets in the next piece of a text. `strict`: take it for JSON in any case, in which a
+    quote without a backslash ends each value."""
+    value, seen, is_json = state
+    if is_json is None and (begins := _BEGINS.match(seen + text)):
+        is_json = begins[1] is not None
     if value is None and not needs_search(seen, text):
-        return [], Field(None, (seen + text)[-REACH:])
+        return [], Field(None, (seen + text)[-REACH:], is_json)
     spans: list[Span] = []
     whole, known = seen + text, len(seen)
     at = 0
     while at < len(text):
         if value is not None:
-            at, value = _STEPS[value.step](value, text, at, spans, strict)
+            at, value = _STEPS[value.step](value, text, at, spans, strict or is_json is True)
             continue
         found = find(whole, max(0, at + known - REACH), at + known)
         if found is None:
             break
         value, at = Value(found[0]), found[1] - known
-    return spans, Field(value, whole[-REACH:])
+    return spans, Field(value, whole[-REACH:], is_json)
 
 
 def goes_on(state: Field) -> bool:

@@ -12,7 +12,6 @@ from .scanning import PLAIN, Scanner, Span, State
 
 _TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|(?<=data:) ?')
 _LONGEST_BEGIN = 8
-_BEGINS_JSON = re.compile(rb'(?:\xef\xbb\xbf)?(?:data:)?[ \t\r\n]*+(?:([{\["])|[^ \t\r\n])')
 _PIECE = 64 * 1024
 """How much is looked at at a time, in bytes: a body may be large, and what is made of it is larger."""
 
@@ -38,7 +37,7 @@ class Flow:
         self._counts = counts
         self._holds = holds
         self._state = PLAIN
-        self._is_json: bool | None = True if goes_on else None
+        self._strict = goes_on
         self._field = fields.NOTHING  # in the bytes as they stand: of JSON in JSON, no level is undone
         self._begun = begun
         self._going_on: list[State] = list(begun) if goes_on else []
@@ -64,9 +63,7 @@ class Flow:
     def _masked(self, raw: bytes) -> bytes:
         text = undone(raw)
         spans, self._state = self._scanner.scan_kinds(self._state, text)
-        if self._is_json is None and (begins := _BEGINS_JSON.match(raw)):
-            self._is_json = begins[1] is not None
-        named, self._field = fields.scan(self._field, raw, strict=self._is_json is True)
+        named, self._field = fields.scan(self._field, raw, strict=self._strict)
         if self._begun:
             spans += self._spans_of_begun(text)
         for span in (*spans, *named):

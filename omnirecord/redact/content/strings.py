@@ -19,7 +19,7 @@ _SAME_TEXT = re.compile(
     rb"|(?:output|content|summary|choice|candidate|item|part|block|tool_call|toolCall)(?:_index|Index)"
 )
 _PERHAPS = re.compile(rb"(?:[A-Za-z_]*_)?(?:id|index)|[a-z]+[A-Za-z]*(?:Id|Index)")
-may_be_json = re.compile(rb'[ \t]*+[{\["]').match
+_MAY_BE_JSON = re.compile(rb'[ \t]*+[{\["]')
 _PLAIN = re.compile(rb"-?(?:[0-9][0-9.eE+-]*+|Infinity)|true|false|null|NaN")
 _NO_ID = (b"null", b"true", b"false")
 _STRING, _NAME, _OPENS, _CLOSES, _OTHER = range(1, 6)
@@ -75,7 +75,7 @@ def strings(value: bytes, event: bytes, *, names: bool = True) -> list[tuple[int
     """All strings of a JSON value in order, as `value[start:end]`, and the keys of the texts that each may go on with:
     none where it is a text of its own, as names and ids are. `event`: the name that the event has beside its value.
     Without `names`, only those that have keys. None where something but strings, numbers and the like is in it."""
-    places, found = _read(value, event, names) if may_be_json(value) else ([], None)
+    places, found = _read(value, event, names) if _MAY_BE_JSON.match(value) else ([], None)
     if found is None:
         return None
     for place in places:

@@ -18,7 +18,7 @@ from .escapes import in_place, masked, undone
 from .fields import Span
 from .flow import Flow
 from .scanning import PLAIN, Scanner, State
-from .strings import may_be_json, strings
+from .strings import strings
 
 LINE = 64 * 1024
 """The longest event or message of which each string is looked at for itself, in bytes."""
@@ -75,7 +75,7 @@ class Texts:
 
     def _named(self, value: bytes) -> list[Span]:
         """The secrets in a value that are known by names in it."""
-        named, _ = fields.scan(fields.NOTHING, value, strict=may_be_json(value))
+        named, _ = fields.scan(fields.NOTHING, value)
         self._counts.update(span.kind for span in named if span.begins)
         self._has_named = bool(named)
         return named
