@@ -6,17 +6,16 @@ import json
 import time
 from collections import Counter
 from itertools import pairwise
-from os.path import commonprefix
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.redact import Redactor
-from omnirecord.redact.content import Scanner, StreamMask, Texts
+from omnirecord.redact.content import Scanner, Texts
 from omnirecord.redact.content.fields import NOTHING, scan
 
-from .test_redact_content import Disk, deltas, event, has_all_stars, texts
+from .test_redact_content import Disk, deltas, event, texts
 
 SCANNER = Scanner()
 MASKED = {
@@ -104,7 +103,10 @@ def test_a_named_secret_is_masked_in_json_strings_at_any_depth(form: str) -> Non
 
 
 def test_two_texts_that_come_in_turns_are_told_apart() -> None:
-    left, right = deltas('{"pass', 'word": "hun', "ter2", '"}', call_id="a"), deltas("It ", "is a", " word", call_id="b")
+    left, right = (
+        deltas('{"pass', 'word": "hun', "ter2", '"}', call_id="a"),
+        deltas("It ", "is a", " word", call_id="b"),
+    )
     out = Disk().feed(b"".join([left[0], right[0], left[1], right[1], left[2], right[2], left[3]]))
     assert texts(out) == ['{"pass', "It ", 'word": "***', "is a", "****", " word", '"}']
 
@@ -136,7 +138,11 @@ def test_a_pseudonym_of_a_message_stays() -> None:
 
 
 def test_a_line_over_the_limit_stays_json() -> None:
-    value = {"a": "x" * 70_000, "password": 'hun"ter2', "o": json.dumps({"api_key": "hun\"ter2", "n": "authorization: "})}
+    value = {
+        "a": "x" * 70_000,
+        "password": 'hun"ter2',
+        "o": json.dumps({"api_key": 'hun"ter2', "n": "authorization: "}),
+    }
     out = Disk().feed(event("x", **value), [40_000, 70_100, 70_150])
     data = json.loads(out.partition(b"data: ")[2])
     assert data["password"] == '***"****'
@@ -214,7 +220,8 @@ def unmasked(value: object, *, is_secret: bool = False) -> list[str]:
     if not is_secret and (parsed := parsed_or_none(value)) is not None:
         return unmasked(parsed)
     text = value if is_secret and isinstance(value, str) else ""
-    kept = text[len(commonprefix([text.lower(), PSEUDONYM])) :]
+    agrees = next((n for n in range(len(PSEUDONYM), 0, -1) if text.lower().startswith(PSEUDONYM[:n])), 0)
+    kept = text[agrees:]
     return [text] if set(kept) - STAYS and not text.startswith(PSEUDONYM) else []
 
 
@@ -256,8 +263,8 @@ def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: l
 
 PUMPED = [
     b"a", b"a:", b"a=", b'"', b'\\"', b"\\", b"password", b"password:", b"password: ", b'"password":', b'"password": {',
-    b'["x-a",', b"--token", b"--token ", b"--", b"[", b'["', b"<password>", b" ", b"' ", b'":', b'"password": [[', b"token=a ",
-    b"\\u0070", b'"pin":1', b"token=\\", b"Authorization: Bearer ", b"password: `", b"*password:*", b"a" * 200 + b'":',
+    b'["x-a",', b"--token", b"--token ", b"--", b"[", b'["', b"<password>", b" ", b"' ", b'":', b'"password": [[',
+    b"token=a ", b"\\u0070", b'"pin":1', b"token=\\", b"Authorization: Bearer ", b"password: `", b"*password:*", b"a" * 200 + b'":',
 ]  # fmt: skip
 
 

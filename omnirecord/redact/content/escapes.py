@@ -7,7 +7,7 @@ A text as it stands between quotes (`raw`) becomes one byte a character. What is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from .fields import Span
 

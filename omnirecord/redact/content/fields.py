@@ -20,9 +20,7 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _LONGEST_SPACE = 72
 _DEEPEST = 15
 _MOST_BRACKETS = 64
-_STRING_PART = {
-    mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mark in (b'"', b"'", b"`", b"<")
-}
+_STRING_PART = {mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mark in (b'"', b"'", b"`", b"<")}
 _STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for mark in (b"'", b"`", b"<")}
 _BARE = re.compile(rb"[^\x00-\x20\"'`&;<>|\\,()\[\]{}]++")
 _SOFT = b",)]}([{"

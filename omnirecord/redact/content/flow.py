@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from . import fields
 from .escapes import cut_off, in_place, masked, undone
-from .scanning import PLAIN, Scanner, Span, State
+from .fields import Span
+from .scanning import PLAIN, Scanner, State
 
 _TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|(?<=data:) ?')
 _LONGEST_BEGIN = 8

@@ -23,8 +23,6 @@ _LABEL = re.compile(
     rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
     rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
-_MARK = re.compile(rb"[:=>]|[\"'][ \t]{0,8}+,|--")
-_MAY_GO_ON = re.compile(rb"--|[\[(]")
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([nrtbf]))")
 _LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
 _OPENING = b"\"'\\ \t\r\n"
@@ -88,9 +86,15 @@ def may_find(text: bytes) -> bool:
 
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`; False at little cost for most texts."""
-    if _MARK.search(text) is not None:
-        return not _harmless.issuperset(_NAMES.findall(seen + text)) or _MAY_GO_ON.search(seen + text) is not None
-    return _MAY_GO_ON.search(seen) is not None
+    if b":" in text or b"=" in text or b">" in text or b"," in text:
+        whole = seen + text if seen else text
+        return _may_go_on(whole) or not _harmless.issuperset(_NAMES.findall(whole))
+    return b"--" in text or (seen != b"" and _may_go_on(seen))
+
+
+def _may_go_on(text: bytes) -> bool:
+    """Whether an option or a list of a pair may begin in it."""
+    return b"--" in text or b"[" in text or b"(" in text
 
 
 def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
@@ -114,7 +118,10 @@ def _label(found: re.Match[bytes]) -> Label | None:
     level = len(raw) - len(raw.rstrip(b"\\"))
     said = Label("", name.text, name.numeric, name.credentials, name.cookies, level)
     if found["option"] is not None:
-        return said._replace(form="option" if found["next"] is None else "pair")
+        is_pair = found["next"] is not None
+        if is_pair and not _is_listed(found.string, found.start()):
+            return None
+        return said._replace(form="pair" if is_pair else "option")
     if found["pair"] is not None:
         return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header else None
     return _of_name(found, said, raw) if name.is_secret else None
@@ -137,6 +144,11 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
         spaced=b" " in gap or b"\t" in gap,
         first=not gap and _is_first(text, start, raw),
     )
+
+
+def _is_listed(text: bytes, start: int) -> bool:
+    """Whether a quoted string is one of a list, and no value of an object: what follows is no name."""
+    return text[max(0, start - 12) : start].rstrip(_OPENING)[-1:] in (b"[", b",", b"(")
 
 
 def _quote_before(text: bytes, start: int) -> bytes:

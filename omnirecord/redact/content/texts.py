@@ -75,6 +75,9 @@ class Texts:
 
     def _named(self, value: bytes) -> list[Span]:
         """The secrets in a value that are known by names in it."""
+        self._has_named = False
+        if not labels.needs_search(b"", value):
+            return []
         named, _ = fields.scan(fields.NOTHING, value)
         self._counts.update(span.kind for span in named if span.begins)
         self._has_named = bool(named)
