@@ -152,8 +152,9 @@ def test_a_line_over_the_limit_stays_json() -> None:
 SOUP = st.lists(
     st.sampled_from([
         *(text for text, _ in MASKED.values()), *KEPT, "password", '"', "'", "`", "\\", '\\"', ":", ": ", "=", ">", "<",
-        "--token", " ", "  ", "\n", "{", "}", "[", "]", ",", "token", '"pin": ', "12", "hunter2", "é", "*", "**", "u00e9",
-        "n", "Bearer ", "authorization", "cookie", "\x00", ";", "omnirecord-redacted-", "None", "-", "b'", "export ", "data:", "\ufeff",
+        "--token", " ", "  ", "\n", "{", "}", "[", "]", ",", "token", '"pin": ', "12", "hunter2", "é", "*", "**",
+        "u00e9", "n", "Bearer ", "authorization", "cookie", "\x00", ";", "omnirecord-redacted-", "None", "-", "b'", "export ",
+        "data:", "\ufeff",
     ]) | st.text(max_size=3), max_size=14,
 ).map(lambda parts: "".join(parts).encode())  # fmt: skip
 CUTS = st.lists(st.integers(0, 400), max_size=20)
@@ -264,7 +265,8 @@ def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: l
 PUMPED = [
     b"a", b"a:", b"a=", b'"', b'\\"', b"\\", b"password", b"password:", b"password: ", b'"password":', b'"password": {',
     b'["x-a",', b"--token", b"--token ", b"--", b"[", b'["', b"<password>", b" ", b"' ", b'":', b'"password": [[',
-    b"token=a ", b"\\u0070", b'"pin":1', b"token=\\", b"Authorization: Bearer ", b"password: `", b"*password:*", b"a" * 200 + b'":',
+    b"token=a ", b"\\u0070", b'"pin":1', b"token=\\", b"Authorization: Bearer ", b"password: `", b"*password:*",
+    b"a" * 200 + b'":',
 ]  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def _ones(value: Value, text: bytes, start: int, end: int, spans: list[Span]) ->
     return value
 
 
-# Each step takes what it can of the text from `at` on, and returns where it stopped, and the value then: None at its end.
+# Each step reads the text from `at` on. It returns where it stopped, and the value then: None at the value's end.
 
 
 def _lead(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) -> tuple[int, Value | None]:
@@ -215,7 +215,7 @@ def _entered(value: Value, char: bytes) -> Value | None:
 
 def _bare(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     if value.run:
-        return _bare_escape(value, text, at, spans)
+        return _bare_escape(value, text, at)
     found = _BARE.match(text, at)
     if found is not None:
         value = _hide(value, text, at, found.end(), spans)
@@ -232,7 +232,7 @@ def _bare(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) 
     return at, None
 
 
-def _bare_escape(value: Value, text: bytes, at: int, spans: list[Span]) -> tuple[int, Value | None]:
+def _bare_escape(value: Value, text: bytes, at: int) -> tuple[int, Value | None]:
     char = text[at : at + 1]
     if char == b"\\":
         return at + 1, value._replace(run=value.run + 1)
@@ -247,7 +247,7 @@ def _bare_escape(value: Value, text: bytes, at: int, spans: list[Span]) -> tuple
 
 def _hex(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     """The digits of an escape. `seen`: the step to go back to, and a dot for each digit."""
-    back, _, done = value.seen.partition(b".")
+    back = value.seen.partition(b".")[0]
     if len(value.seen) - len(back) == 4 or not _HEX.match(text, at):
         return at, value._replace(step=back.decode(), seen=b"..." if back == b"bare" else b"")
     if text[at : at + 1] != b"1":
