@@ -153,7 +153,8 @@ SOUP = st.lists(
     st.sampled_from([
         *(text for text, _ in MASKED.values()), *KEPT, "password", '"', "'", "`", "\\", '\\"', ":", ": ", "=", ">", "<",
         "--token", " ", "  ", "\n", "{", "}", "[", "]", ",", "token", '"pin": ', "12", "hunter2", "é", "*", "**",
-        "u00e9", "n", "Bearer ", "authorization", "cookie", "\x00", ";", "omnirecord-redacted-", "None", "-", "b'", "export ",
+        "u00e9", "n", "Bearer ",
+        "authorization", "cookie", "\x00", ";", "omnirecord-redacted-", "None", "-", "b'", "export ",
         "data:", "\ufeff",
     ]) | st.text(max_size=3), max_size=14,
 ).map(lambda parts: "".join(parts).encode())  # fmt: skip
