@@ -122,6 +122,11 @@ def test_fields_of_the_event_itself_are_masked() -> None:
     assert data == {"type": "x", "api_key": '*"*', "item": {"client_secret": "*", "usage": {"output_tokens": 3}}}
 
 
+def test_lines_without_data_are_masked_too() -> None:
+    stream = b": token=abc\n\nid: x --password abc\nevent: api_key: abc\ndata: password=abc\n\n"
+    assert Disk().feed(stream) == stream.replace(b"abc", b"***")
+
+
 def test_websocket_messages_are_followed_too() -> None:
     masks = Texts(SCANNER, Counter())
     parts = ['{"client_sec', 'ret": "hun', "ter2", '", "n": 1}']

@@ -81,8 +81,8 @@ class Scanner:
 
     def scan(self, state: State, text: bytes, *, strict: bool = False) -> tuple[list[Span], State]:
         """The secrets' characters in the next piece of a text, and where it stands then. `strict`: as in `fields`."""
-        named, field = fields.scan(state.field, text, strict=strict)
         spans, after = self.scan_kinds(state, text)
+        named, field = fields.scan(state.field, text, strict=strict)
         return spans + named if named else spans, State(after.rule, after.step, after.seen, field)
 
     def scan_kinds(self, state: State, text: bytes) -> tuple[list[Span], State]:

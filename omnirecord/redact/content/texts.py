@@ -34,6 +34,7 @@ _BOUNDARY = re.compile(
     rb"(?:[\w.]*[._])?(?:created|queued|start|started|added|consumed|done|final|stop|end|ended|completed|failed"
     rb"|incomplete|cancelled|interrupted)"
 )
+_PLAIN_NAME = re.compile(rb"[ \w.\-]*+")
 _TYPE_WITHIN = 1024
 _TYPE = re.compile(rb'"type"[ \t]*:[ \t]*"([\w.]{1,100})"')
 
@@ -107,7 +108,9 @@ class Texts:
 
     def alone(self, raw: bytes) -> bytes:
         """A text that nothing goes on with."""
-        named = self._named(raw) if b'"' in raw else []
+        if _PLAIN_NAME.fullmatch(raw) and b"--" not in raw and not self._scanner.may_find(raw):
+            return raw
+        named = self._named(raw)
         return in_place(self._next(raw, ()), named)
 
     def _end_texts(self) -> None:
