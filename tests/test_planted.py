@@ -95,6 +95,14 @@ async def test_by_default_none_with_a_name_is_in_the_files_at_any_moment(tmp_pat
         "what is not looked for is kept: the rig works"
     )
 
+    kinds = {one.kind for one in scrub(tmp_path / "run.db", None)}
+    assert {
+        "field password",
+        "field access_token",
+        "field client_secret",
+        "field api_key",
+        "field db_password",
+    } <= kinds
     for form in (".db", ".jsonl"):
         scrub(tmp_path / "run.db", tmp_path / f"copy{form}")
         found = left(tmp_path / f"copy{form}")

@@ -2,7 +2,8 @@
 
 Two rules hold, whatever comes: how the text was cut never changes what is found, and nothing is waited for: whether a
 character is a secret's depends on those before it alone. What has to be remembered from piece to piece is a `State`.
-Text here is bytes, one for each character, escapes undone (`escapes`); characters beyond ASCII are no secret's.
+Text here is bytes, one for each character, escapes undone (`escapes`); characters beyond ASCII
+are a secret's only in the value of a named field (`fields`).
 """
 
 from __future__ import annotations
