@@ -1,4 +1,4 @@
-"""Sixty secrets in twelve places, a third of them split over deltas: what a client sends, what a server answers."""
+"""Eighty secrets in sixteen places, many of them split over deltas: what a client sends, what a server answers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ _WINDOW = 7
 """Characters of a secret that are enough to be found by."""
 NAMED = ("headers", "query", "cookies", "fields of requests", "fields of responses", "form fields", "multipart fields")
 CONTENT = ("text of bodies", "gzip bodies", "WebSocket messages", "events, whole", "events, split over deltas")
+FIELDS = (
+    "fields of events",
+    "fields in strings of events",
+    "fields of events, split over deltas",
+    "settings in events",
+)
+"""Places of secrets in content that only a name tells."""
+FIELD_NAMES = ("password", "access_token", "client_secret", "api_key", "DB_PASSWORD")
 PREFIXES = (
     "sk-", "sk-ant-api03-", "sk-proj-", "ghp_", "github_pat_", "AKIA", "AIza", "GOCSPX-", "xoxb-", "sk_live_", "npm_",
     "pypi-AgE", "hf_", "eyJ", "Bearer ", "AccountKey=", "glpat-", "Authorization: Bearer ", "aws_secret_access_key=",
@@ -60,7 +68,8 @@ def _secret(place: str, prefix: str = "") -> Secret:
 def _planted() -> list[Secret]:
     named = [_secret(place) for place in NAMED for _ in range(4)]
     content = [_secret(place, PREFIXES[(5 * n + k) % 20]) for n, place in enumerate(CONTENT[:4]) for k in range(3)]
-    return [*named, *content, *(_secret(CONTENT[4], prefix) for prefix in PREFIXES)]
+    fields = [_secret(place) for place in FIELDS for _ in FIELD_NAMES]
+    return [*named, *content, *(_secret(CONTENT[4], prefix) for prefix in PREFIXES), *fields]
 
 
 PLANTED = _planted()
@@ -88,7 +97,7 @@ def split(text: str, dice: random.Random) -> list[str]:
 
 
 def frames() -> list[bytes]:
-    """Text, thoughts and tool arguments of twenty items, whose deltas come in turns, and two events with whole ones."""
+    """Text, thoughts and tool arguments of 25 items, whose deltas come in turns, and events with whole ones."""
     dice = random.Random(7)
     kinds = ("response.output_text.delta", "response.reasoning_text.delta", "response.function_call_arguments.delta")
     ids = ("message_id", "item_id", "call_id")
@@ -97,6 +106,14 @@ def frames() -> list[bytes]:
         _event("response.output_item.done", item={"type": "function_call", "arguments": json.dumps({"cmd": one.text})})
         for one in of(CONTENT[3])
     ]
+    for name, plain, inner, setting in zip(FIELD_NAMES, *(of(FIELDS[n]) for n in (0, 1, 3)), strict=True):
+        value = {
+            "output": json.dumps({"stdout": json.dumps({"n": 1, name: inner.body})}),
+            "env": f"{name}={setting.body}",
+        }
+        out.append(_event("response.output_item.done", **{name: plain.body}, item=value))
+    for n, (name, one) in enumerate(zip(FIELD_NAMES, of(FIELDS[2]), strict=True), len(texts)):
+        texts.append((n, split(json.dumps({"user": "u", name: one.body, "n": 1}), dice)))
     while texts:
         at = dice.randrange(min(6, len(texts)))
         n, pieces = texts[at]

@@ -1,4 +1,4 @@
-"""Sixty secrets are planted in twelve places, a third of them split over deltas: which are in the files, and when.
+"""Eighty secrets are planted in sixteen places, many of them split over deltas: which are in the files, and when.
 
 The figures are those of `docs/redaction.md`.
 """
@@ -18,7 +18,7 @@ from omnirecord.redact import Scanner, StreamMask
 from omnirecord.scrubbing import scrub
 
 from . import wire
-from .planted import CONTENT, NAMED, PLANTED, deltas_joined, drive, frames, left, left_in, of, upstream
+from .planted import CONTENT, FIELDS, NAMED, PLANTED, deltas_joined, drive, frames, left, left_in, of, upstream
 from .process import Process
 from .wire import bytes_on_disk
 
@@ -76,11 +76,11 @@ def documented(column: int) -> dict[str, int]:
     return {row[0]: int(row[column]) for row in rows}
 
 
-def test_there_are_sixty_in_twelve_places_and_a_third_is_split() -> None:
-    assert len(PLANTED) == len({one.body for one in PLANTED}) == 60
+def test_there_are_eighty_in_sixteen_places_and_many_are_split() -> None:
+    assert len(PLANTED) == len({one.body for one in PLANTED}) == 80
     assert Counter(one.place for one in PLANTED) == documented(1)
-    assert set(documented(1)) == {*NAMED, *CONTENT}
-    assert len(documented(1)) == 12
+    assert set(documented(1)) == {*NAMED, *CONTENT, *FIELDS}
+    assert len(documented(1)) == 16
     assert len(of("events, split over deltas")) == 20
 
 
@@ -91,8 +91,18 @@ async def test_by_default_none_with_a_name_is_in_the_files_at_any_moment(tmp_pat
     found = left(tmp_path / "run.db")
     assert {place: found[place] for place in documented(2)} == documented(2)
     assert all(found[place] == 0 for place in NAMED)
-    assert all(found[place] == len(of(place)) for place in CONTENT), "what is not looked for is kept: the rig works"
+    assert all(found[place] == len(of(place)) for place in (*CONTENT, *FIELDS)), (
+        "what is not looked for is kept: the rig works"
+    )
 
+    kinds = {one.kind for one in scrub(tmp_path / "run.db", None)}
+    assert {
+        "field password",
+        "field access_token",
+        "field client_secret",
+        "field api_key",
+        "field db_password",
+    } <= kinds
     for form in (".db", ".jsonl"):
         scrub(tmp_path / "run.db", tmp_path / f"copy{form}")
         found = left(tmp_path / f"copy{form}")
@@ -107,7 +117,7 @@ def masked() -> bytes:
 
 
 async def test_with_redact_content_none_is_in_the_files_at_any_moment(tmp_path: Path) -> None:
-    watch = await recorded(tmp_path / "run.db", "--redact", "content", places=(*NAMED, *CONTENT))
+    watch = await recorded(tmp_path / "run.db", "--redact", "content", places=(*NAMED, *CONTENT, *FIELDS))
     assert watch.looks > 10
     assert watch.found == Counter()
     found = left(tmp_path / "run.db")
@@ -125,7 +135,7 @@ async def test_with_redact_content_none_is_in_the_files_at_any_moment(tmp_path: 
 async def test_none_is_left_by_a_recorder_that_is_killed(tmp_path: Path) -> None:
     for moment in range(MOMENTS):
         db = tmp_path / f"{moment}.db"
-        with Watch(db, (*NAMED, *CONTENT)) as watch:
+        with Watch(db, (*NAMED, *CONTENT, *FIELDS)) as watch:
             async with upstream() as url, Process(url, db, "--redact", "content") as proxy:
                 driving = asyncio.create_task(drive(proxy.url))
                 await asyncio.sleep(0.1 + 0.25 * moment)

@@ -27,7 +27,7 @@ from ..errors import UsageError
 from .aside import Aside
 from .body import BodyRedactor
 from .content import Flow, Scanner, StreamMask, Texts
-from .fields import is_attribute, is_session_cookie, map_subprotocols, split_cookie
+from .cookies import is_attribute, is_session_cookie, map_subprotocols, split_cookie
 from .names import (
     is_identity,
     is_secret_field,

@@ -7,8 +7,9 @@ A text as it stands between quotes (`raw`) becomes one byte a character. What is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Sequence
+
+from .fields import Span
 
 _ESCAPE = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _CUT = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
@@ -30,25 +31,29 @@ def _meaning(escape: re.Match[bytes]) -> bytes:
     return bytes([code]) if code < 0x80 else _BEYOND
 
 
-def masked(raw: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
+def masked(raw: bytes, spans: Sequence[Span]) -> bytes:
     """`raw` with these characters of `undone(raw)` masked; spans may overlap."""
-    spans = list(spans)
+    if not spans or b"\\" not in raw:
+        return in_place(raw, spans)
+    hidden = {n: span.mark for span in spans for n in range(span.start, span.end)}
+    units = (unit[0] for unit in _UNIT.finditer(raw))
+    return b"".join(_mask(unit, hidden[n]) if n in hidden else unit for n, unit in enumerate(units))
+
+
+def in_place(raw: bytes, spans: Sequence[Span]) -> bytes:
+    """`raw` with these of its bytes masked."""
     if not spans:
         return raw
-    if b"\\" not in raw:
-        out = bytearray(raw)
-        for start, end in spans:
-            out[start:end] = b"*" * (end - start)
-        return bytes(out)
-    hidden = set(chain.from_iterable(range(start, end) for start, end in spans))
-    units = (unit[0] for unit in _UNIT.finditer(raw))
-    return b"".join(_mask(unit) if n in hidden else unit for n, unit in enumerate(units))
+    out = bytearray(raw)
+    for span in spans:
+        out[span.start : span.end] = span.mark * (span.end - span.start)
+    return bytes(out)
 
 
-def _mask(unit: bytes) -> bytes:
+def _mask(unit: bytes, mark: bytes) -> bytes:
     if unit.startswith(b"\\u"):
-        return b"\\u002a"
-    return unit if len(unit) > 1 else b"*"
+        return b"\\u00%02x" % mark[0]
+    return unit if len(unit) > 1 else mark
 
 
 def cut_off(raw: bytes) -> int:

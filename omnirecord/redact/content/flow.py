@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from .escapes import cut_off, masked, undone
-from .scanning import PLAIN, Scanner, Span, State
+from . import fields
+from .escapes import cut_off, in_place, masked, undone
+from .fields import Span
+from .scanning import PLAIN, Scanner, State
 
 _TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|(?<=data:) ?')
 _LONGEST_BEGIN = 8
@@ -36,6 +38,8 @@ class Flow:
         self._counts = counts
         self._holds = holds
         self._state = PLAIN
+        self._strict = goes_on
+        self._field = fields.NOTHING  # in the bytes as they stand: of JSON in JSON, no level is undone
         self._begun = begun
         self._going_on: list[State] = list(begun) if goes_on else []
         self._before = b""
@@ -59,12 +63,13 @@ class Flow:
 
     def _masked(self, raw: bytes) -> bytes:
         text = undone(raw)
-        spans, self._state = self._scanner.scan(self._state, text)
+        spans, self._state = self._scanner.scan_kinds(self._state, text)
+        named, self._field = fields.scan(self._field, raw, strict=self._strict)
         if self._begun:
             spans += self._spans_of_begun(text)
-        for span in spans:
+        for span in (*spans, *named):
             self._counts[span.kind] += span.begins
-        return masked(raw, [(span.start, span.end) for span in spans])
+        return in_place(masked(raw, spans), named)
 
     def _spans_of_begun(self, text: bytes) -> list[Span]:
         found: list[Span] = []
@@ -81,8 +86,8 @@ class Flow:
         found: list[Span] = []
         states = []
         for state in self._going_on:
-            spans, state = self._scanner.scan(state, text[start:end])
-            found += [Span(start + one.start, start + one.end, one.kind, False) for one in spans]
+            spans, state = self._scanner.scan(state, text[start:end], strict=True)
+            found += [Span(start + one.start, start + one.end, one.kind, False, one.mark) for one in spans]
             states.append(state)
         self._going_on = states
         return found

@@ -2,7 +2,8 @@
 
 Two rules hold, whatever comes: how the text was cut never changes what is found, and nothing is waited for: whether a
 character is a secret's depends on those before it alone. What has to be remembered from piece to piece is a `State`.
-Text here is bytes, one for each character, escapes undone (`escapes`); characters beyond ASCII are no secret's.
+Text here is bytes, one for each character, escapes undone (`escapes`); characters beyond ASCII
+are a secret's only in the value of a named field (`fields`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
+from . import fields
+from .fields import NOTHING, Field, Span
 from .kinds import KINDS, PSEUDONYM, WORD, Kind, own
 
 _LONGEST_PATTERN = 64
@@ -24,21 +27,14 @@ _BLOCK_BODY = re.compile(rb"[A-Za-z0-9+/=:,.]+")
 _BLOCK_KEPT = re.compile(rb"[ \t\r\n]+")
 
 
-class Span(NamedTuple):
-    """Characters that are a secret's. `begins`: it is the first span of that secret."""
-
-    start: int
-    end: int
-    kind: str
-    begins: bool
-
-
 class State(NamedTuple):
     """Where a text stands. `step`: how far a secret has come; `seen`: what is needed of the text before."""
 
     rule: Rule | None = None
     step: str = ""
     seen: bytes = b""
+    field: Field = NOTHING
+    """Where it stands as to secrets that are known by their names."""
 
 
 PLAIN = State()
@@ -84,8 +80,14 @@ class Scanner:
         """Where a text stands of which something was not seen: what is next may be the rest of a secret."""
         return State(Rule(Kind("unseen")), "body")
 
-    def scan(self, state: State, text: bytes) -> tuple[list[Span], State]:
-        """The secrets' characters in the next piece of a text, and where it stands then."""
+    def scan(self, state: State, text: bytes, *, strict: bool = False) -> tuple[list[Span], State]:
+        """The secrets' characters in the next piece of a text, and where it stands then. `strict`: as in `fields`."""
+        spans, after = self.scan_kinds(state, text)
+        named, field = fields.scan(state.field, text, strict=strict)
+        return spans + named if named else spans, State(after.rule, after.step, after.seen, field)
+
+    def scan_kinds(self, state: State, text: bytes) -> tuple[list[Span], State]:
+        """Likewise, of those that are known by their prefixes alone."""
         spans: list[Span] = []
         at = 0
         while at < len(text) or state.rule is None:
@@ -126,7 +128,7 @@ class Scanner:
 
     def is_begun(self, state: State) -> bool:
         """Whether what follows may be a secret's without a whole prefix of its own. Seldom True where it is not."""
-        return state.rule is not None or self._begun.search(state.seen) is not None
+        return state.rule is not None or fields.goes_on(state.field) or self._begun.search(state.seen) is not None
 
     @cached_property
     def _begun(self) -> re.Pattern[bytes]:

@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import chain
 
-from .escapes import masked, undone
+from . import fields, labels
+from .escapes import in_place, masked, undone
+from .fields import Span
 from .flow import Flow
 from .scanning import PLAIN, Scanner, State
 from .strings import strings
@@ -32,6 +34,7 @@ _BOUNDARY = re.compile(
     rb"(?:[\w.]*[._])?(?:created|queued|start|started|added|consumed|done|final|stop|end|ended|completed|failed"
     rb"|incomplete|cancelled|interrupted)"
 )
+_PLAIN_NAME = re.compile(rb"[ \w.\-]*+")
 _TYPE_WITHIN = 1024
 _TYPE = re.compile(rb'"type"[ \t]*:[ \t]*"([\w.]{1,100})"')
 
@@ -45,6 +48,7 @@ class Texts:
         self._states: dict[int, tuple[State, ...]] = {}  # what it is as one text first
         self._first = PLAIN
         self._careful_for = 0
+        self._has_named = False  # of this value, named secrets are counted already
 
     def lose(self) -> None:
         """Something was not seen: whatever comes next of any text may be the rest of a secret."""
@@ -67,6 +71,21 @@ class Texts:
             self._end_texts()
         if len(value) > LINE:
             return self.flow(self._counts).feed(value)
+        named = self._named(value)
+        return in_place(self._followed(value, event, is_next_line), named)
+
+    def _named(self, value: bytes) -> list[Span]:
+        """The secrets in a value that are known by names in it."""
+        self._has_named = False
+        if not labels.needs_search(b"", value):
+            return []
+        named, _ = fields.scan(fields.NOTHING, value)
+        self._counts.update(span.kind for span in named if span.begins)
+        self._has_named = bool(named)
+        return named
+
+    def _followed(self, value: bytes, event: bytes, is_next_line: bool) -> bytes:
+        """A value with each of its texts masked as the next piece of one."""
         may_begin = self._scanner.may_find(value)
         found = strings(value, event, names=may_begin)
         if found is None:
@@ -89,7 +108,10 @@ class Texts:
 
     def alone(self, raw: bytes) -> bytes:
         """A text that nothing goes on with."""
-        return self._next(raw, ())
+        if _PLAIN_NAME.fullmatch(raw) and b"--" not in raw and not self._scanner.may_find(raw):
+            return raw
+        named = self._named(raw)
+        return in_place(self._next(raw, ()), named)
 
     def _end_texts(self) -> None:
         """The next piece of any text may be its first. Or it goes on: what ended may have been another one."""
@@ -106,7 +128,7 @@ class Texts:
         spans = []
         for key in keys or (None,):
             before = (PLAIN,) if key is None else self._states.pop(key, (self._first,))
-            if may_begin and PLAIN not in before:
+            if PLAIN not in before and (may_begin or labels.may_find(text)):
                 before = (*before, PLAIN)
             after = []
             for state in before:
@@ -119,8 +141,9 @@ class Texts:
             del self._states[next(iter(self._states))]
         if not spans:
             return raw
-        self._counts.update({(span.start, span.kind): span.kind for span in spans if span.begins}.values())
-        return masked(raw, [(span.start, span.end) for span in spans])
+        begun = {(span.start, span.kind): span for span in spans if span.begins}.values()
+        self._counts.update(span.kind for span in begun if not (self._has_named and span.named))
+        return masked(raw, spans)
 
     def _worth_it(self, readings: Iterable[State]) -> tuple[State, ...]:
         """The first of these, those in which something was begun or may be, and one of the others, which are alike."""

@@ -1,0 +1,177 @@
+"""Names of secrets in a text, and the mark between a name and its value: `"password":`, `TOKEN=`, `--token `, `<pin>`.
+
+How the text was cut changes nothing: a label needs at most `REACH` bytes before its end. All patterns are linear:
+each starts at the beginning of a word only, and takes the word once.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..names import is_numeric, is_secret_field, is_secret_header, words
+
+_LONGEST_NAME = 128
+_LONGEST_GAP = 40
+REACH = _LONGEST_NAME + _LONGEST_GAP + 8
+"""Bytes before the end of a label that decide what it is."""
+_PARTS = {b"word": rb"[\w.\-\\]", b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP}
+_NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:=>]" % _PARTS)
+_LABEL = re.compile(
+    rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
+    rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
+    rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
+)
+_ESCAPED = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([nrtbf]))")
+_LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
+_OPENING = b"\"'\\ \t\r\n"
+_PAIRS = ("authorization", "cookie")
+_harmless: set[bytes] = set()
+_MOST_HARMLESS = 4096
+
+
+class Label(NamedTuple):
+    """`form`: `json` (a quoted name), `plain` (`name: `), `set` (`name=`), `pair` (`["name",`), `option`, `tag`."""
+
+    form: str
+    name: str
+    numeric: bool
+    """A number can be this secret."""
+    credentials: bool
+    """The value may begin with a scheme, which stays."""
+    cookies: bool
+    """The value has parts, with `; ` in between."""
+    level: int = 0
+    """Backslashes before the quotes of the name."""
+    single: bool = False
+    """Those quotes are single ones."""
+    bold: bool = False
+    """The name is in asterisks, as in Markdown."""
+    inner: bytes = b""
+    """The quote before the name, with its backslashes, where none is behind it: the same one opens no value."""
+    spaced: bool = False
+    """White space stands before the mark."""
+    first: bool = False
+    """It is the first word of a line or string, perhaps behind `export`."""
+
+
+class _Name(NamedTuple):
+    text: str
+    is_secret: bool
+    is_header: bool
+    numeric: bool
+    credentials: bool
+    cookies: bool
+
+
+@lru_cache(4096)
+def _known(raw: bytes) -> _Name:
+    """What a name says: escapes undone, what stands before an escaped line end left out."""
+    text = raw.rstrip(b"\\").decode("ascii", "replace")
+    if "\\" in text:
+        text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else " ", text).rpartition(" ")[2]
+    bare = text.strip("-")
+    is_header = is_secret_header(bare) and ("-" in bare or bare.lower() in _PAIRS or text.startswith("--"))
+    return _Name(
+        re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII), is_secret_field(bare), is_header,
+        is_numeric(bare), words(bare)[-1:] == ("authorization",), words(bare)[-1:] == ("cookie",),
+    )  # fmt: skip
+
+
+def may_find(text: bytes) -> bool:
+    """Whether a whole label is in this text."""
+    return needs_search(b"", text) and find(text, 0, 0) is not None
+
+
+def needs_search(seen: bytes, text: bytes) -> bool:
+    """Whether a label may end in `text`; False at little cost for most texts."""
+    if b":" in text or b"=" in text or b">" in text or b"," in text:
+        whole = seen + text if seen else text
+        return _may_go_on(whole) or not _harmless.issuperset(_NAMES.findall(whole))
+    return b"--" in text or (seen != b"" and _may_go_on(seen))
+
+
+def _may_go_on(text: bytes) -> bool:
+    """Whether an option or a list of a pair may begin in it."""
+    return b"--" in text or b"[" in text or b"(" in text
+
+
+def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
+    """The first label that ends behind `behind`, and where. `start`: what is before it is not looked at."""
+    for found in _LABEL.finditer(text, start):
+        if found.end() > behind and (label := _label(found)) is not None:
+            return label, found.end()
+    return None
+
+
+def _label(found: re.Match[bytes]) -> Label | None:
+    raw = found["name"] or found["option"] or found["pair"]
+    if len(raw) > _LONGEST_NAME:
+        return None
+    name = _known(raw)
+    if not (name.is_secret or name.is_header):
+        if len(_harmless) >= _MOST_HARMLESS:
+            _harmless.clear()
+        _harmless.add(raw)
+        return None
+    level = len(raw) - len(raw.rstrip(b"\\"))
+    said = Label("", name.text, name.numeric, name.credentials, name.cookies, level)
+    if found["option"] is not None:
+        is_pair = found["next"] is not None
+        if is_pair and not _is_listed(found.string, found.start()):
+            return None
+        return said._replace(form="pair" if is_pair else "option")
+    if found["pair"] is not None:
+        return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header else None
+    return _of_name(found, said, raw) if name.is_secret else None
+
+
+def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
+    text, start, gap = found.string, found.start(), found["gap"]
+    before, quote = text[max(0, start - 1) : start], gap[:1]
+    if found["mark"] == b">":
+        return said._replace(form="tag") if not gap and before in (b"<", b":") else None
+    if found["mark"] == b":" and quote in (b'"', b"'"):
+        return said._replace(form="json", single=quote == b"'") if not _is_choice(text, start) else None
+    if b"\n" in gap or b"\r" in gap:
+        return None
+    is_plain = found["mark"] == b":"
+    return said._replace(
+        form="plain" if is_plain else "set",
+        bold=is_plain and before == b"*",
+        inner=b"" if quote in (b'"', b"'") else _quote_before(text, start),
+        spaced=b" " in gap or b"\t" in gap,
+        first=not gap and _is_first(text, start, raw),
+    )
+
+
+def _is_listed(text: bytes, start: int) -> bool:
+    """Whether a quoted string is one of a list, and no value of an object: what follows is no name."""
+    return text[max(0, start - 12) : start].rstrip(_OPENING)[-1:] in (b"[", b",", b"(")
+
+
+def _quote_before(text: bytes, start: int) -> bytes:
+    """The quote that ends at `start`, with its backslashes."""
+    before = text[max(0, start - 17) : start]
+    return before[len(before[:-1].rstrip(b"\\")) :] if before[-1:] in (b'"', b"'") else b""
+
+
+def _is_choice(text: bytes, start: int) -> bool:
+    """A string between `?` and `:` is no name."""
+    return text[max(0, start - 8) : start].rstrip(_OPENING).endswith(b"?")
+
+
+def _is_first(text: bytes, start: int, raw: bytes) -> bool:
+    if raw.startswith(b"\\"):
+        return True
+    line = _LINE_BEGINS.split(text[max(0, start - 40) : start])[-1]
+    return line.strip() in (b"", b"export", b"set")
+
+
+_BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _PARTS[b"word"])
+
+
+def is_begun(seen: bytes) -> bool:
+    """Whether a text ends in the beginning of a quoted name."""
+    return _BEGUN.search(seen) is not None
