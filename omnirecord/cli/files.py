@@ -14,7 +14,7 @@ import click
 from ..errors import UsageError
 from ..files import whole_or_not
 from ..gist import visible
-from .common import busy, cassette_argument, is_terminal, progress
+from .common import busy, cassette_argument, decoded_option, is_terminal, progress
 
 
 @click.command(short_help="Write a cassette in another form.")
@@ -39,6 +39,7 @@ from .common import busy, cassette_argument, is_terminal, progress
 @click.option(
     "-o", "--output", type=click.Path(readable=False, path_type=Path), help="The file to write, instead of stdout."
 )
+@decoded_option
 def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], output: Path | None,
@@ -163,6 +164,7 @@ class _Screen:
     "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
+@decoded_option
 def import_(file: Path, db: Path) -> None:
     """Append a .jsonl cassette, a compressed one, or the raw body of one stream, to a cassette.
 

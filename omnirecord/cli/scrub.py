@@ -11,7 +11,7 @@ import click
 
 from ..errors import UsageError
 from ..gist import visible
-from .common import json_option, print_rows, progress, table
+from .common import decoded_option, json_option, print_rows, progress, table
 
 if TYPE_CHECKING:
     from ..scrubbing import Leak
@@ -36,6 +36,7 @@ _PATH = click.Path(readable=False, path_type=Path)
 )  # fmt: skip
 @json_option
 @click.pass_context
+@decoded_option
 def scrub(
     context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
     redact_patterns: tuple[str, ...], as_json: bool,

@@ -16,7 +16,17 @@ import click
 from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
-from .common import F, busy, cassette_argument, is_terminal, json_line, json_option, log_to_stderr, redact_options
+from .common import (
+    F,
+    busy,
+    cassette_argument,
+    decoded_option,
+    is_terminal,
+    json_line,
+    json_option,
+    log_to_stderr,
+    redact_options,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -84,6 +94,7 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
 @click.option("--ui", is_flag=True, help="The same as a page, to look at in a browser while it is recorded.")
 @redact_options
+@decoded_option
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
@@ -184,6 +195,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
     help="Which web UI a browser gets where none was recorded; off: only what was. See docs/web-ui.md.",
 )  # fmt: skip
+@decoded_option
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],

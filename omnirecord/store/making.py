@@ -221,6 +221,11 @@ def blob_of(row: Any) -> bytes:
     return data
 
 
+def limit_of(row: Any) -> int:
+    """At which limit a stream was decoded no further; 0: not at any."""
+    return _size(int(blob_of(row)[:20] or b"0"), "a limit")
+
+
 def size_or_damage(value: Any, what: str) -> int:
     """A number of ours. Raises one of `DAMAGED`."""
     return _size(value, what)
