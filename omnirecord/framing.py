@@ -126,31 +126,30 @@ class Framer:
         try:
             for piece in self._decoder.decode(data) if self._decoder else ():
                 for at in range(0, len(piece), PORTION):
-                    yield self._within_limit(self._feed(read, piece[at : at + PORTION]))
+                    yield self._feed(read, piece[at : at + PORTION])
                     if self._decoder is None:
                         return
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
 
-    def _within_limit(self, framed: list[Framed]) -> list[Framed]:
+    def _within_limit(self, frames: list[Frame]) -> list[Frame]:
         """Those that the limit leaves. How the stream was cut changes nothing about which these are."""
-        cost = sum([one.frame.length for one in framed]) + AN_EVENT * len(framed)
+        cost = sum([frame.length for frame in frames]) + AN_EVENT * len(frames)
         if cost + self._parser.pending + AN_EVENT <= self._left:
             self._left -= cost
-            return framed
-        kept, of = 0, self._left
-        for one in framed:
-            if (of := of - one.frame.length - AN_EVENT) < 0:
+            return frames
+        kept, left = 0, self._left
+        for frame in frames:
+            if (left := left - frame.length - AN_EVENT) < 0:
                 break
-            kept, self._left = kept + 1, of
-        if kept < len(framed) or self._parser.pending + AN_EVENT > self._left:
-            self._stop(sum(one.frame.length for one in framed[kept:]))
-        return framed[:kept]
+            kept, self._left = kept + 1, left
+        if kept < len(frames) or self._parser.pending + AN_EVENT > self._left:
+            self._stop()
+        return frames[:kept]
 
-    def _stop(self, over: int) -> None:
-        """Make no more frames: `over` bytes of those that were made are too much."""
-        self.cut = self._fed = self.cut - over
+    def _stop(self) -> None:
+        """Make no more frames."""
         self._parser = Parser(at_start=False)
         self._decoder, self.stopped_at = None, self._limit
         self.broken = (
@@ -200,13 +199,17 @@ class Framer:
 
     def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
         """`ends`: where reads from `read` on end in the piece, if it is of several."""
-        frames = self._parser.feed(piece)
+        frames, before = self._parser.feed(piece), self.cut
+        if not self._is_plain:
+            frames = self._within_limit(frames)
         framed = self._framed(frames, self._reads_of(frames, read, ends)) if frames else []
         # One that ended with what was there before was held back for an LF, which did not come.
         if frames and self.cut + frames[0].length <= self._fed:
             framed[0] = framed[0]._replace(read=self._read)
         self._fed += len(piece)
         self.cut = self._fed - self._parser.pending
+        if self.stopped_at is not None:  # what is in no frame is forgotten
+            self.cut = self._fed = before + sum(frame.length for frame in frames)
         if piece:
             self._read = read + bisect_left(ends, len(piece))  # the last that brought any
         return framed
