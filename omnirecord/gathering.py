@@ -24,11 +24,19 @@ class Held:
         for frame in frames:
             self._left -= AN_EVENT if frame.raw is None else AN_EVENT + frame.length
             if self._left < 0:
-                raise TooLarge(
-                    f"the cassette has more than {shown_size(self._most)} of events to be held at a time"
-                    " (--max-decoded): choose one session of it, or give a larger limit"
-                )
+                raise self._too_large()
             yield frame
+
+    def refuse(self, cost: int) -> None:
+        """Raise `TooLarge` where events of that cost could not be held."""
+        if cost > self._most:
+            raise self._too_large()
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the cassette has more than {shown_size(self._most)} of events to be held at a time (--max-decoded):"
+            " choose one session of it, or give a larger limit"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,10 @@ class Script:
 
     def lay_down(self, most: int) -> None:
         """Read what clients' streams brought before anybody asks, in their order, up to so many bytes: to do so when
-        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it."""
+        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it. Raises `TooLarge`
+        where a compressed stream cannot be held."""
+        frames, size = self._store.heaviest()
+        self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
             if x.stream is not None and x.party != "runner":
                 most -= self._decoded(x) if is_coded(x) else x.response_bytes

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..cassette import Columns, Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
 from ..contract import Contract, load
-from ..errors import BrokenCassette, UsageError
+from ..errors import BrokenCassette, TooLarge, UsageError
 from ..framing import Framed, Framer
 from ..headers import header
 from ..limits import AN_EVENT, max_decoded, shown_size
@@ -242,9 +242,17 @@ class Store:
         return list(self._rows(incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """A body as it was on the wire, but for redaction. For a stream, see `content`."""
+        """A body as it was on the wire, but for redaction. For a stream, see `content`. Raises `TooLarge`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
-        return b"".join(self._rows(blob_of, query, exchange, side))
+        parts, left = [], max_decoded()  # type: list[bytes], int
+        for part in self._rows(blob_of, query, exchange, side):
+            parts.append(part)
+            if (left := left - len(part)) < 0:
+                limit = shown_size(max_decoded())
+                raise TooLarge(
+                    f"the {side} body of exchange {exchange} has more than {limit} (--max-decoded): give a larger limit"
+                )
+        return b"".join(parts)
 
     def wire(self, exchange: Exchange) -> bytes:
         """The bytes of a stream's body as they were on the wire: compressed, if the response was."""
@@ -493,6 +501,16 @@ class Store:
         size = sum(length for _, _, length in found)
         behind = self._counted(exchange)
         return dict(verdicts + behind.verdicts), size + behind.size
+
+    def heaviest(self) -> tuple[int, int]:
+        """How many frames the compressed stream has that costs most to hold, as far as these are stored, and how many
+        bytes of content."""
+        query = (
+            "SELECT sum(frames), sum(length) FROM tallies WHERE stream IN (SELECT stream FROM exchanges"
+            " WHERE response_headers LIKE '%content-encoding%') GROUP BY stream"
+            f" ORDER BY sum(length) + {AN_EVENT} * sum(frames) DESC LIMIT 1"
+        )
+        return next(self._rows(pair_of, query), (0, 0))
 
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
         """How many frames of a stream are stored, and how many bytes of content these hold."""

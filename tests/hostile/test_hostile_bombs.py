@@ -21,7 +21,7 @@ import omnirecord
 from omnirecord import framing
 from omnirecord.cassette import Recording
 from omnirecord.contract import load
-from omnirecord.errors import TooLarge, UsageError
+from omnirecord.errors import BrokenCassette, TooLarge, UsageError
 from omnirecord.framing import PORTION, Framed, Framer
 from omnirecord.jsonl import lines
 from omnirecord.library import import_file, open_store
@@ -216,6 +216,13 @@ def test_a_command_that_has_to_hold_too_much_ends_with_a_sentence(tmp_path: Path
     assert not (tmp_path / "page.html").exists()
 
 
+def test_a_replay_that_could_not_hold_a_stream_does_not_begin(tmp_path: Path) -> None:
+    cassette(tmp_path / "a.db", gzip.compress(EVENT * OF_LIMIT), framed=True)
+    done = forked.run(["serve", "a.db", "--listen", "127.0.0.1:0", "--max-decoded", "1MiB"], tmp_path)
+    assert (done.code, done.out) == (2, b"")
+    assert b"more than 1 MiB of events to be held at a time (--max-decoded)" in done.errors
+
+
 def test_a_replay_holds_no_more_than_the_limit(tmp_path: Path) -> None:
     path = cassette(tmp_path / "a.db", gzip.compress(EVENT * OF_LIMIT), framed=True)
     with closing(Store.open(path)) as store:
@@ -373,3 +380,50 @@ def test_a_cell_that_says_nonsense_about_decoding_is_damage(tmp_path: Path) -> N
     done = forked.run(["ls", "a.db"], tmp_path)
     assert done.code == 2
     assert b"is damaged" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        (
+            "UPDATE pages SET frames = 3000000, ends = '[' || replace(hex(zeroblob(3000000)), '00', '0,') || '0]'",
+            "a list",
+        ),
+        ("UPDATE pieces SET reads = '[' || replace(hex(zeroblob(2000000)), '00', '[],') || '[]]'", "reads"),
+        (
+            "UPDATE exchanges SET request_headers = '[' || replace(hex(zeroblob(2000000)), '00', '[],') || '[]]'",
+            "headers",
+        ),
+    ],
+)
+def test_a_cell_whose_values_would_fill_the_memory_is_damage(tmp_path: Path, statement: str, what: str) -> None:
+    path = cassette(tmp_path / "a.db", EVENT * 10, None, framed=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(BrokenCassette, match=f"{what}: longer than any is"):
+        counted(path)
+
+
+def test_a_line_whose_values_would_fill_the_memory_is_refused_and_a_long_text_is_not(tmp_path: Path) -> None:
+    with closing(open_store(cassette(tmp_path / "a.db", EVENT + b"data: " + b'[],\\"' * MIB + b"\n\n", None))) as store:
+        text = list(lines(store))
+    max_decoded(MAX_DECODED)
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(text) + "\n")
+    assert counted(path) == 2
+    path.write_text("\n".join([*text, '{"reads": [' + "[]," * MIB + "[]]}"]) + "\n")
+    with pytest.raises(BrokenCassette, match="it has more values than a line can have"):
+        open_store(path)
+
+
+def test_a_body_that_is_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
+    with closing(Store.open(cassette(tmp_path / "a.db", b"", None))) as store:
+        assert store.body(1, "request") == b""
+    with closing(Writer(tmp_path / "a.db")) as writer:
+        writer.write(rows.chunks(1, "request", 0, bytes(LIMIT + 1)))
+    with (
+        closing(Store.open(tmp_path / "a.db")) as store,
+        pytest.raises(TooLarge, match="the request body of exchange 1"),
+    ):
+        store.body(1, "request")
