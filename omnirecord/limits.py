@@ -20,6 +20,8 @@ MAX_DECODED = 1 << 30
 """The default of `max_decoded`, in bytes. A session of hours costs a third of that."""
 AN_EVENT = 512
 """What an event costs beside its own bytes, in bytes: the objects that a program holds for it."""
+MORE_MEMORY = "give the process more, or a smaller --max-decoded, or look at one session only"
+"""What to do where memory ends before a limit does."""
 _COUNT = re.compile(r"[0-9]{1,9}")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LEAST_SIZE = 1_000_000

@@ -22,7 +22,7 @@ import click
 
 from ..errors import OmnirecordError
 from ..gist import unquoted, visible
-from ..limits import MAX_DECODED, max_decoded
+from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from . import stderr
 
 if TYPE_CHECKING:
@@ -70,10 +70,7 @@ class Group(click.Group):
         except OmnirecordError as error:
             raise Failure(str(error)) from error
         except MemoryError as error:
-            raise Failure(
-                "there is not enough memory for this: give the process more, or a smaller --max-decoded, or look at one"
-                " session only"
-            ) from error
+            raise Failure(f"there is not enough memory for this: {MORE_MEMORY}") from error
         except OSError as error:
             _drop_what_is_buffered()
             if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program

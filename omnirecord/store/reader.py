@@ -26,7 +26,7 @@ from ..contract import Contract, load
 from ..errors import BrokenCassette, TooLarge, UsageError
 from ..framing import Framed, Framer
 from ..headers import header
-from ..limits import AN_EVENT, max_decoded, shown_size
+from ..limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
 from .lock import recorder_is_alive
 from .making import (
     DAMAGED,
@@ -551,7 +551,7 @@ class Store:
 
     def _clear(self, error: Exception) -> Exception:
         if isinstance(error, MemoryError):
-            return self._damaged("there is not enough memory for a value in it")
+            return TooLarge(f"there is not enough memory to read {self._path or 'the cassette'}: {MORE_MEMORY}")
         if not isinstance(error, (sqlite3.Error, OSError)):
             return self._damaged(str(error) or type(error).__name__)
         try:
