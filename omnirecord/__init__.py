@@ -22,8 +22,10 @@ from .errors import (
     NotACassette,
     OmnirecordError,
     ServerError,
+    TooLarge,
     UsageError,
 )
+from .limits import max_decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +50,12 @@ __all__ = [
     "NotACassette",
     "OmnirecordError",
     "ServerError",
+    "TooLarge",
     "UsageError",
     "__version__",
     "diff",
     "doctor",
+    "max_decoded",
     "open_cassette",
     "record",
     "replay",

@@ -6,6 +6,7 @@ OmnirecordError               anything below; its text is one sentence that says
 |   +-- NotACassette          it is something else, or it is not there
 |   +-- NewerCassette         a later omnirecord wrote it
 |   +-- BrokenCassette        it is one, but damaged: says where
+|   +-- TooLarge             it holds more events than --max-decoded lets a program hold
 |   +-- CassetteInUse         another recorder holds it
 +-- ServerError               a server of ours could not start: the port is taken, the address is not ours
 """
@@ -35,6 +36,10 @@ class NewerCassette(CassetteError):
 
 class BrokenCassette(CassetteError):
     """A cassette, but damaged."""
+
+
+class TooLarge(CassetteError):
+    """The events of a cassette cost more memory than `max_decoded` allows."""
 
 
 class CassetteInUse(CassetteError):

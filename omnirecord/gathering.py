@@ -7,8 +7,36 @@ from dataclasses import dataclass
 
 from .cassette import Exchange, TimedFrame
 from .choosing import the_session
+from .errors import TooLarge
+from .limits import AN_EVENT, max_decoded, shown_size
 from .store import Store
 from .story import Act, act_of
+
+
+class Held:
+    """What a program holds of a cassette's events: `of` counts them as they are read, and raises `TooLarge` where they
+    cost more than `max_decoded` together."""
+
+    def __init__(self) -> None:
+        self._most = self._left = max_decoded()
+
+    def of(self, frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
+        for frame in frames:
+            self._left -= AN_EVENT if frame.raw is None else AN_EVENT + frame.length
+            if self._left < 0:
+                raise self._too_large()
+            yield frame
+
+    def refuse(self, cost: int) -> None:
+        """Raise `TooLarge` where events of that cost could not be held."""
+        if cost > self._most:
+            raise self._too_large()
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the cassette has more than {shown_size(self._most)} of events to be held at a time (--max-decoded):"
+            " choose one session of it, or give a larger limit"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +50,7 @@ class Gathered:
 
     def frames(self) -> Iterator[TimedFrame]:
         """Those of all its streams, stream by stream."""
-        return (frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
+        return Held().of(frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
 
 
 def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:

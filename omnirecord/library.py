@@ -13,11 +13,12 @@ from pathlib import Path
 from ._version import __version__
 from .cassette import Recording
 from .contract import load
-from .errors import NotACassette, UsageError
+from .errors import NotACassette, TooLarge, UsageError
 from .files import unwritable
-from .framing import Framed, Framer
+from .framing import PORTION, Framed, Framer
 from .jsonl import Offsets, Reader
 from .jsonl import lines as lines_of
+from .limits import AN_EVENT, max_decoded, shown_size
 from .packing import lines
 from .store import Store, Writer, is_database, is_packed, is_sqlite, rows, streamed
 from .store.packed import content
@@ -165,8 +166,7 @@ def _existing(path: str | Path) -> Path:
 
 def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     """A recording of one stream whose times nobody wrote down: all are 0."""
-    framer = Framer(None, load("omnigent"))
-    framed = [*framer.feed(0, path.read_bytes()), *framer.close()]
+    framed = _sse_framed(path)
     session = next(filter(None, map(_session_in, framed)), None)
     with _appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
@@ -176,6 +176,21 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
             *_sse_frames(exchange, stream, framed),
         ])  # fmt: skip
     return 1, len(framed)
+
+
+def _sse_framed(path: Path) -> list[Framed]:
+    """All frames of a file. Raises `TooLarge`."""
+    framer, found, left = Framer(None, load("omnigent")), [], max_decoded()  # type: Framer, list[Framed], int
+    with path.open("rb") as file:
+        for data in iter(lambda: file.read(PORTION), b""):
+            some = framer.feed(0, data)
+            left -= AN_EVENT * len(some) + len(data)
+            if left < 0:
+                raise TooLarge(
+                    f"{path} holds more than {shown_size(max_decoded())} of events (--max-decoded): give a larger limit"
+                )
+            found += some
+    return found + framer.close()
 
 
 def _sse_exchange(recording: int, exchange: int, stream: int, session: str | None) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""How much one cassette is to hold, and how many that are full are kept: `500MB`, `1h`, `10`. Pure.
+"""Limits of a cassette's size and age, of the number of full cassettes, and of decoded events: `500MB`, `1h`, `10`.
 
 SIZE is a number with KB, MB, GB or TB (of 1000) or KiB, MiB, GiB, TiB; DURATION one with s, min, h, d or w.
 """
@@ -16,6 +16,12 @@ Given = str | int | Iterable[str | int]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt])(i?)b", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|min|h|d|w)", re.IGNORECASE)
+MAX_DECODED = 1 << 30
+"""The default of `max_decoded`, in bytes. A session of hours costs a third of that."""
+AN_EVENT = 512
+"""What an event costs beside its own bytes, in bytes: the objects that a program holds for it."""
+MORE_MEMORY = "give the process more, or a smaller --max-decoded, or look at one session only"
+"""What to do where memory ends before a limit does."""
 _COUNT = re.compile(r"[0-9]{1,9}")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LEAST_SIZE = 1_000_000
@@ -40,6 +46,39 @@ class Retention:
     files: int | None = None
     size: int | None = None
     seconds: float | None = None
+
+
+_max_decoded = MAX_DECODED
+
+
+def max_decoded(new: str | int | None = None) -> int:
+    """Return the limit of this process for decoded events, in bytes; set it to `new` (`2GB`, or bytes) where that is
+    given.
+
+    It limits the content of one compressed stream that is made into events, and the events that a program holds at a
+    time. An event costs its bytes and 512 more. Raises `UsageError`.
+    """
+    global _max_decoded  # one limit for a process, as csv.field_size_limit
+    if new is not None:
+        _max_decoded = _bytes(new)
+    return _max_decoded
+
+
+def _bytes(given: str | int) -> int:
+    kind, value = (
+        ("size", given) if isinstance(given, int) else _read("--max-decoded", given, "a size as in 2GB", False)
+    )
+    if kind != "size" or not 0 < value <= _MOST_SIZE:
+        raise UsageError(f"--max-decoded {given!r} cannot be used: give a size as in 2GB")
+    return int(value)
+
+
+def shown_size(size: int) -> str:
+    """A size as a person reads it, in a unit of 1024."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:.4g} {unit}"
+    return f"{size} bytes"
 
 
 def rotation(given: Given) -> Rotation | None:

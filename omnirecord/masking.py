@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from .cassette import Headers
 from .coding import CodingError, Decoder, decoder
 from .headers import header, without
+from .limits import max_decoded, shown_size
 from .redact import StreamMask
 from .redact.content import Piece
+
+LIMIT = 32 << 20
+"""What one read of a coded stream may decode to, in bytes: it is masked as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class MaskedStream:
 
     def __init__(self, mask: StreamMask, headers: Headers) -> None:
         self._mask = mask
+        self._size = 0  # of its content
         self._decoder: Decoder | None
         self.headers, self.problem = headers, None
         """As they are kept; and why nothing of it can be, if that is so."""
@@ -62,9 +67,20 @@ class MaskedStream:
         try:
             for piece in self._decoder.decode(data):
                 content += piece
+                self._refuse_bomb(len(content))
         except CodingError as error:
             self._decoder, problem = None, f"{error}, so what follows is not kept"
+        self._size += len(content)
         return Kept(len(content), self._mask.feed(bytes(content)) if content else [], problem)
+
+    def _refuse_bomb(self, size: int) -> None:
+        """Raise `CodingError` where a read, of which `size` bytes are decoded, brings more than can be masked."""
+        if not self._decodes:
+            return
+        if self._size + size > max_decoded():
+            raise CodingError(f"it decodes to more than {shown_size(max_decoded())} (--max-decoded)")
+        if size > LIMIT:
+            raise CodingError(f"a read of it decodes to more than {shown_size(LIMIT)}")
 
 
 def uncoded(headers: Headers) -> Headers:

@@ -12,7 +12,9 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from .cassette import Direction, Headers
+from .coding import PIECE
 from .headers import header
+from .limits import max_decoded
 
 LIMIT = 64 * 1024 * 1024
 """The largest message that is kept whole, in bytes; of a larger one the beginning is kept."""
@@ -65,6 +67,7 @@ class _Inflate(Extension):
         self._keeps_context = keeps_context
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         self._message_is_compressed = self._frame_is_compressed = False
+        self._size = 0  # of the content of this message
 
     def offer(self) -> bool:
         return False
@@ -78,6 +81,7 @@ class _Inflate(Extension):
     ) -> RsvBits:
         begins = opcode in (Opcode.TEXT, Opcode.BINARY)
         if begins:
+            self._size = 0
             self._message_is_compressed = rsv.rsv1
         self._frame_is_compressed = self._message_is_compressed and not opcode.iscontrol()
         return RsvBits(begins, False, False)
@@ -89,16 +93,27 @@ class _Inflate(Extension):
     ) -> bytes | CloseReason:
         if not self._frame_is_compressed:
             return data
-        content = b""
+        content = bytearray()
+        is_full = False  # all of `data` may be taken in, and more content than fits a piece be in it
         try:
-            while data:
-                content += self._inflate.decompress(data)
-                data = self._inflate.unused_data
+            while data or is_full:
+                piece = self._inflate.decompress(data, PIECE)
+                if (over := self._inflated(len(piece))) is not None:
+                    return over
+                content += piece[: LIMIT - len(content)]
+                is_full = len(piece) == PIECE
+                data = self._inflate.unconsumed_tail
                 if self._inflate.eof:  # a peer may end its last block with every message
+                    data = self._inflate.unused_data
                     self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        return content
+        return bytes(content)
+
+    def _inflated(self, size: int) -> CloseReason | None:
+        """Count the content of a message: one that goes on and on would keep the event loop busy."""
+        self._size += size
+        return CloseReason.MESSAGE_TOO_BIG if self._size > max_decoded() else None
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
         if not (fin and self._frame_is_compressed):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..contract import Contract, load
 from ..garbage import settle
+from ..limits import max_decoded
 from ..recorder import FrameMaker, NewFrames, Rest
 from ..recorder.frames import LONG_STEP, STEP
 from ..recorder.pace import RETRY_EVERY, Pace, breath
@@ -186,8 +187,9 @@ class Making:
 
 
 def main() -> None:
-    """The arguments: the descriptor of our end, the contract, and whether frames are to be shown."""
-    _, fd, contract, shows = sys.argv
+    """The arguments: the descriptor of our end, the contract, whether frames are to be shown, and `max_decoded`."""
+    _, fd, contract, shows, limit = sys.argv
+    max_decoded(int(limit))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are meant for the recorder, which ends us when it is done
     with suppress(OSError, AttributeError):  # where there is none of that, it is slower, and ends a little later

@@ -19,8 +19,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..complaining import Complaint
+from ..limits import max_decoded
 from ..recorder import NewFrames, Rest
-from ..recorder.frames import none
+from ..recorder.making import none
 from ..recorder.pace import Pace
 from ..steady import monotonic
 from ..store import Writer
@@ -207,7 +208,8 @@ class Apart:
         with ours, its:
             fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
             shows = "shows" if self._shows else "hides"
-            words = [sys.executable, "-P", "-c", _BOOT, str(fd), self._contract, shows, json.dumps(sys.path)]
+            words = [sys.executable, "-P", "-c", _BOOT, str(fd), self._contract, shows]
+            words += [str(max_decoded()), json.dumps(sys.path)]
             quiet = subprocess.DEVNULL
             try:
                 self._process = subprocess.Popen(words, pass_fds=[fd], stdin=quiet, stdout=quiet)

@@ -22,6 +22,7 @@ import click
 
 from ..errors import OmnirecordError
 from ..gist import visible
+from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from ..temporary import sweep
 from . import stderr
 
@@ -83,6 +84,8 @@ def _in_sentences() -> Iterator[None]:
         sys.exit(128 + signal.SIGINT)
     except OmnirecordError as error:
         raise Failure(str(error)) from error
+    except MemoryError as error:
+        raise Failure(f"there is not enough memory for this: {MORE_MEMORY}") from error
     except OSError as error:
         _drop_what_is_buffered()
         if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program
@@ -132,6 +135,17 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, and nothing else on stdout.")(
         function
     )
+
+
+def _set_max_decoded(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    max_decoded(MAX_DECODED if value is None else value)
+
+
+def decoded_option(function: F) -> F:
+    return click.option(
+        "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
+        help="Limit of decoded events, as in 4GB; default 1GiB. An event costs its bytes and 512 more.",
+    )(function)  # fmt: skip
 
 
 def redact_options(function: F) -> F:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import is_terminal, json_option, print_rows, progress
+from .common import decoded_option, is_terminal, json_option, print_rows, progress
 
 if TYPE_CHECKING:
     from ..differing.words import Span
@@ -24,6 +24,7 @@ _COLOURS = {"gone": "red", "new": "green"}
     "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
     help="Tell of times only where they differ by more than S seconds.",
 )  # fmt: skip
+@decoded_option
 @json_option
 def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -> None:
     """Compare two recordings by meaning: what was asked and said, tools, approvals, order, usage, timing.

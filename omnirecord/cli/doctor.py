@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, console, json_option, print_rows, terminal_width
+from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,6 +27,7 @@ _WIDTH = 100
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
     help="The least severity of a finding that makes the exit code 1.",
 )  # fmt: skip
+@decoded_option
 @json_option
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """What was wrong: turns without an end, lost events, silences, dead runners; the cause first.

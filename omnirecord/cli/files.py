@@ -14,7 +14,7 @@ import click
 from ..errors import UsageError
 from ..files import is_stdout, whole_or_not
 from ..gist import visible
-from .common import busy, cassette_argument, is_terminal, progress
+from .common import busy, cassette_argument, decoded_option, is_terminal, progress
 
 
 @click.command(short_help="Write a cassette in another form.")
@@ -42,6 +42,7 @@ from .common import busy, cassette_argument, is_terminal, progress
     type=click.Path(readable=False, path_type=Path),
     help="The file to write, instead of stdout. A pipe or a device is written to, never replaced.",
 )
+@decoded_option
 def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], output: Path | None,
@@ -172,6 +173,7 @@ class _Screen:
     "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
+@decoded_option
 def import_(file: Path, db: Path) -> None:
     """Append a .jsonl cassette, a compressed one, or the raw body of one stream, to a cassette.
 

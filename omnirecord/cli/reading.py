@@ -11,13 +11,14 @@ import click
 from ..cassette import VERDICTS
 from ..errors import UsageError
 from ..gist import visible
-from .common import cassette_argument, fitted, json_option, print_rows, table
+from .common import cassette_argument, decoded_option, fitted, json_option, print_rows, table
 
 
 @click.command(short_help="List what a cassette holds.")
 @cassette_argument
 @click.option("--exchanges", is_flag=True, help="Every request and WebSocket.")
 @click.option("--streams", is_flag=True, help="Every event stream.")
+@decoded_option
 @json_option
 def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
     """List the sessions of a cassette, or its exchanges or streams.
@@ -109,6 +110,7 @@ def _cell(column: str, value: Any) -> str:
 @click.option("--stream", type=int, metavar="N", help="Only those of this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only types like this, for instance 'session.*'.")
 @click.option("--verdict", type=click.Choice(VERDICTS), help="Only those with this verdict.")
+@decoded_option
 @json_option
 def events(
     cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, as_json: bool

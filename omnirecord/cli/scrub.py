@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..files import is_stdout
 from ..gist import visible
-from .common import json_option, print_rows, progress, pseudonym_key_option, table
+from .common import decoded_option, json_option, print_rows, progress, pseudonym_key_option, table
 
 if TYPE_CHECKING:
     from ..scrubbing import Leak
@@ -38,6 +38,7 @@ _PATH = click.Path(readable=False, path_type=Path)
 @pseudonym_key_option
 @json_option
 @click.pass_context
+@decoded_option
 def scrub(
     context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
     redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,

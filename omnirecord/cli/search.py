@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ..gist import clip, visible
-from .common import cassette_argument, is_terminal, json_option, print_rows, progress_if_slow, terminal_width
+from .common import (
+    cassette_argument,
+    decoded_option,
+    is_terminal,
+    json_option,
+    print_rows,
+    progress_if_slow,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from ..finding import Found, Hit
@@ -29,6 +37,7 @@ _HEAD = 58
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."
 )
+@decoded_option
 @json_option
 def search(
     cassette: Path, query: tuple[str, ...], type_glob: str | None, session: str | None, since: str | None,

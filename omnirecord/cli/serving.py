@@ -23,6 +23,7 @@ from .common import (
     F,
     busy,
     cassette_argument,
+    decoded_option,
     is_terminal,
     json_line,
     json_option,
@@ -104,6 +105,7 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
+@decoded_option
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
@@ -213,6 +215,7 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
     help="Which web UI a browser gets where none was recorded; off: only what was. See docs/web-ui.md.",
 )  # fmt: skip
+@decoded_option
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ..errors import UsageError
-from .common import busy, cassette_argument, json_option, print_rows, terminal_width
+from .common import busy, cassette_argument, decoded_option, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..telling import Line
@@ -25,6 +25,7 @@ _NARROWEST = 30
 @click.option("--silence", type=float, default=5.0, metavar="S", help="From how many seconds on a silence is told: 5.")
 @click.option("--width", type=int, metavar="N", help="Columns of a line: the terminal's, at most 100.")
 @click.option("--follow", is_flag=True, help="Go on while it is being recorded; Ctrl-C ends it.")
+@decoded_option
 @json_option
 def show(
     cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, as_json: bool

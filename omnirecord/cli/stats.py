@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from ..gist import clip, visible
-from .common import busy, cassette_argument, console, fitted, is_terminal, json_option, print_rows, table
+from .common import (
+    busy,
+    cassette_argument,
+    console,
+    decoded_option,
+    fitted,
+    is_terminal,
+    json_option,
+    print_rows,
+    table,
+)
 
 if TYPE_CHECKING:
     from ..measuring import SessionStats
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Measure sessions: how soon, how fast, how much.")
 @cassette_argument
 @click.argument("session", required=False)
+@decoded_option
 @json_option
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens a second, gaps, tools, approvals, usage, the proxy's delay.

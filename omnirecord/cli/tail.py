@@ -9,7 +9,7 @@ import click
 
 from ..cassette import VERDICTS
 from ..gist import visible
-from .common import fitted, is_terminal, json_option, print_rows
+from .common import decoded_option, fitted, is_terminal, json_option, print_rows
 from .reading import event_lines
 
 
@@ -32,6 +32,7 @@ from .reading import event_lines
     help="Who has to vouch for a proxy with https; PEM.",
 )  # fmt: skip
 @click.option("--retry", is_flag=True, help="Wait for what is not there yet, and for the next recording.")
+@decoded_option
 @json_option
 def tail(
     source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, last: int,

@@ -9,7 +9,7 @@ import click
 
 from ..gist import visible
 from ..temporary import TemporaryFolder
-from .common import Failure, cassette_argument, is_terminal, json_option, print_rows
+from .common import Failure, cassette_argument, decoded_option, is_terminal, json_option, print_rows
 
 
 @click.command(short_help="Serve a cassette to itself: are the bytes equal?")
@@ -20,6 +20,7 @@ from .common import Failure, cassette_argument, is_terminal, json_option, print_
 )  # fmt: skip
 @click.option("--speed", type=float, metavar="N", help="As for serve.")
 @click.option("--max-gap", type=float, metavar="S", help="As for serve.")
+@decoded_option
 @json_option
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
     """Serve a cassette to itself, and compare every stream's bytes and timing with the recording.
@@ -56,6 +57,7 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
 
 @click.command(short_help="The whole trip, on a cassette that ships with omnirecord.")
 @click.option("--db", type=click.Path(readable=False, path_type=Path), help="Keep what is recorded in this file.")
+@decoded_option
 def demo(db: Path | None) -> None:
     """The whole trip without a network: serve a shipped session, record it through the proxy, show and verify it.
 

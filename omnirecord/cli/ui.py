@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import busy, is_terminal, json_option, log_to_stderr
+from .common import busy, decoded_option, is_terminal, json_option, log_to_stderr
 from .serving import LISTENS, options, print_ready, stop_signal
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _PATH = click.Path(readable=False)
 )  # fmt: skip
 @options(*LISTENS[1:])
 @click.option("--no-browser", is_flag=True, help="Only print where the page is.")
+@decoded_option
 @json_option
 def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
     """Show a cassette as a page: what was said, with a playhead, a timeline, every event, what was wrong.

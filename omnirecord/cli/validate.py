@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..gist import clip, visible
-from .common import cassette_argument, console, is_terminal, json_option, print_rows, progress, table
+from .common import cassette_argument, console, decoded_option, is_terminal, json_option, print_rows, progress, table
 
 if TYPE_CHECKING:
     from ..cassette import TimedFrame
@@ -36,6 +36,7 @@ _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 @click.option("--unseen", is_flag=True, help="Also the contract's types of which there is no event.")
 @json_option
 @click.pass_context
+@decoded_option
 def validate(
     context: click.Context, cassette: Path, contract: str | None, session: str | None, unseen: bool, as_json: bool
 ) -> None:

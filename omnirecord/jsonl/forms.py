@@ -81,6 +81,8 @@ class ResponseLine(Line):
     headers: HeaderLines
     body: Bytes | None
     lost: frozenset[int] = frozenset()
+    max_decoded: Number | None = None
+    """The limit at which the recorder stopped to decode a stream."""
 
 
 class ExchangeLine(Line):

@@ -7,6 +7,7 @@ wrong with it, so that nothing is written (rows go into one transaction).
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from pydantic import BaseModel, ValidationError
 from ..cassette import FORMAT_VERSION, LIMIT, Recording, checked_status
 from ..contract import Contract, Judgement
 from ..cutting import cut
-from ..errors import BrokenCassette, NewerCassette, NotACassette
+from ..errors import BrokenCassette, NewerCassette, NotACassette, TooLarge
 from ..framing import Framed, Framer
 from ..headers import header
+from ..limits import AN_EVENT, max_decoded, shown_size
 from ..sse import Frame
 from ..store import rows, streamed
 from ..store.rows import Row
@@ -74,6 +76,7 @@ class Reader:
         self._begun: _Begun | None = None
         self._seen: set[tuple[str, int]] = set()
         self._number = 0
+        self._held = 0  # what the events of the last exchange cost
         self.exchanges = self.frames = 0
 
     def rows(self, lines: Iterable[bytes]) -> Iterator[Row]:
@@ -166,6 +169,12 @@ class Reader:
             raise self._broken(f"seq is {frame.seq} where {len(frames) + 1} follows")
         frames.append(frame)
         self.frames += 1
+        self._held += AN_EVENT + (0 if frame.raw is None else len(frame.raw))
+        if self._held > max_decoded():
+            raise TooLarge(
+                f"{self._name}, line {self._number}: stream {frame.stream} has more than {shown_size(max_decoded())} of"
+                " events (--max-decoded): give a larger limit; nothing was read from it"
+            )
 
     def _message(self, message: MessageLine) -> Row:
         if self._begun is None or self._begun.exchange.exchange != message.exchange:
@@ -197,6 +206,7 @@ class Reader:
         if answer is not None and answer.body and value.stream is None:
             yield from rows.chunks(number, "response", 0, answer.body)
         body = (answer and answer.body) or b""
+        self._held = 0
         self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
 
     def _check(self, value: ExchangeLine) -> None:
@@ -234,13 +244,16 @@ class Reader:
         stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
         expected = _Expected(self._contracts[value.recording], begun.frames, differs)
-        framer = Framer(header(value.response.headers, "content-encoding"), expected)
+        coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
+        framer = Framer(coding, expected, limit=limit)
         if framer.decodes:
             wire = list(_coded(begun, value.response))
             self._check_size(begun, "body", len(value.response.body or b"") + sum(_lost(part) for part in wire))
             yield from _pieces(exchange, begun, (part.data for part in wire))
             made = _made(framer, wire)
             yield from _content(exchange, begun.frames)
+            length = sum(map(_length, begun.frames))
+            yield rows.framed(exchange, length, value.response.max_decoded)
         else:
             self._check_size(begun, "frames", sum(_length(frame) for frame in begun.frames))
             spans = ((_length(frame), frame.raw) for frame in begun.frames)
@@ -258,8 +271,15 @@ class Reader:
             )
 
 
+_LONG = 1 << 20
+"""Bytes that a line has at most beside its strings: values take many times their size in memory."""
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
 def _json(line: bytes) -> Any:
     """A line's value, at a quarter of the standard library's time; that decides where the quick one refuses."""
+    if len(line) > _LONG and len(_STRING.sub(b"", line)) > _LONG:
+        raise ValueError("it has more values than a line can have")
     try:
         return jiter.from_json(line)
     except ValueError:
@@ -302,7 +322,11 @@ def _lost(part: _Part) -> int:
 def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
     """Make frames again from the bytes: the same way as they were made when they came."""
     for part in wire:
-        yield from framer.skip(part.read, part.size) if part.data is None else framer.feed(part.read, part.data)
+        if part.data is None:
+            yield from framer.skip(part.read, part.size)
+            continue
+        for some in framer.portions(part.read, [part.size], part.data, runs=False):
+            yield from some  # type: ignore[misc]  # there are no runs
     yield from framer.close()
 
 

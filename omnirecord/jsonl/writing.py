@@ -87,11 +87,13 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
     is_coded_stream = value.kind == "sse" and is_coded(value)
     body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
     lost = store.lost(value.exchange) if is_coded_stream else []
+    stopped_at = store.stopped_at(value) if is_coded_stream else None
     return {
         "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
         "headers": _pairs(response.headers),
         "body": text(body) if value.kind == "http" or is_coded_stream else None,
         **({"lost": lost} if lost else {}),
+        **({"max_decoded": stopped_at} if stopped_at else {}),
     }  # fmt: skip
 
 

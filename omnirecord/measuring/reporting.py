@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import grouped
+from ..gathering import Held, grouped
 from ..library import open_store
 from ..routes import is_gate
 from ..store import Store
@@ -28,7 +28,7 @@ def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]
     started, parents = {one.recording: one.started_at for one in store.recordings()}, store.parents()
     for exchanges in grouped(store.exchanges()):
         if wanted in (None, first := exchanges[0].session_id):
-            frames = (frame for x in exchanges if x.stream is not None for frame in store.frames(x))
+            frames = Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x))
             yield measure(
                 exchanges, frames, list(_acts(store, exchanges)), started[exchanges[0].recording],
                 parent_id=parents.get(first or ""),

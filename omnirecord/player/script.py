@@ -15,6 +15,8 @@ from typing import Any
 from ..addresses import Stream
 from ..cassette import Exchange, TimedFrame
 from ..errors import CassetteError, UsageError
+from ..gathering import Held
+from ..limits import AN_EVENT
 from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
@@ -79,6 +81,7 @@ class Script:
     def __init__(self, store: Store, rule: GateRule) -> None:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
+        self._held = Held()
         self._strips: dict[int, Sequence[Part]] = {}
         self._points: dict[str, Sequence[int]] = {}
         self._when: dict[int, tuple[array[int], array[int]]] = {}
@@ -181,7 +184,7 @@ class Script:
     def frames(self, exchange: Exchange) -> list[TimedFrame]:
         """The frames of a stream, remembered."""
         if exchange.exchange not in self._frames:
-            self._frames[exchange.exchange] = list(self._read_frames(exchange))
+            self._frames[exchange.exchange] = list(self._held.of(self._read_frames(exchange)))
         return self._frames[exchange.exchange]
 
     def _read_frames(self, exchange: Exchange) -> Iterator[TimedFrame]:
@@ -211,10 +214,13 @@ class Script:
 
     def lay_down(self, most: int) -> None:
         """Read what clients' streams brought before anybody asks, in their order, up to so many bytes: to do so when
-        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it."""
+        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it. Raises `TooLarge`
+        where a compressed stream cannot be held."""
+        frames, size = self._store.heaviest()
+        self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
             if x.stream is not None and x.party != "runner":
-                most -= x.response_bytes
+                most -= self._decoded(x) if is_coded(x) else x.response_bytes
                 if most < 0:
                     break
                 with suppress(CassetteError):
@@ -223,6 +229,11 @@ class Script:
             streams = (x for session in tree.sessions for x in session.opens if x.stream)
             if all(x.exchange in self._when for x in streams):
                 self.points_of(root)
+
+    def _decoded(self, exchange: Exchange) -> int:
+        """What the events of a coded stream cost, as far as they are made."""
+        verdicts, size = self._store.tally(exchange)
+        return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
 
     def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
         known = self._frames.get(exchange.exchange)

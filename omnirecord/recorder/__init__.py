@@ -23,7 +23,8 @@ from ..routes import creates_session, session_of
 from ..store import Writer, rows, streamed
 from ..store.rows import Row
 from ..store.streamed import Pieces
-from .frames import FrameMaker, Frames, NewFrames, Rest, fault, none
+from .frames import FrameMaker, fault
+from .making import Frames, NewFrames, Rest, none
 from .ops import (
     HELD,
     BodyData,

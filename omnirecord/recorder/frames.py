@@ -7,20 +7,21 @@ to is written in one transaction; where that failed, they are begun again from w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
-from typing import Protocol
 
 from ..contract import Contract, Issue, Judgement
 from ..framing import Framed, Framer, Run
 from ..headers import header
 from ..sse import Frame
 from ..store import Writer, rows, streamed
-from ..store.pieces import feed, feed_runs, from_byte, together
+from ..store.pieces import from_byte, portions, together
 from ..store.rows import Row
 from ..store.streamed import Columns
 from ..store.writer import is_transient
+from .making import NewFrames, Rest, none
 
 log = logging.getLogger("omnirecord")
 
@@ -29,18 +30,12 @@ STEP = 256 * 1024
 LONG_STEP = 8 * 1024 * 1024
 """… or so many, where there is a process for it, and nobody who looks at each: for each step the file has to be free
 for a moment, and where it is written all the time, to wait for that costs more than the frames do."""
+_A_FRAME = 64
+"""Bytes that a frame of a step counts for at least: a step is bounded in memory, however small its frames are."""
 SMALL = 16 * 1024
 """Bytes that are looked at together, where they came in small reads."""
 MOST_STREAMS = 12
 """Streams that share a transaction: between two, others get the interpreter."""
-
-
-Rest = Callable[[int], object]
-"""Called with the number of streams that wait for their frames, where nothing is held that others may wait for."""
-
-
-def none(_waiting: int) -> None:
-    """Take no rest."""
 
 
 class _Careful(Contract):
@@ -81,6 +76,9 @@ class _Streaming:
     """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
     row: int | None = None
     """The first read of the row that begins behind those bytes, where it is known that one does."""
+    portions: Iterator[Sequence[Framed | Run]] = field(default_factory=lambda: iter(()))
+    """What is still to be made of a row that a step has begun with."""
+    is_stop_told: bool = False
     ended: bool = False
     is_fault_told: bool = False
     until: int | None = None
@@ -94,36 +92,12 @@ class _Streaming:
         return self.offsets.get(read, self.at_ns)
 
     def offsets_kept(self) -> dict[int, int]:
-        """Of the last read alone, in which a frame may end that is held back for its LF."""
+        """Of the last read alone, in which a frame may end that is held back for its LF; and of those of a row that is
+        not done with."""
         read = self.framer.read
+        if self.framer.decodes:
+            return {n: at for n, at in self.offsets.items() if n >= read}
         return {read: self.offsets[read]} if self.framer.holds and read in self.offsets else {}
-
-
-@dataclass(frozen=True, slots=True)
-class NewFrames:
-    """Frames that became rows: for whoever watches."""
-
-    exchange: int
-    stream: int
-    first_seq: int
-    framed: list[Framed]
-    """Empty where nobody wanted to see them."""
-    offsets: dict[int, int] = field(repr=False)
-    """When each read came that one of them ended in, in ns since the recording began."""
-    left_out: int = 0
-    """How many came before these that nobody is shown, since they were too many."""
-
-    def last(self, most: int) -> NewFrames:
-        """At most so many of them."""
-        more = len(self.framed) - most
-        if more <= 0:
-            return self
-        return replace(self, first_seq=self.first_seq + more, framed=self.framed[more:], left_out=more)
-
-    @property
-    def times(self) -> list[int]:
-        """When the last byte of each came, in ns since the recording began."""
-        return [self.offsets.get(one.read, 0) for one in self.framed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,37 +112,6 @@ class _Step:
     finished: bool
     rows: list[Row]
     fed: int
-
-
-class Frames(Protocol):
-    """Who makes the frames of one recording: somebody here (`FrameMaker`), or in a process apart (`apart`)."""
-
-    @property
-    def behind(self) -> bool:
-        """Whether there is something left to do."""
-
-    @property
-    def waiting(self) -> int:
-        """How many streams have something left to do."""
-
-    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        """A stream's response has begun."""
-
-    def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Some of its bytes are in the file, or will be with the next transaction; those behind `until` may still
-        change."""
-
-    def ended(self, exchange: int) -> None:
-        """No more of it will come."""
-
-    def move(self, writer: Writer) -> None:
-        """Go on in another file, of which nothing is known yet."""
-
-    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
-        """Make what is to be made here, if anything is."""
-
-    def let_go(self) -> bool:
-        """Have nothing more to do with the file; whether that is so by now."""
 
 
 class FrameMaker:
@@ -256,15 +199,16 @@ class FrameMaker:
         return steps
 
     def _step(self, exchange: int, state: _Streaming) -> _Step:
-        begun, state.judge.fault = state.byte, None  # all streams have one judge
-        found, more = self._feed(exchange, state)
+        state.judge.fault = None  # all streams have one judge
+        found, more, fed = self._feed(exchange, state)
         finished = state.ended and not more
         if state.skip:  # of a coded stream, so there are no runs
             found, state.skip = found[state.skip :], max(0, state.skip - len(found))
         columns = Columns(found)
-        made = list(self._frame_rows(exchange, state, columns, found, finished)) if found or finished else []
+        says = bool(found) or finished or state.framer.stopped_at is not None
+        made = list(self._frame_rows(exchange, state, columns, found, finished)) if says else []
         framed = [one for one in found if isinstance(one, Framed)] if self._shows else []
-        return _Step(exchange, state, columns, framed, more, finished, made, state.byte - begun)
+        return _Step(exchange, state, columns, framed, more, finished, made, fed)
 
     def _write(self, steps: list[_Step]) -> None:
         try:
@@ -317,23 +261,31 @@ class FrameMaker:
         state.read = columns.reads[-1]
         return NewFrames(exchange, state.stream, first, step.framed, offsets)
 
-    def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool]:
+    def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool, int]:
+        """The frames of a step, whether there may be more, and how many bytes these come to."""
         found: list[Framed | Run] = []
-        fed = 0
+        byte, taken, fed = state.byte, state.framer.taken, 0
+        for some in chain(state.portions, self._portions(exchange, state)):
+            found += some
+            fed = max(state.byte - byte, state.framer.taken - taken, _A_FRAME * len(found))
+            if fed > self._most:
+                return found, True, fed
+        if state.ended:
+            found += state.framer.close()
+        return found, False, fed
+
+    def _portions(self, exchange: int, state: _Streaming) -> Iterator[Sequence[Framed | Run]]:
+        """What is made of the rows that are there, each portion of which may be the last of a step."""
         for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
             state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
-            found += feed(state.framer, piece) if self._shows else feed_runs(state.framer, piece)
-            fed += piece.size
             state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
             state.row = whole.next if piece.end == whole.end else None
-            if fed > self._most:
-                return found, True
-        if state.ended:
-            found += state.framer.close()
-        return found, False
+            state.portions = portions(state.framer, piece, runs=not self._shows)
+            for some in state.portions:  # noqa: UP028  # `yield from` would close them where a step ends
+                yield some
 
     def _frame_rows(
         self, exchange: int, state: _Streaming, columns: Columns, found: list[Framed | Run], finished: bool
@@ -341,6 +293,7 @@ class FrameMaker:
         yield from streamed.pages(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
         if state.framer.decodes:
             yield from _content(exchange, state.length, found)
+            yield from self._decoded(exchange, state, sum(columns.lengths), finished)
         else:
             yield from _lost(exchange, state.length, state.read, columns)
         if state.judge.fault and not state.is_fault_told:
@@ -348,8 +301,20 @@ class FrameMaker:
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
         if "sentinel" in columns.verdicts:
             yield rows.done(state.stream)
-        if finished and state.framer.broken:
+        if finished and state.framer.broken and not state.is_stop_told:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
+
+    def _decoded(self, exchange: int, state: _Streaming, length: int, finished: bool) -> Iterator[Row]:
+        """Whether that was all of a coded stream: else its readers would have to decode it again to know."""
+        stopped_at = state.framer.stopped_at
+        if state.is_stop_told or (stopped_at is None and not finished):
+            return
+        yield rows.framed(exchange, state.length + length, stopped_at)
+        if stopped_at is not None:
+            state.is_stop_told = True
+            text = f"stream {state.stream}: {state.framer.broken}"
+            log.warning("%s", text)
+            yield rows.incident(self._recording, state.at_ns, text)
 
     def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
@@ -378,12 +343,21 @@ class FrameMaker:
 
 
 def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[Row]:
-    """The bytes of frames that are not those of the stream."""
+    """The bytes of frames that are not those of the stream, those of many frames in a row."""
+    held: list[bytes] = []
+    size = 0
     for one in found:
         assert isinstance(one, Framed)
-        if one.frame.raw is not None:
-            yield from rows.chunks(exchange, "content", start, one.frame.raw)
-        start += one.frame.length
+        if held and (one.frame.raw is None or size + one.frame.length > streamed.PIECE):
+            yield from rows.chunks(exchange, "content", start, b"".join(held))
+            start, size = start + size, 0
+            held.clear()
+        if one.frame.raw is None:
+            start += one.frame.length
+        else:
+            held.append(one.frame.raw)
+            size += one.frame.length
+    yield from rows.chunks(exchange, "content", start, b"".join(held))
 
 
 def _lost(exchange: int, start: int, read: int, columns: Columns) -> Iterator[Row]:

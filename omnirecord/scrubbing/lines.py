@@ -140,6 +140,8 @@ class Scrubber:
         mask = self._now.mask
         if mask is None:
             return value
+        if self._now.sizes is not None:
+            self._now.sizes.left += value["length"] if value["raw"] is None else len(data_of(value["raw"]))
         if value["raw"] is None:
             mask.lose(value["length"])
             return value
@@ -161,10 +163,11 @@ class Scrubber:
 
 
 class _Sizes:
-    """How much content each read of a coded body brought."""
+    """How much content each read of a coded body brought, as far as that is in events: `left` bytes more."""
 
     def __init__(self, coding: str | None, wire: bytes, lost: Iterable[int]) -> None:
         self._wire, self._at, self._read = wire, 0, 0
+        self.left = 0
         self._lost = frozenset(lost)
         self._decoder: Decoder | None
         try:
@@ -186,7 +189,11 @@ class _Sizes:
         size = 0
         try:
             for piece in self._decoder.decode(data) if self._decoder else ():
-                size += len(piece)
+                taken = min(len(piece), self.left)
+                size, self.left = size + taken, self.left - taken
+                if not self.left:
+                    self._decoder = None
+                    break
         except CodingError:
             self._decoder = None
         return size

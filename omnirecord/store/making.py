@@ -40,6 +40,8 @@ from ..sse import read_fields
 DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
 """What a value that does not fit raises where it is looked at."""
 _VERDICTS = frozenset(VERDICTS)
+_LONGEST = 4 << 20
+"""Characters of a JSON text in a row."""
 
 
 def recording_of(row: Any) -> Recording:
@@ -88,7 +90,7 @@ def _headers(text: Any) -> Headers:
 
 
 def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
-    value = json.loads(_str(text, what))
+    value = json.loads(_short(text, what))
     if type(value) is not list:
         raise ValueError(f"{what}: no list")
     for pair in value:
@@ -111,7 +113,7 @@ def piece_of(row: Any) -> Piece:
     """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
     when each was handed on, how large each is; its bytes."""
     n, start, size, offset, text, data = row
-    found = from_json(_str(text, "reads"))
+    found = from_json(_short(text, "reads"))
     if type(found) is not list or not set(map(type, found)) <= {list}:
         raise TypeError("reads: no list")
     came, sent, sizes = zip(*found, strict=True) if found else ((), (), ())
@@ -138,7 +140,7 @@ def entries_of(row: Any) -> tuple[int, list[Entry]]:
     """The number of a page's first frame, and its frames, of the columns `PAGE`."""
     seq, frames, start, read, *lists, more = row
     _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")
-    ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_str(one, "a list")) for one in lists)
+    ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_short(one, "a list")) for one in lists)
     if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
         raise TypeError("a frame's type: no text")
     ends = [start, *(start + end for end in _sizes(ends, frames, LIMIT))]
@@ -149,7 +151,7 @@ def entries_of(row: Any) -> tuple[int, list[Entry]]:
     judged: Iterable[Verdict] = (
         repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in _sizes(verdicts, frames, len(VERDICTS))]
     )
-    found = {} if more is None else json.loads(_str(more, "more"))
+    found = {} if more is None else json.loads(_short(more, "more"))
     others = repeat(None, frames) if more is None else [found.get(str(place)) for place in range(frames)]
     return seq, list(zip(ends, ends[1:], reads, types, judged, others, strict=False))
 
@@ -159,7 +161,7 @@ def ends_of(row: Any) -> tuple[list[int], int, bool]:
     have, of the columns `PAGE`."""
     seq, frames, start, _, ends, *_, more = row
     _size(seq, "seq"), _size(start, "a page's start")
-    found = [start + end for end in _sizes(json.loads(_str(ends, "a list")), frames, LIMIT)]
+    found = [start + end for end in _sizes(json.loads(_short(ends, "a list")), frames, LIMIT)]
     if [start, *found] != sorted([start, *found]):
         raise ValueError("a frame ends before it begins")
     return found, start, more is not None and "lost" in _str(more, "more")
@@ -221,6 +223,11 @@ def blob_of(row: Any) -> bytes:
     return data
 
 
+def limit_of(row: Any) -> int:
+    """At which limit a stream was decoded no further; 0: not at any."""
+    return _size(int(blob_of(row)[:20] or b"0"), "a limit")
+
+
 def size_or_damage(value: Any, what: str) -> int:
     """A number of ours. Raises one of `DAMAGED`."""
     return _size(value, what)
@@ -246,6 +253,13 @@ def _str(value: Any, what: str) -> str:
     if type(value) is not str:
         raise TypeError(f"{what}: no text")
     return value
+
+
+def _short(value: Any, what: str) -> str:
+    """Text that is parsed. Ours has kilobytes; of a long one the values would take many times its size."""
+    if len(_str(value, what)) > _LONGEST:
+        raise ValueError(f"{what}: longer than any is")
+    return str(value)
 
 
 def _str_or_none(value: Any, what: str) -> str | None:

@@ -152,16 +152,11 @@ class Recent:
         raise LookupError(f"read {number} is not there")
 
 
-def feed(framer: Framer, piece: Piece) -> list[Framed]:
-    """The frames that are complete with a row."""
+def portions(framer: Framer, piece: Piece, *, runs: bool = False) -> Iterator[Sequence[Framed | Run]]:
+    """The frames that are complete with a row, some at a time. `runs`: frames that are alike need not be made."""
     if piece.data is None:
-        return [one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]
-    return framer.feed_reads(piece.n, piece.sizes, piece.data)
-
-
-def feed_runs(framer: Framer, piece: Piece) -> list[Framed | Run]:
-    """The same, for whoever does not want to see each of them."""
-    return [*feed(framer, piece)] if piece.data is None else framer.feed_runs(piece.n, piece.sizes, piece.data)
+        return iter([[one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]])
+    return framer.portions(piece.n, piece.sizes, piece.data, runs=runs)
 
 
 _NONE = Piece(0, 0, 0, 0, (), (), (), None)

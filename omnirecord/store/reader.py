@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..cassette import Columns, Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
 from ..contract import Contract, load
-from ..errors import BrokenCassette, UsageError
+from ..errors import BrokenCassette, TooLarge, UsageError
 from ..framing import Framed, Framer
 from ..headers import header
+from ..limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
 from .disk import clear_writing
 from .lock import recorder_is_alive
 from .making import (
@@ -39,6 +40,7 @@ from .making import (
     family_of,
     incident_of,
     issues_of,
+    limit_of,
     message_of,
     number_of,
     pair_of,
@@ -46,7 +48,7 @@ from .making import (
     recording_of,
     streaming_of,
 )  # fmt: skip
-from .pieces import Content, Piece, Recent, decoded, feed, from_byte, from_read, reads
+from .pieces import Content, Piece, Recent, decoded, from_byte, from_read, portions, reads
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .sizes import FRAMED, size_of
 from .streamed import storable_type
@@ -55,6 +57,10 @@ log = logging.getLogger("omnirecord")
 T = TypeVar("T")
 _MOST_PAGES = 64
 """Whose frames are held for whoever asks for single ones."""
+_LOOK = 32 << 20
+"""What may be made, in the bytes that its frames cost, of all streams together to count the frames that no page has:
+a list of streams takes a moment, whatever they decode to."""
+_UNDECODED = "more may be recorded than is counted here: `omnirecord events` decodes all of it"
 
 
 _EXCHANGE = (
@@ -80,6 +86,15 @@ def contract_or_default(name: str) -> Contract:
     return load("omnigent")
 
 
+class Behind(NamedTuple):
+    """What is behind the stored frames of a stream: how many frames of which verdict, how long these are, and the last
+    `session.status` among them."""
+
+    verdicts: Counter[str]
+    size: int
+    status: bytes | None
+
+
 class Store:
     """The content of one cassette. Numbers in, frozen values out; large things come as iterators."""
 
@@ -88,6 +103,9 @@ class Store:
         self._path = path
         self._closed = False
         self._pages: dict[tuple[int, int], list[TimedFrame]] = {}
+        self._behind: dict[int, Behind] = {}
+        self._look = _LOOK
+        self._told: set[int] = set()  # streams of which it was told that not all of them is decoded
         # One snapshot for all that is asked: the recorder turns chunks into frames beneath us.
         self.is_being_recorded = path is not None and recorder_is_alive(path)
         if not connection.in_transaction:
@@ -109,6 +127,8 @@ class Store:
             return
         self.is_being_recorded = recorder_is_alive(self._path)
         self._pages.clear()
+        self._behind.clear()
+        self._look = _LOOK
         with clear_errors(self._path):
             self._connection.rollback()
             if is_aside(self._connection):  # nobody may write in its folder, or it is an older one
@@ -173,8 +193,7 @@ class Store:
     def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
         """`[DONE]` may be among the bytes that the recorder made no frames of any more."""
         looked_at = has_unframed and x.kind == "sse" and x.ending != "done" and (x.end_ns is None or not is_coded(x))
-        behind = self._derived(x, *self._stored(x), unfinished=False) if looked_at else ()
-        return replace(x, ending="done") if any(frame.verdict == "sentinel" for frame in behind) else x
+        return replace(x, ending="done") if looked_at and "sentinel" in self._counted(x).verdicts else x
 
     def streams(self, session_id: str | None = None) -> list[Exchange]:
         if session_id is None:
@@ -233,9 +252,17 @@ class Store:
         return list(self._rows(incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """A body as it was on the wire, but for redaction. For a stream, see `content`."""
+        """A body as it was on the wire, but for redaction. For a stream, see `content`. Raises `TooLarge`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
-        return b"".join(self._rows(blob_of, query, exchange, side))
+        parts, left = [], max_decoded()  # type: list[bytes], int
+        for part in self._rows(blob_of, query, exchange, side):
+            parts.append(part)
+            if (left := left - len(part)) < 0:
+                limit = shown_size(max_decoded())
+                raise TooLarge(
+                    f"the {side} body of exchange {exchange} has more than {limit} (--max-decoded): give a larger limit"
+                )
+        return b"".join(parts)
 
     def wire(self, exchange: Exchange) -> bytes:
         """The bytes of a stream's body as they were on the wire: compressed, if the response was."""
@@ -358,10 +385,66 @@ class Store:
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
         """The frames behind the stored ones."""
-        if not is_coded(exchange) and self._size(exchange) == length:
+        if self._is_framed(exchange, length):
             return
+        framer = self._framer(exchange, length)
+        yield from self._timed(exchange, framer, stored, length, unfinished)
+        if framer.stopped_at is not None:
+            self._tell(exchange, framer.broken or "")
+
+    def _is_framed(self, exchange: Exchange, length: int) -> bool:
+        """Whether all frames of a stream are stored, or all that the limit leaves."""
+        if not is_coded(exchange):
+            return self._size(exchange) == length
+        stopped_at = self.stopped_at(exchange)
+        if not stopped_at or stopped_at < max_decoded():
+            return stopped_at == 0
+        self._tell(exchange, f"decoded up to {shown_size(stopped_at)} of events, the limit when it was recorded")
+        return True
+
+    def stopped_at(self, exchange: Exchange) -> int | None:
+        """The limit at which the recorder stopped to decode a stream; 0 where it decoded all, None where nothing says
+        so."""
+        query = "SELECT DISTINCT data FROM chunks WHERE exchange = ? AND side = 'framed'"
+        limits = list(self._rows(limit_of, query, exchange.exchange))
+        return 0 if 0 in limits else max(limits, default=None)
+
+    def _tell(self, exchange: Exchange, what: str) -> None:
+        """Of a stream that is not decoded to its end, once."""
+        if exchange.exchange not in self._told:
+            self._told.add(exchange.exchange)
+            log.warning("stream %d: %s", exchange.stream, what)
+
+    def _counted(self, exchange: Exchange) -> Behind:
+        """What is behind the stored frames, as far as that may be looked at; remembered."""
+        if exchange.exchange not in self._behind:
+            stored, length = self._stored(exchange)
+            verdicts, size, status = Counter[str](), 0, None  # type: Counter[str], int, bytes | None
+            if not self._is_framed(exchange, length):
+                framer = self._framer(exchange, length, self._look)
+                left = self._look
+                for frame in self._timed(exchange, framer, stored, length, unfinished=False):
+                    left -= AN_EVENT + frame.length
+                    if left < 0:
+                        break
+                    verdicts[frame.verdict] += 1
+                    size += frame.length
+                    status = frame.raw if frame.type == "session.status" else status
+                self._look = max(0, min(left, self._look - framer.cost))
+                if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
+                    self._tell(exchange, _UNDECODED)
+            self._behind[exchange.exchange] = Behind(verdicts, size, status)
+        return self._behind[exchange.exchange]
+
+    def _framer(self, exchange: Exchange, length: int, limit: int | None = None) -> Framer:
+        contract = self.contract_of(exchange.recording)
+        return Framer(content_encoding(exchange), contract, 0 if is_coded(exchange) else length, limit)
+
+    def _timed(
+        self, exchange: Exchange, framer: Framer, stored: int, length: int, unfinished: bool
+    ) -> Iterator[TimedFrame]:
         offsets = Recent()
-        for seq, framed in enumerate(self._reframed(exchange, stored, length, unfinished, offsets), stored + 1):
+        for seq, framed in enumerate(self._reframed(exchange, framer, stored, length, unfinished, offsets), stored + 1):
             judgement, read = framed.judgement, offsets.of(framed.read)
             issues = tuple((issue.path, issue.message) for issue in judgement.issues)
             yield TimedFrame(
@@ -370,18 +453,18 @@ class Store:
             )  # fmt: skip
 
     def _reframed(
-        self, exchange: Exchange, stored: int, length: int, unfinished: bool, offsets: Recent
+        self, exchange: Exchange, framer: Framer, stored: int, length: int, unfinished: bool, offsets: Recent
     ) -> Iterator[Framed]:
-        coded = is_coded(exchange)
-        skip, byte = (stored, 0) if coded else (0, length)
-        contract = self.contract_of(exchange.recording)
-        framer, end = Framer(content_encoding(exchange), contract, byte), byte
+        skip, byte = (stored, 0) if framer.decodes else (0, length)
+        end = byte
         for piece in self._pieces(exchange.exchange, byte):
             offsets.add(piece)
             end = piece.end
-            fed = feed(framer, piece)
-            yield from fed[skip:]
-            skip = max(0, skip - len(fed))
+            for fed in portions(framer, piece):
+                yield from fed[skip:]  # type: ignore[misc]  # there are no runs
+                skip = max(0, skip - len(fed))
+            if framer.stopped_at is not None:
+                return
         if end != self._size(exchange):
             raise self._damaged(f"stream {exchange.stream} lacks some of its reads")
         if unfinished or exchange.ending != "open":
@@ -414,10 +497,10 @@ class Store:
         """The status that the last `session.status` of a stream gave."""
         query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = 'session.status' AND stream = ?"
         (seq,) = self._rows(number_of, query, exchange.stream)
-        last = list(islice(self.stored_frames(exchange, seq - 1), 1)) if seq else []
-        behind = self._derived(exchange, *self._stored(exchange), unfinished=False)
-        last += [frame for frame in behind if frame.type == "session.status"]
-        payload = next(self._checked(lambda: [payload_of(last[-1].raw)]), {}) if last else {}
+        last = [frame.raw for frame in islice(self.stored_frames(exchange, seq - 1), 1)] if seq else []
+        if (behind := self._counted(exchange).status) is not None:
+            last.append(behind)
+        payload = next(self._checked(lambda: [payload_of(last[-1])]), {}) if last else {}
         status = payload.get("status")
         return status if isinstance(status, str) else None
 
@@ -426,10 +509,18 @@ class Store:
         found = self._tallies(exchange)
         verdicts = Counter({verdict: count for verdict, count, _ in found})
         size = sum(length for _, _, length in found)
-        for frame in self._derived(exchange, verdicts.total(), size, unfinished=False):
-            verdicts[frame.verdict] += 1
-            size += frame.length
-        return dict(verdicts), size
+        behind = self._counted(exchange)
+        return dict(verdicts + behind.verdicts), size + behind.size
+
+    def heaviest(self) -> tuple[int, int]:
+        """How many frames the compressed stream has that costs most to hold, as far as these are stored, and how many
+        bytes of content."""
+        query = (
+            "SELECT sum(frames), sum(length) FROM tallies WHERE stream IN (SELECT stream FROM exchanges"
+            " WHERE response_headers LIKE '%content-encoding%') GROUP BY stream"
+            f" ORDER BY sum(length) + {AN_EVENT} * sum(frames) DESC LIMIT 1"
+        )
+        return next(self._rows(pair_of, query), (0, 0))
 
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
         """How many frames of a stream are stored, and how many bytes of content these hold."""
@@ -470,7 +561,7 @@ class Store:
 
     def _clear(self, error: Exception) -> Exception:
         if isinstance(error, MemoryError):
-            return self._damaged("there is not enough memory for a value in it")
+            return TooLarge(f"there is not enough memory to read {self._path or 'the cassette'}: {MORE_MEMORY}")
         if not isinstance(error, (sqlite3.Error, OSError)):
             return self._damaged(str(error) or type(error).__name__)
         try:

@@ -87,7 +87,13 @@ def done(stream: int) -> Row:
     return _DONE, (stream,)
 
 
-def chunk(exchange: int, side: Side | Literal["content"], start: int, data: bytes) -> Row:
+def framed(exchange: int, length: int, stopped_at: int | None) -> Row:
+    """No more frames are made of a coded stream: those that are there hold `length` bytes of content. `stopped_at`: the
+    limit that is why."""
+    return chunk(exchange, "framed", length, b"" if stopped_at is None else b"%d" % stopped_at)
+
+
+def chunk(exchange: int, side: Side | Literal["content", "framed"], start: int, data: bytes) -> Row:
     return _CHUNK, (exchange, side, start, data)
 
 

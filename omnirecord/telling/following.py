@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..cassette import Exchange
+from ..gathering import Held
 from ..gist import one_line, seconds
 from ..store import Store
 from ..story import (
@@ -135,7 +136,8 @@ class Following:
         for exchange, after in list(session.listening.items()):
             x = session.exchanges[exchange]
             stream, is_over = x.stream or 0, exchange not in self._open
-            frames = list(self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after))
+            behind = self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after)
+            frames = list(Held().of(behind))
             for heard in session.relay.hear(stream, frames):
                 session.narrator.hear(heard)
             if is_over:

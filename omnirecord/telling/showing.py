@@ -7,7 +7,7 @@ from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import grouped
+from ..gathering import Held, grouped
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
@@ -103,7 +103,7 @@ def grown_sessions(
             found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
             yield grown_session(
                 exchanges,
-                (frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
+                Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
                 [act for act in found if act is not None],
                 parent_id=parents.get(first.session_id or ""),
                 snapshot=_snapshot(store, exchanges),

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
+from ..gathering import Held
 from ..library import open_store
 from ..payloads import dumps
 from ..scrubbing import Leak, scrub
@@ -73,7 +74,7 @@ def sealed_data(
     ids = {row["session_id"] for row in rows}
     others = whole["others"] if wanted is None else []
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
-    exchanges = [x for x in store.exchanges() if x.exchange in numbers]
+    exchanges, held = [x for x in store.exchanges() if x.exchange in numbers], Held()
     return {
         "overview": {
             **whole,
@@ -85,17 +86,17 @@ def sealed_data(
         },
         "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
         "sessions": sessions,
-        "streams": {str(x.stream): _stream(store, x) for x in watch(exchanges) if x.stream is not None},
+        "streams": {str(x.stream): _stream(store, x, held) for x in watch(exchanges) if x.stream is not None},
         "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
         "searched": search_data(store, numbers),
         "comparisons": _comparisons(store, [row["key"] for row in rows]),
     }
 
 
-def _stream(store: Store, x: Exchange) -> Row:
+def _stream(store: Store, x: Exchange, held: Held) -> Row:
     """The columns of a stream's events, and what the page else asks for of each."""
     started_at = store.recording(x.recording).started_at
-    frames = list(store.frames(x))
+    frames = list(held.of(store.frames(x)))
     pieces = [frames[at : at + PIECE] for at in range(0, len(frames), PIECE)]
     return {
         "columns": [columns_of(iter(piece), x.stream or 0, len(frames) + 1) for piece in pieces],
