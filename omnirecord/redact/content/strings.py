@@ -53,6 +53,7 @@ class Shape:
     def __init__(self, parts: list[bytes], texts: dict[int, tuple[int, ...]]) -> None:
         """`texts`: the keys of the parts that are texts."""
         self._parts = parts
+        self.missed = 0  # how many values in a row did not fit
         self.texts = list(texts.items())
         self._numbers = [(n, parts[n].translate(None, _DIGITS)) for n in range(2, len(parts), 2) if _counts(parts, n)]
 
@@ -61,11 +62,13 @@ class Shape:
         known = self._parts
         for n, rest in self._numbers:
             if parts[n].translate(None, _DIGITS) != rest:
+                self.missed += 1
                 return False
             known[n] = parts[n]
         for n, _ in self.texts:
             known[n] = parts[n]
-        return known == parts
+        self.missed = 0 if known == parts else self.missed + 1
+        return not self.missed
 
 
 def _counts(parts: list[bytes], n: int) -> bool:

@@ -83,13 +83,13 @@ class Texts:
 
     def _like_before(self, value: bytes, parts: list[bytes], shape: Shape) -> bytes:
         """A value of which only texts and numbers differ from another one."""
-        may_be_named = any(labels.may_end(parts[n]) for n, _ in shape.texts)
-        named = self._named(value) if may_be_named else []
+        named = self._named(value) if any(labels.may_end(parts[n]) for n, _ in shape.texts) else []
         self._has_named = bool(named)
+        may_begin = any(self._scanner.may_find(parts[n]) for n, _ in shape.texts)
         is_changed = False
         for n, keys in shape.texts:
             raw = parts[n]
-            parts[n] = self._next(raw, keys, may_begin=self._scanner.may_find(raw))
+            parts[n] = self._next(raw, keys, may_begin=may_begin)
             is_changed = is_changed or parts[n] is not raw
         return in_place(b'"'.join(parts) if is_changed else value, named)
 
@@ -112,8 +112,8 @@ class Texts:
             if is_next_line:
                 self._next(b"\n", (key,))
             return self._next(value, (key,), may_begin=may_begin)
-        if parts and not may_begin and not labels.needs_search(b"", value):
-            self._remember(event, parts, found)
+        if parts and not may_begin:
+            self._remember(value, event, parts, found)
         out, at = [], 0
         for start, end, keys in found:
             raw = value[start:end]
@@ -123,12 +123,18 @@ class Texts:
                 at = end
         return b"".join([*out, value[at:]]) if out else value
 
-    def _remember(self, event: bytes, parts: list[bytes], found: Strings) -> None:
-        """A value in which no secret has its name or a whole prefix."""
+    def _remember(self, value: bytes, event: bytes, parts: list[bytes], found: Strings) -> None:
+        """The shape of a value without a whole prefix, if no name of a secret is in it."""
+        last = self._shapes.get((event, len(parts)))
+        missed = last.missed if last is not None else 0
+        if missed & (missed - 1):
+            return  # what differs each time, as ids do, is tried less and less often
+        if labels.needs_search(b"", value) or (new := shape(parts, found)) is None:
+            return
         if len(self._shapes) >= _SHAPES:
             self._shapes.clear()
-        if (new := shape(parts, found)) is not None:
-            self._shapes[event, len(parts)] = new
+        new.missed = missed
+        self._shapes[event, len(parts)] = new
 
     def flow(self, counts: Counter[str], *, goes_on: bool = False) -> Flow:
         """What masks bytes of which it is not known which text they go on with; `goes_on`: from the first on."""
