@@ -47,7 +47,7 @@ class Connection(ResponseHandler):
     called when there may be something new of it, the end included."""
 
     _before = b""
-    _section = 0  # bytes that came since a header section was over, while no body is open
+    _section = 0  # bytes since the last header section, or since the last content, that are not content
     body: StreamReader | None = None
     arrived: Callable[[], None] | None = None
 
@@ -60,13 +60,26 @@ class Connection(ResponseHandler):
         return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
+        body = self._payload
+        content = 0 if body is None else body.total_bytes
         if self.arrived is None:
             self._by_section(data)
         else:  # somebody is given the body, and no header section comes before its end
             self._before = data[-_LONGEST_BEGINNING:]
             super().data_received(data)
+        if body is not None and body is self._payload:
+            if body.total_bytes > content:
+                self._section = 0
+            elif not (self._reading_paused or body.is_eof()):
+                self._count(len(data))
         if self.arrived is not None:
             self.arrived()
+
+    def _count(self, size: int) -> None:
+        """Refuse a section of more than `LIMIT` bytes: a header section, a trailer section, a chunk extension."""
+        self._section += size
+        if self._section > LIMIT:
+            self._refuse()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Called by aiohttp with each header section."""
@@ -94,9 +107,7 @@ class Connection(ResponseHandler):
         if at < len(data) or not data:
             super().data_received(data[at:])
             if not self._upgraded and (self._payload is None or self._payload.is_eof()):
-                self._section += len(data) - at
-                if self._section > LIMIT:
-                    self._refuse()
+                self._count(len(data) - at)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, and nearly always there is nothing to resume."""
