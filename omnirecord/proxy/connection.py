@@ -23,6 +23,8 @@ from ..http_server import LIMIT, SectionTooLarge
 _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
 _LONGEST_BEGINNING = 3
+_NO_CONTENT = 1 << 21
+"""The most bytes in a row of a body that are not content. aiohttp keeps those of a trailer section in memory."""
 _MOST = 8
 """Sections that are told apart in one segment: interim answers (1xx) come before the last one."""
 
@@ -71,14 +73,14 @@ class Connection(ResponseHandler):
             if body.total_bytes > content:
                 self._section = 0
             elif not (self._reading_paused or body.is_eof()):
-                self._count(len(data))
+                self._count(len(data), _NO_CONTENT)
         if self.arrived is not None:
             self.arrived()
 
-    def _count(self, size: int) -> None:
-        """Refuse a section of more than `LIMIT` bytes: a header section, a trailer section, a chunk extension."""
+    def _count(self, size: int, limit: int = LIMIT) -> None:
+        """Refuse more bytes than this that are not content: a header section, a trailer section, a chunk extension."""
         self._section += size
-        if self._section > LIMIT:
+        if self._section > limit:
             self._refuse()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
