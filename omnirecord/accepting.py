@@ -138,7 +138,8 @@ class Accepting:
     """Accepts the connections of one server. A connection with a seat costs `cost` descriptors.
 
     `elsewhere` returns how many descriptors this server holds for connections that have no client; `let_go` closes the
-    idle ones among them. `noted` is told, in one sentence each, when refusing begins and ends.
+    idle ones among them. `noted` is told, in one sentence each, when refusing begins and ends. `closed` is given each
+    client connection that is closed.
     """
 
     def __init__(self, cost: int, descriptors: Descriptors = _PROCESS) -> None:
@@ -154,6 +155,7 @@ class Accepting:
         self.elsewhere: Callable[[], int] = _no_more
         self.let_go: Callable[[], object] = _no_more
         self.noted: Callable[[str], object] = lambda _: None
+        self.closed: Callable[[RequestHandler], object] = lambda _: None
 
     def bind(self, bound: Sequence[int], server: web.Server, tls: ssl.SSLContext | None) -> None:
         """Use copies of these bound descriptors, which do not listen yet."""
@@ -249,6 +251,7 @@ class Accepting:
 
     def left(self, protocol: RequestHandler) -> None:
         """A connection is closed."""
+        self.closed(protocol)
         cost, _ = self._open.pop(protocol, (None, 0.0))
         if cost is not None:
             self._descriptors.give(cost)

@@ -10,10 +10,11 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -41,6 +42,8 @@ _REFUSALS = {
     431: "header_fields_too_large",
     501: "not_implemented",
 }
+_NUMBERS = count()
+_END = b"\r\n\r\n"
 _LONG_LINE = f"its request line has more than {LIMIT:,} bytes"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -84,6 +87,13 @@ def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None
     return None if request.body_exists else bad_request("its Content-Length is too large")
 
 
+def bad_body(error: BaseException) -> web.Response:
+    """The refusal of a request whose body cannot be read further, for this reason."""
+    if is_too_large(error):
+        return bad_request(SectionTooLarge.message, 431)
+    return bad_request("its body is no valid HTTP")
+
+
 def out_of_descriptors() -> web.Response:
     """The refusal of a request for which this process has no file descriptor. The connection is closed behind it."""
     message = "omnirecord has no file descriptor left for this request: try again, or raise its limit (ulimit -n)"
@@ -118,30 +128,68 @@ def is_too_large(error: BaseException | None) -> bool:
 
 class Client(RequestHandler):
     """A client's connection. Its refusals are fixed texts: neither they nor stderr quote the request. A request whose
-    header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request."""
+    header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request. The same
+    limit applies to bytes of a body that are not content: a trailer section, a chunk extension.
 
-    _section = 0  # bytes since the last request that belong to the header section of the next one
+    aiohttp drops the bytes behind a request for an upgrade to another protocol than WebSocket, up to the end of the
+    segment, and would read the next segment as a request. So such a request is parsed alone, or the connection ends
+    behind it."""
+
+    _section = 0  # bytes since the last request, or since the last content, that belong to a section
     _upload: StreamReader = EMPTY_PAYLOAD
-    _is_refused = False
+    _is_refused = _is_last = False
     _discarded_at = 0.0
+    _before = b""  # the end of the previous segment
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.number = next(_NUMBERS)
+        """Tells client connections of this process apart."""
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused:
+        is_section = self._upload.is_eof() and not self._upgraded
+        last, begin = data.lower().rfind(b"\nupgrade") if is_section else -1, 0
+        while begin < last and self._upload.is_eof() and (end := data.find(_END, begin) + len(_END)) >= len(_END):
+            self._received(data[begin:end])
+            begin = end
+        if begin < len(data) or not data:
+            self._received(data[begin:])
+
+    def _received(self, data: bytes) -> None:
+        if self._is_refused or (self._is_last and self._upload.is_eof()):
             self._discarded_at = self._loop.time()
             return
         in_section = self._upload.is_eof() and not (self._upgraded or self._buffer_paused)
-        before = self._request_count
+        before, content = self._request_count, self._upload.total_bytes
         super().data_received(data)
         if new := self._request_count - before:
             if self._section + len(data) > LIMIT:
                 self._examine(min(new, len(self._messages)))
-            self._section, self._upload = 0, self._messages[-1][1] if self._messages else EMPTY_PAYLOAD
-        elif in_section:
+            self._begin_last(data)
+        elif in_section or not (self._upload.is_eof() or self._upload.total_bytes > content or self._is_paused()):
             self._section += len(data)
             if self._section > LIMIT:
                 self._refuse()
-        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
-            self._end_bodies()
+        else:
+            self._section = 0
+        if self._messages and isinstance(error := self._messages[-1][0], _ErrInfo):
+            self._is_refused, self._discarded_at = True, self._loop.time()
+            self._end_bodies(error.exc)
+        self._before = data[1 - len(_END) :]
+
+    def _is_paused(self) -> bool:
+        """Whether content may wait in the parser, or is no longer read at all."""
+        return self._reading_paused or self._close or self._force_close
+
+    def _begin_last(self, data: bytes) -> None:
+        """Expect the body of the last request in `data`, and nothing behind it if bytes behind it may be lost."""
+        message, self._upload = self._messages[-1] if self._messages else (None, EMPTY_PAYLOAD)
+        self._section = 0
+        if isinstance(message, RawRequestMessage) and message.upgrade and not self._upgraded:
+            if self._upload.is_eof() and data.endswith(_END) and (self._before + data).count(_END) == 1:
+                return  # nothing was behind it
+            self._messages[-1] = message._replace(should_close=True), self._upload
+            self._is_last = True
 
     def _examine(self, new: int) -> None:
         """Refuse the first of the `new` last requests that has too large a header section, and drop what follows it."""
@@ -164,13 +212,23 @@ class Client(RequestHandler):
         if not is_too_large(err_info.exc):
             return super()._make_error_handler(err_info)
         is_line = isinstance(err_info.exc, LineTooLong) and err_info.exc.args[1] == LIMIT
-        self._is_refused = True
 
         async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
-            await self._linger()
             return bad_request(_LONG_LINE, 414) if is_line else bad_request(SectionTooLarge.message, 431)
 
         return refuse
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the rest of a response; a refusal only once the client has stopped sending."""
+        if self._is_refused and not resp.prepared:
+            await self._linger()
+        before, behind = self._request_count, self._message_tail
+        finished = await super().finish_response(request, resp, start_time)
+        if self._request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
+            self._begin_last(behind)
+        return finished
 
     async def _linger(self) -> None:
         """Let the client send the rest: if bytes of it are unread when the connection is closed, the answer is lost."""
@@ -178,12 +236,14 @@ class Client(RequestHandler):
         while self._loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
             await asyncio.sleep(_QUIET)
 
-    def _end_bodies(self) -> None:
+    def _end_bodies(self, why: BaseException) -> None:
         """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
+        error = web.RequestPayloadError("the body is no valid HTTP")
+        error.__cause__ = why
         current = [] if self._current_request is None else [self._current_request.content]
         for body in (*current, *(body for _, body in self._messages)):
             if not body.is_eof() and body.exception() is None:
-                body.set_exception(web.RequestPayloadError("the body is no valid HTTP"))
+                body.set_exception(error)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, _message: str | None = None
@@ -195,6 +255,8 @@ class Client(RequestHandler):
             self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the response is sent")
+        if isinstance(exc, web.RequestPayloadError):
+            return bad_body(exc)
         if is_refused:
             return bad_request("it is no valid HTTP")
         answer = error_response(500, "internal_error", "omnirecord: a fault of omnirecord, which stderr names")
@@ -202,9 +264,16 @@ class Client(RequestHandler):
         return answer
 
     def log_exception(self, *_args: Any, **kw: Any) -> None:
-        """Name a fault of ours by its place: its message may quote the request."""
+        """Name a fault of ours by its place: its message may quote the request. A body that ended early is none."""
         error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            return
         log.error("a request failed by a fault of omnirecord: %s", _place(error))
+
+
+def number_of(connection: RequestHandler) -> int:
+    """The number of a client connection; -1 for one that another server accepted."""
+    return connection.number if isinstance(connection, Client) else -1
 
 
 def _place(error: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Message
+from omnirecord.proxy.tunnel import _PORTION, _TURN, _in_portions
 from omnirecord.websocket import MessageReader
 
 from . import wire
@@ -278,3 +280,33 @@ def test_reading_along_never_raises_and_does_not_depend_on_the_cuts(
     pieces = [in_pieces.feed(data[a:b]) for a, b in pairwise(bounds)]
     assert [one for piece in pieces for one in piece] == at_once.feed(data)
     assert in_pieces.broken == at_once.broken
+
+
+async def _noted(*, cancelled_after: tuple[int, ...]) -> tuple[list[int], int]:
+    """The sizes of the portions that were noted, and the turns of other callbacks between them."""
+    sizes: list[int] = []
+
+    def note(data: bytes) -> None:
+        sizes.append(len(data))
+        time.sleep(2 * _TURN)  # the time that many small messages take
+        if len(sizes) in cancelled_after:
+            noting.cancel()
+
+    noting = asyncio.create_task(_in_portions(note, bytes(20 * _PORTION)))
+    turns = 0
+    while not noting.done():  # the turns are what is counted
+        turns += 1
+        await asyncio.sleep(0)
+    assert noting.cancelled()
+    return sizes, turns
+
+
+async def test_messages_of_a_client_that_left_are_read_a_portion_at_a_time() -> None:
+    sizes, turns = await _noted(cancelled_after=(1,))
+    assert sizes == [_PORTION] * 20
+    assert turns >= 18
+
+
+async def test_a_second_cancellation_ends_the_reading_of_messages() -> None:
+    sizes, _ = await _noted(cancelled_after=(1, 2))
+    assert len(sizes) == 2

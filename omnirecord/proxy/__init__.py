@@ -21,7 +21,7 @@ from yarl import URL
 from ..accepting import Accepting
 from ..errors import ServerError, UsageError
 from ..headers import decoded
-from ..http_server import Handler, bad_request, error_response, origin_form
+from ..http_server import Handler, bad_request, error_response, number_of, origin_form
 from ..limits import Given, Retention, retention, rotation
 from ..pseudonyms import user_key
 from ..recorder import NewFrames
@@ -223,6 +223,7 @@ class Proxy:
         accepting.elsewhere = lambda: upstream.idle + (resuming.kept if resuming is not None else 0)
         accepting.let_go = upstream.let_go
         accepting.noted = self._tape.note
+        accepting.closed = lambda protocol: upstream.left(number_of(protocol))
 
     def _made_control(self) -> Control:
         pages = pages_of(self._paging.guard, lambda: self.db) if self._paging is not None else None

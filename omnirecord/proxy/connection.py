@@ -23,6 +23,8 @@ from ..http_server import LIMIT, SectionTooLarge
 _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
 _LONGEST_BEGINNING = 3
+_NO_CONTENT = 1 << 21
+"""The most bytes in a row of a body that are not content. aiohttp keeps those of a trailer section in memory."""
 _MOST = 8
 """Sections that are told apart in one segment: interim answers (1xx) come before the last one."""
 
@@ -47,7 +49,7 @@ class Connection(ResponseHandler):
     called when there may be something new of it, the end included."""
 
     _before = b""
-    _section = 0  # bytes that came since a header section was over, while no body is open
+    _section = 0  # bytes since the last header section, or since the last content, that are not content
     body: StreamReader | None = None
     arrived: Callable[[], None] | None = None
 
@@ -60,13 +62,26 @@ class Connection(ResponseHandler):
         return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
+        body = self._payload
+        content = 0 if body is None else body.total_bytes
         if self.arrived is None:
             self._by_section(data)
         else:  # somebody is given the body, and no header section comes before its end
             self._before = data[-_LONGEST_BEGINNING:]
             super().data_received(data)
+        if body is not None and body is self._payload:
+            if body.total_bytes > content:
+                self._section = 0
+            elif not (self._reading_paused or body.is_eof()):
+                self._count(len(data), _NO_CONTENT)
         if self.arrived is not None:
             self.arrived()
+
+    def _count(self, size: int, limit: int = LIMIT) -> None:
+        """Refuse more bytes than this that are not content: a header section, a trailer section, a chunk extension."""
+        self._section += size
+        if self._section > limit:
+            self._refuse()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Called by aiohttp with each header section."""
@@ -94,9 +109,7 @@ class Connection(ResponseHandler):
         if at < len(data) or not data:
             super().data_received(data[at:])
             if not self._upgraded and (self._payload is None or self._payload.is_eof()):
-                self._section += len(data) - at
-                if self._section > LIMIT:
-                    self._refuse()
+                self._count(len(data) - at)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, and nearly always there is nothing to resume."""

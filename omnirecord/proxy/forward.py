@@ -28,9 +28,10 @@ from ..headers import (
 from ..http_server import (
     SectionTooLarge,
     ambiguous,
-    bad_request,
+    bad_body,
     error_response,
     is_too_large,
+    number_of,
     out_of_descriptors,
 )  # fmt: skip
 from ..intake import Take
@@ -89,9 +90,9 @@ class Forward:
         """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
         try:
             return await self._exchange()
-        except web.RequestPayloadError:
+        except web.RequestPayloadError as error:
             self._ending = "eof"
-            return self._instead(bad_request("its body is no valid HTTP"))
+            return self._instead(bad_body(error))
         except (*LOST, aiohttp.ClientError) as error:
             if is_too_large(error):
                 return self._bad_answer(SectionTooLarge.message)
@@ -147,10 +148,11 @@ class Forward:
         body = self._upload() if self._request.body_exists and not upgrade else None
         continue_upload(self._request, headers)
         try:
-            return await self._upstream.request(self._request.method, target, passed, body)
+            client = number_of(self._request.protocol)
+            return await self._upstream.request(client, self._request.method, target, passed, body)
         except aiohttp.ClientConnectionError:
             if isinstance(error := self._request.content.exception(), web.RequestPayloadError):
-                raise error from None
+                raise error from error.__cause__
             raise
 
     async def _upload(self) -> AsyncIterator[bytes]:

@@ -30,18 +30,24 @@ _TURN = 0.002
 
 
 async def _in_portions(note: Callable[[bytes], None], data: bytes) -> None:
-    """Note all of this data, even if the task is cancelled meanwhile: it was passed on."""
-    at, now = 0, asyncio.get_running_loop().time
-    began = now()
-    try:
-        while len(data) - at > _PORTION:
-            note(data[at : at + _PORTION])
-            at += _PORTION
-            if now() - began > _TURN:
+    """Note all of this data, even if the task is cancelled meanwhile: it was passed on. A second cancellation ends it.
+
+    Other callbacks have their turn after a cancellation too: the rest may take seconds.
+    """
+    now = asyncio.get_running_loop().time
+    began, cancelled = now(), None
+    for at in range(0, len(data), _PORTION):
+        note(data[at : at + _PORTION])
+        if now() - began > _TURN:
+            try:
                 await asyncio.sleep(0)
-                began = now()
-    finally:
-        note(data[at:])
+            except asyncio.CancelledError as error:
+                if cancelled is not None:
+                    raise
+                cancelled = error
+            began = now()
+    if cancelled is not None:
+        raise cancelled
 
 
 class _Inflow:

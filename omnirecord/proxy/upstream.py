@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -97,6 +98,7 @@ class Upstream:
     pooled connection that is just dying would fail, and could not be sent again.
 
     A connection is never used again after a request with a body or an upgrade: upstream may see another end of it.
+    It is used again for the same client connection only: bytes that upstream sends late reach no other client.
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
@@ -106,22 +108,24 @@ class Upstream:
         verified = True if tls is None else tls
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
         self._pooled, self._idle = _session(connector, _traced()), connector._conns
+        self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
     async def request(
-        self, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
+        self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request; return once the header section of its response is there. Raises aiohttp's errors.
+        """Send a request of the client connection with this number; return once the header section of its response is
+        there. Raises aiohttp's errors.
 
         It is sent again only where it went to a connection that had been used before, and that was lost.
         """
-        answer = await self._send(method, target, headers, body)
+        answer = await self._send(client, method, target, headers, body)
         if (connection := connection_of(answer)) is not None:
             connection.body = answer.content
         return answer
 
     async def _send(
-        self, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
+        self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
         url = self._url.with_path(self._prefix + target, encoded=True)  # the query in it: a lone `?` stays that way
         exactly = (_exactly(headers),)
@@ -129,14 +133,31 @@ class Upstream:
             used = _Used()
             try:
                 return await self._pooled.request(
-                    method, url, headers=headers, middlewares=exactly, allow_redirects=False, trace_request_ctx=used
-                )
+                    method, url, headers=headers, middlewares=(*exactly, self._for(client)), allow_redirects=False,
+                    trace_request_ctx=used,
+                )  # fmt: skip
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not used.before:
                     raise
         return await self._single.request(
             method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
         )
+
+    def _for(self, client: int) -> aiohttp.ClientMiddlewareType:
+        """Lets a request use the connections of this client, and no others."""
+
+        async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            assert isinstance(request, _Request)
+            self._key, request.client = request.connection_key, client
+            return await handler(request)
+
+        return send
+
+    def left(self, client: int) -> None:
+        """Close the idle connections of a client connection that is closed."""
+        if self._key is not None:
+            for protocol, _ in self._idle.pop(_of(client, self._key), ()):
+                protocol.close()
 
     @property
     def idle(self) -> int:
@@ -153,6 +174,21 @@ class Upstream:
     async def close(self) -> None:
         await self._pooled.close()
         await self._single.close()
+
+
+def _of(client: int | None, key: ConnectionKey) -> ConnectionKey:
+    """This key, for one client: in the place of the hash of a proxy's header fields, since we use no proxy."""
+    return key._replace(proxy_headers_hash=client)
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request whose connection is used again for `client` only."""
+
+    client: int | None = None
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        return _of(self.client, super().connection_key)
 
 
 def keep_body_only(answer: aiohttp.ClientResponse) -> None:
@@ -203,6 +239,7 @@ def _connecting(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         connector=_connecting(connector),
+        request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),

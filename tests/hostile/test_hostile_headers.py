@@ -175,3 +175,50 @@ async def test_no_request_keeps_the_event_loop_busy(server: str, name: str, tmp_
     async with serving(server, tmp_path / "run.db") as url:
         status, _ = await asked(url, REQUESTS[name])
     assert status.startswith(b"HTTP/1.1 ")
+
+
+CHUNKED = b"POST /v1/sessions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+NO_CONTENT = {
+    "a trailer section": (b"0\r\n", *[b"T: " + b"t" * 60_000 + b"\r\n"] * 50),
+    "a trailer": (b"0\r\nT: ", *[b"t" * 60_000] * 50),
+    "a chunk extension": (b"5;", *[b"t" * 60_000] * 50),
+}
+
+
+@pytest.mark.parametrize("server", ["proxy", "replay"])
+@pytest.mark.parametrize("name", NO_CONTENT)
+async def test_bytes_of_a_body_that_are_not_content_are_limited(
+    server: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def upload(conn: Wire) -> None:
+        await conn.rest()
+
+    async with serving(server, tmp_path / "run.db", upload) as url:
+        line, error = await asked(url, CHUNKED, *NO_CONTENT[name])
+    assert line.split()[1] == b"431"
+    assert error["code"] == "header_fields_too_large"
+    assert "fault" not in caplog.text
+
+
+@pytest.mark.parametrize("name", NO_CONTENT)
+async def test_an_answer_with_megabytes_that_are_not_content_is_cut(name: str, tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    async def serve(conn: Wire) -> None:
+        await conn.request()
+        await conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        with suppress(ConnectionError):
+            for piece in NO_CONTENT[name] * 6:
+                await conn.send(piece)
+                sent.append(len(piece))
+
+    async with serving("proxy", tmp_path / "run.db", serve) as url, connected(url, GET + b"\r\n") as client:
+        answer = await client.rest()
+    assert answer.endswith(b"5\r\nhello\r\n")
+    assert sum(sent) < 12 << 20
+
+
+async def test_a_trailer_section_below_64_kb_passes(tmp_path: Path) -> None:
+    async with serving("proxy", tmp_path / "run.db") as url:
+        line, _ = await asked(url, CHUNKED, b"0\r\n", *[b"T: " + b"t" * 20_000 + b"\r\n"] * 3, b"\r\n")
+    assert line.split()[1] == b"200"

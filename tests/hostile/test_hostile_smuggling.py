@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.wire import Upstream, Wire, ask, connected, get, raw
 from .smuggling import CHUNKED, HIDDEN, IN_CHUNKS, LENGTH, UPGRADE, Server, cases
 
 CASES = list(cases())
+PLAIN = get("/plain")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ANSWERS_AT_ONCE = 0.25
 """Seconds that a client waits for an answer that may never come; no assertion depends on them."""
@@ -90,15 +92,106 @@ async def test_a_request_with_two_ends_is_refused_and_recorded_as_that(name: str
 
 async def test_an_upgrade_gets_a_connection_of_its_own(tmp_path: Path) -> None:
     server = Server("chunks", b"426 Upgrade Required")
-    async with Upstream(server) as upstream, Proxy(upstream.url, tmp_path / "run.db") as proxy:
-        for _ in range(2):
-            await ask(proxy.url, get("/plain"))
-        assert upstream.connections == 1
-        for number in (2, 3):
-            await ask(proxy.url, b"GET /ws HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"\r\n")
-            assert upstream.connections == number
-        await ask(proxy.url, get("/plain"))
-        assert upstream.connections == 3
+    upgrade = b"GET /ws HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"\r\n"
+    async with (
+        Upstream(server) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        connected(proxy.url) as client,
+    ):
+        for request, connections in ((PLAIN, 1), (PLAIN, 1), (upgrade, 2), (upgrade, 3), (PLAIN, 3)):
+            await client.send(request)
+            await client.body((await client.head())[1])
+            assert upstream.connections == connections
+
+
+async def late(conn: Wire) -> None:
+    """Answers, and sends a second answer once the next request is being sent on any connection."""
+    section = await conn.until(b"\r\n\r\n")
+    while b" /victim " not in section:
+        await conn.send(OK)
+        LATE.append(conn)
+        section = await conn.until(b"\r\n\r\n")
+    for other in LATE:
+        await other.send(POISON)
+    await asyncio.sleep(0)
+    await conn.send(OK)
+
+
+LATE: list[Wire] = []
+POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+
+
+async def test_an_answer_that_comes_late_reaches_no_other_client(tmp_path: Path) -> None:
+    LATE.clear()
+    async with (
+        Upstream(late) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        connected(proxy.url, PLAIN) as client,
+    ):
+        await client.until(b"ok")
+        assert (await ask(proxy.url, get("/victim"))).body == b"ok"
+        assert upstream.connections == 2
+
+
+async def test_the_upstream_connection_of_a_client_that_left_is_closed(tmp_path: Path) -> None:
+    left: list[bool] = []
+
+    async def handle(conn: Wire) -> None:
+        await conn.until(b"\r\n\r\n")
+        await conn.send(OK)
+        await conn.rest()
+        left.append(True)
+
+    async with (
+        Upstream(handle) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        connected(proxy.url, PLAIN) as client,
+    ):
+        await client.until(b"ok")
+        assert not left
+        client.close()
+        await wire.eventually(lambda: left)
+
+
+BODY = get("/unasked")
+BEHIND_UPGRADE = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+
+
+@pytest.mark.parametrize("at", [None, 20, 54, 74])
+@pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"websocket"])
+async def test_the_body_of_a_request_behind_an_upgrade_is_no_request(
+    protocol: bytes, at: int | None, tmp_path: Path
+) -> None:
+    upgrade = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
+    first = upgrade + BEHIND_UPGRADE
+    server = Server("length", b"426 Upgrade Required")
+    async with (
+        Upstream(server) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        connected(proxy.url) as client,
+    ):
+        for piece in (first,) if at is None else (first[:at], first[at:]):
+            await client.send(piece)
+            await asyncio.sleep(0.02)
+        await client.body((await client.head())[1])
+        await client.send(BODY)
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(ANSWERS_AT_ONCE):
+                await client.rest()
+    assert b"/unasked" not in server.seen
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"foo", b"websocket"])
+async def test_a_request_behind_a_declined_upgrade_is_answered(protocol: bytes, tmp_path: Path) -> None:
+    upgrade = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
+    async with (
+        Upstream(Server("length")) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        connected(proxy.url, upgrade * 2 + get("/last")) as client,
+    ):
+        await client.until(b"/ws")
+        await client.until(b"/ws")
+        await client.until(b"/last")
 
 
 EARLY = {
