@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Message
+from omnirecord.proxy import tunnel
 from omnirecord.websocket import MessageReader
 
 from . import wire
@@ -278,3 +279,23 @@ def test_reading_along_never_raises_and_does_not_depend_on_the_cuts(
     pieces = [in_pieces.feed(data[a:b]) for a, b in pairwise(bounds)]
     assert [one for piece in pieces for one in piece] == at_once.feed(data)
     assert in_pieces.broken == at_once.broken
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_messages_of_a_client_that_left_are_all_noted_and_others_have_their_turn(
+    cancels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were noted in one go, which delayed all streams by 0.37 s."""
+    monkeypatch.setattr(tunnel, "_TURN", -1.0)
+    data, noted, turns = bytes(50 * tunnel._PORTION), [], 0
+    task = asyncio.create_task(tunnel._in_portions(noted.append, data))
+    await asyncio.sleep(0)
+    for _ in range(cancels):
+        task.cancel()
+        await asyncio.sleep(0)
+    while not task.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert b"".join(noted) == data
+    assert task.cancelled()
+    assert turns > 40 if cancels == 1 else turns < 5

@@ -30,18 +30,26 @@ _TURN = 0.002
 
 
 async def _in_portions(note: Callable[[bytes], None], data: bytes) -> None:
-    """Note all of this data, even if the task is cancelled meanwhile: it was passed on."""
-    at, now = 0, asyncio.get_running_loop().time
+    """Note all of this data, even if the task is cancelled meanwhile: it was passed on. If the task is cancelled twice,
+    the recorder has no time left, and all that remains is noted at once."""
+    at, now, cancelled = 0, asyncio.get_running_loop().time, None
     began = now()
     try:
         while len(data) - at > _PORTION:
             note(data[at : at + _PORTION])
             at += _PORTION
             if now() - began > _TURN:
-                await asyncio.sleep(0)
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as error:
+                    if cancelled is not None:
+                        raise
+                    cancelled = error
                 began = now()
     finally:
         note(data[at:])
+    if cancelled is not None:
+        raise cancelled
 
 
 class _Inflow:
