@@ -25,7 +25,7 @@ from .headers import printable, printable_text
 from .intake import BUFFER, Intake, Take, amount
 from .limits import Retention, Rotation
 from .pseudonyms import UserKey
-from .recorder import FrameMaker, NewFrames, Requested
+from .recorder import HELD, FrameMaker, NewFrames, Requested
 from .recorder.pace import RETRY_EVERY, Pace, breath
 from .redact import Scanner, credentials
 from .reels import Reel, Reels
@@ -209,7 +209,7 @@ class Tape:
                 self._gave_up = monotonic() > self._give_up_at
                 time.sleep(RETRY_EVERY)
         if self._gave_up and (unwritten := self._unwritten + len(self._intake.ops)):
-            self._lose(self._intake.waiting, unwritten)
+            self._lose(max(0, self._intake.waiting - HELD * unwritten), unwritten)
         if self._apart is not None:
             self._apart.stop(min(END_IN, max(self._ends_at - monotonic(), LEAST / 2)))
         self.reels.close(max(self._ends_at - monotonic(), LEAST))

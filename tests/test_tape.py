@@ -404,4 +404,5 @@ def test_heads_that_cannot_be_written_in_time_are_counted_and_the_recorder_stops
         tape.take("GET", "/x", ())
     tape.stop(0.0)
     assert tape.is_incomplete
+    assert tape.dropped_bytes == 0, "these had no bytes; their memory does not count"
     assert len(wire.exchanges(tape.path)) < 50
