@@ -5,13 +5,18 @@ The loop waits for whoever has the interpreter: so neither is all of it taken, n
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .recorder import HELD, BodyData, Messaged, Op, Received, SentLate
+from .recorder import BodyData, Messaged, Op, Received, SentLate, content, held
 from .recorder.pace import PORTION, resting
 from .reels import Reel
+from .steady import monotonic
+
+_LOOK_EVERY = 1000
+"""Operations between two looks at the clock: 2 ms."""
 
 
 @dataclass(slots=True)
@@ -39,7 +44,7 @@ def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object]
         reel, op = waiting.popleft()
         if not batches or batches[-1].reel is not reel:
             batches.append(Batch(reel))
-        came = _size(op)
+        came = held(op)
         batches[-1].ops.append(op)
         batches[-1].size += came
         size += came
@@ -59,16 +64,22 @@ class Forgotten:
     """… and in how many reads, messages or pieces of a body they came."""
     held: int = 0
     """Bytes of memory that they took, as the intake counts them."""
+    is_cut: bool = False
+    """Whether there was no time for all of them."""
 
 
-def forgotten(waiting: deque[tuple[Reel, Op]]) -> Forgotten:
-    """Take all that waits, without its bytes. The reads of a stream become one, so that this takes little time."""
+def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgotten:
+    """Take all that waits, without its bytes. The reads of a stream become one, so that this takes little time.
+    `until`: the time, by the steady clock, after which the rest is left."""
     found = Forgotten()
     reads: dict[tuple[int, int], Received] = {}
-    for _ in range(len(waiting)):
+    for n in range(len(waiting)):
+        if n % _LOOK_EVERY == 1 and monotonic() > until:
+            found.is_cut = True
+            break
         reel, op = waiting.popleft()
-        found.held += _size(op)
-        if size := _content(op):
+        found.held += held(op)
+        if size := content(op):
             found.size += size
             found.pieces += 1
         if type(op) is SentLate:
@@ -87,15 +98,14 @@ def forgotten(waiting: deque[tuple[Reel, Op]]) -> Forgotten:
     return found
 
 
-def _size(op: Op) -> int:
-    """Bytes of memory that it takes, as the intake counts them."""
-    if type(op) is Received:
-        return 0 if op.data is None else len(op.data) + HELD
-    return _content(op)
-
-
-def _content(op: Op) -> int:
-    """Bytes that are kept with it."""
-    if type(op) in (Received, BodyData, Messaged):
-        return len(op.data or b"")  # type: ignore[union-attr]
-    return 0
+def parts(batches: list[Batch], most: int) -> Iterator[Batch]:
+    """The same operations in order, cut into batches of about `most` bytes of memory."""
+    for batch in batches:
+        part = Batch(batch.reel)
+        for op in batch.ops:
+            part.ops.append(op)
+            part.size += held(op)
+            if part.size >= most:
+                yield part
+                part = Batch(batch.reel)
+        yield part

@@ -37,3 +37,10 @@ class Complaint:
         self._is_told = False
         log.warning("%s", sentence)
         return True
+
+
+def fault_of(error: Exception) -> str:
+    """Why a step of the recording failed, in words."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    return f"a fault of omnirecord: {type(error).__name__}: {error}"

@@ -13,11 +13,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import UsageError
+from .temporary import TemporaryFolder
 
 _DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
 """Folders whose entries are our open descriptors."""
@@ -26,8 +27,6 @@ _MOST_LINKS = 40
 _LITTLE = 1 << 16
 """Free bytes below which a file system is taken for full."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_NAME = 50
-"""Characters of a file's name that the name of its partial copy repeats: a name has 255 bytes at the most."""
 
 
 def itself(path: Path) -> Path:
@@ -40,7 +39,8 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
     """A file for the new content of `path`. A regular file is replaced once everything is written, and stays as it was
     where that fails; anything else is written to.
 
-    The new file has the mode and owner of the one that it replaces, or mode 0600. Raises `UsageError` where `path`
+    The new file has the mode and owner of the one that it replaces, or mode 0600. It is made in a hidden folder beside
+    `path`; the next output to that folder removes the one that a killed process left. Raises `UsageError` where `path`
     cannot be written, and `BrokenPipeError` where the reader of a pipe has gone.
     """
     descriptor = _opened(path)
@@ -49,18 +49,16 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
             yield file
         return
     target = _target(path)
-    with _trouble(path):
-        descriptor, name = tempfile.mkstemp(".partial", f".{target.name[:_NAME]}.", target.parent)
-    try:
+    with ExitStack() as stack:
+        with _trouble(path):
+            folder = stack.enter_context(TemporaryFolder("partial", target.parent))
+            descriptor, name = tempfile.mkstemp(dir=folder)
         with _Output(descriptor, path) as file:
             yield file
             file.flush()
             with _trouble(path):
                 os.fsync(descriptor)
         put(Path(name), path)
-    finally:
-        with suppress(OSError):
-            Path(name).unlink(missing_ok=True)
 
 
 def put(made: Path, path: Path) -> None:

@@ -26,6 +26,8 @@ from .recorder import (
     Requested,
     Responded,
     SentLate,
+    content,
+    held,
 )  # fmt: skip
 from .recorder.pace import Lag
 from .reels import Reel, Reels
@@ -58,6 +60,8 @@ class Intake:
         self.is_dropping = self.sleeps = False
         self.dropped_bytes = self.dropped = 0
         """Bytes that were not kept, and in how many reads, messages or pieces of a body they came."""
+        self.left_out = 0
+        """Exchanges that are not in the cassette, since they began while nothing was kept."""
         self._say_at, self._is_told = 0.0, False
         self.missing: dict[Take, None] = {}
         """The exchanges of which reads are not kept just now."""
@@ -99,6 +103,19 @@ class Intake:
         self.put_bytes += len(data) + more
         return data
 
+    def leave_out(self, size: int) -> None:
+        """Count bytes of an exchange that is not in the cassette."""
+        self.dropped_bytes += size
+        self.dropped += 1
+
+    def has_room(self, request: Requested, reel: Reel) -> bool:
+        """Whether an exchange that begins now can be kept. Else it is counted."""
+        if self.room(b"", reel) is not None:
+            return True
+        self.left_out += 1
+        self.dropped_bytes += held(request)
+        return False
+
     def _drop(self, size: int, reel: Reel, *, full: bool) -> None:
         self.is_dropping = full
         if not full:
@@ -118,7 +135,8 @@ class Intake:
     @property
     def told_dropped(self) -> str:
         """How much was not kept, in words."""
-        return amount(self.dropped_bytes, self.dropped)
+        pieces = amount(self.dropped_bytes, self.dropped)
+        return f"{pieces}, of which {self.left_out} are whole exchanges," if self.left_out else pieces
 
     def say(self, message: str, reel: Reel) -> None:
         """That what is recorded lacks something, on stderr and in that file."""
@@ -138,8 +156,8 @@ class Take:
     """
 
     __slots__ = (
-        "_cut", "_intake", "_messages", "_missed", "_moves", "_over", "_reads", "_reel", "_reels", "_request",
-        "_response", "exchange", "party", "session_id", "stream",
+        "_cut", "_intake", "_is_left_out", "_lost", "_messages", "_missed", "_moves", "_over", "_reads", "_reel",
+        "_reels", "_request", "_response", "exchange", "party", "session_id", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -158,7 +176,9 @@ class Take:
         self._over = False
         self._missed: Received | None = None
         self._cut: tuple[Side, ...] = ()
+        self._lost: tuple[Direction, ...] = ()
         self.stream: int | None = None
+        self._is_left_out = not intake.has_room(request, reel)
         self._put(request)
 
     def now(self) -> int:
@@ -169,7 +189,9 @@ class Take:
         return self._intake.now() - self._reel.zero_ns
 
     def _put(self, op: Op) -> None:
-        self._intake.put(op, self._reel)
+        if not self._is_left_out:
+            self._intake.put_bytes += held(op) - content(op)  # which `room` has counted
+            self._intake.put(op, self._reel)
 
     def respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         """The response's header section is complete. A stream gets its number here."""
@@ -179,7 +201,7 @@ class Take:
         is_coded = (header(headers, "content-encoding") or "identity").strip().lower() != "identity"
         request, self._request = self._request, None
         response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
-        can_move = kind == "websocket" or (kind == "sse" and not is_coded)
+        can_move = not self._is_left_out and (kind == "websocket" or (kind == "sse" and not is_coded))
         self._moves = self._reels.rotates and request is not None and request.method == "GET" and can_move
         if self._moves:
             self._request, self._response = request, response  # else nobody asks for them again
@@ -187,6 +209,9 @@ class Take:
 
     def body(self, side: Side, data: bytes) -> None:
         """Bytes of a body that is no stream. Behind some that are not kept none are: the recorder is told once."""
+        if self._is_left_out:
+            self._intake.leave_out(len(data))
+            return
         kept = self._intake.room(data, self._reel)
         if side in self._cut:
             self._intake.put_bytes -= 0 if kept is None else len(kept)
@@ -219,6 +244,9 @@ class Take:
         """What is done for each read: in few calls, since each delays the next one."""
         intake, reel, n, size = self._intake, self._reel, self._reads, len(data)
         self._reads = n + 1
+        if self._is_left_out:
+            intake.leave_out(size)
+            return Received(self.exchange, n, at_ns, size, None, sent_ns, False, reel)
         if intake.is_dropping or intake.put_bytes - intake.taken_bytes > BUFFER:
             kept = intake.room(data, reel, HELD)
             if kept is None:
@@ -261,10 +289,17 @@ class Take:
         """A WebSocket message or control frame arrived; call `sent` once it is handed on."""
         if self._is_to_move:
             self._move()
-        kept = self._intake.room(data, self._reel)
+        kept = None
+        if self._is_left_out:
+            self._intake.leave_out(len(data))
+        else:
+            kept = self._intake.room(data, self._reel)
         message = Messaged(self.exchange, self._messages, self._now(), dir, opcode, kept, reel=self._reel)
         self._messages += 1
-        self._put(message)
+        if kept is not None or dir not in self._lost:  # of those that are not kept in a row, the first one is told
+            self._put(message)
+        others = tuple(lost for lost in self._lost if lost != dir)
+        self._lost = others if kept is not None else (*others, dir)
         return message
 
     @property
@@ -296,6 +331,7 @@ class Take:
         intake = self._intake
         what.sent_ns = intake.clock() - intake.zero_ns - what.reel.zero_ns
         if what.written:  # set by the recording thread before it reads `sent_ns`: one of us sees the other
+            intake.put_bytes += HELD
             intake.put(SentLate(what), what.reel)
 
     def end(self, ending: Ending) -> None:

@@ -25,6 +25,7 @@ from .store import Writer
 from .store.lock import RecorderLock, recorder_is_alive
 from .store.made import beside, bytes_of, mark, number_made
 from .store.schema import clear_errors, is_usable_path
+from .temporary import TemporaryFolder
 
 log = logging.getLogger("omnirecord")
 
@@ -115,11 +116,10 @@ class Shelf:
         with clear_errors(self.link):
             if os.path.lexists(self.link) and not self.link.is_symlink():
                 raise UsageError(f"{self.link} is no longer a link: somebody has put a file in its place")
-            new = self.link.with_name(f".{self.link.name}.{os.getpid()}.link")
-            with suppress(FileNotFoundError):
-                new.unlink()
-            new.symlink_to(path.name)
-            new.replace(self.link)
+            with TemporaryFolder("link", self.link.parent) as folder:
+                new = Path(folder) / self.link.name
+                new.symlink_to(path.name)
+                new.replace(self.link)
 
     def left_behind(self) -> list[Path]:
         """Cassettes that killed recorders did not finish, but for the current one."""

@@ -16,16 +16,16 @@ from functools import partial
 from pathlib import Path
 
 from .apart import Apart
-from .batches import Batch, forgotten, taken
+from .batches import Batch, forgotten, parts, taken
 from .cassette import Headers
-from .complaining import Complaint
+from .complaining import Complaint, fault_of
 from .contract import load
 from .errors import CassetteError
 from .headers import printable, printable_text
 from .intake import BUFFER, Intake, Take, amount
 from .limits import Retention, Rotation
 from .pseudonyms import UserKey
-from .recorder import FrameMaker, NewFrames, Requested
+from .recorder import HELD, FrameMaker, NewFrames, Requested
 from .recorder.pace import RETRY_EVERY, Pace, breath
 from .redact import Scanner, credentials
 from .reels import Reel, Reels
@@ -59,7 +59,7 @@ STOP_WITHIN = 7.0
 LAST = 1.5
 """… of these the last are for what is not written by then: it is counted, and the ends of exchanges are written."""
 LEAST = 0.5
-"""Seconds that SQLite has in any case to fold its log into a file that is closed."""
+"""Seconds for these in any case, and for SQLite to fold its log into a file that is closed."""
 SMALL_BATCH = BATCH // 16
 """The same where content is masked: that takes a quarter of a second."""
 LAST_BATCH = BATCH // 4
@@ -114,7 +114,7 @@ class Tape:
         self._degraded: str | None = None
         self._recorded_at = 0.0
         self._pace = Pace()
-        self._trouble = Complaint()
+        self._trouble, self._fault = Complaint(), Complaint()
         self._watch, self._news = watch, news
         self._stopping = threading.Event()
         self._give_up_at = self._write_until = self._ends_at = math.inf
@@ -202,18 +202,26 @@ class Tape:
         if self._apart is not None:
             self._apart.tell()  # which begins it
         while not self._finished():
-            self._gather()
-            self._look()
-            if not self._gave_up:
-                self._record()
-            if not self._gave_up:
-                self._frame()
-                self.reels.turn()
+            try:
+                self._step()
+            except Exception as error:  # promise 2: neither a fault of ours nor a lack of memory ends a recording
+                self._fault.say(f"recording degraded: {fault_of(error)}; streams go on, trying again")
+                self._gave_up = monotonic() > self._give_up_at
+                time.sleep(RETRY_EVERY)
         if self._gave_up and (unwritten := self._unwritten + len(self._intake.ops)):
-            self._lose(self._intake.waiting, unwritten)
+            self._lose(max(0, self._intake.waiting - HELD * unwritten), unwritten)
         if self._apart is not None:
-            self._apart.stop(END_IN)
+            self._apart.stop(min(END_IN, max(self._ends_at - monotonic(), LEAST / 2)))
         self.reels.close(max(self._ends_at - monotonic(), LEAST))
+
+    def _step(self) -> None:
+        self._gather()
+        self._look()
+        if not self._gave_up:
+            self._record()
+        if not self._gave_up:
+            self._frame()
+            self.reels.turn()
 
     def _gather(self) -> None:
         """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
@@ -255,7 +263,10 @@ class Tape:
             return
         batches = taken(self._intake.ops, most, self._rest())
         for n, batch in enumerate(batches):
-            self._record_batch(batch)
+            try:
+                self._record_batch(batch)
+            except Exception as error:  # its operations are half worked off, and cannot be tried again
+                self._lose_batch(batch, error)
             if self._gave_up:
                 self._unwritten = sum(len(one.ops) for one in batches[n:])
                 return
@@ -271,22 +282,31 @@ class Tape:
 
     def _forget(self) -> None:
         """There is no time left to write what waits: write of it what is short, and say how much is lost."""
-        left = forgotten(self._intake.ops)
+        until = max(self._ends_at, monotonic() + LEAST)
+        left = forgotten(self._intake.ops, (monotonic() + until) / 2)
         self._intake.taken_bytes += left.held
         if left.size:
             self._lose(left.size, left.pieces)
-        for batch in left.batches:
-            if not self._gave_up:
-                self._record_batch(batch)
+        self._unwritten = sum(len(batch.ops) for batch in left.batches)
+        for part in parts(left.batches, SMALL_BATCH):
+            if self._gave_up or monotonic() > until:
+                break
+            self._record_batch(part)
+            self._unwritten -= 0 if self._gave_up else len(part.ops)
+        self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
     def _lose(self, size: int, pieces: int) -> None:
         """So much is not in the cassette, and never will be."""
-        self._lost += size
-        self._is_incomplete = True
+        self._lost, self._is_incomplete = self._lost + size, True
         log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
         if not self._gave_up:
             said = f"the recorder stopped before {amount(size, pieces)} were written: they passed and are not kept"
             self._intake.note(said, self.reel)
+
+    def _lose_batch(self, batch: Batch, error: Exception) -> None:
+        """No rows could be made of these operations: say so, and go on with the next ones."""
+        self._lost, self._is_incomplete = self._lost + batch.size, True
+        self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
 
     def _rest(self) -> Callable[[], object] | None:
         """What leaves the interpreter to the event loop for a moment; None where too much waits for that: to get it
@@ -358,7 +378,7 @@ class Tape:
                 break
             except Exception as error:
                 if not is_transient(error) and not isinstance(error, CassetteError):
-                    self._say(f"a fault of omnirecord: {type(error).__name__}: {error}")
+                    self._say(fault_of(error))
                     return
                 self._degraded = str(error)
                 if failed_at is None:

@@ -61,7 +61,8 @@ def _sweep_one(parent: int, name: str, now: float) -> None:
         descriptor = os.open(name, _OPEN, dir_fd=parent)
         try:
             found = os.fstat(descriptor)
-            is_ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+            mode = stat.S_IMODE(found.st_mode) & ~stat.S_ISGID  # a setgid folder hands that bit down
+            is_ours = found.st_uid == os.geteuid() and mode == 0o700
             if is_ours and now - found.st_mtime > AGE:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error where a process holds it
                 _empty(descriptor)

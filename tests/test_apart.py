@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -177,6 +178,26 @@ def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
         assert time.process_time() - before < 0.15
     assert [frame.verdict for frame in wire.frames(db)] == ["valid"] * 2, "whoever reads makes them"
     assert any("frames were not finished in time" in record.message for record in caplog.records)
+
+
+def test_where_no_thread_can_be_begun_bytes_are_recorded_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error ended the recording thread, and nothing was written from then on."""
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "omnirecord-frames":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr("omnirecord.tape.GIVE_UP_AFTER", 0.1)
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        stream(tape, event(1), event(2))
+        until(lambda: wire.content(db) == event(1) + event(2))
+        assert "cannot be begun: can't start new thread" in str(tape.degraded)
 
 
 def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

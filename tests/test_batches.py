@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.batches import forgotten, taken
-from omnirecord.recorder import BodyData, Ended, Messaged, Op, Received, SentLate
+from omnirecord.batches import forgotten, parts, taken
+from omnirecord.recorder import BodyData, Ended, Messaged, Op, Received, SentLate, held
 from omnirecord.recorder.pace import PORTION
 from omnirecord.reels import Reel
+from omnirecord.steady import monotonic
 
 from .reeling import reel_in
 
@@ -40,7 +41,7 @@ def test_all_of_it_comes_out_once_and_in_order(two: list[Reel], what: list[tuple
     while waiting:
         batches = taken(waiting, most, None)
         came += [(batch.reel, op) for batch in batches for op in batch.ops]
-        sizes = [len(op.data or b"") for batch in batches for op in batch.ops if isinstance(op, BodyData)]
+        sizes = [held(op) for batch in batches for op in batch.ops]
         assert sum(batch.size for batch in batches) == sum(sizes)
         assert sum(sizes[:-1]) < most, "it ends with what makes it enough"
     assert came == ops
@@ -49,12 +50,12 @@ def test_all_of_it_comes_out_once_and_in_order(two: list[Reel], what: list[tuple
 def test_another_file_begins_another_batch(two: list[Reel]) -> None:
     one, other = two
     waiting: Waiting = deque((reel, Ended(n, 0, "eof")) for n, reel in enumerate((one, one, other, one)))
-    assert [(batch.reel, len(batch.ops)) for batch in taken(waiting, 1, None)] == [(one, 2), (other, 1), (one, 1)]
+    assert [(batch.reel, len(batch.ops)) for batch in taken(waiting, 10_000, None)] == [(one, 2), (other, 1), (one, 1)]
 
 
 def test_others_have_their_turn_behind_each_portion(two: list[Reel]) -> None:
     waiting, left = happened([1] * (2 * PORTION + 1), two[0]), []
-    (batch,) = taken(waiting, 10 * PORTION, lambda: left.append(len(waiting)))
+    (batch,) = taken(waiting, 1000 * PORTION, lambda: left.append(len(waiting)))
     assert left == [PORTION + 1, 1]
     batch.let_go(lambda: left.append(len(batch.ops)))
     assert left[2:] == [PORTION + 1, 1, 0]
@@ -63,7 +64,7 @@ def test_others_have_their_turn_behind_each_portion(two: list[Reel]) -> None:
 def test_what_comes_meanwhile_is_for_the_next_time(two: list[Reel]) -> None:
     """Else it would never end: while others have their turn, there is always more."""
     waiting = happened([1] * PORTION, two[0])
-    (batch,) = taken(waiting, 10 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
+    (batch,) = taken(waiting, 1000 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
     assert len(batch.ops) == len(waiting) == PORTION
 
 
@@ -82,3 +83,18 @@ def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: l
         (one, [reads[0], message, body, end]), (other, [elsewhere])
     ]  # fmt: skip
     assert (reads[0].size, reads[0].data, message.data, body.data) == (20, None, None, None)
+
+
+def test_operations_for_which_there_is_no_time_stay(two: list[Reel]) -> None:
+    waiting = happened([1] * 5000, two[0])
+    left = forgotten(waiting, monotonic())
+    assert left.is_cut
+    assert len(waiting) + left.pieces == 5000
+    assert waiting
+
+
+def test_parts_have_the_same_operations_in_order(two: list[Reel]) -> None:
+    batches = taken(happened([1000] * 50, two[0]), 1 << 20, None)
+    cut = [*parts(batches, 3000)]
+    assert [op for part in cut for op in part.ops] == batches[0].ops
+    assert max(part.size for part in cut) < 3000 + 2000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
+from omnirecord.cli.common import log_to_stderr
 from omnirecord.errors import UsageError
 from omnirecord.library import import_file
 from omnirecord.player.matching import Key, key_of
@@ -309,3 +312,32 @@ def test_an_error_that_quotes_a_cassette_moves_no_cursor(tmp_path: Path) -> None
     assert result.exit_code == 2
     assert "owned" in result.stderr
     assert "\x1b" not in result.output
+
+
+def test_a_lack_of_threads_is_a_sentence_and_no_finding(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a traceback with exit code 1."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    result = CliRunner().invoke(main, ["verify", str(cassette), "--timing", "instant"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("omnirecord: no thread can be begun")
+
+
+def test_what_asyncio_logs_is_one_sentence_a_minute_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection that failed for want of memory had a traceback on stderr."""
+    loggers = [logging.getLogger(name) for name in ("omnirecord", "asyncio")]
+    for logger in loggers:
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", logger.propagate)
+        monkeypatch.setattr(logger, "level", logger.level)
+    log_to_stderr()
+    written: list[logging.LogRecord] = []
+    monkeypatch.setattr(loggers[0].handlers[0], "handle", written.append)
+    for _ in range(100):
+        loggers[1].error("Fatal read error\ntransport: <...>", exc_info=MemoryError())
+    (said,) = written
+    assert said.getMessage().startswith("there is not enough memory: Fatal read error (")
+    assert said.exc_info is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -33,17 +32,14 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_link_that_waits_at_the_name_of_the_partial_copy_is_not_written_through(tmp_path: Path) -> None:
-    """The name had the number of the process in it, so that others could guess it."""
-    victim = tmp_path / "victim"
-    victim.write_text("of somebody else")
-    planted = tmp_path / f".a.{os.getpid()}.partial"
-    planted.symlink_to(victim)
+def test_the_partial_copy_is_in_a_folder_of_this_user_alone_and_leaves_nothing(tmp_path: Path) -> None:
     with whole_or_not(tmp_path / "a") as file:
         file.write(b"new")
-        (partial,) = {*tmp_path.glob(".a.*.partial")} - {planted}
+        (folder,) = tmp_path.iterdir()
+        (partial,) = folder.iterdir()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert stat.S_IMODE(partial.stat().st_mode) == 0o600
-    assert victim.read_text() == "of somebody else"
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "new"
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.batches import taken
+from omnirecord.cassette import Headers
 from omnirecord.intake import Intake, Take
-from omnirecord.recorder import BodyData, Ended, Incidence, Received, Requested
+from omnirecord.recorder import HELD, BodyData, Ended, Incidence, Messaged, Received, Requested
 from omnirecord.reels import Reel
 
 from .reeling import reel_in
@@ -136,3 +138,66 @@ def test_its_lag_is_that_of_the_first_bytes_that_are_not_taken(reel: Reel) -> No
     assert (intake.lag(5.0), intake.lag(6.0)) == (0.0, 1.0)
     intake.taken_bytes = 3
     assert intake.lag(7.0) == 0.0
+
+
+def takes_of(intake: Intake, reel: Reel, headers: Headers, number: int = 1) -> Take:
+    reels = types.SimpleNamespace(current=reel, next_stream=lambda: number, rotates=False)
+    return Take(intake, reels, Requested(number, "a", 0, "GET", "/", headers), reel)  # type: ignore[arg-type]
+
+
+def test_headers_and_messages_without_data_are_counted_as_memory(reel: Reel) -> None:
+    intake = Intake(Ticking().now, lambda: None)
+    take = takes_of(intake, reel, (("X-Large", "v" * 50_000),))
+    assert intake.waiting > 50_000
+    before = intake.waiting
+    for _ in range(1000):
+        take.message("down", 1, b"")
+    assert intake.waiting >= before + 1000 * HELD
+
+
+def test_all_memory_that_is_counted_is_given_back(reel: Reel) -> None:
+    intake = Intake(Ticking().now, lambda: None)
+    take = takes_of(intake, reel, (("X-Some", "value"),))
+    take.respond("websocket", 101, "", (("X-Some", "value"),))
+    message = take.message("up", 1, b"abc")
+    message.written = True
+    take.sent(message)
+    take.body("request", b"body")
+    take.sent(take.receive(b"read"))
+    take.end("eof")
+    assert intake.waiting == sum(batch.size for batch in taken(intake.ops, 1 << 20, None))
+
+
+def test_exchanges_that_begin_while_nothing_is_kept_take_no_memory_and_are_counted(
+    reel: Reel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    intake = Intake(Ticking().now, lambda: None)
+    takes_of(intake, reel, (("X-Large", "v" * 1000),))
+    waiting, ops = intake.waiting, len(intake.ops)
+    for number in range(2, 102):
+        take = takes_of(intake, reel, (("X-Large", "v" * 1000),), number)
+        take.body("request", b"12")
+        take.respond("sse", 200, "OK", ())
+        take.sent(take.receive(b"345"))
+        take.message("down", 1, b"6")
+        take.end("eof")
+    assert (intake.waiting, len(intake.ops)) == (waiting, ops + 1), "one incident"
+    assert intake.left_out == 100
+    assert intake.dropped_bytes >= 100 * (1000 + 6)
+    assert "of which 100 are whole exchanges" in intake.told_dropped
+
+
+def test_of_messages_that_are_not_kept_in_a_row_the_first_is_told(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of them grew for as long as the disk took nothing."""
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    intake = Intake(Ticking().now, lambda: None)
+    take = takes_of(intake, reel, ())
+    take.message("down", 1, b"x" * 1000)
+    for _ in range(100):
+        take.sent(take.message("down", 1, b"y"))
+        take.sent(take.message("up", 1, b""))
+    intake.taken_bytes = intake.put_bytes
+    take.message("down", 1, b"kept")
+    told = [(op.dir, op.number, op.data) for _, op in intake.ops if isinstance(op, Messaged)]
+    assert told == [("down", 0, b"x" * 1000), ("down", 1, None), ("up", 2, None), ("down", 201, b"kept")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import zlib
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette import Message
-from omnirecord.proxy.tunnel import _PORTION, _TURN, _in_portions
+from omnirecord.proxy import tunnel
 from omnirecord.websocket import MessageReader
 
 from . import wire
@@ -282,31 +281,21 @@ def test_reading_along_never_raises_and_does_not_depend_on_the_cuts(
     assert in_pieces.broken == at_once.broken
 
 
-async def _noted(*, cancelled_after: tuple[int, ...]) -> tuple[list[int], int]:
-    """The sizes of the portions that were noted, and the turns of other callbacks between them."""
-    sizes: list[int] = []
-
-    def note(data: bytes) -> None:
-        sizes.append(len(data))
-        time.sleep(2 * _TURN)  # the time that many small messages take
-        if len(sizes) in cancelled_after:
-            noting.cancel()
-
-    noting = asyncio.create_task(_in_portions(note, bytes(20 * _PORTION)))
-    turns = 0
-    while not noting.done():  # the turns are what is counted
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_messages_of_a_client_that_left_are_all_noted_and_others_have_their_turn(
+    cancels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were noted in one go, which delayed all streams by 0.37 s."""
+    monkeypatch.setattr(tunnel, "_TURN", -1.0)
+    data, noted, turns = bytes(50 * tunnel._PORTION), [], 0
+    task = asyncio.create_task(tunnel._in_portions(noted.append, data))
+    await asyncio.sleep(0)
+    for _ in range(cancels):
+        task.cancel()
+        await asyncio.sleep(0)
+    while not task.done():
         turns += 1
         await asyncio.sleep(0)
-    assert noting.cancelled()
-    return sizes, turns
-
-
-async def test_messages_of_a_client_that_left_are_read_a_portion_at_a_time() -> None:
-    sizes, turns = await _noted(cancelled_after=(1,))
-    assert sizes == [_PORTION] * 20
-    assert turns >= 18
-
-
-async def test_a_second_cancellation_ends_the_reading_of_messages() -> None:
-    sizes, _ = await _noted(cancelled_after=(1, 2))
-    assert len(sizes) == 2
+    assert b"".join(noted) == data
+    assert task.cancelled()
+    assert turns > 40 if cancels == 1 else turns < 5

@@ -19,14 +19,15 @@ from freezegun import freeze_time
 
 import omnirecord
 from omnirecord import reels
-from omnirecord.errors import CassetteInUse, UsageError
+from omnirecord.errors import CassetteInUse, NotACassette, UsageError
 from omnirecord.exporting import jsonl_bytes
 from omnirecord.intake import Take
 from omnirecord.limits import Retention, Rotation
 from omnirecord.proxy import Proxy
 from omnirecord.redact import content_scanner
 from omnirecord.shelf import Shelf
-from omnirecord.store.lock import RecorderLock
+from omnirecord.store import Writer
+from omnirecord.store.lock import RecorderLock, lock_path
 from omnirecord.tailing import Wanted, follow
 from omnirecord.tape import Tape
 from tests import wire
@@ -350,6 +351,25 @@ def test_the_name_of_a_file_that_is_just_being_removed_is_not_taken(tmp_path: Pa
     assert writer.path > names[-1]
     for lock in removing:
         lock.release()
+
+
+def test_a_link_that_a_killed_recorder_was_making_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".omnirecord.link.abcd_123"
+    left.mkdir(0o700)
+    (left / "run.db").symlink_to("run-20261127T100000Z.db")
+    os.utime(left, (1, 1))
+    path = begun(Shelf(tmp_path / "run.db", Retention()))
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, "run.db"]
+    assert (tmp_path / "run.db").readlink() == Path(path.name)
+
+
+def test_a_pipe_in_the_place_of_the_lock_file_is_a_sentence_and_stays(tmp_path: Path) -> None:
+    """It was locked, and removed at the end."""
+    path = tmp_path / "a.db"
+    os.mkfifo(lock_path(path))
+    with pytest.raises(NotACassette, match="is a pipe or a device"):
+        Writer(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.db-lock"]
 
 
 def begun(shelf: Shelf) -> Path:

@@ -40,3 +40,30 @@ def test_lines_that_found_no_room_are_counted(monkeypatch: pytest.MonkeyPatch) -
 def test_a_stream_that_is_no_file_is_written_in_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert type(stderr.handler()) is logging.StreamHandler
+
+
+def test_of_very_many_lines_of_one_place_a_hundred_a_minute_are_written() -> None:
+    """A client of an upstream that is gone wrote 78 KB/s to stderr."""
+    ours, its = os.pipe()
+    now = [0.0]
+    handler = Stderr(lambda: now[0])
+    handler._fd = its
+
+    def say(line: int) -> None:
+        handler.handle(logging.LogRecord("omnirecord", logging.WARNING, "a.py", line, "said", (), None))
+
+    for _ in range(1000):
+        say(1)
+    say(2)
+    now[0] = 61.0
+    say(1)
+    handler._flush()
+    assert os.read(ours, 1 << 16).decode().splitlines() == [
+        *["said"] * 101, "omnirecord: 900 lines like the next one were left out", "said"
+    ]  # fmt: skip
+    for _ in range(200):
+        say(1)
+    handler._flush()
+    assert os.read(ours, 1 << 16).decode().endswith("omnirecord: 101 lines like some of those before were left out\n")
+    os.close(ours)
+    os.close(its)

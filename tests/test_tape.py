@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,9 @@ from omnirecord.contract import Contract, Judgement, load
 from omnirecord.errors import CassetteError, CassetteInUse
 from omnirecord.library import open_store
 from omnirecord.proxy import Proxy
-from omnirecord.recorder import NewFrames
+from omnirecord.recorder import NewFrames, Op, Recorder
 from omnirecord.sse import Frame
+from omnirecord.store.rows import Row
 from omnirecord.tape import Tape
 
 from . import wire
@@ -133,7 +135,7 @@ async def test_a_recorder_that_cannot_write_stops_all_the_same_and_says_so(
 def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    monkeypatch.setattr("omnirecord.intake.BUFFER", 2500)
     db = tmp_path / "run.db"
     tape = Tape(db, "http://a")
     other = sqlite3.connect(db, isolation_level=None)
@@ -344,3 +346,63 @@ def test_what_there_was_no_time_for_is_made_at_once_and_not_when_it_is_due_again
     made = len(seen)
     tape.stop()
     assert made == 60
+
+
+def test_a_lack_of_memory_costs_what_was_being_written_and_not_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error ended the recording thread, and the exit code was 0."""
+    rows, has_failed = Recorder.rows, threading.Event()
+
+    def fail_once(recorder: Recorder, ops: list[Op], rest: Callable[[], object] | None = None) -> list[Row]:
+        if has_failed.is_set():
+            return rows(recorder, ops, rest)
+        has_failed.set()
+        raise MemoryError
+
+    monkeypatch.setattr(Recorder, "rows", fail_once)
+    tape = Tape(tmp_path / "t.db", None)
+    tape.take("GET", "/lost", ()).end("eof")
+    assert has_failed.wait(wire.PATIENCE)
+    tape.take("GET", "/kept", ()).end("eof")
+    tape.stop()
+    assert [one.request.target for one in wire.exchanges(tape.path)] == ["/kept"]
+    assert tape.is_incomplete
+    assert any("are not kept: there is not enough memory" in one for one in wire.incidents(tape.path))
+
+
+def test_a_fault_in_a_step_of_the_recording_is_said_and_the_next_step_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, has_failed = Tape._look, threading.Event()
+
+    def fail_once(tape: Tape) -> None:
+        if not has_failed.is_set():
+            has_failed.set()
+            raise MemoryError
+        look(tape)
+
+    monkeypatch.setattr(Tape, "_look", fail_once)
+    tape = Tape(tmp_path / "t.db", None)
+    tape.take("GET", "/kept", ()).end("eof")
+    assert has_failed.wait(wire.PATIENCE)
+    tape.stop()
+    assert [one.request.target for one in wire.exchanges(tape.path)] == ["/kept"]
+    assert any("degraded: there is not enough memory" in record.getMessage() for record in caplog.records)
+
+
+def test_heads_that_cannot_be_written_in_time_are_counted_and_the_recorder_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of requests without bodies was written to its end, however long that took."""
+    monkeypatch.setattr("omnirecord.tape.LEAST", 0.0)
+    monkeypatch.setattr("omnirecord.tape.SMALL_BATCH", 1)
+    monkeypatch.setattr(Tape, "_step", lambda tape: tape._forget() if tape._intake.ops else tape._gather())
+    tape = Tape(tmp_path / "t.db", None)
+    tape.hurry()
+    for _ in range(50):
+        tape.take("GET", "/x", ())
+    tape.stop(0.0)
+    assert tape.is_incomplete
+    assert tape.dropped_bytes == 0, "these had no bytes; their memory does not count"
+    assert len(wire.exchanges(tape.path)) < 50

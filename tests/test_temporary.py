@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.cli import main
+from omnirecord.files import whole_or_not
 from omnirecord.scrubbing import scrub
 from omnirecord.temporary import AGE, TemporaryFolder, sweep
 
@@ -92,6 +93,28 @@ def test_every_command_removes_what_killed_ones_left(place: Path) -> None:
 def test_what_a_killed_scrub_left_beside_its_output_is_removed_by_the_next(tmp_path: Path) -> None:
     folder = left_behind(tmp_path, ".omnirecord.scrub.abcd_123")
     scrub(HEALTHY["text"], tmp_path / "safe.db")
+    assert not folder.exists()
+
+
+def test_what_a_killed_export_left_beside_its_output_is_removed_by_the_next(tmp_path: Path) -> None:
+    """It was a file that no later command knew."""
+    script = "import os, sys; from omnirecord.files import *; from pathlib import Path\n"
+    script += "with whole_or_not(Path(sys.argv[1])) as file: file.write(b'some'); file.flush(); os.kill(os.getpid(), 9)"
+    folder = tmp_path / "of outputs"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-c", script, folder / "a"], cwd=ROOT, check=False)
+    (left,) = folder.iterdir()
+    os.utime(left, (1, 1))
+    with whole_or_not(folder / "other") as file:
+        file.write(b"new")
+    assert [one.name for one in folder.iterdir()] == ["other"]
+
+
+def test_what_was_killed_in_a_setgid_folder_is_removed(place: Path) -> None:
+    folder = left_behind(place)
+    folder.chmod(0o2700)
+    os.utime(folder, (1, 1))
+    sweep()
     assert not folder.exists()
 
 

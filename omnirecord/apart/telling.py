@@ -199,7 +199,7 @@ class Apart:
         if self._process is None and monotonic() >= self._begin_at:
             try:
                 self._begin()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # no process, or no thread, can be begun
                 self._failed(f"a process that makes frames cannot be begun: {error}")
         return self._process is not None
 
@@ -211,15 +211,25 @@ class Apart:
             words = [sys.executable, "-P", "-c", _BOOT, str(fd), self._contract, shows]
             words += [str(max_decoded()), json.dumps(sys.path)]
             quiet = subprocess.DEVNULL
+            pipe = Connection(ours.detach())
+            listener = threading.Thread(target=self._listen, args=[pipe], name="omnirecord-frames", daemon=True)
             try:
-                self._process = subprocess.Popen(words, pass_fds=[fd], stdin=quiet, stdout=quiet)
+                process = subprocess.Popen(words, pass_fds=[fd], stdin=quiet, stdout=quiet)
+            except BaseException:
+                pipe.close()
+                raise
             finally:
                 os.close(fd)
-            self._pipe = Connection(ours.detach())
+        try:
+            listener.start()
+        except BaseException:
+            pipe.close()
+            process.kill()
+            process.wait()
+            raise
+        self._process, self._pipe, self._listener = process, pipe, listener
         self._number = self._heard = self.made = 0
         self._hurries = self._holds = False
-        self._listener = threading.Thread(target=self._listen, args=[self._pipe], name="omnirecord-frames", daemon=True)
-        self._listener.start()
 
     def _listen(self, pipe: Connection) -> None:
         """Until it is gone."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from ..complaining import Complaint, fault_of
 from ..errors import OmnirecordError
 from ..gist import visible
 from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
@@ -86,6 +87,12 @@ def _in_sentences() -> Iterator[None]:
         raise Failure(str(error)) from error
     except MemoryError as error:
         raise Failure(f"there is not enough memory for this: {MORE_MEMORY}") from error
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            raise
+        raise Failure(
+            "no thread can be begun: raise `ulimit -u`, or the container's limits of pids and memory"
+        ) from error
     except OSError as error:
         _drop_what_is_buffered()
         if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program
@@ -228,6 +235,22 @@ def log_to_stderr(*, verbose: bool = True) -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO if verbose else logging.WARNING)
     log.propagate = False
+    library = logging.getLogger("asyncio")
+    library.handlers[:] = [_OfAsyncio()]
+    library.propagate = False
+
+
+class _OfAsyncio(logging.Handler):
+    """One sentence a minute for the errors that asyncio logs, each with a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._trouble = Complaint()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        said = f"{fault_of(error)}: " if isinstance(error, Exception) else ""
+        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (more of this is said in a minute)")
 
 
 class _Harmless(logging.Formatter):

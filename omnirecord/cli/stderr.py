@@ -8,22 +8,48 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import queue
 import sys
 import threading
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..steady import monotonic
 
 _MOST = 1000
 """Lines that may wait; what is more is counted, and said once there is room again."""
+_MOST_ALIKE = 100
+"""Lines of one place in the code within a minute; what is more is counted, and said with the first line behind it."""
+_MINUTE = 60.0
 _LAST_WORDS = 0.5
 """Seconds that the end of the process waits for them."""
+
+
+class _Alike:
+    """The lines of one place in the code, of which a client can cause very many."""
+
+    def __init__(self) -> None:
+        self.since, self.lines, self.left_out = -math.inf, 0, 0
+
+    def admits(self, now: float) -> bool:
+        """Whether one more may be written now. A new minute begins with `left_out` of the one before."""
+        if now - self.since >= _MINUTE:
+            self.since, self.lines = now, 0
+        self.lines += 1
+        self.left_out += self.lines > _MOST_ALIKE
+        return self.lines <= _MOST_ALIKE
 
 
 class Stderr(logging.Handler):
     """Writes to the descriptor itself: a thread that hangs in `sys.stderr` would keep the process from ending."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
+        self._clock = clock
+        self._alike: defaultdict[tuple[str, int], _Alike] = defaultdict(_Alike)
         self._lines: queue.Queue[str] = queue.Queue(_MOST)
         self._lost = 0
         self._fd = sys.stderr.fileno()
@@ -31,8 +57,13 @@ class Stderr(logging.Handler):
         atexit.register(self._flush)
 
     def emit(self, record: logging.LogRecord) -> None:
+        alike = self._alike[record.pathname, record.lineno]
+        if not alike.admits(self._clock()):
+            return
+        left_out, alike.left_out = alike.left_out, 0
+        before = f"omnirecord: {left_out} lines like the next one were left out\n" if left_out else ""
         try:
-            self._lines.put_nowait(self.format(record))
+            self._lines.put_nowait(before + self.format(record))
         except queue.Full:
             self._lost += 1
         except Exception:
@@ -52,6 +83,9 @@ class Stderr(logging.Handler):
                 self._lines.task_done()
 
     def _flush(self) -> None:
+        if left_out := sum(alike.left_out for alike in self._alike.values()):
+            with suppress(queue.Full):
+                self._lines.put_nowait(f"omnirecord: {left_out} lines like some of those before were left out")
         done = threading.Thread(target=self._lines.join, daemon=True)
         done.start()
         done.join(_LAST_WORDS)

@@ -30,22 +30,24 @@ _TURN = 0.002
 
 
 async def _in_portions(note: Callable[[bytes], None], data: bytes) -> None:
-    """Note all of this data, even if the task is cancelled meanwhile: it was passed on. A second cancellation ends it.
-
-    Other callbacks have their turn after a cancellation too: the rest may take seconds.
-    """
-    now = asyncio.get_running_loop().time
-    began, cancelled = now(), None
-    for at in range(0, len(data), _PORTION):
-        note(data[at : at + _PORTION])
-        if now() - began > _TURN:
-            try:
-                await asyncio.sleep(0)
-            except asyncio.CancelledError as error:
-                if cancelled is not None:
-                    raise
-                cancelled = error
-            began = now()
+    """Note all of this data, even if the task is cancelled meanwhile: it was passed on. If the task is cancelled twice,
+    the recorder has no time left, and all that remains is noted at once."""
+    at, now, cancelled = 0, asyncio.get_running_loop().time, None
+    began = now()
+    try:
+        while len(data) - at > _PORTION:
+            note(data[at : at + _PORTION])
+            at += _PORTION
+            if now() - began > _TURN:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as error:
+                    if cancelled is not None:
+                        raise
+                    cancelled = error
+                began = now()
+    finally:
+        note(data[at:])
     if cancelled is not None:
         raise cancelled
 

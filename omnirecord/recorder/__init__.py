@@ -37,12 +37,15 @@ from .ops import (
     Requested,
     Responded,
     SentLate,
+    content,
+    held,
 )  # fmt: skip
 from .pace import PORTION, resting
 
 __all__ = [
     "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
     "Received", "Recorder", "Requested", "Responded", "Rest", "SentLate",
+    "content", "held",
 ]  # fmt: skip
 
 _STREAMS = 10

@@ -11,7 +11,10 @@ from typing import Any
 from ..cassette import Direction, Ending, Headers, Kind, Side
 
 HELD = 300
-"""Bytes of memory that a read takes beside its data, while it waits."""
+"""Bytes of memory that an operation takes beside its data, while it waits."""
+
+HELD_BY_FIELD = 200
+"""Bytes of memory that a header field takes beside its characters."""
 
 
 @dataclass(slots=True)
@@ -114,3 +117,17 @@ class Incidence:
 
 
 Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended | Incidence
+
+
+def content(op: Op) -> int:
+    """Bytes that are kept with it."""
+    return len(op.data or b"") if isinstance(op, (Received, BodyData, Messaged)) else 0
+
+
+def held(op: Op) -> int:
+    """Bytes of memory that an operation takes while it waits: 0 for an incident, and for a read that is not kept."""
+    if isinstance(op, Incidence) or (isinstance(op, Received) and op.data is None):
+        return 0
+    if isinstance(op, (Requested, Responded)):
+        return HELD + sum([HELD_BY_FIELD + len(name) + len(value) for name, value in op.headers])
+    return HELD + content(op)

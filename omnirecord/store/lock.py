@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from ..errors import CassetteInUse, NotACassette
 from ..files import itself
 from .inodes import FileLock, identity, in_use, is_recorded
 from .packed import JOURNAL
+
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def lock_path(cassette: Path) -> Path:
@@ -24,7 +27,7 @@ def lock_path(cassette: Path) -> Path:
 
 
 class RecorderLock:
-    """Held by a recorder; raises `CassetteInUse` where another one has it."""
+    """Held by a recorder. Raises `CassetteInUse` if another one has it, `NotACassette` if its path is no such file."""
 
     def __init__(self, cassette: Path) -> None:
         self._path = lock_path(cassette)
@@ -33,7 +36,13 @@ class RecorderLock:
 
     def _acquire(self, cassette: Path) -> int:
         while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = os.open(self._path, _OPEN, 0o600)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise NotACassette(
+                    f"{self._path} is a pipe or a device, and has to be the recorder's lock file: remove it, or choose"
+                    " another --db"
+                )
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -274,7 +274,8 @@ class Writer:
         """Interrupt SQLite after so many seconds; it does then not begin again when the connection is closed."""
         timer = threading.Timer(min(within, threading.TIMEOUT_MAX), self.connection.interrupt)
         if within < math.inf:
-            timer.start()
+            with suppress(RuntimeError):  # no thread can be begun: closing takes as long as it takes
+                timer.start()
         try:
             yield
         except sqlite3.OperationalError:
