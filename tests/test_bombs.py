@@ -97,7 +97,7 @@ def test_an_event_without_an_end_is_decoded_up_to_the_limit_too(flood: bytes) ->
 
 def test_a_step_of_the_recorder_is_bounded_by_what_is_decoded(tmp_path: Path) -> None:
     max_decoded(MAX_DECODED)
-    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS))
+    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0))
     with closing(Writer(path)) as writer:
         maker = FrameMaker(writer, 1, OMNIGENT)
         maker.begin(1, 1, "gzip")
@@ -113,7 +113,7 @@ def test_a_step_of_the_recorder_is_bounded_by_what_is_decoded(tmp_path: Path) ->
 def test_readers_have_the_events_that_the_limit_leaves_and_more_with_a_larger_one(
     tmp_path: Path, framed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS), framed=framed)
+    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0), framed=framed)
     caplog.clear()
     assert counted(path) == OF_LIMIT
     assert caplog.messages[0].startswith("stream 1: decoded up to 2 MiB of events")
@@ -122,11 +122,11 @@ def test_readers_have_the_events_that_the_limit_leaves_and_more_with_a_larger_on
 
 
 def test_the_cassette_says_where_decoding_stopped_once(tmp_path: Path) -> None:
-    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS), framed=True)
+    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0), framed=True)
     with closing(open_store(path)) as store:
         (incident,) = store.incidents()
         assert incident.message.startswith("stream 1: decoded up to 2 MiB of events")
-        assert store.wire(store.streams()[0]) == gzip.compress(EVENTS)
+        assert store.wire(store.streams()[0]) == gzip.compress(EVENTS, mtime=0)
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -146,7 +146,7 @@ def test_a_list_of_streams_decodes_no_more_than_a_moment_takes(
 ) -> None:
     max_decoded(MAX_DECODED)
     monkeypatch.setattr("omnirecord.store.reader._LOOK", LIMIT)
-    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS))
+    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0))
     with closing(open_store(path)) as store:
         (stream,) = store.streams()
         assert store.tally(stream)[0] == {"valid": OF_LIMIT}
@@ -155,7 +155,7 @@ def test_a_list_of_streams_decodes_no_more_than_a_moment_takes(
 
 
 def test_a_stream_that_was_decoded_in_part_is_the_same_in_the_text_form(tmp_path: Path) -> None:
-    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS), framed=True)
+    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0), framed=True)
     with closing(open_store(path)) as store:
         text = list(lines(store))
     (tmp_path / "a.jsonl").write_text("\n".join(text) + "\n")
@@ -246,7 +246,7 @@ def test_a_limit_that_is_no_size_is_refused(given: str | int) -> None:
 
 
 def test_a_cell_that_says_nonsense_about_decoding_is_damage(tmp_path: Path) -> None:
-    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS), framed=True)
+    path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0), framed=True)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE chunks SET data = x'00ff' WHERE side = 'framed'")
         connection.commit()

@@ -15,7 +15,8 @@ from omnirecord.redact import Redactor
 from omnirecord.redact.content import Scanner, Texts
 from omnirecord.redact.content.fields import NOTHING, scan
 
-from .test_redact_content import Disk, deltas, event, texts
+from .test_redact_content import MASKED as PREFIXED
+from .test_redact_content import Disk, deltas, event, has_all_stars, texts
 
 SCANNER = Scanner()
 MASKED = {
@@ -306,3 +307,24 @@ def test_hostile_text_is_read_in_linear_time(pump: bytes) -> None:
         return min(took)
 
     assert cost(40_000) < 12 * cost(10_000) + 0.02
+
+
+def test_the_dashes_of_an_option_may_come_in_two_deltas() -> None:
+    assert texts(Disk().feed(b"".join(deltas("run -", "-token hunter2 -v")))) == ["run -", "-token ******* -v"]
+
+
+@pytest.mark.parametrize("form", [*MASKED, *PREFIXED])
+def test_a_secret_is_masked_in_an_event_that_is_like_the_last_ones(form: str) -> None:
+    text, safe = {**MASKED, **PREFIXED}[form]
+    stream = [event("x.delta", n=n, delta="a word. ", note="more. ", end=None) for n in range(8, 12)]
+    stream += [event("x.delta", n=n, delta=text, note="more. ", end=None) for n in range(12, 14)]
+    *before, last, again = texts(Disk().feed(b"".join(stream)))
+    assert before == ["a word. "] * 4
+    assert has_all_stars(last.replace("1", "*"), safe.replace("1", "*"))
+    assert has_all_stars(again.replace("1", "*"), safe.replace("1", "*"))
+
+
+def test_a_secret_in_another_field_of_such_an_event_is_masked() -> None:
+    stream = [event("x.delta", n=n, delta="a word. ", note="more. ") for n in range(4)]
+    out = Disk().feed(b"".join([*stream, event("x.delta", n=4, delta="a word. ", note="password: hunter2")]))
+    assert out.endswith(b'"note": "password: *******"}\n\n')

@@ -18,6 +18,7 @@ from omnirecord.redact import (
     StreamMask,
     body_without_secrets,
     header_without_secrets,
+    names,
     without_secrets,
 )
 from omnirecord.redact.aside import Aside
@@ -325,3 +326,27 @@ def test_a_long_value_that_may_be_a_secret_loses_no_byte() -> None:
         assert out.startswith(data[:9])
         assert out.endswith(data[-4:])
         assert b"omnirecord-redacted-" in out
+
+
+SECRET_NAMES = [
+    *names.ENDINGS, *names.WORDS, *names.PHRASES, *names.FIELDS_LOOKED_AT, "pass", "x-token-data", "x-any-key",
+    *(f"{of}_key" for of in names.KEYS_OF), *(f"{of} keys" for of in names.KEYS_OF),
+    *(f"{of}Pass" for of in names.PASSES_OF), *(f"token_{word}" for word in names.IGNORED), "token_b64",
+]  # fmt: skip
+FIELD = b'{"%s": "Hunter2-or-another0secret"}'
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_each_name_of_the_table_is_found_in_any_case_and_with_any_character_escaped(name: str) -> None:
+    escaped = [name[:n] + f"\\u{ord(name[n]):04x}" + name[n + 1 :] for n in range(len(name))]
+    for spelt in (name, name.upper() if name.isascii() else name, name.title(), *escaped):
+        data = FIELD % spelt.encode()
+        assert Redactor(b"key").message(data) != data, spelt
+
+
+def test_a_header_that_stays_is_told_from_one_with_the_same_name() -> None:
+    redactor = Redactor(b"key", Scanner())
+    plain, secret = ("referer", "http://h/?n=1"), ("referer", "http://h/?token=hunter2")
+    for _ in range(2):
+        assert redactor.headers((plain, secret))[0] == plain
+        assert "hunter2" not in redactor.headers((plain, secret))[1][1]

@@ -74,6 +74,8 @@ _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
 _LONGEST_CLOSE = 125
+_REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
+"""How many headers without secrets are remembered, and the characters of their values."""
 
 
 def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner | None:
@@ -107,6 +109,7 @@ class Redactor:
     def __init__(self, key: bytes, content: Scanner | None = None) -> None:
         self._key = key
         self._content = content
+        self._harmless: set[tuple[str, str]] = set()  # headers without secrets
         self.counts: Counter[str] = Counter()
         """What was replaced, by kind, such as `header authorization`, or `github` in content; never a value."""
 
@@ -117,7 +120,17 @@ class Redactor:
         return f"omnirecord-redacted-{digest.hex()[:12]}"
 
     def headers(self, headers: Headers) -> Headers:
-        return tuple((name, self.text(self._header(name, value))) for name, value in headers)
+        return tuple(header if header in self._harmless else self._safe(header) for header in headers)
+
+    def _safe(self, header: tuple[str, str]) -> tuple[str, str]:
+        """A header without secrets. One without any is remembered: most headers are alike in each request."""
+        name, value = header
+        safe = (name, self.text(self._header(name, value)))
+        if safe == header and len(value) <= _LONGEST_REMEMBERED:
+            if len(self._harmless) >= _REMEMBERED:
+                self._harmless.clear()
+            self._harmless.add(header)
+        return safe
 
     def target(self, target: str) -> str:
         return self.text(_map_target(target, self._query, self.pseudonym, self._mask))

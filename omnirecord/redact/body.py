@@ -19,21 +19,28 @@ LONGEST_VALUE = 64 * 1024
 """What is kept of a secret to make its pseudonym."""
 
 _SPACE = rb"[ \t\r\n]{0,64}"
+_PLAIN_WORD = rb"[\w.\x80-\xff]"
 _JSON_WORD, _QUERY_NAME, _TAG_NAME = rb"[\w.\-\\\x80-\xff]", rb"[\w.\-%\[\]+]", rb"[\w.\-:]"
 _PARTS = {
     b"json": rb"%b{1,256}+(?: %b{1,64}+){0,3}+" % (_JSON_WORD, _JSON_WORD),
-    b"some_json": rb"(?:%b{1,256}(?: %b{0,64}){0,3})?" % (_JSON_WORD, _JSON_WORD),
+    b"plain": rb"(?:%b{1,256}+(?: %b{1,64}+){0,3}+)" % (_PLAIN_WORD, _PLAIN_WORD),
+    b"odd": rb" ?(?:-|\\{1,256}+[\w.\-\x80-\xff ])",  # in names that the last letters do not tell: headers, escapes
+    b"some_json": rb"(?:%b{1,514}(?: %b{0,64}){0,7})?" % (_JSON_WORD, _JSON_WORD),
     b"query": _QUERY_NAME,
     b"tag": _TAG_NAME,
     b"space": _SPACE,
+    b"may_end": plain.MAY_END_NAME,
+    b"may_follow": plain.MAY_FOLLOW_NAME,
+    b"userinfo": plain.USERINFO,
 }
 _HIT = re.compile(  # first bytes, second bytes, what they may open: so binary data is fast
-    rb'["?&#\[\\fF:=<](?:(?<=["?&#\[\\fF])(?=[\w.\-\\%%\[\]+ \t\r\n"\x80-\xff])(?:(?<=")(?P<field>%(json)b)"%(space)b:'
+    rb'["?&#\[\\fF:=<](?:(?<=["?&#\[\\fF])(?=[\w.\-\\%%\[\]+ \t\r\n"\x80-\xff])'
+    rb'(?:(?<=")(?P<field>(?!")%(plain)b?+(?:%(odd)b(?:%(json)b)?+|(?=\\{0,256}+")%(may_end)b\\{0,256}+))"%(space)b:'
     rb'|(?<=["?&#])(?P<query>%(query)b{1,256}+)=|(?:(?<=\\)u0026|(?<=&)amp;)(?P<escaped>%(query)b{1,256}+)='
     rb'|(?<=\[)%(space)b\\{0,7}"(?P<pair>%(json)b)"%(space)b,|(?<=[fF])(?P<part>(?i:orm-data)[ \t]?;)'
     rb"|(?<=\\)u003[cC](?P<escaped_tag>%(tag)b{1,128}+)(?=[^\w.\-:]))"
-    rb"|(?<=:)(?P<url>\\{0,15}+/\\{0,15}+/)|(?<=:)(?!\\{0,15}+(?:/|\Z))(?P<colon>)|(?<==)(?P<equals>)"
-    rb"|(?<=<)(?P<tag>%(tag)b{1,128}+)(?=[^\w.\-:]))" % _PARTS
+    rb"|(?<=:)(?P<url>\\{0,15}+/\\{0,15}+/)%(userinfo)b|(?<=:)%(may_follow)b(?!\\{0,15}+(?:/|\Z))(?P<colon>)"
+    rb"|(?<==)%(may_follow)b(?P<equals>)|(?<=<)(?P<tag>%(tag)b{1,128}+)%(may_end)b(?=[^\w.\-:]))" % _PARTS
 )
 _MAYBE_HIT = re.compile(
     rb'(?:"%(some_json)b(?:"%(space)b)?|(?:["?&#]|&amp;)%(query)b{0,256}'
@@ -41,7 +48,7 @@ _MAYBE_HIT = re.compile(
     rb"|(?i:f(?:o(?:r(?:m(?:-(?:d(?:a(?:ta?)?)?)?)?)?)?)?[ \t]?)|:\\{0,15}(?:/\\{0,15})?|<%(tag)b{0,128}"
     rb'|\[%(space)b\\{0,7}(?:"%(some_json)b(?:"%(space)b)?)?)\Z' % _PARTS
 )
-_LONGEST_HIT = 700
+_LONGEST_HIT = 1200
 _CONTEXT = 128
 _DEEPEST = 15
 _BEFORE_FIELD = re.compile(rb"(?:[{,]|\A)(?:[ \t\r\n]|\\+[nrt])*\\*\Z")

@@ -7,6 +7,7 @@ returns the secret, None, or `WAIT` where the next bytes decide. So how the byte
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -77,13 +78,44 @@ _LONGEST_END = 160
 _BARE_QUOTE = re.compile(rb'(?<!\\)"')
 _SHORT = 4
 _LETTERS = 4
-_ENDS = frozenset(
-    word.encode()[-_LETTERS:]
+_SHORTEST_END, _LAST_LETTERS = 3, 5
+_NAME_ENDS = [
+    word.encode()
     for word in (
         *names.ENDINGS, *names.WORDS, *names.IGNORED, *names.HEADERS, "keys", "auth",
         *(phrase.rpartition(" ")[2] for phrase in (*names.PHRASES, *names.FIELDS_LOOKED_AT)),
     )
-)  # fmt: skip
+]  # fmt: skip
+_ENDS = frozenset(word[-_LETTERS:] for word in _NAME_ENDS)
+
+
+def _any_of(ends: Iterable[bytes]) -> bytes:
+    """A regular expression for these texts in any case, all of one length."""
+    rests: dict[bytes, set[bytes]] = {}
+    for end in ends:
+        rests.setdefault(end[:1], set()).add(end[1:])
+    parts = []
+    for first, more in sorted(rests.items()):
+        either = re.escape(first) if first.lower() == first.upper() else b"[%b%b]" % (first, first.upper())
+        parts.append(either + (_any_of(more) if any(more) else b""))
+    return b"(?:%b)" % b"|".join(parts)
+
+
+def _behind_name(mark: bytes) -> bytes:
+    """A regular expression that holds behind the last letters of a secret's name and `mark`."""
+    lasts = {end[-_LAST_LETTERS:] for end in _NAME_ENDS if len(end) >= _SHORTEST_END}
+    some = b"".join(_any_of({end[-n:][:1] for end in lasts}) for n in range(_SHORTEST_END, 0, -1))  # rejects at once
+    alike = [[end for end in lasts if len(end) == n] for n in range(_SHORTEST_END, _LAST_LETTERS + 1)]
+    return rb"(?<=%b%b)(?:%b)" % (some, mark, b"|".join(rb"(?<=%b%b)" % (_any_of(ends), mark) for ends in alike))
+
+
+MAY_END_NAME = rb"(?:(?<=[^a-zA-Z])|(?<=[bB])|%b)" % _behind_name(b"")
+"""Holds behind the name of each secret, by its last letters, and seldom behind other names. A name may end in a
+word that is ignored."""
+MAY_FOLLOW_NAME = rb"(?:(?<=[%b][:=])|%b)" % (re.escape(_NO_LETTERS), _behind_name(b"[:=]"))
+"""Holds behind a sign for which `may_follow_name` is True, and seldom behind others."""
+USERINFO = rb"""(?=[^@/?#\s"'<>\\`]{0,%d}+(?:@|\Z))""" % AHEAD
+"""Holds before each authority that has a user, or that is not whole yet."""
 
 
 def userinfo(buffer: bytes, at: int, final: bool) -> Answer:

@@ -18,6 +18,7 @@ REACH = _LONGEST_NAME + _LONGEST_GAP + 8
 """Bytes before the end of a label that decide what it is."""
 _PARTS = {b"word": rb"[\w.\-\\]", b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP}
 _NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:=>]" % _PARTS)
+_FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
 _LABEL = re.compile(
     rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
     rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
@@ -93,15 +94,19 @@ def may_find(text: bytes) -> bool:
 
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`; False at little cost for most texts."""
-    if b":" in text or b"=" in text or b">" in text or b"," in text:
-        whole = seen + text if seen else text
-        return _may_go_on(whole) or not _harmless.issuperset(_NAMES.findall(whole))
-    return b"--" in text or (seen != b"" and _may_go_on(seen))
+    if not may_end(text):
+        return seen != b"" and (b"--" in seen or (text[:1] == b"-" and seen[-1:] == b"-"))
+    whole = seen + text if seen else text
+    return b"--" in whole or not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or b"alue" in whole
 
 
-def _may_go_on(text: bytes) -> bool:
-    """Whether an option or a list of a pair may begin in it, or a value stand beside its name."""
-    return b"--" in text or b"[" in text or b"(" in text or b"alue" in text
+def may_end(text: bytes) -> bool:
+    """Whether a label that does not begin with `--` before this text may end in it."""
+    return b":" in text or b"," in text or b"=" in text or b">" in text or b"--" in text
+
+
+def _may_pair(text: bytes) -> bool:
+    return (b"[" in text or b"(" in text) and not _harmless.issuperset(_FIRST.findall(text))
 
 
 def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:

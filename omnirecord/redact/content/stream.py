@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..aside import Aside
@@ -23,6 +23,9 @@ from .texts import LINE, Texts
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|)")
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:data|event|id|retry)?:|data\Z)")
+_LONGEST_EVENT = 200
+_EVENTS = 256
+"""Lines of events' names that are remembered."""
 _NAMES = b"data: ", b"event: ", b"\xef\xbb\xbf"
 
 
@@ -43,6 +46,7 @@ class StreamMask:
         self._texts = Texts(scanner, counts)
         self._at = self.settled = 0
         self._event = b""  # the name of the frame's event
+        self._event_lines: dict[bytes, bytes] = {}  # those without a secret, and the names in them
         self._in_data = False  # the frame has a data line before this one
         self._after_cr = False
         self._is_torn = False  # the beginning of the line was not seen
@@ -86,7 +90,7 @@ class StreamMask:
             rest, data = data[:end], data[end:]
             out += [self._begin(rest)] if rest else []
             self._end_line()
-        masked = b"".join(self._masked_lines(bytes(self._line) + data))
+        masked = self._masked_lines(bytes(self._line) + data)
         for piece in self._given:
             again, masked = masked[: len(piece.data)], masked[len(piece.data) :]
             if again != piece.data:
@@ -96,33 +100,46 @@ class StreamMask:
         self._end_line()
         return out
 
-    def _masked_lines(self, data: bytes) -> Iterator[bytes]:
-        for line in _LINE.finditer(data):
-            text, end = line.groups()
+    def _masked_lines(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        for text, end in _lines(data):
             if text:
-                yield self._masked_line(text) + end
+                out += (self._masked_line(text), end)
             elif end:
                 if not (self._after_cr and end == b"\n"):  # which would be the rest of a line's end
                     self._event, self._in_data = b"", False
-                yield end
+                out.append(end)
             if text or end:
                 self._after_cr, self._is_torn = end == b"\r", False
+        return b"".join(out)
 
     def _masked_line(self, line: bytes) -> bytes:
-        goes_on = self._goes_on(line)
-        if not goes_on and not _is_data(line):
-            line = Aside(self._counts).feed(line)
-        if len(line) > LINE or goes_on:
-            return self._texts.flow(self._counts, goes_on=goes_on).feed(line)
+        event = self._event_lines.get(line)
+        if event is not None:
+            self._event = event
+            return line
         field = _FIELD.match(line)
         assert field is not None
-        name, value = line[: field.end()], line[field.end() :]
-        if field[1] == b"data":
+        is_data, goes_on = field[1] == b"data", self._goes_on(line)
+        safe = line if is_data or goes_on else Aside(self._counts).feed(line)
+        if len(line) > LINE or goes_on:
+            return self._texts.flow(self._counts, goes_on=goes_on).feed(safe)
+        name, value = safe[: field.end()], safe[field.end() :]
+        if is_data:
             is_next, self._in_data = self._in_data, True
             return name + self._texts.masked(value, self._event, is_next_line=is_next)
+        safe = name + self._texts.alone(value)
         if field[1] == b"event":
-            self._event = value[:200]
-        return name + self._texts.alone(value)
+            self._event = value[:_LONGEST_EVENT]
+            if safe == line and len(line) <= _LONGEST_EVENT:
+                self._remember(line)
+        return safe
+
+    def _remember(self, line: bytes) -> None:
+        """This line of an event's name has no secret."""
+        if len(self._event_lines) >= _EVENTS:
+            self._event_lines.clear()
+        self._event_lines[line] = self._event
 
     def _goes_on(self, line: bytes) -> bool:
         """Whether it is, as far as it goes, the rest of a line whose beginning was lost."""
@@ -151,6 +168,13 @@ class StreamMask:
             self._counts += self._found
             self._found = Counter()
         return piece
+
+
+def _lines(data: bytes) -> Iterable[Sequence[bytes]]:
+    """Each line and its end, of data that ends with a line's end."""
+    if b"\r" in data:
+        return (line.groups() for line in _LINE.finditer(data))
+    return [(text, b"\n") for text in data[:-1].split(b"\n")]
 
 
 def _is_data(line: bytes) -> bool:

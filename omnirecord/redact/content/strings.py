@@ -24,12 +24,68 @@ _PLAIN = re.compile(rb"-?(?:[0-9][0-9.eE+-]*+|Infinity)|true|false|null|NaN")
 _NO_ID = (b"null", b"true", b"false")
 _STRING, _NAME, _OPENS, _CLOSES, _OTHER = range(1, 6)
 _LONGEST_ID = 200
+_LONGEST_ALIKE = 4096
+_DIGITS = b"0123456789"
+_NUMBER = re.compile(rb"[ \t]*+:[ \t]*+[0-9]++[ \t]*+[,}][^0-9]*+")
 
 
 @lru_cache(4096)
 def _tells(name: bytes) -> str:
     """What a field of this name says of the text that is beside it."""
     return "which" if _SAME_TEXT.fullmatch(name) else "perhaps" if _PERHAPS.fullmatch(name) else ""
+
+
+def parted(value: bytes) -> list[bytes]:
+    """A value cut at its quotes, so that every other part is a string; nothing where that cannot be told easily."""
+    if len(value) > _LONGEST_ALIKE or b'\\"' in value:
+        return []
+    parts = value.split(b'"')
+    return parts if len(parts) % 2 else []
+
+
+class Shape:
+    """What the next values of a kind have in common with one that was read: all but texts and whole numbers.
+
+    A text is the value of a name in an object, so that nothing beside it belongs to it: where neither the text nor the
+    rest alone has a secret, the value has none.
+    """
+
+    def __init__(self, parts: list[bytes], texts: dict[int, tuple[int, ...]]) -> None:
+        """`texts`: the keys of the parts that are texts."""
+        self._parts = parts
+        self.missed = 0  # how many values in a row did not fit
+        self.texts = list(texts.items())
+        self._numbers = [(n, parts[n].translate(None, _DIGITS)) for n in range(2, len(parts), 2) if _counts(parts, n)]
+
+    def fits(self, parts: list[bytes]) -> bool:
+        """Whether a value is like this one."""
+        known = self._parts
+        for n, rest in self._numbers:
+            if parts[n].translate(None, _DIGITS) != rest:
+                self.missed += 1
+                return False
+            known[n] = parts[n]
+        for n, _ in self.texts:
+            known[n] = parts[n]
+        self.missed = 0 if known == parts else self.missed + 1
+        return not self.missed
+
+
+def _counts(parts: list[bytes], n: int) -> bool:
+    """Whether this part is a number that tells no texts apart."""
+    name = parts[n - 1]
+    return _NUMBER.fullmatch(parts[n]) is not None and name != b"index" and not _tells(name[: _LONGEST_ID + 1])
+
+
+def shape(parts: list[bytes], found: Strings) -> Shape | None:
+    """The shape of a value with these parts, in which `strings` found these. None where it has none."""
+    places, at = {}, 0
+    for n, part in enumerate(parts):
+        places[at] = n
+        at += len(part) + 1
+    texts = {places[start]: keys for start, _, keys in found}
+    stand_alone = all(parts[n - 1].strip() == b":" and parts[n + 1].lstrip()[:1] in (b",", b"}") for n in texts)
+    return Shape(parts, texts) if stand_alone else None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,9 +125,10 @@ class _Place:
 
 
 Leak = tuple[int, int, "_Place | None", bytes]
+Strings = list[tuple[int, int, tuple[int, ...]]]
 
 
-def strings(value: bytes, event: bytes, *, names: bool = True) -> list[tuple[int, int, tuple[int, ...]]] | None:
+def strings(value: bytes, event: bytes, *, names: bool = True) -> Strings | None:
     """All strings of a JSON value in order, as `value[start:end]`, and the keys of the texts that each may go on with:
     none where it is a text of its own, as names and ids are. `event`: the name that the event has beside its value.
     Without `names`, only those that have keys. None where something but strings, numbers and the like is in it."""

@@ -18,7 +18,7 @@ from .escapes import in_place, masked, undone
 from .fields import Span
 from .flow import Flow
 from .scanning import PLAIN, Scanner, State
-from .strings import strings
+from .strings import Shape, Strings, parted, shape, strings
 
 LINE = 64 * 1024
 """The longest event or message of which each string is looked at for itself, in bytes."""
@@ -30,6 +30,8 @@ _BEGUN = 16
 """As the next piece of how many of them a string is taken while it is not known which it goes on with."""
 _READINGS = 16
 """In how many ways one text is read at a time."""
+_SHAPES = 64
+"""How many shapes of values are remembered."""
 _BOUNDARY = re.compile(
     rb"(?:[\w.]*[._])?(?:created|queued|start|started|added|consumed|done|final|stop|end|ended|completed|failed"
     rb"|incomplete|cancelled|interrupted)"
@@ -48,6 +50,7 @@ class Texts:
         self._states: dict[int, tuple[State, ...]] = {}  # what it is as one text first
         self._first = PLAIN
         self._careful_for = 0
+        self._shapes: dict[tuple[bytes, int], Shape] = {}  # of values without secrets, by event and number of parts
         self._has_named = False  # of this value, named secrets are counted already
 
     def lose(self) -> None:
@@ -71,8 +74,24 @@ class Texts:
             self._end_texts()
         if len(value) > LINE:
             return self.flow(self._counts).feed(value)
+        parts = parted(value)
+        shape = self._shapes.get((event, len(parts))) if parts else None
+        if shape is not None and shape.fits(parts):
+            return self._like_before(value, parts, shape)
         named = self._named(value)
-        return in_place(self._followed(value, event, is_next_line), named)
+        return in_place(self._followed(value, event, is_next_line, parts), named)
+
+    def _like_before(self, value: bytes, parts: list[bytes], shape: Shape) -> bytes:
+        """A value of which only texts and numbers differ from another one."""
+        named = self._named(value) if any(labels.may_end(parts[n]) for n, _ in shape.texts) else []
+        self._has_named = bool(named)
+        may_begin = any(self._scanner.may_find(parts[n]) for n, _ in shape.texts)
+        is_changed = False
+        for n, keys in shape.texts:
+            raw = parts[n]
+            parts[n] = self._next(raw, keys, may_begin=may_begin)
+            is_changed = is_changed or parts[n] is not raw
+        return in_place(b'"'.join(parts) if is_changed else value, named)
 
     def _named(self, value: bytes) -> list[Span]:
         """The secrets in a value that are known by names in it."""
@@ -84,7 +103,7 @@ class Texts:
         self._has_named = bool(named)
         return named
 
-    def _followed(self, value: bytes, event: bytes, is_next_line: bool) -> bytes:
+    def _followed(self, value: bytes, event: bytes, is_next_line: bool, parts: list[bytes]) -> bytes:
         """A value with each of its texts masked as the next piece of one."""
         may_begin = self._scanner.may_find(value)
         found = strings(value, event, names=may_begin)
@@ -93,6 +112,8 @@ class Texts:
             if is_next_line:
                 self._next(b"\n", (key,))
             return self._next(value, (key,), may_begin=may_begin)
+        if parts and not may_begin:
+            self._remember(value, event, parts, found)
         out, at = [], 0
         for start, end, keys in found:
             raw = value[start:end]
@@ -101,6 +122,19 @@ class Texts:
                 out += [value[at:start], safe]
                 at = end
         return b"".join([*out, value[at:]]) if out else value
+
+    def _remember(self, value: bytes, event: bytes, parts: list[bytes], found: Strings) -> None:
+        """The shape of a value without a whole prefix, if no name of a secret is in it."""
+        last = self._shapes.get((event, len(parts)))
+        missed = last.missed if last is not None else 0
+        if missed & (missed - 1):
+            return  # what differs each time, as ids do, is tried less and less often
+        if labels.needs_search(b"", value) or (new := shape(parts, found)) is None:
+            return
+        if len(self._shapes) >= _SHAPES:
+            self._shapes.clear()
+        new.missed = missed
+        self._shapes[event, len(parts)] = new
 
     def flow(self, counts: Counter[str], *, goes_on: bool = False) -> Flow:
         """What masks bytes of which it is not known which text they go on with; `goes_on`: from the first on."""
