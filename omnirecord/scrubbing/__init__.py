@@ -135,8 +135,8 @@ def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:
     """What is in a database's file or log and not in what it says. In its bytes nothing tells which text a string
-    belongs to, so what is no secret where it is said (`ta`, then `sk-1`) is none there. A port of a URL is not told from
-    a password where the next row begins behind it."""
+    belongs to, so what is no secret where it is said (`ta`, then `sk-1`) is none there. A port
+    of a URL is not told from a password where the next row begins behind it."""
     if scanner is None or not is_database(source):
         return
     counts: Counter[str] = Counter()
