@@ -135,7 +135,7 @@ def test_nothing_raises_and_no_cut_matters(data: bytes, cuts: list[int], near_th
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([word for word in ALPHABET if not any(
-    name in word for name in (b"token", b"code", b"password", b"cookie", b"authorization")
+    name in word.lower() for name in (b"token", b"code", b"password", b"cookie", b"authorization", b"bearer")
 )])).map(b"".join) | st.binary(max_size=2000), CUTS)  # fmt: skip
 def test_a_body_without_a_secrets_name_is_not_changed_by_a_byte(data: bytes, cuts: list[int]) -> None:
     assert in_pieces(Redactor(b"key"), data, cuts) == data

@@ -51,6 +51,25 @@ MASKED = {
     ),
     "behind an escape of JSON in JSON": (r"a\nsk-Ab1\nb", r"a\nsk-***\nb"),
     "behind a percent sign": ("k%3Dsk-Ab1", "k%3Dsk-***"),
+    "a password of a URL": ("postgres://u:aB1-c.d@h:5432/x", "postgres://u:*****.*@h:5432/x"),
+    "a password of a URL without a user": ("redis://:p4ss@h:6379/0", "redis://:****@h:6379/0"),
+    "a password of curl": ("curl -u bob:aB1! https://h", "curl -u bob:**** https://h"),
+    "a password of curl in quotes": ("curl --user 'bob:aB1' h", "curl --user 'bob:***' h"),
+    "a password of curl without a blank": ("curl -ubob:aB1 h", "curl -ubob:*** h"),
+    "a cookie of curl": ("curl -b 'sid=aB1' h", "curl -b 'sid=***' h"),
+    "a password of sshpass": ("sshpass -p aB1 ssh h", "sshpass -p *** ssh h"),
+    "a password of mysql": ("mysql -u root -paB1 db", "mysql -u root -p*** db"),
+    "a password of redis-cli": ("redis-cli -h h -a aB1 ping", "redis-cli -h h -a *** ping"),
+    "a password of docker login": ("docker login -u bob -p aB1 r.io", "docker login -u bob -p *** r.io"),
+    "a line of netrc": ("machine h login bob password aB1", "machine h login bob password ***"),
+    "lines of netrc": ("login bob\n  password aB1\n", "login bob\n  password ***\n"),
+    "a password of SQL": ("CREATE USER u PASSWORD 'aB1';", "CREATE USER u PASSWORD '***';"),
+    "a password of MySQL": ("CREATE USER u IDENTIFIED BY 'aB1';", "CREATE USER u IDENTIFIED BY '***';"),
+    "a prompt of aws configure": ("AWS Secret Access Key [None]: aB1/c", "AWS Secret Access Key [None]: *****"),
+    "a credential of npm": ("//h/:_auth=dTpw=", "//h/:_auth=*****"),
+    "a Discord webhook": ("https://discord.com/api/webhooks/12/aB-1", "https://discord.com/api/webhooks/12/****"),
+    "a Teams webhook": ("https://x.webhook.office.com/webhookb2/a-1/x", "https://x.webhook.office.com/webhookb2/*****"),
+    "a token of a Telegram bot": ("/bot123456789:AAx-1/send", "/bot123456789:**********"),
     "a slash of JSON in JSON": (r"Bearer zT\/x\n", r"Bearer **\/*\n"),
 }
 KEPT = [
@@ -62,6 +81,8 @@ KEPT = [
     "aws_secret_access_key is a setting; Authorization: Bearer <token>; Authorization: Bearer $TOKEN",
     "Bearer omnirecord-redacted-0123456789ab x", "pypi-server 1//0 == x xoxo-x skill sk_test",
     "sk-**** ghp_****",
+    "http://localhost:6767/x https://h:443, ws://127.0.0.1:80. http://h: http://{h}:{p} ssh://git@h/x",
+    "docker run -u 1000:1000 -v a:b, --user <u>:<p>, login and password fields, mysql --port 3306 -u x -p",
 ]  # fmt: skip
 
 

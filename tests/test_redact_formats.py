@@ -63,6 +63,11 @@ FORMATS = {
     "headers as text": b"GET / HTTP/1.1\r\nAuthorization: Bearer %b\r\nCookie: a=%b; b=%b\r\nX-Any-Key: %b\r\n\r\n",
     "headers of curl": b'{"cmd": "curl -H \'Authorization: Bearer %b\' http://h"}',
     "an assignment in a string": b'{"cmd": "password=\\"%b\\" ./run"}',
+    "an entry": b'{"env": [{"name": "DB_PASSWORD", "value": "%b"}, {"key": "X_TOKEN","value":"%b"}]}',
+    "an entry in JSON": b'{"x": "[{\\"name\\": \\"DB_PASSWORD\\", \\"value\\": \\"%b\\"}]"}',
+    "an entry of a manifest": b"env:\n- name: DB_PASSWORD\n  value: %b\n- name: A\n  value: b\n",
+    "an INI file": b"[db]\nuser = u\npassword = %b\n",
+    "a secret of AWS": b'{"ARN": "x", "SecretString": "%b"}',
     "UTF-16, little": '\ufeff{"password": "%b", "é𝄞": 1}'.encode("utf-16-le"),
     "UTF-16, big": '\ufeff{"password": "%b", "é𝄞": 1}'.encode("utf-16-be"),
     "UTF-16 without a mark": '{"a": "𝄞", "password": "%b"}'.encode("utf-16-le"),
@@ -208,6 +213,8 @@ TARGETS = {
     "/p;jsessionid=%s": "/p;jsessionid={}",
     "http://u:%s@h/p?a=b": "http://{}@h/p?a=b",
     "/p?u=http://u:%s@h/&mail=a@b": "/p?u=http://{}@h/&mail=a@b",
+    "/p?u=https%%3A%%2f%%2Fh%%2F%%3Ftoken%%3D%s%%26a%%3Db&c=d": "/p?u=https%3A%2f%2Fh%2F%3Ftoken%3D{}%26a%3Db&c=d",
+    "/p?input=%%7B%%22apiKey%%22%%3a%%22%s%%22%%7D": "/p?input=%7B%22apiKey%22%3a%22{}%22%7D",
 }
 
 
@@ -223,7 +230,7 @@ def test_of_a_target_only_the_secret_changes(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/p?a=1;b=2", "/p;v=1/q", "/p?u=http://h:80/&mail=a@b", "/git/ssh://git@h/x", "/a;b"]
+    "target", ["/p?a=1;b=2", "/p;v=1/q", "/p?u=http://h:80/&mail=a@b", "/git/ssh://git@h/x", "/a;b", "/p?q=a%3db%20%ff"]
 )
 def test_a_target_without_a_secret_stays(target: str) -> None:
     assert Redactor(b"key").target(target) == without_secrets(target) == target
@@ -256,6 +263,8 @@ BESIDE = {
     b"event: a.b?token=hunter2&c=d": b"event: a.b?token=*******&c=d",
     b"event: password: hunter2": b"event: password: *******",
     b': api_key="hunter2 x" y': b': api_key="*********" y',
+    b": Authorization: Bearer hunter2": b": Authorization: **************",
+    b": Cookie: a=hunter2; b=hunter2": b": Cookie: ********************",
     b"retry: 5": b"retry: 5",
     b"event: session.created": b"event: session.created",
     b"id: 3.17": b"id: 3.17",

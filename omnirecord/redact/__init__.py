@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from ..cassette import Headers
 from ..errors import UsageError
@@ -68,6 +68,9 @@ _MAY_HOLD = re.compile(r"[=<]|[:\"']\s|//|\":")
 """What a header's value has in it, if a secret with a name is in it."""
 _USERINFO = re.compile(r"(?<=://)[^/?#\s<>\"]+(?=@)")
 _USERINFO_OF_TARGET = re.compile(r"(?<=://)[^/?#\s&]+(?=@)")
+_ENCODED = re.compile(r"(?i)%(?:3d|22|40|3a)|[:?]")
+"""What an encoded text has in it, if a secret with a name is in it."""
+_UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
 _LONGEST_CLOSE = 125
@@ -130,7 +133,7 @@ class Redactor:
         return safe
 
     def target(self, target: str) -> str:
-        return self.text(_map_target(target, self._query, self.pseudonym))
+        return self.text(_map_target(target, self._query, self.pseudonym, self._mask))
 
     def text(self, text: str) -> str:
         """A text without what `content` finds in it."""
@@ -247,7 +250,7 @@ def without_secrets(target: str) -> str:
     def safe(name: str, value: str) -> str:
         return "*" if is_secret_query(unquote_plus(name), value) else value
 
-    return _map_target(target, safe, lambda _: "*")
+    return _map_target(target, safe, lambda _: "*", _constant()._mask)
 
 
 @lru_cache(1)
@@ -263,6 +266,11 @@ class _Constant(Redactor):
 
     def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # whatever it is
         return "*"
+
+
+@lru_cache(1)
+def _constant() -> _Constant:
+    return _Constant()
 
 
 def body_without_secrets(data: bytes) -> bytes:
@@ -297,8 +305,14 @@ def _only_if_it_looks(name: str) -> bool:
     return may_be_secret_field(name) and not is_secret_field(name)
 
 
-def _map_target(target: str, change: Callable[[str, str], str], secret: Callable[[str], str]) -> str:
-    """`change` is given the name and value of each parameter of path and query, `secret` each `user:password`."""
+def _map_target(
+    target: str,
+    change: Callable[[str, str], str],
+    secret: Callable[[str], str],
+    mask: Callable[[str, str, str, bool], str],
+) -> str:
+    """`change` is given the name and value of each parameter of path and query, `secret` each `user:password`, `mask`
+    what `BodyRedactor` finds in a value that is a text in percent encoding: a URL, JSON."""
 
     def safe_user(user: re.Match[str]) -> str:
         return secret(user[0]) if ":" in user[0] or looks_secret(user[0]) else user[0]
@@ -309,10 +323,42 @@ def _map_target(target: str, change: Callable[[str, str], str], secret: Callable
     def safe_field(field: str) -> str:
         name, equals, value = field.partition("=")
         safe = change(name, value)
-        return name + equals + (safe if safe != value else _IN_QUERY.sub(safe_parameter, value))
+        return name + equals + (safe if safe != value else safe_text(_IN_QUERY.sub(safe_parameter, value)))
+
+    def safe_text(value: str) -> str:
+        if not _ENCODED.search(value):
+            return value
+        return _encoded_without_secrets(value, mask)
 
     path, mark, query = _USERINFO_OF_TARGET.sub(safe_user, target).partition("?")
     return _IN_PATH.sub(safe_parameter, path) + mark + "&".join(map(safe_field, query.split("&")))
+
+
+def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], str]) -> str:
+    """A text in percent encoding; what is no secret keeps its encoding."""
+    units = _UNIT.findall(value.encode("utf-8", "surrogateescape"))
+    text = b"".join(map(unquote_to_bytes, units))
+    secrets: list[tuple[bytes, str]] = []
+
+    def noted(place: str, name: str, secret: str, whole: bool = True) -> str:
+        masked = mask(place, name, secret, whole)
+        if masked == secret:
+            return secret
+        secrets.append((secret.encode("utf-8", "surrogateescape"), masked))
+        return "\0"
+
+    found = BodyRedactor(noted).whole(text)
+    if not secrets or b"\0" in text:
+        return value
+    first, *rests = found.split(b"\0")
+    out, at = [b"".join(units[: len(first)])], len(first)
+    for (secret, masked), rest in zip(secrets, rests, strict=True):
+        at += len(secret)
+        if text[at : at + len(rest)] != rest:  # quotes were put around a number
+            return quote(BodyRedactor(mask).whole(text), safe="")
+        out += [quote(masked, errors="surrogateescape").encode(), *units[at : at + len(rest)]]
+        at += len(rest)
+    return b"".join(out).decode("utf-8", "surrogateescape")
 
 
 def _cut_text(data: bytes, size: int) -> bytes:

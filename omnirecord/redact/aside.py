@@ -10,12 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from .names import is_secret_field
+from .names import is_secret_field, words
 
 _HEAD = re.compile(
     rb"""(?<![\w.\-])(?P<name>[\w.\-]{1,64}+)[ \t]?(?:=|:[ \t])[ \t]{0,4}(?P<quote>["']?)(?=[^\s"'&;,<>])"""
 )
 _VALUES = {b"": re.compile(rb"""[^\s"'&;,<>]*"""), b'"': re.compile(rb'[^"\r\n]*'), b"'": re.compile(rb"[^'\r\n]*")}
+_LINE = re.compile(rb"[^\r\n\"']*")
+"""The value of `Authorization` or `Cookie`, which has several words."""
 _LONGEST_HEAD = 80
 
 
@@ -47,7 +49,8 @@ class Aside:
         """Where the next secret begins, at `at` or later; the end if none does."""
         for head in _HEAD.finditer(text, max(0, at - _LONGEST_HEAD)):
             if head.end() >= at and is_secret_field(name := head["name"].decode("ascii", "replace")):
-                self._value, self._kind = _VALUES[head["quote"]], f"text {name.lower()}"
+                has_words = head["quote"] == b"" and words(name)[-1:] in (("authorization",), ("cookie",))
+                self._value, self._kind = _LINE if has_words else _VALUES[head["quote"]], f"text {name.lower()}"
                 return head.end()
         return len(text)
 

@@ -49,9 +49,14 @@ _MAYBE_HIT = re.compile(
     rb'|\[%(space)b\\{0,7}(?:"%(some_json)b(?:"%(space)b)?)?)\Z' % _PARTS
 )
 _LONGEST_HIT = 1200
-_CONTEXT = 64
+_CONTEXT = 128
 _DEEPEST = 15
 _BEFORE_FIELD = re.compile(rb"(?:[{,]|\A)(?:[ \t\r\n]|\\+[nrt])*\\*\Z")
+_ENTRY = re.compile(
+    rb'"(?:[nN]ame|[kK]ey)\\{0,15}"[ \t]{0,8}:[ \t]{0,8}\\{0,15}"([\w.\-]{1,64}+)\\{0,15}"[ \t]{0,8},'
+    rb"(?:[ \t\r\n]|\\[nrt]){0,40}+\\{0,15}\Z"
+)
+"""What stands before `"value"` where the name of the value is a value itself."""
 _FORM = re.compile(rb"(%(query)b{1,256}+)=" % _PARTS)
 _MAYBE_FORM = re.compile(rb"%(query)b{0,256}" % _PARTS)
 _PART_HEAD = 2048
@@ -212,6 +217,10 @@ class BodyRedactor:
         raw = hit["field"] or hit["pair"]
         bare = raw.rstrip(b"\\")
         name = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), bare.decode("utf-8", "replace"))
+        is_entry = name in ("value", "Value") and hit["pair"] is None
+        entry = _ENTRY.search(self._buffer[max(0, hit.start() - _CONTEXT) : hit.start()]) if is_entry else None
+        if entry is not None:
+            name = entry[1].decode("ascii", "replace")
         if hit["pair"] is not None:
             secret = ("-" in name or name.lower() in {"authorization", "cookie", "dpop"}) and is_secret_header(name)
         else:
@@ -219,7 +228,7 @@ class BodyRedactor:
         if secret:
             self._name, self._place, self._step = name, "field", self._before_value
             self._base, self._depth = len(raw) - len(bare), 0
-            self._only_string = hit["pair"] is not None or not is_secret_field(name)
+            self._only_string = hit["pair"] is not None or entry is not None or not is_secret_field(name)
 
     def _opens_field(self, at: int) -> bool:
         """Whether a name follows `{` or `,`: in `cond ? "token" : "x"`, say, it is no field's."""

@@ -22,15 +22,15 @@ ENDINGS = (
 WORDS = (
     "authorization", "bearer", "csrf", "xsrf", "dpop", "pwd", "pin", "otp", "totp", "secrets", "passwords", "apikeys",
     "creds", "jsessionid", "aspsessionid", "keypass", "storepass", "secrete", "secreto", "passwort", "kennwort",
-    "contrasena", "contraseña",
+    "contrasena", "contraseña", "requirepass", "masterauth", "psk",
 )  # fmt: skip
 """Last words that make the name a secret's."""
 KEYS_OF = (
     "access", "account", "activation", "admin", "aes", "api", "app", "application", "auth", "ca", "cipher", "client",
     "consumer", "crypto", "database", "db", "decryption", "deploy", "deployment", "encryption", "gpg", "hmac", "ingest",
-    "ingestion", "insert", "integration", "jwt", "kms", "license", "master", "pgp", "priv", "private", "product",
-    "registration", "rsa", "secret", "server", "service", "shared", "signature", "signing", "ssh", "ssl", "storage",
-    "subscription", "symmetric", "tls", "unseal", "webhook", "wrapping",
+    "ingestion", "insert", "integration", "jwt", "kms", "license", "master", "pgp", "preshared", "priv", "private",
+    "product", "registration", "rsa", "secret", "server", "service", "shared", "signature", "signing", "ssh", "ssl",
+    "storage", "subscription", "symmetric", "tls", "unseal", "webhook", "wrapping",
 )  # fmt: skip
 """Words before `key` or `keys` that make the name a secret's: `app_key`, `AccountKey`, `privkey`."""
 PASSES_OF = (
@@ -44,6 +44,7 @@ PHRASES = (
     "recovery codes", "user code", "verification code", "two factor", "code verifier", "client assertion",
     "basic auth", "http auth", "proxy auth", "client key data",
     "conn str", "conn string", "connection string", "connection strings", "connectionstring",
+    "secret string", "secret binary", "honeycomb team",
     "azure pat", "devops pat", "digitalocean pat", "github pat", "gitlab pat", "grained pat",
 )  # fmt: skip
 """Last words that together make the name a secret's."""

@@ -41,6 +41,14 @@ _BEFORE = re.compile(
     rb"""(?P<name>%b)[ \t]{0,8}\Z""" % _NAME
 )
 _BEFORE_QUOTED = re.compile(rb"(?:[{,(\[\r\n]|\\[nr]|\A)[ \t]{0,16}[bu]?'(?P<name>%b)'[ \t]{0,8}\Z" % _NAME)
+_ITEM = re.compile(
+    rb"""(?<![\w.\-])(?:name|key):[ \t]{1,8}\\{0,15}["']?(?P<name>[\w.\-]{1,64}?)\\{0,15}["']?"""
+    rb"(?:\r?\n|\\{1,15}n)[ \t]{0,40}value:\Z"
+)
+"""`value:` below the name of a secret, as in manifests of Kubernetes."""
+_LONGEST_ITEM = 128
+_SETTING = re.compile(rb"(?=\S*[0-9])(?![A-Za-z_]\w*\.[A-Za-z_])(?:(?=\S*[A-Za-z])\S{6,}|\S{8,})")
+"""What a value behind ` = ` has to look like, so that it is no variable."""
 _NO_LETTERS = b" \t'0123456789_-."
 _VALUE = re.compile(rb"""[ \t]{0,64}+(?:[bu]?(?P<open>\\{0,15}+)(?P<quote>["']))?""")
 _MAYBE_VALUE = re.compile(rb"[ \t]{0,64}+[bu]?\\{0,15}+\Z")
@@ -139,7 +147,12 @@ def assigned(buffer: bytes, at: int, final: bool) -> Answer:
     behind = buffer[max(0, at - 1 - BEHIND) : at - 1]
     is_quoted = behind.rstrip(b" \t").endswith(b"'")
     before = (_BEFORE_QUOTED if is_quoted else _BEFORE).search(behind)
-    if before is None or not is_secret_field(name := _text(before["name"])):
+    if before is None:
+        return None
+    name = _text(before["name"])
+    if name == "value" and (item := _ITEM.search(buffer, max(0, at - 1 - _LONGEST_ITEM), at)):
+        name = _text(item["name"])
+    if not is_secret_field(name):
         return None
     value = _VALUE.match(buffer, at)
     assert value is not None
@@ -153,11 +166,14 @@ def assigned(buffer: bytes, at: int, final: bool) -> Answer:
             return number and WAIT
         return Found(*number.span(), "field", name, b"'")
     has_gap, is_equal = value.end() > at, buffer[at - 1 : at] == b"="
-    if is_equal == has_gap:
+    is_setting = is_equal and has_gap and before["line"] is not None
+    if is_equal == has_gap and not is_setting:
         return None
     if before["line"] is not None:
         in_quotes = before["line"].startswith(b"'")
-        return _line(buffer, value.end(), name, final, is_yaml=not is_equal, in_quotes=in_quotes)
+        found = _line(buffer, value.end(), name, final, is_yaml=not is_equal, in_quotes=in_quotes)
+        is_code = is_setting and isinstance(found, Found) and not _SETTING.fullmatch(buffer, found.start, found.end)
+        return None if is_code else found
     return _parameter(buffer, at, name, final) if before["parameter"] and is_equal else None
 
 

@@ -14,8 +14,11 @@ from .kinds import PSEUDONYM
 from .labels import REACH, Label, find, is_begun, needs_search
 
 _BEGINS = re.compile(
-    rb'(?:\xef\xbb\xbf)?+(?:data:)?+[ \t\r\n]*+(?:([{\["])|(?!(?:\xef\xbb?|d(?:a(?:ta?)?)?)\Z)[^ \t\r\n])'
+    rb"(?:\xef\xbb\xbf)?+(?:data:)?+[ \t\r\n*]*+"
+    rb"(?:(\"|[{\[][{\[ \t\r\n]*+(?=[^'{\[ \t\r\n]))|"
+    rb"(?!(?:\xef\xbb?|d(?:a(?:ta?)?)?|[{\[][{\[ \t\r\n]*+)\Z)[^ \t\r\n*])"
 )
+"""The beginning of JSON. A dict of Python is none. A first character that is masked already says nothing."""
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _LONGEST_SPACE = 72
 _DEEPEST = 15
@@ -213,7 +216,7 @@ def _entered(value: Value, char: bytes) -> Value | None:
     return None if value.step == "bare" and char in _NO_VALUE else value
 
 
-def _bare(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+def _bare(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
     if value.run:
         return _bare_escape(value, text, at)
     found = _BARE.match(text, at)
@@ -224,7 +227,8 @@ def _bare(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) 
     char = text[at : at + 1]
     if char == b"\\":
         return at + 1, value._replace(run=1)
-    if char in _QUOTES and len(value.seen) <= 2:
+    is_end = char == value.label.inner or (char == b'"' and strict)
+    if char in _QUOTES and len(value.seen) <= 2 and not is_end:
         return at + 1, value._replace(step="string", quote=char, level=0)
     is_cookie = value.label.cookies and value.label.form == "plain" and char in b"; ,"
     if is_cookie or (char in _SOFT and value.label.first and value.label.form == "set"):

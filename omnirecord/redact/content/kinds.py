@@ -31,6 +31,7 @@ class Kind:
     """A regular expression for the beginnings of what `patterns` match."""
     lead: str = ""
     """What may stand between prefix and secret; this, `body` and `soft` are sets of characters as in a pattern."""
+    longest_lead: int = 8
     body: str = WORD
     soft: str = ""
     """What stays, between parts of one secret."""
@@ -69,6 +70,12 @@ _SK = (
 _NPM = ("config", "package", "lifecycle", "execpath", "node", "command", "install")
 _HF = ("hub", "transfer", "token", "api", "model", "home", "xet", "datasets")
 _BEARER = ("token", "tokens", "auth", "authentication", "authorization", "scheme", "of", "Token", "Auth")
+
+_LOGIN = rf"{WORD}.@%+"
+"""What the user before a password is made of."""
+_LOGIN_BODY = WORD + "!%+/=~^"
+_LOGIN_SOFT = ".$&:*#@?"
+_ASK = r"[^\]\r\n]{0,24}"
 
 
 def _words(*words: str) -> tuple[bytes, ...]:
@@ -109,6 +116,41 @@ KINDS = (
                 "ENCRYPTED PRIVATE KEY", "SSH2 ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK",
             )
         ), anywhere=True, block=True,
+    ),
+    Kind(
+        "url", patterns=(rf"://[{WORD}.%+~]{{0,40}}:",), begun=rf":/(?:/[{WORD}.%+~]{{0,40}})?", lead="0-9",
+        longest_lead=5, body=WORD + "!%+~^", soft=".$&=:*", words=_words("%d", "%s"), anywhere=True,
+    ),
+    Kind(
+        "login", patterns=(
+            rf"-(?:u|-user|-proxy-user)[ =]\\{{0,3}}[\"']?[{_LOGIN}]{{1,40}}:", rf"curl -u[{_LOGIN}]{{1,30}}:",
+            rf"-(?:b|-cookie) \\{{0,3}}[\"'][{_LOGIN}]{{1,40}}=",
+        ), begun=rf"-(?:-?[a-z\-]{{0,10}})(?:[ =](?:\\{{0,3}}[\"']?[{_LOGIN}]{{0,40}})?)?"
+        rf"|(?:{_beginnings('curl -')})|curl -u[{_LOGIN}]{{0,30}}",
+        lead="0-9", longest_lead=5, body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+    ),
+    Kind(
+        "login", ("sshpass -p", "IDENTIFIED BY ", "PASSWORD '", "password '"), patterns=(
+            r"login[ \t](?!and |or |with |to )[^\s\"\\]{1,30}?(?:[ \t\r\n]|\\n){1,8}password[ \t]",
+            r"login (?:[\w ./=:@\-]{0,40}? )??-p", r"redis-cli (?:[\w ./=\-]{0,40}? )??-a",
+        ), begun=rf"(?:{_beginnings('login', 'redis-cli')})|(?:login|redis-cli) [\w ./=:@\-]{{0,44}}"
+        rf"|login[ \t][^\s\"\\]{{0,30}}(?:[ \t\r\n]|\\n?){{0,8}}(?:{_beginnings('password')})?",
+        lead=r" \t\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT, words=_words("PASSWORD", "VALUES"),
+    ),
+    Kind(
+        "login", patterns=(r"mysql(?:dump)? (?:[\w ./=\-]{0,40}? )??-p",),
+        begun=rf"(?:{_beginnings('mysqldump')})|mysql(?:dump)? [\w ./=\-]{{0,44}}",
+        lead=r"\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+    ),
+    Kind("npm", ("_auth=",), body=_TOKEN, words=_words("self", "None", "True", "False")),
+    Kind(
+        "aws", patterns=(rf"Secret Access Key \[{_ASK}\]:",), begun=rf"Secret Access Key(?: (?:\[{_ASK}\]?)?)?",
+        lead=" ", body=_TOKEN,
+    ),
+    Kind(
+        "webhook", ("webhook.office.com/webhookb2/",), patterns=(
+            r"discord(?:app)?\.com/api/webhooks/[0-9]{1,20}/", r"bot[0-9]{8,12}:",
+        ), begun=r"discord(?:app)?(?:\.[/a-z]{0,16}[0-9]{0,20})?|bot[0-9]{0,12}", body=WORD + "/@", anywhere=True,
     ),
     Kind("other", (
         "gsk_", "nvapi-", "pplx-", "lsv2_pt_", "lsv2_sk_", "dckr_pat_", "AGE-SECRET-KEY-1", "tskey-", "sntrys_",

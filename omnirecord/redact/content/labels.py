@@ -24,6 +24,13 @@ _LABEL = re.compile(
     rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
     rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
+_ENTRY = re.compile(
+    rb"[\"'](?:[nN]ame|[kK]ey)\\{0,7}+[\"'][ \t]{0,4}+:[ \t]{0,4}+\\{0,7}+[\"'](?P<entry>[\w.\-]{1,64}+)\\{0,7}+[\"']"
+    rb"[ \t]{0,4}+,(?:[ \t\r\n]|\\[nrt]){0,24}+(?P<open>\\{0,7}+[\"'])[vV]alue(?P<level>\\{0,7}+)[\"'][ \t]{0,4}+:"
+    rb"|(?<![\w.\-\"'])(?:name|key):[ \t]{1,4}+(?:\\{0,7}[\"'])?(?P<item>[\w.\-]{1,64}+)(?:\\{0,7}[\"'])?"
+    rb"(?:\r?\n|\\{1,7}n)[ \t]{0,24}+value:"
+)
+"""`value` behind the name of a secret: `{"name": "DB_PASSWORD", "value":`."""
 _ESCAPED = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([nrtbf]))")
 _LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
 _OPENING = b"\"'\\ \t\r\n"
@@ -90,7 +97,7 @@ def needs_search(seen: bytes, text: bytes) -> bool:
     if not may_end(text):
         return seen != b"" and (b"--" in seen or (text[:1] == b"-" and seen[-1:] == b"-"))
     whole = seen + text if seen else text
-    return b"--" in whole or not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole)
+    return b"--" in whole or not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or b"alue" in whole
 
 
 def may_end(text: bytes) -> bool:
@@ -106,8 +113,24 @@ def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
     """The first label that ends behind `behind`, and where. `start`: what is before it is not looked at."""
     for found in _LABEL.finditer(text, start):
         if found.end() > behind and (label := _label(found)) is not None:
+            first = label, found.end()
+            break
+    else:
+        first = None
+    return _first_entry(text, start, behind, first) if b"alue" in text else first
+
+
+def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] | None) -> tuple[Label, int] | None:
+    """The first value behind its name, or `first` if that ends before it."""
+    for found in _ENTRY.finditer(text, start, len(text) if first is None else first[1]):
+        name = _known(found["entry"] or found["item"])
+        if found.end() > behind and name.is_secret:
+            label = Label("plain", name.text, name.numeric, name.credentials, name.cookies, first=True)
+            if found["entry"] is not None:
+                is_single = found["open"].endswith(b"'")
+                label = label._replace(form="json", level=len(found["level"]), single=is_single, first=False)
             return label, found.end()
-    return None
+    return first
 
 
 def _label(found: re.Match[bytes]) -> Label | None:

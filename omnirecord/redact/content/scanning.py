@@ -19,7 +19,6 @@ from .fields import NOTHING, Field, Span
 from .kinds import KINDS, PSEUDONYM, WORD, Kind, own
 
 _LONGEST_PATTERN = 64
-_LONGEST_LEAD = 8
 _WORD = re.compile(rf"[{WORD}]*".encode())
 _IS_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _AFTER_ESCAPE = re.compile(rb"(?:\\[nrtbf]|%[0-9A-Fa-f]{2})\Z")
@@ -50,6 +49,7 @@ class Rule:
         self.soft = frozenset(kind.soft.replace("\\\\", "\\").encode())
         self.body = re.compile(f"[{kind.body}]*".encode())
         self.lead = re.compile(f"[{kind.lead}]*".encode()) if kind.lead else None
+        self.longest_lead = kind.longest_lead
         self.words = frozenset(kind.words)
         self.beginnings = frozenset(word[:n] for word in kind.words for n in range(1, len(word) + 1))
         self.prefixes, self.patterns, self.begun = kind.prefixes, kind.patterns, kind.begun
@@ -166,7 +166,7 @@ def _begins_word(text: bytes, at: int) -> bool:
 
 def _lead(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
     if rule.lead is not None:
-        end = min(rule.lead.match(text, at).end(), at + _LONGEST_LEAD - len(state.seen))  # type: ignore[union-attr]
+        end = min(rule.lead.match(text, at).end(), at + rule.longest_lead - len(state.seen))  # type: ignore[union-attr]
         if end == len(text):
             return end, State(rule, "lead", state.seen + text[at:end])
         at = end
