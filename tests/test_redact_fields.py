@@ -253,20 +253,21 @@ STREAMS = st.lists(
 @given(STREAMS, CUTS)
 @example(b"".join(event("a.delta", delta=piece) for piece in ("{'pin': '", "{'pin': '", '{"pass')), [])
 @example(event("a.delta", delta="pwd: *"), [])
+@example(event("a.delta", delta="Bearer :token\x1f"), [])
 def test_how_a_stream_was_cut_changes_nothing_in_the_end(stream: bytes, cuts: list[int]) -> None:
     whole = Disk().feed(stream)
     disk = Disk()
     assert disk.feed(stream, cuts) == whole
     assert len(whole) == len(stream)
     again = Disk().feed(whole)  # a delta has two readings; what one of them masks, the other one does not read again
-    assert all(new == old or new in b"*1" for old, new in zip(whole, again, strict=True))
+    assert all(new == old or new in b"*1" or new in b"002a" for old, new in zip(whole, again, strict=True))
     for line in whole.splitlines():
         if line.startswith(b"data: "):
             json.loads(line[6:])
 
 
 @pytest.mark.parametrize(
-    "pieces", [("{'pin': '", "{'pin': '", '{"pass'), ("pwd: *",), ("token=a",), ("{'pin': \"a'b\"}",)]
+    "pieces", [("{'pin': '", "{'pin': '", '{"pass'), ("pwd: *",), ("pwd: a\x1f",), ("token=a",), ("{'pin': \"a'b\"}",)]
 )
 def test_masking_a_masked_stream_changes_nothing(pieces: tuple[str, ...]) -> None:
     once = Disk().feed(b"".join(event("a.delta", delta=piece) for piece in pieces))

@@ -27,6 +27,8 @@ _STRING_PART = {mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mar
 _STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for mark in (b"'", b"`", b"<")}
 _BARE = re.compile(rb"[^\x00-\x20\"'`&;<>|\\,()\[\]{}]++")
 _SOFT = b",)]}([{"
+_STAR = b"002a"
+"""The digits of an escaped `*`: every reading takes it for masked."""
 _QUOTES = b"\"'`"
 _INSIDE = re.compile(rb"[\"'{}\[\]:,\\]|[0-9]++")
 _HIDDEN = re.compile(rb"[^*]")
@@ -252,10 +254,12 @@ def _bare_escape(value: Value, text: bytes, at: int) -> tuple[int, Value | None]
 def _hex(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     """The digits of an escape. `seen`: the step to go back to, and a dot for each digit."""
     back = value.seen.partition(b".")[0]
-    if len(value.seen) - len(back) == 4 or not _HEX.match(text, at):
+    digit = len(value.seen) - len(back)
+    if digit == len(_STAR) or not _HEX.match(text, at):
         return at, value._replace(step=back.decode(), seen=b"..." if back == b"bare" else b"")
-    if text[at : at + 1] != b"1":
-        spans.append(Span(at, at + 1, f"field {value.label.name}", not value.told, mark=b"1"))
+    mark = _STAR[digit : digit + 1]
+    if text[at : at + 1] != mark:
+        spans.append(Span(at, at + 1, f"field {value.label.name}", not value.told, mark=mark))
         value = value._replace(told=True)
     return at + 1, value._replace(seen=value.seen + b".")
 
