@@ -48,11 +48,11 @@ def page() -> str:
         "## Everywhere",
         f"A name is a secret's if its last word ends in one of {_list(names.ENDINGS)}.",
         f"It is a secret's if its last word is one of {_list(names.WORDS)}.",
-        f"It is a secret's if its last word is `key` or `keys` after one of {_list(names.KEYS_OF)}. Both may be one word:"
-        " `privatekey`.",
+        f"It is a secret's if its last word is `key` or `keys` after one of {_list(names.KEYS_OF)}. Both may be one"
+        " word: `privatekey`.",
         f"It is a secret's if its last word is `pass` after one of {_list(names.PASSES_OF)}, or if the name is `pass`"
         " alone.",
-        f"It is a secret's if its last words are one of {_list(names.PHRASES)}.",
+        f"It is a secret's if it ends with one of {_list(names.PHRASES)}.",
         f"These words are skipped at the end of a name: {_list(names.IGNORED)}.",
         "A number is a secret only if the last word ends in one of " + _list(names.NUMERIC) + ".",
         "## In headers",
