@@ -11,9 +11,7 @@ from omnirecord.redact import names
 from .secret_vocabularies import ALL, NOT_SECRETS
 
 PAGE = Path(__file__).parent.parent / "docs" / "secret-names.md"
-_HOW = (
-    "`python -m tests.secret_names` writes this page from `omnirecord/redact/names.py`: change that file."
-)
+_HOW = "`python -m tests.secret_names` writes this page from `omnirecord/redact/names.py`: change that file."
 
 
 _KEEP = {"break_long_words": False, "break_on_hyphens": False}
