@@ -91,7 +91,7 @@ def bad_body(error: BaseException) -> web.Response:
     """The refusal of a request whose body cannot be read further, for this reason."""
     if is_too_large(error):
         return bad_request(SectionTooLarge.message, 431)
-    return bad_request("its body is no valid HTTP")
+    return bad_request("its body is not valid HTTP")
 
 
 def out_of_descriptors() -> web.Response:
@@ -250,7 +250,7 @@ class Client(RequestHandler):
     ) -> web.StreamResponse:
         is_refused = status < 500 or isinstance(exc, web.RequestPayloadError)
         if is_refused:
-            log.warning("a request was refused: it is no valid HTTP")
+            log.warning("a request was refused: it is not valid HTTP")
         else:
             self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
@@ -258,7 +258,7 @@ class Client(RequestHandler):
         if isinstance(exc, web.RequestPayloadError):
             return bad_body(exc)
         if is_refused:
-            return bad_request("it is no valid HTTP")
+            return bad_request("it is not valid HTTP")
         answer = error_response(500, "internal_error", "omnirecord: a fault of omnirecord, which stderr names")
         answer.force_close()
         return answer

@@ -80,8 +80,8 @@ def _is_there(path: Path) -> bool:
 def _for_this_run(error: Exception) -> UserKey:
     why = getattr(error, "strerror", None) or str(error)
     log.warning(
-        "no pseudonym key can be kept (%s): this run uses one of its own, so its pseudonyms differ from those of other"
-        " runs; name a key file with --pseudonym-key or %s", why, VARIABLE,
+        "no pseudonym key can be stored (%s): this run uses a key of its own, so its pseudonyms differ from those of"
+        " other runs; name a key file with --pseudonym-key or %s", why, VARIABLE,
     )  # fmt: skip
     return UserKey(os.urandom(_KEY_BYTES), is_kept=False)
 
@@ -147,6 +147,6 @@ def _checked(descriptor: int, path: Path, lock: int) -> bytes | None:
         return None
     if not _HEX.fullmatch(text):
         raise UsageError(
-            f"{path} holds no pseudonym key, which is 64 hexadecimal digits: name another file, or a new one to be made"
+            f"{path} holds no pseudonym key, which is 64 hexadecimal digits: name another file, or one to be made"
         )
     return bytes.fromhex(text.decode().strip())
