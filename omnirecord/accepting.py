@@ -44,9 +44,9 @@ _PAUSE = 0.25
 _IDLE = 5.0
 """Seconds after which an open connection without a request may be closed, if its descriptor is needed."""
 _LOOK_EVERY = 0.05
-"""Seconds between looks for such connections, …"""
+"""Seconds between two searches for such connections."""
 _MOST_CLOSED = 8
-"""… and how many of them are closed then, at most."""
+"""The most of them that one search closes."""
 _MOST_REFUSED = 64
 """Connections without a seat that may be open at the same time, at most."""
 _LEAST = 4
@@ -62,7 +62,7 @@ def raise_limit() -> None:
 
 
 def limit() -> int:
-    """How many file descriptors this process may have open."""
+    """The number of file descriptors that this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft if soft != resource.RLIM_INFINITY else 1 << 30
 
@@ -72,9 +72,9 @@ class Descriptors:
     """The file descriptors of this process, shared by all its servers, which may run in different threads."""
 
     taken: int = 0
-    """By connections with a seat, upstream connections included."""
+    """Descriptors of connections with a seat, upstream connections included."""
     refused: int = 0
-    """By connections without one."""
+    """Descriptors of connections without a seat."""
     _others: int = 16
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -85,7 +85,7 @@ class Descriptors:
                 self._others = len(os.listdir("/dev/fd"))  # noqa: PTH208  # names alone, in one call
 
     def take(self, cost: int, elsewhere: int) -> bool:
-        """Take a seat of so many descriptors; whether there was one. `elsewhere`: those that no seat counts."""
+        """Take a seat of `cost` descriptors; return whether there was one. `elsewhere`: those that no seat counts."""
         room = self._room(elsewhere)
         with self._lock:
             if self.taken + cost > room:
@@ -137,8 +137,8 @@ def _no_more() -> int:
 class Accepting:
     """Accepts the connections of one server. A connection with a seat costs `cost` descriptors.
 
-    `elsewhere` returns how many descriptors this server holds for connections that have no client; `let_go` closes the
-    idle ones among them. `noted` is told, in one sentence each, when refusing begins and ends. `closed` is given each
+    `elsewhere` returns the number of descriptors of this server for connections without a client; `let_go` closes the
+    idle ones among them. `noted` gets one sentence when refusing begins, and one when it ends. `closed` gets each
     client connection that is closed.
     """
 
@@ -146,7 +146,7 @@ class Accepting:
         self._cost, self._descriptors = cost, descriptors
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: dict[RequestHandler, tuple[int, float]] = {}  # what each costs, and since when it is open
+        self._open: dict[RequestHandler, tuple[int, float]] = {}  # the cost of each, and its begin
         self._is_paused = False
         self._looked_at = 0.0
         self._trouble = Complaint()
@@ -189,7 +189,7 @@ class Accepting:
             self._loop.remove_reader(listening.fileno())
 
     def _pause_a_moment(self) -> None:
-        """Accept nothing until a connection closes, or until it is time to look again."""
+        """Accept nothing until a connection closes, or for `_PAUSE` seconds."""
         self._pause()
         self._loop.call_later(_PAUSE, self._resume)
 
@@ -209,14 +209,14 @@ class Accepting:
                 if error.errno in EXHAUSTED:
                     self._pause_a_moment()
                     self._complain()
-                return  # nothing waits, or it has left
+                return  # no client waits, or it has left
             cost = self._seat()
             task = self._loop.create_task(self._serve(connection, cost))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _seat(self) -> int:
-        """Take a seat, that of an idle connection if there is no other; return what it costs, 0: there is none."""
+        """Take a seat, or that of an idle connection. Return its cost in descriptors, 0 if there is no seat."""
         if self._descriptors.take(self._cost, self.elsewhere()):
             return self._cost
         self.let_go()
@@ -227,7 +227,7 @@ class Accepting:
         return 0
 
     def _close_idle(self) -> None:
-        """Close some connections without a request, those that are open for longest: their seats are free at once."""
+        """Close the oldest connections without a request, at most `_MOST_CLOSED`: their seats are free at once."""
         now = monotonic()
         if now - self._looked_at < _LOOK_EVERY:
             return
@@ -250,7 +250,7 @@ class Accepting:
             self.left(protocol)
 
     def left(self, protocol: RequestHandler) -> None:
-        """A connection is closed."""
+        """Give back the descriptors of a closed connection."""
         self.closed(protocol)
         cost, _ = self._open.pop(protocol, (None, 0.0))
         if cost is not None:
@@ -260,7 +260,7 @@ class Accepting:
                 self._over()
 
     def admits(self, protocol: RequestHandler) -> bool:
-        """Whether a request on this connection may be served: it has a seat, or gets one now. Else it is counted."""
+        """Whether this connection has a seat, or gets one now, so that its request may be served. Count a refusal."""
         cost, since = self._open.get(protocol, (self._cost, 0.0))
         if cost:
             return True

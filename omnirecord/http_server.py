@@ -1,4 +1,4 @@
-"""aiohttp's server with our limits and refusals: how much is read of a request, and the answer to a refused one.
+"""aiohttp's server with our limits of a request, and our answers to refused requests.
 
 A refusal is a fixed text in Omnigent's error shape. Names of aiohttp below its public surface are used here, in
 `serving` and in `proxy`.
@@ -32,7 +32,7 @@ FIELDS = 1000
 """The most header fields of a message."""
 
 _LINGER, _QUIET = 1.0, 0.05
-"""Seconds that a refused client may go on sending before its connection is closed, and without a byte until then."""
+"""Longest wait, in seconds, for a refused client to stop sending; and the silence, in seconds, that ends this wait."""
 _ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
 """A target that names a server, and the rest of that target."""
 _REFUSALS = {
@@ -91,7 +91,7 @@ def bad_body(error: BaseException) -> web.Response:
     """The refusal of a request whose body cannot be read further, for this reason."""
     if is_too_large(error):
         return bad_request(SectionTooLarge.message, 431)
-    return bad_request("its body is no valid HTTP")
+    return bad_request("its body is not valid HTTP")
 
 
 def out_of_descriptors() -> web.Response:
@@ -182,7 +182,7 @@ class Client(RequestHandler):
         return self._reading_paused or self._close or self._force_close
 
     def _begin_last(self, data: bytes) -> None:
-        """Expect the body of the last request in `data`, and nothing behind it if bytes behind it may be lost."""
+        """Expect the body of the last request in `data`. If bytes behind it may be lost, expect no further request."""
         message, self._upload = self._messages[-1] if self._messages else (None, EMPTY_PAYLOAD)
         self._section = 0
         if isinstance(message, RawRequestMessage) and message.upgrade and not self._upgraded:
@@ -231,7 +231,7 @@ class Client(RequestHandler):
         return finished
 
     async def _linger(self) -> None:
-        """Let the client send the rest: if bytes of it are unread when the connection is closed, the answer is lost."""
+        """Wait until the client stops sending: if a connection is closed with unread bytes, its answer is lost."""
         began = self._loop.time()
         while self._loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
             await asyncio.sleep(_QUIET)
@@ -250,7 +250,7 @@ class Client(RequestHandler):
     ) -> web.StreamResponse:
         is_refused = status < 500 or isinstance(exc, web.RequestPayloadError)
         if is_refused:
-            log.warning("a request was refused: it is no valid HTTP")
+            log.warning("a request was refused: it is not valid HTTP")
         else:
             self.log_exception(exc_info=exc)
         if request.writer.output_size > 0:
@@ -258,13 +258,13 @@ class Client(RequestHandler):
         if isinstance(exc, web.RequestPayloadError):
             return bad_body(exc)
         if is_refused:
-            return bad_request("it is no valid HTTP")
+            return bad_request("it is not valid HTTP")
         answer = error_response(500, "internal_error", "omnirecord: a fault of omnirecord, which stderr names")
         answer.force_close()
         return answer
 
     def log_exception(self, *_args: Any, **kw: Any) -> None:
-        """Name a fault of ours by its place: its message may quote the request. A body that ended early is none."""
+        """Log the place of a fault of ours: its message may quote the request. Ignore a body that ended early."""
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
             return
@@ -286,7 +286,7 @@ def _place(error: object) -> str:
 
 
 class Server(web.Server):
-    """aiohttp's server, which tells `accepting` when a connection is closed, and asks it whether a request may pass."""
+    """aiohttp's server. It reports closed connections to `accepting`, which admits or refuses each request."""
 
     def __init__(self, handler: Handler, accepting: Accepting, **options: Any) -> None:
         super().__init__(self._handle, **options)
@@ -300,7 +300,7 @@ class Server(web.Server):
         self._accepting.left(handler)
 
     def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        """No coroutine of its own, which would last as long as a stream."""
+        """Return the handler's coroutine: one of its own would last as long as a stream."""
         return self._handler(request) if self._accepting.admits(request.protocol) else _no_descriptor()
 
 

@@ -26,7 +26,7 @@ SALT_BYTES = 16
 _KEY_BYTES = 32
 _HEX = re.compile(rb"[0-9a-fA-F]{64}\s*")
 _LONGEST = 4096
-"""Bytes that are read of a key file."""
+"""The most bytes that are read of a key file."""
 
 log = logging.getLogger("omnirecord")
 
@@ -35,7 +35,7 @@ File = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class UserKey:
-    """The key from which the keys of cassettes are derived. `is_kept`: the next run has the same one."""
+    """The key from which the keys of cassettes are derived. `is_kept`: the next run has the same key."""
 
     secret: bytes
     is_kept: bool = True
@@ -46,14 +46,14 @@ class UserKey:
 
 
 def mark_of(cassette_key: bytes) -> bytes:
-    """Eight bytes that tell two keys of a cassette apart, and say nothing about either."""
+    """Eight bytes that tell two keys of a cassette apart, and reveal neither."""
     return hmac.digest(cassette_key, b"omnirecord mark", "sha256")[:8]
 
 
 def user_key(named: File | None = None) -> UserKey:
     """The key in the file `named`, in that of the environment, or in the user's state folder; made if there is none.
 
-    Where the state folder cannot be written, a key for this run only. Raises `UsageError` if the file cannot be used.
+    If the state folder cannot be written, the key is for this run only. Raises `UsageError` if the file cannot be used.
     """
     given = named or os.environ.get(VARIABLE)
     if given:
@@ -80,14 +80,14 @@ def _is_there(path: Path) -> bool:
 def _for_this_run(error: Exception) -> UserKey:
     why = getattr(error, "strerror", None) or str(error)
     log.warning(
-        "no pseudonym key can be kept (%s): this run uses one of its own, so its pseudonyms differ from those of other"
-        " runs; name a key file with --pseudonym-key or %s", why, VARIABLE,
+        "no pseudonym key can be stored (%s): this run uses a key of its own, so its pseudonyms differ from those of"
+        " other runs; name a key file with --pseudonym-key or %s", why, VARIABLE,
     )  # fmt: skip
     return UserKey(os.urandom(_KEY_BYTES), is_kept=False)
 
 
 def state_folder() -> Path:
-    """The folder for data of this user that lasts. Raises `RuntimeError` where the user has no home folder."""
+    """The folder for persistent data of this user. Raises `RuntimeError` if the user has no home folder."""
     given = os.environ.get("XDG_STATE_HOME", "")
     if given.startswith("/"):  # a relative one does not count
         return Path(given) / "omnirecord"
@@ -97,7 +97,7 @@ def state_folder() -> Path:
 
 
 def _read(path: Path) -> bytes | None:
-    """The key in a file; None where there is no file, or an empty one that was not filled."""
+    """The key in a file; None if there is no file, or an empty one."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which may be a pipe
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _make(path: Path) -> bytes:
-    """A new key in a new file, mode 0600; the key of another process that was faster."""
+    """A new key in a new file, mode 0600; or the key of another process that made the file first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     with _closing(descriptor):
@@ -134,7 +134,7 @@ def _fill(descriptor: int) -> bytes:
 
 
 def _checked(descriptor: int, path: Path, lock: int) -> bytes | None:
-    """The key in an open file; None where it is empty. Raises `UsageError` for any other content."""
+    """The key in an open file; None if it is empty. Raises `UsageError` for any other content."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"the pseudonym key {path} is no regular file: name another file")
@@ -147,6 +147,6 @@ def _checked(descriptor: int, path: Path, lock: int) -> bytes | None:
         return None
     if not _HEX.fullmatch(text):
         raise UsageError(
-            f"{path} holds no pseudonym key, which is 64 hexadecimal digits: name another file, or a new one to be made"
+            f"{path} holds no pseudonym key, which is 64 hexadecimal digits: name another file, or one to be made"
         )
     return bytes.fromhex(text.decode().strip())

@@ -1,7 +1,7 @@
 """Temporary folders, each locked by its process, so that those of killed processes are found and removed.
 
 A folder has a name of ours, belongs to the user and has mode 0700. Its process holds an advisory lock on it. `sweep`
-removes only folders like that which nobody locks and which are a minute old; it follows no link.
+removes only such folders that no process locks and that are a minute old; it follows no link.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 AGE = 60.0
-"""Seconds after which a folder that is not locked was left behind: between making and locking one lie microseconds."""
+"""Seconds after which a folder without a lock belongs to a killed process: making and locking take microseconds."""
 _NAMES = re.compile(r"(?<=/)\.?omnirecord\.[a-z]+\.[a-z0-9_]{8}(?=/)")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -26,7 +26,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     """A folder in the temporary directory, or a hidden one in `dir`; gone after `cleanup`, or at the end of `with`.
 
-    `kind` is part of its name: lower-case letters. What killed processes left beside it is removed. Raises `OSError`.
+    `kind` is part of its name: lower-case letters. Folders of killed processes beside it are removed. Raises `OSError`.
     """
 
     def __init__(self, kind: str, dir: Path | None = None) -> None:

@@ -11,9 +11,7 @@ from omnirecord.redact import names
 from .secret_vocabularies import ALL, NOT_SECRETS
 
 PAGE = Path(__file__).parent.parent / "docs" / "secret-names.md"
-_HOW = (
-    "`python -m tests.secret_names` writes this page from `omnirecord/redact/names.py`; change that file, not this one."
-)
+_HOW = "`python -m tests.secret_names` writes this page from `omnirecord/redact/names.py`: change that file."
 
 
 _KEEP = {"break_long_words": False, "break_on_hyphens": False}
@@ -39,39 +37,40 @@ def page() -> str:
     parts = [
         "# Names that are secrets",
         _HOW,
-        "The value of a header, a query parameter or a field is a secret if its name is in these tables. Where such"
-        " values are replaced, and in which formats, is on the page about [secrets](redaction.md).",
+        "The value of a header, a query parameter or a field is a secret if its name is in these tables. The page about"
+        " [secrets](redaction.md) says in which places and formats such values are replaced.",
         "```json\n"
         + '{"dbPassword": "omnirecord-redacted-0123456789ab", "password_hint": "kept", "max_tokens": 4096}\n```',
-        "A name is split into words, at capitals, digits and signs. `clientSecret`, `X-Client-Secret` and"
-        " `CLIENT_SECRET` end in the same two words. The last words decide.",
+        "A name is split into words at capitals, digits and punctuation. `clientSecret`, `X-Client-Secret` and"
+        " `CLIENT_SECRET` end with the same two words. The last words of a name decide, in any case.",
         "## Everywhere",
-        f"The last word ends in one of {_list(names.ENDINGS)}.",
-        f"The last word is one of {_list(names.WORDS)}.",
-        f"The last word is `key` or `keys`, and before it stands one of {_list(names.KEYS_OF)}. Both may be one word:"
-        " `privatekey`.",
-        f"The last word is `pass`, and before it stands one of {_list(names.PASSES_OF)}. A name that is `pass` alone"
-        " is a secret, too.",
-        f"The last words are {_list(names.PHRASES)}.",
+        f"A name is a secret's if its last word ends in one of {_list(names.ENDINGS)}.",
+        f"It is a secret's if its last word is one of {_list(names.WORDS)}.",
+        f"It is a secret's if its last word is `key` or `keys` after one of {_list(names.KEYS_OF)}. Both may be one"
+        " word: `privatekey`.",
+        f"It is a secret's if its last word is `pass` after one of {_list(names.PASSES_OF)}, or if the name is `pass`"
+        " alone.",
+        f"It is a secret's if it ends with one of {_list(names.PHRASES)}.",
         f"These words are skipped at the end of a name: {_list(names.IGNORED)}.",
-        "A number is a secret only where the last word ends in one of " + _list(names.NUMERIC) + ".",
+        "A number is a secret only if the last word ends in one of " + _list(names.NUMERIC) + ".",
         "## In headers",
-        f"Also the headers with one of these last words: {_list(names.HEADERS)}. In a header the words above,"
-        " `session` and `sessions` may stand anywhere in the name: `Mcp-Session-Id`. A header is none of these if its"
-        f" first word is `access`, or its last word is one of {_list(names.TELLS_ABOUT)}.",
-        "The values of these headers are replaced, too, since they name the user: those that match this expression in"
-        f" any case.\n\n```\n{names.IDENTITY.pattern}\n```",
+        f"In headers, these last words name a secret, too: {_list(names.HEADERS)}. The words of the first two"
+        " paragraphs above, `session` and `sessions` may stand anywhere in the name: `Mcp-Session-Id`. These rules for"
+        " headers do not apply if the first word is `access`, or if the last word is one of"
+        f" {_list(names.TELLS_ABOUT)}.",
+        "The values of headers that identify the user are replaced, too. Their names match this expression in any case:"
+        f"\n\n```\n{names.IDENTITY.pattern}\n```",
         "## If the value looks like a secret",
-        f"Query parameters with the last words {_list(names.LOOKED_AT)}, and fields with the last words"
-        f" {_list(names.FIELDS_LOOKED_AT)}. A value looks like a secret if it has 16 characters and a digit, or 22"
-        " characters, and no spaces: `code=404` stays.",
+        f"This holds for query parameters with the last words {_list(names.LOOKED_AT)}, and for fields with the last"
+        f" words {_list(names.FIELDS_LOOKED_AT)}. A value looks like a secret if it has 16 characters and a digit, or"
+        " 22 characters, and no spaces: `code=404` stays.",
         "## Exceptions",
-        "Names with these last words are harmless, whatever the tables above say:",
+        "Names with these last words are never a secret's:",
         "\n".join(harmless),
         "## Compared with others",
         "`tests/test_secret_names.py` compares the tables with the names that other tools look for:",
         "\n".join(_sources()),
-        "These names of others are kept:",
+        "The values of these names stay, for these reasons:",
         "\n".join(not_ours),
     ]
     return "\n\n".join(map(_wrapped, parts)) + "\n"

@@ -151,7 +151,7 @@ def _set_max_decoded(_context: click.Context, _parameter: click.Parameter, value
 def decoded_option(function: F) -> F:
     return click.option(
         "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
-        help="Limit of decoded events, as in 4GB; default 1GiB. An event costs its bytes and 512 more.",
+        help="Limit of decoded events, such as 4GB; default 1GiB. An event costs its bytes and 512 more.",
     )(function)  # fmt: skip
 
 
@@ -169,8 +169,7 @@ def redact_options(function: F) -> F:
 def pseudonym_key_option(function: F) -> F:
     return click.option(
         "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-        help="Key from which pseudonyms are derived; made if there is none. Default: one of the user's, outside the"
-        " cassette.",
+        help="Key file from which pseudonyms are derived; made if it does not exist. Default: the user's key file.",
     )(function)  # fmt: skip
 
 

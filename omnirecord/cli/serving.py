@@ -100,8 +100,8 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="The same as a page for a browser, on a listener of its own; by default on the port behind --listen, or a free"
-    " one.",
+    help="Like --control, with a page for a browser on a listener of its own: by default the port behind --listen, or a"
+    " free one.",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option

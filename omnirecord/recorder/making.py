@@ -1,4 +1,4 @@
-"""What a maker of frames is, for a recorder: the frames it has made, and the calls that it takes."""
+"""The interface between a recorder and its maker of frames."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ..framing import Framed
 from ..store import Writer
 
 Rest = Callable[[int], object]
-"""Called with the number of streams that wait for their frames, where nothing is held that others may wait for."""
+"""Called with the number of streams that wait for frames, while no lock is held that others may wait for."""
 
 
 def none(_waiting: int) -> None:
-    """Take no rest."""
+    """Take no pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewFrames:
-    """Frames that became rows: for whoever watches."""
+    """Frames that became rows, for the watcher of a recording."""
 
     exchange: int
     stream: int
     first_seq: int
     framed: list[Framed]
-    """Empty where nobody wanted to see them."""
+    """Empty if no watcher wants them."""
     offsets: dict[int, int] = field(repr=False)
-    """When each read came that one of them ended in, in ns since the recording began."""
+    """The time of each read in which a frame ended, in ns since the recording began."""
     left_out: int = 0
-    """How many came before these that nobody is shown, since they were too many."""
+    """Number of earlier frames that are left out because there are too many."""
 
     def last(self, most: int) -> NewFrames:
-        """At most so many of them."""
+        """The last `most` of these frames, at most."""
         more = len(self.framed) - most
         if more <= 0:
             return self
@@ -40,36 +40,36 @@ class NewFrames:
 
     @property
     def times(self) -> list[int]:
-        """When the last byte of each came, in ns since the recording began."""
+        """Arrival of the last byte of each frame, in ns since the recording began."""
         return [self.offsets.get(one.read, 0) for one in self.framed]
 
 
 class Frames(Protocol):
-    """Who makes the frames of one recording: somebody here (`FrameMaker`), or in a process apart (`apart`)."""
+    """Maker of the frames of one recording: in this process (`FrameMaker`), or in the second one (`apart`)."""
 
     @property
     def behind(self) -> bool:
-        """Whether there is something left to do."""
+        """Whether any stream waits for frames."""
 
     @property
     def waiting(self) -> int:
-        """How many streams have something left to do."""
+        """Number of streams that wait for frames."""
 
     def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        """A stream's response has begun."""
+        """Note that the response of a stream has begun."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Some of its bytes are in the file, or will be with the next transaction; those behind `until` may still
+        """Note that bytes of it are in the file, or will be with the next transaction. Bytes behind `until` may still
         change."""
 
     def ended(self, exchange: int) -> None:
-        """No more of it will come."""
+        """Note that no more bytes of it will come."""
 
     def move(self, writer: Writer) -> None:
-        """Go on in another file, of which nothing is known yet."""
+        """Continue in another file, of which nothing is known yet."""
 
     def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
-        """Make what is to be made here, if anything is."""
+        """Make the frames that are due in this process."""
 
     def let_go(self) -> bool:
-        """Have nothing more to do with the file; whether that is so by now."""
+        """Stop using the file, and return whether that is done."""

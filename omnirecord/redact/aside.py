@@ -1,7 +1,7 @@
-"""Masks `token=…` in text beside the data: comments, ids and event names of a stream, reasons of closing a WebSocket.
+"""Masks `token=…` in text beside the data: comments, ids and event names of a stream, reasons of close frames.
 
-What comes out is as long as what came in, unless told otherwise. Whether a character is masked depends on those before
-it alone, so that the beginning of a line is masked as the whole line is. No I/O.
+Lengths stay, unless `replace` changes them. Only the characters before a character decide whether it is masked, so the
+beginning of a line is masked like the whole line. No I/O.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def stars(secret: bytes) -> bytes:
 
 
 class Aside:
-    """One text: `feed` returns the next piece, without secrets. `replace` is given each piece of a secret."""
+    """One text: `feed` returns the next piece without secrets. `replace` returns what replaces a piece of a secret."""
 
     def __init__(self, counts: Counter[str], replace: Callable[[bytes], bytes] = stars) -> None:
         self._counts = counts
         self._replace = replace
         self._before = b""
-        self._value: re.Pattern[bytes] | None = None  # what the value is made of that goes on
+        self._value: re.Pattern[bytes] | None = None  # matches the rest of an open value
         self._kind = ""
 
     def feed(self, data: bytes) -> bytes:
@@ -46,7 +46,7 @@ class Aside:
         return b"".join(out)
 
     def _behind_name(self, text: bytes, at: int) -> int:
-        """Where the next secret begins, at `at` or later; the end if none does."""
+        """The start of the next secret, at `at` or later; the end of the text if there is none."""
         for head in _HEAD.finditer(text, max(0, at - _LONGEST_HEAD)):
             if head.end() >= at and is_secret_field(name := head["name"].decode("ascii", "replace")):
                 has_words = head["quote"] == b"" and words(name)[-1:] in (("authorization",), ("cookie",))

@@ -1,4 +1,4 @@
-"""Cookies and WebSocket subprotocols, parsed in a time that grows with their length and no faster."""
+"""Cookies and WebSocket subprotocols, parsed in linear time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 __all__ = ["is_attribute", "is_session_cookie", "map_subprotocols", "split_cookie"]
 
-_NAME_LIMIT = 256  # as for every name of a secret: a longer one is no name
+_NAME_LIMIT = 256  # as for every name of a secret
 _NO_SESSION = ("csrf", "xsrf", "state")
 _SESSION = ("sess", "sid", "jwt", "token", "auth")
 _ATTRIBUTES = frozenset({"path", "domain", "expires", "max-age", "samesite", "priority"})
@@ -55,7 +55,7 @@ def map_subprotocols(value: str, change: Callable[[str], str]) -> str:
 
 
 def _credential(offer: str) -> int | None:
-    """Returns where the credential begins in a subprotocol such as `base64url.bearer.TOKEN`; None without one."""
+    """Returns the start of the credential in a subprotocol such as `base64url.bearer.TOKEN`; None without one."""
     for words in _WORDS.finditer(offer):
         first = None
         for label in _CREDENTIAL.finditer(offer, words.start(), words.end()):

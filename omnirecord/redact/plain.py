@@ -1,7 +1,7 @@
 """Finds named secrets in text that is no JSON and no form: YAML, XML, Python dicts, dotenv, connection strings, URLs.
 
-Each function is given a buffer and a place in it, and looks back at most `BEHIND` bytes and ahead at most `AHEAD`. It
-returns the secret, None, or `WAIT` where the next bytes decide. So how the bytes were cut changes nothing. Pure.
+Each function takes a buffer and a place in it. It reads at most `BEHIND` bytes before and `AHEAD` bytes behind that
+place. It returns the secret, None, or `WAIT` if the next bytes decide. So cuts of the bytes change nothing. Pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AHEAD = 8192
 
 
 class Found(NamedTuple):
-    """A secret between two places of the buffer. `quote`: what has to be put around its replacement."""
+    """A secret between two places of the buffer. `quote`: the quote to put around its replacement."""
 
     start: int
     end: int
@@ -48,13 +48,13 @@ _ITEM = re.compile(
 """`value:` below the name of a secret, as in manifests of Kubernetes."""
 _LONGEST_ITEM = 128
 _SETTING = re.compile(rb"(?=\S*[0-9])(?![A-Za-z_]\w*\.[A-Za-z_])(?:(?=\S*[A-Za-z])\S{6,}|\S{8,})")
-"""What a value behind ` = ` has to look like, so that it is no variable."""
+"""A value behind ` = ` that is no variable."""
 _NO_LETTERS = b" \t'0123456789_-."
 _VALUE = re.compile(rb"""[ \t]{0,64}+(?:[bu]?(?P<open>\\{0,15}+)(?P<quote>["']))?""")
 _MAYBE_VALUE = re.compile(rb"[ \t]{0,64}+[bu]?\\{0,15}+\Z")
 _NUMBER = re.compile(rb"[-+.0-9eE]{1,64}+")
 _CLOSED = b" \t\r\n,}]:)>;\"'"
-"""What follows a quote that ends a string, rather than opening one."""
+"""Characters behind a quote that ends a string."""
 _PLAIN = re.compile(rb"""(?P<value>(?:[^\s"\\]|\\(?![nrt"\\]|\Z)){1,%d}+)[ \t]{0,64}+(?P<rest>[\r\n"#\\]?)""" % AHEAD)
 _PARAMETER = re.compile(rb"""[^;&\s"'<>#\\]{1,%d}+""" % AHEAD)
 _HEADER_LINE = re.compile(rb"""[^\r\n"'\\]{1,%d}+""" % AHEAD)
@@ -65,7 +65,7 @@ _WORDS = frozenset((
     "unknown", "yes",
 ))  # fmt: skip
 _INDICATORS = tuple(",]}#&*!|>%@`")
-"""What no unquoted value of YAML begins with."""
+"""Characters with which no unquoted YAML value begins."""
 _REFERENCES = ("${", "$(", "<", "{", "[", "(", "=")
 _AUTHORITY = re.compile(rb"""[^/?#\s"'<>\\`]{0,%d}+""" % AHEAD)
 _TEMPLATE = re.compile(rb":(?:\$?[{(]|%[sd(])")
@@ -90,7 +90,7 @@ _ENDS = frozenset(word[-_LETTERS:] for word in _NAME_ENDS)
 
 
 def _any_of(ends: Iterable[bytes]) -> bytes:
-    """A regular expression for these texts in any case, all of one length."""
+    """A regular expression for these texts, all of one length, in any case."""
     rests: dict[bytes, set[bytes]] = {}
     for end in ends:
         rests.setdefault(end[:1], set()).add(end[1:])
@@ -102,7 +102,7 @@ def _any_of(ends: Iterable[bytes]) -> bytes:
 
 
 def _behind_name(mark: bytes) -> bytes:
-    """A regular expression that holds behind the last letters of a secret's name and `mark`."""
+    """A regular expression that matches behind the last letters of a secret's name and `mark`."""
     lasts = {end[-_LAST_LETTERS:] for end in _NAME_ENDS if len(end) >= _SHORTEST_END}
     some = b"".join(_any_of({end[-n:][:1] for end in lasts}) for n in range(_SHORTEST_END, 0, -1))  # rejects at once
     alike = [[end for end in lasts if len(end) == n] for n in range(_SHORTEST_END, _LAST_LETTERS + 1)]
@@ -110,12 +110,12 @@ def _behind_name(mark: bytes) -> bytes:
 
 
 MAY_END_NAME = rb"(?:(?<=[^a-zA-Z])|(?<=[bB])|%b)" % _behind_name(b"")
-"""Holds behind the name of each secret, by its last letters, and seldom behind other names. A name may end in a
+"""Matches behind the name of each secret, by its last letters, and rarely behind other names. A name may end in a
 word that is ignored."""
 MAY_FOLLOW_NAME = rb"(?:(?<=[%b][:=])|%b)" % (re.escape(_NO_LETTERS), _behind_name(b"[:=]"))
-"""Holds behind a sign for which `may_follow_name` is True, and seldom behind others."""
+"""Matches behind a mark for which `may_follow_name` is True, and rarely behind others."""
 USERINFO = rb"""(?=[^@/?#\s"'<>\\`]{0,%d}+(?:@|\Z))""" % AHEAD
-"""Holds before each authority that has a user, or that is not whole yet."""
+"""Matches before each authority that has a user, or that is incomplete."""
 
 
 def userinfo(buffer: bytes, at: int, final: bool) -> Answer:
@@ -196,7 +196,7 @@ def _quoted(buffer: bytes, value: re.Match[bytes], name: str, final: bool, is_qu
 
 
 def _line(buffer: bytes, at: int, name: str, final: bool, *, is_yaml: bool, in_quotes: bool) -> Answer:
-    """An unquoted value that has a line for itself. What has several words is prose, but for a header's."""
+    """An unquoted value on a line of its own. A value of several words is prose, except a header's."""
     if is_yaml and words(name)[-1:] in (("authorization",), ("cookie",)):
         line = _HEADER_LINE.match(buffer, at)
         if line is not None and _goes_on(buffer, line.end(), final):
@@ -273,7 +273,7 @@ def _text_of(buffer: bytes, start: int, final: bool, name: str) -> Answer:
 
 
 def _goes_on(buffer: bytes, end: int, final: bool) -> bool:
-    """Whether what ends with the buffer may go on."""
+    """Whether a text that ends with the buffer may continue."""
     return end == len(buffer) and not final
 
 
@@ -287,7 +287,7 @@ def _is_cut(buffer: bytes, at: int, final: bool) -> bool:
 
 
 def backslashes(buffer: bytes, start: int, end: int) -> int:
-    """How many there are in a row before `end`."""
+    """The number of backslashes in a row before `end`."""
     run = 0
     while end - run > start and buffer[end - run - 1] == ord("\\"):
         run += 1

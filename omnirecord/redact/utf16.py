@@ -1,7 +1,7 @@
-"""Secrets out of a body in UTF-16, which is told by its beginning: a byte order mark and an ASCII character, or two.
+"""Removes secrets from a body in UTF-16.
 
-Its text passes as UTF-8 through what takes the secrets out. Each 16-bit unit that is no secret's stays as it is, valid
-or not.
+Such a body begins with a byte order mark and an ASCII character, or with two ASCII characters. Its text passes the
+redactor as UTF-8. Each 16-bit unit outside a secret stays unchanged, valid or not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ENOUGH = 4
 
 
 class Passing(Protocol):
-    """A body on its way: `feed` returns what can be written by now, `close` the rest."""
+    """A body in pieces: `feed` returns the bytes that can be written by now, `close` the rest."""
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -29,7 +29,7 @@ def may_be_utf16(data: bytes) -> bool:
 
 
 class AnyWidth:
-    """A body in UTF-8 or UTF-16, on its way through `inner`, which knows UTF-8."""
+    """A body in UTF-8 or UTF-16 that passes `inner` as UTF-8."""
 
     def __init__(self, inner: Passing) -> None:
         self._inner = inner
@@ -56,7 +56,7 @@ class AnyWidth:
         return mark + self._widened(self._narrow + safe) + rest
 
     def _begin(self, *, final: bool) -> bytes:
-        """Find out the coding, if there is enough; return the byte order mark."""
+        """Find the coding, if there are enough bytes; return the byte order mark."""
         start = self._wide[:_ENOUGH]
         fits = [(coding, mark) for coding, mark, zero in _FORMS if _fits(start, mark, zero)]
         if fits and len(start) < _ENOUGH and not final:
@@ -90,7 +90,7 @@ class AnyWidth:
 
 
 def _fits(start: bytes, mark: bytes, zero: int) -> bool:
-    """Whether this begins with the mark, and then with ASCII, as far as it goes."""
+    """Whether this begins with the mark and then ASCII, as far as there are bytes."""
     rest = enumerate(start[len(mark) :])
     return start[: len(mark)] == mark[: len(start)] and all(
         byte == 0 if n % 2 == zero else byte in _ASCII for n, byte in rest
@@ -98,7 +98,7 @@ def _fits(start: bytes, mark: bytes, zero: int) -> bool:
 
 
 def _cut_off(data: bytes) -> int:
-    """How many bytes at the end of `data` are the beginning of a character."""
+    """The number of bytes at the end of `data` that begin an incomplete character."""
     for size in (1, 2, 3):
         first = data[-size] if len(data) >= size else 0
         if first >= 0xC0:

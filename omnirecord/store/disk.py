@@ -1,4 +1,4 @@
-"""What SQLite says where the disk is in the way: a full, read-only or broken one is no damage to a cassette."""
+"""Errors of SQLite that the disk causes. A full, read-only or broken disk is no damage to a cassette."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _WRITING = (
 )  # fmt: skip
 """Codes of a write that failed. SQLITE_FULL stands for ENOSPC alone, and not for a quota or a limit."""
 _DAMAGE = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
-"""Codes of a file that is cut short or otherwise not as it was written."""
+"""Codes of a file that is cut short or damaged."""
 
 
 def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
-    """A sentence that names the disk, where that is what refuses; else None.
+    """A sentence that names the disk, if the disk causes the error; else None.
 
-    SQLite has temporary files as well, and does not say which file system is full.
+    SQLite also has temporary files, and does not tell which file system is full.
     """
     code = getattr(error, "sqlite_errorcode", 0)
     kind = code & 0xFF
@@ -42,7 +42,7 @@ def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
 
 @contextmanager
 def clear_writing(named: Path) -> Iterator[None]:
-    """Around the writing of a temporary database for `named`: raises `UsageError` where the disk refuses."""
+    """Wraps the writing of a temporary database for `named`: raises `UsageError` if the disk refuses it."""
     try:
         yield
     except sqlite3.Error as error:

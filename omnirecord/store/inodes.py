@@ -1,4 +1,4 @@
-"""The files, by device and inode, on which this process has connections, and a recorder's lock on a file itself.
+"""Counts the connections of this process by device and inode of the file, and locks a recorder's file itself.
 
 The lock file beside a cassette belongs to a path. A hard link, or a file that is mounted elsewhere, is the same file
 under another path. So a recorder also locks one byte of the file, which no connection of SQLite's locks. The kernel
@@ -28,13 +28,13 @@ _BYTE = 0x40000000 + 1024
 _FLOCK = "hhqqi0q"
 """`struct flock` as Linux has it: type, whence, start, length, process."""
 _SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", None)
-"""None where the system has no such locks; then only the lock file counts."""
+"""None if the system has no such locks; then only the lock file counts."""
 
 _LOCK = threading.RLock()
 _connections: dict[Identity, int] = {}
 _recorded: set[Identity] = set()
 _idle: dict[Identity, list[int]] = {}
-"""Descriptors that are not needed any more, or only to look at a lock, of files with connections."""
+"""Descriptors of files with connections that are needed no more, or only to test a lock."""
 
 
 def identity(path: Path) -> Identity:
@@ -43,7 +43,7 @@ def identity(path: Path) -> Identity:
 
 
 def in_use(file: Identity) -> bool:
-    """Whether this process has a connection on the file: then it is a database, and is opened in no other way."""
+    """Whether this process has a connection on the file. Such a file is a database, and is opened in no other way."""
     return file in _connections
 
 
@@ -66,7 +66,7 @@ class _Connection(sqlite3.Connection):
 
 
 def connect(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
-    """A connection to an existing file, in SQLite's `mode`. Raises what SQLite raises, or `OSError`."""
+    """A connection to an existing file, in SQLite's `mode`. Raises `sqlite3.Error` or `OSError`."""
     file = identity(path)
     with _LOCK:
         _connections[file] = _connections.get(file, 0) + 1
@@ -98,7 +98,7 @@ def _put_away(file: Identity, descriptor: int) -> None:
 
 
 class FileLock:
-    """A recorder's lock on a file. `is_taken` is false where another recorder has it."""
+    """A recorder's lock on a file. `is_taken` is false if another recorder has it."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = None
@@ -125,7 +125,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give it up; call it when the recorder's connection is closed."""
+        """Release the lock; call it when the recorder's connection is closed."""
         with _LOCK:
             if self.is_taken:
                 _recorded.discard(self._file)
@@ -136,7 +136,7 @@ class FileLock:
 
 
 def is_recorded(path: Path) -> bool:
-    """Whether a recorder writes this file, under whatever name."""
+    """Whether a recorder writes this file, under any name."""
     try:
         found = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(found.st_mode):

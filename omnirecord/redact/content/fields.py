@@ -1,7 +1,7 @@
-"""Values of fields with a secret's name, in a text that comes in pieces: `{"password": "…"}`, `TOKEN=…`, `pin: …`.
+"""Finds values of fields with a secret's name in a text in pieces: `{"password": "…"}`, `TOKEN=…`, `pin: …`.
 
-The rules of `scanning` hold: cuts change nothing, nothing is waited for. JSON stays JSON: escapes inside a value stay
-escapes at every level, the digits of a number become `1`, and the names below a secret's name stay.
+The rules of `scanning` hold: cuts change nothing, and no piece waits for the next one. JSON stays JSON: escapes inside
+a value stay escapes at every level, the digits of a number become `1`, and the names below a secret's name stay.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BLANK = (b"none", b"null", b"nil", b"undefined", b"true", b"false", b"str", b"s
 
 
 class Span(NamedTuple):
-    """Characters that are a secret's. `begins`: it is the first span of that secret. `mark`: what each becomes."""
+    """Characters of a secret. `begins`: it is the first span of that secret. `mark`: replaces each character."""
 
     start: int
     end: int
@@ -52,12 +52,12 @@ class Span(NamedTuple):
 
     @property
     def named(self) -> bool:
-        """It is known by the name of its field."""
+        """Whether the name of its field tells that it is a secret."""
         return self.kind.startswith("field ")
 
 
 class Value(NamedTuple):
-    """How far a value has come."""
+    """State of a value that is being read."""
 
     label: Label
     step: str = "lead"
@@ -65,17 +65,17 @@ class Value(NamedTuple):
     level: int = 0
     """Backslashes before its quotes."""
     run: int = 0
-    """Backslashes just before."""
+    """Backslashes just before the current place."""
     seen: bytes = b""
-    """What may be a word that stays, or white space before the value."""
+    """A possible word that stays, or white space before the value."""
     told: bool = False
     brackets: bytes = b""
-    """Open brackets, of a value that has parts; a colon behind a name."""
+    """Open brackets of a value that has parts; a colon behind a name."""
     deeper: int = 0
 
 
 class Field(NamedTuple):
-    """Where a text stands. `seen`: its last bytes; `is_json`: it begins like JSON, None before its first character."""
+    """State of a text. `seen`: its last bytes; `is_json`: it begins like JSON, None before its first character."""
 
     value: Value | None = None
     seen: bytes = b""
@@ -86,8 +86,8 @@ NOTHING = Field()
 
 
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
-    """The characters of named secrets in the next piece of a text. `strict`: take it for JSON in any case, in which a
-    quote without a backslash ends each value."""
+    """The spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON in any
+    case, in which a quote without a backslash ends each value."""
     value, seen, is_json = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None
@@ -108,12 +108,12 @@ def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span]
 
 
 def goes_on(state: Field) -> bool:
-    """Whether what follows may be a named secret's. Seldom True where it is not."""
+    """Whether the next characters may belong to a named secret. Rarely a false positive."""
     return state.value is not None or is_begun(state.seen)
 
 
 def _hide(value: Value, text: bytes, start: int, end: int, spans: list[Span]) -> Value:
-    """Mask these characters; what is masked already is none."""
+    """Mask these characters, except those that are masked already."""
     if _HIDDEN.search(text, start, end) is None:
         return value
     spans.append(Span(start, end, f"field {value.label.name}", not value.told))
@@ -131,7 +131,7 @@ def _ones(value: Value, text: bytes, start: int, end: int, spans: list[Span]) ->
 
 
 def _lead(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) -> tuple[int, Value | None]:
-    """What stands between the mark and the value."""
+    """Read the characters between the mark and the value."""
     space = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it always matches
     if space > at:
         return space, _spaced(value, text[at:space])
@@ -192,7 +192,7 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
 
 
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
-    """A word that stays, perhaps: a pseudonym, the scheme of a credential, `None`."""
+    """Read a word that may stay: a pseudonym, the scheme of a credential, `None`."""
     words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()), *(() if value.quote else _BLANK))
     word = value.seen.strip()
     body = value._replace(step="string" if value.quote else "bare", seen=b"", run=0)
@@ -252,7 +252,7 @@ def _bare_escape(value: Value, text: bytes, at: int) -> tuple[int, Value | None]
 
 
 def _hex(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
-    """The digits of an escape. `seen`: the step to go back to, and a dot for each digit."""
+    """Read the digits of an escape. `seen`: the step to go back to, and a dot for each digit."""
     back = value.seen.partition(b".")[0]
     digit = len(value.seen) - len(back)
     if digit == len(_STAR) or not _HEX.match(text, at):
@@ -299,7 +299,7 @@ def _number(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool
 
 
 def _inside(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
-    """In an object or array: all its strings are secrets, its names are not."""
+    """Read an object or array: all its strings are secrets, its names are not."""
     found = _INSIDE.search(text, at)
     if found is None:
         return len(text), value._replace(run=0)

@@ -1,7 +1,7 @@
-"""Names of secrets in a text, and the mark between a name and its value: `"password":`, `TOKEN=`, `--token `, `<pin>`.
+"""Finds labels: a secret's name and the mark before its value, such as `"password":`, `TOKEN=`, `--token `, `<pin>`.
 
-How the text was cut changes nothing: a label needs at most `REACH` bytes before its end. All patterns are linear:
-each starts at the beginning of a word only, and takes the word once.
+Cuts of the text change nothing: at most `REACH` bytes before its end decide about a label. All patterns take linear
+time: each starts at the beginning of a word, and reads the word once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..names import is_numeric, is_secret_field, is_secret_header, words
 _LONGEST_NAME = 128
 _LONGEST_GAP = 40
 REACH = _LONGEST_NAME + _LONGEST_GAP + 8
-"""Bytes before the end of a label that decide what it is."""
+"""The most bytes before the end of a label that decide about it."""
 _PARTS = {b"word": rb"[\w.\-\\]", b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP}
 _NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:=>]" % _PARTS)
 _FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
@@ -57,7 +57,7 @@ class Label(NamedTuple):
     bold: bool = False
     """The name is in asterisks, as in Markdown."""
     inner: bytes = b""
-    """The quote before the name, with its backslashes, where none is behind it: the same one opens no value."""
+    """The quote before the name, with its backslashes, if no quote is behind the name. It opens no value."""
     spaced: bool = False
     """White space stands before the mark."""
     first: bool = False
@@ -75,7 +75,7 @@ class _Name(NamedTuple):
 
 @lru_cache(4096)
 def _known(raw: bytes) -> _Name:
-    """What a name says: escapes undone, what stands before an escaped line end left out."""
+    """The properties of a name, without escapes, and without the text before an escaped line end."""
     text = raw.rstrip(b"\\").decode("ascii", "replace")
     if "\\" in text:
         text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else " ", text).rpartition(" ")[2]
@@ -88,12 +88,12 @@ def _known(raw: bytes) -> _Name:
 
 
 def may_find(text: bytes) -> bool:
-    """Whether a whole label is in this text."""
+    """Whether this text has a complete label."""
     return needs_search(b"", text) and find(text, 0, 0) is not None
 
 
 def needs_search(seen: bytes, text: bytes) -> bool:
-    """Whether a label may end in `text`; False at little cost for most texts."""
+    """Whether a label may end in `text`. Cheap for most texts, for which it is False."""
     if not may_end(text):
         return seen != b"" and (b"--" in seen or (text[:1] == b"-" and seen[-1:] == b"-"))
     whole = seen + text if seen else text
@@ -110,7 +110,7 @@ def _may_pair(text: bytes) -> bool:
 
 
 def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
-    """The first label that ends behind `behind`, and where. `start`: what is before it is not looked at."""
+    """The first label that ends behind `behind`, and its end. `start`: begin of the search."""
     for found in _LABEL.finditer(text, start):
         if found.end() > behind and (label := _label(found)) is not None:
             first = label, found.end()
@@ -121,7 +121,7 @@ def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
 
 
 def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] | None) -> tuple[Label, int] | None:
-    """The first value behind its name, or `first` if that ends before it."""
+    """The first `value` behind a secret's name, or `first` if that ends earlier."""
     for found in _ENTRY.finditer(text, start, len(text) if first is None else first[1]):
         name = _known(found["entry"] or found["item"])
         if found.end() > behind and name.is_secret:
@@ -175,7 +175,7 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
 
 
 def _is_listed(text: bytes, start: int) -> bool:
-    """Whether a quoted string is one of a list, and no value of an object: what follows is no name."""
+    """Whether a quoted string is an item of a list, and no value of an object, behind which a name would follow."""
     return text[max(0, start - 12) : start].rstrip(_OPENING)[-1:] in (b"[", b",", b"(")
 
 
@@ -186,7 +186,7 @@ def _quote_before(text: bytes, start: int) -> bytes:
 
 
 def _is_choice(text: bytes, start: int) -> bool:
-    """A string between `?` and `:` is no name."""
+    """Whether a string is between `?` and `:`, where it is no name."""
     return text[max(0, start - 8) : start].rstrip(_OPENING).endswith(b"?")
 
 
@@ -201,5 +201,5 @@ _BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _PARTS[b"word"])
 
 
 def is_begun(seen: bytes) -> bool:
-    """Whether a text ends in the beginning of a quoted name."""
+    """Whether a text ends inside a quoted name."""
     return _BEGUN.search(seen) is not None
