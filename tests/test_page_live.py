@@ -54,12 +54,15 @@ async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place
         await page.goto(proxy.page)
         await eventually(lambda: reads(page, "main", "It is being recorded"))
         with closing(open_store(source)) as store:
+            held = asyncio.create_task(upstream.run_until(lambda frame: frame.seq >= 40))
             clients = asyncio.create_task(Rerun(store, 1, proxy.url).run(20))
             await page.click("td.name a")
             await eventually(lambda: reads(page, ".live", "live"))
             await eventually(lambda: has(page, 30))
+            await held  # else a slow browser could pause only after the last event
             await page.keyboard.press("l")
             await eventually(lambda: reads(page, ".live", "paused"))
+            upstream.play()
             await eventually(lambda: reads(page, ".live", " new"))
             stands = await page.inner_text(".player .time"), await page.inner_text(".talk")
             await clients
