@@ -23,7 +23,7 @@ MASKED = {
     "JSON": ('{"user": "u", "password": "hunter2", "n": 1}', '{"user": "u", "password": "*******", "n": 1}'),
     "JSON in JSON": (r'{"o": "{\"api_key\": \"hun\\\"ter\"}"}', r'{"o": "{\"api_key\": \"***\\\"***\"}"}'),
     "a number": ('{"pin": 1234, "n": 5678}', '{"pin": 1111, "n": 5678}'),
-    "an escape": (r'{"password": "a\u00e9\nb\"c", "n": "d"}', r'{"password": "*\u1111\n*\"*", "n": "d"}'),
+    "an escape": (r'{"password": "a\u00e9\nb\"c", "n": "d"}', r'{"password": "*\u002a\n*\"*", "n": "d"}'),
     "a list": ('{"passwords": ["a b", {"x": "c"}], "n": "d"}', '{"passwords": ["***", {"x": "*"}], "n": "d"}'),
     "an object": ('{"credentials": {"x": {"y": "z"}, "v": ["w"]}}', '{"credentials": {"x": {"y": "*"}, "v": ["*"]}}'),
     "a pair": ('[["x-api-key", "hunter2"], ["a", "b"]]', '[["x-api-key", "*******"], ["a", "b"]]'),
@@ -179,11 +179,11 @@ def test_neither_cuts_nor_a_second_time_change_anything(text: bytes, cuts: list[
     assert scanned(text, list(range(len(text))), strict=strict) == whole
     assert scanned(whole, [], strict=strict) == whole
     assert len(whole) == len(text)
-    assert all(a == b or b in b"*1" for a, b in zip(text, whole, strict=True))
+    assert all(a == b or b in b"*1" or b in b"002a" for a, b in zip(text, whole, strict=True))
 
 
 PSEUDONYM = "omnirecord-redacted-"
-STAYS = set('*1\\"/bfnrtu\b\f\n\r\t\u1111')
+STAYS = set('*1\\"/bfnrtu\b\f\n\r\t')
 SECRETS = ("password", "api_key", "pin", "credentials")
 NAMES = st.sampled_from([*SECRETS, "n", "delta", "token_count", "a b"])
 VALUES = st.recursive(

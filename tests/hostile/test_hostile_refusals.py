@@ -147,7 +147,8 @@ async def test_no_spoiled_answer_is_a_fault_of_the_proxy_or_quoted(
 @pytest.mark.slow
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 async def test_no_one_of_thousands_is(
-    request_: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    request_: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], long: bool
 ) -> None:
-    await passed_on([*some(range(60, 1500)), *each_byte()], tmp_path, request_)
+    answers = [*some(range(60, 1500)), *each_byte()]
+    await passed_on(answers if long else answers[::7], tmp_path, request_)
     assert SECRET.decode() not in caplog.text + "".join(capfd.readouterr())
