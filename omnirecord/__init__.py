@@ -25,7 +25,6 @@ from .errors import (
     TooLarge,
     UsageError,
 )
-from .limits import max_decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,6 +182,17 @@ def scrub(
     return scrub(
         cassette, output, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key
     )  # fmt: skip
+
+
+def max_decoded(new: str | int | None = None) -> int:
+    """Return this process's limit for decoded events, in bytes; set it to `new` (`2GB`, or bytes) if that is given.
+
+    It limits the decoded content of one compressed stream, and the events that a program holds at a time. An event
+    costs its bytes and 512 more (`docs/python.md`). Raises `UsageError`.
+    """
+    from .limits import max_decoded
+
+    return max_decoded(new)
 
 
 def open_cassette(path: str | Path) -> Cassette:

@@ -52,12 +52,7 @@ _max_decoded = MAX_DECODED
 
 
 def max_decoded(new: str | int | None = None) -> int:
-    """Return the limit of this process for decoded events, in bytes; set it to `new` (`2GB`, or bytes) where that is
-    given.
-
-    It limits the content of one compressed stream that is made into events, and the events that a program holds at a
-    time. An event costs its bytes and 512 more. Raises `UsageError`.
-    """
+    """As `omnirecord.max_decoded`."""
     global _max_decoded  # one limit for a process, as csv.field_size_limit
     if new is not None:
         _max_decoded = _bytes(new)
