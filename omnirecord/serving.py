@@ -60,7 +60,7 @@ class RawResponse(web.StreamResponse):
         self._keep_alive = keep
 
     async def _write_headers(self) -> None:
-        """Without aiohttp's writer: that refuses control characters, and leaves out bytes that are no UTF-8."""
+        """Without aiohttp's writer: that refuses control characters, and leaves out bytes that are not UTF-8."""
         request, writer = self._req, self.writer()
         assert request is not None
         first = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"

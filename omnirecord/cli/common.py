@@ -95,7 +95,7 @@ def _in_sentences() -> Iterator[None]:
         ) from error
     except OSError as error:
         _drop_what_is_buffered()
-        if error.errno == errno.EPIPE:  # whoever read our output has enough: end as SIGPIPE ends a program
+        if error.errno == errno.EPIPE:  # the reader of our output has gone: end as SIGPIPE ends a program
             sys.exit(128 + signal.SIGPIPE)
         what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
         raise Failure(f"{what}: {error.strerror or error}") from error

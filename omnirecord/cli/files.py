@@ -138,7 +138,7 @@ _SCRUBBED = {
 
 
 def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
-    """What a person is told of a file that was written. `is_aside`: on stderr, since stdout is that file."""
+    """Print that a file was written. `is_aside`: on stderr, since stdout is that file."""
     if output is not None:
         click.echo(visible(sentence), err=is_aside)
 
