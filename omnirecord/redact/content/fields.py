@@ -184,11 +184,19 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
         return at + 1, value._replace(seen=b"=", label=label._replace(form="set", spaced=True))
     if label.form == "tag":  # a placeholder has a blank or the like behind it
         return at, None if seen or char in _AFTER_PLACEHOLDER else value._replace(step="word", quote=b"<", seen=b"")
+    if char == b"$" and label.form == "set" and not seen:
+        return at + 1, value._replace(step="dollar")
     unset = label.form == "set" and (label.spaced or seen)
     odd = (label.form == "plain" and not seen and char in b"/:") or (label.form == "option" and char == b"-")
     if unset or odd or char in _NO_VALUE or not _BARE.match(char):
         return at, None
     return at, value._replace(step="word", seen=b"")
+
+
+def _dollar(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the quote of `TOKEN=$'…'`. A variable has none."""
+    is_string = text[at : at + 1] == b"'" != value.label.inner
+    return (at + 1, value._replace(step="word", quote=b"'")) if is_string else (at, None)
 
 
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
@@ -337,6 +345,6 @@ def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], sp
 
 _Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
 _STEPS: dict[str, _Step] = {
-    "lead": _lead, "word": _word, "bare": _bare, "hex": _hex, "string": _string, "name": _string, "number": _number,
+    "lead": _lead, "dollar": _dollar, "word": _word, "bare": _bare, "hex": _hex, "string": _string, "name": _string, "number": _number,
     "inside": _inside,
 }  # fmt: skip
