@@ -47,6 +47,7 @@ MASKED = {
     "an entry": ('{"name": "DB_PASSWORD", "value": "hunter2"}', '{"name": "DB_PASSWORD", "value": "*******"}'),
     "an entry of a manifest": ("- name: TOKEN\n  value: hunter2\n", "- name: TOKEN\n  value: *******\n"),
     "a dict with both quotes": ("{'password': \"it's 2\", 'n': 1}", "{'password': \"******\", 'n': 1}"),
+    "an INI file": ("[client]\nuser = u\npassword = hunter2\n", "[client]\nuser = u\npassword = *******\n"),
     "fish": ("set -gx DB_PASSWORD hunter2; ls", "set -gx DB_PASSWORD *******; ls"),
     "csh": ("setenv API_TOKEN hunter2\nls", "setenv API_TOKEN *******\nls"),
     "a Dockerfile": ("ENV DB_PASSWORD hunter2\nRUN x", "ENV DB_PASSWORD *******\nRUN x"),

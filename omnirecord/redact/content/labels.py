@@ -43,7 +43,8 @@ _MOST_HARMLESS = 4096
 
 
 class Label(NamedTuple):
-    """`form`: `json` (a quoted name), `plain` (`name: `), `set` (`name=`), `pair` (`["name",`), `option`, `tag`."""
+    """`form`: `json` (a quoted name), `plain` (`name: `), `set` (`name=`), `ini` (`name = ` in an INI file), `pair`
+    (`["name",`), `option`, `tag`."""
 
     form: str
     name: str
@@ -166,8 +167,8 @@ def _label(found: re.Match[bytes]) -> Label | None:
     if found["variable"] is not None:
         return said._replace(form="option") if name.is_secret else None
     if found["pair"] is not None:
-        is_pair = name.is_header or _SETS.search(found.string[max(0, found.start() - 32) : found.start() + 1])
-        return said._replace(form="pair", single=b"'" in found[0][-10:]) if is_pair else None
+        is_call = _SETS.search(found.string[max(0, found.start() - 32) : found.start() + 1]) is not None
+        return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header or is_call else None
     return _of_name(found, said, raw) if name.is_secret else None
 
 
@@ -186,7 +187,7 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
         bold=is_plain and before == b"*",
         inner=b"" if quote in (b'"', b"'") else _quote_before(text, start),
         spaced=b" " in gap or b"\t" in gap,
-        first=not gap and _is_first(text, start, raw),
+        first=not gap.strip(b" \t") and _is_first(text, start, raw),
     )
 
 
@@ -207,10 +208,19 @@ def _is_choice(text: bytes, start: int) -> bool:
 
 
 def _is_first(text: bytes, start: int, raw: bytes) -> bool:
-    if raw.startswith(b"\\"):
+    if raw.startswith(b"\\") or _LINE_BEGINS.search(raw):
         return True
     line = _LINE_BEGINS.split(text[max(0, start - 40) : start])[-1]
     return line.strip() in (b"", b"export", b"set")
+
+
+_SECTION = re.compile(rb"(?:\A|[\r\n\"']|\\[nr])\[[A-Za-z][\w.\- ]{0,62}+\](?=[\r\n]|\\{1,7}[nr])")
+
+
+def section_end(text: bytes) -> int | None:
+    """The end of the first line of an INI file in this text that begins a section: `[client]`."""
+    found = _SECTION.search(text) if b"]" in text else None
+    return None if found is None else found.end()
 
 
 _BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _PARTS[b"word"])
