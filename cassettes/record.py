@@ -21,9 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cassettes.breaking import record_corpus
-from cassettes.stacks import a_stack, everyone_left, no_lines
-from omnirecord.exporting import jsonl_bytes
-from omnirecord.library import open_store
+from cassettes.stacks import a_stack, everyone_left, no_lines, publish, publish_small
 from omnirecord.proxy import Proxy
 from tests.omnigent_rig.corpus import STORIES
 from tests.omnigent_rig.narrow import NarrowLine
@@ -54,7 +52,7 @@ async def record(names: list[str]) -> None:
             if name in TROUBLES:
                 await record_trouble(name, Path(folder) / f"{name}.db")
         if corpus := [name for name in names if name in STORIES]:
-            await record_corpus(corpus, Path(folder), lambda name, db: publish(db, HERE / "corpus" / f"{name}.jsonl"))
+            await record_corpus(corpus, Path(folder), lambda name, db: publish_small(db, HERE / "corpus", name))
 
 
 async def record_live(names: list[str], folder: Path) -> None:
@@ -85,15 +83,6 @@ async def narrow_lines(provider: Provider, stack: Stack, db: Path) -> AsyncItera
         NarrowLine(proxy.url) as line,
     ):
         yield proxy, Bench(line.url, provider, stack, proxy.stop, line)
-
-
-def publish(db: Path, path: Path) -> None:
-    store = open_store(db)
-    try:
-        path.write_bytes(b"".join(jsonl_bytes(store)))
-    finally:
-        store.close()
-    print(f"recorded {path.relative_to(HERE)}: {path.stat().st_size:,} bytes")  # noqa: T201
 
 
 if __name__ == "__main__":

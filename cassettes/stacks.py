@@ -9,12 +9,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from omnirecord.exporting import jsonl_bytes
+from omnirecord.library import open_store
+from omnirecord.packing import packed
 from omnirecord.proxy import Proxy
 from tests.omnigent_rig.provider import Provider, Step
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 from tests.omnigent_rig.troubles import Bench
 
+LARGEST_TEXT = 60_000
+"""Bytes of a cassette that is kept as text in `corpus`."""
 HOME = Path(tempfile.gettempdir()) / "omnirecord-home"
 
 
@@ -44,3 +49,31 @@ async def everyone_left(proxy: Proxy) -> None:
     async with asyncio.timeout(5):
         while proxy.open_exchanges:  # noqa: ASYNC110  # a script may look
             await asyncio.sleep(0.01)
+
+
+def publish(db: Path, path: Path) -> None:
+    """Write a cassette as text."""
+    path.write_bytes(_text_of(db))
+    print(f"recorded {path.parent.name}/{path.name}: {path.stat().st_size:,} bytes")  # noqa: T201
+
+
+def publish_small(db: Path, folder: Path, name: str) -> None:
+    """Write a cassette as text, or compressed if the text is larger than `LARGEST_TEXT`."""
+    text = _text_of(db)
+    (folder / f"{name}.jsonl").unlink(missing_ok=True)
+    (folder / f"{name}.jsonl.zst").unlink(missing_ok=True)
+    if len(text) > LARGEST_TEXT:
+        path = folder / f"{name}.jsonl.zst"
+        path.write_bytes(b"".join(packed([text])))
+    else:
+        path = folder / f"{name}.jsonl"
+        path.write_bytes(text)
+    print(f"recorded {path.parent.name}/{path.name}: {path.stat().st_size:,} bytes")  # noqa: T201
+
+
+def _text_of(db: Path) -> bytes:
+    store = open_store(db)
+    try:
+        return b"".join(jsonl_bytes(store))
+    finally:
+        store.close()

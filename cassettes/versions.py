@@ -16,9 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cassettes.stacks import everyone_left
-from omnirecord.exporting import jsonl_bytes
-from omnirecord.library import open_store
+from cassettes.stacks import everyone_left, publish_small
 from omnirecord.proxy import Proxy
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.script import SCRIPT
@@ -52,10 +50,7 @@ async def record(python: str, version: str, folder: Path, names: list[str]) -> N
                     await everyone_left(proxy)
                 if client.returncode:
                     print(f"{version} {name}: {errors.decode()[-400:]}")  # noqa: T201
-                store = open_store(db)
-                (folder / f"v{version}_{name.replace('+', '_')}.jsonl").write_bytes(b"".join(jsonl_bytes(store)))
-                store.close()
-                print(f"recorded v{version} {name}")  # noqa: T201
+                publish_small(db, folder, f"v{version}_{name.replace('+', '_')}")
 
 
 if __name__ == "__main__":

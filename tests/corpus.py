@@ -30,6 +30,7 @@ class Kind:
     def path(self) -> Path:
         """Where it ships, if it is small enough."""
         found = [SHIPPED / part / f"{self.name}.jsonl" for part in ("corpus", "troubled", "")]
+        found.append(FOLDER / f"{self.name}.jsonl.zst")
         return next((path for path in found if path.exists()), found[0])
 
 
@@ -104,10 +105,10 @@ BROKEN = (
     ),
     Kind(
         "approval_expired",
-        "The same; 30 s later the server resolves the question without an action.",
+        "No answer to an approval; 30 s after the denial the server resolves it without an action.",
         "approval-unanswered",
     ),
-    Kind("approval_too_late", "The same, but the user accepts after the denial.", "approval-too-late"),
+    Kind("approval_too_late", "The user accepts an approval after the server has denied it.", "approval-too-late"),
     Kind(
         "approval_after_restart",
         "The server gets SIGKILL while an approval waits, and starts again; the user accepts: 202, no effect.",
@@ -125,11 +126,20 @@ BROKEN = (
         "message-refused",
     ),
     Kind("gzip_refused", "A client compresses its message, and the server does not decode it: 400.", "message-refused"),
+    Kind(
+        "session_unknown",
+        "A client asks for a session that the server does not have: 404 each time.",
+        "request-failed",
+    ),
     # Clients, connections, recorder
     Kind(
         "missed_end", "A client leaves in a turn and reconnects after its end; it reads the items.", "reconnect-missed"
     ),
-    Kind("missed_end_unread", "The same, but the client does not read the session.", "reconnect-missed"),
+    Kind(
+        "missed_end_unread",
+        "A client leaves in a turn and reconnects after its end; it does not read the session.",
+        "reconnect-missed",
+    ),
     Kind("left_in_turn", "The only client leaves in a turn and does not come back.", "client-left-in-turn"),
     Kind("left_while_tool_ran", "The only client leaves while a tool runs.", "client-left-in-turn"),
     Kind(
@@ -137,7 +147,11 @@ BROKEN = (
     ),
     Kind("line_cut_below", "The connection between client and recorder breaks in a turn.", "client-left-in-turn"),
     Kind("line_cut_above", "The connection between recorder and server breaks in a turn.", "upstream-lost"),
-    Kind("line_cut_back", "The same, and the client reconnects and hears the end.", "upstream-lost"),
+    Kind(
+        "line_cut_back",
+        "The connection between recorder and server breaks in a turn; the client reconnects and hears the end.",
+        "upstream-lost",
+    ),
     Kind("recorder_killed", "The recorder gets SIGKILL in a turn.", "recorder-killed"),
     Kind("recorder_stopped", "The recorder is stopped in a turn.", "recorder-stopped"),
     # Tools
@@ -149,7 +163,11 @@ BROKEN = (
     Kind("tool_file_missing", "A tool reads a file that does not exist.", "tool-failed"),
     Kind("tool_hangs", "A shell command that takes ten minutes; the client leaves.", "tool-without-output"),
     Kind("child_unfinished", "The model of a sub-agent falls silent.", "child-unfinished"),
-    Kind("child_hangs_unheard", "The same, and no client opens the stream of the sub-agent.", "child-unfinished"),
+    Kind(
+        "child_hangs_unheard",
+        "The model of a sub-agent falls silent; no client opens the stream of the sub-agent.",
+        "child-unfinished",
+    ),
     # Model
     Kind("failed", "The model refuses the request with 400.", "turn-failed"),
     Kind(
@@ -169,7 +187,8 @@ BROKEN = (
 )
 
 HEALTHY = (
-    *(Kind(name, "A scenario without a fault.") for name in ("text", "tool", "approval", "turns", "responses")),
+    Kind("gzip_turns", "A client compresses its POSTs, and a proxy decodes them: two turns."),
+    *(Kind(name, f"The scenario `{name}`.") for name in ("text", "tool", "approval", "turns", "responses")),
     Kind("interrupt", "The user interrupts a turn; another turn follows."),
     Kind("reconnect", "A client leaves in a turn and comes back before its end."),
     Kind("two_clients", "Two clients listen; one leaves early."),
@@ -178,7 +197,10 @@ HEALTHY = (
     Kind("retries", "The model is silent; the runner asks once more after 3 s."),
     Kind("web_ui", "The web UI in headless Chromium: a message, an approval, an answer."),
     Kind("web_ui_old_session", "The web UI opens a session whose turns are over (`include_items=false`)."),
-    Kind("web_ui_new_session", "The web UI starts a session; terminals get 503 while the runner boots."),
+    Kind(
+        "web_ui_new_session",
+        "The web UI starts a session; reads of its terminals get 503 while the runner boots. Other reads get 404.",
+    ),
     Kind("terminal_while_booting", "A client asks for terminals before the session has a runner: 409, then 200."),
     Kind("rare_events", "The server's inlet for native harnesses, and changes of a session, between two turns."),
     Kind("native_harness", "Two turns that a native harness reports through the inlet, the second one interrupted."),
@@ -186,13 +208,15 @@ HEALTHY = (
         Kind(f"v{version.replace('.', '_')}_approval", f"Scenario `approval` on Omnigent {version}.")
         for version in ("0.5.1", "0.10.0", "0.17.0", "0.18.0")
     ),
-    Kind("v0_5_1_approval_runner", "The same on Omnigent 0.5.1, whose runner is recorded as well."),
-    Kind("session_unknown", "A client asks for a session that the server does not have: 404 each time."),
+    Kind("v0_5_1_approval_runner", "Scenario `approval` on Omnigent 0.5.1, whose runner is recorded as well."),
     Kind("approval_declined", "The user declines an approval."),
     Kind("one_of_two_left", "One of two clients leaves in a turn; the other hears the end."),
     Kind("interrupted_tool", "The user interrupts while a tool runs."),
     Kind("child_unheard", "A session asks a sub-agent; no client opens the stream of the sub-agent."),
-    Kind("child_joined_early", "A client opens the stream of a sub-agent as soon as it can."),
+    Kind(
+        "child_joined_early",
+        "A client opens the stream of a sub-agent between its `running` and the beginning of its turn.",
+    ),
 )
 
 CORPUS = {kind.name: kind for kind in (*BROKEN, *HEALTHY)}

@@ -16,8 +16,8 @@ from tests.corpus import BROKEN, CORPUS, FOLDER, HEALTHY, Kind, table
 from tests.doctor_examples import CORPUS as TABLE
 from tests.doctor_examples import DOCS
 
-LARGEST = 150_000
-LARGEST_OF_ALL = 1_600_000
+LARGEST = 60_000
+LARGEST_OF_ALL = 1_500_000
 LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
 UNKNOWN_IN_RAW = {
     "server-stopped", "reader-dropped", "upstream-lost", "recorder-killed", "recorder-stopped", "client-left-in-turn",
@@ -27,7 +27,7 @@ UNKNOWN_IN_RAW = {
 
 shown = [kind for kind in BROKEN if not kind.hidden and kind.path.exists()]
 quiet = [kind for kind in (*HEALTHY, *BROKEN) if not kind.first and kind.path.exists()]
-shipped = sorted(FOLDER.glob("*.jsonl"))
+shipped = sorted(FOLDER.iterdir())
 each = pytest.mark.parametrize("path", shipped, ids=lambda path: path.stem)
 
 
@@ -83,7 +83,7 @@ def test_an_effect_is_never_worse_than_its_cause() -> None:
 def test_there_are_at_least_28_kinds_of_fault_and_each_names_a_code() -> None:
     assert sum(kind.path.parent.name != "troubled" for kind in BROKEN) >= 28
     assert {kind.first for kind in BROKEN if kind.first} | {kind.also for kind in BROKEN if kind.also} <= set(CODES)
-    assert {path.stem for path in shipped} <= set(CORPUS)
+    assert {path.name.partition(".")[0] for path in shipped} <= set(CORPUS)
 
 
 def test_the_page_has_the_table() -> None:
@@ -108,13 +108,9 @@ def test_all_of_it_is_small_enough_for_git() -> None:
 
 
 @each
-def test_no_path_of_a_machine_is_in_it(path: Path) -> None:
-    assert LOCAL_PATH.search(path.read_bytes()) is None
-
-
-@each
-def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
+def test_no_path_of_a_machine_is_in_it_and_reading_and_writing_it_changes_no_byte(path: Path) -> None:
     store = open_store(path)
-    written = "".join(f"{line}\n" for line in jsonl.lines(store))
+    written = "".join(f"{line}\n" for line in jsonl.lines(store)).encode()
     store.close()
-    assert written == path.read_text()
+    assert LOCAL_PATH.search(written) is None
+    assert path.suffix == ".zst" or written == path.read_bytes()
