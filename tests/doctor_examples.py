@@ -1,7 +1,7 @@
 """The example of each code of `doctor`: a shipped cassette, what went wrong with it, and what the command then prints.
 
-`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the table of mutations
-into `docs/doctor.md`.
+`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the tables of
+mutations and of the corpus into `docs/doctor.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from omnirecord.cassette import Exchange
 from omnirecord.cli import main
+from tests import corpus
 from tests.cassettes import Made
 from tests.faulted import FOLDER, faulted
 from tests.mutations import run, table
@@ -25,6 +26,7 @@ from tests.mutations import run, table
 DOCS = FOLDER.parent / "docs"
 BLOCK = re.compile(r"```console\n\$ omnirecord doctor .*?```", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+CORPUS = re.compile(r"(?<=<!-- corpus -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 Change = Callable[[Exchange, dict[str, Any]], None]
 
 
@@ -176,5 +178,6 @@ if __name__ == "__main__":
         page = DOCS / "doctor" / f"{code}.md"
         page.write_text(BLOCK.sub(lambda _: block_of(code), page.read_text()))  # noqa: B023
     index = DOCS / "doctor.md"
-    index.write_text(TABLE.sub(lambda _: "\n".join(table(run())), index.read_text()))
+    written = TABLE.sub(lambda _: "\n".join(table(run())), index.read_text())
+    index.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")
