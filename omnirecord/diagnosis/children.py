@@ -46,13 +46,14 @@ class Children:
         if status is not None and event.at_ns >= child.last.at_ns:
             child.status, child.last = status, event.place
 
-    def signs(self, until_ns: int, at_rest: Collection[str]) -> Iterator[Sign]:
-        """`at_rest`: the sessions of which their own stream has said that they came to an end."""
+    def signs(self, until_ns: int, at_rest: Collection[str], *, is_open: bool = False) -> Iterator[Sign]:
+        """`at_rest`: the sessions of which their own stream has said that they came to an end. `is_open`: how the
+        streams ended is unknown."""
         for id_, child in list(self.known.items())[:_MOST]:
             if id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
                 name = said(child.title or id_)
                 status = said(child.status or "unknown")
-                waited = seconds(until_ns - child.last.at_ns)
-                message = f"the sub-agent {name} is still {status}, and nothing was heard of it for {waited}"
+                waited = f", and nothing was heard of it for {seconds(until_ns - child.last.at_ns)}"
+                message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
                 places = list(dict.fromkeys([child.first, child.last]))
-                yield sign_at("child-unfinished", message, places, until_ns=until_ns, about=id_)
+                yield sign_at("child-unfinished", message, places, until_ns=until_ns, about=id_, severity="note" if is_open else None)

@@ -16,7 +16,7 @@ _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 _ENDINGS: dict[Ending, str] = {
     "done": "server ended it", "eof": "server closed it", "client_left": "client left",
     "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
-    "upstream_unreachable": "server not reached", "open": "still open",
+    "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
 }  # fmt: skip
 _NO_BEAT = 35_000_000_000
 """From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
