@@ -160,9 +160,7 @@ class Approvals:
         message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
         return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
 
-    def _too_late(
-        self, id_: str, name: str, asked: Place, denied: Place, answers: list[Act], posts: list[Act]
-    ) -> Sign:
+    def _too_late(self, id_: str, name: str, asked: Place, denied: Place, answers: list[Act], posts: list[Act]) -> Sign:
         """An accepted question that is denied is an error to the user; another answer changes nothing."""
         action = answers[0].action if answers else min(self.actions[id_])
         decided = self.decided.get(id_)

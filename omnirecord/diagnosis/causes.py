@@ -1,9 +1,9 @@
 """Which finding explains which: the first one that is told names the cause, not a symptom.
 
-1. A cause explains what `codes.EXPLAINS` says it may, where both speak of the same time. It stands before its effects in
-   `codes.CODES`, so chains of causes end and have no circles. The first cause that fits is the deepest.
+1. A cause explains what `codes.EXPLAINS` says it may, where both speak of the same time. It stands before its effects
+   in `codes.CODES`, so chains of causes end and have no circles. The first cause that fits is the deepest.
 2. A finding names the root of its chain. The root has no cause, so its reason and its next step are told.
-3. No effect is worse than its root. A cause that is milder than usual for its code explains nothing worse than itself.
+3. No effect is worse than its root. A cause that is a note, though its code is usually worse, explains notes only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from .codes import CODES, EXPLAINS, RANK
-from .finding import SEVERITIES, Finding, Sign, finding_of
+from .finding import Finding, Sign, finding_of
 
 _MOST_CAUSES = 200
 """The most causes of one session that are weighed for each finding, so that the work stays linear."""
@@ -41,8 +41,7 @@ def _cause_of(sign: Sign, causes: list[Sign]) -> Sign | None:
 
 
 def _weighs(cause: Sign, sign: Sign) -> bool:
-    is_usual = cause.severity is None or cause.severity == CODES[cause.code].severity
-    return is_usual or SEVERITIES.index(cause.level) >= SEVERITIES.index(sign.level)
+    return cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
 
 
 def _once(signs: Iterable[Sign]) -> list[Sign]:

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ..story.reading import as_dict, as_text
-from .event import Event, Handlers, Place, said, seconds, sign_at
+from .event import SECOND, Event, Handlers, Place, said, seconds, sign_at
 from .finding import Sign
 
 _UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
 _MOST = 50
+_PATIENCE = 10 * SECOND
+"""A sub-agent of which nothing was heard for less than this may just be at work."""
 
 
 @dataclass(eq=False)
@@ -55,5 +57,13 @@ class Children:
                 status = said(child.status or "unknown")
                 waited = f", and nothing was heard of it for {seconds(until_ns - child.last.at_ns)}"
                 message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
+                may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
                 places = list(dict.fromkeys([child.first, child.last]))
-                yield sign_at("child-unfinished", message, places, until_ns=until_ns, about=id_, severity="note" if is_open else None)
+                yield sign_at(
+                    "child-unfinished",
+                    message,
+                    places,
+                    until_ns=until_ns,
+                    about=id_,
+                    severity="note" if may_work else None,
+                )

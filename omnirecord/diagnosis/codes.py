@@ -120,6 +120,10 @@ CODES: Mapping[str, Code] = {
         "The server had denied the question already. It takes a late answer all the same, and the agent does nothing.",
         "Send the message again, and answer in time. Then the timeout of the client's POST.",
     ),
+    "child-unfinished": _warning(
+        "The parent waits for its sub-agent, which never said that it was through.",
+        "The child's own session: omnirecord doctor CASSETTE with the child's id.",
+    ),
     "turn-failed": _error(
         "The user got an error instead of an answer.",
         "The error's code and message; the log of the runner or of the model's provider.",
@@ -149,10 +153,6 @@ CODES: Mapping[str, Code] = {
     "client-left-in-turn": _warning(
         "Nobody listened any more while the agent worked on, and what it said then is stored nowhere but as items.",
         "Why the client closed its stream: a timeout of its own, a closed tab, a crash.",
-    ),
-    "child-unfinished": _warning(
-        "The parent waits for its sub-agent, which never said that it was through.",
-        "The child's own session: omnirecord doctor CASSETTE with the child's id.",
     ),
     "tool-without-output": _error(
         "The agent called a tool and never got its answer: the tool hangs, or its answer was lost.",
@@ -293,7 +293,7 @@ _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "sequence-goes-back": frozenset({"text-differs-from-item", "event-after-end", "turn-unfinished"}),
     "approval-unanswered": _LOST | {"client-left-in-turn", "turn-failed"},
     "approval-too-late": _LOST | {"client-left-in-turn", "turn-failed"},
-    "child-unfinished": frozenset({"status-left-running", "silent-while-running", "client-left-in-turn"}),
+    "child-unfinished": frozenset({"status-left-running", "silent-while-running"}),
     "turn-failed": _LOST,
     "runner-silent": _LOST | {"client-left-in-turn"},
     "model-silent": _LOST | {"client-left-in-turn"},

@@ -51,13 +51,15 @@ def snapshot_of(x: Exchange, answer: bytes) -> Snapshot | None:
     query = parse_qs(query_of(x.request.target))
     if below_session(x.request.target) == "/items":
         is_page = bool(query.keys() & {"after", "before"})
-        return Snapshot(x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page)
+        return Snapshot(
+            x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page
+        )
     has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
     pending = tuple(_ids(data.get("pending_elicitations")))
     online = data.get("runner_online")
     return Snapshot(
-        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items, as_text(data.get("status")),
-        online if isinstance(online, bool) else None, pending,
+        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
+        as_text(data.get("status")), online if isinstance(online, bool) else None, pending,
     )  # fmt: skip
 
 

@@ -113,11 +113,13 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "failed":
         return _failed(turn, error)
     if turn.ended == "denied":
-        unanswered = next((one for one in turn.approvals if one.action is None and one.answered_ns is None), None)
+        unanswered = next((one for one in turn.approvals if is_unanswered(one, turn.ended_ns)), None)
         if unanswered is not None:
             after = _after(unanswered.asked_ns, turn.ended_ns)
-            return _State("approval_unanswered", f"Nobody answered when the agent asked for approval"
-                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.")  # fmt: skip
+            late = "" if unanswered.action is None else " An answer came too late and changed nothing."
+            return _State("approval_unanswered", f"No answer came when the agent asked for approval"
+                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.{late}"
+                          )  # fmt: skip
         return _State("denied", "The message was refused, by a policy or by the user it asked, so the agent did not do"
                       " it.")  # fmt: skip
     if turn.ended == "interrupted":
@@ -125,6 +127,12 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "cancelled":
         return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
     return _State("incomplete", f"The agent stopped before it was done{_because(error)}.")
+
+
+def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
+    """Whether an approval had no answer, or was granted only when its turn was over."""
+    at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
+    return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 
 def _failed(turn: Turn, error: Fault | None) -> _State:

@@ -6,7 +6,13 @@ import { count, oneLine, seconds } from './words.js'
 
 const LONG = 12_000 // of a text, how many characters are shown unasked
 const ASKERS = { user: 'You', agent: 'Parent agent', system: 'System' }
-const ANSWERS = { accept: 'accepted', decline: 'declined', cancel: 'cancelled' }
+const ANSWERS = {
+  accept: 'accepted',
+  decline: 'declined',
+  cancel: 'cancelled',
+  unanswered: 'not answered, closed by the server',
+  too_late: 'answered too late',
+}
 
 class Entry {
   constructor(entry, turn, name, ...children) {
@@ -133,7 +139,7 @@ class Approval extends Entry {
     const { of } = this.entry,
       done = of.resolved_ns ?? of.answered_ns,
       { isOver } = this.turn.deck
-    this.element.classList.toggle('open', !action)
+    this.element.classList.toggle('open', !action || action === 'unanswered' || action === 'too_late')
     say(this.who, action || isOver ? 'The agent asked for approval' : 'The agent waits for approval')
     say(
       this.answer,
