@@ -16,7 +16,7 @@ from omnirecord.cli import main
 from omnirecord.library import import_file, open_store
 from tests.cassettes import SHIPPED, completed, created, delta, event, heartbeat, status
 
-TURN = status("running") + created() + b"".join(delta("Hi", n) for n in range(2, 82))
+TURN = status("running") + created() + b"".join(delta(f"Hi {n}", None) for n in range(80))
 BODIES = {
     "between turns": heartbeat() + TURN + completed() + status("idle"),
     "in a turn": heartbeat() + TURN,
