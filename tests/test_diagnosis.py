@@ -247,6 +247,14 @@ def test_a_client_that_came_back_in_time_missed_nothing() -> None:
     assert codes(made) == [("reconnected", "note", None)]
 
 
+def test_a_killed_recorder_explains_the_turn_that_it_cut_off_though_no_request_followed() -> None:
+    found = codes(heard((5.0, status("running") + begin()), (5.1, text("Hel", 3)), ending="recorder_killed"))
+    assert found == [
+        ("recorder-killed", "warning", None),
+        ("turn-unfinished", "warning", "recorder-killed"),
+    ]
+
+
 def test_a_turn_that_still_goes_on_is_no_finding() -> None:
     assert [code for code, _, _ in codes(heard(*TURN[:2], end=2.2, ending="recorder_stopped"))] == [
         "recorder-stopped",

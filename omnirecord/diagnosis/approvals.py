@@ -96,7 +96,7 @@ class Approvals:
         for id_, places in list(self.resolved.items())[:_MOST]:
             if id_ not in self.asked and id_ not in told_elsewhere:
                 message = f"the question {said(id_)} was settled, and no event had asked it"
-                yield sign_at("approval-unasked", message, places)
+                yield sign_at("approval-unasked", message, places, severity="note" if is_open else None)
 
     def _of(
         self,
@@ -118,11 +118,15 @@ class Approvals:
             yield self._too_late(id_, name, places[0], denied, answers, posts)
         elif answers and (lost := self._lost(name, places[0], answers[0], until_ns, cuts)):
             yield lost
-        if len({act.action for act in answers} | self.actions.get(id_, set())) > 1 or len(answers) > 1:
-            given = ", ".join(said(act.action) for act in answers) or "different actions"
-            message = f"{name} was answered {len(answers) or 'more than one'} times: {given}"
+        actions = [act.action for act in answers] if len(answers) > 1 else sorted(self._actions(id_, answers))
+        if len(actions) > 1:
+            times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
+            message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
             yield sign_at("approval-answered-twice", message, [*places[:1], *settled])
         yield from _again(name, places, settled)
+
+    def _actions(self, id_: str, answers: list[Act]) -> set[str]:
+        return {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
 
     def _decided(self, id_: str, answers: list[Act]) -> tuple[int, int] | None:
         """When the question was first answered, on the stream or by a request."""

@@ -146,7 +146,8 @@ class Endings:
             how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
             when = "in the middle of a turn" if turn else "between two turns"
             since = turn.first.at_ns if turn else last.at_ns
-            yield sign_at(code, f"{how} {when}", [last], since_ns=since, until_ns=self._upstream.last_known_ns)
+            until = max(self._upstream.last_known_ns, self._until(one, turn) if turn else last.at_ns)
+            yield sign_at(code, f"{how} {when}", [last], since_ns=since, until_ns=until)
 
     def _client_left(self, one: Listening, turn: Turn, *, unheard: bool) -> Sign:
         waits = next(reversed(turn.waits.values()), None)
