@@ -110,7 +110,9 @@ class Tool extends Entry {
     say(
       this.took,
       returned
-        ? seconds(of.returned_ns - of.called_ns)
+        ? this.turn.deck.hasTimes
+          ? seconds(of.returned_ns - of.called_ns)
+          : ''
         : isOver
           ? 'no answer was seen'
           : `running, ${seconds(Math.max(at - of.called_ns, 0))}`,
@@ -138,13 +140,13 @@ class Approval extends Entry {
   update({ action }, at) {
     const { of } = this.entry,
       done = of.resolved_ns ?? of.answered_ns,
-      { isOver } = this.turn.deck
+      { isOver, hasTimes } = this.turn.deck
     this.element.classList.toggle('open', !action || action === 'unanswered' || action === 'too_late')
     say(this.who, action || isOver ? 'The agent asked for approval' : 'The agent waits for approval')
     say(
       this.answer,
       action
-        ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''} after ${seconds(done - of.asked_ns)}`
+        ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''}${hasTimes ? ` after ${seconds(done - of.asked_ns)}` : ''}`
         : isOver
           ? 'nobody answered'
           : `waiting, ${seconds(at - of.asked_ns)}`,
