@@ -27,7 +27,7 @@ def exchange_rows(store: Store) -> Iterator[Row]:
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
             "party": x.party, "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns), "duration_s": _duration(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": _duration(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
         }  # fmt: skip
 
@@ -41,7 +41,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns), "duration_s": _duration(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": _duration(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
             "ending": x.ending, "verdicts": verdicts,
         }  # fmt: skip
@@ -57,9 +57,10 @@ def session_rows(store: Store) -> Iterator[Row]:
         streams = [x for x in exchanges if x.stream is not None]
         begin = min(x.request.at_ns for x in exchanges)
         end = max(_end(x) for x in exchanges)
+        timed = any(x.has_times for x in exchanges)
         yield {
-            "recording": recording, "session_id": session_id, "started_at": clock(recording, begin),
-            "duration_s": (end - begin) / NS, "streams": len(streams), "exchanges": len(exchanges),
+            "recording": recording, "session_id": session_id, "started_at": clock(recording, begin) if timed else None,
+            "duration_s": (end - begin) / NS if timed else None, "streams": len(streams), "exchanges": len(exchanges),
             "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
             "ending": (streams or exchanges)[-1].ending, "parent_session_id": parents.get(session_id),
         }  # fmt: skip
@@ -102,7 +103,8 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
     number = data.get("sequence_number") if isinstance(data, dict) else None
     return {
         "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
-        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns, "at": wall_clock(started_at, frame.offset_ns),
+        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns,
+        "at": wall_clock(started_at, frame.offset_ns) if x.has_times else None,
         "event": fields.event if fields else None, "type": frame.type,
         "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
@@ -156,7 +158,7 @@ def _last_status(store: Store, streams: list[Exchange]) -> str | None:
 
 
 def _duration(x: Exchange) -> float | None:
-    return None if x.end_ns is None else (x.end_ns - x.request.at_ns) / NS
+    return None if x.end_ns is None or not x.has_times else (x.end_ns - x.request.at_ns) / NS
 
 
 def _end(x: Exchange) -> int:

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from omnirecord.cassette import Exchange
 from omnirecord.cli import main
 from tests import corpus
-from tests.cassettes import Made
+from tests.cassettes import Made, heartbeat
 from tests.faulted import FOLDER, faulted
 from tests.mutations import run, table
 
@@ -74,6 +74,28 @@ def _coding_unknown(made: Made) -> None:
     made.incident(1.2, "stream 1: content coding 'x-own' is not known")
 
 
+def _accepted_late(made: Made) -> None:
+    _accepts(made, "532e5b8b9b744ff5a51f0eb41b1d43ef", "elicit_662a496db69adebb21fdb85803003690", 6.5)
+
+
+def _server_killed(x: Exchange, fields: dict[str, Any]) -> None:
+    if x.stream:
+        fields["reads"], fields["ending"], fields["end"] = fields["reads"][:4], "upstream_lost", 4.0
+    elif fields["target"].endswith("/events"):
+        fields["until"], fields["ending"] = 4.0, "upstream_lost"
+
+
+def _started_again(made: Made) -> None:
+    session = "0101b8065df04cb8918a9cade6e4cb20"
+    made.stream(session, 8.0, (8.0, heartbeat()), (23.0, heartbeat()), (38.0, heartbeat()), end=40.0)
+    _accepts(made, session, "elicit_6d3ec98f6260af4f6db0446a872f5cad", 9.0)
+
+
+def _accepts(made: Made, session: str, question: str, at: float) -> None:
+    target = f"/v1/sessions/{session}/elicitations/{question}/resolve"
+    made.post(target, at, status=202, body={"action": "accept"}, answer={"queued": False})
+
+
 def _of(type_: str, number: int = 20) -> str:
     return f"{number}th {type_}"
 
@@ -81,6 +103,12 @@ def _of(type_: str, number: int = 20) -> str:
 DELTA = _of("response.output_text.delta")
 OUTPUT = "response.output_item.done with item.type=function_call_output"
 EXAMPLES: dict[str, Example] = {
+    "approval-lost": Example(
+        "troubled/approval_unanswered",
+        change=_server_killed,
+        after=_started_again,
+        told="whose server was killed and started again before the user accepted",
+    ),
     "upstream-unreachable": Example("troubled/server_stopped"),
     "runner-disconnected": Example("troubled/runner_killed"),
     "server-stopped": Example("troubled/server_stopped"),
@@ -100,6 +128,9 @@ EXAMPLES: dict[str, Example] = {
     "sequence-goes-back": Example("text", (f"swap {DELTA}",)),
     "approval-unanswered": Example("troubled/approval_unanswered"),
     "child-unfinished": Example("troubled/child_unfinished"),
+    "approval-too-late": Example(
+        "troubled/approval_timed_out", after=_accepted_late, told="whose user accepted half a second too late"
+    ),
     "turn-failed": Example("failed"),
     "message-refused": Example("text", ("answer POST /v1/sessions/*/events with 503",)),
     "request-failed": Example("text", ("answer GET /v1/sessions/*/items with 500",)),

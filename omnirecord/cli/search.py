@@ -91,7 +91,8 @@ def _line(hit: Hit) -> str:
     row = hit.row
     place = f"{row['stream']}.{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
     what = row["type"] or ("request" if hit.exchange is not None else row["verdict"])
-    return f"{row['offset_ns'] / 1e9:>9.3f}s  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
+    time = "-" if row["at"] is None else f"{row['offset_ns'] / 1e9:.3f}s"
+    return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
 
 
 def _snippet(hit: Hit) -> str:

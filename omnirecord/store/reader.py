@@ -204,7 +204,8 @@ class Store:
         """The streams with a higher number than `after`, and these, in the order of their requests: as much work as
         there are of them."""
         query = (
-            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL FROM exchanges"
+            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL,"
+            " (request_at_ns, response_at_ns, end_ns) IS NOT (0, 0, 0) FROM exchanges"
             " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?)))"
             " ORDER BY recording, request_at_ns, stream"
         )

@@ -33,6 +33,11 @@ class Act:
     """Why the server did not take it: an error's code, or `HTTP 503`; None where it did, or never answered."""
     refusal: str = ""
     """The error's message."""
+    exchange: int = 0
+    end_ns: int | None = None
+    """When its request was over; None while it is open."""
+    client_left: bool = False
+    """Whether the client closed the request before the server answered it."""
 
 
 def may_act(exchange: Exchange) -> bool:
@@ -78,7 +83,11 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
         refused, refusal = as_text(error.get("code")) or f"HTTP {status}", as_text(error.get("message")) or ""
     elif exchange.ending == "upstream_unreachable":
         refused = "upstream_unreachable"
-    return Act(kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, **fields)
+    left = exchange.ending == "client_left" and exchange.response is None
+    return Act(
+        kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
+        end_ns=exchange.end_ns, client_left=left, **fields,
+    )  # fmt: skip
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class Narrator:
             streams=listenings,
             turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
             status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
-            heartbeats=self.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
+            heartbeats=self.heartbeats,
+            started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
         )  # fmt: skip
 
     def _keepalive(self, heard: Heard) -> None:

@@ -261,7 +261,7 @@ class Session:
     heartbeats: int = 0
     """How many came, within turns and between them."""
     started_at: str | None = None
-    """UTC, ISO 8601: when it began."""
+    """UTC, ISO 8601: when it began; None where no times were recorded."""
 
 
 LONG_SILENCE = 5_000_000_000

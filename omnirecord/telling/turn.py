@@ -49,7 +49,9 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
     yield from (Piece(one.first_ns, one.place, words.thought(page, one), "thought") for one in turn.thoughts)
     yield from (Piece(one.first_ns, one.place, words.said(page, one), "said") for one in turn.messages)
     yield from (Piece(one.called_ns, one.place, words.tool(page, one), "tool") for one in turn.tools)
-    yield from (Piece(one.asked_ns, one.place, words.approval(page, one), "approval") for one in turn.approvals)
+    yield from (
+        Piece(one.asked_ns, one.place, words.approval(page, one, turn.ended_ns), "approval") for one in turn.approvals
+    )
     for child in turn.children:
         yield from words.child(page, child, is_told=child.session_id in told)
     yield from (Piece(one.at_ns, one.place, words.trouble(page, one), "trouble") for one in turn.troubles)

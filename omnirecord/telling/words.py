@@ -9,6 +9,7 @@ from typing import Any
 from ..cassette import Ending
 from ..gist import one_line, seconds
 from ..story import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage, pace_of
+from ..story.stopped import is_unanswered
 from .lines import LAST, Page, Piece
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
@@ -16,7 +17,7 @@ _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 _ENDINGS: dict[Ending, str] = {
     "done": "server ended it", "eof": "server closed it", "client_left": "client left",
     "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
-    "upstream_unreachable": "server not reached", "open": "still open",
+    "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
 }  # fmt: skip
 _NO_BEAT = 35_000_000_000
 """From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
@@ -81,11 +82,14 @@ def _shell(output: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and "stdout" in value else None
 
 
-def approval(page: Page, one: Approval) -> str:
-    """The question, and what became of it."""
+def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
+    """The question, and what became of it. `ended_ns`: when its turn was over."""
     question = f"the agent waits for approval: {page.short(one.message)}"
+    if one.answered_ns is None and one.action is None and one.resolved_ns is not None:
+        return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
     done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
-    return f"{question} -> {'nobody answered' if done is None else answer(page, one, done)}"
+    late = "too late: " if done is not None and is_unanswered(one, ended_ns) else ""
+    return f"{question} -> {late}{'nobody answered' if done is None else answer(page, one, done)}"
 
 
 def answer(page: Page, one: Approval, done_ns: int) -> str:

@@ -85,7 +85,7 @@ def _session(store: Store, exchanges: list[Exchange], started: dict[int, str], p
         "session_id": first.session_id,
         "stream": first.stream if first.session_id is None else None,
         "parent_session_id": parents.get(first.session_id or ""),
-        "started_at": wall_clock(started[first.recording], begun_ns),
+        "started_at": wall_clock(started[first.recording], begun_ns) if any(x.has_times for x in exchanges) else None,
         "begun_ns": begun_ns,
         "ended_ns": max(_end(x) for x in exchanges),
         "streams": len(streams),

@@ -204,8 +204,8 @@ export class SessionsView {
         ),
         h('code', {}, row.session_id ?? ''),
       ),
-      h('td', {}, moment(row.started_at).slice(11)),
-      h('td', { class: 'number' }, seconds(row.ended_ns - row.begun_ns)),
+      h('td', {}, row.started_at ? moment(row.started_at).slice(11) : '–'),
+      h('td', { class: 'number' }, row.started_at ? seconds(row.ended_ns - row.begun_ns) : '–'),
       h(
         'td',
         { class: 'number' },
