@@ -208,7 +208,7 @@ def _hit(store: Store, match: Match, x: Exchange, started_at: str, asked: _Asked
     spans = best(text, apart([*spans, *signs_in(text, signs)]), asked.width)
     snippet = cut(text, spans, asked.width)
     if match.doc.kind == "request":
-        return Hit(request_row(x, store.body(x.exchange, "request"), started_at), snippet, x.exchange)
+        return Hit(request_row(x, store.decoded_body(x, "request"), started_at), snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)
     return Hit(event_row(x, _frame(store, x, seq), started_at), snippet)
 

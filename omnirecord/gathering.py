@@ -10,7 +10,7 @@ from .choosing import the_session
 from .errors import TooLarge
 from .limits import AN_EVENT, max_decoded, shown_size
 from .store import Store
-from .story import Act, act_of
+from .story import Act, act_of, may_act
 
 
 class Held:
@@ -60,11 +60,17 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
     parents = store.parents()
     for exchanges in grouped(store.exchanges("party != 'runner'")):
         if wanted in (None, exchanges[0].session_id):
-            found = (
-                act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges
-            )
-            acts = [act for act in found if act is not None]
+            acts = list(acts_in(store, exchanges))
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
+
+
+def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
+    """What clients did with these exchanges. Only the bodies of requests that may be an act are read."""
+    for x in exchanges:
+        if x.party != "runner" and may_act(x):
+            act = act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response"))
+            if act is not None:
+                yield act
 
 
 def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:

@@ -160,7 +160,7 @@ def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, 
     size = 0
     for begin in range(0, len(exchanges), _STEP):
         for x in store.numbered(exchanges[begin : begin + _STEP]):
-            found.append((x, store.body(x.exchange, "request") if x.request_bytes <= _BYTES else b""))
+            found.append((x, store.decoded_body(x, "request") if x.request_bytes <= _BYTES else b""))
             size += x.request_bytes
             if len(found) >= _STEP or size >= _BYTES:
                 yield found

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..bodies import decoded
-from ..cassette import Exchange, Side, TimedFrame
+from ..cassette import Exchange, TimedFrame
 from ..choosing import the_session
 from ..coding import tells_of_coding
 from ..contract import load
-from ..gathering import grouped
+from ..gathering import acts_in, grouped
 from ..gist import one_line
-from ..headers import header
 from ..library import open_store
 from ..sse import Parser
 from ..store import Store
-from ..story import Act, act_of
 from . import (
     Examined,
     Finding,
@@ -79,7 +76,7 @@ def _session(
 ) -> Examined:
     failed = [x for x in exchanges if x.request.method != "POST" and x.response and x.response.status >= 500]
     failed = [x for x in failed if x.ending != "upstream_unreachable"]
-    acts, snapshots = _acts(store, exchanges), _snapshots(store, exchanges)
+    acts, snapshots = acts_in(store, exchanges), _snapshots(store, exchanges)
     one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused)
     for x in exchanges:
         if x.stream is not None:
@@ -98,28 +95,12 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _acts(store: Store, exchanges: list[Exchange]) -> Iterator[Act]:
-    for x in exchanges:
-        if x.request.method == "POST":
-            act = act_of(x, _body(store, x, "request"), _body(store, x, "response"))
-            if act is not None:
-                yield act
-
-
 def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[Snapshot]:
     for x in exchanges:
         if reads_a_snapshot(x):
-            snapshot = snapshot_of(x, _body(store, x, "response"))
+            snapshot = snapshot_of(x, store.decoded_body(x, "response"))
             if snapshot is not None:
                 yield snapshot
-
-
-def _body(store: Store, x: Exchange, side: Side) -> bytes:
-    """The content of a body; a stream's is none of this."""
-    if side == "response" and (x.stream is not None or x.response is None):
-        return b""
-    headers = x.request.headers if side == "request" or x.response is None else x.response.headers
-    return decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
 
 
 def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:

@@ -159,7 +159,7 @@ class Script:
     def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self.exchanges:
             if exchange.request.method == "GET" and path_of(exchange.request.target).endswith("/v1/sessions"):
-                yield from _rows_in(exchange.request.at_ns, self.body(exchange), "data")
+                yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
 
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self._store.exchanges("kind = 'websocket'"):
@@ -176,10 +176,16 @@ class Script:
         return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
 
     def body(self, exchange: Exchange) -> bytes:
+        """The body of an answer as it was on the wire: it goes out with its header fields."""
         return self._store.body(exchange.exchange, "response")
 
+    def decoded_body(self, exchange: Exchange) -> bytes:
+        """The content of an answer's body."""
+        return self._store.decoded_body(exchange, "response")
+
     def request_body(self, exchange: Exchange) -> bytes:
-        return self._store.body(exchange.exchange, "request")
+        """The content of a request's body."""
+        return self._store.decoded_body(exchange, "request")
 
     def frames(self, exchange: Exchange) -> list[TimedFrame]:
         """The frames of a stream, remembered."""

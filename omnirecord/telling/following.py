@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..cassette import Exchange
-from ..gathering import Held
+from ..gathering import Held, acts_in
 from ..gist import one_line, seconds
 from ..store import Store
 from ..story import (
@@ -21,9 +21,7 @@ from ..story import (
     Aftermath,
     Session,
     Turn,
-    act_of,
     is_snapshot,
-    may_act,
     snapshot_of,
     stopped,
 )
@@ -126,11 +124,8 @@ class Following:
         return self._sessions[key]
 
     def _act(self, session: _Session, x: Exchange) -> None:
-        if may_act(x):
-            response = b"" if x.kind == "sse" else self._store.body(x.exchange, "response")
-            act = act_of(x, self._store.body(x.exchange, "request"), response)
-            if act is not None:
-                session.narrator.course.act(x.exchange, act)
+        for act in acts_in(self._store, [x]):
+            session.narrator.course.act(x.exchange, act)
 
     def _hear(self, session: _Session) -> None:
         for exchange, after in list(session.listening.items()):
@@ -192,7 +187,7 @@ class Following:
     def _whole(self, session: _Session, aftermath: Aftermath) -> Session:
         exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-        snapshot = None if asked is None else snapshot_of(asked, self._store.body(asked.exchange, "response"))
+        snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
         return session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, None)
 
     @property

@@ -7,17 +7,15 @@ from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import Held, grouped
+from ..gathering import Held, acts_in, grouped
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
     Aftermath,
     Session,
     Snapshot,
-    act_of,
     grown_session,
     is_snapshot,
-    may_act,
     snapshot_of,
     stopped,
     turn_row,
@@ -99,12 +97,10 @@ def grown_sessions(
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
         if wanted is None or first.session_id in wanted:
-            acting = (x for x in exchanges if may_act(x))
-            found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
             yield grown_session(
                 exchanges,
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
-                [act for act in found if act is not None],
+                list(acts_in(store, exchanges)),
                 parent_id=parents.get(first.session_id or ""),
                 snapshot=_snapshot(store, exchanges),
                 aftermath=aftermaths[first.recording],
@@ -133,7 +129,7 @@ def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:
 def _snapshot(store: Store, exchanges: list[Exchange]) -> Snapshot | None:
     """The last one that a client asked for."""
     asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-    return None if asked is None else snapshot_of(asked, store.body(asked.exchange, "response"))
+    return None if asked is None else snapshot_of(asked, store.decoded_body(asked, "response"))
 
 
 def _aftermaths(everything: list[Exchange]) -> dict[int, Aftermath]:

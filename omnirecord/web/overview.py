@@ -14,9 +14,8 @@ from .._version import __version__
 from ..cassette import Exchange, wall_clock
 from ..diagnosis import row_of
 from ..diagnosis.examining import examine
-from ..gathering import grouped
+from ..gathering import acts_in, grouped
 from ..store import Store
-from ..story import act_of, may_act
 from .exchanges import exchange_row
 from .naming import key_of_exchange
 
@@ -103,13 +102,8 @@ def _session(store: Store, exchanges: list[Exchange], started: dict[int, str], p
 
 def _first_asked(store: Store, exchanges: Iterable[Exchange]) -> str | None:
     """What a client said first: by that a person knows a session again."""
-    for x in exchanges:
-        if may_act(x):
-            response = b"" if x.kind == "sse" else store.body(x.exchange, "response")
-            act = act_of(x, store.body(x.exchange, "request"), response)
-            if act is not None and act.kind == "message" and act.text:
-                return act.text[:_LONGEST]
-    return None
+    said = (act.text for act in acts_in(store, exchanges) if act.kind == "message" and act.text)
+    return next((text[:_LONGEST] for text in said), None)
 
 
 def _end(x: Exchange) -> int:
