@@ -9,7 +9,7 @@ from ..cassette import Exchange
 from ..routes import path_of
 from ..story import Act
 from .endings import Endings
-from .event import SECOND, counted, said, seconds
+from .event import SECOND, counted, said, seconds, sign_at
 from .finding import Severity, Sign
 from .listening import Listening
 from .snapshots import Key
@@ -88,6 +88,22 @@ def failures(failed: Sequence[Exchange]) -> Iterator[Sign]:
         what = f"{first.request.method} {said(path_of(first.request.target), 100)} (exchange {first.exchange})"
         message = f"{counted(len(failed), 'request')} got an error of the server's; the first was {what}: {status}"
         yield Sign("request-failed", message, min(times), max(times))
+
+
+def deletion(listenings: Sequence[Listening], at_ns: int, until_ns: int) -> Iterator[Sign]:
+    """The session was deleted at `at_ns`; told only if a stream that was open then was in the middle of a turn."""
+    for one in listenings:
+        x = one.exchange
+        is_open = x.request.at_ns <= at_ns <= (until_ns if x.end_ns is None else x.end_ns)
+        for turn in one.turns.all if is_open else ():
+            if turn.first.at_ns <= at_ns and (turn.end is None or turn.end.at_ns >= at_ns):
+                after = seconds(at_ns - turn.first.at_ns)
+                message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
+                yield sign_at(
+                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns,
+                    about=turn.id,
+                )  # fmt: skip
+                return
 
 
 def untaken(acts: Sequence[Act], heard: Collection[Key], listenings: Sequence[Listening]) -> Iterator[Sign]:

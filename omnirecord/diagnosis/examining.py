@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..cassette import Exchange, TimedFrame
@@ -14,6 +14,7 @@ from ..gist import one_line
 from ..library import open_store
 from ..sse import Parser
 from ..store import Store
+from ..story import deleted_at
 from . import (
     Examined,
     Finding,
@@ -65,23 +66,33 @@ def _examined(
 ) -> Iterator[tuple[int, Examined]]:
     """Each session of each recording, with that; streams that belong to no session one by one."""
     for recording, exchanges in recordings.items():
-        upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
+        upstream, excused, deleted = Upstream.of(exchanges), _excuse(store, recording), _deleted(exchanges)
         for group in grouped(x for x in exchanges if x.party != "runner"):
             if wanted in (None, group[0].session_id):
-                yield recording, _session(store, group, upstream, excused)
+                yield recording, _session(store, group, upstream, excused, deleted)
 
 
 def _session(
-    store: Store, exchanges: list[Exchange], upstream: Upstream, excused: Callable[[TimedFrame], bool]
+    store: Store,
+    exchanges: list[Exchange],
+    upstream: Upstream,
+    excused: Callable[[TimedFrame], bool],
+    deleted: dict[str, int],
 ) -> Examined:
     failed = [x for x in exchanges if x.request.method != "POST" and x.response and x.response.status >= 500]
     failed = [x for x in failed if x.ending != "upstream_unreachable"]
     acts, snapshots = acts_in(store, exchanges), _snapshots(store, exchanges)
-    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused)
+    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
     for x in exchanges:
         if x.stream is not None:
             one.hear(x, store.frames(x))
     return one
+
+
+def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
+    """The sessions that clients deleted, and when."""
+    found = ((x.session_id, deleted_at([x])) for x in exchanges if x.session_id is not None)
+    return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
 def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:

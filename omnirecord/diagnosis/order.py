@@ -76,8 +76,9 @@ class Order:
         id_ = as_text(as_dict(event.data.get("response")).get("id"))
         is_over, self._ended = self._ended is not None, None
         is_same = id_ is not None and id_ == self._begun
+        is_other = None not in (id_, self._begun) and not is_same  # a restarted runner begins a turn anew
         self._begun = id_
-        return None if is_over and not is_same else last
+        return None if is_other or (is_over and not is_same) else last
 
     def _after_end(self, event: Event, number: int) -> None:
         if number > self._top:

@@ -13,7 +13,7 @@ it can be.
 
 from __future__ import annotations
 
-from .acts import Act, act_of, may_act
+from .acts import Act, act_of, deleted_at, may_act
 from .aftermath import Aftermath
 from .growth import growth_of
 from .line import one_line
@@ -63,6 +63,7 @@ __all__ = [
     "Turn",
     "TurnUsage",
     "act_of",
+    "deleted_at",
     "grown_session",
     "growth_of",
     "is_snapshot",

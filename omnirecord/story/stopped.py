@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
-from .values import Approval, Child, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
     "refused", "not_taken_up", "nothing_asked", "nobody_listened",
-    "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
+    "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
     "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
     "recorder_stopped", "recorder_killed", "still_recording",
 ]  # fmt: skip
@@ -72,9 +72,14 @@ def _last_stream(streams: Iterable[Listening]) -> Listening | None:
 
 
 def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
+    if not session.turns and session.deleted_ns is not None:
+        return _State("deleted", "A client deleted the session.")
     if not session.turns:
         return _State("nothing_asked" if session.streams else None, "Nothing was asked, and nothing happened.")
     turn = session.turns[-1]
+    if turn.ended == "unfinished" and turn.error is not None and turn.error.code == SESSION_DELETED:
+        return _State("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
+                      " how the turn ended.")  # fmt: skip
     if turn.ended == "unfinished":
         return _unfinished(session, turn, last)
     if turn.ended == "completed":

@@ -55,10 +55,18 @@ def said(page: Page, one: Passage) -> str:
 
 def tool(page: Page, one: Tool) -> str:
     call = f"tool {page.short(one.name)} {page.short(one.arguments)}".rstrip()
+    if one.replaced is not None:
+        call += f" (the server replaced the arguments: {page.short(one.replaced)})"
+    call = f"!! {call}" if has_failed(one) else call
     if one.returned_ns is None:
         printed = f" (so far: {_output(page, one.output)})" if one.output else ""
         return f"{call} -> no answer was seen{printed}"
     return f"{call} -> {_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
+
+
+def has_failed(one: Tool) -> bool:
+    """Whether a tool call is marked as failed."""
+    return one.failed is not None or one.replaced is not None
 
 
 def _output(page: Page, output: str | None) -> str:
@@ -149,10 +157,12 @@ def _how(page: Page, turn: Turn) -> str:
     if turn.ended == "unfinished":
         since = took(", last event after ", turn.begin_ns, turn.last_event_ns)
         beats = f" · {count(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
-        return f"unfinished: its end was not recorded{since}{beats}"
+        why = turn.error.message if turn.error is not None else "its end was not recorded"
+        return f"unfinished: {why}{since}{beats}"
     error = turn.error
     why = page.short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
-    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{': ' + why if why else ''}"
+    attempt = f", in attempt {len(turn.restarts_ns) + 1}" if turn.restarts_ns else ""
+    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{attempt}{': ' + why if why else ''}"
 
 
 def _pace(turn: Turn) -> Iterator[str]:
