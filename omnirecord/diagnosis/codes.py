@@ -129,9 +129,10 @@ CODES: Mapping[str, Code] = {
         "The server did not take what the client sent: nothing will come of it.",
         "The answer's body, and whether a runner was online.",
     ),
-    "request-failed": _warning(
-        "The server could not answer a read: the client does not know how things are.",
-        "The answer's body, and the server's log at that second.",
+    "request-failed": _error(
+        "The server did not do what a client asked for: nothing was changed, or the client does not know how things"
+        " are.",
+        "The error in the answer, then the server's log at that second.",
     ),
     "runner-silent": _error(
         "The server lives, its heartbeats say so, but the runner has stopped in the middle of a turn: it was killed,"

@@ -9,7 +9,7 @@ from ..cassette import Exchange, TimedFrame
 from ..choosing import the_session
 from ..coding import tells_of_coding
 from ..contract import load
-from ..gathering import acts_in, grouped
+from ..gathering import acts_in, failures_in, grouped, strays
 from ..gist import one_line
 from ..library import open_store
 from ..sse import Parser
@@ -67,7 +67,10 @@ def _examined(
     """Each session of each recording, with that; streams that belong to no session one by one."""
     for recording, exchanges in recordings.items():
         upstream, excused, deleted = Upstream.of(exchanges), _excuse(store, recording), _deleted(exchanges)
-        for group in grouped(x for x in exchanges if x.party != "runner"):
+        clients = [x for x in exchanges if x.party != "runner"]
+        if wanted is None and (failed := failures_in(store, strays(clients))):
+            yield recording, Examined(None, upstream=upstream, failed=failed)
+        for group in grouped(clients):
             if wanted in (None, group[0].session_id):
                 yield recording, _session(store, group, upstream, excused, deleted)
 
@@ -79,9 +82,8 @@ def _session(
     excused: Callable[[TimedFrame], bool],
     deleted: dict[str, int],
 ) -> Examined:
-    failed = [x for x in exchanges if x.request.method != "POST" and x.response and x.response.status >= 500]
-    failed = [x for x in failed if x.ending != "upstream_unreachable"]
-    acts, snapshots = acts_in(store, exchanges), _snapshots(store, exchanges)
+    acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
+    failed = failures_in(store, exchanges, acts)
     one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
     for x in exchanges:
         if x.stream is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import chain
 
 from ..cassette import Exchange, TimedFrame
-from ..story import Act
+from ..story import Act, FailedRequest
 from .approvals import Approvals
 from .children import Children
 from .clients import deletion, failures, reconnects, refusals, untaken
@@ -28,11 +28,11 @@ class Examined:
         acts: Iterable[Act] = (),
         snapshots: Iterable[Snapshot] = (),
         upstream: Upstream | None = None,
-        failed: Iterable[Exchange] = (),
+        failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
     ) -> None:
-        """`failed`: the reads that the server could not answer. `deleted`: the sessions of the recording that clients
+        """`failed`: the requests that the server did not fulfil. `deleted`: the sessions of the recording that clients
         deleted, and when."""
         self.deleted = deleted or {}
         self.session_id, self.failed = session_id, list(failed)

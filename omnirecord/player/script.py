@@ -20,6 +20,7 @@ from ..limits import AN_EVENT
 from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
+from ..story import unknown_sessions
 from .layout import coded_parts, greeting_end, parts_of
 from .strip import Strip
 from .timing import NS
@@ -94,8 +95,9 @@ class Script:
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
+        unknown = unknown_sessions(self.exchanges)
         for exchange in self.exchanges:
-            if exchange.session_id is not None:
+            if exchange.session_id is not None and exchange.session_id not in unknown:
                 self._place(exchange, exchange.session_id, parents, rule)
 
     def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:

@@ -212,9 +212,9 @@ class Store:
         return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
 
     def posted(self) -> list[int]:
-        """The numbers of what clients posted, in order."""
+        """The numbers of what clients posted, and of requests that failed, in order."""
         query = (
-            "SELECT exchange FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
+            "SELECT exchange FROM exchanges WHERE (method = 'POST' OR status >= 400) AND party <> 'runner'"
             " ORDER BY recording, request_at_ns, exchange"
         )
         return list(self._rows(number_of, query))

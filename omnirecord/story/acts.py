@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..cassette import Exchange
 from ..routes import below_session, deletes_session, is_gate
+from .failures import error_in
 from .reading import as_dict, as_text, text_of
 
 
@@ -34,6 +35,8 @@ class Act:
     """Why the server did not take it: an error's code, or `HTTP 503`; None where it did, or never answered."""
     refusal: str = ""
     """The error's message."""
+    exchange: int = 0
+    """The number of its exchange."""
 
 
 def may_act(exchange: Exchange) -> bool:
@@ -67,7 +70,7 @@ def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
 def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
     """The older way to ask: a question whose answer is the stream."""
     text = text_of(body.get("input"))
-    return Act("message", exchange.request.at_ns, exchange.party, text) if text else None
+    return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
 
 
 def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:
@@ -84,11 +87,14 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
     status = exchange.response.status if exchange.response else 0
     refused, refusal = None, ""
     if status >= 400:
-        error = as_dict(_json(response).get("error"))
-        refused, refusal = as_text(error.get("code")) or f"HTTP {status}", as_text(error.get("message")) or ""
+        code, refusal = error_in(response)
+        refused = code or f"HTTP {status}"
     elif exchange.ending == "upstream_unreachable":
         refused = "upstream_unreachable"
-    return Act(kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, **fields)
+    return Act(
+        kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
+        **fields,
+    )  # fmt: skip
 
 
 def _json(body: bytes) -> dict[str, Any]:

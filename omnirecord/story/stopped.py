@@ -75,7 +75,7 @@ def _state(session: Session, sessions: Mapping[str, Session], last: Listening | 
     if not session.turns and session.deleted_ns is not None:
         return _State("deleted", "A client deleted the session.")
     if not session.turns:
-        return _State("nothing_asked" if session.streams else None, "Nothing was asked, and nothing happened.")
+        return _nothing(session)
     turn = session.turns[-1]
     if turn.ended == "unfinished" and turn.error is not None and turn.error.code == SESSION_DELETED:
         return _State("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
@@ -85,6 +85,20 @@ def _state(session: Session, sessions: Mapping[str, Session], last: Listening | 
     if turn.ended == "completed":
         return _completed(session, sessions)
     return _ended(turn)
+
+
+def _nothing(session: Session) -> _State:
+    """Of a session without a turn: what failed, or that nothing was asked."""
+    failed = [one for one in session.failures if one.severity != "note"]
+    code: Code | None = "nothing_asked" if session.streams else None
+    if not failed:
+        return _State(code, "Nothing was asked, and nothing happened.")
+    worst = next((one for one in reversed(failed) if one.severity == "error"), failed[-1])
+    what = "A request" if len(failed) == 1 else f"{len(failed):,} requests"
+    which = "" if len(failed) == 1 else "; the last refused one was"
+    told = f"{which} {worst.method} {clip(one_line(worst.path), 100)}: {clip(one_line(worst.why), 200)}".rstrip(".")
+    said = f"Nothing was asked. {what} failed{told if which else ':' + told}."
+    return _State("refused" if worst.severity == "error" else code, said)
 
 
 def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:

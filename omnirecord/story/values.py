@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..cassette import Ending
+from .failures import FailedRequest
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]
 """How a turn ended. `interrupted`: a user stopped it; `denied`: a policy, or the user it asked, refused the message;
@@ -271,6 +272,8 @@ class Session:
     """UTC, ISO 8601: when it began."""
     deleted_ns: int | None = None
     """When a client deleted it."""
+    failures: tuple[FailedRequest, ...] = ()
+    """The requests of clients that the server did not fulfil, messages and other acts aside."""
 
 
 SESSION_DELETED = "session_deleted"

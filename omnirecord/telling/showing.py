@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import Held, acts_in, grouped
+from ..gathering import Held, acts_in, failures_in, grouped, strays
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
@@ -36,7 +37,9 @@ def lines_of(
 
     `full`: nothing is cut; `long_silence`: from how many ns on a silence is told.
     """
-    return tell(sessions(store, session, long_silence=long_silence, family=True), width=width, full=full)
+    told = sessions(store, session, long_silence=long_silence, family=True)
+    astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
+    return tell(told, width=width, full=full, astray=astray)
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -97,16 +100,18 @@ def grown_sessions(
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
         if wanted is None or first.session_id in wanted:
-            yield grown_session(
+            acts = list(acts_in(store, exchanges))
+            told, drafts = grown_session(
                 exchanges,
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
-                list(acts_in(store, exchanges)),
+                acts,
                 parent_id=parents.get(first.session_id or ""),
                 snapshot=_snapshot(store, exchanges),
                 aftermath=aftermaths[first.recording],
                 long_silence=long_silence,
                 started_at=started.get(first.recording),
             )
+            yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
 
 
 def _stream_of_none(x: Exchange) -> int | None:

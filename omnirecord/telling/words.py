@@ -8,7 +8,20 @@ from typing import Any
 
 from ..cassette import Ending
 from ..gist import one_line, seconds
-from ..story import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage, pace_of
+from ..story import (
+    Approval,
+    Asked,
+    Child,
+    FailedRequest,
+    Listening,
+    Passage,
+    Silence,
+    Tool,
+    Trouble,
+    Turn,
+    TurnUsage,
+    pace_of,
+)
 from .lines import LAST, Page, Piece
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
@@ -121,6 +134,12 @@ def trouble(page: Page, one: Trouble) -> str:
     attempt = f"{one.attempt} of {one.max_attempts}" if one.max_attempts else str(one.attempt)
     wait = f" in {one.delay_s:g} s" if one.delay_s is not None else ""
     return f"!! failed{f' ({where})' if where else ''}, tried again{wait} (attempt {attempt}): {why}"
+
+
+def failed(page: Page, one: FailedRequest) -> str:
+    """A request that the server did not fulfil."""
+    how = "failed" if one.status >= 500 else "was refused"
+    return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
 
 
 def silence(page: Page, one: Silence) -> str:

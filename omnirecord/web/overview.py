@@ -14,7 +14,7 @@ from .._version import __version__
 from ..cassette import Exchange, wall_clock
 from ..diagnosis import row_of
 from ..diagnosis.examining import examine
-from ..gathering import acts_in, grouped
+from ..gathering import acts_in, grouped, strays
 from ..store import Store
 from .exchanges import exchange_row
 from .naming import key_of_exchange
@@ -35,7 +35,8 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None) ->
     started = {one.recording: one.started_at for one in recordings}
     exchanges = store.exchanges()
     groups = grouped(x for x in exchanges if x.party != "runner")
-    others = [x for x in exchanges if x.party == "runner" or (x.session_id is None and x.stream is None)]
+    astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
+    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,
         "files": list(dict.fromkeys(files.values())),
