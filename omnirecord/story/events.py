@@ -63,7 +63,8 @@ def _begin(course: Course, at_ns: int, data: Data, *, is_again: bool = False) ->
             course.open.restart(at_ns)
     draft = course.next_turn(at_ns)
     draft.runs, draft.response_id = True, id_ or draft.response_id
-    draft.agent = as_text(response.get("model")) or draft.agent
+    # The live server gives the agent's id in the place of its name once its runner was restarted.
+    draft.agent = draft.agent if draft.restarts and draft.agent else as_text(response.get("model")) or draft.agent
 
 
 def _end(course: Course, at_ns: int, data: Data, ended: Ended, *, is_response: bool) -> None:
