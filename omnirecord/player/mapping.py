@@ -99,7 +99,7 @@ def session_map(script: Script) -> SessionMap:
     roots = (name for name in real if name is not None and script.sessions[name].root == name)
     named = (
         x.session_id for x in script.exchanges
-    )  # those that the server did not know too: they are answered as then
+    )  # unknown ones too: their 404s were recorded
     return SessionMap((name for name in named if name is not None), dict.fromkeys(roots))
 
 
