@@ -97,9 +97,7 @@ def session_map(script: Script) -> SessionMap:
     """The map of a cassette: what may be stood for is what was once answered with a 2xx."""
     real = (x.session_id for x in script.exchanges if x.response is not None and 200 <= x.response.status < 300)
     roots = (name for name in real if name is not None and script.sessions[name].root == name)
-    named = (
-        x.session_id for x in script.exchanges
-    )  # unknown ones too: their 404s were recorded
+    named = (x.session_id for x in script.exchanges)  # unknown ones too: their 404s were recorded
     return SessionMap((name for name in named if name is not None), dict.fromkeys(roots))
 
 
