@@ -14,6 +14,7 @@ from .contract.payload import MalformedError, parse
 from .jsonl import text
 from .sse import read_fields
 from .store import Store
+from .story import is_session
 
 Row = dict[str, Any]
 NS = 1_000_000_000
@@ -54,6 +55,8 @@ def session_rows(store: Store) -> Iterator[Row]:
     for x in store.exchanges("session_id IS NOT NULL"):
         grouped.setdefault((x.recording, x.session_id or ""), []).append(x)
     for (recording, session_id), exchanges in grouped.items():
+        if not is_session(exchanges):
+            continue
         streams = [x for x in exchanges if x.stream is not None]
         begin = min(x.request.at_ns for x in exchanges)
         end = max(_end(x) for x in exchanges)
@@ -112,9 +115,10 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
     }  # fmt: skip
 
 
-def request_row(x: Exchange, body: bytes, started_at: str) -> Row:
-    """A request with its body, in the shape of an event: what only events have is None."""
-    at_ns = x.request.at_ns
+def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = None) -> Row:
+    """A request with its body, in the shape of an event: what only events have is None. `at_ns`: of its answer, if the
+    body is that."""
+    at_ns = x.request.at_ns if at_ns is None else at_ns
     try:
         data = parsed(body.decode())
     except UnicodeDecodeError:

@@ -47,6 +47,15 @@ CODES: Mapping[str, Code] = {
         "The runner is gone, and with it the turn: no event will ever end it, and clients go on saying Working…",
         "The runner's log around the last event; then start the runner again and repeat the message.",
     ),
+    "runner-restarted": _error(
+        "The server ran the turn again under another response id: a client that adds up its text has the beginning"
+        " twice, and tools may have run twice.",
+        "The runner's log: why it stopped. A client should drop a turn's text when its response id changes.",
+    ),
+    "session-deleted": _error(
+        "A client deleted the session while its turn ran. The stream stays open and brings nothing but heartbeats.",
+        "The client that sent the DELETE; a client that listens should close its stream when a read answers 404.",
+    ),
     "server-stopped": _error(
         "The server ended the stream without a [DONE], so nobody can tell this end from a finished session.",
         "The server's log at that second; a client should reconnect at once and read the snapshot first.",
@@ -132,9 +141,10 @@ CODES: Mapping[str, Code] = {
         "The server did not take what the client sent: nothing will come of it.",
         "The answer's body, and whether a runner was online.",
     ),
-    "request-failed": _warning(
-        "The server could not answer a read: the client does not know how things are.",
-        "The answer's body, and the server's log at that second.",
+    "request-failed": _error(
+        "The server did not do what a client asked for: nothing was changed, or the client does not know how things"
+        " are.",
+        "The error in the answer, then the server's log at that second.",
     ),
     "runner-silent": _error(
         "The server lives, its heartbeats say so, but the runner has stopped in the middle of a turn: it was killed,"
@@ -149,6 +159,10 @@ CODES: Mapping[str, Code] = {
         "The stream tells nobody what was missed: a client that does not read the snapshot after it reconnects says"
         " Working… for ever.",
         "Whether the client reads GET /v1/sessions/ID after each reconnect, and goes by its status.",
+    ),
+    "tool-failed": _warning(
+        "A tool did not do its work: the agent goes on without the result, and may try again or make one up.",
+        "The call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
         "Nobody listened any more while the agent worked on, and what it said then is stored nowhere but as items.",
@@ -276,6 +290,8 @@ _UNREAD = frozenset({
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "approval-lost": _LOST | {"upstream-lost", "server-stopped", "reconnect-missed", "items-missed"},
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
+    "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},
+    "session-deleted": _LOST | {"request-failed", "message-refused", "client-left-in-turn"},
     "server-stopped": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
     "reader-dropped": _UNHEARD | {"reconnect-missed", "reader-slow"},
     "upstream-lost": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},

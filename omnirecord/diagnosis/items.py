@@ -31,7 +31,10 @@ class Items:
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))
         for key, text in keyed(item):
-            self.heard.setdefault(key, (event.place, hash(text), said(text)))
+            known = self.heard.get(key)
+            # A call comes twice, and the second time as it is stored: the server may have replaced its arguments.
+            if known is None or key[0] == "call":
+                self.heard[key] = (known[0] if known else event.place, hash(text), said(text))
 
     def _input(self, event: Event) -> None:
         """A message that the agent has taken in: the stream tells it so, not as an item."""

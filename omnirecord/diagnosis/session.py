@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from ..cassette import Exchange, TimedFrame
-from ..story import Act
+from ..story import Act, FailedRequest
 from .approvals import Approvals
 from .children import Children
-from .clients import failures, reconnects, refusals, untaken
+from .clients import deletion, failures, reconnects, refusals, untaken
 from .endings import BY_SERVER, Endings
 from .finding import Sign
 from .items import Items
@@ -28,10 +28,13 @@ class Examined:
         acts: Iterable[Act] = (),
         snapshots: Iterable[Snapshot] = (),
         upstream: Upstream | None = None,
-        failed: Iterable[Exchange] = (),
+        failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
+        deleted: Mapping[str, int] | None = None,
     ) -> None:
-        """`failed`: the reads that the server could not answer."""
+        """`failed`: the requests that the server did not fulfil. `deleted`: the sessions of the recording that clients
+        deleted, and when."""
+        self.deleted = deleted or {}
         self.session_id, self.failed = session_id, list(failed)
         self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
         self.upstream = upstream or Upstream()
@@ -63,6 +66,8 @@ class Examined:
         missed = list(self._missed())
         yield from chain(endings.signs(), missed, reconnects(self.listenings, endings, missed), refusals(self.acts))
         yield from failures(self.failed)
+        if (deleted_ns := self.deleted.get(self.session_id or "")) is not None:
+            yield from deletion(self.listenings, deleted_ns, self.upstream.last_known_ns)
         yield from untaken(self.acts, self.items.heard, self.listenings)
         yield from self._of_all_streams(until, at_rest)
 
@@ -72,7 +77,7 @@ class Examined:
         pending = {id_ for snapshot in self.snapshots for id_ in snapshot.pending}
         yield from self.tools.signs(until, stops, joined, is_open=self._is_open)
         yield from self.approvals.signs(self.acts, until, pending, self._cuts(), is_open=self._is_open)
-        yield from self.children.signs(until, at_rest, is_open=self._is_open)
+        yield from self.children.signs(until, at_rest, self.deleted, is_open=self._is_open)
 
     def _missed(self) -> Iterator[Sign]:
         begun = [one.exchange.response.at_ns for one in self.listenings if one.is_session and one.exchange.response]

@@ -6,11 +6,13 @@ Reading never fails: a body that is not what Omnigent's clients send is no act. 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..cassette import Exchange
-from ..routes import below_session, is_gate
+from ..routes import below_session, deletes_session, is_gate
+from .failures import error_in
 from .reading import as_dict, as_text, text_of
 
 
@@ -34,6 +36,7 @@ class Act:
     refusal: str = ""
     """The error's message."""
     exchange: int = 0
+    """The number of its exchange."""
     end_ns: int | None = None
     """When its request was over; None while it is open."""
     client_left: bool = False
@@ -59,10 +62,19 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     return _event(exchange, _json(request), response)
 
 
+def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
+    """When a client deleted the session of these exchanges, in ns: when the server said that it had; else None."""
+    for x in exchanges:
+        done = x.response is not None and 200 <= x.response.status < 300
+        if x.response is not None and done and deletes_session(x.request.method, x.request.target):
+            return x.request.at_ns
+    return None
+
+
 def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
     """The older way to ask: a question whose answer is the stream."""
     text = text_of(body.get("input"))
-    return Act("message", exchange.request.at_ns, exchange.party, text) if text else None
+    return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
 
 
 def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:
@@ -79,8 +91,8 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
     status = exchange.response.status if exchange.response else 0
     refused, refusal = None, ""
     if status >= 400:
-        error = as_dict(_json(response).get("error"))
-        refused, refusal = as_text(error.get("code")) or f"HTTP {status}", as_text(error.get("message")) or ""
+        code, refusal = error_in(response)
+        refused = code or f"HTTP {status}"
     elif exchange.ending == "upstream_unreachable":
         refused = "upstream_unreachable"
     left = exchange.ending == "client_left" and exchange.response is None

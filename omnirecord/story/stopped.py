@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
-from .values import Approval, Child, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
     "refused", "not_taken_up", "nothing_asked", "nobody_listened",
-    "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
+    "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
     "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
     "recorder_stopped", "recorder_killed", "still_recording", "unknown",
 ]  # fmt: skip
@@ -76,14 +76,33 @@ def _last_stream(streams: Iterable[Listening]) -> Listening | None:
 
 
 def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
+    if not session.turns and session.deleted_ns is not None:
+        return _State("deleted", "A client deleted the session.")
     if not session.turns:
-        return _State("nothing_asked" if session.streams else None, "Nothing was asked, and nothing happened.")
+        return _nothing(session)
     turn = session.turns[-1]
+    if turn.ended == "unfinished" and turn.error is not None and turn.error.code == SESSION_DELETED:
+        return _State("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
+                      " how the turn ended.")  # fmt: skip
     if turn.ended == "unfinished":
         return _unfinished(session, turn, last)
     if turn.ended == "completed":
         return _completed(session, sessions)
     return _ended(turn)
+
+
+def _nothing(session: Session) -> _State:
+    """Of a session without a turn: what failed, or that nothing was asked."""
+    failed = [one for one in session.failures if one.severity != "note"]
+    code: Code | None = "nothing_asked" if session.streams else None
+    if not failed:
+        return _State(code, "Nothing was asked, and nothing happened.")
+    worst = next((one for one in reversed(failed) if one.severity == "error"), failed[-1])
+    what = "A request" if len(failed) == 1 else f"{len(failed):,} requests"
+    which = "" if len(failed) == 1 else "; the last refused one was"
+    told = f"{which} {worst.method} {clip(one_line(worst.path), 100)}: {clip(one_line(worst.why), 200)}".rstrip(".")
+    said = f"Nothing was asked. {what} failed{told if which else ':' + told}."
+    return _State("refused" if worst.severity == "error" else code, said)
 
 
 def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:

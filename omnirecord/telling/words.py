@@ -8,7 +8,20 @@ from typing import Any
 
 from ..cassette import Ending
 from ..gist import one_line, seconds
-from ..story import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage, pace_of
+from ..story import (
+    Approval,
+    Asked,
+    Child,
+    FailedRequest,
+    Listening,
+    Passage,
+    Silence,
+    Tool,
+    Trouble,
+    Turn,
+    TurnUsage,
+    pace_of,
+)
 from ..story.stopped import is_unanswered
 from .lines import LAST, Page, Piece
 
@@ -56,10 +69,18 @@ def said(page: Page, one: Passage) -> str:
 
 def tool(page: Page, one: Tool) -> str:
     call = f"tool {page.short(one.name)} {page.short(one.arguments)}".rstrip()
+    if one.replaced is not None:
+        call += f" (the server replaced the arguments: {page.short(one.replaced)})"
+    call = f"!! {call}" if has_failed(one) else call
     if one.returned_ns is None:
         printed = f" (so far: {_output(page, one.output)})" if one.output else ""
         return f"{call} -> no answer was seen{printed}"
     return f"{call} -> {_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
+
+
+def has_failed(one: Tool) -> bool:
+    """Whether a tool call is marked as failed."""
+    return one.failed is not None or one.replaced is not None
 
 
 def _output(page: Page, output: str | None) -> str:
@@ -119,6 +140,12 @@ def trouble(page: Page, one: Trouble) -> str:
     return f"!! failed{f' ({where})' if where else ''}, tried again{wait} (attempt {attempt}): {why}"
 
 
+def failed(page: Page, one: FailedRequest) -> str:
+    """A request that the server did not fulfil."""
+    how = "failed" if one.status >= 500 else "was refused"
+    return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
+
+
 def silence(page: Page, one: Silence) -> str:
     if one.during == "approval":
         why = ", waiting for approval"
@@ -153,10 +180,12 @@ def _how(page: Page, turn: Turn) -> str:
     if turn.ended == "unfinished":
         since = took(", last event after ", turn.begin_ns, turn.last_event_ns)
         beats = f" · {count(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
-        return f"unfinished: its end was not recorded{since}{beats}"
+        why = turn.error.message if turn.error is not None else "its end was not recorded"
+        return f"unfinished: {why}{since}{beats}"
     error = turn.error
     why = page.short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
-    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{': ' + why if why else ''}"
+    attempt = f", in attempt {len(turn.restarts_ns) + 1}" if turn.restarts_ns else ""
+    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{attempt}{': ' + why if why else ''}"
 
 
 def _pace(turn: Turn) -> Iterator[str]:
