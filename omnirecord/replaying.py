@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -59,6 +60,17 @@ _COMPARED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What a replay waits for. `awaits`: the recorded request that has to come before anything goes on, or that would
+    be the first; None where nothing waits for one. `opened`: how many gates are open. `serves`: whether a response is
+    under way."""
+
+    awaits: str | None
+    opened: int
+    serves: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A request that came, and what it got: the number of the exchange, None where nothing matched."""
 
@@ -82,6 +94,7 @@ class Replay(Buttons):
         self,
         cassette: str | Path,
         *,
+        skip_gates_after: float | None = None,
         gate_timeout: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -93,7 +106,8 @@ class Replay(Buttons):
         **chosen: Any,
     ) -> None:
         """`web_ui`: fill in what Omnigent's web UI asks and nobody recorded, with the files of that folder, or, for
-        `auto`, of an `omnigent` that is installed. `chosen`: what `player.options` takes. Raises `UsageError`."""
+        `auto`, of an `omnigent` that is installed. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: what
+        `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
@@ -101,7 +115,8 @@ class Replay(Buttons):
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
-        self._waiting = Waiting(self.now, None if gate_timeout is None else seconds("gate_timeout", gate_timeout))
+        skip = _skip_gates_after(skip_gates_after, gate_timeout)
+        self._waiting = Waiting(self.now, skip)
         self._stopped = False
 
     @property
@@ -188,6 +203,20 @@ class Replay(Buttons):
         if not self._stopped:
             self._stopped = True
             self._store.close()
+
+    def standing(self) -> Standing:
+        """Return what the replay waits for at this moment."""
+        opened = self._player.streams.opened_gates()
+        awaits = self._waiting.awaited
+        if awaits is None and not self._tasks and not opened:
+            awaits = self._script.first_gate() or (None if self.requests else "a request")
+        return Standing(awaits, opened, bool(self._tasks))
+
+    async def release(self) -> None:
+        """Cut every response that is under way, and accept no more connections: no client waits any longer."""
+        self._listener.refuse_connections()
+        for task in self._tasks:
+            task.cancel()
 
     def now(self) -> int:
         """The replay's clock in ns: the kernel's, which runs on where a test has frozen the others."""
@@ -319,6 +348,16 @@ async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> 
         request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,
         header(headers, "last-event-id"),
     )  # fmt: skip
+
+
+def _skip_gates_after(chosen: float | None, former: float | None) -> float | None:
+    """Seconds after which a gate is skipped, by this name or the former one. Raises `UsageError`."""
+    if former is not None:
+        if chosen is not None:
+            raise UsageError("gate_timeout is the former name of skip_gates_after: give one of them")
+        warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=3)
+        return seconds("gate_timeout", former)
+    return None if chosen is None else seconds("skip_gates_after", chosen)
 
 
 def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:

@@ -13,19 +13,20 @@ from ..errors import NotACassette, UsageError
 from ..replaying import Replay
 from ..temporary import TemporaryFolder
 from .paths import checked_for_recording
-from .recording import Recording, keep
+from .recording import Recording, keep, keep_failed
 from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test that asks for a server. `upstream` and `passed` are called when they are needed."""
+    """A test that asks for a server. `upstream`, `passed` and `failed` are called when they are needed."""
 
     node_id: str
     cassette: Path
     upstream: Callable[[], str]
     has_upstream: bool
     passed: Callable[[], bool]
+    failed: Callable[[], bool]
 
 
 @contextmanager
@@ -56,6 +57,8 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
             yield server
         if case.passed():
             keep(db, path)
+        elif case.failed():
+            keep_failed(db, path)
 
 
 @contextmanager
