@@ -144,7 +144,8 @@ def replay(
     """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
     `speed` divides gaps, `max_gap` caps them before (recorded seconds); `gates` are `'METHOD GLOB'`; after
-    `skip_gates_after` seconds at a closed gate the replay goes on without the request (`gate_timeout` is its former name); `match` adjusts which recorded request answers (`docs/matching.md`); `faults` are what goes wrong
+    `skip_gates_after` seconds at a closed gate the replay goes on without the request (`gate_timeout` is its former
+    name); `match` adjusts which recorded request answers (`docs/matching.md`); `faults` are what goes wrong
     (`docs/faults.md`); `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`);
     `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
     `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
@@ -157,7 +158,8 @@ def replay(
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        skip_gates_after=skip_gates_after, gate_timeout=gate_timeout,
+        match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
         allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
         web_ui=web_ui,
     )  # fmt: skip

@@ -38,7 +38,7 @@ _OPTIONS = {
 _NOT_OF_TESTS = ("upstream", "cassettes")
 _OUTCOMES = pytest.StashKey[list[str]]()  # of its setup where that failed, its subtests, then all of it
 _SERVER = pytest.StashKey["tuple[Server, Path]"]()
-_LIMIT = pytest.StashKey["Limit"]()
+_LIMIT: pytest.StashKey[Limit] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -116,9 +116,10 @@ def pytest_runtest_makereport(
         said = noted or section(*item.stash[_SERVER], stopped=call.when == "teardown")
         report.sections.append(("omnirecord", said))
     if call.when == "teardown":  # items live as long as the session
-        for key in (_SERVER, _LIMIT):
-            item.stash.setdefault(key, None)  # type: ignore[misc]
-            del item.stash[key]
+        if _SERVER in item.stash:
+            del item.stash[_SERVER]
+        if _LIMIT in item.stash:
+            del item.stash[_LIMIT]
     return report
 
 
@@ -198,7 +199,8 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
 
 
 def _outcomes(item: pytest.Item) -> set[str]:
-    return set(item.stash.get(_OUTCOMES, []))
+    outcomes: list[str] = item.stash.get(_OUTCOMES, [])
+    return set(outcomes)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:

@@ -106,8 +106,8 @@ class Replay(Buttons):
         **chosen: Any,
     ) -> None:
         """`web_ui`: fill in what Omnigent's web UI asks and nobody recorded, with the files of that folder, or, for
-        `auto`, of an `omnigent` that is installed. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: what
-        `player.options` takes. Raises `UsageError`."""
+        `auto`, of an `omnigent` that is installed. `gate_timeout`: the former name of `skip_gates_after`. `chosen`:
+        what `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)

@@ -225,7 +225,8 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
-    no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
+    no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
+    match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
@@ -257,7 +258,8 @@ def serve(
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume,
+        host=host, port=port,
         web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))

@@ -100,7 +100,7 @@ class Limit:
             grace = GRACE
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """In the main thread: cancel what waits in an event loop, so that the test's own lines are shown; else raise."""
+        """In the main thread: cancel what waits in an event loop, so that the test's lines are shown; else raise."""
         __tracebackhide__ = True
         if not self._interrupts or self._over.is_set():
             return
