@@ -113,7 +113,8 @@ def pytest_runtest_makereport(
 
         limit = item.stash.get(_LIMIT, None)
         noted = limit.section if limit is not None else None
-        said = noted or section(*item.stash[_SERVER], stopped=call.when == "teardown")
+        told = str(call.excinfo.value) if call.excinfo is not None else ""
+        said = noted or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
         report.sections.append(("omnirecord", said))
     if call.when == "teardown":  # items live as long as the session
         if _SERVER in item.stash:
@@ -224,9 +225,14 @@ def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
     """What options and ini file say about a test, the weaker first."""
     said = {name: pair for name, pair in _said(config).items() if name not in _NOT_OF_TESTS}
     return [
-        ("omnirecord_… in the ini file", {name: ini or None for name, (_, ini) in said.items()}),
-        ("--omnirecord-… on the command line", {name: option or None for name, (option, _) in said.items()}),
+        ("omnirecord_… in the ini file", {name: _value(name, ini) for name, (_, ini) in said.items()}),
+        ("--omnirecord-… on the command line", {name: _value(name, option) for name, (option, _) in said.items()}),
     ]
+
+
+def _value(name: str, text: str | None) -> Any:
+    """What a text of the command line or the ini file says; None where there is none."""
+    return text.replace(",", " ").split() if text and name == "match_on" else text or None
 
 
 def _folder(config: pytest.Config) -> Path | None:

@@ -39,6 +39,7 @@ from .player import (
     Updates,
     options,
 )  # fmt: skip
+from .player.matching.wholes import COMPARED
 from .player.script import Script
 from .player.timing import seconds
 from .routes import CONTROL
@@ -55,8 +56,6 @@ LOADS = 1.0
 """Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
 _BEFOREHAND = 256 << 20
 """Bytes of streams that are read before the first client comes: some seconds' work."""
-_COMPARED = 1 << 20
-"""The most of a request's body that is looked at, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +114,7 @@ class Replay(Buttons):
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
+        self.logs_misses = True
         skip = _skip_gates_after(skip_gates_after, gate_timeout)
         self._waiting = Waiting(self.now, skip)
         self._stopped = False
@@ -315,13 +315,12 @@ class Replay(Buttons):
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
     def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
-        near = "; ".join(f"{one['request']} (differs in {one['differs']})" for one in miss.nearest)
-        text = miss.message + (f"; nearest recorded: {near}" if near else "")
-        served = Served(request.method, target, 404, None, text)
+        served = Served(request.method, target, 404, None, miss.text)
         self.requests.append(served)
         self.unmatched.append(served)
-        log.warning("%s", text)
-        return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
+        if self.logs_misses:
+            log.warning("%s", miss.text)
+        return error_response(404, "not_recorded", f"omnirecord: {miss.text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -342,7 +341,7 @@ class Replay(Buttons):
 async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
     body = bytearray()
     async for data in request.content.iter_any():  # all of it is taken, a megabyte of it is looked at
-        body += data[: _COMPARED - len(body)]
+        body += data[: COMPARED - len(body)]
     is_runner = header(headers, "x-omnigent-runner-tunnel-token") is not None
     return Incoming(
         request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,

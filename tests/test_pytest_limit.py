@@ -1,4 +1,4 @@
-"""The limit of a test: one whose client does not send what the replay waits for fails, and ends, however it is blocked."""
+"""The limit of a test: it fails and ends where its client does not send what the replay waits for."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .normal import Ids, Normal, is_absent, role
+from ..alike.normal import Ids, Normal, is_absent, role
 from .values import Difference, Kind
 
 

@@ -1,4 +1,4 @@
-"""A test being recorded: a proxy that looks like a replay, and a cassette that is kept if the test passes, or beside it."""
+"""A test being recorded: a proxy that looks like a replay; its cassette is kept if it passes, else beside it."""
 
 from __future__ import annotations
 

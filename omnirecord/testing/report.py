@@ -14,8 +14,9 @@ _LISTED = 10
 """Requests of the client that are listed."""
 
 
-def section(server: Server, cassette: Path, *, stopped: bool = False) -> str:
-    """Lines about the cassette, the playhead, and how what came differs from what was recorded."""
+def section(server: Server, cassette: Path, *, stopped: bool = False, told: str = "") -> str:
+    """Lines about the cassette, the playhead, and how what came differs from what was recorded, without what the
+    failure `told` already."""
     try:
         if server.is_recording:
             kept, name = visible(str(failed_path(cassette))), visible(str(cassette))
@@ -24,9 +25,14 @@ def section(server: Server, cassette: Path, *, stopped: bool = False) -> str:
         where = f"{visible(str(cassette))}, replayed at {server.url}"
         playhead = [] if stopped else _playhead(server)
         faults = [f"fault that struck: {visible(one)}" for one in server.faults]
-        return "\n".join([where, *_came(server), *playhead, *faults, *server.differences()])
+        return "\n".join([where, *_came(server), *playhead, *faults, *_not_in(told, server.differences())])
     except Exception as error:
         return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
+
+
+def _not_in(told: str, lines: list[str]) -> list[str]:
+    known = set(told.split("\n"))
+    return [line for line in lines if line not in known]
 
 
 def _playhead(server: Server) -> Iterator[str]:

@@ -38,7 +38,9 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
         return
     if not case.cassette.exists():
         raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
-    with _running(Server(Replay(case.cassette, **settings.replay))) as server:
+    replay = Replay(case.cassette, **settings.replay)
+    replay.logs_misses = False  # a failed test shows them, once
+    with _running(Server(replay)) as server:
         yield server
 
 

@@ -17,6 +17,8 @@ MODES = ("none", "once", "all")
 TIMINGS = ("original", "compressed", "instant")
 GATE_TIMEOUT = 30.0
 """Seconds that a replay waits for a request, unless a test says otherwise."""
+MATCH_ON = ("body",)
+"""What counts beside method, path and query, unless a test says otherwise."""
 LONGEST = 1e6
 """The longest limit, in seconds."""
 _OF_REPLAY = (
@@ -25,7 +27,7 @@ _OF_REPLAY = (
 )  # fmt: skip
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
 _OF_RECORDING = ("contract", "redact", "redact_patterns")
-KEYS = ("cassette", "record", "gate_timeout", *_OF_RECORDING, *_OF_REPLAY)
+KEYS = ("cassette", "record", *_OF_RECORDING, *_OF_REPLAY, "gate_timeout")
 _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
@@ -55,6 +57,7 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
             "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
         )
     replay.setdefault("timing", "instant")
+    replay.setdefault("match_on", MATCH_ON)
     recording = {key: _all_of(key, merged[key]) for key in _OF_RECORDING if key in merged}
     cassette, record = merged.get("cassette"), merged.get("record")
     only_replays = record == "none" or bool(replay.get("faults"))
@@ -90,6 +93,13 @@ def _check(key: str, value: Any, where: str) -> None:
         _one_of(key, value, TIMINGS, where)
     elif key == "redact":
         _one_of(key, value, ("content",), where)
+    elif key == "match_on":
+        from ..player.matching.rules import rules_of
+
+        try:
+            rules_of(_all_of(key, value))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
     elif key == "gate_timeout":
         _seconds(key, value, where)
     elif key == "cassette" and not isinstance(value, (str, PathLike)):
