@@ -40,16 +40,12 @@ def test_the_trip_from_nothing_to_a_faulted_test_can_be_made(pytester: pytest.Py
     assert kept.exists()
 
 
+UPPER = "body $.data.content[0].text: [-What is a flight recorder?-]{+WHAT IS A FLIGHT RECORDER?+}"
 STRANGERS = {
-    "never posts": ("client.post(f", "str(f", "", "gate_timeout=S sets this limit"),
-    "posts another body": (
-        '"text": text',
-        '"text": text.upper()',
-        "",
-        "body $.data.content[0].text: [-What is-]{+WHAT IS+}",
-    ),
+    "never posts": ("number == 0:", "number < 0:", "", "gate_timeout=S sets this limit"),
+    "posts another body": ('"text": text', '"text": text.upper()', "", UPPER),
     "posts another body, which the page allows": ('"text": text', '"text": text.upper()', "match_on=[]", ""),
-    "goes on without its message": ("client.post(f", "str(f", "skip_gates_after=0.2", ""),
+    "goes on without its message": ("number == 0:", "number < 0:", "skip_gates_after=0.2", ""),
 }
 """What is changed in the client of the page, what the marker says, and what the failure shows; nothing: it passes."""
 
