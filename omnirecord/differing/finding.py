@@ -71,6 +71,20 @@ class Finding:
             yield path, name, a, b
 
 
+def nulls(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """The fields that are null in one JSON value and missing in the other: path, and which of both each side has."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            at = f"{path}.{key}"
+            if key in a and key in b:
+                yield from nulls(a[key], b[key], at)
+            elif a.get(key, b.get(key)) is None and role(key) != "noise":
+                yield at, *(("null", "missing") if key in a else ("missing", "null"))
+    elif isinstance(a, list) and isinstance(b, list):
+        for n, (one, other) in enumerate(zip(a, b, strict=False)):
+            yield from nulls(one, other, f"{path}[{n}]")
+
+
 def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
     """By what a change is known: a text by itself, anything else only with the name of its field."""
     is_text = any(isinstance(value, str) for value in (a, b))
