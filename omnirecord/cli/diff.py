@@ -10,7 +10,7 @@ import click
 from .common import decoded_option, is_terminal, json_option, print_rows, progress
 
 if TYPE_CHECKING:
-    from ..differing.words import Span
+    from ..alike.words import Span
 
 _PATH = click.Path(readable=False)
 _COLOURS = {"gone": "red", "new": "green"}

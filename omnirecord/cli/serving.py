@@ -193,8 +193,14 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Hold nothing back.")
 @click.option(
-    "--gate-timeout", type=float, metavar="S", help="Go on without a request after S seconds; never by default."
-)
+    "--skip-gates-after", type=float, metavar="S",
+    help="Go on without a request after S seconds at its gate; never by default. In a pytest test, gate_timeout fails"
+    " the test instead (docs/pytest.md).",
+)  # fmt: skip
+@click.option(
+    "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
+    help="Deprecated: the former name of --skip-gates-after.",
+)  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
     help="What makes two requests alike, as in 'ignore query limit'; repeatable. See docs/matching.md.",
@@ -219,7 +225,8 @@ async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
-    no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
+    no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
+    match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
@@ -238,14 +245,21 @@ def serve(
     from ..replaying import Replay
     from ..serving import parse_listen
 
-    if gate_timeout is not None:
-        seconds("gate-timeout", gate_timeout)
     log_to_stderr()
+    if former_gate_timeout is not None:
+        if skip_gates_after is not None:
+            raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
+        seconds("gate-timeout", former_gate_timeout)
+        _say("--gate-timeout is deprecated: it is called --skip-gates-after now")
+        skip_gates_after = former_gate_timeout
+    elif skip_gates_after is not None:
+        seconds("skip-gates-after", skip_gates_after)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume,
+        host=host, port=port,
         web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
