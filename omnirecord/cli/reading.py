@@ -11,7 +11,7 @@ import click
 from ..cassette import VERDICTS
 from ..errors import UsageError
 from ..gist import visible
-from .common import cassette_argument, decoded_option, fitted, json_option, print_rows, table
+from .common import cassette_argument, decoded_option, fitted, json_option, print_rows, shown, table
 
 
 @click.command(short_help="List what a cassette holds.")
@@ -88,7 +88,7 @@ _COLUMNS = {
 
 def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
-        yield f"{visible(str(cassette))} holds no {what or 'sessions'} yet"
+        yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
         return
     columns = _COLUMNS[what]
     yield from table([{column: _cell(column, row[column]) for column in columns} for row in rows], columns)
