@@ -147,7 +147,7 @@ def cassette_argument(function: F) -> F:
         return click.argument("cassette", type=CASSETTE)(function)
 
     @functools.wraps(function)
-    def split(*args: Any, cassette: Path, session: str | None, **given: Any) -> Any:
+    def split(*args: Any, cassette: Path, session: str | None = None, **given: Any) -> Any:
         from ..choosing import named_session
 
         path, named = named_session(cassette)

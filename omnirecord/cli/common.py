@@ -46,6 +46,12 @@ class Failure(click.ClickException):
         click.echo(f"omnirecord: {visible(self.format_message())}", err=True)
 
 
+class NothingFound(Failure):
+    """Nothing is wrong, but nothing was found: exit code 1."""
+
+    exit_code = 1
+
+
 class JsonFailure(click.ClickException):
     """Any error of a command with `--json`, click's own too: one object, the last line of stderr."""
 

@@ -108,7 +108,7 @@ def _write(
     """Write the parts to the output, then say so: on stderr if stdout is the output."""
     is_aside = output is None or is_stdout(output)
     size = 0
-    with _output(output) as file:
+    with output_of(output) as file:
         for part in parts:
             file.write(part)
             size += len(part)
@@ -182,7 +182,7 @@ def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[BinaryIO]:
+def output_of(path: Path | None) -> Iterator[BinaryIO]:
     """Stdout, or a file that is there whole or not at all."""
     if path is None:
         if sys.stdout is None:
