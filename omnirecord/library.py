@@ -70,10 +70,15 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     frames came.
 
     The file is read through once before the cassette is touched, and written in one transaction: where anything in
-    it is wrong, the cassette stays as it was, or is not made.
+    it is wrong, the cassette stays as it was, or is not made. Of `CASSETTE#SESSION`, only that session comes, with its
+    sub-agents.
     """
-    path, target = _existing(path), Path(db)
+    (path, session), target = named_session(path), Path(db)
     is_usable_path(target)
+    if session is not None:
+        with closing(open_store(path, session)) as store:
+            return _append(_rows_of(store), path, target)
+    path = _existing(path)
     with clear_errors(path):
         if is_sqlite(path):
             raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")

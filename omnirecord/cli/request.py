@@ -13,6 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..gist import seconds, visible
+from .arguments import STDOUT
 from .common import (
     OUTPUT,
     cassette_argument,
@@ -84,6 +85,7 @@ def request(
     from ..listing import exchange_row
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
+    output = None if output is STDOUT else output
     store = open_store(cassette)
     try:
         x = _the_exchange(store, number, session)
@@ -125,6 +127,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None) -> None:
     from ..bodies import decoded
+    from ..framing import is_text
     from ..headers import header
 
     message = x.request if side == "request" else x.response
@@ -134,7 +137,10 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None) -> No
         parts = store.content(x)
     else:
         wire = store.body(x.exchange, "request" if side == "request" else "response")
-        parts = iter([decoded(wire, header(message.headers, "content-encoding"))])
+        content = decoded(wire, header(message.headers, "content-encoding"))
+        if output is None and is_terminal(sys.stdout) and not is_text(content):
+            raise UsageError("a body that is no text is nothing for a terminal: name a file with -o")
+        parts = iter([content])
     with output_of(output) as file:
         for part in parts:
             file.write(part)
