@@ -25,8 +25,8 @@ def moment(name: str, value: Given) -> Moment:
             raise ValueError
     except ValueError:
         raise UsageError(
-            f"{name} {value!r} is no time: give seconds from the start, as `events` shows them, a time of day like"
-            " 14:03:00, or 2026-11-25T14:03:00"
+            f"{name} {value!r} is no time: give seconds from the start, a time of day like 14:03:00, or"
+            " 2026-11-25T14:03:00"
         ) from None
     return read.replace(tzinfo=UTC) if isinstance(read, datetime) and read.tzinfo is None else read
 

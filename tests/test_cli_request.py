@@ -87,6 +87,8 @@ def test_a_compressed_body_is_shown_and_written_without_its_coding(tmp_path: Pat
         assert run("request", path, 1, "--body", side).stdout_bytes == body
     assert run("request", path, 1, "--body", "request", "-o", tmp_path / "body").exit_code == 0
     assert (tmp_path / "body").read_bytes() == body
+    (row,) = rows("request", path, 1, "--body", "response", "-o", tmp_path / "body")
+    assert row == {"output": str(tmp_path / "body"), "bytes": len(body), "body": "response"}
 
 
 def test_a_binary_body_is_a_size_and_the_command_that_writes_it(tmp_path: Path) -> None:
@@ -183,15 +185,15 @@ def test_a_limit_says_that_there_is_more(late: Path) -> None:
 
 def test_a_type_that_no_event_has_names_the_nearest_and_exits_1() -> None:
     result = run("events", APPROVAL, "--type", "respons.*")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "no event has a type like 'respons.*': the nearest are response.output_text.delta (16)" in result.stderr
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "no event has a type like 'respons.*': the nearest are response.output_text.delta (16)" in result.stdout
     result = run("events", APPROVAL, "--type", "respons.*", "--json")
-    assert (result.exit_code, json.loads(result.stderr)["exit_code"]) == (1, 1)
+    assert (result.exit_code, result.stdout, json.loads(result.stderr)["exit_code"]) == (1, "", 1)
     result = run("events", APPROVAL, "--type", "zzz")
-    assert "there are response.output_text.delta (16)" in result.stderr
+    assert "there are response.output_text.delta (16)" in result.stdout
 
 
 def test_a_type_that_other_options_leave_out_is_no_misspelling() -> None:
     result = run("events", APPROVAL, "--type", "response.*", "--since", "1000")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "is within the other options" in result.stderr
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "is within the other options" in result.stdout

@@ -33,7 +33,7 @@ def main() -> None:
 
     Put `omnirecord proxy` between a client and its server: every byte passes, every event is kept. Serve what was
     recorded with `omnirecord serve`, see what happened with `show`, and what was wrong with `doctor`. A CASSETTE is a
-    .db or a .jsonl file, compressed (.zst) or not.
+    .db or a .jsonl file, compressed (.zst) or not; CASSETTE#SESSION is one session of it, - is standard input.
 
     \b
     Example:

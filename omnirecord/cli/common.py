@@ -47,9 +47,12 @@ class Failure(click.ClickException):
 
 
 class NothingFound(Failure):
-    """Nothing is wrong, but nothing was found: exit code 1."""
+    """Nothing is wrong, but nothing was found: its sentence on stdout, exit code 1."""
 
     exit_code = 1
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature
+        click.echo(visible(self.format_message()))
 
 
 class JsonFailure(click.ClickException):

@@ -97,15 +97,17 @@ def export(
         }  # fmt: skip
         parts = made.get(form, lambda: datasette_bytes(cassette))()
         session_id = None if session is None else the_session(store, session)
-        _write(progress(parts, f"writing {output or 'stdout'}"), output, form, session_id, as_json)
+        row = {"format": form, "session_id": session_id}
+        write_parts(progress(parts, f"writing {output or 'stdout'}"), output, row, as_json=as_json)
     finally:
         store.close()
 
 
-def _write(
-    parts: Iterable[bytes], output: Path | None, form: str, session_id: str | None, as_json: bool, remark: str = ""
+def write_parts(
+    parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = ""
 ) -> None:
-    """Write the parts to the output, then say so: on stderr if stdout is the output."""
+    """Write the parts to the output, then say so: on stderr if stdout is the output. `row`: fields that `--json` adds
+    to its name and size."""
     is_aside = output is None or is_stdout(output)
     size = 0
     with output_of(output) as file:
@@ -113,13 +115,8 @@ def _write(
             file.write(part)
             size += len(part)
     if as_json:
-        row = {
-            "output": None if output is None else str(output),
-            "format": form,
-            "bytes": size,
-            "session_id": session_id,
-        }
-        click.echo(json_line(row), err=is_aside)
+        named = None if output is None else str(output)
+        click.echo(json_line({"output": named, "bytes": size, **row}), err=is_aside)
     else:
         say_written(output, f"wrote {output}{remark}", is_aside=is_aside)
 
@@ -165,7 +162,8 @@ def _export_page(
             session = the_session(store, session)
     with busy(f"making a page of {shown(cassette)}"):
         parts = list(sealed_page(cassette, redact=kind, redact_patterns=patterns, session=session))
-    _write(parts, output, "html", session, as_json, f": open it in a browser; {_SCRUBBED[redact]}")
+    row = {"format": "html", "session_id": session}
+    write_parts(parts, output, row, as_json=as_json, remark=f": open it in a browser; {_SCRUBBED[redact]}")
 
 
 _SCRUBBED = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -158,7 +158,10 @@ def events(
         found = event_rows(store, EventFilter(*of_streams, type_glob, verdict, *times))
         rows: Iterator[dict[str, Any]] = islice(found, limit)
         if type_glob is not None:
-            rows = _one_or_more(rows, lambda: _no_event(store, EventFilter(*of_streams), type_glob))
+            first = list(islice(rows, 1))
+            if not first:
+                raise NothingFound(_no_event(store, EventFilter(*of_streams), type_glob))
+            rows = chain(first, rows)
         if as_json:
             print_rows(rows)
             return
@@ -171,23 +174,15 @@ def events(
         store.close()
 
 
-def _one_or_more(rows: Iterator[dict[str, Any]], otherwise: Callable[[], NoReturn]) -> Iterator[dict[str, Any]]:
-    first = next(rows, None)
-    if first is None:
-        otherwise()
-    yield first
-    yield from rows
-
-
-def _no_event(store: Store, of_streams: EventFilter, glob: str) -> NoReturn:
-    """Say which types there are. Raises `NothingFound`."""
+def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
+    """A sentence on why no event has such a type."""
     from ..addresses.nearest import nearest_names
     from ..listing import types_of
 
     counts = types_of(store, of_streams)
     if any(fnmatchcase(name, glob) for name in counts):
-        raise NothingFound(f"no event of type {glob!r} is within the other options")
-    raise NothingFound(f"no event has a type like {glob!r}: {nearest_names(glob, counts)}")
+        return f"no event of type {glob!r} is within the other options"
+    return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
 
 
 def event_lines(

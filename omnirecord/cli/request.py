@@ -23,7 +23,7 @@ from .common import (
     print_rows,
     shown,
 )
-from .files import output_of
+from .files import write_parts
 
 if TYPE_CHECKING:
     from ..cassette import Exchange
@@ -90,7 +90,7 @@ def request(
     try:
         x = _the_exchange(store, number, session)
         if body is not None:
-            _write_body(store, x, body, output)
+            _write_body(store, x, body, output, as_json)
         elif curl:
             _print_curl(_curl(store, x, base_url), as_json)
         elif as_json:
@@ -125,7 +125,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
     raise UsageError(f"the {of} holds no exchange {number}: there {'are ' + there if known else 'is none'}")
 
 
-def _write_body(store: Store, x: Exchange, side: str, output: Path | None) -> None:
+def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
     from ..bodies import decoded
     from ..framing import is_text
     from ..headers import header
@@ -141,9 +141,7 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None) -> No
         if output is None and is_terminal(sys.stdout) and not is_text(content):
             raise UsageError("a body that is no text is nothing for a terminal: name a file with -o")
         parts = iter([content])
-    with output_of(output) as file:
-        for part in parts:
-            file.write(part)
+    write_parts(parts, output, {"body": side}, as_json=as_json)
 
 
 def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
