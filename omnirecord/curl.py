@@ -81,7 +81,17 @@ def curl_of(x: Exchange, body: bytes, base_url: str) -> Curl:
     lines += ["--no-buffer"] if x.kind == "sse" else []
     source, data = _body(x, body, words)
     remarks = (_MAY_BE_MASKED,) if _ASTERISKS in body else ()
+    if missing := missing_body(x):
+        remarks = (f"{missing}: add it with --data-raw",)
     return Curl(source + " \\\n  ".join(lines + data), words.places, remarks)
+
+
+def missing_body(x: Exchange) -> str | None:
+    """A sentence on the body of a request that announced one, and of which nothing was recorded."""
+    length = header(x.request.headers, "content-length")
+    if x.request_bytes or length is None or not length.strip(" 0"):
+        return None
+    return f"the body, of {length} bytes, is not in the recording"
 
 
 def _method(x: Exchange, body: bytes) -> str:

@@ -164,6 +164,14 @@ def test_masked_content_gets_a_remark() -> None:
         assert curl_of(store.numbered([1])[0], store.body(1, "request"), "http://a").remarks
 
 
+def test_a_body_that_was_not_recorded_gets_a_remark() -> None:
+    tape = Made()
+    tape.post("/x", 0.0, sent=(("Content-Length", "494"),), ending="upstream_unreachable")
+    with closing(tape.store()) as store:
+        (remark,) = curl_of(store.numbered([1])[0], b"", "http://a").remarks
+    assert remark == "the body, of 494 bytes, is not in the recording: add it with --data-raw"
+
+
 @settings(max_examples=5)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=20, max_size=60))
 def test_bash_reads_any_quoted_text_as_it_was(texts: list[str]) -> None:

@@ -82,7 +82,7 @@ def request(
       omnirecord request session.db 5 --curl
     """
     from ..library import open_store
-    from ..listing import exchange_row
+    from ..listing import exchange_row, zeros
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
     output = None if output is STDOUT else output
@@ -96,7 +96,8 @@ def request(
         elif as_json:
             print_rows([exchange_row(store, x)])
         else:
-            for line in _lines(x, exchange_row(store, x), cassette):
+            begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
+            for line in _lines(x, exchange_row(store, x), cassette, begun):
                 click.echo(line)
     finally:
         store.close()
@@ -164,8 +165,8 @@ def _print_curl(curl: Curl, as_json: bool) -> None:
     click.echo(curl.text)
 
 
-def _lines(x: Exchange, row: Row, cassette: Path) -> Iterator[str]:
-    yield from _heads(x, row)
+def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
+    yield from _heads(x, row, begun_ns)
     yield ""
     yield _bold(f"{x.request.method} {x.request.target}")
     yield from _fields(row["request"]["headers"])
@@ -185,11 +186,12 @@ def _lines(x: Exchange, row: Row, cassette: Path) -> Iterator[str]:
         yield from ["", *_messages(row, x)]
 
 
-def _heads(x: Exchange, row: Row) -> Iterator[str]:
+def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
+    """Which exchange it is, and its times. `begun_ns`: when its session began."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
     yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(x.party)}")
     at = row["started_at"].replace("T", " ").removesuffix("Z")
-    told = [f"at {at} UTC"]
+    told = [f"at {at} UTC" + ("" if begun_ns is None else f" ({seconds(x.request.at_ns - begun_ns)} into the session)")]
     if x.response is not None:
         told.append(f"first byte after {seconds(x.response.at_ns - x.request.at_ns)}")
     if row["first_event_s"] is not None:
@@ -211,8 +213,12 @@ def _fields(headers: list[list[str]]) -> Iterator[str]:
 
 def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]:
     """The content: JSON with indents on a terminal; of bytes that are no text, their size and how to get them."""
+    from ..curl import missing_body
+
     raw, data = content["raw"], content["data"]
     if raw == "":
+        if side == "request" and (missing := missing_body(x)):
+            yield from ["", f"({visible(missing)})"]
         return
     yield ""
     if not isinstance(raw, str):
