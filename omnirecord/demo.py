@@ -18,7 +18,7 @@ from .replaying import Replay
 from .rerun import Rerun
 from .tape import ignore
 from .telling.showing import lines_of
-from .verify import verify
+from .verify import Verification, verify
 
 Say = Callable[[str], None]
 
@@ -32,8 +32,8 @@ def shipped_cassette() -> Path:
     raise NotACassette("the demo's cassette is missing from this installation: install omnirecord again")
 
 
-async def demo(db: Path, say: Say, live: Live | None = None, *, is_temporary: bool = False) -> bool:
-    """Make the trip, recording into `db`; say what happens. Returns whether what was recorded replays equal."""
+async def demo(db: Path, say: Say, live: Live | None = None, *, is_temporary: bool = False) -> Verification:
+    """Make the trip, recording into `db`; say what happens. Returns how the replay of that recording compares."""
     cassette = shipped_cassette()
     kept = " (a temporary file: --db keeps it)" if is_temporary else ""
     async with Replay(cassette, timing="compressed") as upstream:
@@ -54,7 +54,7 @@ async def demo(db: Path, say: Say, live: Live | None = None, *, is_temporary: bo
     say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
         + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
-    return result.equal
+    return result
 
 
 async def _run_clients(cassette: Path, url: str) -> None:

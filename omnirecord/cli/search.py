@@ -32,7 +32,10 @@ _HEAD = 58
 @click.argument("query", nargs=-1, required=True)
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
 @click.option("--session", metavar="ID", help="Only of this session; may be shortened.")
-@click.option("--since", metavar="T", help="Only from then on: seconds as `events` shows them, or a time in ISO 8601.")
+@click.option(
+    "--since", metavar="T",
+    help="Only from then on: seconds from the recording's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+)  # fmt: skip
 @click.option("--until", metavar="T", help="Only up to then.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."

@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
 from .common import (
+    DATABASE,
     F,
     busy,
     cassette_argument,
@@ -30,6 +31,7 @@ from .common import (
     log_to_stderr,
     pseudonym_key_option,
     redact_options,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
 @options(*TRUSTS, *LISTENS)
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
+    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 @click.option(
@@ -271,13 +273,13 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
     keys = Keys(server, _say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
-            with busy(f"reading {visible(str(server.cassette))}"):
+            with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
             settle()
             print_ready(
                 as_json,
-                f"serving {server.cassette} at {server.url}",
-                {"url": server.url, "cassette": str(server.cassette)},
+                f"serving {shown(server.cassette)} at {server.url}",
+                {"url": server.url, "cassette": shown(server.cassette)},
                 server.made_token,
             )
             with listening(keys.press) as listens:

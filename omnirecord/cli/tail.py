@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from ..cassette import VERDICTS
-from ..gist import visible
-from .common import decoded_option, fitted, is_terminal, json_option, print_rows
+from .common import NAMED, decoded_option, fitted, is_terminal, json_option, named_source, print_rows, shown
 from .reading import event_lines
 
 
 @click.command(short_help="Follow a recording while it is made.")
-@click.argument("source", metavar="CASSETTE|URL")
+@click.argument("source", metavar="CASSETTE|URL", type=NAMED)
 @click.option("--session", metavar="ID", help="Only streams of this session; may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
@@ -49,6 +48,7 @@ def tail(
     try:
         from ..tailing import Wanted, follow
 
+        source, session = named_source(source, session)
         wanted, say = Wanted(session, stream, type_glob, verdict), _say_aside if as_json else _say
         rows = follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=say)
         if as_json:
@@ -61,10 +61,10 @@ def tail(
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"-- {visible(sentence)}")
+    click.echo(f"-- {shown(sentence)}")
 
 
 def _say_aside(sentence: str) -> None:
     """Where programs read stdout: for a person, if there is one."""
     if is_terminal(sys.stderr):
-        click.echo(f"omnirecord: {visible(sentence)}", err=True)
+        click.echo(f"omnirecord: {shown(sentence)}", err=True)
