@@ -226,9 +226,9 @@ def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iter
             yield from progress(left, label)
 
 
-def log_to_stderr(*, verbose: bool = True) -> None:
-    """Write the log of our servers to stderr, a line each."""
-    handler = stderr.handler()
+def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:
+    """Write the log of our servers to stderr, a line each. `before` is called before each line."""
+    handler = stderr.handler(before)
     handler.setFormatter(_Harmless())
     log = logging.getLogger("omnirecord")
     log.handlers[:] = [handler]

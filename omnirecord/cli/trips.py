@@ -68,11 +68,9 @@ def demo(db: Path | None) -> None:
     import asyncio
 
     from ..demo import demo as run
-    from ..live import Live
+    from .screen import Screen
 
-    live = Live() if is_terminal(sys.stderr) else None
+    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) else None
     with TemporaryFolder("demo") as folder:
-        fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, live, is_temporary=db is None))
-    if live:
-        live.close()
+        fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, screen, is_temporary=db is None))
     sys.exit(0 if fine else 1)
