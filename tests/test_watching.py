@@ -11,7 +11,7 @@ from omnirecord.growing import Follower, Wanted
 from omnirecord.library import open_store
 from omnirecord.watching import Told, Watching
 from omnirecord.watching.told import cells
-from tests.cassettes import HEALTHY, TROUBLED, Made, delta, event, heartbeat
+from tests.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -170,3 +170,9 @@ def test_an_event_that_does_not_fit_the_contract_is_told_once(tape: Made, tmp_pa
     assert [(one.label, one.kind) for one in told(tape.save(tmp_path / "a.db")) if one.label != "stream"] == [
         ("invalid", "warning"), ("unknown", "warning"),
     ]  # fmt: skip
+
+
+def test_the_page_shows_what_tail_prints() -> None:
+    page = (SHIPPED.parent / "docs" / "tail.md").read_text()
+    shown = page.partition("omnirecord tail cassettes/approval.jsonl\n\n")[2].partition("```")[0].splitlines()
+    assert shown[:-1] == [one.line() for one in told(HEALTHY["approval"])]
