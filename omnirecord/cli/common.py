@@ -10,12 +10,10 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -25,7 +23,11 @@ from ..errors import OmnirecordError
 from ..gist import visible
 from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from ..temporary import sweep
-from . import stderr
+from . import mistakes, stderr
+from .progress import busy as busy
+from .progress import progress as progress
+
+progress_if_slow = progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +42,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
-        click.echo(f"omnirecord: {visible(self.format_message())}", err=True)
+        click.echo(f"Error: {visible(self.format_message())}", err=True)
 
 
 class Group(click.Group):
@@ -73,6 +75,14 @@ class Group(click.Group):
         with _in_sentences():
             return super().invoke(ctx)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            raise mistakes.no_command(name, ctx, self.commands)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
 
@@ -83,6 +93,10 @@ def _in_sentences() -> Iterator[None]:
         yield
     except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
         sys.exit(128 + signal.SIGINT)
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
+            raise
+        raise Failure(mistakes.sentence(error)) from error
     except OmnirecordError as error:
         raise Failure(str(error)) from error
     except MemoryError as error:
@@ -184,46 +198,6 @@ def json_line(row: dict[str, Any]) -> str:
     from ..payloads import dumps, harmless
 
     return harmless(dumps(row))
-
-
-def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar on stderr where that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield from items
-        return
-    from rich.progress import track
-
-    yield from track(items, label, total=total, console=console(stderr=True), transient=True)
-
-
-@contextmanager
-def busy(label: str, after: float = 1.0) -> Iterator[None]:
-    """Say that we are at work, and since when, if that takes longer than `after` seconds and stderr is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    shown = Progress(*columns, console=console(stderr=True), transient=True)
-    shown.add_task(label, total=None)
-    timer = Timer(after, shown.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        shown.stop()
-
-
-def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iterator[T]:
-    """The items, with the same bar where they take longer than so many seconds."""
-    left, begun = iter(items), time.monotonic()
-    for item in left:
-        yield item
-        if time.monotonic() - begun > after:
-            yield from progress(left, label)
 
 
 def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:

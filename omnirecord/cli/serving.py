@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import shlex
 import signal
@@ -14,6 +15,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from ..live import Live
     from ..proxy import Proxy
     from ..replaying import Replay
+
+log = logging.getLogger("omnirecord")
 
 LISTEN = "127.0.0.1:6868"
 _STOPS_WITHIN = 9.0
@@ -170,6 +174,7 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 
     with stop_signal(server.hurry) as stop:
         async with server:
+            threading.Thread(target=_look_up, args=[server.upstream], name="omnirecord-name", daemon=True).start()
             live = None if view is None else await asyncio.to_thread(view)
             sentence = f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})"
             row = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
@@ -282,6 +287,18 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
                 await stop.wait()
             keys.close()
         _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
+
+
+def _look_up(upstream: str) -> None:
+    """Warn if the upstream's name has no address. This opens no connection: the first one is a client's."""
+    import socket
+
+    host = urlsplit(upstream).hostname or ""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        log.warning("the upstream's name %s has no address (%s): requests get 502 while it has none", host, why)
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
