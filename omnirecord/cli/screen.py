@@ -25,6 +25,8 @@ STYLES = {
     "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta", "child": "blue",
     "trouble": "bold red", "warning": "yellow", "note": "dim", "end": "green",
 }  # fmt: skip
+_WIDEST = 120
+"""Columns that a line uses at most."""
 _EVERY = 0.1
 """Seconds between two drawings of a line that grows."""
 _ERASE = Control((ControlType.ERASE_IN_LINE, 2))
@@ -70,7 +72,7 @@ class Screen:
 
     @property
     def _width(self) -> int | None:
-        return self._console.width - 1 if self._console.is_terminal else None
+        return min(self._console.width - 1, _WIDEST) if self._console.is_terminal else None
 
     def print(self, lines: Iterable[Told]) -> None:
         for told in lines:

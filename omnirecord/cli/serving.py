@@ -34,7 +34,6 @@ from .common import (
     pseudonym_key_option,
     redact_options,
 )
-from .screen import Screen
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from ..live import Live
     from ..proxy import Proxy
     from ..replaying import Replay
+    from .screen import Screen
 
 log = logging.getLogger("omnirecord")
 
@@ -137,6 +137,7 @@ def proxy(
     from ..accepting import raise_limit
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
+    from .screen import Screen
 
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
