@@ -82,7 +82,7 @@ def test_of_a_finished_cassette_the_last_events_are_shown_and_that_it_is_one(fin
     result = run(finished)
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == ["stream", "assistant", "stream"]
-    assert "(20 deltas, 1/s, 19.0 s)  1:1-20" in lines[1]
+    assert "(20 deltas, 1/s, 19.0 s)  1:1" in lines[1]
     assert lines[-1] == f"-- nobody records into {finished}: that was all"
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout

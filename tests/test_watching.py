@@ -47,7 +47,7 @@ def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened(
         'message user: "Please summarise the release notes." 1:7',
         "turn begins with helper 1:9",
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
-        " 1:10-25",
+        " 1:10",
         "turn completed in 0.64 s · 40 in, 32 out tokens 1:29",
         "stream the client left after 0.86 s (client) #4",
     ]
@@ -66,9 +66,9 @@ def test_deltas_are_counted_as_deltas_with_their_rate_and_the_last_words(tape: M
     assert "word20" in line
     assert cells(line) <= 60
     (finished,) = watching.rest()
-    assert finished.line(80).split("assistant")[1].split() == [
-        '"word0', "word1", "word2", "word3…", "(21", "deltas,", "10/s,", "2.00", "s)", "1:2-22"
-    ]  # fmt: skip
+    shown = finished.line(80)
+    assert 'assistant  "word0 word1 word2' in shown
+    assert shown.endswith("(21 deltas, 10/s, 2.00 s)  1:2")
 
 
 @pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
@@ -125,7 +125,7 @@ def test_two_clients_of_a_session_are_told_once(tape: Made, tmp_path: Path) -> N
     tape.stream("s", 0.0, (0.0, heartbeat()), *((at + 0.01, data) for at, data in reads), end=3.0)
     found = lines(tape.save(tmp_path / "a.db"))
     assert sum("assistant" in line for line in found) == 1
-    assert 'assistant "xxxxx" (5 deltas) 1:2-6' in found
+    assert 'assistant "xxxxx" (5 deltas) 1:2' in found
     assert sum("completed" in line for line in found) == 1
 
 

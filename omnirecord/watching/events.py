@@ -31,6 +31,8 @@ class State:
     """Whether deltas have told the message that is open."""
     told: set[tuple[str, str]] = field(default_factory=set)
     """Tool calls, questions and objections that are told."""
+    failure: str = ""
+    """Why the last turn failed."""
     children: dict[str, str] = field(default_factory=dict)
 
     def is_new(self, kind: str, what: str) -> bool:
@@ -108,8 +110,9 @@ def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | N
         how = "denied"
     lasted = "" if begun is None else f" in {seconds(row['offset_ns'] - begun)}"
     kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
-    text = gist(row["type"], data).removeprefix(id_).removeprefix(" · ")
-    return make("turn", kind, f"{how}{lasted}", f"· {text}" if text else "")
+    text = gist(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
+    state.failure = text
+    return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
 
 
 def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Told | None:
@@ -121,7 +124,8 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     status = as_text(data.get("status")) or ""
     if status == "failed":
         state.turn_ns = None
-        return make("session", "trouble", "failed", gist("session.status", data).removeprefix("failed").strip())
+        why = gist("session.status", data, _ENOUGH).removeprefix("failed").strip()
+        return make("session", "trouble", "failed", "" if why == state.failure else why)
     if status == "waiting":
         return make("session", "note", "waits", f"for {as_text(data.get('blocked_on')) or 'sub-agents'}")
     return None
@@ -184,11 +188,13 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
 
 def _trouble(_state: State, row: Row, data: Data, make: Make) -> Told | None:
     is_retry = "attempt" in data
-    return make("retry" if is_retry else "error", "warning" if is_retry else "trouble", "", gist(row["type"], data))
+    return make(
+        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", gist(row["type"], data, _ENOUGH)
+    )
 
 
 def _denied(_state: State, row: Row, data: Data, make: Make) -> Told | None:
-    return make("policy", "trouble", "denied", gist(row["type"], data))
+    return make("policy", "trouble", "denied", gist(row["type"], data, _ENOUGH))
 
 
 def _titled(label: str) -> Handler:

@@ -33,7 +33,6 @@ class Fold:
     last_ns: int
     stream: int
     first: int
-    last: int
     session: str
     count: int = 0
     is_partial: bool = False
@@ -50,7 +49,7 @@ class Fold:
         delta = data.get("delta") if isinstance(data, dict) else None
         text = delta if isinstance(delta, str) else ""
         self.count += 1
-        self.last_ns, self.last = row["offset_ns"], row["seq"]
+        self.last_ns = row["offset_ns"]
         self._length += len(text)
         if len(self._head) < _KEPT:
             self._head = (self._head + text)[:_KEPT]

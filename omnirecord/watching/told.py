@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..gist import visible
@@ -36,17 +36,22 @@ class Told:
     """Which part of a text is shown if not all of it has room."""
 
     def lines(self, width: int | None = None) -> Iterator[str]:
-        """The line, and below it the rest of a failure's text that has no room in it."""
-        first = self.line(width)
-        yield first
-        if width is None or self.kind != "trouble" or not first.partition(visible(self.head))[2].count("…"):
+        """The line, and for a failure the rest of its text, below it."""
+        whole = self.line(width)
+        text = visible(self.text)
+        if width is None or self.kind != "trouble" or not text or text in whole:
+            yield whole
             return
         indent = " " * (_TIME + _LABEL + 2)
-        parts = list(_wrapped(visible(self.text), max(width - len(indent), _LEAST)))
+        place = cells(visible(self.place)) + 2 if self.place else 0
+        room = width - len(indent) - place - cells(visible(self.head)) - cells(visible(self.end)) - 2
+        first = next(_wrapped(text, room)) if room >= _LEAST else ""
+        yield replace(self, text=first).line(width)
+        parts = list(_wrapped(text[len(first) :].lstrip(" "), max(width - len(indent), _LEAST)))
         for part in parts[: _MORE - 1]:
             yield f"{indent}{part}"
         if len(parts) >= _MORE:
-            yield f"{indent}{cut(' '.join(parts[_MORE - 1 :]), width - len(indent))}"
+            yield f"{indent}{cut(' '.join(parts[_MORE - 1 :]), max(width - len(indent), _LEAST))}"
 
     def line(self, width: int | None = None) -> str:
         """The line in at most `width` columns; without a width, as long as it is."""

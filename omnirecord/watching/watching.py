@@ -34,7 +34,7 @@ class Watching:
         self._every = every
         self._sessions: dict[str, _Session] = {}
         self._names: set[str] = set()
-        self._copies: OrderedDict[tuple[str, str | None], tuple[int, set[int]]] = OrderedDict()
+        self._copies: OrderedDict[tuple[str, int], tuple[int, set[int]]] = OrderedDict()
         self._requests = Requests(every=every)
         self._last = ""
         self._greetings: dict[int, Greeting] = {}
@@ -83,7 +83,7 @@ class Watching:
             if fold is None or not fold.takes(row):
                 yield from self._finish(session)
                 at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
-                session.fold = fold = Fold(row["type"], at_ns, at_ns, stream, seq, seq, row["session_id"] or "")
+                session.fold = fold = Fold(row["type"], at_ns, at_ns, stream, seq, row["session_id"] or "")
             fold.add(row)
             session.state.grow(row)
             return
@@ -113,7 +113,7 @@ class Watching:
 
     def _is_copy(self, row: Row) -> bool:
         """Whether another listener of the session got this event already."""
-        key = (row["session_id"] or f"stream {row['stream']}", row["raw"])
+        key = (row["session_id"] or f"stream {row['stream']}", hash(row["raw"]))
         at_ns, streams = self._copies.get(key, (-_SAME_WITHIN, set[int]()))
         if row["stream"] not in streams and row["offset_ns"] - at_ns < _SAME_WITHIN and streams:
             streams.add(row["stream"])
@@ -140,7 +140,7 @@ class Watching:
         return False
 
     def _place_of(self, fold: Fold) -> str:
-        return self._place(fold.session, f"{fold.stream}:{fold.first}-{fold.last}")
+        return self._place(fold.session, f"{fold.stream}:{fold.first}")
 
     def _place(self, session: str, address: str) -> str:
         """Where it is in the cassette. The session is named where there are several."""
