@@ -5,6 +5,7 @@ The text form is read into an SQLite database in memory, so that everything else
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -153,6 +154,9 @@ def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
             with closing(content(path, _IN_MEMORY)) as pieces:
                 yield from reader.rows(lines(pieces))
             return
+        if is_sse(path):
+            command = f"omnirecord import {shlex.quote(str(path))} --db {shlex.quote(str(path.with_suffix('.db')))}"
+            raise NotACassette(f"{path} is the body of an event stream, no cassette: import it first, with `{command}`")
         with path.open("rb") as text:
             yield from reader.rows(text)
 

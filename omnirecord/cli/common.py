@@ -10,12 +10,10 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -25,10 +23,15 @@ from ..errors import OmnirecordError
 from ..gist import visible
 from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from ..temporary import sweep
-from . import stderr
+from . import mistakes, stderr
 from .arguments import CASSETTE, DATABASE, FILE, NAMED, OUTPUT, by_name, cassette_argument, named_source, shown, the_one
+from .progress import busy, progress
 
-__all__ = ["CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "cassette_argument", "named_source", "shown", "the_one"]
+__all__ = [
+    "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "named_source", "progress", "shown",
+    "the_one",
+]  # fmt: skip
+progress_if_slow = progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +46,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
-        click.echo(f"omnirecord: {visible(self.format_message())}", err=True)
+        click.echo(f"Error: {visible(self.format_message())}", err=True)
 
 
 class NothingFound(Failure):
@@ -104,6 +107,14 @@ class Group(click.Group):
         with _as_told(ctx.meta[_AS_JSON]), _in_sentences():
             return super().invoke(ctx)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            raise mistakes.no_command(name, ctx, self.commands)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
 
@@ -125,6 +136,10 @@ def _in_sentences() -> Iterator[None]:
         yield
     except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
         sys.exit(128 + signal.SIGINT)
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
+            raise
+        raise Failure(mistakes.sentence(error)) from error
     except OmnirecordError as error:
         raise Failure(by_name(str(error))) from error
     except MemoryError as error:
@@ -224,49 +239,9 @@ def json_line(row: dict[str, Any]) -> str:
     return harmless(dumps(row))
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar on stderr where that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield from items
-        return
-    from rich.progress import track
-
-    yield from track(items, label, total=total, console=console(stderr=True), transient=True)
-
-
-@contextmanager
-def busy(label: str, after: float = 1.0) -> Iterator[None]:
-    """Say that we are at work, and since when, if that takes longer than `after` seconds and stderr is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    shown = Progress(*columns, console=console(stderr=True), transient=True)
-    shown.add_task(label, total=None)
-    timer = Timer(after, shown.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        shown.stop()
-
-
-def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iterator[T]:
-    """The items, with the same bar where they take longer than so many seconds."""
-    left, begun = iter(items), time.monotonic()
-    for item in left:
-        yield item
-        if time.monotonic() - begun > after:
-            yield from progress(left, label)
-
-
-def log_to_stderr(*, verbose: bool = True) -> None:
-    """Write the log of our servers to stderr, a line each."""
-    handler = stderr.handler()
+def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:
+    """Write the log of our servers to stderr, a line each. `before` is called before each line."""
+    handler = stderr.handler(before)
     handler.setFormatter(_Harmless())
     log = logging.getLogger("omnirecord")
     log.handlers[:] = [handler]

@@ -16,7 +16,7 @@ from .common import (
     is_terminal,
     json_option,
     print_rows,
-    progress_if_slow,
+    progress,
     terminal_width,
 )
 
@@ -58,7 +58,7 @@ def search(
 
     found = find(
         cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
-        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
+        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress(steps, "indexing"),
     )  # fmt: skip
     if as_json:
         print_rows(_row(hit) for hit in found.hits)

@@ -69,14 +69,12 @@ def demo(db: Path | None, as_json: bool) -> None:
     import asyncio
 
     from ..demo import demo as run
-    from ..live import Live
+    from .screen import Screen
 
-    live = Live() if is_terminal(sys.stderr) and not as_json else None
+    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
     say = (lambda _: None) if as_json else click.echo
     with TemporaryFolder("demo") as folder:
-        result = asyncio.run(run(db or Path(folder) / "demo.db", say, live, is_temporary=db is None))
-    if live:
-        live.close()
+        result = asyncio.run(run(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))
     if as_json:
         print_rows([{"db": None if db is None else str(db), **result.row()}])
     sys.exit(0 if result.equal else 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..cassette import TimedFrame
     from ..validating import Problem, Validation
 
 LONGEST_TYPE = 40
@@ -66,7 +66,9 @@ def validate(
     held_against = None if contract is None else load(contract)
     store = open_store(cassette)
     try:
-        result = validation(store, held_against, session, _watched)
+        total = sum(sum(store.tally(x)[0].values()) for x in store.streams())
+        watch = partial(progress, label="validating", total=total if session is None else None)
+        result = validation(store, held_against, session, watch)
     finally:
         store.close()
     if as_json:
@@ -74,10 +76,6 @@ def validate(
     else:
         _print(cassette, result, unseen)
     context.exit(0 if result.ok else 1)
-
-
-def _watched(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
-    return progress(frames, "validating")
 
 
 def _rows(result: Validation, unseen: bool) -> Iterator[dict[str, Any]]:
