@@ -178,5 +178,5 @@ def test_a_strangers_cassette_does_nothing_there_either(browser: Any, tmp_path: 
         unharmed(page)
         page.keyboard.press("2")
         page.keyboard.press("j")
-        page.wait_for_selector(".detail .raw")
+        page.wait_for_selector(".detail-body > *")
         unharmed(page)

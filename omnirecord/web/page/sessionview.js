@@ -190,7 +190,7 @@ export class SessionView {
   // To the place that the address names.
   arrive() {
     this.element.dataset.loaded = ''
-    if (!this.chosen) this.openFirst(this.route)
+    if (!this.chosen && !this.deck.selected) this.openFirst(this.route)
     this.goTo(this.route)
     this.hasArrived = true
     this.remember()

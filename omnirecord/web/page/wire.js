@@ -8,7 +8,7 @@ import { ENDINGS, clip, clock, gap, oneLine, seconds, shortTarget, size } from '
 
 const LINE = 26
 const TALLEST = 16_000_000 // pixels: browsers give up a little above this
-const BEGINNING = 24 // how many deltas of a run are read for its beginning
+const BEGINNING = 12 // how many deltas of a run are read for its beginning
 
 export class Wire {
   constructor(deck) {
@@ -114,7 +114,7 @@ export class Wire {
     const many = Math.max(0, Math.min(this.total - first, Math.ceil(this.tall / LINE) + 8))
     while (pool.length < many) this.addRow()
     const shown = Array.from({ length: many }, (_, i) => lines.at(first + i))
-    deck.wantGists(shown.flatMap(one => this.rowsOf(one)))
+    deck.wantGists(shown.flatMap(one => (one.said && one.said === one.rows?.length ? [] : this.rowsOf(one))))
     const selected = lines.indexOfSelected(deck.selected),
       shift = top - this.top
     pool.forEach((line, i) => {
@@ -128,7 +128,14 @@ export class Wire {
   // The events whose gists a row shows.
   rowsOf(one) {
     if (one.kind === 'event') return [one.row]
-    return one.kind === 'run' ? this.lines.beginningOf(one, BEGINNING) : []
+    return one.kind === 'run' ? (one.rows ??= this.lines.beginningOf(one, BEGINNING)) : []
+  }
+
+  // How many of the gists that a row shows are here.
+  saidOf(one) {
+    const rows = this.rowsOf(one)
+    if (one.said !== rows.length) one.said = rows.filter(row => this.deck.gists.has(row)).length
+    return one.said
   }
 
   addRow() {
@@ -147,7 +154,7 @@ export class Wire {
       line.element.className = line.name = name
       line.element.setAttribute('aria-selected', is)
     }
-    const said = this.rowsOf(one).filter(row => deck.gists.has(row)).length
+    const said = this.saidOf(one)
     if (line.lines === this.lines && line.index === index && line.said === said) return
     Object.assign(line, { lines: this.lines, index, said })
     line.element.dataset.index = index
@@ -183,7 +190,7 @@ export class Wire {
   // How many deltas a run has, how long it took, and how its text begins. A run may have come to several clients.
   runText(run) {
     const { table, gists } = this.deck
-    const own = this.lines.beginningOf(run, BEGINNING).filter(row => table.stream[row] === table.stream[run.row])
+    const own = this.rowsOf(run).filter(row => table.stream[row] === table.stream[run.row])
     const text = own.map(row => unquoted(gists.get(row) ?? '')).join('')
     return `${run.end - run.from} in ${gap(run.length)} · ${clip(oneLine(text), 200)}`
   }
