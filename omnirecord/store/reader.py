@@ -48,7 +48,7 @@ from .making import (
     recording_of,
     streaming_of,
 )  # fmt: skip
-from .pieces import Content, Piece, Recent, decoded, from_byte, from_read, portions, reads
+from .pieces import Content, Piece, Recent, decoded, from_byte, from_read, last_read_ns, portions, reads
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .sizes import FRAMED, size_of
 from .streamed import storable_type
@@ -60,6 +60,8 @@ _MOST_PAGES = 64
 _LOOK = 32 << 20
 """What may be made, in the bytes that its frames cost, of all streams together to count the frames that no page has:
 a list of streams takes a moment, whatever they decode to."""
+_PAUSE = 5_000_000_000
+"""From how many ns on two deltas do not follow each other without pause."""
 _UNDECODED = "more may be recorded than is counted here: `omnirecord events` decodes all of it"
 
 
@@ -84,6 +86,11 @@ def contract_or_default(name: str) -> Contract:
         name,
     )
     return load("omnigent")
+
+
+def _is_delta(type_: str | None, verdict: str) -> bool:
+    """Whether a frame is a piece of a text."""
+    return type_ is not None and verdict == "valid" and type_.endswith(".delta")
 
 
 class Behind(NamedTuple):
@@ -241,6 +248,20 @@ class Store:
     def _pieces(self, exchange: int, byte: int = 0) -> Iterator[Piece]:
         return self._checked(lambda: from_byte(self._connection, exchange, byte))
 
+    def last_known_ns(self, recording: int) -> int:
+        """When the last thing happened that a recording holds: what has no end there lasted until then at least."""
+        query = (
+            "SELECT coalesce(max(max(request_at_ns, coalesce(response_at_ns, 0), coalesce(end_ns, 0))), 0)"
+            " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
+            " WHERE exchange IN (SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL)"
+        )
+        streams = "SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL AND kind = 'sse'"
+        known = self._rows(number_of, query, recording, recording)
+        return max([*known, *map(self._last_read_ns, self._rows(number_of, streams, recording))], default=0)
+
+    def _last_read_ns(self, exchange: int) -> int:
+        return next(self._checked(lambda: iter([last_read_ns(self._connection, exchange)])))
+
     def messages(self, exchange: int) -> Iterator[Message]:
         query = (
             "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
@@ -288,16 +309,37 @@ class Store:
             if frame.seq > after:
                 yield frame
 
+    def outline(self, exchange: Exchange) -> Iterator[TimedFrame]:
+        """The frames of a stream, of a run of deltas without pause only the first and the last: the others say nothing
+        of how a turn went. All but the first have no `raw`. Costs a fraction of `frames`."""
+        stored = length = 0
+        held, last = None, None  # type: TimedFrame | None, int | None
+        for frame in self._checked(lambda: self._stored_frames(exchange.exchange, exchange.stream or 0, 0, brief=True)):
+            stored, length = frame.seq, length + frame.length
+            is_text = frame.raw is None and _is_delta(frame.type, frame.verdict)
+            if held is not None and (not is_text or frame.offset_ns - held.offset_ns > _PAUSE):
+                yield held
+                held = None
+            if is_text and last is not None and frame.offset_ns - last <= _PAUSE:
+                held = frame
+            else:
+                yield frame
+            last = frame.offset_ns
+        if held is not None:
+            yield held
+        yield from self._derived(exchange, stored, length, False)
+
     def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
         """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
         return self._checked(lambda: self._stored_frames(exchange.exchange, exchange.stream or 0, after))
 
-    def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
+    def _stored_frames(self, exchange: int, stream: int, after: int, *, brief: bool = False) -> Iterator[TimedFrame]:
+        """`brief`: of deltas that follow each other only the first has its bytes."""
         query = (
             f"SELECT {PAGE} FROM pages WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
-        times, content = None, None  # type: Content | None, Content | None
+        times, content, before = None, None, None  # type: Content | None, Content | None, str | None
         for row in self._connection.execute(query, (stream, stream, after + 1)):
             if times is None or content is None:
                 times, content = self._sources(exchange, row[3], row[2])
@@ -306,7 +348,9 @@ class Store:
                 if seq <= after:
                     continue
                 raw, issues = None, ()  # type: bytes | None, tuple[tuple[str, str], ...]
-                if more is None or "lost" not in more:
+                is_more = brief and type_ == before and _is_delta(type_, verdict)
+                before = type_
+                if not is_more and (more is None or "lost" not in more):
                     raw = content.take(start, end)
                 if more is not None:
                     issues = issues_of(more)

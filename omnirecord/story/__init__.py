@@ -6,7 +6,7 @@
 `line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
 which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
 and `snapshots` read what clients did and were told, `aftermath` what the server did after a stream; `stopped` says why
-there is no more; `growth` how the texts of a turn grew; `values` has what comes out. All of it is linear in the number
+there is no more, and `conclusion` how the session ended in one line; `growth` how the texts of a turn grew; `values` has what comes out. All of it is linear in the number
 of frames, and none of it can be broken by what a frame holds: an event that fits no type is counted, and told as far as
 it can be.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from .acts import Act, act_of, may_act
 from .aftermath import Aftermath
+from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
 from .growth import growth_of
 from .line import one_line
 from .narrator import grown_session, session_of, turns
@@ -43,15 +44,18 @@ from .values import (
 
 __all__ = [
     "LONG_SILENCE",
+    "OUTCOMES",
     "Act",
     "Aftermath",
     "Approval",
     "Asked",
     "Child",
+    "Conclusion",
     "Ended",
     "Fault",
     "Listening",
     "Note",
+    "Outcome",
     "Pace",
     "Passage",
     "Session",
@@ -63,6 +67,7 @@ __all__ = [
     "Turn",
     "TurnUsage",
     "act_of",
+    "concluded",
     "grown_session",
     "growth_of",
     "is_snapshot",

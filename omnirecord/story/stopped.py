@@ -56,7 +56,7 @@ class _State(NamedTuple):
 
 def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
     """Why the session stops where it does. `sessions`: others of its recording by id, for its children's ends."""
-    last = _last_stream(session.streams)
+    last = last_stream(session.streams)
     state = _state(session, sessions or {}, last)
     if last is None:
         return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
@@ -66,7 +66,7 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
 
 
-def _last_stream(streams: Iterable[Listening]) -> Listening | None:
+def last_stream(streams: Iterable[Listening]) -> Listening | None:
     """The one that was heard longest."""
     return max(streams, key=lambda one: (1 << 62 if one.until_ns is None else one.until_ns, one.from_ns), default=None)
 
@@ -95,6 +95,11 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
 
 def _children(session: Session) -> Iterable[Child]:
     return (child for turn in session.turns for child in turn.children)
+
+
+def is_waited_for(child: Child) -> bool:
+    """Whether its parent was told of no end of it."""
+    return child.status in _AT_WORK
 
 
 def _is_at_work(child: Child, told: Session | None) -> bool:

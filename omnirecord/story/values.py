@@ -262,12 +262,22 @@ class Session:
     """How many came, within turns and between them."""
     started_at: str | None = None
     """UTC, ISO 8601: when it began."""
+    until_ns: int = 0
+    """When its last exchange ended; of one without an end, the last that is known of its recording."""
+
+    @property
+    def duration_ns(self) -> int | None:
+        """From the first request of a client to `until_ns`; None where the recording has no times."""
+        return self.until_ns - self.begun_ns if self.until_ns > self.begun_ns else None
 
 
 LONG_SILENCE = 5_000_000_000
 """From how many ns on a silence is told."""
 
 
-def turn_row(turn: Turn, stopped: dict[str, str] | None = None) -> dict[str, Any]:
-    """A turn as `show --json` prints it. `stopped`: of a session's last turn, why there is no more."""
-    return {**asdict(turn), "stopped": stopped}
+def turn_row(
+    turn: Turn, stopped: dict[str, str] | None = None, conclusion: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A turn as `show --json` prints it. `stopped` and `conclusion`: of a session's last turn, why there is no more,
+    and how the session ended."""
+    return {**asdict(turn), "stopped": stopped, "conclusion": conclusion}
