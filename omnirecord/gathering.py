@@ -21,6 +21,7 @@ from .story import (
     act_of,
     concluded,
     is_snapshot,
+    may_act,
     session_of,
     snapshot_of,
 )
@@ -81,9 +82,8 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
     parents = store.parents()
     for exchanges in grouped(store.exchanges("party != 'runner'")):
         if wanted in (None, exchanges[0].session_id):
-            found = (
-                act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges
-            )
+            acting = (x for x in exchanges if may_act(x))
+            found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
             acts = [act for act in found if act is not None]
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
 
@@ -122,6 +122,11 @@ class Concluded(NamedTuple):
     session: Session
     """Without most of its text: its turns are those of `show`, its passages are cut."""
     conclusion: Conclusion
+
+    @property
+    def stream(self) -> int | None:
+        """The number of its only stream, where it belongs to no session."""
+        return self.gathered.exchanges[0].stream if self.session.session_id is None else None
 
 
 def conclusions(store: Store, session: str | None = None) -> list[Concluded]:

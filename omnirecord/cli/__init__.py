@@ -17,6 +17,7 @@ from .reading import events, ls
 from .scrub import scrub
 from .search import search
 from .serving import proxy, serve
+from .sessions import sessions
 from .show import show
 from .stats import stats
 from .tail import tail
@@ -42,7 +43,7 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (ui, show, tail, ls, events, search),
+    "What happened": (sessions, show, ui, tail, ls, events, search),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
 }

@@ -89,7 +89,7 @@ def _lines(found: Found, query: str) -> Iterator[str]:
 
 def _line(hit: Hit) -> str:
     row = hit.row
-    place = f"{row['stream']}.{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
+    place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
     what = row["type"] or ("request" if hit.exchange is not None else row["verdict"])
     return f"{row['offset_ns'] / 1e9:>9.3f}s  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
 

@@ -46,7 +46,7 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
     first have no `raw`, and no frame has a `sent_ns`."""
     run = _Run()
     for row in connection.execute(_QUERY, (stream,)):
-        page, first_ns, times, length = row[:-3], *row[-3:]
+        page, (first_ns, times, length) = row[:-3], row[-3:]
         seq, count, start = page[0], page[1], page[2]
         came = _came(times, first_ns, count)
         if run.type is not None and _is_run(page, run.type) and came[0] - run.last_ns <= PAUSE and _is_steady(came):

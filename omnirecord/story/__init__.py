@@ -6,9 +6,9 @@
 `line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
 which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
 and `snapshots` read what clients did and were told, `aftermath` what the server did after a stream; `stopped` says why
-there is no more, and `conclusion` how the session ended in one line; `growth` how the texts of a turn grew; `values` has what comes out. All of it is linear in the number
-of frames, and none of it can be broken by what a frame holds: an event that fits no type is counted, and told as far as
-it can be.
+there is no more, and `conclusion` how the session ended in one line; `growth` how the texts of a turn grew; `values`
+has what comes out. All of it is linear in the number of frames, and none of it can be broken by what a frame holds: an
+event that fits no type is counted, and told as far as it can be.
 """
 
 from __future__ import annotations

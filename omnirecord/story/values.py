@@ -276,8 +276,11 @@ LONG_SILENCE = 5_000_000_000
 
 
 def turn_row(
-    turn: Turn, stopped: dict[str, str] | None = None, conclusion: dict[str, Any] | None = None
+    turn: Turn,
+    stopped: dict[str, str] | None = None,
+    conclusion: dict[str, Any] | None = None,
+    begun_ns: int | None = None,
 ) -> dict[str, Any]:
     """A turn as `show --json` prints it. `stopped` and `conclusion`: of a session's last turn, why there is no more,
-    and how the session ended."""
-    return {**asdict(turn), "stopped": stopped, "conclusion": conclusion}
+    and how the session ended. `begun_ns`: when the session began."""
+    return {**asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion}

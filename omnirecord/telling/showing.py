@@ -29,12 +29,15 @@ def lines_of(
     *,
     full: bool = False,
     long_silence: int = LONG_SILENCE,
+    absolute: bool = False,
 ) -> Iterator[Line]:
     """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id.
 
-    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told.
+    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told; `absolute`: times count from the
+    recording's start.
     """
-    return tell(sessions(store, session, long_silence=long_silence, family=True), width=width, full=full)
+    told = sessions(store, session, long_silence=long_silence, family=True)
+    return tell(told, width=width, full=full, absolute=absolute)
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -51,10 +54,10 @@ def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> It
     """The objects of one session's turns. `by_id`: the sessions that are told, by recording and id."""
     others = children_of(told, by_id)
     for turn in told.turns[:-1]:
-        yield turn_row(turn)
+        yield turn_row(turn, begun_ns=told.begun_ns)
     for turn in told.turns[-1:]:
         why = concluded(told, others)
-        yield turn_row(turn, {"code": why.code, "sentence": why.sentence}, why.row())
+        yield turn_row(turn, {"code": why.code, "sentence": why.sentence}, why.row(), told.begun_ns)
 
 
 def sessions(
@@ -114,4 +117,3 @@ def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:
         found.update(new)
         left += new
     return found
-
