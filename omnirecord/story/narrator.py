@@ -88,6 +88,8 @@ class Narrator:
                 course.open.heartbeats += 1
         elif frame.type in ("response.created", "response.output_text.delta"):
             events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
+            if course.open is not None:
+                course.open.joined_ns = frame.offset_ns
         elif frame.type == "session.heartbeat" and course.open is not None:
             course.open.note("a client connected", frame.offset_ns)
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
+from .absences import absences_of
 from .values import Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
@@ -160,6 +161,12 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
         return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
                       f" came. Later the server called the session {session.status}{_unheard(turn, snapshot)}."
                       )  # fmt: skip
+    heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
+    away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
+    if away is not None:
+        return _State("end_missed", f"The client was away for {seconds(away.until_ns - away.from_ns)} in the middle of"
+                      " the last turn. When it came back, the stream told it nothing of the end of that turn."
+                      )  # fmt: skip
     return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
 
 
@@ -238,7 +245,7 @@ def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -
         return _after(last.from_ns, last.until_ns)
     if state.code == "approval_unanswered" and turn.ended == "unfinished":
         return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
-    if state.code == "end_missed" and session.status_ns is not None:
+    if state.code == "end_missed" and (session.status_ns or 0) > turn.last_event_ns:
         return _after(session.status_ns, last.until_ns, "{} later")
     if turn.ended_ns is None:
         return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")

@@ -196,6 +196,8 @@ class Turn:
     odd_events: int
     """How many of them are not `valid`."""
     heartbeats: int
+    joined_ns: int | None = None
+    """When a client last connected that was sent what the turn had said so far: then it went on."""
 
     @property
     def begin_ns(self) -> int:
