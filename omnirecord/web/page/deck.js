@@ -191,11 +191,16 @@ export class Deck extends Playhead {
 
   // Whether the playhead is where there is no more, and nothing more will come.
   get isOver() {
-    return this.isLoaded && !this.isFollowed && this.at >= this.end
+    return this.isLoaded && !(this.isFollowed && this.isOpen) && this.at >= this.end
+  }
+
+  // Whether a client still listens to the session.
+  get isOpen() {
+    return this.session?.family[0].conclusion.outcome === 'recording'
   }
 
   get isLive() {
-    return this.isFollowed && this.isAtEnd && !this.isPlaying
+    return this.isFollowed && this.isOpen && this.isAtEnd && !this.isPlaying
   }
 
   // Stay here while more comes; and be at the end of it again.

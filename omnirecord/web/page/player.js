@@ -75,7 +75,7 @@ export class Player {
 
   tellLive() {
     const { deck, live } = this
-    shows(live, deck.isFollowed === true)
+    shows(live, deck.isFollowed === true && deck.isOpen)
     if (!deck.isFollowed) return
     const isLive = deck.isLive,
       waiting = deck.waiting ? ` · ${deck.waiting} new` : ''

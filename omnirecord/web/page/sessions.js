@@ -3,7 +3,7 @@
 import { add, fill, h } from './dom.js'
 import { exchangeParts } from './detail.js'
 import { sharedNote } from './panes.js'
-import { ENDINGS, clip, clock, count, moment, oneLine, seconds } from './words.js'
+import { clip, clock, count, moment, oneLine, tookOf } from './words.js'
 
 const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
 
@@ -205,7 +205,7 @@ export class SessionsView {
         h('code', {}, row.session_id ?? ''),
       ),
       h('td', {}, moment(row.started_at).slice(11)),
-      h('td', { class: 'number' }, seconds(row.ended_ns - row.begun_ns)),
+      h('td', { class: 'number' }, tookOf(row)),
       h(
         'td',
         { class: 'number' },
@@ -216,7 +216,7 @@ export class SessionsView {
       h(
         'td',
         {},
-        h('span', { class: `ending ${row.ending}` }, ENDINGS[row.ending] ?? row.ending),
+        h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
         row.last_status ? h('span', { class: 'status' }, row.last_status) : '',
       ),
     )

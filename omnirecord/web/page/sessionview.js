@@ -18,6 +18,7 @@ const TABS = [
   ['about', 'About'],
 ]
 
+const LEFT = 5000 // ms between two looks whether the client has left
 const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
 
 export class SessionView {
@@ -53,6 +54,7 @@ export class SessionView {
       h('div', { class: 'panes' }, this.talk.element, h('div', { class: 'side' }, ...Object.values(this.side))),
     )
     this.open('wire')
+    this.looking = setInterval(() => this.look(), LEFT)
     deck.on(news => this.update(news))
     deck
       .load(row.stream_numbers)
@@ -200,6 +202,12 @@ export class SessionView {
     if (this.deck.hear(rows)) this.refresh()
   }
 
+  // A client that leaves sends nothing: look whether it is still there.
+  look() {
+    const { deck } = this
+    if (deck.isFollowed && deck.isLoaded && deck.isOpen && document.visibilityState === 'visible') this.refresh()
+  }
+
   // The story anew, with a pause of four times as long as that takes.
   async refresh() {
     if (this.isRefreshing) return void (this.isStale = true)
@@ -249,6 +257,7 @@ export class SessionView {
   }
 
   close() {
+    clearInterval(this.looking)
     this.deck.close()
   }
 }
