@@ -56,7 +56,9 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     if as_json:
         print_rows(map(row_of, found))
     else:
-        _print(found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report")
+        _print(
+            found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
+        )
     sys.exit(1 if any(is_at_least(finding, fail_on) for finding in found) else 0)
 
 

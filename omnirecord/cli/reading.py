@@ -44,7 +44,7 @@ def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
     if as_json:
         print_rows(rows)
         return
-    for line in _ls_lines(cassette, what, rows):
+    for line in ls_lines(cassette, what, rows, terminal_width(sys.maxsize)):
         click.echo(line)
 
 
@@ -72,13 +72,14 @@ _LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6}
 _LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session")
 
 
-def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:
+def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+    """What `ls` prints for a person, in lines of at most `width`."""
     if not rows:
         yield f"{visible(str(cassette))} holds no {what or 'sessions'} yet"
         return
     columns = [column for column in _COLUMNS[what] if column != "recording" or len({row[column] for row in rows}) > 1]
     cells = [{_HEADS.get(column, column): _cell(column, row) for column in columns} for row in rows]
-    heads, width = [_HEADS.get(column, column) for column in columns], terminal_width(sys.maxsize)
+    heads = [_HEADS.get(column, column) for column in columns]
     yield from fitted_table(cells, heads, width, least=_LEAST, left_out=_LEFT_OUT)
 
 

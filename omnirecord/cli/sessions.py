@@ -56,7 +56,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
         print_rows(one.row(str(path)) for path, found in _watched(read, paths) for one in found)
         return
     listed = list(_watched(read, paths))
-    for line in _lines(listed, failed=failed, since=since):
+    for line in lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since):
         click.echo(line)
 
 
@@ -81,11 +81,15 @@ def _chosen(path: Path, failed: bool, after: datetime | None) -> Iterator[Summar
                 yield one
 
 
-def _lines(listed: Sequence[tuple[Path, Sequence[Summary]]], *, failed: bool, since: str | None) -> Iterator[str]:
+def lines_of(
+    listed: Sequence[tuple[Path, Sequence[Summary]]], width: int, *, failed: bool = False, since: str | None = None
+) -> Iterator[str]:
+    """What a person reads: the sessions of each cassette, in lines of at most `width`. `failed`, `since`: the options
+    by which they were chosen."""
     if not any(found for _, found in listed):
         yield _empty([path for path, _ in listed], failed=failed, since=since)
         return
-    head, *lines = _table([one for _, found in listed for one in found])
+    head, *lines = _table([one for _, found in listed for one in found], width)
     yield head
     left = iter(lines)
     for path, found in listed:
@@ -103,7 +107,7 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
     return f"no session in {where} yet: point a client at the recorder, then look again"
 
 
-def _table(found: Sequence[Summary]) -> Iterator[str]:
+def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
     rows = [_row(one) for one in found]
     colours = is_terminal(sys.stdout)
 
@@ -112,7 +116,6 @@ def _table(found: Sequence[Summary]) -> Iterator[str]:
             return text
         return click.style(text, fg=_colour(found[number], column))
 
-    width = terminal_width(sys.maxsize)
     return fitted_table(rows, _COLUMNS, width, least=_LEAST, left_out=_LEFT_OUT, paint=paint)
 
 

@@ -245,7 +245,7 @@ def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -
         return _after(last.from_ns, last.until_ns)
     if state.code == "approval_unanswered" and turn.ended == "unfinished":
         return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
-    if state.code == "end_missed" and (session.status_ns or 0) > turn.last_event_ns:
+    if state.code == "end_missed" and session.status_ns is not None and session.status_ns > turn.last_event_ns:
         return _after(session.status_ns, last.until_ns, "{} later")
     if turn.ended_ns is None:
         return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")

@@ -270,7 +270,8 @@ class Session:
     @property
     def duration_ns(self) -> int | None:
         """From the first request of a client to `until_ns`; None where the recording has no times."""
-        return self.until_ns - self.begun_ns if self.until_ns > self.begun_ns else None
+        until_ns = max(self.until_ns, self.ended_ns or 0)
+        return until_ns - self.begun_ns if until_ns > self.begun_ns else None
 
 
 LONG_SILENCE = 5_000_000_000
