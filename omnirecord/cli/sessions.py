@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..summaries import Summary
 
 _COLUMNS = ("session", "began (UTC)", "asked first", "model", "turns", "took", "how it ended", "worst finding")
-_LEAST = {"asked first": 12, "model": 8, "how it ended": 20, "worst finding": 13}
+_LEAST = {"asked first": 11, "model": 8, "how it ended": 21, "worst finding": 13}
 """Columns that are cut on a narrow terminal, and to how many characters at least."""
 _LEFT_OUT = ("model", "turns")
 _ASKED, _ENDED = 60, 60
