@@ -44,7 +44,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
     \b
     Examples:
       omnirecord sessions session.db
-      omnirecord sessions recordings/ --failed --since 2h
+      omnirecord sessions session.db session.jsonl --failed --since 2h
     """
     from ..summaries import cassettes_in
     from ..summaries import since as time_of
