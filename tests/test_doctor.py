@@ -106,7 +106,7 @@ def test_sessions_are_told_apart_the_worst_first(tmp_path: Path) -> None:
     made = faulted(FOLDER / "subagent.jsonl", "corrupt response.output_text.delta in stream 2")
     told = run(made.save(tmp_path / "two.db")).stdout
     assert told.splitlines()[0].startswith("Error: 1 event could not be read: is not JSON")
-    assert told.splitlines()[2] == "session c6dde6498cf3476ebdda786dfb6f4cfa: 2 errors"
+    assert told.splitlines()[3] == "session c6dde6498cf3476ebdda786dfb6f4cfa: 2 errors"
     assert run(tmp_path / "two.db", "9a90").stdout.startswith("nothing to report\n")
 
 
