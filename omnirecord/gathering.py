@@ -13,6 +13,7 @@ from .errors import TooLarge
 from .limits import AN_EVENT, max_decoded, shown_size
 from .store import Store
 from .story import (
+    ENDED_BY_SERVER,
     Act,
     Aftermath,
     Conclusion,
@@ -129,12 +130,17 @@ class Concluded(NamedTuple):
         return self.gathered.exchanges[0].stream if self.session.session_id is None else None
 
 
-def conclusions(store: Store, session: str | None = None) -> list[Concluded]:
+Known = dict[object, Session]
+"""Sessions that were outlined before and are over, by their exchanges."""
+
+
+def conclusions(store: Store, session: str | None = None, known: Known | None = None) -> list[Concluded]:
     """How each session of each recording ended, in the order in which they began; only of one, if its id or the
-    beginning of that is given. Raises `UsageError` as `gathered` does."""
+    beginning of that is given. `known`: kept by a caller that asks again and again, so that no session that is over is
+    read twice. Raises `UsageError` as `gathered` does."""
     wanted = None if session is None else the_session(store, session)
     context = Context(store)
-    found = [(one, _outlined(one, context)) for one in gathered(store)]
+    found = [(one, _outlined(one, context, {} if known is None else known)) for one in gathered(store)]
     by_id = {(told.recording, told.session_id): told for _, told in found}
     return [
         Concluded(one, told, concluded(told, children_of(told, by_id)))
@@ -143,8 +149,16 @@ def conclusions(store: Store, session: str | None = None) -> list[Concluded]:
     ]
 
 
-def _outlined(one: Gathered, context: Context) -> Session:
-    return session_of(one.exchanges, one.outline(), one.acts, parent_id=one.parent_id, **context.of(one.exchanges))
+def _outlined(one: Gathered, context: Context, known: Known) -> Session:
+    given, first = context.of(one.exchanges), one.exchanges[0]
+    key = given["started_at"], first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
+    if key in known:
+        return known[key]
+    told = session_of(one.exchanges, one.outline(), one.acts, parent_id=one.parent_id, **given)
+    # What a server does after it has ended a stream may still become known.
+    if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
+        known[key] = told
+    return told
 
 
 def children_of(told: Session, by_id: Mapping[tuple[int, str | None], Session]) -> dict[str, Session]:

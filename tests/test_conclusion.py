@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.gathering import conclusions
+from omnirecord.gathering import Known, conclusions
 from omnirecord.library import open_store
 from omnirecord.story import Conclusion
 from omnirecord.telling.showing import rows_of
@@ -100,3 +100,13 @@ def test_a_session_without_a_stream_is_unknown() -> None:
     tape.get("/v1/sessions/s", 1.0, {"status": "idle"}, until=2.0)
     found = made(tape)
     assert (found.outcome, found.connected, found.asked) == ("unknown", (), None)
+
+
+def test_a_session_that_is_over_is_outlined_once() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (3.0, completed()), ending="client_left")
+    tape.stream("t", 1.0, (1.0, heartbeat()), (2.0, created()), ending="open")
+    store, known = tape.store(), Known()
+    first, again = (conclusions(store, known=known) for _ in range(2))
+    assert [a.session is b.session for a, b in zip(first, again, strict=True)] == [True, False]
+    assert [a.conclusion == b.conclusion for a, b in zip(first, again, strict=True)] == [True, True]

@@ -14,7 +14,7 @@ event that fits no type is counted, and told as far as it can be.
 from __future__ import annotations
 
 from .acts import Act, act_of, may_act
-from .aftermath import Aftermath
+from .aftermath import ENDED_BY_SERVER, Aftermath
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
 from .growth import growth_of
 from .line import one_line
@@ -43,6 +43,7 @@ from .values import (
 )
 
 __all__ = [
+    "ENDED_BY_SERVER",
     "LONG_SILENCE",
     "OUTCOMES",
     "Act",

@@ -96,11 +96,11 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
         plain = ("finished", "Nothing asked") if session.streams else ("unknown", "Unknown: no event stream recorded")
         return _Verdict(*plain)  # type: ignore[arg-type]
     if code in _CUT:
-        return _waiting(turn, last) or _Verdict("unfinished", f"Unfinished: {_CUT[code]}", "at", _until(last))
+        return _waiting(turn, last) or _Verdict("unfinished", f"Unfinished: {_CUT[code]}", "at", _until(session, last))
     if code in _TOLD:
         return _TOLD[code](session, turn)
     outcome: Outcome = "finished" if code in AT_REST else "unfinished"
-    return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(last))
+    return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
 
 
 def _recording(turn: Turn | None, last: Listening | None) -> _Verdict:
@@ -114,8 +114,9 @@ def _recording(turn: Turn | None, last: Listening | None) -> _Verdict:
     return _Verdict("recording", "Recording: the agent works", "since", turn.begin_ns)
 
 
-def _until(last: Listening | None) -> int | None:
-    return None if last is None else last.until_ns
+def _until(session: Session, last: Listening | None) -> int:
+    """When the last stream ended, or the recording."""
+    return session.until_ns if last is None or last.until_ns is None else last.until_ns
 
 
 def _approval(turn: Turn) -> _Verdict | None:

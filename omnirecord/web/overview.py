@@ -13,7 +13,7 @@ from typing import Any
 from .._version import __version__
 from ..diagnosis import row_of
 from ..diagnosis.examining import examine
-from ..gathering import Concluded, conclusions
+from ..gathering import Concluded, Known, conclusions
 from ..store import Store
 from .exchanges import exchange_row
 from .naming import key_of_exchange
@@ -23,9 +23,9 @@ MOST_OTHERS = 500
 """How many requests that belong to no session are listed, those of runners among them."""
 
 
-def overview(store: Store, name: str, files: Mapping[int, str] | None = None) -> Row:
-    """`name`: what the cassette is called; `files`: from which one each recording is, where it was put together. Times
-    are ns of their recording."""
+def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:
+    """`name`: what the cassette is called; `files`: from which one each recording is, where it was put together;
+    `known`: see `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
     others = [x for x in exchanges if x.party == "runner" or (x.session_id is None and x.stream is None)]
@@ -40,7 +40,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None) ->
              "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],
-        "sessions": [_session(store, one) for one in conclusions(store)],
+        "sessions": [_session(store, one) for one in conclusions(store, known=known)],
         "others": [{"recording": x.recording, **exchange_row(x)} for x in others[:MOST_OTHERS]],
         "more_others": max(0, len(others) - MOST_OTHERS),
         "incidents": [
