@@ -1,7 +1,7 @@
 """The example of each code of `doctor`: a shipped cassette, what went wrong with it, and what the command then prints.
 
-`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the table of mutations
-into `docs/doctor.md`.
+`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the tables of
+mutations and of the corpus into `docs/doctor.md`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from click.testing import CliRunner
 
 from omnirecord.cassette import Exchange
 from omnirecord.cli import main
-from tests.cassettes import Made
+from tests import corpus
+from tests.cassettes import Made, heartbeat
 from tests.faulted import FOLDER, faulted
 from tests.mutations import run, table
 
 DOCS = FOLDER.parent / "docs"
 BLOCK = re.compile(r"```console\n\$ omnirecord doctor .*?```", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+CORPUS = re.compile(r"(?<=<!-- corpus -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 Change = Callable[[Exchange, dict[str, Any]], None]
 
 
@@ -124,6 +126,28 @@ def _coding_unknown(made: Made) -> None:
     made.incident(1.2, "stream 1: content coding 'x-own' is not known")
 
 
+def _accepted_late(made: Made) -> None:
+    _accepts(made, "532e5b8b9b744ff5a51f0eb41b1d43ef", "elicit_662a496db69adebb21fdb85803003690", 6.5)
+
+
+def _server_killed(x: Exchange, fields: dict[str, Any]) -> None:
+    if x.stream:
+        fields["reads"], fields["ending"], fields["end"] = fields["reads"][:4], "upstream_lost", 4.0
+    elif fields["target"].endswith("/events"):
+        fields["until"], fields["ending"] = 4.0, "upstream_lost"
+
+
+def _started_again(made: Made) -> None:
+    session = "0101b8065df04cb8918a9cade6e4cb20"
+    made.stream(session, 8.0, (8.0, heartbeat()), (23.0, heartbeat()), (38.0, heartbeat()), end=40.0)
+    _accepts(made, session, "elicit_6d3ec98f6260af4f6db0446a872f5cad", 9.0)
+
+
+def _accepts(made: Made, session: str, question: str, at: float) -> None:
+    target = f"/v1/sessions/{session}/elicitations/{question}/resolve"
+    made.post(target, at, status=202, body={"action": "accept"}, answer={"queued": False})
+
+
 def _of(type_: str, number: int = 20) -> str:
     return f"{number}th {type_}"
 
@@ -131,6 +155,12 @@ def _of(type_: str, number: int = 20) -> str:
 DELTA = _of("response.output_text.delta")
 OUTPUT = "response.output_item.done with item.type=function_call_output"
 EXAMPLES: dict[str, Example] = {
+    "approval-lost": Example(
+        "troubled/approval_unanswered",
+        change=_server_killed,
+        after=_started_again,
+        told="whose server was killed and started again before the user accepted",
+    ),
     "upstream-unreachable": Example("troubled/server_stopped"),
     "runner-disconnected": Example("troubled/runner_killed"),
     "runner-restarted": Example(
@@ -154,6 +184,9 @@ EXAMPLES: dict[str, Example] = {
     "sequence-goes-back": Example("text", (f"swap {DELTA}",)),
     "approval-unanswered": Example("troubled/approval_unanswered"),
     "child-unfinished": Example("troubled/child_unfinished"),
+    "approval-too-late": Example(
+        "troubled/approval_timed_out", after=_accepted_late, told="whose user accepted half a second too late"
+    ),
     "turn-failed": Example("failed"),
     "message-refused": Example("text", ("answer POST /v1/sessions/*/events with 503",)),
     "request-failed": Example("text", after=_patch_refused, told="with a `PATCH` that the server refused"),
@@ -233,5 +266,6 @@ if __name__ == "__main__":
         page = DOCS / "doctor" / f"{code}.md"
         page.write_text(BLOCK.sub(lambda _: block_of(code), page.read_text()))  # noqa: B023
     index = DOCS / "doctor.md"
-    index.write_text(TABLE.sub(lambda _: "\n".join(table(run())), index.read_text()))
+    written = TABLE.sub(lambda _: "\n".join(table(run())), index.read_text())
+    index.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")

@@ -137,6 +137,33 @@ def test_what_was_there_before_anybody_listened_is_history() -> None:
     assert codes(made) == []
 
 
+def test_a_snapshot_without_items_says_nothing_of_the_history() -> None:
+    """The web UI opens an old session so: a snapshot without items, then the newest page, then older ones."""
+    made = Made()
+    old = [{"id": f"i{n}", "type": "message", "role": "user", "content": "Hi"} for n in range(4)]
+    made.get("/v1/sessions/s?include_items=false", 0.5, {"id": "s", "items": [], "status": "idle"})
+    made.stream("s", 1.0, (1.0, heartbeat()), end=4.0)
+    made.get("/v1/sessions/s/items?limit=2&order=desc", 1.2, {"data": [old[3], old[2]], "has_more": True})
+    made.get("/v1/sessions/s/items?limit=2&order=desc&before=i2", 2.0, {"data": [old[1], old[0]], "has_more": False})
+    assert codes(made) == []
+
+
+def test_an_item_behind_a_snapshot_without_items_is_missed_all_the_same() -> None:
+    made = Made()
+    old, new = ({"id": id_, "type": "message", "role": "user", "content": "Hi"} for id_ in ("old", "new"))
+    made.get("/v1/sessions/s?include_items=false", 0.5, {"id": "s", "status": "idle"})
+    made.stream("s", 1.0, (1.0, heartbeat()), end=9.0)
+    made.get("/v1/sessions/s/items", 1.2, {"data": [old], "has_more": False})
+    made.get("/v1/sessions/s/items", 8.0, {"data": [old, new], "has_more": False})
+    assert [code for code, _, _ in codes(made)] == ["items-missed"]
+
+
+def test_a_client_that_joins_a_sub_agent_behind_its_status_misses_nothing() -> None:
+    heard_input = event("session.input.consumed", data={"item_id": "i", "type": "message", "data": {"role": "user"}})
+    joined = heard((2.0, heard_input), (2.1, begin()), (2.2, end() + status("idle")), end=3.0)
+    assert "status-unknown-transition" not in {code for code, _, _ in codes(joined)}
+
+
 def test_a_waiting_parent_is_not_silent() -> None:
     waits = (2.5, status("waiting"))
     made = heard((2.0, status("running") + begin()), waits, *beats(15.0, 120.0), (130.0, status("running")),
@@ -314,6 +341,14 @@ def test_a_client_that_came_back_in_time_missed_nothing() -> None:
     resent = event("response.created", response={"id": "r", "status": "in_progress", **MODEL}) + text("Hello", None)
     made.stream("s", 2.16, (2.16, heartbeat() + resent), *TURN[2:], end=3.0)
     assert codes(made) == [("reconnected", "note", None)]
+
+
+def test_a_killed_recorder_explains_the_turn_that_it_cut_off_though_no_request_followed() -> None:
+    found = codes(heard((5.0, status("running") + begin()), (5.1, text("Hel", 3)), ending="recorder_killed"))
+    assert found == [
+        ("recorder-killed", "warning", None),
+        ("turn-unfinished", "warning", "recorder-killed"),
+    ]
 
 
 def test_a_turn_that_still_goes_on_is_no_finding() -> None:

@@ -554,6 +554,10 @@ def exchange(method: str, target: str, **fields: Any) -> Exchange:
                     fields.pop("ending", "eof"), end_ns=9)  # fmt: skip
 
 
+OVER: dict[str, Any] = {"exchange": 1, "end_ns": 9}
+"""What an act has of `exchange`."""
+
+
 def test_what_a_client_did() -> None:
     events, body = (
         exchange("POST", "/v1/sessions/s/events"),
@@ -561,10 +565,10 @@ def test_what_a_client_did() -> None:
     )
     answer = exchange("POST", "/v1/sessions/s/elicitations/e1/resolve")
     query = exchange("POST", "/v1/responses", kind="sse", stream=1)
-    assert act_of(events, json.dumps(body).encode(), b'{"item_id": "i1"}') == post("Hi", 5, item_id="i1", exchange=1)
-    assert act_of(events, b'{"type": "interrupt"}', b"") == Act("interrupt", 5, "client", exchange=1)
+    assert act_of(events, json.dumps(body).encode(), b'{"item_id": "i1"}') == post("Hi", 5, item_id="i1", **OVER)
+    assert act_of(events, b'{"type": "interrupt"}', b"") == Act("interrupt", 5, "client", **OVER)
     assert act_of(answer, b'{"action": "accept"}', b"") == Act(
-        "answer", 5, "client", elicitation_id="e1", action="accept", exchange=1
+        "answer", 5, "client", elicitation_id="e1", action="accept", **OVER
     )
     assert act_of(query, b'{"input": "Hi", "stream": true}', b"") == post("Hi", 5, exchange=1)
 
@@ -580,9 +584,9 @@ def test_a_message_that_the_server_refused() -> None:
     events = exchange("POST", "/v1/sessions/s/events", status=503)
     body = b'{"type": "message", "data": {"content": "Hi"}}'
     refused = act_of(events, body, b'{"error": {"code": "unavailable", "message": "No runner."}}')
-    assert refused == post("Hi", 5, refused="unavailable", refusal="No runner.", exchange=1)
+    assert refused == post("Hi", 5, refused="unavailable", refusal="No runner.", **OVER)
     plain = act_of(events, body, b"")
-    assert plain == post("Hi", 5, refused="HTTP 503", exchange=1)
+    assert plain == post("Hi", 5, refused="HTTP 503", **OVER)
 
 
 def test_a_session_as_a_whole() -> None:

@@ -36,7 +36,7 @@ def test_turns_are_those_of_show(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_list_has_what_ls_has(name: str) -> None:
-    listed = [one for one in ask(SHIPPED[name], "overview")["sessions"] if one["session_id"] is not None]
+    listed = ask(SHIPPED[name], "overview")["sessions"]
     with closing(open_store(SHIPPED[name])) as store:
         rows = list(session_rows(store))
     fields = (
@@ -49,6 +49,7 @@ def test_the_list_has_what_ls_has(name: str) -> None:
         "last_status",
         "ending",
         "parent_session_id",
+        "conclusion",
     )
     assert [{field: one[field] for field in fields} for one in listed] == [
         {field: row[field] for field in fields} for row in rows
@@ -103,7 +104,8 @@ def test_a_text_is_found_in_frames_whatever_its_case() -> None:
         wanted = [
             frame.seq for x in store.streams() for frame in store.frames(x) if b"poem" in (frame.raw or b"").lower()
         ]
-    assert ask(SHIPPED["tool"], "matching", streams="1", text="PoEm") == {"1": wanted}
+    found = ask(SHIPPED["tool"], "matching", streams="1", exchanges="1,5", text="PoEm")
+    assert found == {"streams": {"1": wanted}, "exchanges": [5]}
     assert wanted
 
 

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import decoded_option, is_terminal, json_option, print_rows, progress
+from .common import NAMED, decoded_option, is_terminal, json_option, print_rows, progress
 
 if TYPE_CHECKING:
-    from ..differing.words import Span
+    from ..alike.words import Span
 
-_PATH = click.Path(readable=False)
 _COLOURS = {"gone": "red", "new": "green"}
 
 
 @click.command(short_help="What differs between two sessions.")
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
+@click.argument("a", type=NAMED)
+@click.argument("b", type=NAMED)
 @click.option("--session", metavar="ID", help="Only this session, in both; its id may be shortened.")
 @click.option(
     "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
@@ -47,9 +46,9 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     elif not result.sessions:
         click.echo("nothing to compare: neither holds a session")
     else:
+        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
         for line in report(found, _painted if is_terminal(sys.stdout) else plain):
             click.echo(line)
-        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
     sys.exit(1 if counts(found) else 0)
 
 

@@ -47,11 +47,14 @@ def examine(store: Store, session: str | None = None) -> list[Finding]:
     troubles = list(_of_recordings(store, recordings))
     sessions = list(_examined(store, recordings, wanted))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
-    found = [] if wanted else [finding for _, sign in troubles for finding in explained([sign], None)]
+    found, named = list[Finding](), set[tuple[int, str | None]]()
     for recording, one in sessions:
         beside = [sign for number, sign in troubles if number == recording]
-        found += explained(one.signs(at_rest), one.session_id, beside)
-    return in_order(found)
+        own = explained(one.signs(at_rest), one.session_id, beside)
+        named |= {(recording, finding.because) for finding in own}
+        found += own
+    shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
+    return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
 def _by_recording(store: Store) -> dict[int, list[Exchange]]:

@@ -57,12 +57,12 @@ class Items:
         for snapshot in snapshots:
             is_history = snapshot.at_ns < begun_ns
             new = [pair for pair in snapshot.items if pair[0] not in known and pair[0] not in self.heard]
-            if not is_history and not has_history:
+            if not is_history and not (has_history and snapshot.is_history):
                 new = list(self._behind_heard(snapshot.items, known))
             if new and not is_history:
                 yield self._missing(new, snapshot)
             known |= {key for key, _ in snapshot.items}
-            has_history = has_history or is_history or snapshot.is_whole
+            has_history = has_history or (is_history and snapshot.is_history) or snapshot.is_whole
 
     def _behind_heard(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
         """Those of a list that were stored after one that was heard."""

@@ -52,12 +52,13 @@ class Tools:
         if arguments == "{}" and known.arguments not in ("", "{}"):
             known.replaced = known.arguments
 
-    def signs(self, until_ns: int, stops: list[int], joined: set[int]) -> Iterator[Sign]:
+    def signs(self, until_ns: int, stops: list[int], joined: set[int], *, is_open: bool = False) -> Iterator[Sign]:
         """`until_ns`: until when somebody listened. `stops`: when the user interrupted. `joined`: the streams that
-        began to listen in the middle of a turn, and may have missed a call."""
+        began to listen in the middle of a turn, and may have missed a call. `is_open`: how the streams ended is
+        unknown."""
         lacking = [(id_, call) for id_, call in self.calls.items() if id_ not in self.outputs]
         for id_, call in lacking[:_MOST]:
-            yield _without_output(id_, call, until_ns, stops)
+            yield _without_output(id_, call, until_ns, stops, is_open=is_open)
         yield from self._failed(stops)
         uncalled = [(id_, place) for id_, place in self.outputs.items() if id_ not in self.calls]
         for id_, place in uncalled[:_MOST]:
@@ -80,10 +81,10 @@ class Tools:
             yield sign_at("tool-failed", message, places, about=id_, severity=severity)
 
 
-def _without_output(id_: str, call: Call, until_ns: int, stops: list[int]) -> Sign:
+def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is_open: bool) -> Sign:
     waited = until_ns - call.place.at_ns
     was_stopped = any(stop >= call.place.at_ns for stop in stops)
-    severity: Severity | None = "note" if was_stopped else None
+    severity: Severity | None = "note" if was_stopped or is_open else None
     since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
     message = f"{said(call.name)} (call {said(id_)}) was called and has no output{since}"
     return sign_at("tool-without-output", message, [call.place], until_ns=until_ns, severity=severity)

@@ -237,8 +237,9 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
         yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
     elif turn.ended == "failed" and turn.error.get("code") == DISCONNECTED:
         last = turn.before or turn.first
-        after = seconds(turn.until_ns - last.at_ns)
-        message = f"the runner disconnected in the middle of the turn; the server said so {after} after its last event"
+        quiet_ns = turn.until_ns - last.at_ns
+        after = f"; the server said so {seconds(quiet_ns)} after its last event" if quiet_ns else ""
+        message = f"the runner disconnected in the middle of the turn{after}"
         yield sign_at("runner-disconnected", message, [last, turn.last], since_ns=turn.first.at_ns, about=about)
     elif turn.ended == "failed":
         yield _ended("turn-failed", f"the turn failed: {fault(turn.error) or 'no reason was given'}", turn, about)

@@ -36,6 +36,10 @@ class Act:
     """The error's message."""
     exchange: int = 0
     """The number of its exchange."""
+    end_ns: int | None = None
+    """When its request was over; None while it is open."""
+    client_left: bool = False
+    """Whether the client closed the request before the server answered it."""
 
 
 def may_act(exchange: Exchange) -> bool:
@@ -81,9 +85,10 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
         refused = code or f"HTTP {status}"
     elif exchange.ending == "upstream_unreachable":
         refused = "upstream_unreachable"
+    left = exchange.ending == "client_left" and exchange.response is None
     return Act(
         kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
-        **fields,
+        end_ns=exchange.end_ns, client_left=left, **fields,
     )  # fmt: skip
 
 

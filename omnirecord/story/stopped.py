@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
+from .absences import absences_of
 from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
@@ -20,7 +21,7 @@ Code = Literal[
     "refused", "not_taken_up", "nothing_asked", "nobody_listened",
     "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
     "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
-    "recorder_stopped", "recorder_killed", "still_recording",
+    "recorder_stopped", "recorder_killed", "still_recording", "unknown",
 ]  # fmt: skip
 AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
 """With these, nothing was left undone: the session could have gone on with the next message."""
@@ -30,6 +31,8 @@ _INSTANT = 5_000_000
 """What took less than this, in ns, is told without a time."""
 LONG_QUIET = 20_000_000_000
 """From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
+_NOT_KNOWN = "How its stream ended is not known."
+_NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
 _AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
 
 
@@ -56,17 +59,19 @@ class _State(NamedTuple):
 
 def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
     """Why the session stops where it does. `sessions`: others of its recording by id, for its children's ends."""
-    last = _last_stream(session.streams)
+    last = last_stream(session.streams)
     state = _state(session, sessions or {}, last)
     if last is None:
         return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
     if last.ending == "open":
         return Stopped("still_recording", f"It is still being recorded. {state.said}")
+    if last.ending == "unknown":
+        return Stopped(state.code or "unknown", f"{state.said} {_NOT_KNOWN if state.code else _NOT_KNOWN_CUT}")
     end = _end(session, last, state)
     return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
 
 
-def _last_stream(streams: Iterable[Listening]) -> Listening | None:
+def last_stream(streams: Iterable[Listening]) -> Listening | None:
     """The one that was heard longest."""
     return max(streams, key=lambda one: (1 << 62 if one.until_ns is None else one.until_ns, one.from_ns), default=None)
 
@@ -116,6 +121,11 @@ def _children(session: Session) -> Iterable[Child]:
     return (child for turn in session.turns for child in turn.children)
 
 
+def is_waited_for(child: Child) -> bool:
+    """Whether its parent was told of no end of it."""
+    return child.status in _AT_WORK
+
+
 def _is_at_work(child: Child, told: Session | None) -> bool:
     """By its own turns, where it was recorded; else by what its parent was told of it last."""
     if told is not None and told.turns:
@@ -128,11 +138,13 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "failed":
         return _failed(turn, error)
     if turn.ended == "denied":
-        unanswered = next((one for one in turn.approvals if one.action is None and one.answered_ns is None), None)
+        unanswered = next((one for one in turn.approvals if is_unanswered(one, turn.ended_ns)), None)
         if unanswered is not None:
             after = _after(unanswered.asked_ns, turn.ended_ns)
-            return _State("approval_unanswered", f"Nobody answered when the agent asked for approval"
-                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.")  # fmt: skip
+            late = "" if unanswered.action is None else " An answer came too late and changed nothing."
+            return _State("approval_unanswered", f"No answer came when the agent asked for approval"
+                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.{late}"
+                          )  # fmt: skip
         return _State("denied", "The message was refused, by a policy or by the user it asked, so the agent did not do"
                       " it.")  # fmt: skip
     if turn.ended == "interrupted":
@@ -140,6 +152,12 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "cancelled":
         return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
     return _State("incomplete", f"The agent stopped before it was done{_because(error)}.")
+
+
+def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
+    """Whether an approval had no answer, or was granted only when its turn was over."""
+    at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
+    return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 
 def _failed(turn: Turn, error: Fault | None) -> _State:
@@ -159,6 +177,8 @@ def _quiet_before(turn: Turn) -> str:
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
+    if waiting and last is not None and last.ending == "unknown":
+        return _State(None, f"The agent was waiting for an approval: {_quoted(waiting[-1].message)}.")
     if waiting:
         return _State("approval_unanswered", _waits(waiting[-1]))
     if not turn.events:
@@ -173,6 +193,12 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     if at_rest:
         return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
                       f" came. Later the server called the session {session.status}{_unheard(turn, snapshot)}."
+                      )  # fmt: skip
+    heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
+    away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
+    if away is not None:
+        return _State("end_missed", f"The client was away for {seconds(away.until_ns - away.from_ns)} in the middle of"
+                      " the last turn. When it came back, the stream told it nothing of the end of that turn."
                       )  # fmt: skip
     return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
 
@@ -252,7 +278,7 @@ def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -
         return _after(last.from_ns, last.until_ns)
     if state.code == "approval_unanswered" and turn.ended == "unfinished":
         return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
-    if state.code == "end_missed" and session.status_ns is not None:
+    if state.code == "end_missed" and session.status_ns is not None and session.status_ns > turn.last_event_ns:
         return _after(session.status_ns, last.until_ns, "{} later")
     if turn.ended_ns is None:
         return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")

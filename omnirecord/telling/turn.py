@@ -30,7 +30,7 @@ def tell_turn(
         if piece.inner:
             yield from piece.inner
             continue
-        since = "" if not timed else seconds(begin) if number else f"+{seconds(piece.at_ns - begin)}"
+        since = "" if not timed else page.clock(begin) if number else f"+{seconds(piece.at_ns - begin)}"
         head = f"{number or '':>3}  {since:>7}"
         yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
         number = ""
@@ -49,7 +49,9 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
     yield from (Piece(one.first_ns, one.place, words.thought(page, one), "thought") for one in turn.thoughts)
     yield from (Piece(one.first_ns, one.place, words.said(page, one), "said") for one in turn.messages)
     yield from (tool_piece(page, one) for one in turn.tools)
-    yield from (Piece(one.asked_ns, one.place, words.approval(page, one), "approval") for one in turn.approvals)
+    yield from (
+        Piece(one.asked_ns, one.place, words.approval(page, one, turn.ended_ns), "approval") for one in turn.approvals
+    )
     for child in turn.children:
         yield from words.child(page, child, is_told=child.session_id in told)
     yield from (Piece(one.at_ns, one.place, words.trouble(page, one), "trouble") for one in turn.troubles)

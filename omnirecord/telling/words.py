@@ -22,6 +22,7 @@ from ..story import (
     TurnUsage,
     pace_of,
 )
+from ..story.stopped import is_unanswered
 from .lines import LAST, Page, Piece
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
@@ -29,7 +30,7 @@ _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 _ENDINGS: dict[Ending, str] = {
     "done": "server ended it", "eof": "server closed it", "client_left": "client left",
     "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
-    "upstream_unreachable": "server not reached", "open": "still open",
+    "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
 }  # fmt: skip
 _NO_BEAT = 35_000_000_000
 """From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
@@ -46,10 +47,10 @@ def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     return f"{word}{seconds(until_ns - from_ns)}{end}"
 
 
-def listened(stream: Listening) -> str:
-    """From when to when somebody listened, on the recording's clock, and what ended it."""
-    until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {seconds(stream.until_ns)}"
-    return f"from {seconds(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
+def listened(page: Page, stream: Listening) -> str:
+    """From when to when a client listened, and what ended the stream."""
+    until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {page.clock(stream.until_ns)}"
+    return f"from {page.clock(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
 
 
 def asked(page: Page, one: Asked) -> str:
@@ -102,11 +103,14 @@ def _shell(output: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and "stdout" in value else None
 
 
-def approval(page: Page, one: Approval) -> str:
-    """The question, and what became of it."""
+def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
+    """The question, and what became of it. `ended_ns`: when its turn was over."""
     question = f"the agent waits for approval: {page.short(one.message)}"
+    if one.answered_ns is None and one.action is None and one.resolved_ns is not None:
+        return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
     done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
-    return f"{question} -> {'nobody answered' if done is None else answer(page, one, done)}"
+    late = "too late: " if done is not None and is_unanswered(one, ended_ns) else ""
+    return f"{question} -> {late}{'nobody answered' if done is None else answer(page, one, done)}"
 
 
 def answer(page: Page, one: Approval, done_ns: int) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 
 from ..errors import UsageError
 from ..finding import search
+from ..gathering import Known
 from ..library import open_store
 from ..store import Store
 from .comparing import comparison, pairs
 from .events import GISTS, columns, event, gists, matching
-from .exchanges import exchange
+from .exchanges import exchange, exchanges_with
 from .naming import read_key
 from .overview import findings, overview
 from .session import session_data
@@ -34,10 +35,10 @@ class Answers:
 
     def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
         self._path, self._files = path, files or {}
-        self._lock = Lock()
+        self._lock, self._known = Lock(), Known()
         self._kept: tuple[object, Store] | None = None
         self._names: dict[str, Callable[[Store, Options], Any]] = {
-            "overview": lambda store, _: overview(store, self._path().name, self._files),
+            "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
             "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
@@ -103,8 +104,15 @@ def _gists(store: Store, asked: Options) -> Any:
 
 
 def _matching(store: Store, asked: Options) -> Any:
-    streams = [_number({"stream": one}, "stream") for one in asked.get("streams", "").split(",") if one]
-    return matching(store, streams, asked.get("text", ""))
+    words = asked.get("text", "")
+    return {
+        "streams": matching(store, _numbers(asked, "streams"), words),
+        "exchanges": exchanges_with(store, _numbers(asked, "exchanges"), words),
+    }
+
+
+def _numbers(asked: Options, name: str) -> list[int]:
+    return [_number({name: one}, name) for one in asked.get(name, "").split(",") if one]
 
 
 def _number(asked: Options, name: str, default: int | None = None) -> int:
