@@ -86,8 +86,9 @@ def failed_requests(
     for x in exchanges:
         if x.exchange not in acted and may_have_failed(x):
             later = succeeded.get((x.request.method, path_of(x.request.target)), -1) > x.request.at_ns
-            severity = _severity(x, later=later)
-            if x.response and x.response.status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
+            status = x.response.status if x.response else 0
+            severity = severity_of(x.request.method, x.request.target, status, later=later)
+            if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
                 severity = "note"
             if severity is not None:
                 found.append(_failed(x, severity, answer(x)))
@@ -133,13 +134,16 @@ def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: 
     )
 
 
-def _severity(x: Exchange, *, later: bool) -> Literal["note", "warning", "error"] | None:
-    """`later`: the same request succeeded later."""
-    assert x.response is not None
-    method, target, status = x.request.method, x.request.target, x.response.status
+def severity_of(
+    method: str, target: str, status: int, *, later: bool = False
+) -> Literal["note", "warning", "error"] | None:
+    """How bad it is that a client's request was answered with that status, of 400 or above; None if it happens in
+    healthy sessions. `later`: the same request succeeded later."""
     below = below_session(target)
     if below is None and path_of(target).startswith(_OF_MACHINES):
         return None
+    if (below or "").startswith("/resources/terminals") and status in _BOOTING:
+        return None if later else "note"
     if method in _READS:
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):
