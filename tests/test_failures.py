@@ -102,7 +102,7 @@ def test_a_terminal_that_is_asked_for_while_the_runner_boots_is_a_note() -> None
     ]
 
 
-def test_failures_before_the_first_turn_have_the_sessions_clock(tmp_path: Path) -> None:
+def test_failures_before_the_first_turn_have_the_sessions_clock() -> None:
     tape = Made()
     tape.get("/v1/sessions/s", 10.0, {"id": "s"})
     tape.request("PATCH", "/v1/sessions/s", 12.5, status=400, answer=WRONG)
