@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from .errors import UsageError
 from .store import Store
+from .story import unknown_sessions
 
 
 def the_session(store: Store, name: str) -> str:
     """The id that is, or begins with, `name`."""
-    known = sorted({x.session_id for x in store.exchanges("session_id IS NOT NULL") if x.session_id})
+    exchanges = store.exchanges("session_id IS NOT NULL")
+    known = sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
     if len(found) == 1:
         return found[0]

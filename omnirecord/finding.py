@@ -46,11 +46,13 @@ class Hit:
 
     `row` is that of its event as `events --json` prints it: for words in a text that came in deltas, the one with which
     they begin. For a request, `stream`, `seq`, `type` and what else only events have is None, and `exchange` is set.
+    For the answer of a request that failed, `status` is set as well.
     """
 
     row: dict[str, Any]
     snippet: Snippet
     exchange: int | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +209,11 @@ def _hit(store: Store, match: Match, x: Exchange, started_at: str, asked: _Asked
     signs = [term.text for clause in asked.query for term in clause.wanted if term.is_sign]
     spans = best(text, apart([*spans, *signs_in(text, signs)]), asked.width)
     snippet = cut(text, spans, asked.width)
+    if match.doc.kind == "answer" and x.response is not None:
+        row = request_row(x, store.decoded_body(x, "response"), started_at, x.response.at_ns)
+        return Hit(row, snippet, x.exchange, x.response.status)
     if match.doc.kind == "request":
-        return Hit(request_row(x, store.body(x.exchange, "request"), started_at), snippet, x.exchange)
+        return Hit(request_row(x, store.decoded_body(x, "request"), started_at), snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)
     return Hit(event_row(x, _frame(store, x, seq), started_at), snippet)
 

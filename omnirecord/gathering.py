@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,10 +17,13 @@ from .story import (
     Act,
     Aftermath,
     Conclusion,
+    FailedRequest,
     Session,
     Snapshot,
     act_of,
     concluded,
+    failed_requests,
+    is_session,
     is_snapshot,
     may_act,
     session_of,
@@ -67,6 +70,10 @@ class Gathered:
         """Those of all its streams, stream by stream."""
         return Held().of(frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
 
+    def failures(self) -> list[FailedRequest]:
+        """The requests that the server did not fulfil, messages and other acts aside."""
+        return failures_in(self._store, self.exchanges, self.acts)
+
     def outline(self) -> Iterator[TimedFrame]:
         """The same without most of the deltas: enough to say how the session ended, for a fraction of the work. Of
         streams that overlap come all frames, so that the copies among them are found."""
@@ -83,10 +90,28 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
     parents = store.parents()
     for exchanges in grouped(store.exchanges("party != 'runner'")):
         if wanted in (None, exchanges[0].session_id):
-            acting = (x for x in exchanges if may_act(x))
-            found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
-            acts = [act for act in found if act is not None]
+            acts = list(acts_in(store, exchanges))
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
+
+
+def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
+    """What clients did with these exchanges. Only the bodies of requests that may be an act are read."""
+    for x in exchanges:
+        if x.party != "runner" and may_act(x):
+            act = act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response"))
+            if act is not None:
+                yield act
+
+
+def failures_in(store: Store, exchanges: Sequence[Exchange], acts: Iterable[Act] = ()) -> list[FailedRequest]:
+    """The requests among these that the server did not fulfil. `acts`: what is known of them as acts."""
+    return failed_requests(exchanges, lambda x: store.decoded_body(x, "response"), {act.exchange for act in acts})
+
+
+def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """The exchanges that belong to no session and are no stream. A session that the server did not know is none."""
+    known = {x.exchange for group in grouped(exchanges) for x in group}
+    return [x for x in exchanges if x.exchange not in known]
 
 
 class Context:
@@ -113,7 +138,7 @@ class Context:
     def _snapshot(self, exchanges: list[Exchange]) -> Snapshot | None:
         """The last one that a client asked for."""
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-        return None if asked is None else snapshot_of(asked, self._store.body(asked.exchange, "response"))
+        return None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
 
 
 class Concluded(NamedTuple):
@@ -155,6 +180,7 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     if key in known:
         return known[key]
     told = session_of(one.exchanges, one.outline(), one.acts, parent_id=one.parent_id, **given)
+    told = replace(told, failures=tuple(one.failures()))
     # What a server does after it has ended a stream may still become known.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told
@@ -169,11 +195,11 @@ def children_of(told: Session, by_id: Mapping[tuple[int, str | None], Session]) 
 
 def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
     """Those of each session in each recording, in the order in which sessions began; a stream that belongs to no
-    session is on its own."""
+    session is on its own. Leaves out sessions that the server did not know (`is_session`)."""
     groups: dict[tuple[int, object], list[Exchange]] = {}
     for x in exchanges:
         if x.session_id is not None:
             groups.setdefault((x.recording, x.session_id), []).append(x)
         elif x.kind == "sse":
             groups[x.recording, x.exchange] = [x]
-    yield from groups.values()
+    yield from (group for group in groups.values() if group[0].session_id is None or is_session(group))

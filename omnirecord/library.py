@@ -165,7 +165,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _import_sse(path: Path, target: Path) -> tuple[int, int]:
-    """A recording of one stream whose times nobody wrote down: all are 0."""
+    """Import a raw body as a recording of one stream. All times are 0, since the file has none."""
     framed = _sse_framed(path)
     session = next(filter(None, map(_session_in, framed)), None)
     with _appending(target) as writer:
@@ -209,7 +209,7 @@ def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Ro
     yield from (*made, *pieces.close())
     yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
-    yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
+    yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
 
 
 def _session_in(framed: Framed) -> str | None:

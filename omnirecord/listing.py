@@ -29,7 +29,7 @@ def exchange_rows(store: Store) -> Iterator[Row]:
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
             "party": x.party, "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns), "duration_s": lasted(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
         }  # fmt: skip
 
@@ -43,7 +43,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns), "duration_s": lasted(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
             "ending": x.ending, "verdicts": verdicts,
         }  # fmt: skip
@@ -51,13 +51,12 @@ def stream_rows(store: Store) -> Iterator[Row]:
 
 def session_rows(store: Store) -> Iterator[Row]:
     """The rows of `ls`: one for each session in each recording, and for each stream that belongs to none."""
-    clock = _clock(store)
     for gathered, told, conclusion in conclusions(store):
         exchanges = gathered.exchanges
         streams = [x for x in exchanges if x.stream is not None]
         yield {
             "recording": told.recording, "session_id": told.session_id,
-            "started_at": clock(told.recording, told.begun_ns), "duration_s": conclusion.duration_s,
+            "started_at": told.started_at, "duration_s": conclusion.duration_s,
             "streams": len(streams), "exchanges": len(exchanges),
             "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
             "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
@@ -102,7 +101,8 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
     number = data.get("sequence_number") if isinstance(data, dict) else None
     return {
         "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
-        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns, "at": wall_clock(started_at, frame.offset_ns),
+        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns,
+        "at": wall_clock(started_at, frame.offset_ns) if x.has_times else None,
         "event": fields.event if fields else None, "type": frame.type,
         "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
@@ -110,9 +110,10 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
     }  # fmt: skip
 
 
-def request_row(x: Exchange, body: bytes, started_at: str) -> Row:
-    """A request with its body, in the shape of an event: what only events have is None."""
-    at_ns = x.request.at_ns
+def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = None) -> Row:
+    """A request with its body, in the shape of an event: what only events have is None. `at_ns`: of its answer, if the
+    body is that."""
+    at_ns = x.request.at_ns if at_ns is None else at_ns
     try:
         data = parsed(body.decode())
     except UnicodeDecodeError:
@@ -161,6 +162,8 @@ class _Lasting:
     def __init__(self, store: Store) -> None:
         self._last_known = functools.cache(store.last_known_ns)
 
-    def __call__(self, x: Exchange) -> float:
+    def __call__(self, x: Exchange) -> float | None:
+        if not x.has_times:
+            return None
         end = x.end_ns if x.end_ns is not None else self._last_known(x.recording)
         return max(end - x.request.at_ns, 0) / NS

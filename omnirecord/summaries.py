@@ -32,9 +32,9 @@ class Summary:
     stream: int | None
     """The number of its only stream, where it belongs to no session."""
     parent_session_id: str | None
-    started_at: str
-    """UTC, ISO 8601: when its first request came."""
-    until: str
+    started_at: str | None
+    """UTC, ISO 8601: when its first request came; None where no times were recorded."""
+    until: str | None
     """When its last exchange ended."""
     model: str | None
     """The model of its last turn; the agent's name where no model was named."""
@@ -72,11 +72,10 @@ def summaries(store: Store, session: str | None = None) -> list[Summary]:
 
 def _summary(one: Concluded, found: list[Finding]) -> Summary:
     told = one.session
-    started_at = told.started_at or ""
+    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
     return Summary(
-        told.recording, told.session_id, one.stream, told.parent_id, started_at,
-        wall_clock(started_at, told.until_ns - told.begun_ns), _model(told), len(told.turns), one.conclusion,
-        tuple(found),
+        told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
+        len(told.turns), one.conclusion, tuple(found),
     )  # fmt: skip
 
 

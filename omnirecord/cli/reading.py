@@ -144,11 +144,9 @@ def event_lines(rows: Iterator[dict[str, Any]], empty: str = "no events") -> Ite
             stream, before = row["stream"], row["offset_ns"]
             yield f"stream {stream} · recording {row['recording']} · session {visible(row['session_id'] or '-')}"
         gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
+        times = f"{row['offset_ns'] / 1e9:>9.3f}s {gap:>+8.3f}" if row["at"] is not None else f"{'-':>10} {'-':>8}"
         shown = visible(row["type"] or "-")
-        yield (
-            f"{row['seq']:>6} {row['offset_ns'] / 1e9:>9.3f}s {gap:>+8.3f}  {row['verdict']:<9} {shown:<34} "
-            + visible(gist(row["type"], row["data"]))
-        )
+        yield (f"{row['seq']:>6} {times}  {row['verdict']:<9} {shown:<34} " + visible(gist(row["type"], row["data"])))
         yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None and empty:
         yield empty

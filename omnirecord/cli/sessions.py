@@ -76,7 +76,7 @@ def _chosen(path: Path, failed: bool, after: datetime | None) -> Iterator[Summar
 
     with closing(open_store(path)) as store:
         for one in summaries(store):
-            active = after is None or datetime.fromisoformat(one.until) >= after
+            active = after is None or (one.until is not None and datetime.fromisoformat(one.until) >= after)
             if active and (one.has_failed or not failed):
                 yield one
 
@@ -124,7 +124,8 @@ def _row(one: Summary) -> dict[str, str]:
     name = one.session_id[:_SHORT_ID] if one.session_id is not None else f"stream {one.stream}"
     asked = one_line(one.conclusion.asked or "(not recorded)" if one.turns else "(nothing asked)")
     cells = (
-        name, one.started_at[5:16].replace("T", " "), clip(f"{'> ' if one.parent_session_id else ''}{asked}", _ASKED),
+        name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
+        clip(f"{'> ' if one.parent_session_id else ''}{asked}", _ASKED),
         one_line(one.model or "-"), str(one.turns), "-" if took is None else seconds(round(took * 1e9)),
         clip(_ended(one), _ENDED), "-" if worst is None else worst.code,
     )  # fmt: skip

@@ -13,9 +13,10 @@ event that fits no type is counted, and told as far as it can be.
 
 from __future__ import annotations
 
-from .acts import Act, act_of, may_act
+from .acts import Act, act_of, deleted_at, may_act
 from .aftermath import ENDED_BY_SERVER, Aftermath
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
+from .failures import FailedRequest, failed_requests, is_session, unknown_sessions
 from .growth import growth_of
 from .line import one_line
 from .narrator import grown_session, session_of, turns
@@ -53,6 +54,7 @@ __all__ = [
     "Child",
     "Conclusion",
     "Ended",
+    "FailedRequest",
     "Fault",
     "Listening",
     "Note",
@@ -69,8 +71,11 @@ __all__ = [
     "TurnUsage",
     "act_of",
     "concluded",
+    "deleted_at",
+    "failed_requests",
     "grown_session",
     "growth_of",
+    "is_session",
     "is_snapshot",
     "may_act",
     "one_line",
@@ -80,4 +85,5 @@ __all__ = [
     "stopped",
     "turn_row",
     "turns",
+    "unknown_sessions",
 ]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import Context, Held, children_of, grouped
+from ..gathering import Context, Held, acts_in, children_of, failures_in, grouped, strays
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
     Session,
-    act_of,
     concluded,
     grown_session,
-    may_act,
     turn_row,
 )
 from ..story.draft import Draft
@@ -37,7 +36,8 @@ def lines_of(
     recording's start.
     """
     told = sessions(store, session, long_silence=long_silence, family=True)
-    return tell(told, width=width, full=full, absolute=absolute)
+    astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
+    return tell(told, width=width, full=full, absolute=absolute, astray=astray)
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -90,16 +90,16 @@ def grown_sessions(
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
         if wanted is None or first.session_id in wanted:
-            acting = (x for x in exchanges if may_act(x))
-            found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
-            yield grown_session(
+            acts = list(acts_in(store, exchanges))
+            told, drafts = grown_session(
                 exchanges,
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
-                [act for act in found if act is not None],
+                acts,
                 parent_id=parents.get(first.session_id or ""),
                 long_silence=long_silence,
                 **context.of(exchanges),
             )
+            yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
 
 
 def _stream_of_none(x: Exchange) -> int | None:

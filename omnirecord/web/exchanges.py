@@ -5,10 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from ..bodies import decoded
-from ..cassette import Exchange, Headers, Message, Side
+from ..cassette import Exchange, Message, Side
 from ..errors import UsageError
-from ..headers import header
 from ..store import Store
 from .events import beginning
 
@@ -41,10 +39,10 @@ def exchange_of(store: Store, x: Exchange) -> Row:
     messages = list(islice(store.messages(x.exchange), MESSAGES + 1)) if x.kind == "websocket" else []
     return {
         "exchange": x.exchange,
-        "request": {"headers": x.request.headers, "body": _body(store, x, "request", x.request.headers)},
+        "request": {"headers": x.request.headers, "body": _body(store, x, "request")},
         "response": None if x.response is None else {
             "reason": x.response.reason, "headers": x.response.headers,
-            "body": None if x.kind == "sse" else _body(store, x, "response", x.response.headers),
+            "body": None if x.kind == "sse" else _body(store, x, "response"),
         },
         "messages": [_message(one) for one in messages[:MESSAGES]],
         "more_messages": len(messages) > MESSAGES,
@@ -56,6 +54,6 @@ def _message(one: Message) -> Row:
     return {"at_ns": one.at_ns, "dir": one.dir, "opcode": one.opcode, "size": len(one.data), "data": data}
 
 
-def _body(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:
-    data = decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
+def _body(store: Store, x: Exchange, side: Side) -> Row:
+    data = store.decoded_body(x, side)
     return {"size": len(data), "text": beginning(data, LONGEST)}

@@ -13,7 +13,7 @@ from typing import Any
 from .._version import __version__
 from ..diagnosis import row_of
 from ..diagnosis.examining import examine
-from ..gathering import Concluded, Known, conclusions
+from ..gathering import Concluded, Known, conclusions, strays
 from ..store import Store
 from .exchanges import exchange_row
 from .naming import key_of_exchange
@@ -28,7 +28,8 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     `known`: see `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
-    others = [x for x in exchanges if x.party == "runner" or (x.session_id is None and x.stream is None)]
+    astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
+    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,
         "files": list(dict.fromkeys(files.values())),

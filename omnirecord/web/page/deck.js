@@ -100,6 +100,11 @@ export class Deck extends Playhead {
     this.arrange()
   }
 
+  // Whether any time of it was recorded: a raw body that was imported has none.
+  get hasTimes() {
+    return this.end > this.begin
+  }
+
   // Put together anew what follows from the data.
   arrange() {
     this.arranged = this.now()

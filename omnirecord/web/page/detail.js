@@ -4,7 +4,7 @@ import { button, fill, h, icon } from './dom.js'
 import { pathOf, readJson, samePath } from './jsontext.js'
 import { dataOf } from './sse.js'
 import { VERDICTS } from './table.js'
-import { ENDINGS, clock, count, gap, momentAt, seconds, size } from './words.js'
+import { ENDINGS, NO_TIMES, clock, count, gap, isUntimed, momentAt, seconds, size } from './words.js'
 
 const MOST = 400 // parts of one object or array that are shown unasked
 
@@ -58,14 +58,16 @@ export class Detail {
     return list([
       [
         'arrived',
-        `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`,
+        event.at === null
+          ? NO_TIMES
+          : `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`,
       ],
       ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
       [
         'handed on',
-        Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once',
+        event.at === null ? NO_TIMES : Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once',
       ],
-      ['gap before', gap(table.gapBefore(place))],
+      ['gap before', event.at === null ? NO_TIMES : gap(table.gapBefore(place))],
       ['number', event.sequence_number === null ? 'none' : String(event.sequence_number)],
       ['size', size(table.length[row])],
       event.event !== null && event.event !== event.type ? ['event field', event.event] : null,
@@ -119,9 +121,9 @@ export function exchangeParts(x, full, begin) {
     list([
       ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`],
       ['by', x.party],
-      ['asked', clock(x.at_ns - begin, 6)],
-      ['answered', x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
-      ['took', x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],
+      ['asked', isUntimed(x) ? NO_TIMES : clock(x.at_ns - begin, 6)],
+      ['answered', isUntimed(x) ? NO_TIMES : x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
+      ['took', isUntimed(x) ? NO_TIMES : x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],
       ['ending', ENDINGS[x.ending] ?? x.ending],
     ]),
     half('Request', full.request),

@@ -1,5 +1,7 @@
 // The timeline's content: what goes on from when to when, in lanes. Pure; times are ns on the recording's clock.
 
+import { isUnanswered } from './talk.js'
+
 const MOST_ROWS = 4
 
 // `told`: the family of a session as the server gives it, the session itself first; `findings` with their times.
@@ -81,8 +83,9 @@ function toolItem(tool, turn, end) {
 }
 
 function approvalItem(one, turn, end) {
-  const done = one.resolved_ns ?? one.answered_ns
-  return item('approval', one.asked_ns, done ?? turn.ended_ns ?? end, one.message.slice(0, 200), one.action ?? 'open', {
+  const done = one.resolved_ns ?? one.answered_ns,
+    how = isUnanswered(one, turn.ended_ns) ? 'open' : (one.action ?? 'done')
+  return item('approval', one.asked_ns, done ?? turn.ended_ns ?? end, one.message.slice(0, 200), how, {
     turn: turn.turn,
   })
 }

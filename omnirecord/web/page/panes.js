@@ -1,7 +1,7 @@
 // What stands beside the conversation, other than the wire: findings, and what else there is to know.
 
 import { h } from './dom.js'
-import { ENDINGS, count, moment, size, tookOf } from './words.js'
+import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
 // `all`: what `doctor` found; undefined while it looks. `go` leads to an event.
 export function findingParts(all, go) {
@@ -46,7 +46,7 @@ export function aboutParts(row, deck, overview) {
   const rows = [
     ['session', row.session_id ?? 'none: a stream of its own'],
     row.parent_session_id ? ['sub-agent of', row.parent_session_id] : null,
-    ['began', `${moment(row.started_at)} UTC`],
+    ['began', row.started_at ? `${moment(row.started_at)} UTC` : NO_TIMES],
     ['took', tookOf(row)],
     ['how it ended', row.conclusion.verdict],
     ['connected', row.conclusion.connected.join(', ') || 'no client'],

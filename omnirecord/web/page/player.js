@@ -66,7 +66,7 @@ export class Player {
     const { deck } = this,
       at = clock(deck.at - deck.begin),
       all = clock(deck.end - deck.begin)
-    say(this.time, `${at} / ${all}`)
+    say(this.time, deck.hasTimes ? `${at} / ${all}` : 'no times recorded')
     const value = String(Math.round((deck.played / Math.max(deck.pace.duration, 1)) * NOTCHES))
     if (this.slider.value !== value) this.slider.value = value
     this.slider.style.setProperty('--part', `${(value / NOTCHES) * 100}%`)

@@ -204,7 +204,7 @@ export class SessionsView {
         ),
         h('code', {}, row.session_id ?? ''),
       ),
-      h('td', {}, moment(row.started_at).slice(11)),
+      h('td', {}, row.started_at ? moment(row.started_at).slice(11) : '–'),
       h('td', { class: 'number' }, tookOf(row)),
       h(
         'td',

@@ -74,7 +74,7 @@ export class SessionView {
         'p',
         { class: 'session-facts' },
         h('code', {}, row.session_id ?? row.path ?? ''),
-        h('span', {}, `${moment(row.started_at)} UTC`),
+        h('span', {}, row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
         recording?.file ? h('span', {}, recording.file) : '',
         h('span', {}, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
       ),

@@ -234,8 +234,9 @@ export class Wire {
     line.element.setAttribute('aria-setsize', this.total)
     line.element.setAttribute('aria-posinset', index + 1)
     say(seq, many ? `${table.stream[row]}:${table.seq[row]}` : `${table.seq[row]}`)
-    say(time, clock(table.at[row] - begin, 3))
-    say(before, gap(table.gapBefore(place)))
+    const { hasTimes } = this.deck
+    say(time, hasTimes ? clock(table.at[row] - begin, 3) : '–')
+    say(before, hasTimes ? gap(table.gapBefore(place)) : '–')
     before.classList.toggle('long', table.gapBefore(place) >= 5e9)
     say(type, table.typeOf(row) ?? verdict)
     say(gist, verdict === 'valid' || verdict === (table.typeOf(row) ?? verdict) ? said : `${verdict} · ${said}`)

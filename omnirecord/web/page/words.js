@@ -71,8 +71,15 @@ export function size(bytes) {
 }
 
 // A wall clock time, from its ISO form: the date and the time of day, UTC.
+export const NO_TIMES = 'not recorded'
+
+// Of a raw body that was imported no time is known.
+export function isUntimed(x) {
+  return x.kind === 'sse' && x.at_ns === 0 && x.answered_ns === 0 && x.end_ns === 0
+}
+
 export function moment(iso) {
-  return String(iso)
+  return String(iso ?? NO_TIMES)
     .replace('T', ' ')
     .replace(/\.\d+/, '')
     .replace(/(Z|\+00:00)$/, '')
@@ -92,4 +99,5 @@ export const ENDINGS = {
   recorder_killed: 'recorder killed',
   upstream_unreachable: 'server not reached',
   open: 'still open',
+  unknown: 'end not known',
 }
