@@ -214,7 +214,8 @@ def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(r
     script = (
         "async () => { const waiting = [], source = { session: () => new Promise(done => waiting.push(done)) };"
         " const deck = new Deck(source, '1.session.s', { frame: () => 0 });"
-        " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }], exchanges: [] });"
+        " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }],"
+        " exchanges: [], messages: [] });"
         " const first = deck.loadSession(), second = deck.loadSession();"
         " waiting[1](told([])); await second; const newer = deck.session;"
         " waiting[0](told([])); await first; return deck.session === newer }"

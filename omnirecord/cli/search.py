@@ -16,7 +16,7 @@ from .common import (
     is_terminal,
     json_option,
     print_rows,
-    progress_if_slow,
+    progress,
     terminal_width,
 )
 
@@ -32,7 +32,10 @@ _HEAD = 58
 @click.argument("query", nargs=-1, required=True)
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
 @click.option("--session", metavar="ID", help="Only of this session; may be shortened.")
-@click.option("--since", metavar="T", help="Only from then on: seconds as `events` shows them, or a time in ISO 8601.")
+@click.option(
+    "--since", metavar="T",
+    help="Only from then on: seconds from the recording's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+)  # fmt: skip
 @click.option("--until", metavar="T", help="Only up to then.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."
@@ -55,7 +58,7 @@ def search(
 
     found = find(
         cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
-        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress_if_slow(steps, "indexing"),
+        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress(steps, "indexing"),
     )  # fmt: skip
     if as_json:
         print_rows(_row(hit) for hit in found.hits)

@@ -20,6 +20,7 @@ from .common import (
     is_terminal,
     json_option,
     print_rows,
+    shown,
     table,
 )
 
@@ -61,7 +62,7 @@ def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
     from .stats_page import lines_of
 
     if not found:
-        click.echo(f"{visible(str(cassette))} holds no sessions yet")
+        click.echo(f"{shown(cassette)} holds no sessions yet")
         return
     click.echo(fitted(_medians(found)))
     click.echo()

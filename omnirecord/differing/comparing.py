@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+from ..alike.normal import Ids, Normal
 from .aligning import Pair, aligned, moved
 from .finding import Finding
 from .happening import Happening, paired
 from .hearing import HeardTurn, Telling
-from .normal import Ids, Normal
 from .turning import compare_story, compare_timing
 from .values import Difference, Kind
 

@@ -121,7 +121,7 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
             _rename_stream(decision, renaming)
         case Miss():
             near = [{name: renaming.string(text) for name, text in one.items()} for one in decision.nearest]
-            return Miss(renaming.string(decision.message), near)
+            return Miss(renaming.string(decision.message), near, list(map(renaming.string, decision.lines)))
     return decision
 
 

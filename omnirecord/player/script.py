@@ -125,6 +125,12 @@ class Script:
         request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
         return replace(exchange, request=request, response=response, end_ns=end_ns)
 
+    def first_gate(self) -> str | None:
+        """The first request of a client that the recording waits for, as `POST /v1/sessions/…/events`."""
+        gates = (x for tree in self.trees.values() for x in tree.gates)
+        first = min(gates, key=lambda x: x.request.at_ns, default=None)
+        return None if first is None else f"{first.request.method} {first.request.target}"
+
     def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
         """The offsets of everything that these streams brought, ascending."""
         return array("q", sorted({offset for x in exchanges if x.stream for offset in self._reads(x)[0]}))

@@ -12,6 +12,7 @@ from ...headers import header
 from ...redact import body_without_secrets
 from ..decisions import Incoming
 from .jsonpaths import spelled, values_at
+from .wholes import COMPARED, first_unlike, ids_in, value_of
 
 _REPORTED = ("type", "action")
 _SHOWN = 60
@@ -23,23 +24,34 @@ Values = list[str]
 class Bodies:
     """The decoded bodies of recorded requests, which `read` reads; what lay at a JSON path of one is remembered."""
 
-    def __init__(self, read: Callable[[Exchange], bytes]) -> None:
+    def __init__(self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange] = ()) -> None:
         self._read = read
+        self._exchanges = exchanges
         self._values: dict[tuple[int, str], Values] = {}
+        self._wholes: dict[int, Any] = {}
+        self._known: set[str] | None = None
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
         """Those with the same at each of these JSON paths."""
         if not paths:
             return recorded
         safe = _without_secrets(_content(request))
-        got = {path: values_at(path, safe) for path in paths}
-        return [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
+        got = {path: values_at(path, safe) for path in paths if path}
+        found = [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
+        if "" not in paths or len(request.body) >= COMPARED:
+            return found
+        value = value_of(safe, request.headers)
+        return [x for x in found if first_unlike(self._whole(x), value, self._known_ids) is None]
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
         """What is not the same at them: `body $.x: recorded "a", got "b"`."""
         safe = _without_secrets(_content(request))
-        pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths)
-        return " and ".join(f"body {path}: recorded {_told(a)}, got {_told(b)}" for path, a, b in pairs if a != b)
+        pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
+        told = [f"body {path}: recorded {_told(a)}, got {_told(b)}" for path, a, b in pairs if a != b]
+        if "" in paths:
+            unlike = first_unlike(self._whole(exchange), value_of(safe, request.headers), self._known_ids)
+            told += [] if unlike is None else [str(unlike)]
+        return " and ".join(told)
 
     def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
         """The first with the same body, else with the same `type` and `action`, else the first."""
@@ -58,6 +70,19 @@ class Bodies:
         if got is None:
             return []
         return list(_mismatches(got, _object(self._read(exchange))))
+
+    def _whole(self, exchange: Exchange) -> Any:
+        """The content of a recorded body as a value, remembered."""
+        if exchange.exchange not in self._wholes:
+            self._wholes[exchange.exchange] = value_of(self._safe(exchange), exchange.request.headers)
+        return self._wholes[exchange.exchange]
+
+    def _known_ids(self) -> set[str]:
+        """The ids that recorded requests hold."""
+        if self._known is None:
+            self._known = {one for x in self._exchanges for one in ids_in(self._whole(x))}
+            self._known |= {x.session_id for x in self._exchanges if x.session_id is not None}
+        return self._known
 
     def _at(self, path: str, exchange: Exchange) -> Values:
         where = exchange.exchange, path

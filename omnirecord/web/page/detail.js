@@ -1,5 +1,6 @@
 // One event, or one request, in full: the raw frame, the parsed data with what is wrong at its place, the two clocks.
 
+import { copyButton } from './copying.js'
 import { button, fill, h, icon } from './dom.js'
 import { pathOf, readJson, samePath } from './jsontext.js'
 import { dataOf } from './sse.js'
@@ -9,10 +10,12 @@ import { ENDINGS, NO_TIMES, clock, count, gap, isUntimed, momentAt, seconds, siz
 const MOST = 400 // parts of one object or array that are shown unasked
 
 export class Detail {
-  constructor(deck) {
-    this.deck = deck
+  // `link` gives the address of what is selected.
+  constructor(deck, link) {
+    Object.assign(this, { deck, link })
     this.body = h('div', { class: 'detail-body', tabindex: '0', 'aria-label': 'Details' })
     this.title = h('h2')
+    this.copies = h('div', { class: 'copies' })
     this.element = h(
       'section',
       { class: 'detail', 'aria-label': 'What is selected', hidden: true },
@@ -20,6 +23,7 @@ export class Detail {
         'header',
         {},
         this.title,
+        this.copies,
         button('Close', 'Esc', () => deck.select(null), icon('close')),
       ),
       this.body,
@@ -39,7 +43,7 @@ export class Detail {
   }
 
   async show(selected) {
-    if (selected.exchange !== undefined) return this.showExchange(selected.exchange)
+    if (selected.exchange !== undefined) return this.showExchange(selected)
     const { table, source } = this.deck,
       { row } = selected,
       stream = table.stream[row],
@@ -47,7 +51,16 @@ export class Detail {
     const event = await source.event(stream, seq)
     if (this.deck.selected !== selected) return
     fill(this.title, `${stream}:${seq} `, h('span', { class: 'type' }, event.type ?? '(no type)'))
+    const isText = typeof event.raw === 'string' && event.cut === null,
+      data = isText ? dataOf(event.raw) : null
+    this.offer({ event: isText ? event.raw : null, data, id: `${stream}:${seq}` })
     fill(this.body, this.facts(row, event), this.issues(event), this.data(event), this.raw(event))
+  }
+
+  // What can be copied; null for what is not there.
+  offer(texts) {
+    const offered = Object.entries(texts).filter(([, text]) => text !== null && text !== undefined)
+    fill(this.copies, ...offered.map(([name, text]) => copyButton(name, () => text)), copyButton('link', this.link))
   }
 
   facts(row, event) {
@@ -105,13 +118,31 @@ export class Detail {
     ]
   }
 
-  async showExchange(number) {
-    const x = this.deck.session.exchanges.find(one => one.exchange === number),
-      selected = this.deck.selected
-    const full = await this.deck.source.exchange(number)
+  async showExchange(selected) {
+    const { exchange, message } = selected,
+      x = this.deck.session.exchanges.find(one => one.exchange === exchange)
+    const full = await this.deck.source.exchange(exchange)
     if (this.deck.selected !== selected) return
     fill(this.title, `${x.method} `, h('span', { class: 'type' }, x.target))
-    fill(this.body, exchangeParts(x, full, this.deck.begin))
+    this.offer({ curl: full.curl, id: String(exchange) })
+    fill(this.body, message === undefined ? exchangeParts(x, full, this.deck.begin) : this.message(full, message))
+  }
+
+  message({ messages }, place) {
+    const { begin } = this.deck,
+      one = messages[place]
+    if (!one) return h('p', { class: 'remark' }, 'This message is not here.')
+    const value = typeof one.data === 'string' ? readJson(one.data) : null
+    return [
+      list([
+        ['message', `${place + 1} of the WebSocket, ${one.dir === 'up' ? 'client → server' : 'server → client'}`],
+        ['at', clock(one.at_ns - begin, 6)],
+        ['size', size(one.size)],
+      ]),
+      value ? [h('h3', {}, 'Data'), h('div', { class: 'json' }, tree(value, '', []))] : '',
+      h('h3', {}, 'Message'),
+      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : latin(one.data.base64)),
+    ]
   }
 }
 

@@ -90,6 +90,17 @@ export function momentAt(startedAt, ns) {
   return Number.isNaN(at.getTime()) ? '' : at.toISOString().replace('T', ' ').replace('Z', ' UTC')
 }
 
+// By what a person knows a session.
+export function sessionName(row) {
+  if (row.session_id === null) return row.asked ?? `Stream ${row.stream}`
+  return row.asked ?? (row.parent_session_id ? 'Sub-agent' : 'Nothing was asked')
+}
+
+// A target whose session is known: its id takes the room of what follows it.
+export function shortTarget(target) {
+  return target.replace(/^(\/v1\/sessions\/)([^/?]{9,})/, (_, path, id) => `${path}${id.slice(0, 6)}…`)
+}
+
 export const ENDINGS = {
   done: 'server ended it',
   eof: 'server closed it',
