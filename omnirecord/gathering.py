@@ -70,10 +70,6 @@ class Gathered:
         """Those of all its streams, stream by stream."""
         return Held().of(frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
 
-    def failures(self) -> list[FailedRequest]:
-        """The requests that the server did not fulfil, messages and other acts aside."""
-        return failures_in(self._store, self.exchanges, self.acts)
-
     def outline(self) -> Iterator[TimedFrame]:
         """The same without most of the deltas: enough to say how the session ended, for a fraction of the work. Of
         streams that overlap come all frames, so that the copies among them are found."""
@@ -180,7 +176,7 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     if key in known:
         return known[key]
     told = session_of(one.exchanges, one.outline(), one.acts, parent_id=one.parent_id, **given)
-    told = replace(told, failures=tuple(one.failures()))
+    told = replace(told, failures=tuple(failures_in(one._store, one.exchanges, one.acts)))
     # What a server does after it has ended a stream may still become known.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told

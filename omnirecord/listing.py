@@ -97,9 +97,8 @@ def session_rows(store: Store) -> Iterator[Row]:
         exchanges = gathered.exchanges
         streams = [x for x in exchanges if x.stream is not None]
         yield {
-            "recording": told.recording, "session_id": told.session_id,
-            "started_at": told.started_at, "duration_s": conclusion.duration_s,
-            "streams": len(streams), "exchanges": len(exchanges),
+            "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
+            "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
             "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
             "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
             "conclusion": conclusion.row(),

@@ -108,7 +108,9 @@ def _nothing(session: Session, code: Code) -> _Verdict:
     """The verdict on a session without a turn."""
     if code == "refused":
         worst = next(one for one in reversed(session.failures) if one.severity == "error")
-        return _Verdict("failed", f"Failed: {worst.method} was refused: {_named(worst.why)}", "at", worst.at_ns)
+        return _Verdict(
+            "failed", f"Failed: {one_line(worst.method)} was refused: {_named(worst.why)}", "at", worst.at_ns
+        )
     if code == "deleted":
         return _Verdict("finished", "Finished: a client deleted the session", "at", session.deleted_ns)
     if session.streams:
@@ -221,6 +223,7 @@ _CUT: Mapping[Code, str] = {
 }
 """What ended the last stream in the middle of a turn."""
 _TOLD: Mapping[Code, Callable[[Session, Turn], _Verdict]] = {
+    "deleted": lambda s, _: _Verdict("failed", "Failed: a client deleted the session", "at", s.deleted_ns),
     "finished": lambda _, turn: _Verdict("finished", "Finished", "at", turn.ended_ns),
     "denied": lambda _, turn: _Verdict("finished", "Finished: the message was denied", "at", turn.ended_ns),
     "interrupted": lambda _, turn: _Verdict("finished", "Finished: interrupted by a user", "at", turn.ended_ns),
@@ -232,9 +235,6 @@ _TOLD: Mapping[Code, Callable[[Session, Turn], _Verdict]] = {
     "approval_unanswered": _unanswered,
     "child_unfinished": _child_unfinished,
     "unknown": lambda _s, _t: _Verdict("unknown", "Unknown: the recording does not tell how the turn ended"),
-    "deleted": lambda s, _: _Verdict(
-        "unfinished", "Unfinished: a client deleted the session in the turn", "at", s.deleted_ns
-    ),
     "nobody_listened": lambda _s, _t: _Verdict("unknown", "Unknown: no event stream recorded"),
     "not_taken_up": lambda _, turn: _Verdict(
         "unfinished", "Unfinished: the agent did not take up the message", "since", turn.begin_ns

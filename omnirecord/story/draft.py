@@ -266,7 +266,7 @@ class Draft:
             response_id=self.response_id, agent=self.agent, model=self.model, usage=self.usage,
             troubles=tuple(self.troubles), notes=tuple(self.notes), longest_silence=self.longest,
             silences=tuple(self.silences), events=self.events, odd_events=self.odd_events,
-            heartbeats=self.heartbeats, joined_ns=self.joined_ns, restarts_ns=tuple(self.restarts),
+            heartbeats=self.heartbeats, restarts_ns=tuple(self.restarts), joined_ns=self.joined_ns,
         )  # fmt: skip
 
     def _tools(self) -> Iterator[Tool]:

@@ -80,8 +80,7 @@ class Narrator:
             status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
             heartbeats=self.heartbeats,
             started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
-            deleted_ns=deleted_ns,
-            until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
+            until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
         )  # fmt: skip
 
     def _keepalive(self, heard: Heard) -> None:

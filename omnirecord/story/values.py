@@ -201,11 +201,11 @@ class Turn:
     odd_events: int
     """How many of them are not `valid`."""
     heartbeats: int
-    joined_ns: int | None = None
-    """When a client last connected that was sent what the turn had said so far: then it went on."""
     restarts_ns: tuple[int, ...] = ()
     """When the server ran it again from its beginning, because its runner was restarted. `text` and `reasoning` are of
     the last attempt; `messages`, `thoughts` and `tools` of all."""
+    joined_ns: int | None = None
+    """When a client last connected that was sent what the turn had said so far: then it went on."""
 
     @property
     def begin_ns(self) -> int:

@@ -202,11 +202,7 @@ export class SessionsView {
         h('code', {}, row.session_id ?? ''),
       ),
       h('td', { 'data-label': 'Began' }, row.started_at ? moment(row.started_at).slice(11) : '–'),
-      h(
-        'td',
-        { class: 'number', 'data-label': 'Took' },
-        tookOf(row),
-      ),
+      h('td', { class: 'number', 'data-label': 'Took' }, row.started_at ? tookOf(row) : '–'),
       h(
         'td',
         { class: 'number', 'data-label': 'Events' },

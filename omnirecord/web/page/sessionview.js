@@ -22,6 +22,7 @@ const TABS = [
 ]
 
 const LEFT = 5000 // ms between two looks whether the client has left
+
 const FINDINGS = 2 // the place of their tab
 
 const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
@@ -304,7 +305,7 @@ export class SessionView {
   // A client that leaves sends nothing: look whether it is still there.
   look() {
     const { deck } = this
-    if (deck.isFollowed && deck.isLoaded && !deck.isLeft && document.visibilityState === 'visible') this.refresh()
+    if (deck.isFollowed && deck.isLoaded && deck.isOpen && document.visibilityState === 'visible') this.refresh()
   }
 
   // The story anew, with a pause of four times as long as that takes.
@@ -356,8 +357,8 @@ export class SessionView {
   }
 
   close() {
-    clearInterval(this.looking)
     clearTimeout(this.remembering)
+    clearInterval(this.looking)
     this.deck.close()
   }
 }
