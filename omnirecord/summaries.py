@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .cassette import wall_clock
+from .choosing import named_session
 from .diagnosis import SEVERITIES, Finding
 from .diagnosis.examining import examine
 from .errors import UsageError
@@ -93,18 +94,20 @@ def _model(told: Session) -> str | None:
     return next(filter(None, [*named, *agents]), None)
 
 
-def cassettes_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """The cassettes that are named: files as they are, of a folder those in it, by name. A link to another file of the
-    same folder is left out: a recorder that rotates has one to its newest. Raises `UsageError` for an empty folder."""
-    for path in paths:
+def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:
+    """The cassettes that are named, each with the session of `CASSETTE#SESSION`: files as they are, of a folder those
+    in it, by name. A link to another file of the same folder is left out: a recorder that rotates has one to its
+    newest. Raises `UsageError` for an empty folder."""
+    for one in named:
+        path, session = named_session(one)
         if not path.is_dir():
-            yield path
+            yield path, session
             continue
-        found = sorted(one for one in path.iterdir() if one.name.endswith(_ENDS) and one.is_file())
-        found = [one for one in found if not (one.is_symlink() and one.resolve().parent == path.resolve())]
+        found = sorted(file for file in path.iterdir() if file.name.endswith(_ENDS) and file.is_file())
+        found = [file for file in found if not (file.is_symlink() and file.resolve().parent == path.resolve())]
         if not found:
             raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
-        yield from found
+        yield from ((file, session) for file in found)
 
 
 def since(text: str, now: datetime) -> datetime:
