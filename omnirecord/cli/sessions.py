@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..gist import clip, one_line, seconds, visible
+from ..gist import clip, one_line, seconds, short_id, visible
 from .arguments import by_name
 from .columns import fitted_table
 from .common import (
@@ -36,7 +36,6 @@ _LEAST = {"asked first": 11, "model": 8, "how it ended": 21, "worst finding": 13
 _LEFT_OUT = ("model", "turns")
 _ASKED, _ENDED = 60, 60
 """The longest text of these columns, in characters."""
-_SHORT_ID = 8
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
 _SEVERE = {"error": "red", "warning": "yellow"}
 
@@ -134,7 +133,7 @@ def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
 
 def _row(one: Summary) -> dict[str, str]:
     took, worst = one.conclusion.duration_s, one.findings[0] if one.findings else None
-    name = one.session_id[:_SHORT_ID] if one.session_id is not None else f"stream {one.stream}"
+    name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
     asked = one_line(one.conclusion.asked or "(not recorded)" if one.turns else "(nothing asked)")
     cells = (
         name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
