@@ -142,7 +142,7 @@ def _listened(session: Session) -> Iterator[str]:
     if len(session.streams) == 1:
         return
     for stream in session.streams[:_STREAMS]:
-        yield f"stream {stream.stream}: {words.listened(stream)}"
+        yield f"stream {stream.stream} ({stream.party_name}): {words.listened(stream)}"
     if len(session.streams) > _STREAMS:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 
