@@ -12,13 +12,12 @@ from pathlib import Path
 
 from .errors import NotACassette
 from .library import open_store
-from .live import Live
+from .live import Live, Screen
 from .proxy import Proxy
 from .replaying import Replay
 from .rerun import Rerun
-from .tape import ignore
 from .telling.showing import lines_of
-from .verify import verify
+from .verify import Verification, verify
 
 Say = Callable[[str], None]
 
@@ -32,15 +31,19 @@ def shipped_cassette() -> Path:
     raise NotACassette("the demo's cassette is missing from this installation: install omnirecord again")
 
 
-async def demo(db: Path, say: Say, live: Live | None = None, *, is_temporary: bool = False) -> bool:
-    """Make the trip, recording into `db`; say what happens. Returns whether what was recorded replays equal."""
+async def demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
+    """Make the trip, recording into `db`; say what happens, and show it on `screen`. Returns how the replay of that
+    recording compares."""
     cassette = shipped_cassette()
     kept = " (a temporary file: --db keeps it)" if is_temporary else ""
     async with Replay(cassette, timing="compressed") as upstream:
         say(f"1. Serving {cassette.name}, a recorded Omnigent session, at {upstream.url}: that is the upstream.")
-        async with Proxy(upstream.url, db, watch=live.watch if live else ignore) as proxy:
+        async with Proxy(upstream.url, db) as proxy:
+            live = None if screen is None else Live(screen, lambda: proxy.db, lambda: proxy.dropped_bytes)
             say(f"2. Recording it through {proxy.url} into {db.name}{kept}, with the clients of the recording.")
             await _run_clients(cassette, proxy.url)
+        if live is not None:
+            live.close()
     say("3. What was recorded (omnirecord show):")
     say("")
     store = open_store(db)
@@ -54,7 +57,7 @@ async def demo(db: Path, say: Say, live: Live | None = None, *, is_temporary: bo
     say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
         + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
-    return result.equal
+    return result
 
 
 async def _run_clients(cassette: Path, url: str) -> None:

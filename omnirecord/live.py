@@ -1,102 +1,127 @@
-"""What a person sees while `proxy` records: a line an event, on stderr.
+"""The view of a recording for the person who started `proxy`.
 
-The lines are printed by a thread of their own, from a short queue: a terminal that is slow, or stopped with Ctrl-S,
-delays neither the stream nor the recording. Lines that find the queue full are counted instead.
+A thread reads the cassette while it grows, and prints what happened. It holds nothing that a stream or the recorder
+waits for. After each read it sleeps for several times as long as that took, so that it takes a small part of one
+processor. When more events come than it can read, it leaves the older ones out, and says how many.
 """
 
 from __future__ import annotations
 
-import queue
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
 
-from rich.console import Console
-from rich.text import Text
-
-from .framing import Framed
-from .gist import gist, visible
-from .recorder import NewFrames
+from .complaining import fault_of
+from .errors import OmnirecordError
+from .growing import Batch, Follower, Wanted
 from .steady import monotonic
+from .watching import Told, Watching
 
-_QUEUE = 2000
+_EVERY = 0.1
+"""Seconds between two reads, at least."""
+_SHARE = 4
+"""How many times as long as a read took the thread sleeps after it."""
+_LONGEST = 2.0
+"""Seconds that it sleeps, at most."""
+_MOST = 2000
+"""New events of which a read takes all."""
+_LAST = 1.0
+"""Seconds that the end waits for the last lines."""
 _TELL_EVERY = 1.0
 """Seconds between looks whether bytes are dropped."""
-_NOTHING = Text
-"""In the place of a line: there is none."""
-_COLOURS = {"valid": "green", "comment": "dim", "sentinel": "cyan", "unknown": "yellow"}
+
+log = logging.getLogger("omnirecord")
+
+
+class Screen(Protocol):
+    """Where lines are printed."""
+
+    def print(self, lines: Iterable[Told]) -> None: ...
+
+    def draw(self, told: Told | None, *, now: bool = False) -> None: ...
+
+    def say(self, sentence: str) -> None: ...
+
+    def clear(self) -> None: ...
 
 
 class Live:
-    """Prints what `watch` is given, until `close`."""
+    """Watches the cassette at `db`, from now on until `close`. `dropped` returns how many bytes are not kept so far.
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
-        self._queue: queue.Queue[Callable[[], Text] | None] = queue.Queue(_QUEUE)
-        self._skipped = self._dropped = 0
-        self.dropped: Callable[[], int] = int
-        """Returns how many bytes are not kept so far, since too much waits for the disk."""
-        self._last: dict[int, int] = {}
-        self._thread = threading.Thread(target=self._print, name="omnirecord-live", daemon=True)
+    `type_glob`: one line for each event of these types, and nothing else. `every`: one for each event and request.
+    """
+
+    def __init__(
+        self, screen: Screen, db: Callable[[], Path], dropped: Callable[[], int], *, type_glob: str | None = None,
+        every: bool = False,
+    ) -> None:  # fmt: skip
+        self._screen, self._db, self._count_dropped = screen, db, dropped
+        self._wanted = Wanted(type=type_glob, requests=True)
+        self._watching = Watching(every=every or type_glob is not None)
+        self._path = db()
+        self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
+        self._dropped, self._told_at = 0, monotonic()
+        self._stop = threading.Event()
+        self._is_told = False
+        with suppress(OmnirecordError, OSError):
+            self._read()  # what is there by now is not told
+        self._thread = threading.Thread(target=self._run, name="omnirecord-live", daemon=True)
         self._thread.start()
 
-    def watch(self, frames: NewFrames) -> None:
-        """Called in a thread of the recorder, which waits for it: only puts things in the queue."""
-        self._skipped += frames.left_out
-        before = self._last.get(frames.stream, frames.times[0])
-        for seq, (framed, at_ns) in enumerate(zip(frames.framed, frames.times, strict=True), frames.first_seq):
-            try:
-                self._queue.put_nowait(_line(frames.stream, seq, framed, at_ns, before))
-            except queue.Full:
-                self._skipped += 1
-            before = at_ns
-        self._last[frames.stream] = before
-
     def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join(timeout=1.0)
+        """Tell the rest, and end."""
+        self._stop.set()
+        self._thread.join(timeout=_LAST)
 
-    def _print(self) -> None:
-        told_at = monotonic()
-        while (line := self._next()) is not None:
-            if line is not _NOTHING:
-                self._console.print(line(), no_wrap=True, overflow="ellipsis")
-            if self._queue.empty():
-                self._tell_skipped()
-            if monotonic() - told_at >= _TELL_EVERY:
-                told_at = monotonic()
-                self._tell_dropped()
-        self._tell_skipped()
+    def _run(self) -> None:
+        while True:
+            is_last = self._stop.is_set()
+            begun = monotonic()
+            has_more = self._show()
+            if is_last and not has_more:
+                break
+            took = monotonic() - begun
+            if not is_last:
+                self._stop.wait(min(max(_EVERY, _SHARE * took), _LONGEST))
+        self._screen.print(self._watching.rest())
         self._tell_dropped()
+        self._screen.clear()
 
-    def _next(self) -> Callable[[], Text] | None:
+    def _show(self) -> bool:
+        """Print what is new; return whether there is more."""
+        if monotonic() - self._told_at >= _TELL_EVERY:
+            self._told_at = monotonic()
+            self._tell_dropped()
         try:
-            return self._queue.get(timeout=_TELL_EVERY)
-        except queue.Empty:
-            return _NOTHING
+            return self._print(self._read())
+        except (OmnirecordError, OSError):  # the recorder says on stderr what is wrong with the file
+            return False
+        except Exception as error:  # the view must not end the recording, nor fill the terminal
+            if not self._is_told:
+                self._is_told = True
+                log.warning("the live view does not show everything: %s", fault_of(error))
+            return False
+
+    def _print(self, batch: Batch) -> bool:
+        if batch.left_out:
+            self._screen.print([self._watching.left_out(batch.left_out)])
+        for row in batch.happenings:
+            self._screen.print(self._watching.hear(row))
+        self._screen.draw(self._watching.growing(), now=True)
+        return batch.has_more
+
+    def _read(self) -> Batch:
+        """What is new."""
+        if self._db() != self._path:  # another file took its place
+            self._path = self._db()
+            self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
+        return self._follower.read()
 
     def _tell_dropped(self) -> None:
-        dropped = self.dropped()
+        dropped = self._count_dropped()
         if dropped > self._dropped:
             self._dropped = dropped
-            told = f"… {dropped / 1e6:.1f} MB are not kept so far: too much waits for the disk"
-            self._console.print(told, style="bold red")
-
-    def _tell_skipped(self) -> None:
-        if self._skipped:
-            self._console.print(f"… and {self._skipped} more, recorded but too many to show", style="dim")
-            self._skipped = 0
-
-
-def _line(stream: int, seq: int, framed: Framed, at_ns: int, before: int) -> Callable[[], Text]:
-    def line() -> Text:
-        judgement = framed.judgement
-        what = judgement.type or judgement.verdict
-        text = Text(f"{at_ns / 1e9:9.3f}s {(at_ns - before) / 1e9:+8.3f}  {stream}.{seq:<5} ")
-        text.append(f"{judgement.verdict:<9} ", style=_COLOURS.get(judgement.verdict, "bold red"))
-        text.append(f"{visible(what):<34} ", style="bold")
-        text.append(visible(gist(judgement.type, judgement.data)))
-        for issue in judgement.issues[:3]:
-            text.append(f"\n{'':>30}{visible(issue.path)}: {visible(issue.message)}", style="red")
-        return text
-
-    return line
+            self._screen.say(f"… {dropped / 1e6:.1f} MB are not kept so far: too much waits for the disk")

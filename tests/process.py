@@ -13,11 +13,12 @@ from pathlib import Path
 class Process:
     """A running `omnirecord proxy`; `url` is where it listens."""
 
-    def __init__(self, upstream: str, db: Path, *options: str) -> None:
+    def __init__(self, upstream: str, db: Path, *options: str, json: bool = True) -> None:
         self.command = [
             sys.executable, "-c", "from omnirecord.cli import main; main()", "proxy", "--upstream", upstream,
-            "--listen", "127.0.0.1:0", "--db", str(db), "--json", *options,
+            "--listen", "127.0.0.1:0", "--db", str(db), *(["--json"] if json else []), *options,
         ]  # fmt: skip
+        self._is_json = json
         self.url = ""
 
     async def __aenter__(self) -> Process:
@@ -27,7 +28,7 @@ class Process:
         async with asyncio.timeout(30):
             line = await self.process.stdout.readline()
         assert line, (await self.process.communicate())[1].decode()
-        self.url = json.loads(line)["url"]
+        self.url = json.loads(line)["url"] if self._is_json else line.decode().split(" at ")[1].split(" into ")[0]
         return self
 
     async def __aexit__(self, *_: object) -> None:

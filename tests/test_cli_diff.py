@@ -86,7 +86,7 @@ def test_an_unusable_call_is_a_sentence_and_exit_code_2(words: tuple[Any, ...], 
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert said in err
-    assert err.startswith("omnirecord: ")
+    assert err.startswith("Error: ")
     assert err.count("\n") == 1
 
 

@@ -113,7 +113,9 @@ def words_of(name: str, cassette: Path, *more: str) -> list[str]:
 
 
 def harmful(text: str) -> list[str]:
-    """What is left in an output that a terminal acts upon, but for colours and the moves of a progress bar."""
+    """What is left in an output that a terminal acts upon, but for colours, the moves of a progress bar, and those
+    of a line that grows."""
+    text = text.replace("\r\x1b[2K", "")
     text = re.sub(r"\x1b\[(?:[0-9;]*m|\?25[hl]|[0-9]*[AKG])", "", text).replace("\r\n", "\n")
     text = text.replace("\r", "") if "━" in text or "0:00:0" in text else text
     return [c for c in text if not c.isprintable() and c not in "\n\t\u3000"]

@@ -47,7 +47,7 @@ def test_a_pipe_gets_no_escapes_and_no_line_is_wider_than_asked_for() -> None:
 def test_what_cannot_be_is_said(words: list[str]) -> None:
     done = show(TOOL, *words)
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"omnirecord: {words[0]} ")
+    assert done.stderr.startswith(f"Error: {words[0]} ")
     assert "Traceback" not in done.stderr
 
 

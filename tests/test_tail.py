@@ -81,8 +81,19 @@ def finished(tmp_path: Path) -> Path:
 def test_of_a_finished_cassette_the_last_events_are_shown_and_that_it_is_one(finished: Path) -> None:
     result = run(finished)
     lines = result.stdout.splitlines()
-    assert lines[0] == "stream 1 · recording 1 · session s"
-    assert [line.split()[0] for line in lines[1:-1]] == [str(n) for n in range(12, 22)]
+    assert [line.split()[1] for line in lines[:-1]] == ["stream", "assistant", "stream"]
+    assert "(20 deltas, 1/s, 19.0 s)  1:1" in lines[1]
+    assert lines[-1] == f"-- nobody records into {finished}: that was all"
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("option", [["--verbose"], ["--type", "*"], ["--verdict", "valid"]])
+def test_each_event_gets_a_line_if_asked_for(finished: Path, option: list[str]) -> None:
+    result = run(finished, *option)
+    lines = result.stdout.splitlines()
+    places = [line.split()[-1] for line in lines[:-1]]
+    assert [place for place in places if place != "#1"] == [f"1:{n}" for n in range(12, 22)]
     assert lines[-1] == f"-- nobody records into {finished}: that was all"
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout

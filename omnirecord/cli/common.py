@@ -10,12 +10,10 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -25,7 +23,15 @@ from ..errors import OmnirecordError
 from ..gist import visible
 from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from ..temporary import sweep
-from . import stderr
+from . import mistakes, stderr
+from .arguments import CASSETTE, DATABASE, FILE, NAMED, OUTPUT, by_name, cassette_argument, named_source, shown, the_one
+from .progress import busy, progress
+
+__all__ = [
+    "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "named_source", "progress", "shown",
+    "the_one",
+]  # fmt: skip
+progress_if_slow = progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,11 +46,34 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
-        click.echo(f"omnirecord: {visible(self.format_message())}", err=True)
+        click.echo(f"Error: {visible(self.format_message())}", err=True)
+
+
+class NothingFound(Failure):
+    """Nothing is wrong, but nothing was found: its sentence on stdout, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature
+        click.echo(visible(self.format_message()))
+
+
+class JsonFailure(click.ClickException):
+    """Any error of a command with `--json`, click's own too: one object, the last line of stderr."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
+        click.echo(json_line({"error": self.message, "exit_code": self.exit_code}), err=True)
+
+
+_AS_JSON = "omnirecord.json"
 
 
 class Group(click.Group):
-    """Turns our errors into a sentence, lists the commands by what they are for."""
+    """Turns our errors into a sentence, or an object with `--json`; lists the commands by what they are for."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -63,18 +92,42 @@ class Group(click.Group):
                 rows = [((one.name or "").ljust(widest), one.get_short_help_str(70)) for one in commands]
                 formatter.write_dl(rows)
 
-    def make_context(self, *args: Any, **settings: Any) -> click.Context:
-        with _in_sentences():  # --help prints already here
-            return super().make_context(*args, **settings)
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        as_json = "--json" in args
+        with _as_told(as_json), _in_sentences():  # --help prints already here
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_AS_JSON] = as_json
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()
         sweep()
-        with _in_sentences():
+        with _as_told(ctx.meta[_AS_JSON]), _in_sentences():
             return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            raise mistakes.no_command(name, ctx, self.commands)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(self.commands)
+
+
+@contextmanager
+def _as_told(as_json: bool) -> Iterator[None]:
+    """The same errors, as objects if they are to be JSON."""
+    try:
+        yield
+    except click.ClickException as error:
+        if not as_json:
+            raise
+        raise JsonFailure(error.format_message(), error.exit_code) from error
 
 
 @contextmanager
@@ -83,8 +136,12 @@ def _in_sentences() -> Iterator[None]:
         yield
     except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
         sys.exit(128 + signal.SIGINT)
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
+            raise
+        raise Failure(mistakes.sentence(error)) from error
     except OmnirecordError as error:
-        raise Failure(str(error)) from error
+        raise Failure(by_name(str(error))) from error
     except MemoryError as error:
         raise Failure(f"there is not enough memory for this: {MORE_MEMORY}") from error
     except RuntimeError as error:
@@ -132,10 +189,6 @@ def console(*, stderr: bool = False) -> Console:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person reads it; a stream that was closed before we began is None."""
     return stream is not None and stream.isatty()
-
-
-def cassette_argument(function: F) -> F:
-    return click.argument("cassette", type=click.Path(readable=False, path_type=Path))(function)
 
 
 def json_option(function: F) -> F:
@@ -186,49 +239,9 @@ def json_line(row: dict[str, Any]) -> str:
     return harmless(dumps(row))
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar on stderr where that is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield from items
-        return
-    from rich.progress import track
-
-    yield from track(items, label, total=total, console=console(stderr=True), transient=True)
-
-
-@contextmanager
-def busy(label: str, after: float = 1.0) -> Iterator[None]:
-    """Say that we are at work, and since when, if that takes longer than `after` seconds and stderr is a terminal."""
-    if not is_terminal(sys.stderr):
-        yield
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    shown = Progress(*columns, console=console(stderr=True), transient=True)
-    shown.add_task(label, total=None)
-    timer = Timer(after, shown.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        shown.stop()
-
-
-def progress_if_slow(items: Iterable[T], label: str, after: float = 1.0) -> Iterator[T]:
-    """The items, with the same bar where they take longer than so many seconds."""
-    left, begun = iter(items), time.monotonic()
-    for item in left:
-        yield item
-        if time.monotonic() - begun > after:
-            yield from progress(left, label)
-
-
-def log_to_stderr(*, verbose: bool = True) -> None:
-    """Write the log of our servers to stderr, a line each."""
-    handler = stderr.handler()
+def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:
+    """Write the log of our servers to stderr, a line each. `before` is called before each line."""
+    handler = stderr.handler(before)
     handler.setFormatter(_Harmless())
     log = logging.getLogger("omnirecord")
     log.handlers[:] = [handler]

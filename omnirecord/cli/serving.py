@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import shlex
 import signal
@@ -11,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -20,6 +23,7 @@ from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
 from .common import (
+    DATABASE,
     F,
     busy,
     cassette_argument,
@@ -30,6 +34,7 @@ from .common import (
     log_to_stderr,
     pseudonym_key_option,
     redact_options,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
     from ..live import Live
     from ..proxy import Proxy
     from ..replaying import Replay
+    from .screen import Screen
+
+log = logging.getLogger("omnirecord")
 
 LISTEN = "127.0.0.1:6868"
 _STOPS_WITHIN = 9.0
@@ -73,7 +81,7 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
 @options(*TRUSTS, *LISTENS)
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
+    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 @click.option(
@@ -97,6 +105,9 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     "--keep", multiple=True, metavar="N|DURATION|SIZE",
     help="Remove the oldest of those cassettes beyond 10, or after 7d, or above 5GB in all; repeatable.",
 )  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing while recording, except warnings and errors.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
@@ -110,12 +121,14 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
     rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: str | None, redact: str | None,
-    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool, **listening: Any,
+    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, quiet: bool, type_glob: str | None, verbose: bool,
+    as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record what passes between clients and the server at URL.
 
     Point clients at the printed address instead of the server's. Every byte passes through untouched; every event is
-    in the cassette as it arrives. Ctrl-C stops it. On a terminal it shows a line for each event.
+    in the cassette as it arrives. Ctrl-C stops it. Stderr shows what happens: messages, answers, tools, approvals,
+    failures. With --json it does so only on a terminal.
 
     \b
     Example:
@@ -126,42 +139,46 @@ def proxy(
     from ..accepting import raise_limit
     from ..proxy import GRACE, Proxy
     from ..serving import parse_listen
-    from ..tape import ignore
+    from .screen import Screen
 
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
-    log_to_stderr()
+    if quiet and (verbose or type_glob):
+        raise UsageError("--quiet shows nothing: leave out --verbose and --type, or --quiet")
+    is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
+    screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
+    log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     sys.setswitchinterval(_SHORT)
-    live = _live()
     server = Proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
-        apart=True, watch=live.watch if live else ignore,
+        apart=True,
     )  # fmt: skip
-    if live:
-        live.dropped = lambda: server.dropped_bytes
-    asyncio.run(_run_proxy(server, live, as_json))
+    view = None if screen is None else partial(_watched, server, screen, type_glob, verbose)
+    asyncio.run(_run_proxy(server, view, as_json))
     if server.is_incomplete:
         sys.exit(1)
 
 
-def _live() -> Live | None:
-    """The lines for a person, where stderr is a terminal."""
-    if not is_terminal(sys.stderr):
-        return None
+def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) -> Live:
+    """The view of a recording, which begins now."""
     from ..live import Live
 
-    return Live()
+    return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)
 
 
-async def _run_proxy(server: Proxy, live: Live | None, as_json: bool) -> None:
+async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bool) -> None:
+    import asyncio
+
     from ..proxy.control import UI
 
     with stop_signal(server.hurry) as stop:
         async with server:
+            threading.Thread(target=_look_up, args=[server.upstream], name="omnirecord-name", daemon=True).start()
+            live = None if view is None else await asyncio.to_thread(view)
             sentence = f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})"
             row = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
             if server.page is not None:
@@ -271,13 +288,13 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
     keys = Keys(server, _say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
-            with busy(f"reading {visible(str(server.cassette))}"):
+            with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
             settle()
             print_ready(
                 as_json,
-                f"serving {server.cassette} at {server.url}",
-                {"url": server.url, "cassette": str(server.cassette)},
+                f"serving {shown(server.cassette)} at {server.url}",
+                {"url": server.url, "cassette": shown(server.cassette)},
                 server.made_token,
             )
             with listening(keys.press) as listens:
@@ -287,6 +304,18 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
                 await stop.wait()
             keys.close()
         _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
+
+
+def _look_up(upstream: str) -> None:
+    """Warn if the upstream's name has no address. This opens no connection: the first one is a client's."""
+    import socket
+
+    host = urlsplit(upstream).hostname or ""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        log.warning("the upstream's name %s has no address (%s): requests get 502 while it has none", host, why)
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:

@@ -46,8 +46,9 @@ class _Alike:
 class Stderr(logging.Handler):
     """Writes to the descriptor itself: a thread that hangs in `sys.stderr` would keep the process from ending."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, before: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._before = before
         self._clock = clock
         self._alike: defaultdict[tuple[str, int], _Alike] = defaultdict(_Alike)
         self._lines: queue.Queue[str] = queue.Queue(_MOST)
@@ -76,6 +77,7 @@ class Stderr(logging.Handler):
             if lost:
                 line = f"omnirecord: {lost} lines more could not be written here in time\n{line}"
             try:
+                self._before()
                 _write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
             except OSError:
                 pass  # nobody is there any more
@@ -96,9 +98,10 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def handler() -> logging.Handler:
-    """What writes log records to stderr; in the plain way where that is no file, as in a test."""
+def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
+    """What writes log records to stderr; in the plain way where that is no file, as in a test. `before` is called
+    before each line, in the thread that writes it."""
     try:
-        return Stderr()
+        return Stderr(before=before)
     except (OSError, AttributeError, ValueError):
         return logging.StreamHandler()

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from ..cassette import VERDICTS
-from ..gist import visible
-from .common import decoded_option, fitted, is_terminal, json_option, print_rows
-from .reading import event_lines
+from .common import NAMED, decoded_option, is_terminal, json_option, named_source, print_rows, shown
+
+LAST, LAST_FOLDED = 10, 100
+"""Events that are shown of what was there before, with a line each, and folded."""
 
 
 @click.command(short_help="Follow a recording while it is made.")
-@click.argument("source", metavar="CASSETTE|URL")
+@click.argument("source", metavar="CASSETTE|URL", type=NAMED)
 @click.option("--session", metavar="ID", help="Only streams of this session; may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
 @click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
-    "-n", "--last", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
-    help="How many events are shown of what was there before.",
+    "-n", "--last", type=click.IntRange(min=0), metavar="N",
+    help="Earlier events to begin with: 100, or 10 where each event has a line.",
 )  # fmt: skip
 @click.option(
     "--token", envvar="OMNIRECORD_TOKEN", show_envvar=True, metavar="TOKEN",
@@ -35,36 +38,48 @@ from .reading import event_lines
 @decoded_option
 @json_option
 def tail(
-    source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, last: int,
-    token: str | None, ca: Path | None, retry: bool, as_json: bool,
+    source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, verbose: bool,
+    last: int | None, token: str | None, ca: Path | None, retry: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Show the last events, then each as it is recorded, until nobody records any more or Ctrl-C.
+    """Show what happened last, then what happens as it is recorded, until the recording ends or Ctrl-C.
 
-    By the file, or by the address of a proxy that was started with --control.
+    Name the file, or the address of a proxy that was started with --control. Deltas that follow each other are one
+    line. With --type, --verdict, --verbose or --json, each event has its own line.
 
     \b
     Example:
       omnirecord tail session.db --type 'response.*'
     """
+    from ..tailing import Wanted, follow
+
+    source, session = named_source(source, session)
+    every = verbose or as_json or type_glob is not None or verdict is not None
+    if last is None:
+        last = LAST if every else LAST_FOLDED
+    wanted = Wanted(session, stream, type_glob, verdict, requests=not as_json)
+    if as_json:
+        with suppress(KeyboardInterrupt):  # how to end it while the recording goes on: no error
+            print_rows(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
+        return
+    from ..watching import Watching
+    from .screen import Screen
+
+    screen, watching = Screen(), Watching(every=every)
     try:
-        from ..tailing import Wanted, follow
-
-        wanted, say = Wanted(session, stream, type_glob, verdict), _say_aside if as_json else _say
-        rows = follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=say)
-        if as_json:
-            print_rows(rows)
-        else:
-            for line in event_lines(rows, empty=""):
-                click.echo(fitted(line))
+        rows = follow(
+            source, wanted, last=last, retry=retry, token=token, ca=ca,
+            say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(watching.growing(), now=True),
+        )  # fmt: skip
+        for row in rows:
+            screen.print(watching.hear(row))
+            screen.draw(watching.growing())
     except KeyboardInterrupt:
-        pass  # the one way to end it while the recording goes on: nothing is wrong
-
-
-def _say(sentence: str) -> None:
-    click.echo(f"-- {visible(sentence)}")
+        screen.print(watching.rest())
+    else:
+        screen.print(watching.rest())
 
 
 def _say_aside(sentence: str) -> None:
-    """Where programs read stdout: for a person, if there is one."""
+    """Say it to a person, where a program reads stdout."""
     if is_terminal(sys.stderr):
-        click.echo(f"omnirecord: {visible(sentence)}", err=True)
+        click.echo(f"omnirecord: {shown(sentence)}", err=True)

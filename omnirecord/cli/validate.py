@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..gist import clip, visible
-from .common import cassette_argument, console, decoded_option, is_terminal, json_option, print_rows, progress, table
+from .common import (
+    cassette_argument,
+    console,
+    decoded_option,
+    is_terminal,
+    json_option,
+    print_rows,
+    progress,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
-    from ..cassette import TimedFrame
     from ..validating import Problem, Validation
 
 LONGEST_TYPE = 40
@@ -56,7 +66,9 @@ def validate(
     held_against = None if contract is None else load(contract)
     store = open_store(cassette)
     try:
-        result = validation(store, held_against, session, _watched)
+        total = sum(sum(store.tally(x)[0].values()) for x in store.streams())
+        watch = partial(progress, label="validating", total=total if session is None else None)
+        result = validation(store, held_against, session, watch)
     finally:
         store.close()
     if as_json:
@@ -64,10 +76,6 @@ def validate(
     else:
         _print(cassette, result, unseen)
     context.exit(0 if result.ok else 1)
-
-
-def _watched(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
-    return progress(frames, "validating")
 
 
 def _rows(result: Validation, unseen: bool) -> Iterator[dict[str, Any]]:
@@ -128,7 +136,7 @@ def _print_rich(result: Validation) -> None:
 def summary(cassette: Path, result: Validation) -> str:
     """What came of it, in a line."""
     if not result.events:
-        return f"{cassette} holds no events"
+        return f"{shown(cassette)} holds no events"
     events = f"{_many(result.events, 'event')} against {result.contract}"
     if not result.problems:
         return f"{events}: everything fits"

@@ -142,12 +142,13 @@ class _Sessions:
         happening = Happening(self._find, path, a.steps, b.steps)
         compare_story(self._find, path, a.turn, b.turn)
         happening.tell()
-        compare_timing(self._find, path, a.turn, b.turn, self._tolerance_s)
+        if self._a.has_times and self._b.has_times:
+            compare_timing(self._find, path, a.turn, b.turn, self._tolerance_s)
 
     def _around(self) -> None:
         """What is of the session, and of no turn."""
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
-            if one != other:
+            if one != other and self._a.knows_endings and self._b.knows_endings:
                 self._find.add("content", f"endings[{n}]", one, other)
         for n, (heard, too) in enumerate(zip_longest(self._a.listened, self._b.listened)):
             self._counted(

@@ -29,15 +29,17 @@ __all__ = ["LAST", "Batch", "Follower", "Part", "Wanted"]
 class Follower:
     """Follows the cassette at `path`: the `last` events that are there, then what comes. `opens` opens it.
 
+    `most`: of more new events than these, a read tells only the last ones, and how many it left out.
+
     With the `bookmark` of another follower, what that had still to read; all there is, if it read another cassette.
     """
 
     def __init__(
         self, path: Path, wanted: Wanted, last: int = LAST, opens: Callable[[Path], Store] = Store.open,
-        bookmark: str | None = None,
+        bookmark: str | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
         self._path, self._last, self._places = path, last, bookmarks.read(bookmark or "")
-        self._file = partial(File, wanted=wanted, opens=opens)
+        self._file = partial(File, wanted=wanted, opens=opens, most=most)
         self._files: list[File] = []
 
     @property
@@ -68,7 +70,7 @@ class Follower:
         has_more, is_recorded = parts[-1].has_more, any(part.is_recorded for part in parts)
         if not is_recorded and self._is_followed_by_another(newest):
             has_more = is_recorded = True
-        return Batch([part for part in parts if part.rows], has_more, is_recorded)
+        return Batch([part for part in parts if part.rows or part.requests or part.left_out], has_more, is_recorded)
 
     def _parts(self) -> Iterator[Part]:
         """What is new in each file, oldest first, until there is one that has more than a read takes."""

@@ -19,6 +19,7 @@ from ..indexing import stamp_of
 from ..listing import Row, event_row
 from ..store import Store
 from ..store.lock import recorder_is_alive
+from .requests import Requests
 from .values import Cursor, Part, Wanted
 
 LAST = 10
@@ -34,18 +35,21 @@ _BACK = 8
 class File:
     """The cassette at `path`, behind `cursor`; without one, the `last` events that are there, then what comes.
 
-    `of`: the cassette of which the cursor is. It is of no use for another one, which is read from its start.
+    `of`: the cassette of which the cursor is. It is of no use for another one, which is read from its start. `most`: of
+    more new events than these, only the last ones are told.
     """
 
     def __init__(
         self, path: Path, cursor: Cursor | None = None, of: str | None = None, *, wanted: Wanted,
-        opens: Callable[[Path], Store], last: int = 0,
+        opens: Callable[[Path], Store], last: int = 0, most: int | None = None,
     ) -> None:  # fmt: skip
+        self._most, self._left_out = most, 0
         self.path, self.cursor = path, cursor
         self._of, self._wanted, self._opens, self._last = of, wanted, opens, last
         self._inode: int | None = None
         self._recordings: list[Recording] = []
         self._turn = 0
+        self._requests = Requests(wanted, from_start=cursor is not None and of is None)
         self._all_of: tuple[object, ...] = (None,)
         """How the file was when all that it had was told; with None, when that cannot be said."""
 
@@ -80,17 +84,27 @@ class File:
             recordings = store.recordings()
             is_another = self._recordings != recordings[: len(self._recordings)]
             if self._inode is not None and (is_another or inode != self._inode):
-                self.cursor = Cursor()
+                self.cursor, self._requests = Cursor(), Requests(self._wanted, from_start=True)
             self._inode, self._recordings = inode, recordings
             if self.cursor is None:
-                return self._part(store, self._begin(store), has_more=False)
+                found = self._begin(store)
+                self._requests.begin(store, self._since(found))
+                return self._part(store, found, has_more=False)
             if self._of not in (None, self.cassette):
                 self._of, self.cursor = None, Cursor()
             found, has_more = self._new(store, self.cursor, waiting)
             return self._part(store, found, has_more=has_more)
 
+    def _since(self, found: list[tuple[Streaming, TimedFrame]]) -> tuple[int, int] | None:
+        """Recording and ns from which requests are told: from the first event, or all of the last recording."""
+        if not self._last or not self._recordings:
+            return None
+        return (found[0][0].recording, found[0][1].offset_ns) if found else (self._recordings[-1].recording, 0)
+
     def _part(self, store: Store, found: Iterable[tuple[Streaming, TimedFrame]], *, has_more: bool) -> Part:
-        return Part(self.cassette, self._rows(found), has_more, store.is_being_recorded)
+        requests = [] if has_more else list(self._requests.new(store))
+        left_out, self._left_out = self._left_out, 0
+        return Part(self.cassette, self._rows(found), has_more, store.is_being_recorded, requests, left_out)
 
     def _begin(self, store: Store) -> list[tuple[Streaming, TimedFrame]]:
         if not store.is_being_recorded:
@@ -127,7 +141,10 @@ class File:
         """What lies behind the cursor, `_BATCH` frames or `_BYTES` at the most, and whether there is more."""
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
-        for x in self._in_turn(store.streaming(cursor.highest, cursor.at), cursor):
+        streams = self._in_turn(store.streaming(cursor.highest, cursor.at), cursor)
+        if self._most is not None:
+            self._leave_out(store, cursor, streams, self._most)
+        for x in streams:
             if x.stream in waiting:
                 continue
             for frame in store.frames_behind(x, cursor.at[x.stream]):
@@ -141,6 +158,16 @@ class File:
             if x.is_over or not store.is_being_recorded:
                 del cursor.at[x.stream]
         return sorted(found, key=_order), False
+
+    def _leave_out(self, store: Store, cursor: Cursor, streams: list[Streaming], most: int) -> None:
+        """Move the cursor, so that about `most` events are left behind it."""
+        behind = {x.stream: max(0, store.last_seq(x) - cursor.at[x.stream]) for x in streams}
+        if sum(behind.values()) > most:
+            share = most // sum(count > 0 for count in behind.values())
+            for stream, count in behind.items():
+                more = max(0, count - share)
+                cursor.at[stream] += more
+                self._left_out += more
 
     def _in_turn(self, streams: list[Streaming], cursor: Cursor) -> list[Streaming]:
         """The streams, those first that a read before had no room for."""

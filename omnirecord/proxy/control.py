@@ -37,7 +37,7 @@ _HEARTBEAT = 15.0
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Omnirecord": "events",
 }  # fmt: skip
-_TAKES = ("session", "stream", "type", "verdict", "last")
+_TAKES = ("session", "stream", "type", "verdict", "last", "requests")
 
 
 class Control:
@@ -117,7 +117,8 @@ class Control:
         if verdict is not None and verdict not in VERDICTS:
             raise UsageError(f"verdict={verdict!r} is none: there are {', '.join(VERDICTS)}")
         stream = _number(options, "stream")
-        wanted = Wanted(options.get("session"), stream, options.get("type"), verdict)
+        tells_requests = options.get("requests") == "1"
+        wanted = Wanted(options.get("session"), stream, options.get("type"), verdict, tells_requests)
         last = _number(options, "last")
         behind = header(decoded(request.raw_headers), "last-event-id")
         return Follower(self._db(), wanted, LAST if last is None else last, bookmark=behind)
@@ -188,7 +189,9 @@ def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
         if part.cassette != cassette:
             cassette = part.cassette
             lines.append(f"event: cassette\ndata: {dumps({'id': cassette})}\n\n")
-        lines += [f"data: {dumps(row)}\n\n" for row in part.rows]
+        for row in part.happenings:
+            name = "event: request\n" if row.get("exchange") is not None else ""
+            lines.append(f"{name}data: {dumps(row)}\n\n")
     if lines:
         lines[-1] = f"id: {follower.bookmark}\n{lines[-1]}"
     return "".join(lines).encode("utf-8", "surrogatepass"), batch.has_more, cassette

@@ -30,18 +30,21 @@ def follow(
     token: str | None = None,
     ca: File | None = None,
     say: Say,
+    rest: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
     """The `last` rows that are there, then each as it comes, until nobody records any more; with `retry` for ever.
 
     `source` is a path or a URL; a proxy may ask for `token`, and may have to be vouched for by `ca`. `say` takes a
-    sentence for the person who follows. Raises `UsageError` or `CassetteError`.
+    sentence for the person who follows. `rest` is called when there is nothing more just now.
+
+    Raises `UsageError` or `CassetteError`.
     """
     say = _once(say)
     if source.startswith(("http://", "https://")):
-        return Remote(source, wanted, last, token=token, ca=ca).rows(retry=retry, say=say)
+        return Remote(source, wanted, last, token=token, ca=ca).rows(retry=retry, say=say, rest=rest)
     if ca is not None:
         raise UsageError(f"--ca is for a proxy with https, and {source} is a file")
-    return rows_of_file(Path(source), wanted, last, retry=retry, say=say)
+    return rows_of_file(Path(source), wanted, last, retry=retry, say=say, rest=rest)
 
 
 def _once(say: Say) -> Say:

@@ -25,7 +25,7 @@ _BEGINNING = 5.0
 
 
 def rows_of_file(
-    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None]
+    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None], rest: Callable[[], None]
 ) -> Iterator[Row]:  # fmt: skip
     """See `follow`. With `retry`, also for a file that is not there yet, and for the next recording."""
     with clear_errors(path):
@@ -41,9 +41,10 @@ def rows_of_file(
             continue
         seen = _states(path, follower)
         batch = _read(follower, path)
-        yield from batch.rows
+        yield from batch.happenings
         if batch.has_more:
             continue
+        rest()
         if not batch.is_recorded and not retry:
             say(f"nobody records into {path}: that was all")
             return

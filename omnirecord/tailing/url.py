@@ -58,13 +58,13 @@ class Remote:
         self._cassette = ""
         self._told: dict[tuple[str, object], int] = {}
         """The last `seq` of each stream of a cassette, as far as no bookmark says so."""
-        self._has_begun = False
+        self._has_begun, self._tells_requests = False, True
 
-    def rows(self, *, retry: bool, say: Say) -> Iterator[Row]:
+    def rows(self, *, retry: bool, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
         """See `follow`. With `retry`, also where nobody answers yet, or no longer."""
         while True:
             try:
-                yield from self._listen(say)
+                yield from self._listen(say, rest)
                 ended = f"{self.url} has stopped recording"
             except Lost as error:
                 if not self._has_begun and not retry:
@@ -79,7 +79,7 @@ class Remote:
             say(f"{ended}: trying again")
             time.sleep(_AGAIN)
 
-    def _listen(self, say: Say) -> Iterator[Row]:
+    def _listen(self, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
         """The rows of one connection, until the recording ends. Raises `Lost`."""
         with closing(self._connection()) as connection:
             response = self._ask(connection)
@@ -91,6 +91,7 @@ class Remote:
                     if frame.event == "end":
                         return
                     yield from self._told_once(frame, say)
+                rest()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._tls is None:
@@ -99,7 +100,10 @@ class Remote:
 
     def _ask(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         wanted = self._wanted
-        given = {"session": wanted.session, "stream": wanted.stream, "type": wanted.type, "verdict": wanted.verdict}
+        given: dict[str, object] = {
+            "session": wanted.session, "stream": wanted.stream, "type": wanted.type, "verdict": wanted.verdict,
+            "requests": 1 if wanted.takes_requests and self._tells_requests else None,
+        }  # fmt: skip
         query = urlencode({name: value for name, value in [*given.items(), ("last", self._last)] if value is not None})
         headers = {"Accept": "text/event-stream"}
         if self._token:
@@ -113,6 +117,10 @@ class Remote:
             raise UsageError(f"{self.url} is not to be trusted: {explained(error)}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Lost(_why(error)) from error
+        if response.status == 400 and self._tells_requests and wanted.takes_requests:  # it may be an older proxy
+            self._tells_requests = False
+            connection.close()
+            return self._ask(connection)
         if response.status == 200 and response.getheader("X-Omnirecord") == "events":
             return response
         raise UsageError(self._refused(response))
@@ -143,7 +151,7 @@ class Remote:
             say(f"{self.url} says: {value.get('message')}")
         elif frame.event == "cassette":
             self._cassette = str(value.get("id"))
-        elif frame.event is None and isinstance(value, dict) and self._is_new(value):
+        elif isinstance(value, dict) and (frame.event == "request" or (frame.event is None and self._is_new(value))):
             yield value
         if frame.id is not None:  # nothing of what came before comes again
             self._bookmark = frame.id

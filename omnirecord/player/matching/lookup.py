@@ -31,7 +31,7 @@ class Asked:
 
 
 class Lookup:
-    """Everything recorded, to be found by request. `request_body` reads one that was recorded.
+    """Everything recorded, to be found by request. `request_body` reads the content of one that was recorded.
 
     Runners and clients are answered apart.
     """

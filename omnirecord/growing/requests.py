@@ -1,0 +1,114 @@
+"""Requests of a cassette that grows: a row when one begins, if a person wants to know then, and a row when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ..bodies import content_of
+from ..cassette import Exchange, Headers, Side
+from ..gist import clip, one_line
+from ..headers import header
+from ..listing import NS, Row
+from ..store import Store
+from ..story import act_of, may_act
+from .values import Wanted
+
+_BODY = 64 * 1024
+"""The longest body that is read, in bytes: a message, an answer, an error."""
+_ERROR = 400
+"""The lowest status of a failed request."""
+
+
+class Requests:
+    """Reads exchanges as they begin and end: all of them with `from_start`, else those behind the newest one."""
+
+    def __init__(self, wanted: Wanted, *, from_start: bool = False) -> None:
+        self._wanted = wanted
+        self._last = 0 if from_start else None
+        self._open: set[int] = set()
+        self._begun: set[int] = set()
+
+    def begin(self, store: Store, since: tuple[int, int] | None) -> None:
+        """Take no exchange that is in the cassette now. `since`: recording and ns from which they are taken anyway."""
+        if not self._wanted.takes_requests:
+            return
+        newest = store.exchanges("exchange = (SELECT max(exchange) FROM exchanges)")
+        self._last = newest[0].exchange if newest else 0
+        self._open = {x.exchange for x in store.exchanges("end_ns IS NULL")} if store.is_being_recorded else set()
+        if since is not None:
+            where = "recording = ? AND (request_at_ns >= ? OR end_ns >= ?)"
+            self._open |= {x.exchange for x in store.exchanges(where, *since, since[1])}
+
+    def new(self, store: Store) -> Iterator[Row]:
+        """A row for each exchange that has begun or ended since."""
+        if not self._wanted.takes_requests:
+            return
+        if self._last is None:
+            self.begin(store, None)
+        for x in store.newer(self._last or 0, self._open):
+            self._last = max(self._last or 0, x.exchange)
+            is_over = x.end_ns is not None or x.ending != "open"
+            if self._wanted.takes_session(x.session_id):
+                yield from self._rows(store, x, is_over=is_over)
+            if is_over:
+                self._open.discard(x.exchange)
+                self._begun.discard(x.exchange)
+            else:
+                self._open.add(x.exchange)
+
+    def _rows(self, store: Store, x: Exchange, *, is_over: bool) -> Iterator[Row]:
+        act = _act(store, x) if may_act(x) else None
+        is_stream = x.kind in ("sse", "websocket") and x.response is not None
+        if x.exchange not in self._begun and (is_stream or act is not None):
+            self._begun.add(x.exchange)
+            yield _row(store, x, act, is_over=False)
+        if is_over:
+            yield _row(store, x, act, is_over=True)
+
+
+def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool) -> Row:
+    end_ns = (x.end_ns or x.request.at_ns) if is_over else None
+    return {
+        "recording": x.recording, "exchange": x.exchange, "stream": x.stream, "session_id": x.session_id,
+        "party": x.party, "kind": x.kind, "method": x.request.method, "path": x.request.target,
+        "status": x.response.status if x.response else None,
+        "offset_ns": x.request.at_ns, "end_ns": end_ns,
+        "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
+        "ending": x.ending if is_over else "open", "act": act, "error": _error(store, x) if is_over else None,
+    }  # fmt: skip
+
+
+def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
+    """What a client did to its session."""
+    act = act_of(x, _body(store, x, "request"), b"")
+    if act is None:
+        return None
+    return {"kind": act.kind, "text": clip(act.text, 400), "elicitation_id": act.elicitation_id, "action": act.action}
+
+
+def _error(store: Store, x: Exchange) -> str | None:
+    """Code and message of a refusal, in one line; None where the request did not fail."""
+    if x.response is None or x.response.status < _ERROR or x.kind == "sse":
+        return None
+    body = _body(store, x, "response")
+    try:
+        error = json.loads(body)["error"]
+        code, message = error.get("code"), error.get("message")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        code, message = None, body[:400].decode("utf-8", "replace") if _is_text(x.response.headers) else ""
+    return clip(one_line(": ".join(part for part in (code, message) if isinstance(part, str) and part)), 400)
+
+
+def _is_text(headers: Headers) -> bool:
+    type_ = (header(headers, "content-type") or "").lower()
+    return type_.startswith("text/plain") or "json" in type_
+
+
+def _body(store: Store, x: Exchange, side: Side) -> bytes:
+    """A short body without its content coding; empty for another."""
+    if (x.request_bytes if side == "request" else x.response_bytes) > _BODY:
+        return b""
+    headers = x.request.headers if side == "request" else x.response.headers if x.response else ()
+    return content_of(store.body(x.exchange, side), header(headers, "content-encoding")) or b""
