@@ -43,7 +43,7 @@ def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened(
     assert lines(HEALTHY["approval"]) == [
         "stream Python client listens to session 04cc962c #4",
         "approval asked: always_ask_on_input: Confirm this message before I process it. 1:4",
-        "approval answered: accept by client 1:5",
+        "approval answered: accept by Python client 1:5",
         'message user: "Please summarise the release notes." 1:7',
         "turn begins with helper 1:9",
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
