@@ -43,7 +43,7 @@ class Requests:
         is_over = row["end_ns"] is not None
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
-            self.answered[act["elicitation_id"]] = row["party"]
+            self.answered[act["elicitation_id"]] = _who(row)
         make = partial(Told, row["end_ns"] if is_over else row["offset_ns"], place=place)
         if _has_failed(row):
             if is_over:
@@ -66,7 +66,7 @@ class Requests:
 
     def _stream(self, row: Row, make: Make, *, is_over: bool) -> Iterator[Told]:
         stream, session = row["stream"], row["session_id"] or ""
-        what = f"{row['party']} listens" if session else f"{row['party']} reads {_short(row)}"
+        what = f"{_who(row)} listens" if session else f"{_who(row)} reads {_short(row)}"
         if not is_over:
             if stream not in self._listening:
                 self._listening[stream] = session
@@ -75,7 +75,7 @@ class Requests:
         self._listening.pop(stream, None)
         if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
             how, kind = _ENDINGS[row["ending"]]
-            yield make("stream", kind, f"{how} after {_took(row)}", f"({row['party']})")
+            yield make("stream", kind, f"{how} after {_took(row)}", f"({_who(row)})")
 
     def _is_told(self, row: Row) -> bool:
         """Whether a request that succeeded is told. What a stream tells anyway is not told twice."""
@@ -115,7 +115,12 @@ def _short(row: Row) -> str:
 
 
 def _by(row: Row) -> str:
-    return f"by {row['party']}" if row["party"] != "client" else ""
+    return f"by {_who(row)}" if _who(row) != "client" else ""
+
+
+def _who(row: Row) -> str:
+    """What a person calls the party; a proxy of an older version tells no name."""
+    return str(row.get("party_name") or row["party"])
 
 
 def _took(row: Row) -> str:
