@@ -67,13 +67,11 @@ class Watching:
         for session in self._sessions.values():
             yield from self._finish(session)
 
-    def left_out(self, count: int) -> Told:
-        """That events were not told."""
+    def lacks_some(self) -> None:
+        """Note that events are left out here: a text that grows may have had some of them."""
         for session in self._sessions.values():
             if session.fold is not None:
                 session.fold.is_partial = True
-        at_ns = max((s.fold.last_ns for s in self._sessions.values() if s.fold is not None), default=0)
-        return Told(at_ns, "", "note", "", f"… {count:,} events are recorded and not shown: too many at once")
 
     def _event(self, row: Row, name: str) -> Iterator[Told]:
         session = self._session(name)
