@@ -56,6 +56,7 @@ format: .venv/.dev
 cassettes: .venv/.dev
 	@$(BIN)/python -m cassettes.record
 	@$(BIN)/python -m examples.record
+	@$(BIN)/python -m cassettes.webui cassettes/corpus web_ui web_ui_old_session
 
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \

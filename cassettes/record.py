@@ -3,7 +3,8 @@
     make cassettes                      all of them
     python -m cassettes.record tool     only one
 
-Those in `troubled` take minutes: a server waits for 90 seconds until it gives a runner up.
+Those in `troubled` and `corpus` take minutes: a server waits for 90 seconds until it gives a runner up. The web UI and
+older versions have recorders of their own, `cassettes.webui` and `cassettes.versions`.
 
 Everything runs on loopback, in a neutral home under the system's temporary folder, so that no path of anybody's
 machine gets into a cassette. The model provider is a scripted stand-in; all else is what people run. Ids, times and
@@ -13,30 +14,28 @@ how text is cut into deltas differ from run to run.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from omnirecord.exporting import jsonl_bytes
-from omnirecord.library import open_store
+from cassettes.breaking import record_corpus
+from cassettes.stacks import a_stack, everyone_left, no_lines, publish, publish_small
 from omnirecord.proxy import Proxy
+from tests.omnigent_rig.corpus import STORIES
 from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
-from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 from tests.omnigent_rig.troubles import IMPATIENT, TROUBLES, Bench
 
 HERE = Path(__file__).parent
-HOME = Path(tempfile.gettempdir()) / "omnirecord-home"
 LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "turns")
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
-ALL = (*LIVE, STANDIN, *TROUBLES)
+ALL = (*LIVE, STANDIN, *TROUBLES, *STORIES)
 
 
 async def record(names: list[str]) -> None:
@@ -52,17 +51,8 @@ async def record(names: list[str]) -> None:
         for name in names:
             if name in TROUBLES:
                 await record_trouble(name, Path(folder) / f"{name}.db")
-
-
-@asynccontextmanager
-async def a_stack(env: Mapping[str, str] | None = None) -> AsyncIterator[tuple[Provider, Stack]]:
-    shutil.rmtree(HOME, ignore_errors=True)
-    try:
-        async with Provider(SCRIPT) as provider, Stack(provider.url, home=HOME, env=env) as stack:
-            await stack.start_runner()
-            yield provider, stack
-    finally:
-        shutil.rmtree(HOME, ignore_errors=True)
+        if corpus := [name for name in names if name in STORIES]:
+            await record_corpus(corpus, Path(folder), lambda name, db: publish_small(db, HERE / "corpus", name))
 
 
 async def record_live(names: list[str], folder: Path) -> None:
@@ -77,17 +67,11 @@ async def record_live(names: list[str], folder: Path) -> None:
 
 async def record_trouble(name: str, db: Path) -> None:
     """On a stack of its own, which does not outlive it."""
-    async with a_stack(IMPATIENT if name == "retries" else None) as running:
+    async with a_stack(env=IMPATIENT if name == "retries" else None) as running:
         async with (narrow_lines if name == "slow_reader" else no_lines)(*running, db) as (proxy, bench):
             await TROUBLES[name](bench)
             await everyone_left(proxy)
         publish(db, HERE / "troubled" / f"{name}.jsonl")
-
-
-@asynccontextmanager
-async def no_lines(provider: Provider, stack: Stack, db: Path) -> AsyncIterator[tuple[Proxy, Bench]]:
-    async with Proxy(stack.url, db) as proxy:
-        yield proxy, Bench(proxy.url, provider, stack, proxy.stop)
 
 
 @asynccontextmanager
@@ -99,22 +83,6 @@ async def narrow_lines(provider: Provider, stack: Stack, db: Path) -> AsyncItera
         NarrowLine(proxy.url) as line,
     ):
         yield proxy, Bench(line.url, provider, stack, proxy.stop, line)
-
-
-async def everyone_left(proxy: Proxy) -> None:
-    """Let the proxy see that the client closed its stream: it is not the recorder that ends it."""
-    async with asyncio.timeout(5):
-        while proxy.open_exchanges:  # noqa: ASYNC110  # a script may look
-            await asyncio.sleep(0.01)
-
-
-def publish(db: Path, path: Path) -> None:
-    store = open_store(db)
-    try:
-        path.write_bytes(b"".join(jsonl_bytes(store)))
-    finally:
-        store.close()
-    print(f"recorded {path.relative_to(HERE)}: {path.stat().st_size:,} bytes")  # noqa: T201
 
 
 if __name__ == "__main__":

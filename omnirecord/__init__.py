@@ -127,8 +127,10 @@ def replay(
     max_gap: float | None = None,
     gates: Iterable[str] = (),
     no_gate: bool = False,
+    skip_gates_after: float | None = None,
     gate_timeout: float | None = None,
     match: Iterable[str] = (),
+    match_on: str | Iterable[str] = (),
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
@@ -142,8 +144,10 @@ def replay(
 ) -> Replay:
     """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
 
-    `speed` divides gaps, `max_gap` caps them before (recorded seconds), `gate_timeout` is in seconds; `gates` are
-    `'METHOD GLOB'`; `match` adjusts which recorded request answers (`docs/matching.md`); `faults` are what goes wrong
+    `speed` divides gaps, `max_gap` caps them before (recorded seconds); `gates` are `'METHOD GLOB'`; after
+    `skip_gates_after` seconds at a closed gate the replay goes on without the request (`gate_timeout` is its former
+    name); `match` adjusts which recorded request answers (`docs/matching.md`), and with `match_on="body"` bodies
+    count; `faults` are what goes wrong
     (`docs/faults.md`); `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`);
     `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
     `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
@@ -156,7 +160,8 @@ def replay(
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        skip_gates_after=skip_gates_after, gate_timeout=gate_timeout,
+        match=match, match_on=match_on, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
         allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
         web_ui=web_ui,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from .cassette import Exchange
 from .player import Mismatch, Position
 from .player.target import Predicate
 from .remarks import differences, place
-from .replaying import Served
+from .replaying import Served, Standing
 
 WAIT = 30.0
 """Seconds after which `step` and `run_until` give up."""
@@ -122,6 +122,16 @@ class Server:
     def positions(self) -> list[Position]:
         """Where each of them is: one for each session tree, and for each stream without a session."""
         return list(self._press("positions"))
+
+    def standing(self) -> Standing:
+        """What it waits for at this moment."""
+        standing = self._press("standing")
+        assert isinstance(standing, Standing)
+        return standing
+
+    def release(self) -> None:
+        """Cut every response that is under way, and accept no more connections: no client waits any longer."""
+        self._press("release")
 
     def reset(self) -> None:
         """Begin again from the start, as if nobody had asked for anything."""

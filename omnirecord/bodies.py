@@ -7,22 +7,11 @@ it ends, since a secret may be in any of its bytes. No I/O.
 
 from __future__ import annotations
 
-import gzip
 import re
-import sys
-import zlib
-from collections.abc import Callable
 from typing import Protocol
 
-import brotli
-
-from .coding import CodingError, decoder
+from .coding import CodingError, are_known, codings_of, decoder, encoded
 from .redact import Redactor
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 LIMIT = 32 * 1024 * 1024
 """The most of a compressed body, and of its content, that is kept, in bytes."""
@@ -31,13 +20,6 @@ _NO_DATA = re.compile(
     r"text/(?:css|javascript|ecmascript)|application/(?:x-)?(?:javascript|ecmascript)"
     r"|application/(?:wasm|font-.+|x-font-.+|vnd\.ms-fontobject)|(?:image|font|audio|video)/.+"
 )
-_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda data: gzip.compress(data, mtime=0),
-    "x-gzip": lambda data: gzip.compress(data, mtime=0),
-    "deflate": zlib.compress,
-    "br": brotli.compress,
-    "zstd": zstd.compress,
-}
 
 
 class Body(Protocol):
@@ -52,8 +34,8 @@ def body(content_type: str | None, content_encoding: str | None, redactor: Redac
     """What takes a body with these headers."""
     if not is_data(content_type):
         return _Untouched()
-    codings = _codings(content_encoding)
-    if not codings or not _ENCODERS.keys() >= set(codings):
+    codings = codings_of(content_encoding)
+    if not codings or not are_known(codings):
         return redactor.body()
     return CodedBody(codings, redactor)
 
@@ -65,12 +47,12 @@ def is_data(content_type: str | None) -> bool:
 
 def decoded(data: bytes, content_encoding: str | None) -> bytes:
     """The content of a body, as far as it can be decoded and `LIMIT` goes."""
-    return _content(data, _codings(content_encoding))[0]
+    return _content(data, codings_of(content_encoding))[0]
 
 
 def content_of(data: bytes, content_encoding: str | None) -> bytes | None:
     """The content of a body; None where it cannot be decoded, or is larger than `LIMIT`."""
-    content, whole = _content(data, _codings(content_encoding))
+    content, whole = _content(data, codings_of(content_encoding))
     return content if whole else None
 
 
@@ -103,17 +85,12 @@ class CodedBody:
         safe = self._safe(content)
         self.cut = self.cut or len(content) == LIMIT
         if safe != content or self.cut:
-            return _encoded(safe, self._codings)
+            return encoded(safe, self._codings)
         return wire if whole else self._safe(wire)  # which is not what its Content-Encoding says
 
     def _safe(self, data: bytes) -> bytes:
         redactor = self._redactor.body()
         return redactor.feed(data) + redactor.close()
-
-
-def _codings(content_encoding: str | None) -> list[str]:
-    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
-    return [name for name in names if name not in ("", "identity")]
 
 
 def _content(data: bytes, codings: list[str]) -> tuple[bytes, bool]:
@@ -127,9 +104,3 @@ def _content(data: bytes, codings: list[str]) -> tuple[bytes, bool]:
     except CodingError:
         return bytes(content), False
     return bytes(content), True
-
-
-def _encoded(data: bytes, codings: list[str]) -> bytes:
-    for name in codings:
-        data = _ENCODERS[name](data)
-    return data

@@ -46,7 +46,9 @@ Ending = Literal[
     "upstream_unreachable",
     "open",
     "recorder_killed",
+    "unknown",
 ]
+"""How an exchange ended. `unknown`: nothing recorded it, as in an imported raw body."""
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 ENDINGS: frozenset[str] = frozenset(get_args(Ending))
@@ -114,6 +116,12 @@ class Exchange:
     end_ns: int | None = None
     """When it ended, answered or not."""
 
+    @property
+    def has_times(self) -> bool:
+        """False for an imported raw body: its request, response and end are all at 0."""
+        response = self.response
+        return self.stream is None or response is None or (self.request.at_ns, response.at_ns, self.end_ns) != (0, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
@@ -124,6 +132,8 @@ class Streaming:
     recording: int
     session_id: str | None
     is_over: bool
+    has_times: bool = True
+    """False for an imported raw body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ No I/O. A piece is at most `PIECE` bytes, whatever a hostile body would inflate 
 
 from __future__ import annotations
 
+import gzip
 import sys
 import zlib
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 import brotli
 
@@ -121,20 +122,50 @@ class _Chain:
             yield from self._through(last - 1, piece)
 
 
+class _Coding(NamedTuple):
+    """One content coding: makes a decoder, and encodes a whole body."""
+
+    decoder: Callable[[], Decoder]
+    encode: Callable[[bytes], bytes]
+
+
 _IDENTITY = Identity()
-_DECODERS: dict[str, type[Decoder]] = {"br": _Brotli, "zstd": _Zstd, "deflate": _Deflate}
+_GZIP = _Coding(lambda: _Zlib(zlib.MAX_WBITS | 16), lambda data: gzip.compress(data, mtime=0))
+_CODINGS: dict[str, _Coding] = {
+    "gzip": _GZIP,
+    "x-gzip": _GZIP,
+    "deflate": _Coding(_Deflate, zlib.compress),
+    "br": _Coding(_Brotli, brotli.compress),
+    "zstd": _Coding(_Zstd, zstd.compress),
+}
+"""Every content coding that can be decoded can be encoded: a body is redacted under its coding."""
+
+
+def codings_of(content_encoding: str | None) -> list[str]:
+    """The names of the codings in a Content-Encoding header's value, in the order of their application."""
+    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
+    return [name for name in names if name not in ("", "identity")]
+
+
+def are_known(codings: Iterable[str]) -> bool:
+    """Whether a body with these codings can be decoded and encoded."""
+    return _CODINGS.keys() >= set(codings)
 
 
 def decoder(content_encoding: str | None) -> Decoder:
     """The decoder for a Content-Encoding header's value; raises `CodingError` for a coding that is not known."""
-    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
-    decoders = [_decoder(name) for name in names if name not in ("", "identity")]
+    decoders = [_coding(name).decoder() for name in codings_of(content_encoding)]
     return _Chain(decoders) if decoders else _IDENTITY
 
 
-def _decoder(name: str) -> Decoder:
-    if name in ("gzip", "x-gzip"):
-        return _Zlib(zlib.MAX_WBITS | 16)
-    if name not in _DECODERS:
+def encoded(data: bytes, codings: Iterable[str]) -> bytes:
+    """The body that has this content under these codings; raises `CodingError` for a coding that is not known."""
+    for name in codings:
+        data = _coding(name).encode(data)
+    return data
+
+
+def _coding(name: str) -> _Coding:
+    if name not in _CODINGS:
         raise CodingError(f"{_UNKNOWN} {name!r} is not known")
-    return _DECODERS[name]()
+    return _CODINGS[name]

@@ -17,7 +17,7 @@ from .proxy import Proxy
 from .replaying import Replay
 from .rerun import Rerun
 from .telling.showing import lines_of
-from .verify import verify
+from .verify import Verification, verify
 
 Say = Callable[[str], None]
 
@@ -31,9 +31,9 @@ def shipped_cassette() -> Path:
     raise NotACassette("the demo's cassette is missing from this installation: install omnirecord again")
 
 
-async def demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> bool:
-    """Make the trip, recording into `db`; say what happens, and show it on `screen`. Returns whether what was recorded
-    replays equal."""
+async def demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
+    """Make the trip, recording into `db`; say what happens, and show it on `screen`. Returns how the replay of that
+    recording compares."""
     cassette = shipped_cassette()
     kept = " (a temporary file: --db keeps it)" if is_temporary else ""
     async with Replay(cassette, timing="compressed") as upstream:
@@ -57,7 +57,7 @@ async def demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary
     say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
         + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
-    return result.equal
+    return result
 
 
 async def _run_clients(cassette: Path, url: str) -> None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from .cassette import Exchange, Recording, TimedFrame
+from .cassette import Exchange, TimedFrame
 from .choosing import the_session
 from .errors import NotACassette, UsageError
 from .indexing import Stale, bring_up, stamp_of
 from .library import open_store
 from .listing import event_row, request_row
+from .moments import Given, Moment, moment, span
 from .searching.query import Query, parse
 from .searching.snippets import WIDTH, Snippet, apart, best, cut, signs_in, unmarked
 from .store import Store, is_database, is_packed
@@ -35,7 +34,6 @@ LIMIT = 20
 
 _ATTEMPTS = 5
 
-Moment = str | float | datetime | None
 Watch = Callable[[Iterator[int]], Iterable[int]]
 """Goes through the steps of indexing, each the number of frames that it took; may show them."""
 
@@ -46,11 +44,13 @@ class Hit:
 
     `row` is that of its event as `events --json` prints it: for words in a text that came in deltas, the one with which
     they begin. For a request, `stream`, `seq`, `type` and what else only events have is None, and `exchange` is set.
+    For the answer of a request that failed, `status` is set as well.
     """
 
     row: dict[str, Any]
     snippet: Snippet
     exchange: int | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def search(
     *,
     type: str | None = None,
     session: str | None = None,
-    since: Moment = None,
-    until: Moment = None,
+    since: Given = None,
+    until: Given = None,
     limit: int = LIMIT,
     width: int = WIDTH,
     watch: Watch = iter,
@@ -89,7 +89,7 @@ class _Asked:
     query: Query
     type: str | None
     session: str | None
-    times: tuple[float | datetime | None, float | datetime | None]
+    times: tuple[Moment, Moment]
     limit: int
     width: int
 
@@ -135,28 +135,6 @@ def _ask(index: Index, store: Store, stamp: Any, asked: _Asked, watch: Watch, *,
     raise Stale  # other searches make it anew again and again
 
 
-def moment(name: str, value: Moment) -> float | datetime | None:
-    """A time as somebody gives it: seconds from the start of a recording, or a time of day, UTC unless it says."""
-    try:
-        if isinstance(value, str):
-            value = _read(value)
-        if isinstance(value, (int, float)) and not isfinite(value):
-            raise ValueError
-    except ValueError:
-        raise UsageError(
-            f"{name} {value!r} is no time: give seconds from the start of the recording, as `events` shows them, or a"
-            " time like 2026-11-25T14:03:00"
-        ) from None
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-
-
-def _read(value: str) -> float | datetime:
-    try:
-        return float(value)
-    except ValueError:
-        return datetime.fromisoformat(value.strip())
-
-
 def _narrow(store: Store, index: Index, asked: _Asked) -> Narrow:
     sessions = None
     if asked.session is not None:
@@ -165,28 +143,8 @@ def _narrow(store: Store, index: Index, asked: _Asked) -> Narrow:
         sessions = [number for number, name in names if name == wanted]
     glob = asked.type
     takes = None if glob is None else lambda type_: fnmatchcase(type_, glob)
-    times = None if asked.times == (None, None) else [_span(r, *asked.times) for r in store.recordings()]
+    times = None if asked.times == (None, None) else [(r.recording, *span(r, *asked.times)) for r in store.recordings()]
     return Narrow(sessions, takes, times)
-
-
-def _span(recording: Recording, since: float | datetime | None, until: float | datetime | None) -> tuple[int, int, int]:
-    """The first and the last ns of a recording that lie in between."""
-    low = -_LATEST if since is None else _offset(recording, since)
-    high = _LATEST if until is None else _offset(recording, until)
-    return recording.recording, low, high
-
-
-_LATEST = 1 << 62
-
-
-def _offset(recording: Recording, at: float | datetime) -> int:
-    seconds = at if isinstance(at, (int, float)) else (at - _started(recording)).total_seconds()
-    return max(-_LATEST, min(_LATEST, round(seconds * 1e9)))
-
-
-def _started(recording: Recording) -> datetime:
-    at = datetime.fromisoformat(recording.started_at)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _hits(store: Store, found: list[Match], asked: _Asked) -> Iterator[Hit]:
@@ -207,8 +165,11 @@ def _hit(store: Store, match: Match, x: Exchange, started_at: str, asked: _Asked
     signs = [term.text for clause in asked.query for term in clause.wanted if term.is_sign]
     spans = best(text, apart([*spans, *signs_in(text, signs)]), asked.width)
     snippet = cut(text, spans, asked.width)
+    if match.doc.kind == "answer" and x.response is not None:
+        row = request_row(x, store.decoded_body(x, "response"), started_at, x.response.at_ns)
+        return Hit(row, snippet, x.exchange, x.response.status)
     if match.doc.kind == "request":
-        return Hit(request_row(x, store.body(x.exchange, "request"), started_at), snippet, x.exchange)
+        return Hit(request_row(x, store.decoded_body(x, "request"), started_at), snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)
     return Hit(event_row(x, _frame(store, x, seq), started_at), snippet)
 

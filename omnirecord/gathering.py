@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .cassette import Exchange, TimedFrame
@@ -10,7 +10,7 @@ from .choosing import the_session
 from .errors import TooLarge
 from .limits import AN_EVENT, max_decoded, shown_size
 from .store import Store
-from .story import Act, act_of
+from .story import Act, FailedRequest, act_of, failed_requests, is_session, may_act
 
 
 class Held:
@@ -60,20 +60,37 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
     parents = store.parents()
     for exchanges in grouped(store.exchanges("party != 'runner'")):
         if wanted in (None, exchanges[0].session_id):
-            found = (
-                act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges
-            )
-            acts = [act for act in found if act is not None]
+            acts = list(acts_in(store, exchanges))
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
+
+
+def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
+    """What clients did with these exchanges. Only the bodies of requests that may be an act are read."""
+    for x in exchanges:
+        if x.party != "runner" and may_act(x):
+            act = act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response"))
+            if act is not None:
+                yield act
+
+
+def failures_in(store: Store, exchanges: Sequence[Exchange], acts: Iterable[Act] = ()) -> list[FailedRequest]:
+    """The requests among these that the server did not fulfil. `acts`: what is known of them as acts."""
+    return failed_requests(exchanges, lambda x: store.decoded_body(x, "response"), {act.exchange for act in acts})
+
+
+def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """The exchanges that belong to no session and are no stream. A session that the server did not know is none."""
+    known = {x.exchange for group in grouped(exchanges) for x in group}
+    return [x for x in exchanges if x.exchange not in known]
 
 
 def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
     """Those of each session in each recording, in the order in which sessions began; a stream that belongs to no
-    session is on its own."""
+    session is on its own. Leaves out sessions that the server did not know (`is_session`)."""
     groups: dict[tuple[int, object], list[Exchange]] = {}
     for x in exchanges:
         if x.session_id is not None:
             groups.setdefault((x.recording, x.session_id), []).append(x)
         elif x.kind == "sse":
             groups[x.recording, x.exchange] = [x]
-    yield from groups.values()
+    yield from (group for group in groups.values() if group[0].session_id is None or is_session(group))

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from .cassette import Exchange, Streaming, TimedFrame
 from .files import itself
-from .searching.docs import Texts, digest, of_request
+from .searching.docs import Texts, digest, of_answer, of_request
 from .store import Store
-from .store.index import Index, State
+from .store.index import UNANSWERED, Index, State
+from .story.failures import may_have_failed
 
 _STEP = 4_000
 """Frames or requests that are indexed in one transaction…"""
@@ -89,8 +90,8 @@ def _all(store: Store, index: Index) -> Iterator[int]:
     for bodies in _asked(store, [number for number in store.posted() if not index.is_done(number)]):
         store.refresh()
         with index.step():
-            for x, body in bodies:
-                _request(index, x, body)
+            for x, *both in bodies:
+                _request(index, x, *both)
         yield 0
 
 
@@ -154,14 +155,16 @@ def _digest(frame: TimedFrame) -> int:
     return digest(frame.raw if frame.raw is not None else str(frame.length))
 
 
-def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, bytes]]]:
-    """Requests with their bodies, those that one step has room for together."""
-    found: list[tuple[Exchange, bytes]] = []
+def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, bytes, bytes]]]:
+    """Requests with their bodies and those of their answers, if they failed: what one step has room for together."""
+    found: list[tuple[Exchange, bytes, bytes]] = []
     size = 0
     for begin in range(0, len(exchanges), _STEP):
         for x in store.numbered(exchanges[begin : begin + _STEP]):
-            found.append((x, store.body(x.exchange, "request") if x.request_bytes <= _BYTES else b""))
-            size += x.request_bytes
+            has_answer = x.end_ns is not None and may_have_failed(x) and x.response_bytes <= _BYTES
+            answer = store.decoded_body(x, "response") if has_answer else b""
+            found.append((x, store.decoded_body(x, "request") if x.request_bytes <= _BYTES else b"", answer))
+            size += x.request_bytes + len(answer)
             if len(found) >= _STEP or size >= _BYTES:
                 yield found
                 found, size = [], 0
@@ -169,13 +172,18 @@ def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, 
         yield found
 
 
-def _request(index: Index, x: Exchange, body: bytes) -> None:
-    """What a client posted. While the request goes on, its body may not be whole."""
+def _request(index: Index, x: Exchange, body: bytes, answer: bytes) -> None:
+    """What a client posted, and the answer of a request that failed. While the request goes on, its body may not be
+    whole, and its answer is not known."""
     if index.is_done(x.exchange):
         return  # another search was faster
-    doc = of_request(x, body)
-    if doc is not None:
+    asked = None if index.has_request(x.exchange) else of_request(x, body)
+    answered = None if x.end_ns is None else of_answer(x, answer)
+    docs = [doc for doc in (asked, answered) if doc is not None]
+    if docs:
         session = index.session(x.recording, x.session_id, x.exchange)
-        index.put([doc], x.recording, x.exchange, session, [])
-    if doc is not None or x.end_ns is not None:
+        index.put(docs, x.recording, x.exchange, session, [])
+    if x.end_ns is not None:
         index.set_done(x.exchange, 0, 0)
+    elif asked is not None:
+        index.set_done(x.exchange, UNANSWERED, 0)

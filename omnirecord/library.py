@@ -6,13 +6,14 @@ The text form is read into an SQLite database in memory, so that everything else
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ._version import __version__
 from .cassette import Recording
+from .choosing import named_session, the_session, with_children
 from .contract import load
 from .errors import NotACassette, TooLarge, UsageError
 from .files import unwritable
@@ -31,15 +32,34 @@ _IN_MEMORY = 256 << 20
 """To how many bytes the smallest text may unpack: all of it is held in memory."""
 
 
-def open_store(path: str | Path) -> Store:
-    """Open an SQLite or a .jsonl cassette, compressed or not. Raises `UsageError` or `CassetteError`; never writes."""
+def open_store(path: str | Path, session: str | None = None) -> Store:
+    """Open an SQLite or a .jsonl cassette, compressed or not. Raises `UsageError` or `CassetteError`; never writes.
+
+    With a `session`, or of `CASSETTE#SESSION`, the store has only that session and its sub-agents, as they are by now.
+    """
+    path, named = named_session(path)
+    if (wanted := session or named) is None:
+        return _open(path)
+    with closing(_open(path)) as store:
+        return _in_memory(lambda reader: reader.rows(_text_of(store, _family(store, wanted))), path)
+
+
+def _family(store: Store, session: str) -> frozenset[str]:
+    return with_children(store, the_session(store, session))
+
+
+def _open(path: Path) -> Store:
     path = _existing(path)
     with clear_errors(path):
         if is_database(path):
             return Store.open(path)
+    return _in_memory(lambda reader: _jsonl_rows(reader, path), path)
+
+
+def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
     writer = Writer(None)
     try:
-        writer.write(_jsonl_rows(Reader(str(path), contract_or_default), path))
+        writer.write(rows_by(Reader(str(path), contract_or_default)))
     except BaseException:
         writer.connection.close()
         raise
@@ -51,10 +71,15 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     frames came.
 
     The file is read through once before the cassette is touched, and written in one transaction: where anything in
-    it is wrong, the cassette stays as it was, or is not made.
+    it is wrong, the cassette stays as it was, or is not made. Of `CASSETTE#SESSION`, only that session comes, with its
+    sub-agents.
     """
-    path, target = _existing(path), Path(db)
+    (path, session), target = named_session(path), Path(db)
     is_usable_path(target)
+    if session is not None:
+        with closing(open_store(path, session)) as store:
+            return _append(_rows_of(store), path, target)
+    path = _existing(path)
     with clear_errors(path):
         if is_sqlite(path):
             raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")
@@ -91,8 +116,8 @@ def _rows_of(store: Store) -> Callable[[Reader], Iterator[Row]]:
     return lambda reader: reader.rows(_text_of(store))
 
 
-def _text_of(store: Store) -> Iterator[bytes]:
-    return (f"{line}\n".encode() for line in lines_of(store))
+def _text_of(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
+    return (f"{line}\n".encode() for line in lines_of(store, sessions))
 
 
 def _append(
@@ -169,7 +194,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _import_sse(path: Path, target: Path) -> tuple[int, int]:
-    """A recording of one stream whose times nobody wrote down: all are 0."""
+    """Import a raw body as a recording of one stream. All times are 0, since the file has none."""
     framed = _sse_framed(path)
     session = next(filter(None, map(_session_in, framed)), None)
     with _appending(target) as writer:
@@ -213,7 +238,7 @@ def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Ro
     yield from (*made, *pieces.close())
     yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
-    yield rows.end(exchange, 0, "done" if done else "eof", 0, sum(one.frame.length for one in framed))
+    yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
 
 
 def _session_in(framed: Framed) -> str | None:

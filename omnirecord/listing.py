@@ -5,15 +5,20 @@ Pure but for reading the store. Times are seconds where a name ends in `_s`, ns 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .cassette import Exchange, Streaming, TimedFrame, wall_clock
+from .bodies import decoded
+from .cassette import Exchange, Headers, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from .contract.payload import MalformedError, parse
+from .headers import header
 from .jsonl import text
+from .moments import Moment, span
 from .sse import read_fields
 from .store import Store
+from .story import is_session
 
 Row = dict[str, Any]
 NS = 1_000_000_000
@@ -27,9 +32,47 @@ def exchange_rows(store: Store) -> Iterator[Row]:
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
             "party": x.party, "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns), "duration_s": _duration(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": _duration(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
         }  # fmt: skip
+
+
+def exchange_row(store: Store, x: Exchange) -> Row:
+    """The row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
+    (row,) = (one for one in exchange_rows(store) if one["exchange"] == x.exchange)
+    response: Row | None = None
+    if x.response is not None:
+        content = None if x.kind != "http" else _content(store, x, "response", x.response.headers)
+        response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
+        response |= content or {"data": None, "raw": None}
+    first = store.reads(x.exchange)[:1] if x.stream is not None else []
+    return {
+        **row, "stream": x.stream, "started_ns": x.request.at_ns,
+        "first_byte_s": None if x.response is None else (x.response.at_ns - x.request.at_ns) / NS,
+        "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
+        "upstream": store.recording(x.recording).upstream,
+        "verdicts": _counts(store, x)[0] if x.stream is not None else None,
+        "request": {
+            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request", x.request.headers)
+        },
+        "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
+    }  # fmt: skip
+
+
+def _content(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:
+    """A body without its content coding, as an event's data stands in its row."""
+    content = decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
+    raw = text(content)
+    return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
+
+
+def _message(one: Message) -> Row:
+    raw = text(one.data)
+    data = parsed(raw) if isinstance(raw, str) and one.opcode == 1 else None
+    return {
+        "message": one.message, "at_ns": one.at_ns, "sent_ns": one.sent_ns, "dir": one.dir, "opcode": one.opcode,
+        "data": data, "raw": raw,
+    }  # fmt: skip
 
 
 def stream_rows(store: Store) -> Iterator[Row]:
@@ -41,7 +84,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns), "duration_s": _duration(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": _duration(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
             "ending": x.ending, "verdicts": verdicts,
         }  # fmt: skip
@@ -54,12 +97,15 @@ def session_rows(store: Store) -> Iterator[Row]:
     for x in store.exchanges("session_id IS NOT NULL"):
         grouped.setdefault((x.recording, x.session_id or ""), []).append(x)
     for (recording, session_id), exchanges in grouped.items():
+        if not is_session(exchanges):
+            continue
         streams = [x for x in exchanges if x.stream is not None]
         begin = min(x.request.at_ns for x in exchanges)
         end = max(_end(x) for x in exchanges)
+        timed = any(x.has_times for x in exchanges)
         yield {
-            "recording": recording, "session_id": session_id, "started_at": clock(recording, begin),
-            "duration_s": (end - begin) / NS, "streams": len(streams), "exchanges": len(exchanges),
+            "recording": recording, "session_id": session_id, "started_at": clock(recording, begin) if timed else None,
+            "duration_s": (end - begin) / NS if timed else None, "streams": len(streams), "exchanges": len(exchanges),
             "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
             "ending": (streams or exchanges)[-1].ending, "parent_session_id": parents.get(session_id),
         }  # fmt: skip
@@ -74,8 +120,15 @@ class EventFilter:
         stream: int | None = None,
         type_glob: str | None = None,
         verdict: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
     ) -> None:
         self._session, self._stream, self._type, self._verdict = session, stream, type_glob, verdict
+        self._since, self._until = since, until
+
+    def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
+        """Between which ns of a recording the events of a session lie that began at `zero_ns`."""
+        return span(recording, self._since, self._until, zero_ns)
 
     def takes_stream(self, x: Exchange | Streaming) -> bool:
         return self._session in (None, x.session_id) and self._stream in (None, x.stream)
@@ -88,12 +141,30 @@ class EventFilter:
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
     """The rows of `events`."""
-    started = {r.recording: r.started_at for r in store.recordings()}
+    recordings, zero = {r.recording: r for r in store.recordings()}, zeros(store)
     for x in store.streams():
         if wanted.takes_stream(x):
+            recording = recordings[x.recording]
+            first, last = wanted.span(recording, zero(x.recording, x.session_id, x.stream))
             for frame in store.frames(x):
-                if wanted.takes(frame):
-                    yield event_row(x, frame, started[x.recording])
+                if first <= frame.offset_ns <= last and wanted.takes(frame):
+                    yield event_row(x, frame, recording.started_at)
+
+
+def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
+    """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
+    if it belongs to none. In ns of the recording."""
+    begun: dict[tuple[int, str | int | None], int] = {}
+    for x in store.exchanges("party != 'runner' OR kind = 'sse'"):
+        if x.session_id is not None or x.stream is not None:
+            begun.setdefault((x.recording, x.session_id or x.stream), x.request.at_ns)
+    return lambda recording, session, stream: begun[recording, session or stream]
+
+
+def types_of(store: Store, wanted: EventFilter) -> Counter[str]:
+    """How many events of each type the streams have that are wanted."""
+    frames = (frame for x in store.streams() if wanted.takes_stream(x) for frame in store.frames(x))
+    return Counter(frame.type for frame in frames if frame.type is not None)
 
 
 def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Row:
@@ -102,7 +173,8 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
     number = data.get("sequence_number") if isinstance(data, dict) else None
     return {
         "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
-        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns, "at": wall_clock(started_at, frame.offset_ns),
+        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns,
+        "at": wall_clock(started_at, frame.offset_ns) if x.has_times else None,
         "event": fields.event if fields else None, "type": frame.type,
         "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
@@ -110,9 +182,10 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
     }  # fmt: skip
 
 
-def request_row(x: Exchange, body: bytes, started_at: str) -> Row:
-    """A request with its body, in the shape of an event: what only events have is None."""
-    at_ns = x.request.at_ns
+def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = None) -> Row:
+    """A request with its body, in the shape of an event: what only events have is None. `at_ns`: of its answer, if the
+    body is that."""
+    at_ns = x.request.at_ns if at_ns is None else at_ns
     try:
         data = parsed(body.decode())
     except UnicodeDecodeError:
@@ -156,7 +229,7 @@ def _last_status(store: Store, streams: list[Exchange]) -> str | None:
 
 
 def _duration(x: Exchange) -> float | None:
-    return None if x.end_ns is None else (x.end_ns - x.request.at_ns) / NS
+    return None if x.end_ns is None or not x.has_times else (x.end_ns - x.request.at_ns) / NS
 
 
 def _end(x: Exchange) -> int:

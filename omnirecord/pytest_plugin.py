@@ -1,13 +1,14 @@
 """The pytest plugin: options, the marker `omnirecord`, and its fixtures. PYTEST_DONT_REWRITE
 
 It is loaded with every run of pytest where omnirecord is installed, so it imports nothing heavy; what a test needs
-is loaded when it asks for `omnirecord_server`. Options are beaten by the ini file, that by markers, and these by the
-fixture `omnirecord_config`.
+is loaded when it asks for `omnirecord_server`. Options beat the ini file, markers beat both, and the fixture
+`omnirecord_config` beats markers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,28 +18,35 @@ from .errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from .blocking import Server
+    from .testing.limit import Limit
     from .testing.serving import Case
     from .testing.settings import Settings
 
 _MARKER = (
-    "omnirecord(cassette, *, record, timing, speed, max_gap, gates, no_gate, gate_timeout, faults, chunks, match,"
-    " resume, contract, redact, redact_patterns): the cassette that omnirecord_server replays, and how"
+    "omnirecord(cassette, *, record, timing, speed, max_gap, gates, no_gate, gate_timeout, skip_gates_after, faults,"
+    " chunks, match, match_on, resume, contract, redact, redact_patterns): the cassette that omnirecord_server replays,"
+    " and how"
 )
 _OPTIONS = {
     "record": ("none|once|all", "never, where the cassette is missing, or always record from the upstream"),
     "upstream": ("URL", "the server to record from"),
     "cassettes": ("DIR", "the folder of cassettes, instead of `cassettes` beside each test file"),
     "timing": ("original|compressed|instant", "how fast cassettes are replayed; instant by default"),
+    "match_on": ("NAMES", "what makes two requests alike: method, path and query always, and body by default"),
+    "gate_timeout": ("S", "fail a test whose client does not send what the replay waits for, after 30 s; 0: never"),
 }
-_OUTCOMES = pytest.StashKey[list[bool]]()  # whether it passed: its subtests, then all of it
+_NOT_OF_TESTS = ("upstream", "cassettes")
+_OUTCOMES = pytest.StashKey[list[str]]()  # of its setup where that failed, its subtests, then all of it
 _SERVER = pytest.StashKey["tuple[Server, Path]"]()
+_LIMIT: pytest.StashKey[Limit] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("omnirecord", "record and replay of event streams (omnirecord)")
     for name, (metavar, what) in _OPTIONS.items():
-        group.addoption(f"--omnirecord-{name}", metavar=metavar, default=None, help=f"{what}.")
-        parser.addini(f"omnirecord_{name}", f"{what}; beats --omnirecord-{name}.", default=None)
+        option = f"--omnirecord-{name.replace('_', '-')}"
+        group.addoption(option, dest=f"omnirecord_{name}", metavar=metavar, default=None, help=f"{what}.")
+        parser.addini(f"omnirecord_{name}", f"{what}; {option} beats it.", default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,16 +61,6 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"omnirecord: {error}") from None
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which option does not count: nobody types one to have it ignored."""
-    ignored = [name for name, (option, ini) in _said(config).items() if option and ini and option != ini]
-    return [
-        f"omnirecord: --omnirecord-{name} does not count, the ini file has omnirecord_{name};"
-        f" -o omnirecord_{name}=… beats both"
-        for name in ignored
-    ]
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A marker with a slip in it fails its test, whether that uses the fixture or not."""
@@ -74,19 +72,55 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             _fail(error)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A test whose limit is over fails, whatever its client makes of that."""
+    __tracebackhide__ = True
+    limit = item.stash.get(_LIMIT, None)
+    if limit is None:
+        return (yield)
+    limit.call()
+    try:
+        yield
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        raise
+    except BaseException as error:
+        limit.stop()
+        if limit.reason is None or limit.reason in str(error):
+            raise
+        raise pytest.fail.Exception(f"omnirecord: {limit.reason}") from error
+    finally:
+        limit.stop()
+    if limit.reason is not None:
+        raise pytest.fail.Exception(f"omnirecord: {limit.reason}", pytrace=False)
+
+
+def pytest_enter_pdb(config: pytest.Config) -> None:
+    """A person who debugs a test has all the time there is."""
+    if (limit := config.stash.get(_LIMIT, None)) is not None:
+        limit.suspend()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if call.when == "call":
-        item.stash.setdefault(_OUTCOMES, []).append(report.passed)
+    if call.when == "call" or report.failed:
+        item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
     if report.failed and _SERVER in item.stash:
         from .testing.report import section
 
-        report.sections.append(("omnirecord", section(*item.stash[_SERVER], stopped=call.when == "teardown")))
-    if call.when == "teardown" and _SERVER in item.stash:
-        del item.stash[_SERVER]  # items live as long as the session
+        limit = item.stash.get(_LIMIT, None)
+        noted = limit.section if limit is not None else None
+        told = str(call.excinfo.value) if call.excinfo is not None else ""
+        said = noted or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
+        report.sections.append(("omnirecord", said))
+    if call.when == "teardown":  # items live as long as the session
+        if _SERVER in item.stash:
+            del item.stash[_SERVER]
+        if _LIMIT in item.stash:
+            del item.stash[_LIMIT]
     return report
 
 
@@ -118,9 +152,30 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
         case, settings = _asked(request, omnirecord_config)
         with served(case, settings) as server:
             request.node.stash[_SERVER] = server, case.cassette
-            yield server
+            with _limited(request, server, settings.gate_timeout):
+                yield server
     except OmnirecordError as error:
         _fail(error)
+
+
+@contextmanager
+def _limited(request: pytest.FixtureRequest, server: Server, seconds: float | None) -> Iterator[None]:
+    """Watch a replay for as long as its test runs, unless it has no limit."""
+    if seconds is None or server.is_recording:
+        yield
+        return
+    from .testing.limit import Limit
+    from .testing.report import section
+
+    node, cassette = request.node, request.node.stash[_SERVER][1]
+    limit = Limit(server, seconds, lambda: section(server, cassette))
+    node.stash[_LIMIT] = request.config.stash[_LIMIT] = limit
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.stop()
+        del request.config.stash[_LIMIT]
 
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
@@ -139,13 +194,14 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
         cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
         lambda: str(request.getfixturevalue("omnirecord_upstream")),
         bool(_setting(config, "upstream")),
-        lambda: _has_passed(item),
+        lambda: _outcomes(item) == {"passed"},
+        lambda: "failed" in _outcomes(item),
     ), settings
 
 
-def _has_passed(item: pytest.Item) -> bool:
-    outcomes = item.stash.get(_OUTCOMES, [])
-    return bool(outcomes) and all(outcomes)
+def _outcomes(item: pytest.Item) -> set[str]:
+    outcomes: list[str] = item.stash.get(_OUTCOMES, [])
+    return set(outcomes)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:
@@ -162,24 +218,29 @@ def _said(config: pytest.Config) -> dict[str, tuple[str | None, str | None]]:
 
 def _setting(config: pytest.Config, name: str) -> str | None:
     option, ini = _said(config).get(name, (None, None))
-    return ini or option
+    return option or ini
 
 
 def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
     """What options and ini file say about a test, the weaker first."""
-    said = {name: pair for name, pair in _said(config).items() if name in ("record", "timing")}
+    said = {name: pair for name, pair in _said(config).items() if name not in _NOT_OF_TESTS}
     return [
-        ("--omnirecord-… on the command line", {name: option or None for name, (option, _) in said.items()}),
-        ("omnirecord_… in the ini file", {name: ini or None for name, (_, ini) in said.items()}),
+        ("omnirecord_… in the ini file", {name: _value(name, ini) for name, (_, ini) in said.items()}),
+        ("--omnirecord-… on the command line", {name: _value(name, option) for name, (option, _) in said.items()}),
     ]
+
+
+def _value(name: str, text: str | None) -> Any:
+    """What a text of the command line or the ini file says; None where there is none."""
+    return text.replace(",", " ").split() if text and name == "match_on" else text or None
 
 
 def _folder(config: pytest.Config) -> Path | None:
     """The configured folder of cassettes: an option is meant from where pytest was started."""
     option, ini = _said(config).get("cassettes", (None, None))
-    if ini:
-        return (config.inipath.parent if config.inipath else config.rootpath) / ini
-    return config.invocation_params.dir / option if option else None
+    if option:
+        return config.invocation_params.dir / option
+    return (config.inipath.parent if config.inipath else config.rootpath) / ini if ini else None
 
 
 def _fail(error: OmnirecordError) -> NoReturn:

@@ -27,7 +27,7 @@ def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unmade
     """Requests that matched nothing, that said something else than the recorded one, and recorded ones that nobody
     made: a head and a line for each."""
     return [
-        *_listed("matched nothing", [visible(one.why) or request_line(one) for one in unmatched]),
+        *_listed("matched nothing", [_missed(one) for one in unmatched]),
         *_listed("said something else than the recorded one", [_differing(one) for one in mismatches]),
         *_listed("recorded, but never made", [request_line(one) for one in unmade]),
     ]
@@ -39,6 +39,11 @@ def request_line(request: Any) -> str:
     return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
 
 
+def _missed(request: Any) -> str:
+    """Why nothing matched, in the lines that it has."""
+    return "\n  ".join(map(visible, request.why.split("\n"))) if request.why else request_line(request)
+
+
 def _differing(one: Mismatch) -> str:
     return visible(f"{one.request}: {one.field} was {one.recorded!r} when recorded, got {one.got!r}")
 
@@ -48,4 +53,5 @@ def _listed(what: str, lines: Sequence[str]) -> list[str]:
         return []
     more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     head = f"{len(lines)} request{'' if len(lines) == 1 else 's'} {what}:"
-    return [head, *(f"  {line}" for line in lines[:_LISTED]), *more]
+    listed = (f"  {line}".split("\n") for line in lines[:_LISTED])
+    return [head, *(line for lines in listed for line in lines), *more]

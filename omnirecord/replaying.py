@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -38,6 +39,7 @@ from .player import (
     Updates,
     options,
 )  # fmt: skip
+from .player.matching.wholes import COMPARED
 from .player.script import Script
 from .player.timing import seconds
 from .routes import CONTROL
@@ -54,8 +56,17 @@ LOADS = 1.0
 """Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
 _BEFOREHAND = 256 << 20
 """Bytes of streams that are read before the first client comes: some seconds' work."""
-_COMPARED = 1 << 20
-"""The most of a request's body that is looked at, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a replay waits for. `awaits`: the recorded request that has to come before anything goes on, or that would
+    be the first; None where nothing waits for one. `opened`: how many gates are open. `serves`: whether a response is
+    under way."""
+
+    awaits: str | None
+    opened: int
+    serves: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,7 @@ class Replay(Buttons):
         self,
         cassette: str | Path,
         *,
+        skip_gates_after: float | None = None,
         gate_timeout: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -93,7 +105,8 @@ class Replay(Buttons):
         **chosen: Any,
     ) -> None:
         """`web_ui`: fill in what Omnigent's web UI asks and nobody recorded, with the files of that folder, or, for
-        `auto`, of an `omnigent` that is installed. `chosen`: what `player.options` takes. Raises `UsageError`."""
+        `auto`, of an `omnigent` that is installed. `gate_timeout`: the former name of `skip_gates_after`. `chosen`:
+        what `player.options` takes. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
@@ -101,7 +114,9 @@ class Replay(Buttons):
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
-        self._waiting = Waiting(self.now, None if gate_timeout is None else seconds("gate_timeout", gate_timeout))
+        self.logs_misses = True
+        skip = _skip_gates_after(skip_gates_after, gate_timeout)
+        self._waiting = Waiting(self.now, skip)
         self._stopped = False
 
     @property
@@ -188,6 +203,20 @@ class Replay(Buttons):
         if not self._stopped:
             self._stopped = True
             self._store.close()
+
+    def standing(self) -> Standing:
+        """Return what the replay waits for at this moment."""
+        opened = self._player.streams.opened_gates()
+        awaits = self._waiting.awaited
+        if awaits is None and not self._tasks and not opened:
+            awaits = self._script.first_gate() or (None if self.requests else "a request")
+        return Standing(awaits, opened, bool(self._tasks))
+
+    async def release(self) -> None:
+        """Cut every response that is under way, and accept no more connections: no client waits any longer."""
+        self._listener.refuse_connections()
+        for task in self._tasks:
+            task.cancel()
 
     def now(self) -> int:
         """The replay's clock in ns: the kernel's, which runs on where a test has frozen the others."""
@@ -286,13 +315,12 @@ class Replay(Buttons):
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
     def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
-        near = "; ".join(f"{one['request']} (differs in {one['differs']})" for one in miss.nearest)
-        text = miss.message + (f"; nearest recorded: {near}" if near else "")
-        served = Served(request.method, target, 404, None, text)
+        served = Served(request.method, target, 404, None, miss.text)
         self.requests.append(served)
         self.unmatched.append(served)
-        log.warning("%s", text)
-        return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
+        if self.logs_misses:
+            log.warning("%s", miss.text)
+        return error_response(404, "not_recorded", f"omnirecord: {miss.text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -313,12 +341,22 @@ class Replay(Buttons):
 async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
     body = bytearray()
     async for data in request.content.iter_any():  # all of it is taken, a megabyte of it is looked at
-        body += data[: _COMPARED - len(body)]
+        body += data[: COMPARED - len(body)]
     is_runner = header(headers, "x-omnigent-runner-tunnel-token") is not None
     return Incoming(
         request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,
         header(headers, "last-event-id"),
     )  # fmt: skip
+
+
+def _skip_gates_after(chosen: float | None, former: float | None) -> float | None:
+    """Seconds after which a gate is skipped, by this name or the former one. Raises `UsageError`."""
+    if former is not None:
+        if chosen is not None:
+            raise UsageError("gate_timeout is the former name of skip_gates_after: give one of them")
+        warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=3)
+        return seconds("gate_timeout", former)
+    return None if chosen is None else seconds("skip_gates_after", chosen)
 
 
 def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:

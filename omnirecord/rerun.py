@@ -24,7 +24,7 @@ NS = 1_000_000_000
 STUCK_AFTER = 15.0
 """Seconds without a byte, beyond the longest gap that is due, after which a rerun is given up."""
 _NOT_SENT = ("host", "content-length", "accept-encoding", "expect")
-_SERVER_ENDS = ("done", "eof", "upstream_lost")
+_SERVER_ENDS = ("done", "eof", "upstream_lost", "unknown")
 
 
 @dataclass(slots=True)

@@ -48,6 +48,10 @@ def creates_session(method: str, target: str) -> bool:
     return method == "POST" and path_of(target).endswith("/v1/sessions")
 
 
+def deletes_session(method: str, target: str) -> bool:
+    return method == "DELETE" and below_session(target) == ""
+
+
 def opens_session_stream(method: str, target: str) -> bool:
     return method == "GET" and below_session(target) == "/stream"
 

@@ -1,6 +1,6 @@
 """Waiting in a replay: until something is due, at closed gates, while paused; and what is said and done meanwhile.
 
-When something is due, `player` decides; here it is slept, reported, and given up after `--gate-timeout`.
+When something is due, `player` decides; here it is slept, reported, and given up after `--skip-gates-after`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,28 @@ Beat = Callable[[], Awaitable[None]]
 class Waiting:
     """Everybody who waits in one replay. `now` is its clock, in ns: the kernel's steady one."""
 
-    def __init__(self, now: Callable[[], int], gate_timeout: float | None) -> None:
+    def __init__(self, now: Callable[[], int], skip_gates_after: float | None) -> None:
         self._now = now
-        self._gate_timeout = gate_timeout
+        self._skip_gates_after = skip_gates_after
         self._sleepers: set[asyncio.Future[None]] = set()
         self._alarms = Alarms()
         self._reported: Counter[str] = Counter()
+        self._at_gates: list[tuple[Gate, Timeline]] = []
+        self._timed = 0  # so many wait for a time that is known
         self._stopped = False
 
     @property
     def reported(self) -> list[str]:
         """What has been waited for, for so long that it was said, and still is."""
         return list(+self._reported)
+
+    @property
+    def awaited(self) -> str | None:
+        """The request without which nothing goes on. None while a time is awaited, a playhead is paused, or no response
+        waits at a gate."""
+        if self._timed or any(timeline.paused for _, timeline in self._at_gates):
+            return None
+        return next((gate.what for gate, _ in self._at_gates if not gate.open), None)
 
     def announce(self) -> None:
         """Something has changed: a gate may be open, a playhead be moved. Wake whoever waits."""
@@ -84,7 +94,11 @@ class Waiting:
         """Wait until something changes, or until a time, which is kept as well as it can be."""
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._alarms.wake(sleeper, at_ns)
-        await self._woken(sleeper)
+        self._timed += 1
+        try:
+            await self._woken(sleeper)
+        finally:
+            self._timed -= 1
 
     async def _changed(self, seconds: float | None = None) -> None:
         """Wait until something changes, or for about so long."""
@@ -115,10 +129,15 @@ class Waiting:
         return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
-        with self._reporting(gate), self._giving_up(gate, timeline):
-            quiet_since = self._now()
-            while not gate.open:
-                quiet_since = await self._held(quiet_since, beat)
+        place = gate, timeline
+        self._at_gates.append(place)
+        try:
+            with self._reporting(gate), self._giving_up(gate, timeline):
+                quiet_since = self._now()
+                while not gate.open:
+                    quiet_since = await self._held(quiet_since, beat)
+        finally:
+            self._at_gates.remove(place)
 
     @contextmanager
     def _reporting(self, gate: Gate) -> Iterator[None]:
@@ -146,14 +165,14 @@ class Waiting:
 
         def give_up() -> None:
             if not gate.open:
-                log.warning("went on without %s: --gate-timeout is over", gate.what)
+                log.warning("went on without %s: --skip-gates-after is over", gate.what)
                 timeline.open(gate, self._now())
                 self.announce()
 
-        if self._gate_timeout is None:
+        if self._skip_gates_after is None:
             yield
             return
-        timer = asyncio.get_running_loop().call_later(self._gate_timeout, give_up)
+        timer = asyncio.get_running_loop().call_later(self._skip_gates_after, give_up)
         try:
             yield
         finally:

@@ -1,7 +1,7 @@
 """The example of each code of `doctor`: a shipped cassette, what went wrong with it, and what the command then prints.
 
-`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the table of mutations
-into `docs/doctor.md`.
+`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the tables of
+mutations and of the corpus into `docs/doctor.md`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from click.testing import CliRunner
 
 from omnirecord.cassette import Exchange
 from omnirecord.cli import main
-from tests.cassettes import Made
+from tests import corpus
+from tests.cassettes import Made, heartbeat
 from tests.faulted import FOLDER, faulted
 from tests.mutations import run, table
 
 DOCS = FOLDER.parent / "docs"
 BLOCK = re.compile(r"```console\n\$ omnirecord doctor .*?```", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+CORPUS = re.compile(r"(?<=<!-- corpus -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 Change = Callable[[Exchange, dict[str, Any]], None]
 
 
@@ -64,12 +66,86 @@ def _lags(x: Exchange, fields: dict[str, Any]) -> None:
         fields["lag"] = 8.0
 
 
+RUNNER_STARTS_S = 6.0
+DELETED_S = 2.1
+
+
+def _runner_restarted(x: Exchange, fields: dict[str, Any]) -> None:
+    """The reads up to the 40th, then all of the turn again under another response id, some seconds later."""
+    if x.stream:
+        reads = fields["reads"]
+        begin = next(n for n, (_, data) in enumerate(reads) if b"response.in_progress" in data)
+        id_ = re.search(rb'"id": "(resp_\w+)"', reads[begin][1])
+        assert id_ is not None
+        later = RUNNER_STARTS_S + reads[39][0] - reads[begin][0]
+        again = [(at + later, data.replace(id_[1], b"resp_again")) for at, data in reads[begin:]]
+        fields["reads"], fields["end"] = [*reads[:40], *again], fields["end"] + later
+    elif x.request.method == "GET" and fields["at"] > DELETED_S:
+        fields["at"], fields["until"] = fields["at"] + 60, fields["until"] + 60
+
+
+def _deleted(x: Exchange, fields: dict[str, Any]) -> None:
+    """The server ends the turn by a status alone, and answers reads with 404."""
+    if x.stream:
+        last = fields["reads"][39][0]
+        idle = b'event: session.status\ndata: {"type":"session.status","status":"idle","sequence_number":null,'
+        idle += b'"conversation_id":"717aee700fc441c59c658a3c2f9a2430"}\n\n'
+        fields["reads"] = [*fields["reads"][:40], (DELETED_S + 0.1, idle)]
+        fields["end"] = last + 15
+    elif x.request.method == "GET" and fields["at"] > DELETED_S:
+        error = b'{"error": {"code": "not_found", "message": "Session not found"}}'
+        fields["status"], fields["answer"] = 404, error
+
+
+SESSION = "/v1/sessions/717aee700fc441c59c658a3c2f9a2430"
+
+
+def _delete(made: Made) -> None:
+    made.request("DELETE", SESSION, DELETED_S, answer={"deleted": True})
+
+
+def _patch_refused(made: Made) -> None:
+    error = {"code": "invalid_input", "message": "runner 'r2' is not registered"}
+    made.request("PATCH", SESSION, 3.0, status=400, body={"runner_id": "r2"}, answer={"error": error})
+
+
+def _tool_fails(x: Exchange, fields: dict[str, Any]) -> None:
+    """Its output, and what the server stored of it, end with exit code 2."""
+    wrong = (rb'\\"exit_code\\": 0', rb'\\"exit_code\\": 2')
+    if x.stream:
+        fields["reads"] = [(at, re.sub(*wrong, data)) for at, data in fields["reads"]]
+    else:
+        fields["answer"] = re.sub(*wrong, fields["answer"])
+
+
 def _disk_full(made: Made) -> None:
     made.incident(1.2, "database or disk is full")
 
 
 def _coding_unknown(made: Made) -> None:
     made.incident(1.2, "stream 1: content coding 'x-own' is not known")
+
+
+def _accepted_late(made: Made) -> None:
+    _accepts(made, "532e5b8b9b744ff5a51f0eb41b1d43ef", "elicit_662a496db69adebb21fdb85803003690", 6.5)
+
+
+def _server_killed(x: Exchange, fields: dict[str, Any]) -> None:
+    if x.stream:
+        fields["reads"], fields["ending"], fields["end"] = fields["reads"][:4], "upstream_lost", 4.0
+    elif fields["target"].endswith("/events"):
+        fields["until"], fields["ending"] = 4.0, "upstream_lost"
+
+
+def _started_again(made: Made) -> None:
+    session = "0101b8065df04cb8918a9cade6e4cb20"
+    made.stream(session, 8.0, (8.0, heartbeat()), (23.0, heartbeat()), (38.0, heartbeat()), end=40.0)
+    _accepts(made, session, "elicit_6d3ec98f6260af4f6db0446a872f5cad", 9.0)
+
+
+def _accepts(made: Made, session: str, question: str, at: float) -> None:
+    target = f"/v1/sessions/{session}/elicitations/{question}/resolve"
+    made.post(target, at, status=202, body={"action": "accept"}, answer={"queued": False})
 
 
 def _of(type_: str, number: int = 20) -> str:
@@ -79,8 +155,18 @@ def _of(type_: str, number: int = 20) -> str:
 DELTA = _of("response.output_text.delta")
 OUTPUT = "response.output_item.done with item.type=function_call_output"
 EXAMPLES: dict[str, Example] = {
+    "approval-lost": Example(
+        "troubled/approval_unanswered",
+        change=_server_killed,
+        after=_started_again,
+        told="whose server was killed and started again before the user accepted",
+    ),
     "upstream-unreachable": Example("troubled/server_stopped"),
     "runner-disconnected": Example("troubled/runner_killed"),
+    "runner-restarted": Example(
+        "text", change=_runner_restarted, told="whose runner was killed after 40 events and started again"
+    ),
+    "session-deleted": Example("text", change=_deleted, after=_delete, told="deleted by a client after 40 events"),
     "server-stopped": Example("troubled/server_stopped"),
     "reader-dropped": Example("two_clients", ("cut after 40th response.output_text.delta in stream 1",)),
     "upstream-lost": Example("troubled/server_killed"),
@@ -98,15 +184,19 @@ EXAMPLES: dict[str, Example] = {
     "sequence-goes-back": Example("text", (f"swap {DELTA}",)),
     "approval-unanswered": Example("troubled/approval_unanswered"),
     "child-unfinished": Example("troubled/child_unfinished"),
+    "approval-too-late": Example(
+        "troubled/approval_timed_out", after=_accepted_late, told="whose user accepted half a second too late"
+    ),
     "turn-failed": Example("failed"),
     "message-refused": Example("text", ("answer POST /v1/sessions/*/events with 503",)),
-    "request-failed": Example("text", ("answer GET /v1/sessions/*/items with 500",)),
+    "request-failed": Example("text", after=_patch_refused, told="with a `PATCH` that the server refused"),
     "runner-silent": Example(
         "troubled/runner_killed", change=_left_early, told="whose client left a minute after the last delta"
     ),
     "model-silent": Example("troubled/child_unfinished"),
     "reconnect-missed": Example("troubled/missed_end"),
     "tool-without-output": Example("troubled/tool_hangs"),
+    "tool-failed": Example("tool", change=_tool_fails, told="whose shell command failed"),
     "client-left-in-turn": Example("two_clients"),
     "message-not-taken": Example("text", ("drop session.input.consumed",)),
     "turn-unfinished": Example("text", ("drop response.completed",)),
@@ -176,5 +266,6 @@ if __name__ == "__main__":
         page = DOCS / "doctor" / f"{code}.md"
         page.write_text(BLOCK.sub(lambda _: block_of(code), page.read_text()))  # noqa: B023
     index = DOCS / "doctor.md"
-    index.write_text(TABLE.sub(lambda _: "\n".join(table(run())), index.read_text()))
+    written = TABLE.sub(lambda _: "\n".join(table(run())), index.read_text())
+    index.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")

@@ -35,13 +35,14 @@ class Done:
 
 def run(
     words: Sequence[str | Path], folder: Path | None = None, stopped_by: signal.Signals | None = None, *,
-    has_stdout: bool = True,
+    has_stdout: bool = True, stdin: Path | None = None,
 ) -> Done:  # fmt: skip
-    """What it prints, and its exit code; once it has printed a line it is sent `stopped_by`, if that is given."""
+    """What it prints, and its exit code; once it has printed a line it is sent `stopped_by`, if that is given. `stdin`:
+    the file that it reads there."""
     with tempfile.TemporaryDirectory() as aside:
         out, errors = Path(aside, "out"), Path(aside, "errors")
         out.touch()
-        process = _started(words, out if has_stdout else None, errors, folder, os.environ)
+        process = _started(words, out if has_stdout else None, errors, folder, os.environ, stdin)
         if stopped_by is not None:
             _until_a_line(out, process)
             assert process.pid is not None
@@ -74,9 +75,11 @@ def on_a_terminal(
 
 
 def _started(
-    words: Sequence[str | Path], out: Path | None, errors: Path, folder: Path | None, environment: Mapping[str, str]
-) -> BaseProcess:
-    given = [str(word) for word in words], out and str(out), str(errors), str(folder or Path.cwd()), dict(environment)
+    words: Sequence[str | Path], out: Path | None, errors: Path, folder: Path | None, environment: Mapping[str, str],
+    stdin: Path | None = None,
+) -> BaseProcess:  # fmt: skip
+    files = out and str(out), str(errors), str(folder or Path.cwd())
+    given = [str(word) for word in words], *files, dict(environment), stdin and str(stdin)
     process = _CONTEXT.Process(target=_omnirecord, args=given)
     process.start()
     return process
@@ -95,8 +98,12 @@ def _is_over(process: BaseProcess) -> None:
         raise AssertionError("it did not end")
 
 
-def _omnirecord(words: list[str], out: str | None, errors: str, folder: str, environment: dict[str, str]) -> None:
+def _omnirecord(
+    words: list[str], out: str | None, errors: str, folder: str, environment: dict[str, str], stdin: str | None
+) -> None:
     """Runs in the forked process."""
+    if stdin is not None:
+        sys.stdin = Path(stdin).open()  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

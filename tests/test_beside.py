@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.differing.beside import compared, named_session
+from omnirecord.choosing import named_session
+from omnirecord.differing.beside import compared
 from omnirecord.library import import_file
 from tests.cassettes import Made, completed, created, delta, event, status
 from tests.cost import cost

@@ -6,6 +6,7 @@ import gzip
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,6 +137,33 @@ def test_what_was_there_before_anybody_listened_is_history() -> None:
     assert codes(made) == []
 
 
+def test_a_snapshot_without_items_says_nothing_of_the_history() -> None:
+    """The web UI opens an old session so: a snapshot without items, then the newest page, then older ones."""
+    made = Made()
+    old = [{"id": f"i{n}", "type": "message", "role": "user", "content": "Hi"} for n in range(4)]
+    made.get("/v1/sessions/s?include_items=false", 0.5, {"id": "s", "items": [], "status": "idle"})
+    made.stream("s", 1.0, (1.0, heartbeat()), end=4.0)
+    made.get("/v1/sessions/s/items?limit=2&order=desc", 1.2, {"data": [old[3], old[2]], "has_more": True})
+    made.get("/v1/sessions/s/items?limit=2&order=desc&before=i2", 2.0, {"data": [old[1], old[0]], "has_more": False})
+    assert codes(made) == []
+
+
+def test_an_item_behind_a_snapshot_without_items_is_missed_all_the_same() -> None:
+    made = Made()
+    old, new = ({"id": id_, "type": "message", "role": "user", "content": "Hi"} for id_ in ("old", "new"))
+    made.get("/v1/sessions/s?include_items=false", 0.5, {"id": "s", "status": "idle"})
+    made.stream("s", 1.0, (1.0, heartbeat()), end=9.0)
+    made.get("/v1/sessions/s/items", 1.2, {"data": [old], "has_more": False})
+    made.get("/v1/sessions/s/items", 8.0, {"data": [old, new], "has_more": False})
+    assert [code for code, _, _ in codes(made)] == ["items-missed"]
+
+
+def test_a_client_that_joins_a_sub_agent_behind_its_status_misses_nothing() -> None:
+    heard_input = event("session.input.consumed", data={"item_id": "i", "type": "message", "data": {"role": "user"}})
+    joined = heard((2.0, heard_input), (2.1, begin()), (2.2, end() + status("idle")), end=3.0)
+    assert "status-unknown-transition" not in {code for code, _, _ in codes(joined)}
+
+
 def test_a_waiting_parent_is_not_silent() -> None:
     waits = (2.5, status("waiting"))
     made = heard((2.0, status("running") + begin()), waits, *beats(15.0, 120.0), (130.0, status("running")),
@@ -207,6 +235,101 @@ def test_a_server_that_is_the_same_in_a_later_stream_was_not_stopped() -> None:
     assert codes(made)[0] == ("reader-dropped", "error", None)
 
 
+RESTARTED: Reads = [
+    (2.0, status("running") + begin()), (2.1, text("Hel", 3) + text("lo", 7)),
+    (9.0, status("running") + begin("r2")), (9.1, text("Hel", 3) + text("lo", 7)),
+]  # fmt: skip
+
+
+def test_a_turn_that_begins_again_under_another_id_had_its_runner_restarted() -> None:
+    whole = heard(*RESTARTED, (9.2, message("Hello", response="r2")), (9.3, end("r2") + status("idle")), end=10.0)
+    assert codes(whole) == [("runner-restarted", "warning", None)]
+    assert "after 6.90 s the server ran the turn again" in found(whole)[0].message
+
+
+def test_a_restart_explains_the_tool_and_the_end_that_never_came() -> None:
+    made = heard(*RESTARTED[:2], (2.2, call("lost")), *RESTARTED[2:], *beats(15.0, 90.0), end=100.0)
+    told = codes(made)
+    assert told[0] == ("runner-restarted", "error", None)
+    assert ("tool-without-output", "error", "runner-restarted") in told
+
+
+def test_a_response_to_another_message_is_no_restart() -> None:
+    taken = event("session.input.consumed", conversation_id="s", data={"item_id": "i", "data": {"content": "More"}})
+    made = heard(*RESTARTED[:2], (3.0, taken), *RESTARTED[2:], (9.3, end("r2") + status("idle")), end=10.0)
+    assert "runner-restarted" not in {code for code, _, _ in codes(made)}
+
+
+def deleted(at: float, *, status_code: int = 200) -> Made:
+    made = heard(*TURN[:2], (2.5, status("idle")), *beats(16.0, 31.0), end=40.0)
+    made.request("DELETE", "/v1/sessions/s", at, status=status_code, answer={"deleted": True})
+    return made
+
+
+def test_a_session_that_a_client_deletes_in_a_turn_is_the_cause_of_its_missing_end() -> None:
+    assert codes(deleted(2.3)) == [("session-deleted", "error", None), ("turn-unfinished", "error", "session-deleted")]
+
+
+def test_a_session_that_is_deleted_between_turns_is_no_finding() -> None:
+    made = heard(*TURN, *beats(16.0, 31.0), end=40.0)
+    made.request("DELETE", "/v1/sessions/s", 20.0, answer={"deleted": True})
+    assert codes(made) == []
+
+
+def test_a_refused_deletion_deletes_nothing() -> None:
+    assert "session-deleted" not in {code for code, _, _ in codes(deleted(2.3, status_code=403))}
+
+
+def test_a_deleted_session_of_a_sub_agent_is_told_in_its_parent() -> None:
+    def child(how: str) -> bytes:
+        told = {"id": "c", "title": "reviewer", "current_task_status": how}
+        return event("session.child_session.updated", conversation_id="s", child_session_id="c", child=told)
+
+    made = heard((2.0, child("in_progress")), (5.0, child("completed")), end=9.0)
+    made.request("DELETE", "/v1/sessions/c", 4.9, answer={"deleted": True})
+    assert codes(made) == [("session-deleted", "warning", None)]
+    made.request("DELETE", "/v1/sessions/c", 6.0, answer={"deleted": True})
+    still = heard((2.0, child("in_progress")), (5.0, child("completed")), end=9.0)
+    still.request("DELETE", "/v1/sessions/c", 6.0, answer={"deleted": True})
+    assert codes(still) == []
+
+
+def tool_turn(arguments: str, then: str, answer: str) -> Made:
+    first = item(id="f", type="function_call", status="in_progress", call_id="c", name="shell", arguments=arguments)
+    second = item(id="f", type="function_call", status="completed", call_id="c", name="shell", arguments=then)
+    back = item(id="o", type="function_call_output", status="completed", call_id="c", output=answer)
+    return heard((2.0, status("running") + begin()), (2.1, first + second), (2.2, back), (2.3, end() + status("idle")))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('{"stdout": "", "exit_code": 2}', "failed: exit code 2"),
+        ('{"stdout": "so far", "exit_code": -9}', "failed: exit code -9 (SIGKILL)"),
+        ('{"error": "no such file"}', "failed: no such file"),
+        ('{"error": {"code": 5, "message": "denied"}}', "failed: denied"),
+        ('{"stdout": "", "exit_code": 0, "timed_out": true}', "failed: timed out"),
+    ],
+)
+def test_a_tool_that_fails_is_a_warning_that_says_how(answer: str, told: str) -> None:
+    made = tool_turn('{"command": "x"}', '{"command": "x"}', answer)
+    assert codes(made) == [("tool-failed", "warning", None)]
+    assert told in found(made)[0].message
+
+
+@pytest.mark.parametrize(
+    "answer", ["done", "[]", '{"error": null, "exit_code": 0}', '{"errors": 3}', '{"exit_code": "2"}']
+)
+def test_an_output_that_is_no_error_is_no_finding(answer: str) -> None:
+    assert codes(tool_turn('{"command": "x"}', '{"command": "x"}', answer)) == []
+
+
+def test_arguments_that_the_server_replaced_are_a_failure_of_the_tool() -> None:
+    made = tool_turn('{"raw": "{"}', "{}", "done")
+    assert codes(made) == [("tool-failed", "warning", None)]
+    assert "broken arguments, which were replaced by {}" in found(made)[0].message
+
+
 def test_a_client_that_left_while_another_listened_is_a_note() -> None:
     made = heard(*TURN, end=3.0)
     made.stream("s", 1.1, (1.1, heartbeat()), *TURN[:1], end=2.05)
@@ -218,6 +341,14 @@ def test_a_client_that_came_back_in_time_missed_nothing() -> None:
     resent = event("response.created", response={"id": "r", "status": "in_progress", **MODEL}) + text("Hello", None)
     made.stream("s", 2.16, (2.16, heartbeat() + resent), *TURN[2:], end=3.0)
     assert codes(made) == [("reconnected", "note", None)]
+
+
+def test_a_killed_recorder_explains_the_turn_that_it_cut_off_though_no_request_followed() -> None:
+    found = codes(heard((5.0, status("running") + begin()), (5.1, text("Hel", 3)), ending="recorder_killed"))
+    assert found == [
+        ("recorder-killed", "warning", None),
+        ("turn-unfinished", "warning", "recorder-killed"),
+    ]
 
 
 def test_a_turn_that_still_goes_on_is_no_finding() -> None:

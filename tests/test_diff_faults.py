@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from omnirecord.alike.normal import role
 from omnirecord.cassette import TimedFrame
 from omnirecord.differing import compare, counts
-from omnirecord.differing.normal import role
 from omnirecord.differing.steps import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.greeting import greeting_length

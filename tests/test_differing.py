@@ -422,3 +422,27 @@ def test_a_payload_that_is_nested_as_deep_as_can_be_is_compared() -> None:
 
     assert diff(deep("1"), deep("1")) == []
     assert len(diff(deep("1"), deep("2"))) == 1
+
+
+def failed(**fields: Any) -> bytes:
+    return event("session.status", conversation_id="s", status="failed", **fields)
+
+
+def test_another_error_code_of_a_status_is_content_and_another_status_is_order() -> None:
+    def ended(code: str) -> Made:
+        end = event("response.failed", response={"id": "r", "status": "failed", "error": {"code": "x", "message": "m"}})
+        begin = [status("running"), consumed("Hi"), created()]
+        return tape(*begin, end, failed(error={"code": code, "message": "it broke"}))
+
+    (found,) = diff(ended("model_busy"), ended("model_lost"))
+    assert (found.kind, found.path) == ("content", "turns[0].events[session.status][1].error.code")
+    assert "order" in {one.kind for one in diff(between(failed()), between(status("idle")))}
+
+
+def test_null_against_missing_is_a_change_of_its_own_kind_told_once_of_a_type() -> None:
+    a, b = between(failed(error=None), failed(error=None)), between(failed(), failed())
+    for left, right, sides in ((a, b, ("null", "missing")), (b, a, ("missing", "null"))):
+        (found,) = diff(left, right)
+        assert (found.kind, found.path) == ("null", "turns[0].events[session.status][1].error")
+        assert (found.a, found.b) == sides
+    assert diff(a, a) == []

@@ -98,6 +98,19 @@ def test_rates_are_over_the_time_of_the_deltas() -> None:
     assert found.events_per_s == 1.5  # 9 from 2.5 to 8.5 s: not the greeting, nor what came after the end
 
 
+def test_a_turn_that_was_run_again_counts_once_with_the_rates_of_its_last_attempt() -> None:
+    tape = asked()
+    tape.stream(
+        "s", 1.0, (2.5, consumed("Hi", "i") + status("running")), (3.0, created()), (4.0, delta("One ", 3)),
+        (30.0, status("running") + created("r2")), (31.0, delta("One ", 3)), (33.0, delta("two", 4)),
+        (34.0, done("r2", 8)), (34.0, status("idle")), end=35.0,
+    )  # fmt: skip
+    found = one(tape)
+    assert found.turns_ended == {"completed": 1}
+    assert (found.first_token_s, found.turns[0].duration_s, found.deltas) == (found.first_text_s, 32.0, 3)
+    assert (found.turns[0].first_token_s, found.streaming_s, found.output_tokens_per_s) == (2.0, 2.0, 4.0)
+
+
 def test_tokens_that_came_in_no_delta_are_in_no_rate() -> None:
     tape = asked()
     tape.stream("s", 1.0, (3.0, created()), (4.0, delta("One ")), (6.0, delta("two")),

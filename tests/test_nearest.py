@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from omnirecord.cassette import Headers
+from omnirecord.player import Miss
 from omnirecord.player.matching import Key, key_of
-from omnirecord.player.matching.nearest import NEAREST, Ordered, difference, nearest
+from omnirecord.player.matching.nearest import NEAREST, Named, Ordered, difference, line, named, nearest
 from omnirecord.player.matching.rules import Rules
 
 TEAM = Rules.parse("add header x-team")
+
+
+def told(key: Key, recorded: list[Key]) -> list[Named]:
+    return [named(other, difference(key, other)) for other in nearest(key, recorded)]
 
 
 def keys(*requests: str) -> list[Key]:
@@ -20,7 +25,7 @@ def test_the_nearest_requests_come_best_first_with_what_differs() -> None:
     recorded = keys(
         "GET /v1/sessions/abc/items", "GET /v1/sessions/abc/items?after=x", "POST /v1/sessions/abc/item"
     )  # fmt: skip
-    assert nearest(key_of("GET", "/v1/sessions/abc/items?after=y"), recorded) == [
+    assert told(key_of("GET", "/v1/sessions/abc/items?after=y"), recorded) == [
         {"request": "GET /v1/sessions/abc/items", "differs": "query (after=y instead of nothing)"},
         {"request": "GET /v1/sessions/abc/items?after=x", "differs": "query (after=y instead of after=x)"},
         {
@@ -70,7 +75,7 @@ def test_no_secret_is_told() -> None:
 
 
 def test_another_method_of_the_same_path_is_nearer_than_another_path() -> None:
-    found = nearest(key_of("PUT", "/v1/sessions/abc"), keys("PUT /health", "GET /v1/sessions/abc"))
+    found = told(key_of("PUT", "/v1/sessions/abc"), keys("PUT /health", "GET /v1/sessions/abc"))
     assert [one["request"] for one in found] == ["GET /v1/sessions/abc", "PUT /health"]
 
 
@@ -79,11 +84,11 @@ def test_only_a_few_of_many_are_named_and_the_same_every_time() -> None:
     found = nearest(key_of("GET", "/v1/items/x"), recorded)
     assert len(found) == NEAREST
     assert found == nearest(key_of("GET", "/v1/items/x"), reversed(recorded))
-    assert nearest(key_of("GET", "/a"), []) == []
+    assert told(key_of("GET", "/a"), []) == []
 
 
 def test_what_is_equal_is_not_among_the_nearest() -> None:
-    assert nearest(key_of("GET", "/a"), keys("GET /a", "GET /b")) == [
+    assert told(key_of("GET", "/a"), keys("GET /a", "GET /b")) == [
         {"request": "GET /b", "differs": "path (segment 1: 'a' instead of 'b')"}
     ]
 
@@ -99,3 +104,37 @@ def test_the_nearest_are_among_those_around_it() -> None:
 def test_of_ten_thousand_recorded_requests_a_few_are_compared() -> None:
     ordered = Ordered(keys(*(f"GET /v1/{n}" for n in range(10_000))))
     assert len(ordered.around(key_of("GET", "/v1/x"))) <= 80
+
+
+ID, OTHER = "04cc962c53894fceb438253de1a3c240", "04cc962c53894fceb438253de1a3c241"
+LINES = {
+    "a segment": ("GET /v1/s/evnts", "GET /v1/s/events", "GET /v1/s/[-events-]{+evnts+}"),
+    "the method": ("POST /a", "GET /a", "[-GET-]{+POST+} /a"),
+    "segments that only one has": ("GET /a", "GET /a/b/c", "GET /a[-/b/c-]"),
+    "the query": ("GET /a?limit=5", "GET /a?limit=50", "GET /a[-?limit=50-]{+?limit=5+}"),
+    "a query that came": ("GET /a?x=1", "GET /a", "GET /a{+?x=1+}"),
+    "an id": (f"GET /{ID}/x", "GET /a/x", "GET /[-a-]{+04cc962c…+}/x"),
+    "ids that begin alike": (f"GET /{ID}", f"GET /{OTHER}", f"GET /[-{OTHER}-]{{+{ID}+}}"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_marks_what_differs(name: str) -> None:
+    got, recorded, said = LINES[name]
+    one, other = keys(got, recorded)
+    assert line(one, other) == said
+
+
+def test_a_line_names_a_header_that_differs() -> None:
+    one = key_of("GET", "/a", (("X-Team", "red"),), TEAM)
+    assert line(one, key_of("GET", "/a", (), TEAM)) == "GET /a  header x-team ('red' instead of nothing)"
+
+
+def test_a_person_reads_short_ids_a_line_for_each_request_and_each_once() -> None:
+    miss = Miss(f"GET /v1/sessions/{ID}/x was never recorded", [], [f"GET /v1/sessions/{ID}/[-y-]{{+x+}}", "GET /a"])
+    assert miss.text.splitlines() == [
+        "GET /v1/sessions/04cc962c…/x was never recorded; nearest recorded, as [-recorded-]{+asked+}:",
+        "  GET /v1/sessions/04cc962c…/[-y-]{+x+}",
+        "  GET /a",
+    ]
+    assert Miss("GET /a was never answered").text == "GET /a was never answered"

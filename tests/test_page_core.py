@@ -214,9 +214,24 @@ def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(r
     script = (
         "async () => { const waiting = [], source = { session: () => new Promise(done => waiting.push(done)) };"
         " const deck = new Deck(source, '1.session.s', { frame: () => 0 });"
-        " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }], exchanges: [] });"
+        " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }],"
+        " exchanges: [], messages: [] });"
         " const first = deck.loadSession(), second = deck.loadSession();"
         " waiting[1](told([])); await second; const newer = deck.session;"
         " waiting[0](told([])); await first; return deck.session === newer }"
     )
     assert run("deck.js", script)
+
+
+@pytest.mark.parametrize(
+    ("answered", "resolved", "action", "unanswered"),
+    [
+        (3, 4, "accept", False), (3, 4, "decline", False), (None, 4, "accept", False), (3, None, None, False),
+        (None, 65, None, True), (None, None, None, True), (30, 31, "accept", True), (30, 31, "decline", False),
+    ],
+)  # fmt: skip
+def test_a_question_without_an_answer_in_time_is_not_shown_as_settled(
+    run: Run, answered: int | None, resolved: int | None, action: str | None, unanswered: bool
+) -> None:
+    approval = {"answered_ns": answered, "resolved_ns": resolved, "action": action}
+    assert run("talk.js", "isUnanswered", approval, 10) is unanswered

@@ -88,7 +88,8 @@ def test_it_is_painted_within_a_second(browser: Any, url: str) -> None:
 
 @pytest.mark.parametrize("moves", ["scroll", "scrub", "zoom"])
 def test_it_moves_at_fifty_frames_a_second(browser: Any, url: str, moves: str) -> None:
-    with opened(browser, url) as page:
+    with opened(browser, f"{url}#/session/1.session.s?tab=wire&fold=no") as page:
         page.set_default_timeout(30_000)
         settled(page)
+        assert page.locator(".wire-space").evaluate("one => one.offsetHeight") > EVENTS, "every delta is a row"
         assert any(page.evaluate(FRAMES, [2000, moves]) >= 50 for _ in range(TRIES))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pytest_suite import TALKS, Suite
+from tests.pytest_suite import TALKS, Suite, from_upstream
 from tests.pytest_suite import suite as suite
+from tests.pytest_suite import upstream as upstream
 
 pytest_plugins = ["pytester"]
 
@@ -52,12 +53,13 @@ LAYERS = """
     [
         ("", "", "", "{}", "instant"),
         ("original", "", "", "{}", "original"),
-        ("original", "compressed", "", "{}", "compressed"),
-        ("original", "compressed", "timing='original'", "{}", "original"),
+        ("", "compressed", "", "{}", "compressed"),
+        ("original", "compressed", "", "{}", "original"),
+        ("original", "compressed", "timing='instant'", "{}", "instant"),
         ("original", "compressed", "timing='original'", "{'timing': 'instant'}", "instant"),
     ],
 )
-def test_an_option_is_beaten_by_the_ini_file_that_by_a_marker_and_that_by_the_fixture(
+def test_an_option_beats_the_ini_file_a_marker_beats_both_and_the_fixture_beats_all(
     suite: Suite, option: str, ini: str, marker: str, config: str, mode: str
 ) -> None:
     suite.file(test_it=LAYERS.format(marker=marker, config=config, mode=mode))
@@ -65,12 +67,12 @@ def test_an_option_is_beaten_by_the_ini_file_that_by_a_marker_and_that_by_the_fi
     suite.run(*([f"--omnirecord-timing={option}"] if option else [])).assert_outcomes(passed=1)
 
 
-def test_an_option_that_does_not_count_is_said(suite: Suite) -> None:
+def test_record_all_on_the_command_line_records_though_the_ini_file_says_none(suite: Suite, upstream: str) -> None:
     suite.file(test_it=TALKS)
-    suite.ini("omnirecord_record=none")
-    result = suite.run("--omnirecord-record=all")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["omnirecord: --omnirecord-record does not count, *-o omnirecord_record=* beats both"])
+    suite.ini("omnirecord_record=none\nomnirecord_upstream=http://127.0.0.1:9")
+    before = (suite.cassettes / "talk.jsonl").read_bytes()
+    suite.run(*from_upstream(upstream, "all")).assert_outcomes(passed=1)
+    assert (suite.cassettes / "talk.jsonl").read_bytes() != before
 
 
 @pytest.mark.parametrize(
@@ -125,4 +127,5 @@ def test_a_slip_in_an_option_or_the_ini_file_ends_the_run(suite: Suite, where: s
 def test_the_marker_options_and_fixtures_are_listed(suite: Suite) -> None:
     suite.run("--markers").stdout.fnmatch_lines(["@pytest.mark.omnirecord(cassette, *record, timing*"])
     suite.run("--help").stdout.fnmatch_lines(["*--omnirecord-record=none|once|all*"])
-    suite.run("--fixtures").stdout.fnmatch_lines(["omnirecord_server*", "omnirecord_config*"], consecutive=False)
+    for name in ("omnirecord_server", "omnirecord_config"):
+        suite.run("--fixtures").stdout.fnmatch_lines([f"{name}*"])

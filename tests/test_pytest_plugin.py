@@ -161,7 +161,7 @@ def test_a_test_that_fails_shows_its_cassette_and_what_differs(suite: Suite) -> 
         test_it="""
         import httpx, pytest
 
-        @pytest.mark.omnirecord("talk.jsonl")
+        @pytest.mark.omnirecord("talk.jsonl", match_on=[])
         def test_it(omnirecord_server):
             httpx.post(omnirecord_server.url + "/v1/sessions/s/events", json={"type": "interrupt"})
             assert httpx.get(omnirecord_server.url + "/v1/session/s").status_code == 200
@@ -173,13 +173,56 @@ def test_a_test_that_fails_shows_its_cassette_and_what_differs(suite: Suite) -> 
         [
             "*- omnirecord -*",
             "*cassettes/talk.jsonl, replayed at http://127.0.0.1:*",
-            "2 came, the last: GET /v1/session/s -> 404",
+            "2 requests came:",
+            "  POST /v1/sessions/s/events -> 202",
+            "  GET /v1/session/s -> 404",
             "1 request matched nothing:",
-            "  GET /v1/session/s was never recorded; nearest recorded: GET /v1/sessions/s (differs in path*",
+            "  GET /v1/session/s was never recorded; nearest recorded, as [[]-recorded-]{+asked+}:",
+            "    GET /v1/[[]-sessions-]{+session+}/s",
             "1 request said something else than the recorded one:",
             "  POST /v1/sessions/s/events: type was 'message' when recorded, got 'interrupt'",
         ]
     )
+
+
+def test_a_miss_is_told_once(suite: Suite) -> None:
+    suite.file(
+        test_it="""
+        import httpx, pytest
+
+        @pytest.mark.omnirecord("talk.jsonl")
+        def test_it(omnirecord_server):
+            httpx.get(omnirecord_server.url + "/v1/session/s")
+            omnirecord_server.assert_all_matched()
+    """
+    )
+    output = suite.run().stdout.str()
+    assert output.count("GET /v1/session/s was never recorded") == 1
+    assert output.count("GET /v1/[-sessions-]{+session+}/s\n") == 1
+    assert "Captured log" not in output
+
+
+def test_a_message_in_upper_case_fails_with_the_first_difference(suite: Suite) -> None:
+    suite.file(test_it=TALKS.replace("talk(omnirecord_server.url)", "talk(omnirecord_server.url, 'MESSAGE')"))
+    suite.ini("omnirecord_gate_timeout=0.5")
+    result = suite.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "  POST /v1/sessions/s/events was recorded, but not with this body; *",
+            "    body $.type: [[]-message-]{+MESSAGE+}",
+        ]
+    )
+
+
+@pytest.mark.parametrize("off", ["marker", "ini", "option"])
+def test_bodies_need_not_count(suite: Suite, off: str) -> None:
+    marker = '"talk.jsonl", match_on=[]' if off == "marker" else '"talk.jsonl"'
+    talks = TALKS.replace('"talk.jsonl"', marker).replace("omnirecord_server.assert_all_matched()", "")
+    suite.file(test_it=talks.replace("talk(omnirecord_server.url)", "talk(omnirecord_server.url, 'MESSAGE')"))
+    suite.ini("omnirecord_match_on=method, path, query" if off == "ini" else "")
+    options = ["--omnirecord-match-on=method,path,query"] if off == "option" else []
+    suite.run(*options).assert_outcomes(passed=1)
 
 
 def test_a_test_that_fails_shows_which_faults_struck(suite: Suite) -> None:

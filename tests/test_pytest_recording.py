@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import omnirecord
 from tests.pytest_suite import RECORDED, TALKS, Suite, from_upstream
 from tests.pytest_suite import suite as suite
 from tests.pytest_suite import upstream as upstream
@@ -84,14 +85,55 @@ def test_a_suffix_that_names_no_form_is_refused(suite: Suite, upstream: str) -> 
     suite.refuses("name it .jsonl, for git and review, or .db", *from_upstream(upstream))
 
 
-@pytest.mark.parametrize("ending", ["assert False", "pytest.skip()", "pytest.xfail()", "raise SystemExit"])
-def test_what_a_test_recorded_that_does_not_pass_is_not_kept(suite: Suite, upstream: str, ending: str) -> None:
+@pytest.mark.parametrize("ending", ["pytest.skip()", "pytest.xfail()"])
+def test_what_a_test_recorded_that_is_skipped_is_not_kept(suite: Suite, upstream: str, ending: str) -> None:
     suite.file(test_it=TALKS + f"        {ending}\n")
     before = (suite.cassettes / "talk.jsonl").read_bytes()
     result = suite.run(*from_upstream(upstream, "all"))
     assert result.parseoutcomes().get("passed", 0) == 0
     assert (suite.cassettes / "talk.jsonl").read_bytes() == before
     assert [one.name for one in suite.cassettes.iterdir()] == ["talk.jsonl"]
+
+
+@pytest.mark.parametrize("ending", ["assert False", "raise SystemExit"])
+@pytest.mark.parametrize("name", ["talk.jsonl", "talk.db"])
+def test_what_a_test_recorded_that_fails_is_kept_beside_its_cassette(
+    suite: Suite, upstream: str, ending: str, name: str
+) -> None:
+    suite.file(test_it=TALKS.replace("talk.jsonl", name) + f"        {ending}\n")
+    before = (suite.cassettes / "talk.jsonl").read_bytes()
+    failed = suite.cassettes / name.replace(".", ".failed.")
+    result = suite.run(*from_upstream(upstream, "all"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"recorded, and kept since the test failed: {failed}", f"its cassette is *: *{name}"])
+    assert (suite.cassettes / "talk.jsonl").read_bytes() == before
+    with omnirecord.open_cassette(failed) as cassette:
+        assert "response.completed" in [event.type for stream in cassette.streams() for event in stream.events()]
+
+
+def test_a_test_that_passes_removes_what_its_failure_left(suite: Suite, upstream: str) -> None:
+    failed = suite.cassettes / "talk.failed.jsonl"
+    suite.file(test_it=TALKS + "        assert False\n")
+    suite.run(*from_upstream(upstream, "all")).assert_outcomes(failed=1)
+    assert failed.exists()
+    suite.file(test_it=TALKS)
+    suite.run(*from_upstream(upstream, "all")).assert_outcomes(passed=1)
+    assert not failed.exists()
+
+
+def test_a_fixture_that_fails_after_a_passed_test_keeps_the_recording_apart(suite: Suite, upstream: str) -> None:
+    suite.file(
+        test_it=TALKS.replace("(omnirecord_server)", "(omnirecord_server, broken)")
+        + """
+    @pytest.fixture
+    def broken(omnirecord_server):
+        raise ValueError("broken")
+    """
+    )
+    before = (suite.cassettes / "talk.jsonl").read_bytes()
+    suite.run(*from_upstream(upstream, "all")).assert_outcomes(errors=1)
+    assert (suite.cassettes / "talk.jsonl").read_bytes() == before
+    assert (suite.cassettes / "talk.failed.jsonl").exists()
 
 
 def test_a_server_that_was_not_there_takes_the_place_of_no_recording(suite: Suite) -> None:
@@ -172,10 +214,10 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(suite: Suite, upstream: str)
     result.stdout.fnmatch_lines(["omnirecord: cannot write *test_it.jsonl: Not a directory*"])
 
 
-def test_an_upstream_that_does_not_answer_fails_the_test_and_keeps_nothing(suite: Suite) -> None:
+def test_an_upstream_that_does_not_answer_fails_the_test_and_makes_no_cassette(suite: Suite) -> None:
     suite.file(test_it=RECORDED)
     suite.run(*from_upstream("http://127.0.0.1:9")).assert_outcomes(failed=1)
-    assert not (suite.cassettes / "test_it").exists()
+    assert not (suite.cassettes / "test_it" / "test_it.jsonl").exists()
 
 
 def test_what_a_recording_server_has_no_playhead_for_is_refused(suite: Suite, upstream: str) -> None:
@@ -195,8 +237,10 @@ def test_the_folder_of_cassettes_can_be_chosen(suite: Suite, upstream: str) -> N
     suite.run(*from_upstream(upstream), "--omnirecord-cassettes=tapes").assert_outcomes(passed=1)
     assert (suite.path / "tapes" / "test_it" / "test_it.jsonl").exists()
     suite.ini("omnirecord_cassettes=more")
-    suite.run(*from_upstream(upstream), "--omnirecord-cassettes=tapes").assert_outcomes(passed=1)
+    suite.run(*from_upstream(upstream)).assert_outcomes(passed=1)
     assert (suite.path / "more" / "test_it" / "test_it.jsonl").exists()
+    suite.run(*from_upstream(upstream), "--omnirecord-cassettes=others").assert_outcomes(passed=1)
+    assert (suite.path / "others" / "test_it" / "test_it.jsonl").exists()
 
 
 def test_every_test_of_a_suite_has_a_cassette_of_its_own(suite: Suite, upstream: str) -> None:
@@ -243,13 +287,7 @@ def test_what_is_recorded_while_time_is_frozen_has_its_times(suite: Suite, upstr
     assert all(0 <= start < 60e9 for start in starts)
 
 
-def test_a_test_that_fails_while_it_is_recorded_says_that_nothing_is_kept(suite: Suite, upstream: str) -> None:
-    suite.file(test_it=RECORDED + "        assert False\n")
-    result = suite.run(*from_upstream(upstream))
-    result.stdout.fnmatch_lines(["recording at http://*/test_it.jsonl is written only when the test passes"])
-
-
-def test_what_a_test_recorded_of_which_a_part_failed_is_not_kept(suite: Suite, upstream: str) -> None:
+def test_what_a_test_recorded_of_which_a_part_failed_is_kept_apart(suite: Suite, upstream: str) -> None:
     suite.file(
         test_parts="""
         import unittest
@@ -269,4 +307,6 @@ def test_what_a_test_recorded_of_which_a_part_failed_is_not_kept(suite: Suite, u
         """
     )
     assert suite.run(*from_upstream(upstream)).ret == 1
-    assert [path.name for path in suite.cassettes.rglob("*.jsonl")] == ["talk.jsonl"]
+    names = sorted(path.name for path in suite.cassettes.rglob("*.jsonl"))
+    assert len(names) == 2
+    assert names[0].endswith(".failed.jsonl")

@@ -47,6 +47,16 @@ MASKED = {
     "an entry": ('{"name": "DB_PASSWORD", "value": "hunter2"}', '{"name": "DB_PASSWORD", "value": "*******"}'),
     "an entry of a manifest": ("- name: TOKEN\n  value: hunter2\n", "- name: TOKEN\n  value: *******\n"),
     "a dict with both quotes": ("{'password': \"it's 2\", 'n': 1}", "{'password': \"******\", 'n': 1}"),
+    "an INI file": ("[client]\nuser = u\npassword = hunter2\n", "[client]\nuser = u\npassword = *******\n"),
+    "fish": ("set -gx DB_PASSWORD hunter2; ls", "set -gx DB_PASSWORD *******; ls"),
+    "csh": ("setenv API_TOKEN hunter2\nls", "setenv API_TOKEN *******\nls"),
+    "a Dockerfile": ("ENV DB_PASSWORD hunter2\nRUN x", "ENV DB_PASSWORD *******\nRUN x"),
+    "setx": ('setx API_TOKEN "hunter 2" /m', 'setx API_TOKEN "********" /m'),
+    "PHP": ("define('DB_PASSWORD', 'hunter2');", "define('DB_PASSWORD', '*******');"),
+    "a default": ('getenv("DB_PASSWORD", "hunter2")', 'getenv("DB_PASSWORD", "*******")'),
+    "a quoted setting of Bash": ("TOKEN=$'hunter2' ./run", "TOKEN=$'*******' ./run"),
+    "a flow entry of a manifest": ("{name: DB_PASSWORD, value: hunter2}", "{name: DB_PASSWORD, value: *******}"),
+    "a name in capitals that is not ASCII": ('{"CONTRASE\\u00d1A": "hunter2"}', '{"CONTRASE\\u00d1A": "*******"}'),
     "a credential": ("proxy-authorization: Digest hunter2, x", "proxy-authorization: Digest *******, x"),
 }
 KEPT = [
@@ -58,6 +68,7 @@ KEPT = [
     "token = next(tokens); password = getpass(); --token= x --password --user u",
     '{"password": "omnirecord-redacted-0123456789ab", "token": "***", "pin": 111}',
     '{"name": "password", "label": "x", "value": "y"} {"name": "color", "value": "red"} - name: a\n  value: b',
+    '("password", "token") getattr(x, "token", None) TOKEN=$TOKEN ENV is on, set -x foo, setx',
     "token=omnirecord-redacted-0123456789ab&x=1 password:\n  nested: x token:// secret::x",
 ]  # fmt: skip
 

@@ -59,6 +59,8 @@ WRITTEN = {
     "body $.a for post /v1/*": Rule("body", "$.a", Scope("POST", "/v1/*")),
     "ignore query for GET *": Rule("ignore query", "*", Scope("GET", "*")),
     "body   $['a b']  ": Rule("body", "$['a b']"),
+    "body": Rule("body"),
+    "body for POST /v1/*": Rule("body", "", Scope("POST", "/v1/*")),
 }
 
 
@@ -81,7 +83,7 @@ REFUSED = {
     "ignore query a b": "'b' is too much",
     "order strict now": "'now' is too much",
     "add header a:b": "'a:b' is no name of a header",
-    "body": "'' is no JSON path: ",
+    "body $[": "'$[' is no JSON path: ",
     "body a.b": "'a.b' is no JSON path: expected",
     "body $.a[": "is no JSON path: unexpected end of query",
     "body $.a | $.b": "is no JSON path",

@@ -124,13 +124,15 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         assert texts(page, ".state") == ["scrubbed"]
         assert "sleep 600" in texts(page, ".talk .arguments")[0]
         assert "Why it stops here: " in texts(page, ".why")[0]
-        assert len(texts(page, ".event .gist")) == 11
+        assert len(texts(page, ".finding")) == 2
+        page.keyboard.press("2")
+        assert len(texts(page, ".event:not(.request) .gist")) == 11
         page.keyboard.press("Home")
         eventually(lambda: texts(page, ".talk .entry") == [])
         page.select_option(".player select >> nth=0", "32")
         page.keyboard.press("Space")
         page.locator(".talk .why").wait_for(state="visible")
-        page.locator(".event").nth(5).click()
+        page.locator(".event.valid").nth(5).click()
         page.wait_for_selector(".detail .json")
         page.fill("input[name=text]", "SLEEP")
         page.locator(".wire-count", has_text=" of 11").wait_for()
@@ -174,6 +176,7 @@ def test_a_strangers_cassette_does_nothing_there_either(browser: Any, tmp_path: 
     with opened(browser, file.as_uri(), offline=True) as page:
         settled(page)
         unharmed(page)
+        page.keyboard.press("2")
         page.keyboard.press("j")
-        page.wait_for_selector(".detail .raw")
+        page.wait_for_selector(".detail-body > *")
         unharmed(page)

@@ -139,6 +139,21 @@ def test_times_are_those_of_the_wire_and_of_the_post() -> None:
     assert (turn.asked_ns, turn.started_ns, turn.first_text_ns, turn.ended_ns) == (2 * MS, 3 * MS, 6 * MS, 8 * MS)
 
 
+def test_a_turn_that_begins_again_is_one_turn_with_the_text_of_its_last_attempt() -> None:
+    again = [RUNNING, begin("r2"), *says("Hel", "lo."), stored("Hello.", "r2"), end(id_="r2"), IDLE]
+    turn = only(stream(consumed("Hi"), RUNNING, begin(), *says("Hel"), calls("in_progress"), *again))
+    assert texts([turn]) == [(["Hi"], "Hello.", "completed")]
+    assert [said.text for said in turn.messages] == ["Hel", "Hello."]
+    assert (turn.response_id, turn.restarts_ns) == ("r2", (6 * MS,))
+    assert "attempt 2 begins here" in turn.notes[0].text
+
+
+def test_a_response_to_what_was_said_meanwhile_is_another_turn() -> None:
+    first = [consumed("Hi"), RUNNING, begin(), *says("Hel"), consumed("More")]
+    told = turns(stream(*first, begin("r2"), *says("Yes."), end(id_="r2")))
+    assert texts(told) == [(["Hi"], "Hel", "unfinished"), (["More"], "Yes.", "completed")]
+
+
 def test_deltas_make_the_text_and_the_item_repeats_it() -> None:
     (said,) = only(stream(RUNNING, begin(), *says("Hel", "lo."), stored("Hello."), end())).messages
     assert (said.text, said.pieces, said.as_stored) == ("Hello.", 2, True)
@@ -539,6 +554,10 @@ def exchange(method: str, target: str, **fields: Any) -> Exchange:
                     fields.pop("ending", "eof"), end_ns=9)  # fmt: skip
 
 
+OVER: dict[str, Any] = {"exchange": 1, "end_ns": 9}
+"""What an act has of `exchange`."""
+
+
 def test_what_a_client_did() -> None:
     events, body = (
         exchange("POST", "/v1/sessions/s/events"),
@@ -546,12 +565,12 @@ def test_what_a_client_did() -> None:
     )
     answer = exchange("POST", "/v1/sessions/s/elicitations/e1/resolve")
     query = exchange("POST", "/v1/responses", kind="sse", stream=1)
-    assert act_of(events, json.dumps(body).encode(), b'{"item_id": "i1"}') == post("Hi", 5, item_id="i1")
-    assert act_of(events, b'{"type": "interrupt"}', b"") == Act("interrupt", 5, "client")
+    assert act_of(events, json.dumps(body).encode(), b'{"item_id": "i1"}') == post("Hi", 5, item_id="i1", **OVER)
+    assert act_of(events, b'{"type": "interrupt"}', b"") == Act("interrupt", 5, "client", **OVER)
     assert act_of(answer, b'{"action": "accept"}', b"") == Act(
-        "answer", 5, "client", elicitation_id="e1", action="accept"
+        "answer", 5, "client", elicitation_id="e1", action="accept", **OVER
     )
-    assert act_of(query, b'{"input": "Hi", "stream": true}', b"") == post("Hi", 5)
+    assert act_of(query, b'{"input": "Hi", "stream": true}', b"") == post("Hi", 5, exchange=1)
 
 
 def test_what_is_no_act() -> None:
@@ -565,9 +584,9 @@ def test_a_message_that_the_server_refused() -> None:
     events = exchange("POST", "/v1/sessions/s/events", status=503)
     body = b'{"type": "message", "data": {"content": "Hi"}}'
     refused = act_of(events, body, b'{"error": {"code": "unavailable", "message": "No runner."}}')
-    assert refused == post("Hi", 5, refused="unavailable", refusal="No runner.")
+    assert refused == post("Hi", 5, refused="unavailable", refusal="No runner.", **OVER)
     plain = act_of(events, body, b"")
-    assert plain == post("Hi", 5, refused="HTTP 503")
+    assert plain == post("Hi", 5, refused="HTTP 503", **OVER)
 
 
 def test_a_session_as_a_whole() -> None:

@@ -195,11 +195,12 @@ def test_sub_agents() -> None:
         ('{"error": "refused"}', '{"error": "refused"}'),
     ],
 )
-def test_what_a_tool_gave_back(output: str, shown: str) -> None:
+def test_what_a_tool_gave_back_and_the_mark_of_one_that_failed(output: str, shown: str) -> None:
     made = draft()
     made.call("c", "t", "", None, 3 * S)
     made.hand_back("c", output, None, 4 * S)
-    assert told(made)[1] == f"     +1.00 s   tool t -> {shown} (1.00 s)"
+    mark = "!! " if output.startswith("{") else ""
+    assert told(made)[1] == f"     +1.00 s   {mark}tool t -> {shown} (1.00 s)"
 
 
 def test_text_that_was_stored_otherwise_is_told() -> None:

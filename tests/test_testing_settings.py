@@ -18,14 +18,14 @@ FOLDER = Path("/suite/tests/deep/cassettes")
 
 
 def test_without_a_word_a_test_is_replayed_instantly() -> None:
-    settings = settings_of()
-    assert (settings.record, settings.cassette, settings.replay) == ("none", None, {"timing": "instant"})
+    settings, replay = settings_of(), {"timing": "instant", "match_on": ("body",)}
+    assert (settings.record, settings.cassette, settings.replay) == ("none", None, replay)
 
 
 def test_a_later_layer_beats_an_earlier_one_where_it_says_something() -> None:
     settings = settings_of({"record": "all", "timing": "original"}, {"record": "once", "timing": None}, {"speed": 2})
     assert settings.record == "once"
-    assert settings.replay == {"timing": "original", "speed": 2}
+    assert settings.replay == {"timing": "original", "speed": 2, "match_on": ("body",)}
 
 
 def test_of_several_markers_the_closest_wins_and_none_takes_back() -> None:
@@ -49,6 +49,10 @@ def test_one_of_several_needs_no_list(key: str) -> None:
         ({"record": "ever"}, "here: record 'ever' is none of none, once, all"),
         ({"record": "new"}, "playhead cannot mix a recorded past with a live server: use 'all' to record anew"),
         ({"record": "new_episodes"}, "use 'all' to record anew"),
+        ({"match_on": "bodi"}, "here: match_on has no 'bodi': it takes method, path, query, body"),
+        ({"match_on": ["headers"]}, "a header counts with match='add header NAME'"),
+        ({"gate_timeout": "soon"}, "here: gate_timeout 'soon' is no number of seconds"),
+        ({"gate_timeout": -1}, "here: gate_timeout -1 is no number of seconds"),
         ({"redact": "all"}, "here: redact 'all' is none of content"),
         ("instant", "here gives a dict, not 'instant'"),
     ],

@@ -103,7 +103,8 @@ def test_a_text_is_found_in_frames_whatever_its_case() -> None:
         wanted = [
             frame.seq for x in store.streams() for frame in store.frames(x) if b"poem" in (frame.raw or b"").lower()
         ]
-    assert ask(SHIPPED["tool"], "matching", streams="1", text="PoEm") == {"1": wanted}
+    found = ask(SHIPPED["tool"], "matching", streams="1", exchanges="1,5", text="PoEm")
+    assert found == {"streams": {"1": wanted}, "exchanges": [5]}
     assert wanted
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
 from ..cassette import TimedFrame
@@ -18,6 +19,8 @@ _LISTED = 5
 _COMPARED = 300
 """How many types a name is compared with: Omnigent has 56, a stranger's cassette may have any number."""
 _LONGEST = 60
+_WILDCARDS = re.compile("[*?]+")
+_ALIKE = 0.75
 
 
 def why_not(picks: list[Pick], streams: list[Stream], places: list[Stream]) -> str:
@@ -62,10 +65,22 @@ def _no_name(matcher: Matcher, streams: list[Stream]) -> str:
         return listed(_last_event(stream) for stream in streams)
     counts = Counter(clip(name_of(frame) or "", _LONGEST) for stream in streams for frame in stream.frames)
     del counts[""]
-    common = [name for name, _ in counts.most_common(_COMPARED)]
-    near = get_close_matches(matcher.name[:_LONGEST], common, _LISTED)
-    found = listed(f"{name} ({counts[name]})" for name in near or common) or "none with a type"
-    return f"no event matches {matcher.name}, {'the nearest are' if near else 'there are'} {found}"
+    return f"no event matches {matcher.name}, {nearest_names(matcher.name, counts)}"
+
+
+def nearest_names(name: str, counts: Counter[str]) -> str:
+    """The types that are most like a name, or most of those that there are, with how many events each has."""
+    common = [one for one, _ in counts.most_common(_COMPARED)]
+    near = get_close_matches(name[:_LONGEST], common, _LISTED) or [one for one in common if _is_like(one, name)]
+    found = listed(f"{clip(one, _LONGEST)} ({counts[one]})" for one in near or common) or "none with a type"
+    return f"{'the nearest are' if near else 'there are'} {found}"
+
+
+def _is_like(name: str, glob: str) -> bool:
+    """Whether a name begins or ends nearly as the longest plain part of a pattern."""
+    part = max(_WILDCARDS.split(glob[:_LONGEST]), key=len).strip(".")
+    ends = (name[: len(part)], name[-len(part) :]) if part else ()
+    return any(SequenceMatcher(None, end, part).ratio() >= _ALIKE for end in ends)
 
 
 def _last_event(stream: Stream) -> str:

@@ -14,6 +14,7 @@ from .diff import diff
 from .doctor import doctor
 from .files import export, import_
 from .reading import events, ls
+from .request import request
 from .scrub import scrub
 from .search import search
 from .serving import proxy, serve
@@ -32,7 +33,7 @@ def main() -> None:
 
     Put `omnirecord proxy` between a client and its server: every byte passes, every event is kept. Serve what was
     recorded with `omnirecord serve`, see what happened with `show`, and what was wrong with `doctor`. A CASSETTE is a
-    .db or a .jsonl file, compressed (.zst) or not.
+    .db or a .jsonl file, compressed (.zst) or not; CASSETTE#SESSION is one session of it, - is standard input.
 
     \b
     Example:
@@ -42,7 +43,7 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (ui, show, tail, ls, events, search),
+    "What happened": (ui, show, tail, ls, events, request, search),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
 }

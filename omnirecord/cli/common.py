@@ -24,9 +24,13 @@ from ..gist import visible
 from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from ..temporary import sweep
 from . import mistakes, stderr
-from .progress import busy as busy
-from .progress import progress as progress
+from .arguments import CASSETTE, DATABASE, FILE, NAMED, OUTPUT, by_name, cassette_argument, named_source, shown, the_one
+from .progress import busy, progress
 
+__all__ = [
+    "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "named_source", "progress", "shown",
+    "the_one",
+]  # fmt: skip
 progress_if_slow = progress
 
 if TYPE_CHECKING:
@@ -45,8 +49,31 @@ class Failure(click.ClickException):
         click.echo(f"Error: {visible(self.format_message())}", err=True)
 
 
+class NothingFound(Failure):
+    """Nothing is wrong, but nothing was found: its sentence on stdout, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature
+        click.echo(visible(self.format_message()))
+
+
+class JsonFailure(click.ClickException):
+    """Any error of a command with `--json`, click's own too: one object, the last line of stderr."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
+        click.echo(json_line({"error": self.message, "exit_code": self.exit_code}), err=True)
+
+
+_AS_JSON = "omnirecord.json"
+
+
 class Group(click.Group):
-    """Turns our errors into a sentence, lists the commands by what they are for."""
+    """Turns our errors into a sentence, or an object with `--json`; lists the commands by what they are for."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -65,14 +92,19 @@ class Group(click.Group):
                 rows = [((one.name or "").ljust(widest), one.get_short_help_str(70)) for one in commands]
                 formatter.write_dl(rows)
 
-    def make_context(self, *args: Any, **settings: Any) -> click.Context:
-        with _in_sentences():  # --help prints already here
-            return super().make_context(*args, **settings)
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        as_json = "--json" in args
+        with _as_told(as_json), _in_sentences():  # --help prints already here
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_AS_JSON] = as_json
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()
         sweep()
-        with _in_sentences():
+        with _as_told(ctx.meta[_AS_JSON]), _in_sentences():
             return super().invoke(ctx)
 
     def resolve_command(
@@ -88,6 +120,17 @@ class Group(click.Group):
 
 
 @contextmanager
+def _as_told(as_json: bool) -> Iterator[None]:
+    """The same errors, as objects if they are to be JSON."""
+    try:
+        yield
+    except click.ClickException as error:
+        if not as_json:
+            raise
+        raise JsonFailure(error.format_message(), error.exit_code) from error
+
+
+@contextmanager
 def _in_sentences() -> Iterator[None]:
     try:
         yield
@@ -98,7 +141,7 @@ def _in_sentences() -> Iterator[None]:
             raise
         raise Failure(mistakes.sentence(error)) from error
     except OmnirecordError as error:
-        raise Failure(str(error)) from error
+        raise Failure(by_name(str(error))) from error
     except MemoryError as error:
         raise Failure(f"there is not enough memory for this: {MORE_MEMORY}") from error
     except RuntimeError as error:
@@ -146,10 +189,6 @@ def console(*, stderr: bool = False) -> Console:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person reads it; a stream that was closed before we began is None."""
     return stream is not None and stream.isatty()
-
-
-def cassette_argument(function: F) -> F:
-    return click.argument("cassette", type=click.Path(readable=False, path_type=Path))(function)
 
 
 def json_option(function: F) -> F:

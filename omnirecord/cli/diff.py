@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import decoded_option, is_terminal, json_option, print_rows, progress
+from .common import NAMED, decoded_option, is_terminal, json_option, print_rows, progress
 
 if TYPE_CHECKING:
-    from ..differing.words import Span
+    from ..alike.words import Span
 
-_PATH = click.Path(readable=False)
 _COLOURS = {"gone": "red", "new": "green"}
 
 
 @click.command(short_help="What differs between two sessions.")
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
+@click.argument("a", type=NAMED)
+@click.argument("b", type=NAMED)
 @click.option("--session", metavar="ID", help="Only this session, in both; its id may be shortened.")
 @click.option(
     "--tolerance", type=float, default=1.0, show_default=True, metavar="S",

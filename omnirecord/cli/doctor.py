@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, terminal_width
+from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -45,7 +45,7 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
 
     store = open_store(cassette)
     try:
-        with busy(f"examining {cassette}"):
+        with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
         is_empty = not found and not store.streaming()
     finally:

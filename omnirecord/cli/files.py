@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import click
 
 from ..errors import UsageError
 from ..files import is_stdout, whole_or_not
 from ..gist import visible
-from .common import busy, cassette_argument, decoded_option, is_terminal, progress
+from .arguments import STDOUT
+from .common import (
+    DATABASE,
+    FILE,
+    OUTPUT,
+    busy,
+    cassette_argument,
+    decoded_option,
+    is_terminal,
+    json_line,
+    json_option,
+    progress,
+    shown,
+)
 
 
 @click.command(short_help="Write a cassette in another form.")
 @cassette_argument
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
-    help="jsonl: the whole cassette as text; sse: the decoded body of one stream, byte for byte; zst: the whole"
-    " cassette, compressed; html: a page in one file, scrubbed, to be handed on; datasette: metadata for Datasette,"
+    help="jsonl: the cassette as text; sse: the decoded body of one stream, byte for byte; zst: the cassette,"
+    " compressed; html: a page in one file, scrubbed, to be handed on; datasette: metadata for Datasette,"
     " which opens the cassette itself. Where it is left out, the name of the output says it.",
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
-@click.option("--session", metavar="ID", help="Only this session, for html; its id may be shortened.")
+@click.option("--session", metavar="ID", help="Only this session and its sub-agents; the id may be shortened.")
 @click.option(
     "--redact", type=click.Choice(["content", "named", "none"]),
     help="What is scrubbed from html: content (unless given): what looks like a secret as well; named: what has a"
@@ -37,17 +50,18 @@ from .common import busy, cassette_argument, decoded_option, is_terminal, progre
     help="What begins with PREFIX as well, for html; repeatable.",
 )  # fmt: skip
 @click.option(
-    "-o",
-    "--output",
-    type=click.Path(readable=False, path_type=Path),
-    help="The file to write, instead of stdout. A pipe or a device is written to, never replaced.",
-)
+    "-o", "--output", type=OUTPUT, metavar="FILE",
+    help="The file to write, instead of stdout; - is stdout. A pipe or a device is written to, never replaced.",
+)  # fmt: skip
 @decoded_option
+@json_option
 def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
-    redact_patterns: tuple[str, ...], output: Path | None,
+    redact_patterns: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a cassette as text (jsonl), compressed (zst), the body of one of its streams (sse), or a page (html).
+
+    Of CASSETTE#SESSION, or with --session, write only that session and its sub-agents.
 
     Every command reads a compressed cassette as it is. The page opens anywhere, with no server and no network. With
     --format datasette, write what Datasette is to know of its views: `datasette CASSETTE -m FILE`.
@@ -57,17 +71,21 @@ def export(
       omnirecord export session.db --format jsonl -o session.jsonl
       omnirecord export session.db -o session.db.zst
     """
+    from ..choosing import the_session
     from ..library import open_store, refuse_to_overwrite
 
+    output = None if output is STDOUT else output
     form = _form(form, output)
     if form != "sse" and stream is not None:
         raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
     if form == "html":
-        _export_page(cassette, output, redact or "content", redact_patterns, session)
+        _export_page(cassette, output, redact or "content", redact_patterns, session, as_json)
         return
-    if session is not None or redact is not None or redact_patterns:
-        raise UsageError("--session, --redact and --redact-pattern go with --format html; see omnirecord scrub")
-    store = open_store(cassette)
+    if redact is not None or redact_patterns:
+        raise UsageError("--redact and --redact-pattern go with --format html; see omnirecord scrub")
+    if form == "datasette" and session is not None:
+        raise UsageError("--format datasette is of the whole cassette: leave the session out")
+    store = open_store(cassette, session)
     try:
         if output is not None:
             refuse_to_overwrite(output, cassette)
@@ -78,13 +96,29 @@ def export(
             "zst": lambda: packed_bytes(store, cassette, output),
         }  # fmt: skip
         parts = made.get(form, lambda: datasette_bytes(cassette))()
-        is_aside = output is not None and is_stdout(output)
-        with _output(output) as file:
-            for part in progress(parts, f"writing {output or 'stdout'}"):
-                file.write(part)
-        say_written(output, f"wrote {output}", is_aside=is_aside)
+        session_id = None if session is None else the_session(store, session)
+        row = {"format": form, "session_id": session_id}
+        write_parts(progress(parts, f"writing {output or 'stdout'}"), output, row, as_json=as_json)
     finally:
         store.close()
+
+
+def write_parts(
+    parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = ""
+) -> None:
+    """Write the parts to the output, then say so: on stderr if stdout is the output. `row`: fields that `--json` adds
+    to its name and size."""
+    is_aside = output is None or is_stdout(output)
+    size = 0
+    with output_of(output) as file:
+        for part in parts:
+            file.write(part)
+            size += len(part)
+    if as_json:
+        named = None if output is None else str(output)
+        click.echo(json_line({"output": named, "bytes": size, **row}), err=is_aside)
+    else:
+        say_written(output, f"wrote {output}{remark}", is_aside=is_aside)
 
 
 def _form(given: str | None, output: Path | None) -> str:
@@ -112,9 +146,10 @@ def _form(given: str | None, output: Path | None) -> str:
 
 
 def _export_page(
-    cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], session: str | None
+    cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], session: str | None, as_json: bool
 ) -> None:
-    from ..library import refuse_to_overwrite
+    from ..choosing import the_session
+    from ..library import open_store, refuse_to_overwrite
     from ..web.sealed import sealed_page
 
     if output is not None:
@@ -122,12 +157,13 @@ def _export_page(
     if redact == "none" and patterns:
         raise UsageError("--redact none scrubs nothing: leave --redact-pattern out, or choose content")
     kind = None if redact == "none" else redact
-    with busy(f"making a page of {cassette.name}"):
+    if session is not None:
+        with closing(open_store(cassette)) as store:
+            session = the_session(store, session)
+    with busy(f"making a page of {shown(cassette)}"):
         parts = list(sealed_page(cassette, redact=kind, redact_patterns=patterns, session=session))
-    is_aside = output is not None and is_stdout(output)
-    with _output(output) as file:
-        file.writelines(parts)
-    say_written(output, f"wrote {output}: open it in a browser; {_SCRUBBED[redact]}", is_aside=is_aside)
+    row = {"format": "html", "session_id": session}
+    write_parts(parts, output, row, as_json=as_json, remark=f": open it in a browser; {_SCRUBBED[redact]}")
 
 
 _SCRUBBED = {
@@ -144,7 +180,7 @@ def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[BinaryIO]:
+def output_of(path: Path | None) -> Iterator[BinaryIO]:
     """Stdout, or a file that is there whole or not at all."""
     if path is None:
         if sys.stdout is None:
@@ -168,16 +204,17 @@ class _Screen:
 
 
 @click.command("import", short_help="Append a .jsonl or compressed cassette, or an .sse body, to a cassette.")
-@click.argument("file", type=click.Path(readable=False, path_type=Path))
+@click.argument("file", type=FILE)
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
+    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 @decoded_option
-def import_(file: Path, db: Path) -> None:
+@json_option
+def import_(file: Path, db: Path, as_json: bool) -> None:
     """Append a .jsonl cassette, a compressed one, or the raw body of one stream, to a cassette.
 
-    All of FILE or nothing: where a line of it is wrong, the cassette stays as it was.
+    All of FILE or nothing: where a line of it is wrong, the cassette stays as it was. With - standard input is read.
 
     \b
     Example:
@@ -186,4 +223,8 @@ def import_(file: Path, db: Path) -> None:
     from ..library import import_file
 
     exchanges, frames = import_file(file, db)
-    click.echo(visible(f"imported {exchanges} exchanges with {frames} frames from {file} into {db}"))
+    if as_json:
+        row: dict[str, Any] = {"file": shown(file), "db": str(db), "exchanges": exchanges, "frames": frames}
+        click.echo(json_line(row))
+    else:
+        click.echo(visible(f"imported {exchanges} exchanges with {frames} frames from {shown(file)} into {db}"))

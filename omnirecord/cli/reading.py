@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cassette import VERDICTS
 from ..errors import UsageError
 from ..gist import visible
-from .common import cassette_argument, decoded_option, fitted, json_option, print_rows, table
+from .common import (
+    NothingFound,
+    cassette_argument,
+    decoded_option,
+    fitted,
+    json_option,
+    print_rows,
+    shown,
+    table,
+)
+
+if TYPE_CHECKING:
+    from ..listing import EventFilter
+    from ..store import Store
 
 
 @click.command(short_help="List what a cassette holds.")
@@ -88,7 +103,7 @@ _COLUMNS = {
 
 def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
-        yield f"{visible(str(cassette))} holds no {what or 'sessions'} yet"
+        yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
         return
     columns = _COLUMNS[what]
     yield from table([{column: _cell(column, row[column]) for column in columns} for row in rows], columns)
@@ -110,12 +125,22 @@ def _cell(column: str, value: Any) -> str:
 @click.option("--stream", type=int, metavar="N", help="Only those of this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only types like this, for instance 'session.*'.")
 @click.option("--verdict", type=click.Choice(VERDICTS), help="Only those with this verdict.")
+@click.option(
+    "--since", metavar="T",
+    help="Only from then on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+)  # fmt: skip
+@click.option("--until", metavar="T", help="Only up to then.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="How many are printed at most.")
+@click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
 def events(
-    cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, as_json: bool
-) -> None:
+    cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None,
+    since: str | None, until: str | None, limit: int | None, absolute: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Print recorded events with their times and verdicts, stream by stream.
+
+    Exit code 1 where --type is given and no event is found.
 
     \b
     Example:
@@ -123,38 +148,64 @@ def events(
     """
     from ..choosing import the_session, the_stream
     from ..library import open_store
-    from ..listing import EventFilter, event_rows
+    from ..listing import EventFilter, event_rows, zeros
+    from ..moments import moment
 
+    times = moment("--since", since), moment("--until", until)
     store = open_store(cassette)
     try:
-        wanted = EventFilter(
-            the_session(store, session) if session else None, the_stream(store, stream), type_glob, verdict
-        )
-        rows = event_rows(store, wanted)
+        of_streams = the_session(store, session) if session else None, the_stream(store, stream)
+        found = event_rows(store, EventFilter(*of_streams, type_glob, verdict, *times))
+        rows: Iterator[dict[str, Any]] = islice(found, limit)
+        if type_glob is not None:
+            first = list(islice(rows, 1))
+            if not first:
+                raise NothingFound(_no_event(store, EventFilter(*of_streams), type_glob))
+            rows = chain(first, rows)
         if as_json:
             print_rows(rows)
-        else:
-            for line in event_lines(rows):
-                click.echo(fitted(line))
+            return
+        zero = None if absolute else zeros(store)
+        for line in event_lines(rows, zero=zero):
+            click.echo(fitted(line))
+        if limit is not None and next(found, None) is not None:
+            click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
     finally:
         store.close()
 
 
-def event_lines(rows: Iterator[dict[str, Any]], empty: str = "no events") -> Iterator[str]:
-    """The rows of events as a person reads them, a line each, their streams named."""
+def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
+    """A sentence on why no event has such a type."""
+    from ..addresses.nearest import nearest_names
+    from ..listing import types_of
+
+    counts = types_of(store, of_streams)
+    if any(fnmatchcase(name, glob) for name in counts):
+        return f"no event of type {glob!r} is within the other options"
+    return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
+
+
+def event_lines(
+    rows: Iterator[dict[str, Any]], empty: str = "no events", zero: Callable[[int, str | None, int], int] | None = None
+) -> Iterator[str]:
+    """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
+    recording, session and stream; by default the recording's start."""
     from ..gist import gist
 
-    stream, before = None, 0
+    stream, before, begun = None, 0, 0
     for row in rows:
         if row["stream"] != stream:
             stream, before = row["stream"], row["offset_ns"]
+            begun = 0 if zero is None else zero(row["recording"], row["session_id"], stream)
             yield f"stream {stream} · recording {row['recording']} · session {visible(row['session_id'] or '-')}"
         gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
-        shown = visible(row["type"] or "-")
-        yield (
-            f"{row['seq']:>6} {row['offset_ns'] / 1e9:>9.3f}s {gap:>+8.3f}  {row['verdict']:<9} {shown:<34} "
-            + visible(gist(row["type"], row["data"]))
+        times = (
+            f"{(row['offset_ns'] - begun) / 1e9:>9.3f}s {gap:>+8.3f}"
+            if row["at"] is not None
+            else f"{'-':>10} {'-':>8}"
         )
+        shown = visible(row["type"] or "-")
+        yield (f"{row['seq']:>6} {times}  {row['verdict']:<9} {shown:<34} " + visible(gist(row["type"], row["data"])))
         yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None and empty:
         yield empty

@@ -12,19 +12,28 @@ import click
 from ..errors import UsageError
 from ..files import is_stdout
 from ..gist import visible
-from .common import decoded_option, json_option, print_rows, progress, pseudonym_key_option, table
+from .common import (
+    CASSETTE,
+    OUTPUT,
+    decoded_option,
+    json_line,
+    json_option,
+    print_rows,
+    progress,
+    pseudonym_key_option,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
     from ..scrubbing import Leak
 
-_PATH = click.Path(readable=False, path_type=Path)
-
 
 @click.command(short_help="Write a copy without secrets, that is safe to share.")
-@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=_PATH)
+@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
-    "-o", "--output", metavar="FILE", type=_PATH,
-    help="The copy: a .db, a .jsonl, either with .zst behind it, else as the cassette is.",
+    "-o", "--output", metavar="FILE", type=OUTPUT,
+    help="The copy: a .db, a .jsonl, either with .zst behind it, else as the cassette is; - is stdout.",
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Write nothing: say where secrets are left, and exit 1 if there are any.")
 @click.option(
@@ -45,7 +54,8 @@ def scrub(
 ) -> None:  # fmt: skip
     """Write a copy of a cassette in which no secret is left. What was replaced is counted, never shown.
 
-    With --check, say where secrets are left in any number of cassettes.
+    With --check, say where secrets are left in any number of cassettes. Of CASSETTE#SESSION, copy only that session
+    and its sub-agents.
 
     \b
     Example:
@@ -61,7 +71,7 @@ def scrub(
     is_aside = output is not None and is_stdout(output)
     found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
     if is_aside:  # stdout is the copy
-        for line in _count_lines(output, found):
+        for line in map(json_line, _count_rows(found)) if as_json else _count_lines(output, found):
             click.echo(line, err=True)
         return
     _print(as_json, _count_rows(found), _count_lines(output, found))
@@ -97,7 +107,7 @@ def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) 
 
 def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
     return {
-        "cassette": str(cassette), "recording": found.recording, "exchange": found.exchange, "stream": found.stream,
+        "cassette": shown(cassette), "recording": found.recording, "exchange": found.exchange, "stream": found.stream,
         "seq": found.seq, "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
     }  # fmt: skip
 
@@ -105,13 +115,13 @@ def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
 def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:
     for one in found:
         times = f" ({one.count} times)" if one.count > 1 else ""
-        yield visible(f"{cassette}: {_where(one)}: {one.kind}{times}")
+        yield visible(f"{shown(cassette)}: {_where(one)}: {one.kind}{times}")
     total = sum(one.count for one in found)
     if total:
         left = "secret is" if total == 1 else "secrets are"
-        yield f"{cassette}: {total} {left} left; omnirecord scrub makes a copy without"
+        yield f"{shown(cassette)}: {total} {left} left; omnirecord scrub makes a copy without"
     else:
-        yield f"{cassette}: no secret found"
+        yield f"{shown(cassette)}: no secret found"
 
 
 def _where(found: Leak) -> str:

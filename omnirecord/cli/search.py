@@ -32,7 +32,10 @@ _HEAD = 58
 @click.argument("query", nargs=-1, required=True)
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
 @click.option("--session", metavar="ID", help="Only of this session; may be shortened.")
-@click.option("--since", metavar="T", help="Only from then on: seconds as `events` shows them, or a time in ISO 8601.")
+@click.option(
+    "--since", metavar="T",
+    help="Only from then on: seconds from the recording's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+)  # fmt: skip
 @click.option("--until", metavar="T", help="Only up to then.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."
@@ -67,7 +70,9 @@ def search(
 
 def _row(hit: Hit) -> dict[str, object]:
     row = {**hit.row, "snippet": hit.snippet.marked()}
-    return row if hit.exchange is None else {**row, "exchange": hit.exchange}
+    if hit.exchange is not None:
+        row["exchange"] = hit.exchange
+    return row if hit.status is None else {**row, "status": hit.status}
 
 
 def _lines(found: Found, query: str) -> Iterator[str]:
@@ -77,7 +82,8 @@ def _lines(found: Found, query: str) -> Iterator[str]:
         of = (row["recording"], row["session_id"] or f"stream {row['stream']}")
         if of != session:
             session = of
-            named = f"session {row['session_id']}" if row["session_id"] else f"stream {row['stream']} of no session"
+            apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
+            named = f"session {row['session_id']}" if row["session_id"] else f"{apart} of no session"
             yield visible(f"{named} · recording {row['recording']}")
         yield _line(hit)
     if not found.total:
@@ -90,8 +96,10 @@ def _lines(found: Found, query: str) -> Iterator[str]:
 def _line(hit: Hit) -> str:
     row = hit.row
     place = f"{row['stream']}.{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
-    what = row["type"] or ("request" if hit.exchange is not None else row["verdict"])
-    return f"{row['offset_ns'] / 1e9:>9.3f}s  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
+    asked = "request" if hit.status is None else f"answer {hit.status}"
+    what = row["type"] or (asked if hit.exchange is not None else row["verdict"])
+    time = "-" if row["at"] is None else f"{row['offset_ns'] / 1e9:.3f}s"
+    return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
 
 
 def _snippet(hit: Hit) -> str:

@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
 from .common import (
+    DATABASE,
     F,
     busy,
     cassette_argument,
@@ -33,6 +34,7 @@ from .common import (
     log_to_stderr,
     pseudonym_key_option,
     redact_options,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 @click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
 @options(*TRUSTS, *LISTENS)
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=click.Path(readable=False, path_type=Path),
+    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="The cassette to append to; made if it is not there.",
 )  # fmt: skip
 @click.option(
@@ -208,8 +210,14 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Hold nothing back.")
 @click.option(
-    "--gate-timeout", type=float, metavar="S", help="Go on without a request after S seconds; never by default."
-)
+    "--skip-gates-after", type=float, metavar="S",
+    help="Go on without a request after S seconds at its gate; never by default. In a pytest test, gate_timeout fails"
+    " the test instead (docs/pytest.md).",
+)  # fmt: skip
+@click.option(
+    "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
+    help="Deprecated: the former name of --skip-gates-after.",
+)  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
     help="What makes two requests alike, as in 'ignore query limit'; repeatable. See docs/matching.md.",
@@ -234,7 +242,8 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 @json_option
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
-    no_gate: bool, gate_timeout: float | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
+    no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
+    match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Answer as the recorded server did, with its timing, waiting where it waited for the client.
@@ -253,14 +262,21 @@ def serve(
     from ..replaying import Replay
     from ..serving import parse_listen
 
-    if gate_timeout is not None:
-        seconds("gate-timeout", gate_timeout)
     log_to_stderr()
+    if former_gate_timeout is not None:
+        if skip_gates_after is not None:
+            raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
+        seconds("gate-timeout", former_gate_timeout)
+        _say("--gate-timeout is deprecated: it is called --skip-gates-after now")
+        skip_gates_after = former_gate_timeout
+    elif skip_gates_after is not None:
+        seconds("skip-gates-after", skip_gates_after)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        gate_timeout=gate_timeout, match=match, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume,
+        host=host, port=port,
         web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
@@ -272,13 +288,13 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
     keys = Keys(server, _say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
-            with busy(f"reading {visible(str(server.cassette))}"):
+            with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
             settle()
             print_ready(
                 as_json,
-                f"serving {server.cassette} at {server.url}",
-                {"url": server.url, "cassette": str(server.cassette)},
+                f"serving {shown(server.cassette)} at {server.url}",
+                {"url": server.url, "cassette": shown(server.cassette)},
                 server.made_token,
             )
             with listening(keys.press) as listens:

@@ -19,6 +19,7 @@ from .common import (
     is_terminal,
     json_option,
     print_rows,
+    shown,
     table,
 )
 
@@ -60,7 +61,7 @@ def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
     from .stats_page import lines_of
 
     if not found:
-        click.echo(f"{visible(str(cassette))} holds no sessions yet")
+        click.echo(f"{shown(cassette)} holds no sessions yet")
     elif len({one.session_id for one in found}) == 1:
         for number, one in enumerate(found):
             for line in ["", *lines_of(one)][number == 0 :]:

@@ -43,7 +43,8 @@ def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
 
 def _head(one: SessionStats) -> str:
     name = f"Session {visible(one.session_id)}" if one.session_id else "A stream of no session"
-    parts = [name, f"recording {one.recording}", f"{one.started_at[:19].replace('T', ' ')} UTC"]
+    parts = [name, f"recording {one.recording}"]
+    parts += [f"{one.started_at[:19].replace('T', ' ')} UTC"] if one.started_at is not None else []
     parts += [f"sub-agent of {visible(one.parent_session_id)}"] if one.parent_session_id else []
     parts += [f"{seconds(one.duration_s)} s"] if one.duration_s is not None else []
     return " · ".join([*parts, _listed(one.turns_ended, "turn") if one.turns else "no turns"])
@@ -153,7 +154,7 @@ def _streams(one: SessionStats) -> Iterator[str]:
          "1st event s": seconds(s.first_event_s), "events": f"{s.events:,}", "content": size(s.content_bytes),
          "on the wire": size(s.wire_bytes),
          "delay p99 ms": number(None if s.proxy_delay_ms is None else s.proxy_delay_ms.p99, 3),
-         "never sent": f"{s.never_sent:,}"} for s in one.streams
+         "never sent": number(s.never_sent)} for s in one.streams
     ])  # fmt: skip
 
 

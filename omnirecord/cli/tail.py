@@ -9,15 +9,14 @@ from pathlib import Path
 import click
 
 from ..cassette import VERDICTS
-from ..gist import visible
-from .common import decoded_option, is_terminal, json_option, print_rows
+from .common import NAMED, decoded_option, is_terminal, json_option, named_source, print_rows, shown
 
 LAST, LAST_FOLDED = 10, 100
 """Events that are shown of what was there before, with a line each, and folded."""
 
 
 @click.command(short_help="Follow a recording while it is made.")
-@click.argument("source", metavar="CASSETTE|URL")
+@click.argument("source", metavar="CASSETTE|URL", type=NAMED)
 @click.option("--session", metavar="ID", help="Only streams of this session; may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
@@ -53,6 +52,7 @@ def tail(
     """
     from ..tailing import Wanted, follow
 
+    source, session = named_source(source, session)
     every = verbose or as_json or type_glob is not None or verdict is not None
     if last is None:
         last = LAST if every else LAST_FOLDED
@@ -67,8 +67,8 @@ def tail(
     screen, watching = Screen(), Watching(every=every)
     try:
         rows = follow(
-            source, wanted, last=last, retry=retry, token=token, ca=ca, say=lambda said: screen.say(f"-- {said}"),
-            rest=lambda: screen.draw(watching.growing(), now=True),
+            source, wanted, last=last, retry=retry, token=token, ca=ca,
+            say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(watching.growing(), now=True),
         )  # fmt: skip
         for row in rows:
             screen.print(watching.hear(row))
@@ -82,4 +82,4 @@ def tail(
 def _say_aside(sentence: str) -> None:
     """Say it to a person, where a program reads stdout."""
     if is_terminal(sys.stderr):
-        click.echo(f"omnirecord: {visible(sentence)}", err=True)
+        click.echo(f"omnirecord: {shown(sentence)}", err=True)

@@ -9,7 +9,7 @@ import click
 
 from ..gist import visible
 from ..temporary import TemporaryFolder
-from .common import Failure, cassette_argument, decoded_option, is_terminal, json_option, print_rows
+from .common import DATABASE, Failure, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
 
 
 @click.command(short_help="Serve a cassette to itself: are the bytes equal?")
@@ -38,7 +38,7 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     try:
         result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))
     except* TimeoutError as group:
-        raise Failure(f"the replay of {cassette} got stuck: {group.exceptions[0]}") from group
+        raise Failure(f"the replay of {shown(cassette)} got stuck: {group.exceptions[0]}") from group
     if as_json:
         print_rows([result.row()])
     else:
@@ -51,14 +51,15 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         for difference in result.differences:
             click.echo(visible(difference))
     if not result.streams:
-        click.echo(visible(f"omnirecord: {cassette} holds no stream: there was nothing to verify"), err=True)
+        click.echo(f"omnirecord: {shown(cassette)} holds no stream: there was nothing to verify", err=True)
     sys.exit(0 if result.equal and result.streams else 1)
 
 
 @click.command(short_help="The whole trip, on a cassette that ships with omnirecord.")
-@click.option("--db", type=click.Path(readable=False, path_type=Path), help="Keep what is recorded in this file.")
+@click.option("--db", type=DATABASE, help="Keep what is recorded in this file.")
 @decoded_option
-def demo(db: Path | None) -> None:
+@json_option
+def demo(db: Path | None, as_json: bool) -> None:
     """The whole trip without a network: serve a shipped session, record it through the proxy, show and verify it.
 
     \b
@@ -70,7 +71,10 @@ def demo(db: Path | None) -> None:
     from ..demo import demo as run
     from .screen import Screen
 
-    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) else None
+    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
+    say = (lambda _: None) if as_json else click.echo
     with TemporaryFolder("demo") as folder:
-        fine = asyncio.run(run(db or Path(folder) / "demo.db", click.echo, screen, is_temporary=db is None))
-    sys.exit(0 if fine else 1)
+        result = asyncio.run(run(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))
+    if as_json:
+        print_rows([{"db": None if db is None else str(db), **result.row()}])
+    sys.exit(0 if result.equal else 1)

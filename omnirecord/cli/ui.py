@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import busy, decoded_option, is_terminal, json_option, log_to_stderr
+from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr, shown
 from .serving import LISTENS, options, print_ready, stop_signal
 
 if TYPE_CHECKING:
     from ..viewing import Viewer
 
-_PATH = click.Path(readable=False)
-
 
 @click.command(short_help="Look at it in a browser.")
-@click.argument("cassette", type=_PATH)
-@click.argument("other", type=_PATH, required=False)
+@click.argument("cassette", type=NAMED)
+@click.argument("other", type=NAMED, required=False)
 @click.option(
     "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
     help="Where the page is; port 0: a free one.",
@@ -49,7 +47,7 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     viewer = Viewer(cassette, other, host=host, port=port, **listening)
-    names = [cassette] if other is None else [cassette, other]
+    names = [shown(name) for name in (cassette, other) if name is not None]
     asyncio.run(_run(viewer, names, no_browser=no_browser, as_json=as_json))
 
 

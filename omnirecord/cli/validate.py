@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..gist import clip, visible
-from .common import cassette_argument, console, decoded_option, is_terminal, json_option, print_rows, progress, table
+from .common import (
+    cassette_argument,
+    console,
+    decoded_option,
+    is_terminal,
+    json_option,
+    print_rows,
+    progress,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
     from ..validating import Problem, Validation
@@ -126,7 +136,7 @@ def _print_rich(result: Validation) -> None:
 def summary(cassette: Path, result: Validation) -> str:
     """What came of it, in a line."""
     if not result.events:
-        return f"{cassette} holds no events"
+        return f"{shown(cassette)} holds no events"
     events = f"{_many(result.events, 'event')} against {result.contract}"
     if not result.problems:
         return f"{events}: everything fits"

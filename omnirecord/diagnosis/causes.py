@@ -1,14 +1,16 @@
 """Which finding explains which: the first one that is told names the cause, not a symptom.
 
-A cause explains what `codes.EXPLAINS` says it may, where both speak of the same time. `codes` lists causes first, so
-the first that fits is the deepest. What one cause explains is no cause of anything else.
+1. A cause explains what `codes.EXPLAINS` says it may, where both speak of the same time. It stands before its effects
+   in `codes.CODES`, so chains of causes end and have no circles. The first cause that fits is the deepest.
+2. A finding names the root of its chain. The root has no cause, so its reason and its next step are told.
+3. No effect is worse than its root. A cause that is a note, though its code is usually worse, explains notes only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from .codes import EXPLAINS, RANK
+from .codes import CODES, EXPLAINS, RANK
 from .finding import Finding, Sign, finding_of
 
 _MOST_CAUSES = 200
@@ -20,12 +22,26 @@ def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Si
     told = _once(signs)
     causes = [sign for sign in (*beside, *told) if sign.code in EXPLAINS]
     causes = sorted(causes, key=lambda sign: RANK[sign.code])[:_MOST_CAUSES]
-    return [finding_of(sign, session_id, _cause_of(sign, causes)) for sign in told]
+    mine, roots = set(map(id, told)), dict[int, Sign]()
+    for sign in causes:  # each after its own causes
+        direct = _cause_of(sign, causes) if id(sign) in mine else None
+        if direct is not None:
+            roots[id(sign)] = roots.get(id(direct), direct)
+    return [finding_of(sign, session_id, _root_of(sign, causes, roots)) for sign in told]
+
+
+def _root_of(sign: Sign, causes: list[Sign], roots: dict[int, Sign]) -> Sign | None:
+    direct = _cause_of(sign, causes)
+    return None if direct is None else roots.get(id(direct), direct)
 
 
 def _cause_of(sign: Sign, causes: list[Sign]) -> Sign | None:
-    found = (cause for cause in causes if cause is not sign and sign.code in EXPLAINS[cause.code])
-    return next((cause for cause in found if cause.overlaps(sign)), None)
+    found = (cause for cause in causes if sign.code in EXPLAINS[cause.code])
+    return next((cause for cause in found if cause.overlaps(sign) and _weighs(cause, sign)), None)
+
+
+def _weighs(cause: Sign, sign: Sign) -> bool:
+    return cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
 
 
 def _once(signs: Iterable[Sign]) -> list[Sign]:

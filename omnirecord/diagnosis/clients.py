@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..cassette import Exchange
-from ..routes import path_of
-from ..story import Act
+from ..story import Act, FailedRequest
+from ..story.failures import group_key
 from .endings import Endings
-from .event import SECOND, counted, said, seconds
+from .event import SECOND, counted, said, seconds, sign_at
 from .finding import Severity, Sign
 from .listening import Listening
 from .snapshots import Key
@@ -80,14 +79,33 @@ def refusals(acts: Sequence[Act]) -> Iterator[Sign]:
         yield Sign("message-refused", f"{what} was refused: {why}", act.at_ns, act.at_ns, severity=severity)
 
 
-def failures(failed: Sequence[Exchange]) -> Iterator[Sign]:
-    """Reads that the server could not answer."""
-    if failed:
-        first, times = failed[0], [x.request.at_ns for x in failed]
-        status = first.response.status if first.response else 0
-        what = f"{first.request.method} {said(path_of(first.request.target), 100)} (exchange {first.exchange})"
-        message = f"{counted(len(failed), 'request')} got an error of the server's; the first was {what}: {status}"
-        yield Sign("request-failed", message, min(times), max(times))
+def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
+    """Requests that the server did not fulfil; those of one kind with the same answer together."""
+    groups: dict[tuple[object, ...], list[FailedRequest]] = {}
+    for one in failed:
+        groups.setdefault(group_key(one), []).append(one)
+    for (first, *more), _ in zip(groups.values(), range(_MOST), strict=False):
+        how = "failed" if first.status >= 500 else "was refused"
+        what = f"{first.method} {said(first.path, 100)} {how} (exchange {first.exchange}): {said(first.why, 160)}"
+        message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what
+        times = [one.at_ns for one in (first, *more)]
+        yield Sign("request-failed", message, min(times), max(times), severity=first.severity)
+
+
+def deletion(listenings: Sequence[Listening], at_ns: int, until_ns: int) -> Iterator[Sign]:
+    """The session was deleted at `at_ns`; told only if a stream that was open then was in the middle of a turn."""
+    for one in listenings:
+        x = one.exchange
+        is_open = x.request.at_ns <= at_ns <= (until_ns if x.end_ns is None else x.end_ns)
+        for turn in one.turns.all if is_open else ():
+            if turn.first.at_ns <= at_ns and (turn.end is None or turn.end.at_ns >= at_ns):
+                after = seconds(at_ns - turn.first.at_ns)
+                message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
+                yield sign_at(
+                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns,
+                    about=turn.id,
+                )  # fmt: skip
+                return
 
 
 def untaken(acts: Sequence[Act], heard: Collection[Key], listenings: Sequence[Listening]) -> Iterator[Sign]:

@@ -1,7 +1,7 @@
 """The codes that findings have: how bad each usually is, why it matters, what to look at next.
 
 A code is stable: scripts rely on it. They stand from cause to symptom, and `EXPLAINS` says which of them is the cause
-of which. Each has a page in `docs/doctor/`, and a test holds the two together.
+of which: always a code further up. Each has a page in `docs/doctor/`, and a test holds the two together.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def _note(why: str, next: str) -> Code:
 
 
 CODES: Mapping[str, Code] = {
+    # The most specific first: a question that a server forgot when it stopped.
+    "approval-lost": _error(
+        "A server that was started again knows nothing of earlier questions. It takes the answer all the same, and the"
+        " agent does nothing.",
+        "Send the message again; a client should discard the open questions after a reconnect and read the snapshot.",
+    ),
     # Somebody went away.
     "upstream-unreachable": _error(
         "These requests never reached the server: it is down, or the proxy's --upstream names another place.",
@@ -40,6 +46,15 @@ CODES: Mapping[str, Code] = {
     "runner-disconnected": _error(
         "The runner is gone, and with it the turn: no event will ever end it, and clients go on saying Working…",
         "The runner's log around the last event; then start the runner again and repeat the message.",
+    ),
+    "runner-restarted": _error(
+        "The server ran the turn again under another response id: a client that adds up its text has the beginning"
+        " twice, and tools may have run twice.",
+        "The runner's log: why it stopped. A client should drop a turn's text when its response id changes.",
+    ),
+    "session-deleted": _error(
+        "A client deleted the session while its turn ran. The stream stays open and brings nothing but heartbeats.",
+        "The client that sent the DELETE; a client that listens should close its stream when a read answers 404.",
     ),
     "server-stopped": _error(
         "The server ended the stream without a [DONE], so nobody can tell this end from a finished session.",
@@ -105,8 +120,14 @@ CODES: Mapping[str, Code] = {
     ),
     # What the agent or its model did.
     "approval-unanswered": _error(
-        "The agent waits for a decision and does nothing else; after its time limit the server denies it.",
-        "Whether a client showed the question; a pending one is not sent again, it is only in the session's snapshot.",
+        "The agent waits for a decision and does nothing else. The server denies it when its own time limit is over, or"
+        " when the client closes the POST that raised it.",
+        "Whether a client showed the question: a pending one is not sent again, it is only in the session's snapshot."
+        " Then the timeout of the client's POST.",
+    ),
+    "approval-too-late": _error(
+        "The server had denied the question already. It takes a late answer all the same, and the agent does nothing.",
+        "Send the message again, and answer in time. Then the timeout of the client's POST.",
     ),
     "child-unfinished": _warning(
         "The parent waits for its sub-agent, which never said that it was through.",
@@ -120,9 +141,10 @@ CODES: Mapping[str, Code] = {
         "The server did not take what the client sent: nothing will come of it.",
         "The answer's body, and whether a runner was online.",
     ),
-    "request-failed": _warning(
-        "The server could not answer a read: the client does not know how things are.",
-        "The answer's body, and the server's log at that second.",
+    "request-failed": _error(
+        "The server did not do what a client asked for: nothing was changed, or the client does not know how things"
+        " are.",
+        "The error in the answer, then the server's log at that second.",
     ),
     "runner-silent": _error(
         "The server lives, its heartbeats say so, but the runner has stopped in the middle of a turn: it was killed,"
@@ -138,13 +160,17 @@ CODES: Mapping[str, Code] = {
         " Working… for ever.",
         "Whether the client reads GET /v1/sessions/ID after each reconnect, and goes by its status.",
     ),
-    "tool-without-output": _error(
-        "The agent called a tool and never got its answer: the tool hangs, or its answer was lost.",
-        "The tool itself, with the arguments of the call; then the runner's log.",
+    "tool-failed": _warning(
+        "A tool did not do its work: the agent goes on without the result, and may try again or make one up.",
+        "The call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
         "Nobody listened any more while the agent worked on, and what it said then is stored nowhere but as items.",
         "Why the client closed its stream: a timeout of its own, a closed tab, a crash.",
+    ),
+    "tool-without-output": _error(
+        "The agent called a tool and never got its answer: the tool hangs, or its answer was lost.",
+        "The tool itself, with the arguments of the call; then the runner's log.",
     ),
     "message-not-taken": _error(
         "The server took the message, but no event says that the agent ever did.",
@@ -261,8 +287,11 @@ _UNREAD = frozenset({
 })  # fmt: skip
 """What seems to be missing where it only could not be read."""
 
-EXPLAINS: Mapping[str, frozenset[str]] = {
+_MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
+    "approval-lost": _LOST | {"upstream-lost", "server-stopped", "reconnect-missed", "items-missed"},
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
+    "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},
+    "session-deleted": _LOST | {"request-failed", "message-refused", "client-left-in-turn"},
     "server-stopped": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
     "reader-dropped": _UNHEARD | {"reconnect-missed", "reader-slow"},
     "upstream-lost": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
@@ -279,7 +308,8 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "sequence-repeats": frozenset({"text-differs-from-item"}),
     "sequence-goes-back": frozenset({"text-differs-from-item", "event-after-end", "turn-unfinished"}),
     "approval-unanswered": _LOST | {"client-left-in-turn", "turn-failed"},
-    "child-unfinished": frozenset({"status-left-running", "silent-while-running", "client-left-in-turn"}),
+    "approval-too-late": _LOST | {"client-left-in-turn", "turn-failed"},
+    "child-unfinished": frozenset({"status-left-running", "silent-while-running"}),
     "turn-failed": _LOST,
     "runner-silent": _LOST | {"client-left-in-turn"},
     "model-silent": _LOST | {"client-left-in-turn"},
@@ -293,4 +323,9 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     "event-after-end": frozenset({"text-never-stored", "text-differs-from-item", "status-unknown-transition"}),
     "text-never-stored": frozenset({"items-missed"}),
 }
-"""Code to the codes that it may be the cause of, where both speak of the same time."""
+EXPLAINS: Mapping[str, frozenset[str]] = {
+    cause: frozenset(effect for effect in effects if RANK[effect] > RANK[cause])
+    for cause, effects in _MAY_EXPLAIN.items()
+}
+"""Code to the codes that it may be the cause of, where both speak of the same time. A cause always stands before its
+effect in `CODES`, so that no circle is possible."""

@@ -19,7 +19,7 @@ from .upstream import Upstream
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
 PATIENCE = 10 * SECOND
 """Who leaves a turn that has waited for this long, for an approval or a tool, is not why it has no end."""
-_BY_SERVER = ("eof", "upstream_lost")
+BY_SERVER = ("eof", "upstream_lost")
 
 
 class Endings:
@@ -36,7 +36,7 @@ class Endings:
 
     def _between_turns(self, one: Listening) -> Iterator[Sign]:
         """A session's stream is not ended by its server but for a reason."""
-        if one.exchange.ending in _BY_SERVER and one.is_session:
+        if one.exchange.ending in BY_SERVER and one.is_session:
             yield from self._server_ended(one, "between two turns", "warning")
         elif one.exchange.ending == "recorder_killed":
             yield from self._recorder_ended(one, "recorder-killed")
@@ -46,21 +46,23 @@ class Endings:
         unheard = self.is_unheard(one, turn)
         if unheard and self._fell_silent(one, turn):
             yield from self._silent(one, turn)
-            if one.exchange.ending in _BY_SERVER and one.is_session:
+            if one.exchange.ending in BY_SERVER and one.is_session:
                 yield from self._server_ended(one, "in a silence", "warning", since_ns=self._until(one, turn) + 1)
         else:
             yield from self._cut(one, turn, unheard=unheard)
         if unheard and one.exchange.ending != "open":
+            is_known = one.exchange.ending != "unknown"
             name = f"the response {said(turn.id)}" if turn.id else "the turn"
+            where = "recording" if is_known else "file, which does not say how the stream ended"
             yield sign_at(
-                "turn-unfinished", f"{name} has no end in this recording", [turn.first, turn.last],
-                until_ns=self._until(one, turn), about=turn.id,
+                "turn-unfinished", f"{name} has no end in this {where}", [turn.first, turn.last],
+                until_ns=self._until(one, turn), about=turn.id, severity=None if is_known else "note",
             )  # fmt: skip
 
     def _cut(self, one: Listening, turn: Turn, *, unheard: bool) -> Iterator[Sign]:
         ending = one.exchange.ending
         severity: Severity = "error" if unheard else "warning"
-        if ending in _BY_SERVER and (one.is_session or ending == "upstream_lost"):
+        if ending in BY_SERVER and (one.is_session or ending == "upstream_lost"):
             yield from self._server_ended(one, "in the middle of a turn", severity, since_ns=turn.first.at_ns)
         elif ending in _RECORDER:
             yield from self._recorder_ended(one, _RECORDER[ending])
@@ -144,7 +146,8 @@ class Endings:
             how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
             when = "in the middle of a turn" if turn else "between two turns"
             since = turn.first.at_ns if turn else last.at_ns
-            yield sign_at(code, f"{how} {when}", [last], since_ns=since, until_ns=self._upstream.last_known_ns)
+            until = max(self._upstream.last_known_ns, self._until(one, turn) if turn else last.at_ns)
+            yield sign_at(code, f"{how} {when}", [last], since_ns=since, until_ns=until)
 
     def _client_left(self, one: Listening, turn: Turn, *, unheard: bool) -> Sign:
         waits = next(reversed(turn.waits.values()), None)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..bodies import decoded
-from ..cassette import Exchange, Side, TimedFrame
+from ..cassette import Exchange, TimedFrame
 from ..choosing import the_session
 from ..coding import tells_of_coding
 from ..contract import load
-from ..gathering import grouped
+from ..gathering import acts_in, failures_in, grouped, strays
 from ..gist import one_line
-from ..headers import header
 from ..library import open_store
 from ..sse import Parser
 from ..store import Store
-from ..story import Act, act_of
+from ..story import deleted_at
 from . import (
     Examined,
     Finding,
@@ -49,11 +47,14 @@ def examine(store: Store, session: str | None = None) -> list[Finding]:
     troubles = list(_of_recordings(store, recordings))
     sessions = list(_examined(store, recordings, wanted))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
-    found = [] if wanted else [finding for _, sign in troubles for finding in explained([sign], None)]
+    found, named = list[Finding](), set[tuple[int, str | None]]()
     for recording, one in sessions:
         beside = [sign for number, sign in troubles if number == recording]
-        found += explained(one.signs(at_rest), one.session_id, beside)
-    return in_order(found)
+        own = explained(one.signs(at_rest), one.session_id, beside)
+        named |= {(recording, finding.because) for finding in own}
+        found += own
+    shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
+    return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
 def _by_recording(store: Store) -> dict[int, list[Exchange]]:
@@ -68,23 +69,35 @@ def _examined(
 ) -> Iterator[tuple[int, Examined]]:
     """Each session of each recording, with that; streams that belong to no session one by one."""
     for recording, exchanges in recordings.items():
-        upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
-        for group in grouped(x for x in exchanges if x.party != "runner"):
+        upstream, excused, deleted = Upstream.of(exchanges), _excuse(store, recording), _deleted(exchanges)
+        clients = [x for x in exchanges if x.party != "runner"]
+        if wanted is None and (failed := failures_in(store, strays(clients))):
+            yield recording, Examined(None, upstream=upstream, failed=failed)
+        for group in grouped(clients):
             if wanted in (None, group[0].session_id):
-                yield recording, _session(store, group, upstream, excused)
+                yield recording, _session(store, group, upstream, excused, deleted)
 
 
 def _session(
-    store: Store, exchanges: list[Exchange], upstream: Upstream, excused: Callable[[TimedFrame], bool]
+    store: Store,
+    exchanges: list[Exchange],
+    upstream: Upstream,
+    excused: Callable[[TimedFrame], bool],
+    deleted: dict[str, int],
 ) -> Examined:
-    failed = [x for x in exchanges if x.request.method != "POST" and x.response and x.response.status >= 500]
-    failed = [x for x in failed if x.ending != "upstream_unreachable"]
-    acts, snapshots = _acts(store, exchanges), _snapshots(store, exchanges)
-    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused)
+    acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
+    failed = failures_in(store, exchanges, acts)
+    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
     for x in exchanges:
         if x.stream is not None:
             one.hear(x, store.frames(x))
     return one
+
+
+def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
+    """The sessions that clients deleted, and when."""
+    found = ((x.session_id, deleted_at([x])) for x in exchanges if x.session_id is not None)
+    return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
 def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
@@ -98,28 +111,12 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _acts(store: Store, exchanges: list[Exchange]) -> Iterator[Act]:
-    for x in exchanges:
-        if x.request.method == "POST":
-            act = act_of(x, _body(store, x, "request"), _body(store, x, "response"))
-            if act is not None:
-                yield act
-
-
 def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[Snapshot]:
     for x in exchanges:
         if reads_a_snapshot(x):
-            snapshot = snapshot_of(x, _body(store, x, "response"))
+            snapshot = snapshot_of(x, store.decoded_body(x, "response"))
             if snapshot is not None:
                 yield snapshot
-
-
-def _body(store: Store, x: Exchange, side: Side) -> bytes:
-    """The content of a body; a stream's is none of this."""
-    if side == "response" and (x.stream is not None or x.response is None):
-        return b""
-    headers = x.request.headers if side == "request" or x.response is None else x.response.headers
-    return decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
 
 
 def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:

@@ -86,7 +86,7 @@ def row_of(finding: Finding) -> dict[str, Any]:
     return {
         "code": finding.code, "severity": finding.severity, "session_id": finding.session_id,
         "stream": finding.stream, "seqs": list(finding.seqs), "message": finding.message,
-        "why": finding.why, "next": finding.next,
+        "why": finding.why, "next": finding.next, "because": finding.because,
     }  # fmt: skip
 
 

@@ -31,7 +31,10 @@ class Items:
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))
         for key, text in keyed(item):
-            self.heard.setdefault(key, (event.place, hash(text), said(text)))
+            known = self.heard.get(key)
+            # A call comes twice, and the second time as it is stored: the server may have replaced its arguments.
+            if known is None or key[0] == "call":
+                self.heard[key] = (known[0] if known else event.place, hash(text), said(text))
 
     def _input(self, event: Event) -> None:
         """A message that the agent has taken in: the stream tells it so, not as an item."""
@@ -54,12 +57,12 @@ class Items:
         for snapshot in snapshots:
             is_history = snapshot.at_ns < begun_ns
             new = [pair for pair in snapshot.items if pair[0] not in known and pair[0] not in self.heard]
-            if not is_history and not has_history:
+            if not is_history and not (has_history and snapshot.is_history):
                 new = list(self._behind_heard(snapshot.items, known))
             if new and not is_history:
                 yield self._missing(new, snapshot)
             known |= {key for key, _ in snapshot.items}
-            has_history = has_history or is_history or snapshot.is_whole
+            has_history = has_history or (is_history and snapshot.is_history) or snapshot.is_whole
 
     def _behind_heard(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
         """Those of a list that were stored after one that was heard."""

@@ -93,6 +93,8 @@ class Listening:
 
     def _arrived(self, event: Event) -> None:
         """When it was handed to the client, beside when it came from the server."""
+        if not self.exchange.has_times or self.exchange.ending == "unknown":
+            return
         sent = event.frame.sent_ns
         if sent is None:
             self._unsent += 1

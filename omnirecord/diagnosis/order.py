@@ -31,6 +31,8 @@ class Order:
         self._ended: str | None = None
         """The id of the response that is over; empty where it has none."""
         self._begun: str | None = None
+        self._open: str | None = None
+        """The id of the response that began and has not ended."""
         self._seen: set[int] = set()
         self._copies: dict[str, Group] = {}
         self._repeats, self._back, self._late = Group(), Group(), Group()
@@ -41,7 +43,7 @@ class Order:
     def _rest(self, event: Event) -> None:
         """At rest a turn is over, said or not: an interrupted one ends so."""
         if event.data.get("status") in ("idle", "failed") and self._ended is None:
-            self._ended = ""
+            self._ended, self._open = "", None
 
     def _once(self, event: Event) -> None:
         """An event that should not come a second time; kept by its hash, since there may be many."""
@@ -67,7 +69,7 @@ class Order:
             self._back.add(event)
         self._last, self._last_raw = number, event.frame.raw
         if event.type in ENDS:
-            self._ended = as_text(as_dict(event.data.get("response")).get("id")) or ""
+            self._ended, self._open = as_text(as_dict(event.data.get("response")).get("id")) or "", None
         elif self._ended is None:
             self._top = number
 
@@ -76,8 +78,9 @@ class Order:
         id_ = as_text(as_dict(event.data.get("response")).get("id"))
         is_over, self._ended = self._ended is not None, None
         is_same = id_ is not None and id_ == self._begun
-        self._begun = id_
-        return None if is_over and not is_same else last
+        is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner begins a turn anew
+        self._begun = self._open = id_
+        return None if is_other or (is_over and not is_same) else last
 
     def _after_end(self, event: Event, number: int) -> None:
         if number > self._top:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from ..cassette import Exchange, TimedFrame
-from ..story import Act
+from ..story import Act, FailedRequest
 from .approvals import Approvals
 from .children import Children
-from .clients import failures, reconnects, refusals, untaken
-from .endings import Endings
+from .clients import deletion, failures, reconnects, refusals, untaken
+from .endings import BY_SERVER, Endings
 from .finding import Sign
 from .items import Items
 from .listening import Listening
@@ -28,10 +28,13 @@ class Examined:
         acts: Iterable[Act] = (),
         snapshots: Iterable[Snapshot] = (),
         upstream: Upstream | None = None,
-        failed: Iterable[Exchange] = (),
+        failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
+        deleted: Mapping[str, int] | None = None,
     ) -> None:
-        """`failed`: the reads that the server could not answer."""
+        """`failed`: the requests that the server did not fulfil. `deleted`: the sessions of the recording that clients
+        deleted, and when."""
+        self.deleted = deleted or {}
         self.session_id, self.failed = session_id, list(failed)
         self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
         self.upstream = upstream or Upstream()
@@ -43,6 +46,8 @@ class Examined:
         """One of its streams, in the order in which they were opened."""
         shared = (self.tools, self.approvals, self.children, self.items)
         one = Listening(x, [check.handlers() for check in shared], self._excused)
+        begun_ns = x.response.at_ns if x.response else x.request.at_ns
+        one.statuses.heard_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
         one.hear(frames)
         self.listenings.append(one)
 
@@ -61,6 +66,8 @@ class Examined:
         missed = list(self._missed())
         yield from chain(endings.signs(), missed, reconnects(self.listenings, endings, missed), refusals(self.acts))
         yield from failures(self.failed)
+        if (deleted_ns := self.deleted.get(self.session_id or "")) is not None:
+            yield from deletion(self.listenings, deleted_ns, self.upstream.last_known_ns)
         yield from untaken(self.acts, self.items.heard, self.listenings)
         yield from self._of_all_streams(until, at_rest)
 
@@ -68,14 +75,23 @@ class Examined:
         stops = [turn.until_ns for one in self.listenings for turn in one.turns.all if turn.interrupted]
         joined = {one.stream for one in self.listenings if one.joined}
         pending = {id_ for snapshot in self.snapshots for id_ in snapshot.pending}
-        yield from self.tools.signs(until, stops, joined)
-        yield from self.approvals.signs(self.acts, until, pending)
-        yield from self.children.signs(until, at_rest)
+        yield from self.tools.signs(until, stops, joined, is_open=self._is_open)
+        yield from self.approvals.signs(self.acts, until, pending, self._cuts(), is_open=self._is_open)
+        yield from self.children.signs(until, at_rest, self.deleted, is_open=self._is_open)
 
     def _missed(self) -> Iterator[Sign]:
         begun = [one.exchange.response.at_ns for one in self.listenings if one.is_session and one.exchange.response]
         posted = {act.item_id for act in self.acts if act.item_id is not None}
         return self.items.signs(self.snapshots, min(begun, default=None), posted)
+
+    def _cuts(self) -> list[int]:
+        """When the server stopped, or its connection broke, as far as streams show."""
+        return [x.end_ns for x in (one.exchange for one in self.listenings) if x.end_ns and x.ending in BY_SERVER]
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether how a stream ended is unknown, so that nothing is missing at its end."""
+        return any(one.exchange.ending == "unknown" for one in self.listenings)
 
     def _until(self) -> int:
         """Until when somebody listened."""

@@ -26,6 +26,8 @@ class Snapshot:
     """In the order in which they were stored, each with its text."""
     is_whole: bool
     """Whether the list has every item of the session."""
+    is_history: bool = True
+    """Whether it tells what the session held: false without items (`include_items=false`), and for an older page."""
     status: str | None = None
     runner_online: bool | None = None
     pending: tuple[str, ...] = ()
@@ -46,13 +48,18 @@ def snapshot_of(x: Exchange, answer: bytes) -> Snapshot | None:
         return None
     assert x.response is not None
     at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
+    query = parse_qs(query_of(x.request.target))
     if below_session(x.request.target) == "/items":
-        return Snapshot(x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x))
+        is_page = bool(query.keys() & {"after", "before"})
+        return Snapshot(
+            x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page
+        )
+    has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
     pending = tuple(_ids(data.get("pending_elicitations")))
     online = data.get("runner_online")
     return Snapshot(
-        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, as_text(data.get("status")),
-        online if isinstance(online, bool) else None, pending,
+        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
+        as_text(data.get("status")), online if isinstance(online, bool) else None, pending,
     )  # fmt: skip
 
 

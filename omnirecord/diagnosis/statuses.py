@@ -31,6 +31,9 @@ class Statuses:
         self._ended: Place | None = None
         """The end of a turn, while no status has come since."""
         self._heard_input = False
+        self.heard_post = False
+        """Whether a client posted a message while this stream was open: then the turn's status came on it too. A
+        client that joins a sub-agent behind its `running` hears the message, and then the response."""
         self._odd: dict[tuple[str, str], Group] = {}
 
     def handlers(self) -> Handlers:
@@ -52,7 +55,7 @@ class Statuses:
 
     def _begin(self, event: Event) -> None:
         """A response is worked on: so the session runs, and should have said so."""
-        is_heard_from_start = self.last is not None or self._heard_input
+        is_heard_from_start = self.last is not None or (self._heard_input and self.heard_post)
         if not event.greeting and is_heard_from_start and self.last not in WORKING:
             self._add(event, self.last or "no status", "a response under way")
             self.last, self.place = "running", event.place

@@ -2,8 +2,11 @@
 
 1. A turn begins with `running`, or with its response. It ends with its `response.*` or `turn.*` end, or where the
    session comes to rest; after an interrupt that is how a turn ends on the live server.
-2. At rest with a response that nothing ended, a turn is `unfinished`; so is one that another response follows.
-3. What the server puts in a refused message's place (`deny_…`) is an end without a beginning.
+2. At rest with a response that nothing ended, a turn is `unfinished`; so is one that the response to another message
+   follows.
+3. If another response follows without a message in between, the runner was restarted, and the server runs the same
+   turn again: it is one turn, which ends with its last response.
+4. What the server puts in a refused message's place (`deny_…`) is an end without a beginning.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 
 from ..story.reading import as_dict, as_text
 from .event import BEGINS, ENDS, HEARTBEATS, Event, Group, Handlers, Place, said, seconds, sign_at
-from .finding import Sign
+from .finding import Severity, Sign
 
 _NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
 DISCONNECTED = "runner_disconnected"
@@ -37,11 +40,19 @@ class Turn:
     was_asked: bool = False
     """Whether this stream heard what it answers: then it has listened from the beginning."""
     interrupted: bool = False
+    rested: bool = False
+    """Whether it is over because the session came to rest."""
     error: dict[str, Any] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
     """What is under way: elicitation or call id to `approval` or the tool's name."""
     before: Place | None = None
     """The event before its last one."""
+    spoke: tuple[Place, Place] | None = None
+    """The last two events of its response."""
+    is_followed: bool = False
+    """Whether a message was taken in after its response had begun."""
+    attempts: list[tuple[str, Place, Place]] = field(default_factory=list)
+    """The responses that a restart of the runner broke off: the id, the last event, the beginning of the next one."""
 
     @property
     def until_ns(self) -> int:
@@ -73,6 +84,9 @@ class Turns:
         """Something happened that is no heartbeat."""
         if self.open is not None:
             self.open.before, self.open.last = self.open.last, event.place
+            if (event.type or "").startswith("response."):
+                spoke = self.open.spoke
+                self.open.spoke = (spoke[1] if spoke else event.place, event.place)
 
     def _turn(self, event: Event) -> Turn:
         if self.open is None:
@@ -94,9 +108,19 @@ class Turns:
         if self.open is None and last is not None and id_ is not None and last.id == id_:
             return
         if self.open is not None and self.open.id not in (None, id_) and id_ is not None:
-            self._close(event, "rest" if self.open.interrupted else "unfinished")
+            if self.open.interrupted or self.open.is_followed or event.greeting:
+                self._close(event, "rest" if self.open.interrupted else "unfinished")
+            else:
+                self._restart(event, self.open)
         turn = self._turn(event)
         turn.id = turn.id or id_
+
+    def _restart(self, event: Event, turn: Turn) -> None:
+        """The same turn begins again under another response id, and what was under way in it is lost."""
+        last = turn.spoke[0] if turn.spoke else turn.first
+        turn.attempts.append((turn.id or "", last, event.place))
+        turn.id = None
+        turn.waits.clear()
 
     def _end(self, event: Event) -> None:
         id_, last = _response_id(event) or "", self.all[-1] if self.all else None
@@ -138,6 +162,7 @@ class Turns:
             self._fail(event)
         elif status == "idle" and self.open is not None:
             is_over = self.open.id is None or self.open.interrupted
+            self.open.rested = True
             self._close(event, "rest" if is_over else "unfinished")
 
     def _fail(self, event: Event) -> None:
@@ -159,6 +184,7 @@ class Turns:
             self.heard_input = event.place
         else:
             self.open.was_asked = True
+            self.open.is_followed = self.open.id is not None
 
     def _item(self, event: Event) -> None:
         item, turn = as_dict(event.data.get("item")), self.open
@@ -197,19 +223,31 @@ class Turns:
 def _signs_of(turn: Turn) -> Iterator[Sign]:
     """How a turn ended, where that was not well. One that was cut off is for who knows all streams."""
     about = turn.id or fault(turn.error)
+    for number, (id_, last, again) in enumerate(turn.attempts, 1):
+        message = (
+            f"the runner was restarted in the middle of the turn: after {seconds(again.at_ns - last.at_ns)} the server"
+            f" ran the turn again from its beginning, instead of the response {said(id_)}"
+        )
+        severity: Severity | None = "warning" if turn.ended == "completed" else None
+        yield sign_at(
+            "runner-restarted", message, [last, again], since_ns=turn.first.at_ns, until_ns=turn.until_ns,
+            about=(id_, number), severity=severity,
+        )  # fmt: skip
     if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
         yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
     elif turn.ended == "failed" and turn.error.get("code") == DISCONNECTED:
         last = turn.before or turn.first
-        after = seconds(turn.until_ns - last.at_ns)
-        message = f"the runner disconnected in the middle of the turn; the server said so {after} after its last event"
+        quiet_ns = turn.until_ns - last.at_ns
+        after = f"; the server said so {seconds(quiet_ns)} after its last event" if quiet_ns else ""
+        message = f"the runner disconnected in the middle of the turn{after}"
         yield sign_at("runner-disconnected", message, [last, turn.last], since_ns=turn.first.at_ns, about=about)
     elif turn.ended == "failed":
         yield _ended("turn-failed", f"the turn failed: {fault(turn.error) or 'no reason was given'}", turn, about)
     elif turn.ended == "incomplete":
         yield _ended("turn-incomplete", f"the turn ended incomplete: {fault(turn.error) or 'no reason'}", turn, about)
     elif turn.ended == "unfinished":
-        message = f"the response {said(turn.id)} has no end, though the session went on"
+        how = "came to rest" if turn.rested else "went on"
+        message = f"the response {said(turn.id)} has no end, though the session {how}"
         yield _ended("turn-unfinished", message, turn, about)
 
 

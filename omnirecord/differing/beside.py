@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cassette import TimedFrame
+from ..choosing import named_session
 from ..errors import UsageError
 from ..gathering import Gathered, gathered
 from ..library import open_store
@@ -63,21 +64,3 @@ def _tellings(source: str | Path, session: str | None, watch: Watch) -> Iterator
 
 def _telling(one: Gathered, frames: Iterable[TimedFrame]) -> Telling:
     return telling_of(one.exchanges, frames, one.acts, is_child=one.parent_id is not None)
-
-
-def named_session(source: str | Path) -> tuple[Path, str | None]:
-    """`CASSETTE#SESSION` in its parts. A file that has that very name is meant as a whole."""
-    text = str(source)
-    cassette, mark, session = text.rpartition("#")
-    if not mark or not cassette or _exists(text):
-        return Path(text), None
-    if not session:
-        raise UsageError(f"{text} names no session behind the #: give its id, or the beginning of that")
-    return Path(cassette), session
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False

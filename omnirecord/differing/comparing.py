@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+from ..alike.normal import Ids, Normal
 from .aligning import Pair, aligned, moved
 from .finding import Finding
 from .happening import Happening, paired
 from .hearing import HeardTurn, Telling
-from .normal import Ids, Normal
 from .turning import compare_story, compare_timing
 from .values import Difference, Kind
 
@@ -142,12 +142,13 @@ class _Sessions:
         happening = Happening(self._find, path, a.steps, b.steps)
         compare_story(self._find, path, a.turn, b.turn)
         happening.tell()
-        compare_timing(self._find, path, a.turn, b.turn, self._tolerance_s)
+        if self._a.has_times and self._b.has_times:
+            compare_timing(self._find, path, a.turn, b.turn, self._tolerance_s)
 
     def _around(self) -> None:
         """What is of the session, and of no turn."""
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
-            if one != other:
+            if one != other and self._a.knows_endings and self._b.knows_endings:
                 self._find.add("content", f"endings[{n}]", one, other)
         for n, (heard, too) in enumerate(zip_longest(self._a.listened, self._b.listened)):
             self._counted(

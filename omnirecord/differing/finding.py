@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .normal import Ids, Normal, is_absent, role
+from ..alike.normal import Ids, Normal, is_absent, role
 from .values import Difference, Kind
 
 
@@ -69,6 +69,20 @@ class Finding:
                 yield from self.unlike(one, other, f"{path}[{n}]", name)
         elif not self.means_the_same(a, b, name):
             yield path, name, a, b
+
+
+def nulls(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """The fields that are null in one JSON value and missing in the other: path, and which of both each side has."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            at = f"{path}.{key}"
+            if key in a and key in b:
+                yield from nulls(a[key], b[key], at)
+            elif a.get(key, b.get(key)) is None and role(key) != "noise":
+                yield at, *(("null", "missing") if key in a else ("missing", "null"))
+    elif isinstance(a, list) and isinstance(b, list):
+        for n, (one, other) in enumerate(zip(a, b, strict=False)):
+            yield from nulls(one, other, f"{path}[{n}]")
 
 
 def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from .aligning import Pair, aligned, moved
-from .finding import Finding, is_length
+from .finding import Finding, is_length, nulls
 from .steps import Step
 from .values import Kind
 
@@ -24,6 +24,7 @@ class Happening:
         self._pairs = moved(pairs, lambda i: a[i].key, lambda j: b[j].key)
         self._has_moved = self._pairs != pairs
         self._unlike = [pair for pair in self._pairs if not self._is_alike(*pair)]
+        self._told_nulls: set[tuple[str, str, str, str]] = set()
 
     def _is_alike(self, i: int | None, j: int | None) -> bool:
         if i is None or j is None or self._a[i].key != self._b[j].key:
@@ -42,6 +43,9 @@ class Happening:
                 only, name = (one, names[0].of(i)) if one is not None else (other, names[1].of(j))
                 assert only is not None
                 runs |= self._only(f"{self._path}{name}", only, is_a=one is not None)
+        for i, j in self._pairs:
+            if i is not None and j is not None:
+                self._nulls(f"{self._path}{names[0].of(i)}", self._a[i], self._b[j])
         if self._has_moved or runs:
             before, behind = self._orders()
             self._find.add("order", f"{self._path}.order".lstrip("."), before, behind)
@@ -50,6 +54,16 @@ class Happening:
         for below, name, one, other in self._find.unlike(a.data, b.data):
             kind: Kind = "timing" if is_length(name) else _kind(a, below)
             self._find.add_once(kind, path + below, one, other, a.label)
+
+    def _nulls(self, path: str, a: Step, b: Step) -> None:
+        """Fields that are null on one side and missing on the other: of each type of event once."""
+        if not any(b"null" in (step.raw or b"") for step in (a, b)):
+            return
+        for below, one, other in nulls(a.data, b.data):
+            told = a.label, below, one, other
+            if told not in self._told_nulls:
+                self._told_nulls.add(told)
+                self._find.add("null", path + below, one, other)
 
     def _only(self, path: str, step: Step, *, is_a: bool) -> bool:
         """What one side alone has; True where it is a piece of text in another place, which is a matter of order."""
@@ -116,7 +130,7 @@ def _kind(step: Step, path: str) -> Kind:
     words = path.replace("]", ".").replace("[", ".").split(".")
     if step.label in _USAGE or any(word in ("usage", "model") or "token" in word or "cost" in word for word in words):
         return "usage"
-    if step.label == "session.status":
+    if step.label == "session.status" and path in ("", ".status"):
         return "order"
     is_tool = step.family.startswith("function_call") or step.label.startswith("response.function_call")
     return "tools" if is_tool else "content"

@@ -51,6 +51,10 @@ class Telling:
     """For each stream, where there are several."""
     refusals: list[tuple[str, str, str]]
     """What clients did and the server did not take: what, its text, why."""
+    has_times: bool = True
+    """False for an imported raw body."""
+    knows_endings: bool = True
+    """False where the ending of a stream is unknown."""
 
 
 class _Listener:
@@ -94,6 +98,7 @@ def telling_of(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
         listened,
         [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
+        all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
     )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..alike.words import MAX_SHOWN, Span, middle_out, spans
 from ..gist import clip, gist, visible
 from .values import KINDS, Difference
-from .words import MAX_SHOWN, Span, middle_out, spans
 
 Paint = Callable[[Span], str]
 """Makes of a stretch of text, in which nothing acts on a terminal, what is printed."""

@@ -8,11 +8,11 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
+from ..alike.normal import Normal
 from ..cassette import TimedFrame
 from ..contract.payload import MalformedError, parse
 from ..sse import read_fields
 from ..story.reading import as_dict, as_text, payload, text_of
-from .normal import Normal
 
 IGNORED = frozenset({
     "session.heartbeat", "response.heartbeat", "session.presence", "session.terminal.activity"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ..alike.normal import Normal
 from ..story import Tool, Turn
 from .aligning import aligned
 from .finding import Finding
-from .normal import Normal
 from .values import Kind
 
 T = TypeVar("T")

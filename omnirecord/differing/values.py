@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Kind = Literal["content", "order", "tools", "usage", "timing"]
+Kind = Literal["content", "order", "tools", "usage", "null", "timing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -21,7 +21,8 @@ class Difference:
     """Where: `turns[2].tools[0].output`. Counted from 0, in the first cassette, or in the second where only that has
     it. The names are those of `show --json`."""
     a: Any
-    """What the first one has there, as JSON: text as it was recorded, seconds for a time; None for nothing."""
+    """What the first one has there, as JSON: text as it was recorded, seconds for a time; None for nothing. Of kind
+    `null` it is the text `null` or `missing`."""
     b: Any
     """What the second one has there."""
 

@@ -108,6 +108,7 @@ class Filling:
 
 
 def _content(answering: Answering) -> bytes | None:
+    """The decoded body of an answer, which goes out with the header fields of its exchange."""
     response = answering.exchange.response
     coding = header(response.headers, "content-encoding") if response is not None else None
     return content_of(answering.body, coding)
@@ -117,7 +118,7 @@ def _recorded(decision: Decision) -> Timed | None:
     """What was recorded of just this request, and when; None where that is nothing that could be brought up to date."""
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return None
-    value = read_json(decision.body, header(decision.exchange.response.headers, "content-encoding"))
+    value = read_json(_content(decision) or b"")
     return (decision.exchange.request.at_ns, value) if isinstance(value, dict) and "id" in value else None
 
 
@@ -126,5 +127,5 @@ def _says(decision: Decision, state: Any) -> bool:
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return False
     response = decision.exchange.response
-    recorded = read_json(decision.body, header(response.headers, "content-encoding"))
+    recorded = read_json(_content(decision) or b"")
     return response.status == 304 or (response.status == 200 and recorded == state)

@@ -9,9 +9,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..bodies import content_of
 from ..cassette import Exchange
-from ..headers import header
 from ..player.script import Script
 from ..routes import below_session, is_gate, query_of
 
@@ -57,8 +55,7 @@ class Recorded:
         """What clients said in a session, in order."""
         for x in self._script.exchanges:
             if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
-                coding = header(x.request.headers, "content-encoding")
-                value = read_json(self._script.request_body(x), coding)
+                value = read_json(self._script.request_body(x))
                 if isinstance(value, dict) and isinstance(value.get("data"), dict):
                     yield value["data"]
 
@@ -81,14 +78,13 @@ class Recorded:
         response = exchange.response
         if exchange.kind != "http" or response is None or response.status != 200:
             return None
-        return read_json(self._script.body(exchange), header(response.headers, "content-encoding"))
+        return read_json(self._script.decoded_body(exchange))
 
 
-def read_json(body: bytes, coding: str | None) -> Any:
+def read_json(content: bytes) -> Any:
     """None where it is none."""
-    content = content_of(body, coding)
     try:
-        return None if content is None else json.loads(content)
+        return json.loads(content)
     except (ValueError, RecursionError):
         return None
 

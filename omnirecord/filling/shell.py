@@ -7,7 +7,6 @@ from functools import cached_property
 from html import escape
 from posixpath import basename
 
-from ..bodies import content_of
 from ..cassette import Exchange, Headers
 from ..headers import header
 from ..player.script import Script
@@ -63,20 +62,20 @@ class Shell:
         """What there is: a recorded page, else an installed one, else a few words."""
         recorded = self._recorded
         if recorded is not None and self._is_recorded:
-            return MadeUp(self._content(recorded), guarded(_HTML))
+            return MadeUp(self._script.decoded_body(recorded), guarded(_HTML))
         found = self.file("/index.html")
         return _placard(sessions, recorded is not None) if found is None else MadeUp(found.body, guarded(found.headers))
 
     @cached_property
     def _is_recorded(self) -> bool:
         """Whether a whole web UI was recorded."""
-        return self._recorded is not None and self.has_all_of(self._content(self._recorded))
+        return self._recorded is not None and self.has_all_of(self._script.decoded_body(self._recorded))
 
     @cached_property
     def _recorded(self) -> Exchange | None:
         """The newest answer that is a whole page of a web UI."""
         pages = [x for x in self._successes if asks_for_page(x.request.target) and _is_html(x)]
-        return next((x for x in reversed(pages) if _ASSET.search(self._content(x).decode("latin-1"))), None)
+        return next((x for x in reversed(pages) if _ASSET.search(self._script.decoded_body(x).decode("latin-1"))), None)
 
     @cached_property
     def _assets(self) -> frozenset[str]:
@@ -87,10 +86,6 @@ class Shell:
         return [
             x for x in self._script.exchanges if x.request.method == "GET" and x.response and x.response.status == 200
         ]
-
-    def _content(self, exchange: Exchange) -> bytes:
-        coding = header(exchange.response.headers, "content-encoding") if exchange.response else None
-        return content_of(self._script.body(exchange), coding) or b""
 
 
 def _is_html(exchange: Exchange) -> bool:

@@ -6,7 +6,7 @@ Its twin `reading` reads it; going there and back loses nothing. The format: doc
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from ..cassette import FORMAT_VERSION, Exchange, Headers, Message
@@ -31,18 +31,21 @@ def data_of(value: Text) -> bytes:
     return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
 
 
-def lines(store: Store) -> Iterator[str]:
-    """The whole cassette, without line ends, ordered by recording, time and exchange."""
-    return map(dumps, values(store))
+def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
+    """The whole cassette, or these sessions of it, without line ends, ordered by recording, time and exchange."""
+    return map(dumps, values(store, sessions))
 
 
-def values(store: Store) -> Iterator[dict[str, Any]]:
-    """What the lines say."""
-    recordings = [_recording(store, r.recording) for r in store.recordings()]
-    yield {"omnirecord": FORMAT_VERSION, "recordings": recordings}
+def values(store: Store, sessions: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The values of the lines. Numbers are those of the whole cassette, whatever is left out."""
+    exchanges = [x for x in store.exchanges() if sessions is None or x.session_id in sessions]
+    there = {x.recording for x in exchanges}
+    recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
+    yield {"omnirecord": FORMAT_VERSION, "recordings": [_recording(store, number) for number in recordings]}
     for incident in store.incidents():
-        yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
-    for exchange in store.exchanges():
+        if incident.recording in recordings:
+            yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
+    for exchange in exchanges:
         yield _exchange(store, exchange)
         if exchange.stream is not None:
             yield from _stream(store, exchange, exchange.stream)

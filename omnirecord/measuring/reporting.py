@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import Held, grouped
+from ..gathering import Held, acts_in, grouped
 from ..library import open_store
-from ..routes import is_gate
 from ..store import Store
-from ..story import Act, act_of
 from . import SessionStats, measure
 
 
@@ -30,15 +27,6 @@ def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]
         if wanted in (None, first := exchanges[0].session_id):
             frames = Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x))
             yield measure(
-                exchanges, frames, list(_acts(store, exchanges)), started[exchanges[0].recording],
+                exchanges, frames, list(acts_in(store, exchanges)), started[exchanges[0].recording],
                 parent_id=parents.get(first or ""),
             )  # fmt: skip
-
-
-def _acts(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
-    """What clients did; only requests that may be something are read."""
-    for x in exchanges:
-        if x.party != "runner" and (x.kind == "sse" or is_gate(x.request.method, x.request.target)):
-            act = act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response"))
-            if act is not None:
-                yield act

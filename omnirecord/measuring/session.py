@@ -48,7 +48,7 @@ def measure(
         **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
         proxy_delay_ms=_delays(frames), never_sent=_unsent(frames),
     )  # fmt: skip
-    return found if until > begun else cast("SessionStats", without_times(found))
+    return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
 
 
 class _Stream:
@@ -151,7 +151,7 @@ def without_times(value: Any) -> Any:
     changes: dict[str, Any] = {}
     for field in fields(value):
         one = getattr(value, field.name)
-        if field.name.endswith(("_s", "_ms")) or isinstance(one, Gaps):
+        if field.name.endswith(("_s", "_ms")) or field.name == "never_sent" or isinstance(one, Gaps):
             changes[field.name] = None
         elif isinstance(one, tuple):
             changes[field.name] = tuple(without_times(each) for each in one)

@@ -28,6 +28,8 @@ class Measured:
         self.first_token = self._since_post(first if self._is_whole else None)
         self.first_text = self._since_post(turn.first_text_ns if turn.first_text_ns not in joined else None)
         self.deltas = sum(passage.pieces for passage in passages)
+        again = max(turn.restarts_ns, default=0)  # usage and pace are those of the last attempt
+        passages = [passage for passage in passages if passage.first_ns >= again]
         self.later_deltas = sum(max(0, passage.pieces - 1) for passage in passages)
         self.streaming = total(map(_streaming, passages)) or None
         self.spent = turn.last_event_ns - turn.started_ns or None

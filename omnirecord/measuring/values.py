@@ -57,8 +57,8 @@ class StreamStats:
     wire_bytes: int
     """What came over the wire: fewer, if the response was compressed."""
     proxy_delay_ms: Spread | None
-    never_sent: int
-    """Events that were never handed to the client's transport."""
+    never_sent: int | None
+    """Events that were never handed to the client's transport; None where no times were recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ class SessionStats:
     recording: int
     session_id: str | None
     parent_session_id: str | None
-    started_at: str
-    """UTC, ISO 8601."""
+    started_at: str | None
+    """UTC, ISO 8601; None where no times were recorded."""
     duration_s: float | None
     """From its first request to the last that was recorded of it; None where no times were recorded."""
     exchanges: int
@@ -179,7 +179,7 @@ class SessionStats:
     """By model, as the last `session.usage` has it: the server's count, sub-agents and earlier turns included."""
     proxy_delay_ms: Spread | None
     """From an event's last byte to its being handed to the client's transport, on every stream. No proof of reading."""
-    never_sent: int
+    never_sent: int | None
 
 
 def stats_row(stats: SessionStats) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,10 +44,18 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Nothing recorded answers this. `nearest`: `request` and `differs` of the recorded ones most like it."""
+    """Nothing recorded answers this. `nearest`: `request` and `differs` of the recorded ones most like it; `lines`: the
+    same for a person, each with its differences marked."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What a person reads: a line, and one for each recorded request, with short ids."""
+        head = self.message + ("; nearest recorded, as [-recorded-]{+asked+}:" if self.lines else "")
+        return "\n".join(map(short_ids, [head, *(f"  {line}" for line in self.lines)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,18 @@ class Failing:
     status: int
     message: str
     due: int
+
+
+_ID_OR_MARK = re.compile(
+    r"\[-.*?-\]|\{\+.*?\+\}"
+    r"|(?<![\w-])((?:[A-Za-z]{2,24}_)*[0-9a-f]{8})(?:-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{24})(?![\w-])"
+)
+"""A marked difference, or a long id with what is shown of it."""
+
+
+def short_ids(text: str) -> str:
+    """A text for a person, in which long ids are cut. Marked differences stay whole."""
+    return _ID_OR_MARK.sub(lambda found: f"{found[1]}…" if found[1] else found[0], text)
 
 
 Decision = Playing | Answering | Failing | Miss | NoContent | Refused | Updates

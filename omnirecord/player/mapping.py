@@ -97,7 +97,8 @@ def session_map(script: Script) -> SessionMap:
     """The map of a cassette: what may be stood for is what was once answered with a 2xx."""
     real = (x.session_id for x in script.exchanges if x.response is not None and 200 <= x.response.status < 300)
     roots = (name for name in real if name is not None and script.sessions[name].root == name)
-    return SessionMap(script.sessions, dict.fromkeys(roots))
+    named = (x.session_id for x in script.exchanges)  # unknown ones too: their 404s were recorded
+    return SessionMap((name for name in named if name is not None), dict.fromkeys(roots))
 
 
 def own_id(request: Incoming) -> str | None:
@@ -120,7 +121,7 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
             _rename_stream(decision, renaming)
         case Miss():
             near = [{name: renaming.string(text) for name, text in one.items()} for one in decision.nearest]
-            return Miss(renaming.string(decision.message), near)
+            return Miss(renaming.string(decision.message), near, list(map(renaming.string, decision.lines)))
     return decision
 
 

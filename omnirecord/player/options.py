@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..faults import Faults
 from .chunks import Chunks, chunks_of
-from .matching import DEFAULT, Rules
+from .matching import DEFAULT, Rules, rules_of
 from .script import GateRule, gate_rule
 from .timing import Timing, timing_of
 
@@ -33,6 +33,7 @@ def options(
     no_gate: bool = False,
     hold_opens: bool = False,
     match: Iterable[str] = (),
+    match_on: str | Iterable[str] = (),
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
@@ -47,6 +48,6 @@ def options(
         gates=gate_rule(gates, off=no_gate, opens=hold_opens),
         chunks=chunks_of(None if chunks is None and how.instant else "recorded" if chunks is None else chunks),
         faults=Faults.parse(faults),
-        rules=Rules.parse(match),
+        rules=Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)]),
         resume=resume,
     )

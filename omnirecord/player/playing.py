@@ -19,7 +19,7 @@ _BATCH = 64 * 1024
 Stop = Literal["open", "clean", "short", "reset", "freeze"]
 """How a response stops: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end;
 or it stays, and nothing more comes (`freeze`)."""
-_STOPS: dict[Ending, Stop] = {"done": "clean", "eof": "clean", "upstream_lost": "short"}
+_STOPS: dict[Ending, Stop] = {"done": "clean", "eof": "clean", "unknown": "clean", "upstream_lost": "short"}
 
 
 @dataclass(slots=True)

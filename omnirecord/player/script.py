@@ -20,6 +20,7 @@ from ..limits import AN_EVENT
 from ..parts import Part
 from ..routes import is_gate, is_session_updates, opens_session_stream, path_of
 from ..store import Store, is_coded
+from ..story import unknown_sessions
 from .layout import coded_parts, greeting_end, parts_of
 from .strip import Strip
 from .timing import NS
@@ -94,8 +95,9 @@ class Script:
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
+        unknown = unknown_sessions(self.exchanges)
         for exchange in self.exchanges:
-            if exchange.session_id is not None:
+            if exchange.session_id is not None and exchange.session_id not in unknown:
                 self._place(exchange, exchange.session_id, parents, rule)
 
     def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:
@@ -122,6 +124,12 @@ class Script:
         end_ns = None if exchange.end_ns is None else exchange.end_ns + zero
         request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
         return replace(exchange, request=request, response=response, end_ns=end_ns)
+
+    def first_gate(self) -> str | None:
+        """The first request of a client that the recording waits for, as `POST /v1/sessions/…/events`."""
+        gates = (x for tree in self.trees.values() for x in tree.gates)
+        first = min(gates, key=lambda x: x.request.at_ns, default=None)
+        return None if first is None else f"{first.request.method} {first.request.target}"
 
     def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
         """The offsets of everything that these streams brought, ascending."""
@@ -159,7 +167,7 @@ class Script:
     def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self.exchanges:
             if exchange.request.method == "GET" and path_of(exchange.request.target).endswith("/v1/sessions"):
-                yield from _rows_in(exchange.request.at_ns, self.body(exchange), "data")
+                yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
 
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self._store.exchanges("kind = 'websocket'"):
@@ -176,10 +184,16 @@ class Script:
         return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
 
     def body(self, exchange: Exchange) -> bytes:
+        """The body of an answer as it was on the wire: it goes out with its header fields."""
         return self._store.body(exchange.exchange, "response")
 
+    def decoded_body(self, exchange: Exchange) -> bytes:
+        """The content of an answer's body."""
+        return self._store.decoded_body(exchange, "response")
+
     def request_body(self, exchange: Exchange) -> bytes:
-        return self._store.body(exchange.exchange, "request")
+        """The content of a request's body."""
+        return self._store.decoded_body(exchange, "request")
 
     def frames(self, exchange: Exchange) -> list[TimedFrame]:
         """The frames of a stream, remembered."""

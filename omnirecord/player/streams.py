@@ -59,6 +59,10 @@ class Streams:
         yield from self.runs.values()
         yield from self.alone
 
+    def opened_gates(self) -> int:
+        """Return how many gates are open."""
+        return sum(gate.open for run in (*self.all(), *self.older) for gate in run.timeline.gates)
+
     def reset(self) -> None:
         """Forget everything that was played."""
         self.runs.clear()

@@ -112,7 +112,7 @@ def _of_a_name(answer: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
 @_of_a_name
 def words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case, without the last ones that do not count."""
-    found = [word.lower() for word in _WORD.findall(name)]
+    found = [word.lower() for word in _WORD.findall(name.lower() if name.isupper() else name)]
     while found and found[-1] in IGNORED:
         found.pop()
     return tuple(found)

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..choosing import named_session, the_session, with_children
 from ..errors import UsageError
 from ..files import itself, put, room_for, temporary, unwritable, whole_or_not
 from ..jsonl import Reader, values
@@ -55,9 +56,10 @@ def scrub(
     cassette is); return what was replaced, by place. Without an `output`, only what would be.
 
     `redact`: `content`, or `named` for those alone that have a secret's name. `pseudonym_key`: the file of the key that
-    the recorder used, by default the user's own. Raises `UsageError` or `CassetteError`.
+    the recorder used, by default the user's own. Of `CASSETTE#SESSION` only that session and its sub-agents are copied.
+    Raises `UsageError` or `CassetteError`.
     """
-    source = Path(cassette)
+    source, session = named_session(cassette)
     scanner = content_scanner(None if redact == "named" else redact, redact_patterns)
     target = None if output is None else _usable(Path(output), source)
     found: list[Leak] = []
@@ -67,14 +69,15 @@ def scrub(
             found.append(Leak("cassette", "pseudonym key", 1))
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
-        lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(watch(values(store))))
+        sessions = None if session is None else with_children(store, the_session(store, session))
+        lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(watch(values(store, sessions))))
         if target is not None:
             _write(lines, target, source)
             return found
         said = Counter(_tokens(scanner, lines))
     finally:
         store.close()
-    return found or list(_in_free_space(source, scanner, said, watch))
+    return found or ([] if session is not None else list(_in_free_space(source, scanner, said, watch)))
 
 
 def _key_of(store: Store, named: File | None) -> bytes:

@@ -21,12 +21,15 @@ from typing import Any, Literal
 
 from ..cassette import Exchange, TimedFrame
 from ..contract.payload import MalformedError, parse
+from ..routes import path_of
 from ..sse import read_fields
 from ..story.acts import act_of
+from ..story.failures import may_have_failed
 from ..story.reading import as_dict, as_text, text_of, written
 from .texts import spaced, text_in
 
-Kind = Literal["event", "text", "request"]
+Kind = Literal["event", "text", "request", "answer"]
+"""`request`: what a client posted; `answer`: what the server answered to a request that failed."""
 _ENDS_ALL = (
     "response.created", "response.completed", "response.failed", "response.incomplete", "response.cancelled",
     "session.input.consumed", "session.status", "turn.started", "turn.completed", "turn.failed", "turn.cancelled",
@@ -48,7 +51,7 @@ class Doc:
     kind: Kind
     type: str | None
     first_seq: int | None
-    """The event; for a text the first of its deltas. None for a request."""
+    """The event; for a text the first of its deltas. None for a request and its answer."""
     last_seq: int | None
     first_ns: int
     last_ns: int
@@ -166,6 +169,21 @@ def of_request(exchange: Exchange, body: bytes) -> Doc | None:
     if act is not None and is_said:  # the event with which it was taken in says it again
         doc.says, doc.near_ns = digest("user", act.text.strip()), SAID_NEAR
     return doc
+
+
+def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
+    """What the server answered to a request that failed; None for other answers, and if nothing in it can be searched.
+    Text that is no JSON is searched as it is."""
+    if exchange.response is None or not may_have_failed(exchange):
+        return None
+    try:
+        text = text_in(json.loads(body))
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    request = exchange.request
+    text = "\n".join(filter(None, (f"{exchange.response.status} {request.method} {path_of(request.target)}", text)))
+    at = exchange.response.at_ns
+    return Doc("answer", None, None, None, at, at, spaced(text), digest("answer", str(exchange.exchange), body))
 
 
 def digest(*parts: str | bytes | None) -> int:

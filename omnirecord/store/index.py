@@ -25,10 +25,12 @@ from ..searching.docs import Doc, digest
 from .distrust import harden, refuse_company, refuse_foreign_journal
 from .making import DAMAGED
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
 """What an index raises that cannot be used: its file is damaged, the disk is full, another search hangs."""
+UNANSWERED = -1
+"""In the place of a frame: the request of an exchange is indexed, and its answer is not known yet."""
 _PATIENCE = 10.0
 """Seconds that another search may take for one step."""
 _HEAD = 8
@@ -239,7 +241,12 @@ class Index:
         return row if row is not None else (0, 0)
 
     def is_done(self, exchange: int) -> bool:
-        return self.connection.execute("SELECT 1 FROM done WHERE exchange = ?", (exchange,)).fetchone() is not None
+        query = "SELECT 1 FROM done WHERE exchange = ? AND seq >= 0"
+        return self.connection.execute(query, (exchange,)).fetchone() is not None
+
+    def has_request(self, exchange: int) -> bool:
+        """Whether the request of an exchange that goes on is indexed."""
+        return self.done(exchange)[0] == UNANSWERED
 
     def set_done(self, exchange: int, seq: int, digest: int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (exchange, seq, digest))

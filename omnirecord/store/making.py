@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -81,6 +82,8 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
         _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
         _size(sent, "request_bytes"), _size(received, "response_bytes"), end_ns,
     )  # fmt: skip
+    if exchange.ending == "eof" and not exchange.has_times:
+        exchange = replace(exchange, ending="unknown")  # imported before there was this ending
     return exchange, bool(has_unframed)
 
 
@@ -100,9 +103,9 @@ def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
 
 
 def streaming_of(row: Any) -> Streaming:
-    stream, exchange, recording, session_id, is_over = row
+    stream, exchange, recording, session_id, is_over, has_times = row
     numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
-    return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over))
+    return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over), bool(has_times))
 
 
 Times = Sequence[int | None]

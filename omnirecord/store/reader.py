@@ -21,6 +21,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from ..bodies import decoded as decoded_content
 from ..cassette import Columns, Exchange, Incident, Message, Read, Recording, Side, Streaming, TimedFrame
 from ..contract import Contract, load
 from ..errors import BrokenCassette, TooLarge, UsageError
@@ -204,16 +205,17 @@ class Store:
         """The streams with a higher number than `after`, and these, in the order of their requests: as much work as
         there are of them."""
         query = (
-            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL FROM exchanges"
+            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL,"
+            " (request_at_ns, response_at_ns, end_ns) IS NOT (0, 0, 0) FROM exchanges"
             " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?)))"
             " ORDER BY recording, request_at_ns, stream"
         )
         return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
 
     def posted(self) -> list[int]:
-        """The numbers of what clients posted, in order."""
+        """The numbers of what clients posted, and of requests that failed, in order."""
         query = (
-            "SELECT exchange FROM exchanges WHERE method = 'POST' AND party <> 'runner'"
+            "SELECT exchange FROM exchanges WHERE (method = 'POST' OR status >= 400) AND party <> 'runner'"
             " ORDER BY recording, request_at_ns, exchange"
         )
         return list(self._rows(number_of, query))
@@ -252,7 +254,8 @@ class Store:
         return list(self._rows(incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """A body as it was on the wire, but for redaction. For a stream, see `content`. Raises `TooLarge`."""
+        """A body as it was on the wire, but for redaction. Only for code that passes the bytes on with their header
+        fields: code that reads a body takes `decoded_body`. For a stream, see `content`. Raises `TooLarge`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
         parts, left = [], max_decoded()  # type: list[bytes], int
         for part in self._rows(blob_of, query, exchange, side):
@@ -263,6 +266,14 @@ class Store:
                     f"the {side} body of exchange {exchange} has more than {limit} (--max-decoded): give a larger limit"
                 )
         return b"".join(parts)
+
+    def decoded_body(self, x: Exchange, side: Side) -> bytes:
+        """The content of a body, its content codings removed, as far as it can be decoded. Empty for a stream, whose
+        content is in its frames. Raises `TooLarge`."""
+        if side == "response" and (x.stream is not None or x.response is None):
+            return b""
+        headers = x.request.headers if side == "request" or x.response is None else x.response.headers
+        return decoded_content(self.body(x.exchange, side), header(headers, "content-encoding"))
 
     def wire(self, exchange: Exchange) -> bytes:
         """The bytes of a stream's body as they were on the wire: compressed, if the response was."""

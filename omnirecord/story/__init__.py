@@ -13,8 +13,9 @@ it can be.
 
 from __future__ import annotations
 
-from .acts import Act, act_of, may_act
+from .acts import Act, act_of, deleted_at, may_act
 from .aftermath import Aftermath
+from .failures import FailedRequest, failed_requests, is_session, unknown_sessions
 from .growth import growth_of
 from .line import one_line
 from .narrator import grown_session, session_of, turns
@@ -49,6 +50,7 @@ __all__ = [
     "Asked",
     "Child",
     "Ended",
+    "FailedRequest",
     "Fault",
     "Listening",
     "Note",
@@ -63,8 +65,11 @@ __all__ = [
     "Turn",
     "TurnUsage",
     "act_of",
+    "deleted_at",
+    "failed_requests",
     "grown_session",
     "growth_of",
+    "is_session",
     "is_snapshot",
     "may_act",
     "one_line",
@@ -74,4 +79,5 @@ __all__ = [
     "stopped",
     "turn_row",
     "turns",
+    "unknown_sessions",
 ]

@@ -6,11 +6,13 @@ Reading never fails: a body that is not what Omnigent's clients send is no act. 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..cassette import Exchange
-from ..routes import below_session, is_gate
+from ..routes import below_session, deletes_session, is_gate
+from .failures import error_in
 from .reading import as_dict, as_text, text_of
 
 
@@ -33,6 +35,12 @@ class Act:
     """Why the server did not take it: an error's code, or `HTTP 503`; None where it did, or never answered."""
     refusal: str = ""
     """The error's message."""
+    exchange: int = 0
+    """The number of its exchange."""
+    end_ns: int | None = None
+    """When its request was over; None while it is open."""
+    client_left: bool = False
+    """Whether the client closed the request before the server answered it."""
 
 
 def may_act(exchange: Exchange) -> bool:
@@ -54,10 +62,19 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     return _event(exchange, _json(request), response)
 
 
+def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
+    """When a client deleted the session of these exchanges, in ns: when the server said that it had; else None."""
+    for x in exchanges:
+        done = x.response is not None and 200 <= x.response.status < 300
+        if x.response is not None and done and deletes_session(x.request.method, x.request.target):
+            return x.request.at_ns
+    return None
+
+
 def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
     """The older way to ask: a question whose answer is the stream."""
     text = text_of(body.get("input"))
-    return Act("message", exchange.request.at_ns, exchange.party, text) if text else None
+    return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
 
 
 def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:
@@ -74,11 +91,15 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
     status = exchange.response.status if exchange.response else 0
     refused, refusal = None, ""
     if status >= 400:
-        error = as_dict(_json(response).get("error"))
-        refused, refusal = as_text(error.get("code")) or f"HTTP {status}", as_text(error.get("message")) or ""
+        code, refusal = error_in(response)
+        refused = code or f"HTTP {status}"
     elif exchange.ending == "upstream_unreachable":
         refused = "upstream_unreachable"
-    return Act(kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, **fields)
+    left = exchange.ending == "client_left" and exchange.response is None
+    return Act(
+        kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
+        end_ns=exchange.end_ns, client_left=left, **fields,
+    )  # fmt: skip
 
 
 def _json(body: bytes) -> dict[str, Any]:

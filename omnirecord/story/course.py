@@ -5,8 +5,8 @@ The live server's turns do not keep to the page, so these rules hold:
 2. It ends with its `response.*` end, or `turn.*` end, or, where that does not come, when the session is at rest
    (`idle`, `failed`) after work on it had begun. What comes later belongs to it still, until the next one begins.
 3. An interrupted turn ends at rest. The next input ends it as well.
-4. A response with another id is another turn. What was said while the one before went on is its question, if it has
-   no other.
+4. A response with another id is another turn, if something was said while the one before went on: that is its
+   question, if it has no other. If nothing was said, the runner was restarted, and it is the same turn once more.
 5. What was posted and never taken in is a turn of its own.
 """
 

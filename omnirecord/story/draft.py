@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .reading import SYSTEM
+from .reading import SYSTEM, failure_in
 from .values import (
     LONG_SILENCE,
     Approval,
@@ -74,6 +74,10 @@ class Draft:
     runs: bool = False
     """Whether the agent has begun to work on it."""
     interrupted: bool = False
+    begun: tuple[int, int] = (0, 0)
+    """How many messages and thoughts it had when its last attempt began."""
+    restarts: list[int] = field(default_factory=list)
+    """When it was run again from its beginning, because its runner was restarted."""
     terminal: bool = False
     """Whether a `response.*` event has ended it."""
     ended: Ended = "unfinished"
@@ -152,6 +156,16 @@ class Draft:
         if (since := max(at_ns, self.after_ns)) < self.started_ns:
             self._silence(since, self.started_ns)
 
+    def restart(self, at_ns: int) -> None:
+        """The server runs the turn again: what was under way is lost, and the answer begins anew."""
+        self.break_text()
+        self.break_thoughts()
+        self.waiting_for.clear()
+        self.begun = len(self.messages), len(self.thoughts)
+        self.restarts.append(at_ns)
+        number = len(self.restarts) + 1
+        self.note(f"the runner was restarted, and the server ran the turn again: attempt {number} begins here", at_ns)
+
     def note(self, text: str, at_ns: int) -> None:
         self.notes.append(Note(at_ns, text, self.events))
 
@@ -214,12 +228,17 @@ class Draft:
             self.tools[call_id] = Tool(call_id, name, arguments, None, at_ns, None, status, self.events)
             self.waiting_for[call_id] = name
         else:
-            self.tools[call_id] = replace(known, name=name or known.name, arguments=arguments, status=status)
+            before = known.arguments if arguments == "{}" and known.arguments not in ("", "{}") else known.replaced
+            self.tools[call_id] = replace(
+                known, name=name or known.name, arguments=arguments, status=status, replaced=before
+            )
 
     def hand_back(self, call_id: str, output: str | None, status: str | None, at_ns: int) -> None:
         """A tool has answered."""
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
-        self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status or known.status)
+        self.tools[call_id] = replace(
+            known, output=output, returned_ns=at_ns, status=status or known.status, failed=failure_in(output, status)
+        )
         self.waiting_for.pop(call_id, None)
 
     def end(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
@@ -238,14 +257,14 @@ class Draft:
             asked=tuple(self.asked), asked_ns=min((asked.at_ns for asked in self.asked), default=None),
             started_ns=self.started_ns, first_text_ns=min(starts, default=None), ended_ns=self.ended_ns,
             last_event_ns=max(self.last_ns, self.started_ns), ended=self.ended, error=self.error,
-            text="\n\n".join(passage.text for passage in messages),
-            reasoning="\n\n".join(passage.text for passage in thoughts),
+            text="\n\n".join(passage.text for passage in _passages(self.messages[self.begun[0] :])),
+            reasoning="\n\n".join(passage.text for passage in _passages(self.thoughts[self.begun[1] :])),
             messages=messages, thoughts=thoughts, tools=tuple(self._tools()),
             approvals=tuple(self.approvals.values()), children=tuple(self.children.values()),
             response_id=self.response_id, agent=self.agent, model=self.model, usage=self.usage,
             troubles=tuple(self.troubles), notes=tuple(self.notes), longest_silence=self.longest,
             silences=tuple(self.silences), events=self.events, odd_events=self.odd_events,
-            heartbeats=self.heartbeats,
+            heartbeats=self.heartbeats, restarts_ns=tuple(self.restarts),
         )  # fmt: skip
 
     def _tools(self) -> Iterator[Tool]:

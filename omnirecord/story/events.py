@@ -39,7 +39,7 @@ def tell(course: Course, type_: str | None, at_ns: int, data: Data) -> None:
 def tell_again(course: Course, type_: str, at_ns: int, data: Data) -> None:
     """Add what the connect snapshot tells of a turn that goes on."""
     if type_ == "response.created":
-        _begin(course, at_ns, data)
+        _begin(course, at_ns, data, is_again=True)
     elif delta := as_text(data.get("delta")):
         course.turn(at_ns).say_again(delta, at_ns)
 
@@ -51,16 +51,20 @@ def fault_of(error: Any) -> Fault | None:
     return Fault(code, message or "") if code or message else None
 
 
-def _begin(course: Course, at_ns: int, data: Data) -> None:
+def _begin(course: Course, at_ns: int, data: Data, *, is_again: bool = False) -> None:
     response = as_dict(data.get("response"))
     id_, last = as_text(response.get("id")), course.latest()
     if course.open is None and last is not None and id_ is not None and id_ == last.response_id:
         return  # it is over, and its beginning comes once more
     if course.open is not None and id_ is not None and course.open.response_id not in (None, id_):
-        course.split(at_ns)
+        if course.open.midway or course.open.interrupted or is_again:
+            course.split(at_ns)
+        else:
+            course.open.restart(at_ns)
     draft = course.next_turn(at_ns)
     draft.runs, draft.response_id = True, id_ or draft.response_id
-    draft.agent = as_text(response.get("model")) or draft.agent
+    # The live server gives the agent's id in the place of its name once its runner was restarted.
+    draft.agent = draft.agent if draft.restarts and draft.agent else as_text(response.get("model")) or draft.agent
 
 
 def _end(course: Course, at_ns: int, data: Data, ended: Ended, *, is_response: bool) -> None:

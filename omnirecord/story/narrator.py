@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from ..cassette import Exchange, TimedFrame, wall_clock
 from . import events
 from .absences import absences_of, leavings_of, with_absences, with_leavings
-from .acts import Act
+from .acts import Act, deleted_at
 from .aftermath import Aftermath
 from .course import Course
 from .draft import Draft
 from .line import Heard, one_line
 from .reading import payload
-from .values import LONG_SILENCE, Listening, Session, Snapshot, Turn
+from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
 _HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 _NO_EVENTS = frozenset({"comment", "sentinel"})
@@ -63,6 +63,9 @@ class Narrator:
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
         drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
         absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
+        deleted_ns = deleted_at(exchanges)
+        if deleted_ns is not None:
+            _delete(drafts, deleted_ns, listenings)
         self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
@@ -74,7 +77,9 @@ class Narrator:
             streams=listenings,
             turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
             status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
-            heartbeats=self.heartbeats, started_at=started_at and wall_clock(started_at, begun_ns),
+            heartbeats=self.heartbeats,
+            started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
+            deleted_ns=deleted_ns,
         )  # fmt: skip
 
     def _keepalive(self, heard: Heard) -> None:
@@ -154,6 +159,15 @@ def grown_session(
     narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
     told = narrator.session(exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at)
     return told, narrator.told
+
+
+def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
+    """The session was deleted: in the middle of a turn, if a stream that was open then had not brought its end."""
+    draft = next((one for one in reversed(drafts) if one.started_ns <= at_ns), None)
+    is_heard = any(one.from_ns <= at_ns and (one.until_ns is None or one.until_ns >= at_ns) for one in listenings)
+    if draft is not None and draft.ended == "unfinished" and is_heard:
+        draft.error = Fault(SESSION_DELETED, "a client deleted the session")
+        draft.note("a client deleted the session", at_ns)
 
 
 def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
+from contextlib import suppress
 from typing import Any
 
 from ..cassette import TimedFrame
@@ -58,6 +60,32 @@ def _part(part: Any) -> str:
         return text_of(data.get("content"))
     found = as_text(data.get("text"))
     return found if found is not None else f"[{as_text(data.get('type')) or 'something'}]"
+
+
+def failure_in(output: str | None, status: str | None = None) -> str | None:
+    """How a tool failed, from its output and its item's status; None if neither says that it did.
+
+    The output of a tool that failed is a JSON object with an `error`, or with an `exit_code` other than 0.
+    """
+    said: dict[str, Any] = {}
+    with suppress(ValueError, RecursionError):
+        said = as_dict(json.loads(output or ""))
+    code, error = as_int(said.get("exit_code")), said.get("error")
+    if code:
+        return f"exit code {code}{_signal(-code)}"
+    if said.get("timed_out") is True:
+        return "timed out"
+    if error:
+        return as_text(as_dict(error).get("message")) or written(error)
+    has_failed = status == "failed" or True in (said.get("is_error"), said.get("isError"))
+    return "its status says so" if has_failed else None
+
+
+def _signal(number: int) -> str:
+    """The name of the signal that killed a process."""
+    with suppress(ValueError):
+        return f" ({signal.Signals(number).name})"
+    return ""
 
 
 def written(value: Any) -> str | None:

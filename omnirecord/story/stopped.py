@@ -13,14 +13,14 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
-from .values import Approval, Child, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
     "refused", "not_taken_up", "nothing_asked", "nobody_listened",
-    "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
+    "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
     "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
-    "recorder_stopped", "recorder_killed", "still_recording",
+    "recorder_stopped", "recorder_killed", "still_recording", "unknown",
 ]  # fmt: skip
 AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
 """With these, nothing was left undone: the session could have gone on with the next message."""
@@ -30,6 +30,8 @@ _INSTANT = 5_000_000
 """What took less than this, in ns, is told without a time."""
 LONG_QUIET = 20_000_000_000
 """From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
+_NOT_KNOWN = "How its stream ended is not known."
+_NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
 _AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
 
 
@@ -62,6 +64,8 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
         return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
     if last.ending == "open":
         return Stopped("still_recording", f"It is still being recorded. {state.said}")
+    if last.ending == "unknown":
+        return Stopped(state.code or "unknown", f"{state.said} {_NOT_KNOWN if state.code else _NOT_KNOWN_CUT}")
     end = _end(session, last, state)
     return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
 
@@ -72,14 +76,33 @@ def _last_stream(streams: Iterable[Listening]) -> Listening | None:
 
 
 def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
+    if not session.turns and session.deleted_ns is not None:
+        return _State("deleted", "A client deleted the session.")
     if not session.turns:
-        return _State("nothing_asked" if session.streams else None, "Nothing was asked, and nothing happened.")
+        return _nothing(session)
     turn = session.turns[-1]
+    if turn.ended == "unfinished" and turn.error is not None and turn.error.code == SESSION_DELETED:
+        return _State("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
+                      " how the turn ended.")  # fmt: skip
     if turn.ended == "unfinished":
         return _unfinished(session, turn, last)
     if turn.ended == "completed":
         return _completed(session, sessions)
     return _ended(turn)
+
+
+def _nothing(session: Session) -> _State:
+    """Of a session without a turn: what failed, or that nothing was asked."""
+    failed = [one for one in session.failures if one.severity != "note"]
+    code: Code | None = "nothing_asked" if session.streams else None
+    if not failed:
+        return _State(code, "Nothing was asked, and nothing happened.")
+    worst = next((one for one in reversed(failed) if one.severity == "error"), failed[-1])
+    what = "A request" if len(failed) == 1 else f"{len(failed):,} requests"
+    which = "" if len(failed) == 1 else "; the last refused one was"
+    told = f"{which} {worst.method} {clip(one_line(worst.path), 100)}: {clip(one_line(worst.why), 200)}".rstrip(".")
+    said = f"Nothing was asked. {what} failed{told if which else ':' + told}."
+    return _State("refused" if worst.severity == "error" else code, said)
 
 
 def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
@@ -109,11 +132,13 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "failed":
         return _failed(turn, error)
     if turn.ended == "denied":
-        unanswered = next((one for one in turn.approvals if one.action is None and one.answered_ns is None), None)
+        unanswered = next((one for one in turn.approvals if is_unanswered(one, turn.ended_ns)), None)
         if unanswered is not None:
             after = _after(unanswered.asked_ns, turn.ended_ns)
-            return _State("approval_unanswered", f"Nobody answered when the agent asked for approval"
-                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.")  # fmt: skip
+            late = "" if unanswered.action is None else " An answer came too late and changed nothing."
+            return _State("approval_unanswered", f"No answer came when the agent asked for approval"
+                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.{late}"
+                          )  # fmt: skip
         return _State("denied", "The message was refused, by a policy or by the user it asked, so the agent did not do"
                       " it.")  # fmt: skip
     if turn.ended == "interrupted":
@@ -121,6 +146,12 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "cancelled":
         return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
     return _State("incomplete", f"The agent stopped before it was done{_because(error)}.")
+
+
+def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
+    """Whether an approval had no answer, or was granted only when its turn was over."""
+    at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
+    return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 
 def _failed(turn: Turn, error: Fault | None) -> _State:
@@ -140,6 +171,8 @@ def _quiet_before(turn: Turn) -> str:
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
+    if waiting and last is not None and last.ending == "unknown":
+        return _State(None, f"The agent was waiting for an approval: {_quoted(waiting[-1].message)}.")
     if waiting:
         return _State("approval_unanswered", _waits(waiting[-1]))
     if not turn.events:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..cassette import Ending
+from .failures import FailedRequest
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]
 """How a turn ended. `interrupted`: a user stopped it; `denied`: a policy, or the user it asked, refused the message;
@@ -59,6 +60,10 @@ class Tool:
     """The last that the wire gave: `in_progress`, `completed`…"""
     place: int = 0
     """Its place among the turn's events: the order of what came at one time."""
+    failed: str | None = None
+    """How it failed, by its output: `exit code 2`, the text of its error; None if nothing says that it did."""
+    replaced: str | None = None
+    """The arguments that the model wrote, if the server replaced them by `{}`; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,9 @@ class Turn:
     odd_events: int
     """How many of them are not `valid`."""
     heartbeats: int
+    restarts_ns: tuple[int, ...] = ()
+    """When the server ran it again from its beginning, because its runner was restarted. `text` and `reasoning` are of
+    the last attempt; `messages`, `thoughts` and `tools` of all."""
 
     @property
     def begin_ns(self) -> int:
@@ -261,9 +269,15 @@ class Session:
     heartbeats: int = 0
     """How many came, within turns and between them."""
     started_at: str | None = None
-    """UTC, ISO 8601: when it began."""
+    """UTC, ISO 8601: when it began; None where no times were recorded."""
+    deleted_ns: int | None = None
+    """When a client deleted it."""
+    failures: tuple[FailedRequest, ...] = ()
+    """The requests of clients that the server did not fulfil, messages and other acts aside."""
 
 
+SESSION_DELETED = "session_deleted"
+"""The code of an unfinished turn's error, if a client deleted the session in the middle of it."""
 LONG_SILENCE = 5_000_000_000
 """From how many ns on a silence is told."""
 

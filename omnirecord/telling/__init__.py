@@ -12,21 +12,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from ..story import Session
+from ..story import FailedRequest, Session
 from .lines import WIDTH, Line, Page
-from .tree import Tree, total
+from .tree import Tree, failures, told_failures, total
 from .turn import tell_turn
 from .unfolding import UnfoldingTurn
 
 __all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "tell", "tell_turn", "total"]
 
 
-def tell(sessions: Iterable[Session], *, width: int = WIDTH, full: bool = False) -> Iterator[Line]:
+def tell(
+    sessions: Iterable[Session], *, width: int = WIDTH, full: bool = False, astray: Sequence[FailedRequest] = ()
+) -> Iterator[Line]:
     """All sessions, those of sub-agents inside their parents', an empty line between them.
 
-    `full`: nothing is cut, however long it is.
+    `full`: nothing is cut, however long it is. `astray`: failed requests that belong to none of the sessions.
     """
     page = Page(width, full)
     empty = True
@@ -35,5 +37,11 @@ def tell(sessions: Iterable[Session], *, width: int = WIDTH, full: bool = False)
         yield line
     if empty:
         yield Line("no sessions", "note")
-    elif page.cuts:
+    if astray := told_failures(astray):
+        yield Line("", "blank")
+        yield Line("Requests of no session", "head")
+        yield from failures(page, astray)
+    if empty:
+        return
+    if page.cuts:
         yield from page.wrapped("(what is long was cut: --full tells all of it)", "more")

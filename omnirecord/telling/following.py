@@ -11,19 +11,20 @@ waits between two looks, and for how long, is somebody else's business.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..cassette import Exchange
-from ..gathering import Held
+from ..gathering import Held, acts_in, failures_in
 from ..gist import one_line, seconds
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
     Aftermath,
+    FailedRequest,
     Session,
     Turn,
-    act_of,
+    is_session,
     is_snapshot,
-    may_act,
     snapshot_of,
     stopped,
 )
@@ -31,6 +32,7 @@ from ..story.draft import Draft
 from ..story.narrator import Narrator
 from ..story.relay import Relay
 from . import WIDTH, Line, Page, UnfoldingTurn, total
+from .tree import failures, told_failures
 
 Key = tuple[int, str | int]
 _NAME = 8
@@ -49,6 +51,9 @@ class _Session:
         self.listening: dict[int, int] = {}  # the last frame of each stream that goes on, by its exchange
         self.turns: list[UnfoldingTurn] = []
         self.is_headed = False
+        self.failed: list[FailedRequest] = []
+        self.untold: list[FailedRequest] = []
+        """The failed requests that are news."""
         self._streams: set[int] = set()
         self._taken: set[Draft] = set()
         self._known = 0  # how many drafts the course had
@@ -89,6 +94,8 @@ class Following:
         self._sessions: dict[Key, _Session] = {}
         self._all: dict[int, Exchange] = {}
         self._open: set[int] = set()
+        self._astray: list[FailedRequest] = []
+        """The failed requests of no session that are news."""
         self._last_exchange = 0
         self._parents: dict[str, str] | None = None  # as this look has them
 
@@ -108,6 +115,8 @@ class Following:
             if (session := self._session_of(x)) is not None:
                 session.take(x)
                 self._act(session, x)
+            elif x.session_id is None and self._wanted is None and x.exchange not in self._open:
+                self._astray += told_failures(failures_in(self._store, [x]))
         for session in self._sessions.values():
             self._hear(session)
             session.take_up()
@@ -126,11 +135,14 @@ class Following:
         return self._sessions[key]
 
     def _act(self, session: _Session, x: Exchange) -> None:
-        if may_act(x):
-            response = b"" if x.kind == "sse" else self._store.body(x.exchange, "response")
-            act = act_of(x, self._store.body(x.exchange, "request"), response)
-            if act is not None:
-                session.narrator.course.act(x.exchange, act)
+        acts = list(acts_in(self._store, [x]))
+        for act in acts:
+            session.narrator.course.act(x.exchange, act)
+        if x.exchange not in self._open:
+            is_known = is_session(session.exchanges.values())
+            failed = failures_in(self._store, [x], acts if is_known else ())
+            session.failed += failed
+            session.untold += told_failures(failed)
 
     def _hear(self, session: _Session) -> None:
         for exchange, after in list(session.listening.items()):
@@ -149,10 +161,18 @@ class Following:
 
     def news(self, *, last: bool = False) -> Iterator[Line]:
         """The lines of what was finished since. `last`: nothing follows; then each session says why it stops."""
+        yield from failures(self._page, self._astray)
+        self._astray = []
         page, wholes = self._narrow(), self._wholes() if last else {}
         others = {one.session_id or "": one for one in wholes.values()}
         for key, session in self._sessions.items():
+            if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
+                yield from failures(self._page, session.untold)
+                session.untold = []
+                continue
             lines = [line for turn in session.turns for line in turn.news(page, session.narrator.course, last=last)]
+            lines += failures(page, session.untold)
+            session.untold = []
             if (lines or last) and not session.is_headed:
                 session.is_headed = True
                 lines = [*page.wrapped(_head(session), "head", "", "  "), *lines]
@@ -192,8 +212,9 @@ class Following:
     def _whole(self, session: _Session, aftermath: Aftermath) -> Session:
         exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-        snapshot = None if asked is None else snapshot_of(asked, self._store.body(asked.exchange, "response"))
-        return session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, None)
+        snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
+        whole = session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, None)
+        return replace(whole, failures=tuple(session.failed))
 
     @property
     def _is_crowded(self) -> bool:

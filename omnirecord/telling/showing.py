@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import Held, grouped
+from ..gathering import Held, acts_in, failures_in, grouped, strays
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
     Aftermath,
     Session,
     Snapshot,
-    act_of,
     grown_session,
     is_snapshot,
-    may_act,
     snapshot_of,
     stopped,
     turn_row,
@@ -38,7 +37,9 @@ def lines_of(
 
     `full`: nothing is cut; `long_silence`: from how many ns on a silence is told.
     """
-    return tell(sessions(store, session, long_silence=long_silence, family=True), width=width, full=full)
+    told = sessions(store, session, long_silence=long_silence, family=True)
+    astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
+    return tell(told, width=width, full=full, astray=astray)
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -99,18 +100,18 @@ def grown_sessions(
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
         if wanted is None or first.session_id in wanted:
-            acting = (x for x in exchanges if may_act(x))
-            found = (act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in acting)
-            yield grown_session(
+            acts = list(acts_in(store, exchanges))
+            told, drafts = grown_session(
                 exchanges,
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
-                [act for act in found if act is not None],
+                acts,
                 parent_id=parents.get(first.session_id or ""),
                 snapshot=_snapshot(store, exchanges),
                 aftermath=aftermaths[first.recording],
                 long_silence=long_silence,
                 started_at=started.get(first.recording),
             )
+            yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
 
 
 def _stream_of_none(x: Exchange) -> int | None:
@@ -133,7 +134,7 @@ def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:
 def _snapshot(store: Store, exchanges: list[Exchange]) -> Snapshot | None:
     """The last one that a client asked for."""
     asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-    return None if asked is None else snapshot_of(asked, store.body(asked.exchange, "response"))
+    return None if asked is None else snapshot_of(asked, store.decoded_body(asked, "response"))
 
 
 def _aftermaths(everything: list[Exchange]) -> dict[int, Aftermath]:

@@ -11,9 +11,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ..gist import clip, one_line, seconds
-from ..story import Child, Session, stopped
+from ..story import Child, FailedRequest, Session, stopped
 from . import words
-from .lines import LAST, Line, Page, Piece, indented
+from .lines import COLUMN, LAST, Line, Page, Piece, indented
 from .turn import tell_turn
 
 DEEPEST = 6
@@ -49,7 +49,9 @@ class Tree:
         self._told.add(id(session))
         page = self._page
         yield from page.wrapped(head(session), "head", "", "  ")
-        if not session.turns:
+        failed = told_failures(session.failures)
+        yield from failures(page, [one for one in failed if _turn_of(session, one.at_ns) is None])
+        if not session.turns and not failed:
             heard = "nothing happened while somebody listened" if session.streams else "nobody listened to its stream"
             yield Line(f"  (empty: {heard})", "note")
         yield from self._turns(session, page, 0)
@@ -89,6 +91,9 @@ class Tree:
     ) -> list[list[Piece]]:
         """For each turn, what its children did meanwhile."""
         inner: list[list[Piece]] = [[] for _ in session.turns]
+        for one in told_failures(session.failures):
+            if (place := _turn_of(session, one.at_ns)) is not None:
+                inner[place].append(Piece(one.at_ns, LAST, words.failed(page, one), "trouble"))
         begins = [turn.begin_ns for turn in session.turns]
         for number, child, own in children:
             for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
@@ -112,6 +117,23 @@ class Tree:
             is_last = turn is session.turns[-1]
             lines = [*name, *tell_turn(turn, page=page, inner=pieces, told=ids), *(last if is_last else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
+
+
+def _turn_of(session: Session, at_ns: int) -> int | None:
+    """The number of the turn that went on then or had ended; None before the first one."""
+    place = bisect_right([turn.begin_ns for turn in session.turns], at_ns) - 1
+    return place if place >= 0 else None
+
+
+def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
+    """The failed requests that are told: a note is not, as that of a terminal that a runner has not started yet."""
+    return [one for one in failed if one.severity != "note"]
+
+
+def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
+    """Failed requests that are in no turn, each with its time in the recording."""
+    for one in failed:
+        yield from page.wrapped(words.failed(page, one), "trouble", f"     {seconds(one.at_ns):<9} ", " " * COLUMN)
 
 
 def head(session: Session) -> str:

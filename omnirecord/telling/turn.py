@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from ..gist import seconds
-from ..story import Turn
+from ..story import Tool, Turn
 from . import words
 from .lines import COLUMN, LAST, WIDTH, Line, Page, Piece
 
@@ -48,10 +48,16 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
     yield from (Piece(one.at_ns, one.place, words.asked(page, one), "asked") for one in turn.asked)
     yield from (Piece(one.first_ns, one.place, words.thought(page, one), "thought") for one in turn.thoughts)
     yield from (Piece(one.first_ns, one.place, words.said(page, one), "said") for one in turn.messages)
-    yield from (Piece(one.called_ns, one.place, words.tool(page, one), "tool") for one in turn.tools)
-    yield from (Piece(one.asked_ns, one.place, words.approval(page, one), "approval") for one in turn.approvals)
+    yield from (tool_piece(page, one) for one in turn.tools)
+    yield from (
+        Piece(one.asked_ns, one.place, words.approval(page, one, turn.ended_ns), "approval") for one in turn.approvals
+    )
     for child in turn.children:
         yield from words.child(page, child, is_told=child.session_id in told)
     yield from (Piece(one.at_ns, one.place, words.trouble(page, one), "trouble") for one in turn.troubles)
     yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in turn.notes)
     yield from (Piece(one.from_ns, LAST, words.silence(page, one), "silence") for one in turn.silences)
+
+
+def tool_piece(page: Page, one: Tool) -> Piece:
+    return Piece(one.called_ns, one.place, words.tool(page, one), "trouble" if words.has_failed(one) else "tool")

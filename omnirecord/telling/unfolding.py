@@ -15,7 +15,7 @@ from ..story.course import Course
 from ..story.draft import Block, Draft
 from . import words
 from .lines import COLUMN, LAST, Line, Page, Piece
-from .turn import tell_end
+from .turn import tell_end, tool_piece
 
 _GROWING = 2_000
 """How much of a text that still grows is shown: its last characters."""
@@ -115,7 +115,7 @@ class UnfoldingTurn:
             tool = self.draft.tools[key]
             if tool.returned_ns is not None or settled:
                 del self._tools[key]
-                yield Piece(tool.called_ns, tool.place, words.tool(page, tool), "tool")
+                yield tool_piece(page, tool)
 
     def _approvals(self, page: Page, course: Course, *, over: bool) -> Iterator[Piece]:
         for key in self._new("approvals", self.draft.approvals):

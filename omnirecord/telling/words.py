@@ -8,7 +8,21 @@ from typing import Any
 
 from ..cassette import Ending
 from ..gist import one_line, seconds
-from ..story import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage, pace_of
+from ..story import (
+    Approval,
+    Asked,
+    Child,
+    FailedRequest,
+    Listening,
+    Passage,
+    Silence,
+    Tool,
+    Trouble,
+    Turn,
+    TurnUsage,
+    pace_of,
+)
+from ..story.stopped import is_unanswered
 from .lines import LAST, Page, Piece
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
@@ -16,7 +30,7 @@ _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 _ENDINGS: dict[Ending, str] = {
     "done": "server ended it", "eof": "server closed it", "client_left": "client left",
     "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
-    "upstream_unreachable": "server not reached", "open": "still open",
+    "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
 }  # fmt: skip
 _NO_BEAT = 35_000_000_000
 """From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
@@ -55,10 +69,18 @@ def said(page: Page, one: Passage) -> str:
 
 def tool(page: Page, one: Tool) -> str:
     call = f"tool {page.short(one.name)} {page.short(one.arguments)}".rstrip()
+    if one.replaced is not None:
+        call += f" (the server replaced the arguments: {page.short(one.replaced)})"
+    call = f"!! {call}" if has_failed(one) else call
     if one.returned_ns is None:
         printed = f" (so far: {_output(page, one.output)})" if one.output else ""
         return f"{call} -> no answer was seen{printed}"
     return f"{call} -> {_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
+
+
+def has_failed(one: Tool) -> bool:
+    """Whether a tool call is marked as failed."""
+    return one.failed is not None or one.replaced is not None
 
 
 def _output(page: Page, output: str | None) -> str:
@@ -81,11 +103,14 @@ def _shell(output: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and "stdout" in value else None
 
 
-def approval(page: Page, one: Approval) -> str:
-    """The question, and what became of it."""
+def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
+    """The question, and what became of it. `ended_ns`: when its turn was over."""
     question = f"the agent waits for approval: {page.short(one.message)}"
+    if one.answered_ns is None and one.action is None and one.resolved_ns is not None:
+        return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
     done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
-    return f"{question} -> {'nobody answered' if done is None else answer(page, one, done)}"
+    late = "too late: " if done is not None and is_unanswered(one, ended_ns) else ""
+    return f"{question} -> {late}{'nobody answered' if done is None else answer(page, one, done)}"
 
 
 def answer(page: Page, one: Approval, done_ns: int) -> str:
@@ -113,6 +138,12 @@ def trouble(page: Page, one: Trouble) -> str:
     attempt = f"{one.attempt} of {one.max_attempts}" if one.max_attempts else str(one.attempt)
     wait = f" in {one.delay_s:g} s" if one.delay_s is not None else ""
     return f"!! failed{f' ({where})' if where else ''}, tried again{wait} (attempt {attempt}): {why}"
+
+
+def failed(page: Page, one: FailedRequest) -> str:
+    """A request that the server did not fulfil."""
+    how = "failed" if one.status >= 500 else "was refused"
+    return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
 
 
 def silence(page: Page, one: Silence) -> str:
@@ -149,10 +180,12 @@ def _how(page: Page, turn: Turn) -> str:
     if turn.ended == "unfinished":
         since = took(", last event after ", turn.begin_ns, turn.last_event_ns)
         beats = f" · {count(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
-        return f"unfinished: its end was not recorded{since}{beats}"
+        why = turn.error.message if turn.error is not None else "its end was not recorded"
+        return f"unfinished: {why}{since}{beats}"
     error = turn.error
     why = page.short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
-    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{': ' + why if why else ''}"
+    attempt = f", in attempt {len(turn.restarts_ns) + 1}" if turn.restarts_ns else ""
+    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{attempt}{': ' + why if why else ''}"
 
 
 def _pace(turn: Turn) -> Iterator[str]:

@@ -33,6 +33,11 @@ def cassette_path(folder: Path, named: str | None, module: Path, names: Sequence
     return folder.joinpath(*map(_fit, parts), f"{_fit('.'.join(names[:-1]), names[-1])}.jsonl")
 
 
+def failed_path(path: Path) -> Path:
+    """Where the recording of a failed test is kept: `NAME.failed.jsonl` beside `NAME.jsonl`."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")
+
+
 def checked_for_recording(path: Path) -> Path:
     """A path whose suffix says which form of a cassette to write. Raises `UsageError`."""
     if path.suffix not in (".jsonl", ".db"):

@@ -1,8 +1,9 @@
-"""A test being recorded: a proxy that looks like a replay, and a cassette that is kept if the test passes."""
+"""A test being recorded: a proxy that looks like a replay; its cassette is kept if it passes, else beside it."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from ..library import open_store
 from ..proxy import Proxy
 from ..replaying import Served
 from ..store import Store
+from .paths import failed_path
 
 _LEAVE_IN = 1.0
 """Seconds that clients get to be gone, so that it is not the recorder who ends their streams."""
@@ -52,7 +54,18 @@ class Recording:
             " records, and give this one record='none'"
         )
 
-    pause = play = set_speed = step = run_until = jump = position = positions = reset = _no_playhead
+    pause = play = set_speed = step = run_until = jump = position = positions = reset = standing = release = (
+        _no_playhead
+    )
+
+
+def keep_failed(db: Path, path: Path) -> None:
+    """Put what a failed test recorded in `db` beside its cassette `path`. Raises `UsageError`."""
+    store = open_store(db)
+    try:
+        _write(store, db, failed_path(path))
+    finally:
+        store.close()
 
 
 def keep(db: Path, path: Path) -> None:
@@ -68,6 +81,8 @@ def keep(db: Path, path: Path) -> None:
                 f" {request.method} {request.target}"
             )
         _write(store, db, path)
+        with suppress(OSError):
+            failed_path(path).unlink(missing_ok=True)
     finally:
         store.close()
 

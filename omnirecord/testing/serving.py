@@ -13,19 +13,20 @@ from ..errors import NotACassette, UsageError
 from ..replaying import Replay
 from ..temporary import TemporaryFolder
 from .paths import checked_for_recording
-from .recording import Recording, keep
+from .recording import Recording, keep, keep_failed
 from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test that asks for a server. `upstream` and `passed` are called when they are needed."""
+    """A test that asks for a server. `upstream`, `passed` and `failed` are called when they are needed."""
 
     node_id: str
     cassette: Path
     upstream: Callable[[], str]
     has_upstream: bool
     passed: Callable[[], bool]
+    failed: Callable[[], bool]
 
 
 @contextmanager
@@ -37,7 +38,9 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
         return
     if not case.cassette.exists():
         raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
-    with _running(Server(Replay(case.cassette, **settings.replay))) as server:
+    replay = Replay(case.cassette, **settings.replay)
+    replay.logs_misses = False  # a failed test shows them, once
+    with _running(Server(replay)) as server:
         yield server
 
 
@@ -56,6 +59,8 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
             yield server
         if case.passed():
             keep(db, path)
+        elif case.failed():
+            keep_failed(db, path)
 
 
 @contextmanager

@@ -15,12 +15,19 @@ from ..errors import UsageError
 
 MODES = ("none", "once", "all")
 TIMINGS = ("original", "compressed", "instant")
+GATE_TIMEOUT = 30.0
+"""Seconds that a replay waits for a request, unless a test says otherwise."""
+MATCH_ON = ("body",)
+"""What counts beside method, path and query, unless a test says otherwise."""
+LONGEST = 1e6
+"""The longest limit, in seconds."""
 _OF_REPLAY = (
-    "timing", "speed", "max_gap", "gates", "no_gate", "gate_timeout", "faults", "chunks", "match", "resume",
+    "timing", "speed", "max_gap", "gates", "no_gate", "skip_gates_after", "faults", "chunks", "match", "match_on",
+    "resume",
 )  # fmt: skip
-_SEVERAL = ("gates", "faults", "match", "redact_patterns")
+_SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
 _OF_RECORDING = ("contract", "redact", "redact_patterns")
-KEYS = ("cassette", "record", *_OF_RECORDING, *_OF_REPLAY)
+KEYS = ("cassette", "record", *_OF_RECORDING, *_OF_REPLAY, "gate_timeout")
 _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
@@ -30,11 +37,13 @@ _REFUSED = {
 @dataclass(frozen=True)
 class Settings:
     """What one test gets. `replay`, `recording`: the options of `omnirecord.replay` and `record` that were given.
-    `only_replays`: somebody said record='none', or there are faults."""
+    `only_replays`: somebody said record='none', or there are faults. `gate_timeout`: seconds after which a test fails
+    whose client does not send what the replay waits for; None: never."""
 
     cassette: str | None = None
     record: str = "none"
     only_replays: bool = False
+    gate_timeout: float | None = None
     recording: Mapping[str, Any] = field(default_factory=dict)
     replay: Mapping[str, Any] = field(default_factory=dict)
 
@@ -48,10 +57,19 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
             "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
         )
     replay.setdefault("timing", "instant")
+    replay.setdefault("match_on", MATCH_ON)
     recording = {key: _all_of(key, merged[key]) for key in _OF_RECORDING if key in merged}
     cassette, record = merged.get("cassette"), merged.get("record")
     only_replays = record == "none" or bool(replay.get("faults"))
-    return Settings(cassette and fspath(cassette), record or "none", only_replays, recording, replay)
+    return Settings(
+        cassette and fspath(cassette), record or "none", only_replays, _gate_timeout(merged), recording, replay
+    )
+
+
+def _gate_timeout(merged: Mapping[str, Any]) -> float | None:
+    """The limit of a test in seconds: none where gates are skipped, unless a test says otherwise."""
+    skips = merged.get("skip_gates_after") is not None
+    return float(merged.get("gate_timeout", 0.0 if skips else GATE_TIMEOUT)) or None
 
 
 def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -75,8 +93,26 @@ def _check(key: str, value: Any, where: str) -> None:
         _one_of(key, value, TIMINGS, where)
     elif key == "redact":
         _one_of(key, value, ("content",), where)
+    elif key == "match_on":
+        from ..player.matching.rules import rules_of
+
+        try:
+            rules_of(_all_of(key, value))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+    elif key == "gate_timeout":
+        _seconds(key, value, where)
     elif key == "cassette" and not isinstance(value, (str, PathLike)):
         raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
+
+
+def _seconds(key: str, value: Any, where: str) -> None:
+    try:
+        is_fine = not isinstance(value, bool) and 0 <= float(value) <= LONGEST
+    except (TypeError, ValueError):
+        is_fine = False
+    if not is_fine:
+        raise UsageError(f"{where}: {key} {value!r} is no number of seconds: write for instance 30, or 0 for no limit")
 
 
 def _one_of(key: str, value: Any, known: tuple[str, ...], where: str) -> None:

@@ -18,7 +18,7 @@ from ..library import open_store
 from ..store import Store
 from .comparing import comparison, pairs
 from .events import GISTS, columns, event, gists, matching
-from .exchanges import exchange
+from .exchanges import exchange, exchanges_with
 from .naming import read_key
 from .overview import findings, overview
 from .session import session_data
@@ -103,8 +103,15 @@ def _gists(store: Store, asked: Options) -> Any:
 
 
 def _matching(store: Store, asked: Options) -> Any:
-    streams = [_number({"stream": one}, "stream") for one in asked.get("streams", "").split(",") if one]
-    return matching(store, streams, asked.get("text", ""))
+    words = asked.get("text", "")
+    return {
+        "streams": matching(store, _numbers(asked, "streams"), words),
+        "exchanges": exchanges_with(store, _numbers(asked, "exchanges"), words),
+    }
+
+
+def _numbers(asked: Options, name: str) -> list[int]:
+    return [_number({name: one}, name) for one in asked.get(name, "").split(",") if one]
 
 
 def _number(asked: Options, name: str, default: int | None = None) -> int:

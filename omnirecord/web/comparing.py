@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..alike.words import spans
 from ..differing import Difference, Telling, by_session, compare, counts, telling_of, turn_pairs
-from ..differing.words import spans
 from ..errors import UsageError
 from ..gathering import Gathered, gathered
 from ..store import Store

@@ -83,7 +83,7 @@ def beginning(data: bytes, most: int) -> Any:
 
 
 def matching(store: Store, streams: list[int], words: str) -> dict[str, list[int]]:
-    """The events of these streams whose frame holds a text, whatever its case: their numbers, by stream."""
+    """Returns the numbers of the events whose frame contains a text, by stream. Case does not matter."""
     wanted = words.lower()
     return {
         str(stream): [frame.seq for frame in _frames(store, stream, 0) if wanted in _shown(frame)]

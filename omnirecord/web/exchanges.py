@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from ..bodies import decoded
-from ..cassette import Exchange, Headers, Message, Side
+from ..cassette import Exchange, Message
 from ..errors import UsageError
-from ..headers import header
 from ..store import Store
+from .curl import curl
 from .events import beginning
 
 Row = dict[str, Any]
@@ -17,6 +17,8 @@ LONGEST = 64 * 1024
 """How much of a body, or of a message, is shown, in bytes."""
 MESSAGES = 300
 """How many messages of a WebSocket are."""
+SAYS = 200
+"""How much of a message stands in the list of the wire, in bytes."""
 
 
 def exchange(store: Store, number: int) -> Row:
@@ -39,16 +41,43 @@ def exchange_row(x: Exchange) -> Row:
 
 def exchange_of(store: Store, x: Exchange) -> Row:
     messages = list(islice(store.messages(x.exchange), MESSAGES + 1)) if x.kind == "websocket" else []
+    sent = store.decoded_body(x, "request")
+    upstream = store.recording(x.recording).upstream
     return {
         "exchange": x.exchange,
-        "request": {"headers": x.request.headers, "body": _body(store, x, "request", x.request.headers)},
+        "request": {"headers": x.request.headers, "body": _shown(sent)},
+        "curl": None if x.kind == "websocket" or len(sent) > LONGEST else curl(x, sent, upstream),
         "response": None if x.response is None else {
             "reason": x.response.reason, "headers": x.response.headers,
-            "body": None if x.kind == "sse" else _body(store, x, "response", x.response.headers),
+            "body": None if x.kind == "sse" else _shown(store.decoded_body(x, "response")),
         },
         "messages": [_message(one) for one in messages[:MESSAGES]],
         "more_messages": len(messages) > MESSAGES,
     }  # fmt: skip
+
+
+def exchanges_with(store: Store, numbers: list[int], words: str) -> list[int]:
+    """Returns the exchanges that contain a text in a body or a message, as far as the page shows it. Case does not
+    matter."""
+    wanted = words.lower()
+    return [
+        x.exchange for x in store.numbered(numbers)
+        if any(isinstance(one, str) and wanted in one.lower() for one in _texts(exchange_of(store, x)))
+    ]  # fmt: skip
+
+
+def _texts(row: Row) -> Iterator[Any]:
+    yield from (((row[side] or {}).get("body") or {}).get("text") for side in ("request", "response"))
+    yield from (one["data"] for one in row["messages"])
+
+
+def message_rows(store: Store, x: Exchange) -> list[Row]:
+    """Returns a row for each of the first `MESSAGES` messages of a WebSocket. `says`: its beginning."""
+    return [
+        {"exchange": x.exchange, "place": place, "at_ns": one.at_ns, "dir": one.dir, "size": len(one.data),
+         "says": beginning(one.data, SAYS)}
+        for place, one in enumerate(islice(store.messages(x.exchange), MESSAGES))
+    ]  # fmt: skip
 
 
 def _message(one: Message) -> Row:
@@ -56,6 +85,5 @@ def _message(one: Message) -> Row:
     return {"at_ns": one.at_ns, "dir": one.dir, "opcode": one.opcode, "size": len(one.data), "data": data}
 
 
-def _body(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:
-    data = decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
+def _shown(data: bytes) -> Row:
     return {"size": len(data), "text": beginning(data, LONGEST)}

@@ -14,9 +14,8 @@ from .._version import __version__
 from ..cassette import Exchange, wall_clock
 from ..diagnosis import row_of
 from ..diagnosis.examining import examine
-from ..gathering import grouped
+from ..gathering import acts_in, grouped, strays
 from ..store import Store
-from ..story import act_of, may_act
 from .exchanges import exchange_row
 from .naming import key_of_exchange
 
@@ -36,7 +35,8 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None) ->
     started = {one.recording: one.started_at for one in recordings}
     exchanges = store.exchanges()
     groups = grouped(x for x in exchanges if x.party != "runner")
-    others = [x for x in exchanges if x.party == "runner" or (x.session_id is None and x.stream is None)]
+    astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
+    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,
         "files": list(dict.fromkeys(files.values())),
@@ -85,7 +85,7 @@ def _session(store: Store, exchanges: list[Exchange], started: dict[int, str], p
         "session_id": first.session_id,
         "stream": first.stream if first.session_id is None else None,
         "parent_session_id": parents.get(first.session_id or ""),
-        "started_at": wall_clock(started[first.recording], begun_ns),
+        "started_at": wall_clock(started[first.recording], begun_ns) if any(x.has_times for x in exchanges) else None,
         "begun_ns": begun_ns,
         "ended_ns": max(_end(x) for x in exchanges),
         "streams": len(streams),
@@ -103,13 +103,8 @@ def _session(store: Store, exchanges: list[Exchange], started: dict[int, str], p
 
 def _first_asked(store: Store, exchanges: Iterable[Exchange]) -> str | None:
     """What a client said first: by that a person knows a session again."""
-    for x in exchanges:
-        if may_act(x):
-            response = b"" if x.kind == "sse" else store.body(x.exchange, "response")
-            act = act_of(x, store.body(x.exchange, "request"), response)
-            if act is not None and act.kind == "message" and act.text:
-                return act.text[:_LONGEST]
-    return None
+    said = (act.text for act in acts_in(store, exchanges) if act.kind == "message" and act.text)
+    return next((text[:_LONGEST] for text in said), None)
 
 
 def _end(x: Exchange) -> int:

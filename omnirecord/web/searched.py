@@ -31,7 +31,7 @@ def search_data(store: Store, exchanges: set[int]) -> Row:
 
 
 def _row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
-    is_request = doc.kind == "request"
+    is_request = doc.kind in ("request", "answer")
     row = {
         "recording": x.recording, "session_id": x.session_id, "stream": None if is_request else x.stream,
         "exchange": x.exchange if is_request else None, "seq": doc.first_seq, "type": doc.type, "at": doc.first_ns,

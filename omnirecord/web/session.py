@@ -14,7 +14,7 @@ from ..store import Store
 from ..story import Session, growth_of, stopped
 from ..story.draft import Draft
 from ..telling.showing import children_of, grown_sessions, turn_rows
-from .exchanges import exchange_row
+from .exchanges import exchange_row, message_rows
 from .naming import Key, key_of_session
 
 Row = dict[str, Any]
@@ -37,6 +37,7 @@ def session_data(store: Store, key: Key) -> Row:
         "is_recorded": store.is_being_recorded,
         "family": [_told(told, drafts, by_id) for told, drafts in family],
         "exchanges": [exchange_row(x) for x in exchanges],
+        "messages": [row for x in exchanges if x.kind == "websocket" for row in message_rows(store, x)],
         "at": wall_clock(started_at, 0),
     }
 

@@ -6,8 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from ..choosing import the_session
-from ..differing.beside import named_session
+from ..choosing import named_session, the_session
 from ..library import brought_together, open_store
 from ..temporary import TemporaryFolder
 from .naming import Key

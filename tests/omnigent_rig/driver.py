@@ -176,7 +176,7 @@ class Conversation:
         snapshot = await self.client.sessions.get(self.session_id)
         page = await self.client.sessions.list_items(self.session_id)
         self.seen.snapshots.append(vars(snapshot))
-        self.seen.items = list(page.data)
+        self.seen.items = list(getattr(page, "data", page))  # older clients return a list
         self.seen.text = answer_in(self.seen.items)
 
 

@@ -49,6 +49,11 @@ class NarrowLine:
             line.cancel()
         await asyncio.gather(*self._lines, return_exceptions=True)
 
+    def cut(self) -> None:
+        """Break every connection that is open now; new ones get through."""
+        for line in self._lines:
+            line.cancel()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = asyncio.create_task(self._line(reader, writer))
         self._lines.add(line)

@@ -21,20 +21,26 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class Answer:
-    """A streamed text, word by word, after an optional reasoning of the same pace. `stalls`: its end never comes."""
+    """A streamed text, word by word, after an optional reasoning of the same pace. `stalls`: its end never comes.
+
+    `ends`: what follows the text: "completed", "failed", "incomplete" (both without the finished item), or "cut" for a
+    connection that breaks."""
 
     text: str
     reasoning: str = ""
     delay_ms: float = 4
     stalls: bool = False
+    ends: str = "completed"
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of one of the agent's tools, and what to say when its output is there."""
+    """A call of one of the agent's tools, and what to say when its output is there.
+
+    `arguments`: a text is sent as it is."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] | str
     then: Step = field(default_factory=lambda: Answer("Done."))
 
 
@@ -52,6 +58,10 @@ class InTurn:
     """Another step with each request for the same message, then the last one again and again."""
 
     steps: tuple[Answer | Failure, ...]
+
+
+class _CutError(Exception):
+    """The connection breaks here."""
 
 
 Step = Answer | ToolCall | Failure | InTurn
@@ -133,7 +143,8 @@ class _Turn:
         parts = self._call(step) if isinstance(step, ToolCall) else self._text(step)
         async for event in parts:
             yield event
-        yield self._event("response.completed", response=self._response("completed"))
+        status = step.ends if isinstance(step, Answer) else "completed"
+        yield self._event(f"response.{status}", response=self._response(status))
 
     def whole(self, step: Answer | ToolCall) -> Item:
         item = self._call_item(step) if isinstance(step, ToolCall) else self._message([step.text])
@@ -154,6 +165,10 @@ class _Turn:
         if step.stalls:
             self.stalled.set()
             await asyncio.Event().wait()
+        if step.ends == "cut":
+            raise _CutError
+        if step.ends != "completed":
+            return
         yield self._event("response.output_text.done", text=step.text, logprobs=[], **where)
         yield self._event("response.content_part.done", part=_text_part(step.text), **where)
         yield self._item_done(self._message([step.text]))
@@ -181,7 +196,7 @@ class _Turn:
         yield self._item_done(item)
 
     def _call_item(self, step: ToolCall) -> Item:
-        arguments = json.dumps(dict(step.arguments))
+        arguments = step.arguments if isinstance(step.arguments, str) else json.dumps(dict(step.arguments))
         ids = {"id": f"fc_{self.number:04}", "call_id": f"call_{self.number:04}"}
         return ids | {
             "type": "function_call",
@@ -213,6 +228,10 @@ class _Turn:
         }
         fixed = {"object": "response", "created_at": 1_700_000_000, "error": None, "incomplete_details": None}
         fixed |= {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "metadata": {}}
+        if status == "failed":
+            fixed["error"] = {"code": "server_error", "message": "The model failed in the middle of its answer."}
+        if status == "incomplete":
+            fixed["incomplete_details"] = {"reason": "max_output_tokens"}
         return fixed | {
             "id": f"resp_{self.number:04}",
             "model": self.model,
@@ -230,6 +249,9 @@ async def _send(request: web.Request, events: AsyncIterator[Item]) -> web.Stream
             await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
     except ConnectionError:
         pass  # the runner left: that is what an interrupt looks like from here
+    except _CutError:
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 

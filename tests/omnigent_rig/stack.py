@@ -68,10 +68,12 @@ class Process:
         self._process = process
 
     @classmethod
-    async def spawn(cls, name: str, args: list[str], env: dict[str, str], cwd: Path, log: Path) -> Process:
+    async def spawn(
+        cls, name: str, args: list[str], env: dict[str, str], cwd: Path, log: Path, python: str = sys.executable
+    ) -> Process:
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                python,
                 "-c",
                 _SHIM,
                 *args,
@@ -120,7 +122,8 @@ class Stack:
 
     A given `home` is made if it is not there and left behind; without one a folder is made and removed. It
     has to be short: the runner talks to its harnesses over Unix sockets in it, whose paths have 107 bytes.
-    `env` is for the server and the runner, beside what they always get.
+    `env` is for the server and the runner, beside what they always get. `python`: the interpreter that runs them, for
+    another version of Omnigent.
     """
 
     def __init__(
@@ -130,13 +133,14 @@ class Stack:
         server_port: int = 0,
         home: Path | None = None,
         env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.port = server_port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.home = home or Path(tempfile.mkdtemp(prefix="omnirecord-", dir="/tmp"))
         if len(str(self.home)) > LONGEST_HOME:
             raise StackError(f"{self.home} is too long; choose one of up to {LONGEST_HOME} characters")
-        self.work = self.home / "work"
+        self.work = self.home / "files"
         self.runner_id = ""
         self.server: Process | None = None
         self.runner: Process | None = None
@@ -144,6 +148,7 @@ class Stack:
         self._removes_home = home is None
         self._provider_url = provider_url
         self._env = dict(env or {})
+        self._python = python
         self._token = token_hex(24)
         self._marker = token_hex(8)
 
@@ -217,7 +222,7 @@ class Stack:
 
     async def _spawn(self, name: str, args: list[str], env: dict[str, str]) -> Process:
         log = self.home / f"{name}.log"
-        return await Process.spawn(name, args, self._base_env() | env, self.work, log)
+        return await Process.spawn(name, args, self._base_env() | env, self.work, log, self._python)
 
     def _base_env(self) -> dict[str, str]:
         return _QUIET | {

@@ -58,7 +58,7 @@ async def runner_killed(bench: Bench) -> Seen:
     """The runner is killed in the middle of an answer; the client waits until the server says so."""
     async with in_a_turn(bench) as talk:
         await bench.stack.kill_runner()
-        await talk.stream.wait_for(_has_failed, timeout=GIVEN_UP_S)
+        await talk.stream.wait_for(has_failed, timeout=GIVEN_UP_S)
         await talk.look()
     return talk.seen
 
@@ -67,7 +67,7 @@ async def runner_killed_early(bench: Bench) -> Seen:
     """The same, but the client has no patience: it leaves after two heartbeats."""
     async with in_a_turn(bench) as talk:
         await bench.stack.kill_runner()
-        await talk.stream.wait_for(_is_heartbeat, count=2)
+        await talk.stream.wait_for(is_heartbeat, count=2)
         await talk.look()
     return talk.seen
 
@@ -78,7 +78,7 @@ async def approval_unanswered(bench: Bench) -> Seen:
         post = asyncio.create_task(talk.say(script.SUMMARISE))
         await talk.stream.wait_for("response.elicitation_request")
         await talk.look()
-        await talk.stream.wait_for(_is_heartbeat)
+        await talk.stream.wait_for(is_heartbeat)
         await bench.stop_recording()
         await asyncio.gather(post, return_exceptions=True)
     return talk.seen
@@ -98,7 +98,7 @@ async def missed_end(bench: Bench) -> Seen:
     async with in_a_turn(bench, script.EXPLAIN) as talk:
         await talk.stream.leave()
         talk.seen.others.append(Seen(talk.session_id, talk.stream.events))
-        await _at_rest(bench.stack.url, talk.session_id)
+        await at_rest(bench.stack.url, talk.session_id)
         talk.stream = Listener(talk.client, talk.session_id)
         talk.seen.events = talk.stream.events
         await talk.stream.wait_for("session.presence")
@@ -145,7 +145,7 @@ async def child_unfinished(bench: Bench) -> Seen:
         created = await talk.stream.wait_for("session.created")
         child = Listener(talk.client, created["child_session_id"])
         await talk.stream.wait_for_end()
-        await child.wait_for(_is_heartbeat, count=3)  # the first is the greeting
+        await child.wait_for(is_heartbeat, count=3)  # the first is the greeting
         await child.leave()
         talk.seen.children.append(Seen(created["child_session_id"], child.events))
         await talk.look()
@@ -156,7 +156,7 @@ async def tool_hangs(bench: Bench) -> Seen:
     """A shell command that does not come back; the client waits for two heartbeats and leaves."""
     async with bench.conversation(agents.WITH_SHELL) as talk:
         await talk.say(script.WAIT)
-        await talk.stream.wait_for(_is_heartbeat, count=2)
+        await talk.stream.wait_for(is_heartbeat, count=2)
         await talk.look()
     return talk.seen
 
@@ -175,16 +175,16 @@ async def retries(bench: Bench) -> Seen:
     return talk.seen
 
 
-def _is_heartbeat(event: Event) -> bool:
+def is_heartbeat(event: Event) -> bool:
     """The server's, or the runner's while a turn is silent."""
     return event["type"] in ("session.heartbeat", "response.heartbeat")
 
 
-def _has_failed(event: Event) -> bool:
+def has_failed(event: Event) -> bool:
     return event["type"] == "session.status" and event["status"] == "failed"
 
 
-async def _at_rest(url: str, session_id: str) -> None:
+async def at_rest(url: str, session_id: str) -> None:
     """Wait until a session rests, asking the server itself: nothing of it is recorded."""
     async with OmnigentClient(url) as client, asyncio.timeout(TIMEOUT_S):
         while (await client.sessions.get(session_id)).status not in AT_REST:  # noqa: ASYNC110  # a server may be asked

@@ -7,6 +7,6 @@ differs where nothing is found.
 
 from .key import Key, key_of
 from .lookup import READS, Asked, Lookup, answers
-from .rules import DEFAULT, FORMS, Rules
+from .rules import DEFAULT, FORMS, MATCH_ON, Rules, rules_of
 
-__all__ = ["DEFAULT", "FORMS", "READS", "Asked", "Key", "Lookup", "Rules", "answers", "key_of"]
+__all__ = ["DEFAULT", "FORMS", "MATCH_ON", "READS", "Asked", "Key", "Lookup", "Rules", "answers", "key_of", "rules_of"]

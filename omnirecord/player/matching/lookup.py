@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ...cassette import Exchange, Request
 from ...routes import creates_session, is_bookkeeping, path_of
 from ..decisions import Incoming, Mismatch, Miss
 from .comparing import Bodies
 from .key import Key, Masked, key_of
-from .nearest import NEAREST, Named, Ordered, named, nearest
+from .nearest import NEAREST, Ordered, difference, line, named, nearest
 from .rules import DEFAULT, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})
@@ -30,7 +31,7 @@ class Asked:
 
 
 class Lookup:
-    """Everything recorded, to be found by request. `request_body` reads one that was recorded.
+    """Everything recorded, to be found by request. `request_body` reads the content of one that was recorded.
 
     Runners and clients are answered apart.
     """
@@ -40,7 +41,7 @@ class Lookup:
     ) -> None:
         self._rules = rules
         self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
-        self._bodies = Bodies(request_body)
+        self._bodies = Bodies(request_body, exchanges)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
         self._masked: dict[tuple[bool, Key], Masked] = {}
@@ -137,10 +138,12 @@ class Lookup:
         key = self.key(request)
         recorded = self._recorded(request.is_runner, key) or list(instead)
         if not recorded:
-            return Miss(f"{key} was never recorded", nearest(key, self._ordered.around(key)))
+            near = nearest(key, self._ordered.around(key))
+            told = [named(other, difference(key, other)) for other in near]
+            return Miss(f"{key} was never recorded", told, [line(key, other) for other in near])
         fitting = self._fitting(request, recorded)
         if not fitting:
-            return Miss(f"{key} was recorded, but not with this body", self._other_bodies(key, request, recorded))
+            return self._other_bodies(key, request, recorded, asked)
         return self._no_answer(key, fitting) or self._used_up(key, request, fitting, asked)
 
     def _no_answer(self, key: Key, recorded: list[Exchange]) -> Miss | None:
@@ -163,9 +166,15 @@ class Lookup:
         message = f"{key} was recorded {times} and answered as often: this is one more than there were"
         return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
 
-    def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange]) -> list[Named]:
-        differ = (self._bodies.differences(request, x, self._body_paths(request)) for x in recorded)
-        return [named(key, one) for one in dict.fromkeys(differ)][:NEAREST]
+    def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
+        """Those whose turn it is come first."""
+        used = set() if asked is None else asked.used
+        differ = (
+            self._bodies.differences(request, x, self._body_paths(request))
+            for x in sorted(recorded, key=lambda x: x.exchange in used)
+        )
+        told = list(islice(dict.fromkeys(differ), NEAREST))
+        return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Those whose bodies are the same where a rule says that they have to be."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from itertools import takewhile, zip_longest
 
+from ..decisions import short_ids
 from .key import Key, Pairs
 
 NEAREST = 3
@@ -46,8 +47,8 @@ def _place(key: Key) -> tuple[str, str, Pairs, Pairs]:
     return key.path, key.method, key.query, key.headers
 
 
-def nearest(key: Key, recorded: Iterable[Key]) -> list[Named]:
-    """The recorded requests most like `key`, best first, each with what differs; equal ones are no miss.
+def nearest(key: Key, recorded: Iterable[Key]) -> list[Key]:
+    """The recorded requests most like `key`, best first; equal ones are no miss.
 
     Comparing is slow and the event loop waits for it: only those are compared that begin like `key`.
     """
@@ -55,12 +56,45 @@ def nearest(key: Key, recorded: Iterable[Key]) -> list[Named]:
     same = {other for other in others if other.method == key.method}
     looked_at = _beginning_like(key, same) + _beginning_like(key, others - same)
     matcher = SequenceMatcher(b=key.path[:_COMPARED])
-    best = sorted(looked_at, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]
-    return [named(other, difference(key, other)) for other in best]
+    return sorted(looked_at, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]
 
 
 def named(key: Key, differs: str) -> Named:
     return {"request": str(key), "differs": differs}
+
+
+def line(got: Key, recorded: Key) -> str:
+    """A recorded request for a person: where it differs, `[-recorded-]{+asked+}`."""
+    path = _marked_path(got.path, recorded.path)
+    said = f"{_marked(recorded.method, got.method)} {path}{_marked(_query(recorded), _query(got))}"
+    headers = ", ".join(f"header {one}" for one in _headers(got.headers, recorded.headers))
+    return f"{said}  {headers}" if headers else said
+
+
+def _marked(recorded: str, got: str) -> str:
+    """Two texts as one, with short ids unless these would look alike."""
+    if recorded == got:
+        return recorded
+    short = short_ids(recorded), short_ids(got)
+    gone, new = short if short[0] != short[1] else (recorded, got)
+    return (f"[-{_cut(gone)}-]" if gone else "") + (f"{{+{_cut(new)}+}}" if new else "")
+
+
+def _query(key: Key) -> str:
+    said = "&".join(f"{name}={value}" for name, value in key.query)
+    return f"?{said}" if said else ""
+
+
+def _marked_path(got: str, recorded: str) -> str:
+    """Segment by segment; segments that only one has are marked together, with their slashes."""
+    ours, theirs = (path.split("/", _DEEPEST)[1:] for path in (recorded, got))
+    both = min(len(ours), len(theirs))
+    made = "".join(f"/{_marked(one, other)}" for one, other in zip(ours, theirs, strict=False))
+    return made + _marked(*("".join(f"/{one}" for one in rest[both:]) for rest in (ours, theirs)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def difference(got: Key, recorded: Key) -> str:

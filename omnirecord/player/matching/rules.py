@@ -3,7 +3,7 @@
     ignore query [GLOB]      these parameters do not count; without a GLOB, none does
     add query GLOB           these count, though they would be ignored
     add header NAME          this header counts; of one that holds a secret, whether it is there
-    body JSONPATH            what lies there in the JSON body has to be equal (RFC 9535)
+    body [JSONPATH]          what lies there in the JSON body has to be equal (RFC 9535); without it, all of the body
     order loose | strict     equal requests in any order, told apart by their bodies | all of a session as recorded
     sessions mapped          the nth session id that a client makes up stands for the nth recorded session
 
@@ -28,7 +28,7 @@ Order = Literal["recorded", "loose", "strict"]
 _FORMS = {
     "ignore": {"query": "ignore query [GLOB]"},
     "add": {"query": "add query GLOB", "header": "add header NAME"},
-    "body": {"": "body JSONPATH"},
+    "body": {"": "body [JSONPATH]"},
     "order": {"loose": "order loose", "strict": "order strict"},
     "sessions": {"mapped": "sessions mapped"},
 }
@@ -98,7 +98,7 @@ class Rules:
         return sorted(set(self._of("add header", method, path)))
 
     def body_paths(self, method: str, path: str) -> list[str]:
-        """Where in a body has to be the same, as JSON paths."""
+        """Where in a body has to be the same, as JSON paths; the empty one for all of it."""
         return list(dict.fromkeys(self._of("body", method, path)))
 
     def order(self, method: str, path: str) -> Order:
@@ -115,13 +115,27 @@ class Rules:
 DEFAULT = Rules()
 
 
+MATCH_ON = ("method", "path", "query", "body")
+"""What `match_on` takes. The first three always count."""
+
+
+def rules_of(match_on: str | Iterable[str]) -> list[str]:
+    """The rules that these names stand for, of which only `body` adds one. Raises `UsageError`."""
+    names = [match_on] if isinstance(match_on, str) else list(match_on)
+    for name in names:
+        if name not in MATCH_ON:
+            instead = "; a header counts with match='add header NAME'" if name == "headers" else ""
+            raise UsageError(f"match_on has no {name!r}: it takes {', '.join(MATCH_ON)}{instead}")
+    return ["body"] if "body" in names else []
+
+
 def parse_rule(spec: str) -> Rule:
     """The rule that is written so. Raises `UsageError`, which names the word that is wrong."""
     body, scope = _split_scope(spec)
     first, _, rest = body.strip().partition(" ")
     forms = _FORMS[_known(spec, first.lower(), _FORMS)]
     if first.lower() == "body":
-        return Rule("body", _json_path(spec, rest.strip()), scope)
+        return Rule("body", _json_path(spec, rest.strip()) if rest.strip() else "", scope)
     second, _, what = rest.strip().partition(" ")
     _known(spec, second.lower(), forms)
     return _rule(spec, first.lower(), second.lower(), what.split(), scope)

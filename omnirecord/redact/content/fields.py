@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .kinds import PSEUDONYM
-from .labels import REACH, Label, find, is_begun, needs_search
+from .labels import REACH, Label, find, is_begun, needs_search, section_end
 
 _BEGINS = re.compile(
     rb"(?:\xef\xbb\xbf)?+(?:data:)?+[ \t\r\n*]*+"
@@ -75,11 +75,13 @@ class Value(NamedTuple):
 
 
 class Field(NamedTuple):
-    """State of a text. `seen`: its last bytes; `is_json`: it begins like JSON, None before its first character."""
+    """State of a text. `seen`: its last bytes; `is_json`: it begins like JSON, None before its first character;
+    `is_ini`: it has had a line such as `[client]`, so that `password = abc` is a setting and no code."""
 
     value: Value | None = None
     seen: bytes = b""
     is_json: bool | None = None
+    is_ini: bool = False
 
 
 NOTHING = Field()
@@ -88,13 +90,14 @@ NOTHING = Field()
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
     """The spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON in any
     case, in which a quote without a backslash ends each value."""
-    value, seen, is_json = state
+    value, seen, is_json, is_ini = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None
-    if value is None and not needs_search(seen, text):
-        return [], Field(None, (seen + text)[-REACH:], is_json)
-    spans: list[Span] = []
     whole, known = seen + text, len(seen)
+    ini_at = 0 if is_ini else section_end(whole)
+    if value is None and not needs_search(seen, text):
+        return [], Field(None, whole[-REACH:], is_json, ini_at is not None)
+    spans: list[Span] = []
     at = 0
     while at < len(text):
         if value is not None:
@@ -103,8 +106,11 @@ def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span]
         found = find(whole, max(0, at + known - REACH), at + known)
         if found is None:
             break
-        value, at = Value(found[0]), found[1] - known
-    return spans, Field(value, whole[-REACH:], is_json)
+        label = found[0]
+        if label.form == "set" and label.first and ini_at is not None and ini_at < found[1]:
+            label = label._replace(spaced=False, form="ini")
+        value, at = Value(label), found[1] - known
+    return spans, Field(value, whole[-REACH:], is_json, ini_at is not None)
 
 
 def goes_on(state: Field) -> bool:
@@ -184,11 +190,19 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
         return at + 1, value._replace(seen=b"=", label=label._replace(form="set", spaced=True))
     if label.form == "tag":  # a placeholder has a blank or the like behind it
         return at, None if seen or char in _AFTER_PLACEHOLDER else value._replace(step="word", quote=b"<", seen=b"")
+    if char == b"$" and label.form == "set" and not seen:
+        return at + 1, value._replace(step="dollar")
     unset = label.form == "set" and (label.spaced or seen)
     odd = (label.form == "plain" and not seen and char in b"/:") or (label.form == "option" and char == b"-")
     if unset or odd or char in _NO_VALUE or not _BARE.match(char):
         return at, None
     return at, value._replace(step="word", seen=b"")
+
+
+def _dollar(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the quote of `TOKEN=$'…'`. A variable has none."""
+    is_string = text[at : at + 1] == b"'" != value.label.inner
+    return (at + 1, value._replace(step="word", quote=b"'")) if is_string else (at, None)
 
 
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
@@ -233,7 +247,7 @@ def _bare(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -
     if char in _QUOTES and len(value.seen) <= 2 and not is_end:
         return at + 1, value._replace(step="string", quote=char, level=0)
     is_cookie = value.label.cookies and value.label.form == "plain" and char in b"; ,"
-    if is_cookie or (char in _SOFT and value.label.first and value.label.form == "set"):
+    if is_cookie or (char in _SOFT and value.label.first and value.label.form in ("set", "ini")):
         return at + 1, value._replace(seen=b"...")
     return at, None
 
@@ -337,6 +351,6 @@ def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], sp
 
 _Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
 _STEPS: dict[str, _Step] = {
-    "lead": _lead, "word": _word, "bare": _bare, "hex": _hex, "string": _string, "name": _string, "number": _number,
-    "inside": _inside,
+    "lead": _lead, "dollar": _dollar, "word": _word, "bare": _bare, "hex": _hex, "string": _string, "name": _string,
+    "number": _number, "inside": _inside,
 }  # fmt: skip

@@ -75,6 +75,8 @@ _LOGIN = rf"{WORD}.@%+"
 """What the user before a password is made of."""
 _LOGIN_BODY = WORD + "!%+/=~^"
 _LOGIN_SOFT = ".$&:*#@?"
+_CRYPT = ("1", "2a", "2b", "2y", "5", "6", "7", "y", "gy", "apr1", "argon2id", "argon2i", "pbkdf2", "scrypt")
+"""Names of password hashes as `crypt` writes them, in `/etc/shadow` and `.htpasswd`."""
 _ASK = r"[^\]\r\n]{0,24}"
 
 
@@ -117,13 +119,14 @@ KINDS = (
             )
         ), anywhere=True, block=True,
     ),
+    Kind("private key", ("Private-Lines: ",), anywhere=True, block=True),
     Kind(
         "url", patterns=(rf"://[{WORD}.%+~]{{0,40}}:",), begun=rf":/(?:/[{WORD}.%+~]{{0,40}})?", lead="0-9",
         longest_lead=5, body=WORD + "!%+~^", soft=".$&=:*", words=_words("%d", "%s"), anywhere=True,
     ),
     Kind(
         "login", patterns=(
-            rf"-(?:u|-user|-proxy-user)[ =]\\{{0,3}}[\"']?[{_LOGIN}]{{1,40}}:", rf"curl -u[{_LOGIN}]{{1,30}}:",
+            rf"-(?:u|-user|-proxy-user|-auth)[ =]\\{{0,3}}[\"']?[{_LOGIN}]{{1,40}}:", rf"curl -u[{_LOGIN}]{{1,30}}:",
             rf"-(?:b|-cookie) \\{{0,3}}[\"'][{_LOGIN}]{{1,40}}=",
         ), begun=rf"-(?:-?[a-z\-]{{0,10}})(?:[ =](?:\\{{0,3}}[\"']?[{_LOGIN}]{{0,40}})?)?"
         rf"|(?:{_beginnings('curl -')})|curl -u[{_LOGIN}]{{0,30}}",
@@ -136,6 +139,17 @@ KINDS = (
         ), begun=rf"(?:{_beginnings('login', 'redis-cli')})|(?:login|redis-cli) [\w ./=:@\-]{{0,44}}"
         rf"|login[ \t][^\s\"\\]{{0,30}}(?:[ \t\r\n]|\\n?){{0,8}}(?:{_beginnings('password')})?",
         lead=r" \t\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT, words=_words("PASSWORD", "VALUES"),
+    ),
+    Kind(
+        "login", patterns=(rf"https? (?:[\w ./=:\-]{{0,40}}? )??-a \\{{0,3}}[\"']?[{_LOGIN}]{{1,30}}:",),
+        begun=rf"(?:{_beginnings('https')}) ?|https? [\w ./=:\-]{{0,44}}(?: \\{{0,3}}[\"']?[{_LOGIN}]{{0,30}})?",
+        lead="0-9", longest_lead=5, body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+    ),
+    Kind("hash", tuple(f":${name}$" for name in _CRYPT), body=WORD + "./$=,+", anywhere=True),
+    Kind(
+        "login", patterns=(rf":5432:[{WORD}*]{{1,32}}:[{_LOGIN}]{{1,24}}:",),
+        begun=rf"(?:{_beginnings(':5432:')})|:5432:[{WORD}*]{{0,32}}(?::[{_LOGIN}]{{0,24}})?",
+        body=_LOGIN_BODY, soft=_LOGIN_SOFT, anywhere=True,
     ),
     Kind(
         "login", patterns=(r"mysql(?:dump)? (?:[\w ./=\-]{0,40}? )??-p",),

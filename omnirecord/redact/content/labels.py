@@ -21,6 +21,7 @@ _NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:
 _FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
 _LABEL = re.compile(
     rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
+    rb"|(?:ENV|setx|setenv|set[ \t]-[a-zA-Z]{1,4}+)[ \t]{1,4}+(?P<variable>%(word)b++)[ \t]"
     rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
     rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
@@ -28,19 +29,22 @@ _ENTRY = re.compile(
     rb"[\"'](?:[nN]ame|[kK]ey)\\{0,7}+[\"'][ \t]{0,4}+:[ \t]{0,4}+\\{0,7}+[\"'](?P<entry>[\w.\-]{1,64}+)\\{0,7}+[\"']"
     rb"[ \t]{0,4}+,(?:[ \t\r\n]|\\[nrt]){0,24}+(?P<open>\\{0,7}+[\"'])[vV]alue(?P<level>\\{0,7}+)[\"'][ \t]{0,4}+:"
     rb"|(?<![\w.\-\"'])(?:name|key):[ \t]{1,4}+(?:\\{0,7}[\"'])?(?P<item>[\w.\-]{1,64}+)(?:\\{0,7}[\"'])?"
-    rb"(?:\r?\n|\\{1,7}n)[ \t]{0,24}+value:"
+    rb"(?:\r?\n|\\{1,7}n|,)[ \t]{0,24}+value:"
 )
 """`value` behind the name of a secret: `{"name": "DB_PASSWORD", "value":`."""
 _ESCAPED = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([nrtbf]))")
 _LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
 _OPENING = b"\"'\\ \t\r\n"
 _PAIRS = ("authorization", "cookie")
+_SETS = re.compile(rb"(?:[dD]efine|[sS]et\w{0,24}+|[pP]utenv|[gG]etenv|[gG]et)[(]\Z")
+"""A call whose first argument is a name, and whose second one is the value."""
 _harmless: set[bytes] = set()
 _MOST_HARMLESS = 4096
 
 
 class Label(NamedTuple):
-    """`form`: `json` (a quoted name), `plain` (`name: `), `set` (`name=`), `pair` (`["name",`), `option`, `tag`."""
+    """`form`: `json` (a quoted name), `plain` (`name: `), `set` (`name=`), `ini` (`name = ` in an INI file), `pair`
+    (`["name",`), `option`, `tag`."""
 
     form: str
     name: str
@@ -94,15 +98,25 @@ def may_find(text: bytes) -> bool:
 
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`. Cheap for most texts, for which it is False."""
-    if not may_end(text):
-        return seen != b"" and (b"--" in seen or (text[:1] == b"-" and seen[-1:] == b"-"))
     whole = seen + text if seen else text
-    return b"--" in whole or not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or b"alue" in whole
+    if not may_end(text) and not (b"--" in whole or _may_set(whole)):
+        return False
+    return (
+        b"--" in whole
+        or not _harmless.issuperset(_NAMES.findall(whole))
+        or _may_pair(whole)
+        or b"alue" in whole
+        or _may_set(whole)
+    )
 
 
 def may_end(text: bytes) -> bool:
     """Whether a label that does not begin with `--` before this text may end in it."""
     return b":" in text or b"," in text or b"=" in text or b">" in text or b"--" in text
+
+
+def _may_set(text: bytes) -> bool:
+    return b"ENV" in text or b"setenv" in text or b"setx" in text or b"set -" in text or b"set\t-" in text
 
 
 def _may_pair(text: bytes) -> bool:
@@ -134,7 +148,7 @@ def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] 
 
 
 def _label(found: re.Match[bytes]) -> Label | None:
-    raw = found["name"] or found["option"] or found["pair"]
+    raw = found["name"] or found["option"] or found["variable"] or found["pair"]
     if len(raw) > _LONGEST_NAME:
         return None
     name = _known(raw)
@@ -150,8 +164,11 @@ def _label(found: re.Match[bytes]) -> Label | None:
         if is_pair and not _is_listed(found.string, found.start()):
             return None
         return said._replace(form="pair" if is_pair else "option")
+    if found["variable"] is not None:
+        return said._replace(form="option") if name.is_secret else None
     if found["pair"] is not None:
-        return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header else None
+        is_call = _SETS.search(found.string[max(0, found.start() - 32) : found.start() + 1]) is not None
+        return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header or is_call else None
     return _of_name(found, said, raw) if name.is_secret else None
 
 
@@ -170,7 +187,7 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
         bold=is_plain and before == b"*",
         inner=b"" if quote in (b'"', b"'") else _quote_before(text, start),
         spaced=b" " in gap or b"\t" in gap,
-        first=not gap and _is_first(text, start, raw),
+        first=not gap.strip(b" \t") and _is_first(text, start, raw),
     )
 
 
@@ -191,10 +208,19 @@ def _is_choice(text: bytes, start: int) -> bool:
 
 
 def _is_first(text: bytes, start: int, raw: bytes) -> bool:
-    if raw.startswith(b"\\"):
+    if raw.startswith(b"\\") or _LINE_BEGINS.search(raw):
         return True
     line = _LINE_BEGINS.split(text[max(0, start - 40) : start])[-1]
     return line.strip() in (b"", b"export", b"set")
+
+
+_SECTION = re.compile(rb"(?:\A|[\r\n\"']|\\[nr])\[[A-Za-z][\w.\- ]{0,62}+\](?=[\r\n]|\\{1,7}[nr])")
+
+
+def section_end(text: bytes) -> int | None:
+    """The end of the first line of an INI file in this text that begins a section: `[client]`."""
+    found = _SECTION.search(text) if b"]" in text else None
+    return None if found is None else found.end()
 
 
 _BEGUN = re.compile(rb"[\"']%b{0,128}+(?:[\"'][ \t]*+)?\Z" % _PARTS[b"word"])

@@ -1,7 +1,8 @@
 // One session on the table: its data as far as it has come, beneath a playhead.
 
-import { ALL, passing } from './filters.js'
+import { ALL, passing, passingOthers } from './filters.js'
 import { silencesOf, timed } from './lanes.js'
+import { Lines, othersOf } from './lines.js'
 import { Playhead } from './playhead.js'
 import { script } from './talk.js'
 
@@ -15,7 +16,9 @@ export class Deck extends Playhead {
     this.gists = new Map() // row -> what it says
     this.asked = new Set() // blocks of gists that are on their way
     this.filter = { ...ALL }
-    this.places = null // what passes the filter; null for all
+    this.opened = new Set() // runs of deltas that are open in the list, by name
+    this.others = [] // requests and WebSocket messages, by time
+    this.list()
     this.problem = null
     this.asks = this.taken = 0 // how often the session was asked for, and which answer is shown
     this.isLoaded = this.isFollowed = false
@@ -97,7 +100,13 @@ export class Deck extends Playhead {
     this.turns = reused(this.turns, script(session.family[0]))
     this.children = new Map(session.family.slice(1).map(told => [told.session_id, { told, turns: script(told) }]))
     this.begins = this.turns.map(one => one.begin)
+    this.others = othersOf(session)
     this.arrange()
+  }
+
+  // Whether any time of it was recorded: a raw body that was imported has none.
+  get hasTimes() {
+    return this.end > this.begin
   }
 
   // Put together anew what follows from the data.
@@ -114,8 +123,19 @@ export class Deck extends Playhead {
     this.silences = this.session ? silencesOf(family) : []
     this.setPace()
     if (this.isAtEnd && !this.isPlaying) this.at = this.end
-    this.places = passing(this.table, this.filter)
+    this.list()
     this.changed('data', 'time')
+  }
+
+  // The rows of the wire anew.
+  list() {
+    const { table, filter, begin } = this
+    this.lines = new Lines(
+      table,
+      passing(table, filter, begin),
+      passingOthers(this.others, filter, begin),
+      filter.fold ? this.opened : null,
+    )
   }
 
   // ---- looking
@@ -128,17 +148,40 @@ export class Deck extends Playhead {
     return true
   }
 
+  // A request, or a message as `12.3`.
+  pointAtOther(name) {
+    const one = this.others.find(other => other.name === name)
+    if (!one) return
+    this.moveTo(one.at)
+    this.select(one.kind === 'message' ? { exchange: one.x.exchange, message: one.message.place } : { exchange: one.x.exchange })
+  }
+
+  // When what is selected came.
+  timeOf({ row, exchange, message }) {
+    if (row !== undefined) return this.table.at[row]
+    const name = message === undefined ? `${exchange}` : `${exchange}.${message}`
+    return this.others.find(other => other.name === name)?.at
+  }
+
   setFilter(change) {
     this.filter = { ...this.filter, ...change }
-    this.places = passing(this.table, this.filter)
+    this.list()
     this.changed('filter')
   }
 
   async findText(text) {
-    if (!text) return this.setFilter({ found: null })
-    const streams = [...this.table.last.keys()],
-      found = await this.source.matching(streams, text)
-    this.setFilter({ found: new Map(Object.entries(found).map(([stream, seqs]) => [Number(stream), new Set(seqs)])) })
+    if (!text) return this.setFilter({ text: '', found: null })
+    const numbers = this.session.exchanges.map(x => x.exchange),
+      { exchanges, streams } = await this.source.matching([...this.table.last.keys()], numbers, text)
+    const events = new Map(Object.entries(streams).map(([stream, seqs]) => [Number(stream), new Set(seqs)]))
+    this.setFilter({ text, found: { events, exchanges: new Set(exchanges) } })
+  }
+
+  // Open a run of deltas in the list, or fold it again.
+  turnRun({ name }) {
+    if (!this.opened.delete(name)) this.opened.add(name)
+    this.list()
+    this.changed('filter')
   }
 
   // What these rows say, as far as that is here; the rest is asked for by the hundred, once they are looked at for a
@@ -189,9 +232,15 @@ export class Deck extends Playhead {
     return true
   }
 
-  // Whether the playhead is where there is no more, and nothing more will come.
+  // Whether the playhead is where there is no more, and nothing more comes.
   get isOver() {
-    return this.isLoaded && !this.isFollowed && this.at >= this.end
+    return this.isLoaded && (!this.isFollowed || this.isLeft) && this.at >= this.end
+  }
+
+  // Whether every client has left that had a stream of the session. One may come back while the recording goes on.
+  get isLeft() {
+    const streams = (this.session?.exchanges ?? []).filter(x => x.kind === 'sse')
+    return streams.length > 0 && streams.every(x => x.end_ns !== null)
   }
 
   get isLive() {

@@ -1,18 +1,21 @@
 // One event, or one request, in full: the raw frame, the parsed data with what is wrong at its place, the two clocks.
 
+import { copyButton } from './copying.js'
 import { button, fill, h, icon } from './dom.js'
 import { pathOf, readJson, samePath } from './jsontext.js'
 import { dataOf } from './sse.js'
 import { VERDICTS } from './table.js'
-import { ENDINGS, clock, count, gap, momentAt, seconds, size } from './words.js'
+import { ENDINGS, NO_TIMES, clock, count, gap, isUntimed, momentAt, seconds, size } from './words.js'
 
 const MOST = 400 // parts of one object or array that are shown unasked
 
 export class Detail {
-  constructor(deck) {
-    this.deck = deck
+  // `link` gives the address of what is selected.
+  constructor(deck, link) {
+    Object.assign(this, { deck, link })
     this.body = h('div', { class: 'detail-body', tabindex: '0', 'aria-label': 'Details' })
     this.title = h('h2')
+    this.copies = h('div', { class: 'copies' })
     this.element = h(
       'section',
       { class: 'detail', 'aria-label': 'What is selected', hidden: true },
@@ -20,6 +23,7 @@ export class Detail {
         'header',
         {},
         this.title,
+        this.copies,
         button('Close', 'Esc', () => deck.select(null), icon('close')),
       ),
       this.body,
@@ -39,7 +43,7 @@ export class Detail {
   }
 
   async show(selected) {
-    if (selected.exchange !== undefined) return this.showExchange(selected.exchange)
+    if (selected.exchange !== undefined) return this.showExchange(selected)
     const { table, source } = this.deck,
       { row } = selected,
       stream = table.stream[row],
@@ -47,7 +51,16 @@ export class Detail {
     const event = await source.event(stream, seq)
     if (this.deck.selected !== selected) return
     fill(this.title, `${stream}:${seq} `, h('span', { class: 'type' }, event.type ?? '(no type)'))
+    const isText = typeof event.raw === 'string' && event.cut === null,
+      data = isText ? dataOf(event.raw) : null
+    this.offer({ event: isText ? event.raw : null, data, id: `${stream}:${seq}` })
     fill(this.body, this.facts(row, event), this.issues(event), this.data(event), this.raw(event))
+  }
+
+  // What can be copied; null for what is not there.
+  offer(texts) {
+    const offered = Object.entries(texts).filter(([, text]) => text !== null && text !== undefined)
+    fill(this.copies, ...offered.map(([name, text]) => copyButton(name, () => text)), copyButton('link', this.link))
   }
 
   facts(row, event) {
@@ -58,14 +71,16 @@ export class Detail {
     return list([
       [
         'arrived',
-        `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`,
+        event.at === null
+          ? NO_TIMES
+          : `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`,
       ],
       ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
       [
         'handed on',
-        Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once',
+        event.at === null ? NO_TIMES : Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once',
       ],
-      ['gap before', gap(table.gapBefore(place))],
+      ['gap before', event.at === null ? NO_TIMES : gap(table.gapBefore(place))],
       ['number', event.sequence_number === null ? 'none' : String(event.sequence_number)],
       ['size', size(table.length[row])],
       event.event !== null && event.event !== event.type ? ['event field', event.event] : null,
@@ -103,13 +118,31 @@ export class Detail {
     ]
   }
 
-  async showExchange(number) {
-    const x = this.deck.session.exchanges.find(one => one.exchange === number),
-      selected = this.deck.selected
-    const full = await this.deck.source.exchange(number)
+  async showExchange(selected) {
+    const { exchange, message } = selected,
+      x = this.deck.session.exchanges.find(one => one.exchange === exchange)
+    const full = await this.deck.source.exchange(exchange)
     if (this.deck.selected !== selected) return
     fill(this.title, `${x.method} `, h('span', { class: 'type' }, x.target))
-    fill(this.body, exchangeParts(x, full, this.deck.begin))
+    this.offer({ curl: full.curl, id: String(exchange) })
+    fill(this.body, message === undefined ? exchangeParts(x, full, this.deck.begin) : this.message(full, message))
+  }
+
+  message({ messages }, place) {
+    const { begin } = this.deck,
+      one = messages[place]
+    if (!one) return h('p', { class: 'remark' }, 'This message is not here.')
+    const value = typeof one.data === 'string' ? readJson(one.data) : null
+    return [
+      list([
+        ['message', `${place + 1} of the WebSocket, ${one.dir === 'up' ? 'client → server' : 'server → client'}`],
+        ['at', clock(one.at_ns - begin, 6)],
+        ['size', size(one.size)],
+      ]),
+      value ? [h('h3', {}, 'Data'), h('div', { class: 'json' }, tree(value, '', []))] : '',
+      h('h3', {}, 'Message'),
+      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : latin(one.data.base64)),
+    ]
   }
 }
 
@@ -119,9 +152,9 @@ export function exchangeParts(x, full, begin) {
     list([
       ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`],
       ['by', x.party],
-      ['asked', clock(x.at_ns - begin, 6)],
-      ['answered', x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
-      ['took', x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],
+      ['asked', isUntimed(x) ? NO_TIMES : clock(x.at_ns - begin, 6)],
+      ['answered', isUntimed(x) ? NO_TIMES : x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
+      ['took', isUntimed(x) ? NO_TIMES : x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],
       ['ending', ENDINGS[x.ending] ?? x.ending],
     ]),
     half('Request', full.request),

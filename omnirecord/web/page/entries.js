@@ -6,7 +6,13 @@ import { count, oneLine, seconds } from './words.js'
 
 const LONG = 12_000 // of a text, how many characters are shown unasked
 const ASKERS = { user: 'You', agent: 'Parent agent', system: 'System' }
-const ANSWERS = { accept: 'accepted', decline: 'declined', cancel: 'cancelled' }
+const ANSWERS = {
+  accept: 'accepted',
+  decline: 'declined',
+  cancel: 'cancelled',
+  unanswered: 'not answered, closed by the server',
+  too_late: 'answered too late',
+}
 
 class Entry {
   constructor(entry, turn, name, ...children) {
@@ -104,7 +110,9 @@ class Tool extends Entry {
     say(
       this.took,
       returned
-        ? seconds(of.returned_ns - of.called_ns)
+        ? this.turn.deck.hasTimes
+          ? seconds(of.returned_ns - of.called_ns)
+          : ''
         : isOver
           ? 'no answer was seen'
           : `running, ${seconds(Math.max(at - of.called_ns, 0))}`,
@@ -132,13 +140,13 @@ class Approval extends Entry {
   update({ action }, at) {
     const { of } = this.entry,
       done = of.resolved_ns ?? of.answered_ns,
-      { isOver } = this.turn.deck
-    this.element.classList.toggle('open', !action)
+      { isOver, hasTimes } = this.turn.deck
+    this.element.classList.toggle('open', !action || action === 'unanswered' || action === 'too_late')
     say(this.who, action || isOver ? 'The agent asked for approval' : 'The agent waits for approval')
     say(
       this.answer,
       action
-        ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''} after ${seconds(done - of.asked_ns)}`
+        ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''}${hasTimes ? ` after ${seconds(done - of.asked_ns)}` : ''}`
         : isOver
           ? 'nobody answered'
           : `waiting, ${seconds(at - of.asked_ns)}`,

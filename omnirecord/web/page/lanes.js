@@ -1,5 +1,8 @@
 // The timeline's content: what goes on from when to when, in lanes. Pure; times are ns on the recording's clock.
 
+import { isUnanswered } from './talk.js'
+import { isFailed } from './lines.js'
+
 const MOST_ROWS = 4
 
 // `told`: the family of a session as the server gives it, the session itself first; `findings` with their times.
@@ -81,8 +84,9 @@ function toolItem(tool, turn, end) {
 }
 
 function approvalItem(one, turn, end) {
-  const done = one.resolved_ns ?? one.answered_ns
-  return item('approval', one.asked_ns, done ?? turn.ended_ns ?? end, one.message.slice(0, 200), one.action ?? 'open', {
+  const done = one.resolved_ns ?? one.answered_ns,
+    how = isUnanswered(one, turn.ended_ns) ? 'open' : (one.action ?? 'done')
+  return item('approval', one.asked_ns, done ?? turn.ended_ns ?? end, one.message.slice(0, 200), how, {
     turn: turn.turn,
   })
 }
@@ -116,13 +120,18 @@ function childItems(main, others, end) {
 function connections(exchanges, end) {
   const parties = new Map()
   for (const x of exchanges.filter(x => x.kind === 'sse')) {
-    const label = x.party === 'client' ? 'Client' : x.party.replace(/^client-/, 'Client ')
+    const label = partyName(x)
     if (!parties.has(label)) parties.set(label, [])
     parties
       .get(label)
       .push(item('stream', x.at_ns, x.end_ns ?? end, `stream ${x.stream}`, x.ending, { exchange: x.exchange }))
   }
   return [...parties].map(([label, items]) => lane('stream', label, items))
+}
+
+// A party as a person knows it.
+export function partyName({ party }) {
+  return party.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
 }
 
 function requestItem(x) {
@@ -132,7 +141,7 @@ function requestItem(x) {
     x.at_ns,
     x.end_ns ?? x.answered_ns ?? x.at_ns,
     label,
-    (x.status ?? 599) >= 400 ? 'failed' : 'done',
+    isFailed(x) ? 'failed' : 'done',
     { exchange: x.exchange },
   )
 }
@@ -149,7 +158,7 @@ function findingItem(one) {
 export function silencesOf(family) {
   const all = family[0].turns.flatMap(turn => turn.silences)
   return all
-    .map(one => ({ from: one.from_ns, to: one.from_ns + one.length_ns, of: one }))
+    .map(one => ({ from: one.from_ns, to: one.from_ns + one.length_ns, isWaiting: Boolean(one.during) }))
     .sort((a, b) => a.from - b.from)
 }
 

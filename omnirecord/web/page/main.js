@@ -15,14 +15,12 @@ import { visible } from './words.js'
 class App {
   constructor() {
     this.help = new Help()
-    this.search = h('input', {
-      type: 'search',
-      name: 'q',
-      placeholder: 'Search all sessions',
-      'aria-label': 'Search all sessions',
-    })
-    this.crumb = h('a', { class: 'cassette', href: '#/sessions' })
+    this.search = h('input', { type: 'search', name: 'q' })
+    this.crumb = h('span', { class: 'cassette' })
+    this.back = h('a', { class: 'back', href: '#/sessions' }, '‹ All sessions')
     this.state = h('span', { class: 'state', role: 'status', hidden: true })
+    this.finder = button('Search all sessions', '/', () => this.seek(), icon('search'))
+    this.finder.className = 'finder'
     this.header = h(
       'header',
       { class: 'top' },
@@ -32,14 +30,15 @@ class App {
         logo(),
         h('span', {}, 'omnirecord'),
       ),
+      this.back,
       this.crumb,
       this.state,
       h(
         'form',
         { class: 'search-form', role: 'search', onsubmit: event => this.find(event) },
-        icon('search'),
-        this.search,
+        h('label', {}, h('span', {}, 'Search all sessions'), this.search),
       ),
+      this.finder,
       button('Light or dark', 't', () => this.turn(), icon('sun')),
       button('Keys', '?', () => this.help.toggle(), '?'),
     )
@@ -83,9 +82,13 @@ class App {
       { overview } = this
     if (!overview) return
     const only = overview.sessions.length === 1 && !location.hash ? overview.sessions[0] : null
+    if (this.view instanceof SessionView && route.view === 'session' && route.key === this.view.row.key)
+      return this.view.revisit(route)
     this.view?.close?.()
     this.view = only ? new SessionView(this.source, only, overview, route) : this.viewOf(route)
     if (this.view instanceof SessionsView) this.examine()
+    this.back.hidden = this.view instanceof SessionsView
+    this.header.classList.toggle('searching', route.view === 'search')
     this.search.value = route.view === 'search' ? (route.q ?? '') : ''
     fill(this.place, this.view.element)
     if (this.left !== undefined) this.focus(this.left)
@@ -120,6 +123,12 @@ class App {
     }
   }
 
+  // On a narrow page the field comes when it is asked for.
+  seek() {
+    this.header.classList.add('searching')
+    this.search.focus()
+  }
+
   find(event) {
     event.preventDefault()
     location.hash = write({ view: 'search', q: this.search.value })
@@ -131,7 +140,7 @@ class App {
   }
 
   askToken(problem) {
-    const field = h('input', { type: 'password', 'aria-label': 'Token', autocomplete: 'off' })
+    const field = h('input', { type: 'password', autocomplete: 'off' })
     const onsubmit = event => {
       event.preventDefault()
       keep(field.value.trim())
@@ -143,7 +152,7 @@ class App {
         'main',
         { class: 'token' },
         h('p', {}, problem.message),
-        h('form', { onsubmit }, field, h('button', { type: 'submit', class: 'primary' }, 'Show')),
+        h('form', { onsubmit }, h('label', {}, h('span', {}, 'Token'), field), h('button', { type: 'submit', class: 'primary' }, 'Show')),
       ),
     )
     field.focus()
@@ -215,7 +224,7 @@ class App {
 
   act(key) {
     if (key === '?') this.help.toggle()
-    else if (key === '/') this.search.focus()
+    else if (key === '/') this.seek()
     else if (key === 't') this.turn()
     else if (key === 'g') location.hash = '#/sessions'
     else return this.view?.key?.(key) ?? false

@@ -67,23 +67,35 @@ export class Picture {
   }
 
   drawSilences(pen, height) {
-    const { colours, deck } = this
-    pen.fillStyle = hatched(pen, colours.silence)
-    for (const { from, to } of joined([...deck.silences, ...shortened(deck.pace)])) {
-      const a = Math.max(this.x(from), 0),
-        b = Math.min(this.x(to), this.width)
-      if (b - a >= 1) pen.fillRect(a, RULER, b - a, height - RULER)
+    const { colours, deck } = this,
+      waits = deck.silences.filter(one => one.isWaiting)
+    const fillAll = (stretches, pattern) => {
+      for (const { a, b } of this.seen(stretches)) {
+        pen.clearRect(a, RULER, b - a, height - RULER)
+        pen.fillStyle = pattern
+        pen.fillRect(a, RULER, b - a, height - RULER)
+      }
     }
+    fillAll(joined([...deck.silences, ...shortened(deck.pace)]), hatched(pen, colours.silence))
+    fillAll(waits, dotted(pen, colours.silence))
     pen.font = `10.5px ${colours.font}`
     pen.textBaseline = 'middle'
-    for (const { from, to } of deck.silences) {
-      const a = Math.max(this.x(from), 0),
-        b = Math.min(this.x(to), this.width),
-        label = `${seconds(to - from)} silence`
+    for (const { a, b, one } of this.seen(deck.silences)) {
+      const label = `${seconds(one.to - one.from)} ${one.isWaiting ? 'waiting' : 'silence'}`
       if (b - a < pen.measureText(label).width + 8) continue
+      const { width } = pen.measureText(label),
+        left = (a + b - width) / 2
+      pen.clearRect(left - 3, RULER + 1, width + 6, 13)
       pen.fillStyle = colours.dim
-      pen.fillText(label, (a + b) / 2 - pen.measureText(label).width / 2, RULER + 7)
+      pen.fillText(label, left, RULER + 8)
     }
+  }
+
+  // Where stretches of time are in the picture, as far as they are in it.
+  seen(stretches) {
+    return stretches
+      .map(one => ({ one, a: Math.max(this.x(one.from), 0), b: Math.min(this.x(one.to), this.width) }))
+      .filter(({ a, b }) => b - a >= 1)
   }
 
   // How many events came in each pixel; heartbeats below, what is odd in red.
@@ -198,6 +210,16 @@ function joined(stretches) {
     else found.push({ from, to })
   }
   return found
+}
+
+function dotted(pen, colour) {
+  const tile = new OffscreenCanvas(7, 7),
+    brush = tile.getContext('2d')
+  brush.fillStyle = colour
+  brush.beginPath()
+  brush.arc(3.5, 3.5, 1.7, 0, 7)
+  brush.fill()
+  return pen.createPattern(tile, 'repeat')
 }
 
 function hatched(pen, colour) {

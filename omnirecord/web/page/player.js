@@ -24,18 +24,17 @@ export class Player {
     })
     this.speed = h(
       'select',
-      { 'aria-label': 'Speed', title: 'Speed (< and >)', onchange: event => deck.setSpeed(Number(event.target.value)) },
+      { title: 'Speed (< and >)', onchange: event => deck.setSpeed(Number(event.target.value)) },
       ...SPEEDS.map(one => h('option', { value: one }, `${one}×`)),
     )
     this.cap = h(
       'select',
       {
-        'aria-label': 'The longest silence that is played',
-        title: 'Silences last no longer than this',
+        title: 'The longest silence that is played',
         onchange: event => deck.setCap(Number(event.target.value)),
       },
       ...CAPS.map(one =>
-        h('option', { value: one }, one === Infinity ? 'silences as they were' : `silences ≤ ${one} s`),
+        h('option', { value: one }, one === Infinity ? 'in full' : `≤ ${one} s`),
       ),
     )
     this.live = h('button', {
@@ -46,7 +45,7 @@ export class Player {
         deck.isLive ? deck.still() : deck.goLive()
       },
     })
-    this.element = h('div', { class: 'player' }, this.button, this.time, this.slider, this.live, this.speed, this.cap)
+    this.element = h('div', { class: 'player' }, this.button, this.time, this.slider, this.live, setting('Speed', this.speed), setting('Silences', this.cap))
     this.speed.value = String(deck.speed)
     this.cap.value = String(deck.cap)
     deck.on(news => this.update(news))
@@ -66,7 +65,7 @@ export class Player {
     const { deck } = this,
       at = clock(deck.at - deck.begin),
       all = clock(deck.end - deck.begin)
-    say(this.time, `${at} / ${all}`)
+    say(this.time, deck.hasTimes ? `${at} / ${all}` : 'no times recorded')
     const value = String(Math.round((deck.played / Math.max(deck.pace.duration, 1)) * NOTCHES))
     if (this.slider.value !== value) this.slider.value = value
     this.slider.style.setProperty('--part', `${(value / NOTCHES) * 100}%`)
@@ -79,13 +78,18 @@ export class Player {
     if (!deck.isFollowed) return
     const isLive = deck.isLive,
       waiting = deck.waiting ? ` · ${deck.waiting} new` : ''
-    live.classList.toggle('on', isLive)
-    say(live, isLive ? '● live' : `paused${waiting} · go live`)
-    live.setAttribute('aria-label', isLive ? 'Live: pause here' : `Paused${waiting}: go live`)
+    const follows = deck.isLeft ? 'no client connected' : '● live'
+    live.classList.toggle('on', isLive && !deck.isLeft)
+    say(live, isLive ? follows : `paused${waiting} · go to the end`)
+    live.setAttribute('aria-label', isLive ? `${follows}: pause here` : `Paused${waiting}: go to the end`)
   }
 
   scrub() {
     this.deck.movePlayed((Number(this.slider.value) / NOTCHES) * this.deck.pace.duration)
     this.deck.lookThere()
   }
+}
+
+function setting(name, control) {
+  return h('label', { class: 'setting' }, h('span', {}, name), control)
 }

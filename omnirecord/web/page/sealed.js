@@ -68,14 +68,20 @@ class Sealed {
     return this.data.exchanges[exchange] ?? missing('this request')
   }
 
-  async matching(streams, text) {
-    const wanted = text.toLowerCase()
-    return Object.fromEntries(
-      streams.map(stream => [
-        stream,
-        this.frames(stream).flatMap((raw, i) => (raw.toLowerCase().includes(wanted) ? [i + 1] : [])),
-      ]),
-    )
+  async matching(streams, exchanges, text) {
+    const wanted = text.toLowerCase(),
+      holds = one => typeof one === 'string' && one.toLowerCase().includes(wanted)
+    const found = streams.map(stream => [stream, this.frames(stream).flatMap((raw, i) => (holds(raw) ? [i + 1] : []))])
+    return {
+      streams: Object.fromEntries(found),
+      exchanges: exchanges.filter(number => this.texts(number).some(holds)),
+    }
+  }
+
+  // What of a request is shown as text.
+  texts(exchange) {
+    const { request, response, messages } = this.data.exchanges[exchange] ?? { messages: [] }
+    return [request?.body?.text, response?.body?.text, ...messages.map(one => one.data)]
   }
 
   frames(stream) {

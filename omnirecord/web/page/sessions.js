@@ -3,7 +3,7 @@
 import { add, fill, h } from './dom.js'
 import { exchangeParts } from './detail.js'
 import { sharedNote } from './panes.js'
-import { ENDINGS, clip, clock, count, moment, oneLine, seconds } from './words.js'
+import { ENDINGS, clip, clock, count, moment, oneLine, seconds, sessionName } from './words.js'
 
 const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
 
@@ -178,10 +178,7 @@ export class SessionsView {
   }
 
   row(row, depth) {
-    const name =
-        row.asked ??
-        row.title ??
-        (row.parent_session_id ? 'Sub-agent' : row.session_id === null ? `Stream ${row.stream}` : 'Nothing was asked'),
+    const name = sessionName(row),
       bad = badOf(row.verdicts)
     const check = h('input', {
       type: 'checkbox',
@@ -204,18 +201,22 @@ export class SessionsView {
         ),
         h('code', {}, row.session_id ?? ''),
       ),
-      h('td', {}, moment(row.started_at).slice(11)),
-      h('td', { class: 'number' }, seconds(row.ended_ns - row.begun_ns)),
+      h('td', { 'data-label': 'Began' }, row.started_at ? moment(row.started_at).slice(11) : '–'),
       h(
         'td',
-        { class: 'number' },
+        { class: 'number', 'data-label': 'Took' },
+        row.started_at ? seconds(row.ended_ns - row.begun_ns) : '–',
+      ),
+      h(
+        'td',
+        { class: 'number', 'data-label': 'Events' },
         row.events.toLocaleString('en'),
         bad ? h('span', { class: 'verdict invalid' }, `${bad} odd`) : '',
       ),
-      h('td', {}, this.count(row)),
+      h('td', { 'data-label': 'Findings' }, this.count(row)),
       h(
         'td',
-        {},
+        { 'data-label': 'Ending' },
         h('span', { class: `ending ${row.ending}` }, ENDINGS[row.ending] ?? row.ending),
         row.last_status ? h('span', { class: 'status' }, row.last_status) : '',
       ),

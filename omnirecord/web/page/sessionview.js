@@ -1,15 +1,18 @@
 // One session: the transport and the timeline above, the conversation on the left, the wire on the right.
 
+import { copyButton } from './copying.js'
 import { Deck } from './deck.js'
 import { Detail } from './detail.js'
 import { fill, h, say, shows } from './dom.js'
+import { isAll, ofAddress, toAddress } from './filters.js'
 import { aboutParts, findingParts } from './panes.js'
 import { Player } from './player.js'
 import { SPEEDS } from './playhead.js'
+import { read, write } from './routes.js'
 import { TalkView } from './talkview.js'
 import { Timeline } from './timeline.js'
 import { Wire } from './wire.js'
-import { clip, moment, oneLine } from './words.js'
+import { clip, moment, oneLine, sessionName } from './words.js'
 
 const TABS = [
   ['talk', 'Conversation'],
@@ -18,7 +21,11 @@ const TABS = [
   ['about', 'About'],
 ]
 
+const FINDINGS = 2 // the place of their tab
+
 const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
+const REMEMBERED = 400 // ms between two changes of the address: browsers allow some three a second
+const NARROW = '(max-width: 900px)' // where the style makes the conversation one of the tabs
 
 export class SessionView {
   constructor(source, row, overview, route) {
@@ -27,13 +34,17 @@ export class SessionView {
     const { deck } = this
     deck.isFollowed = overview.is_recorded && source.canFollow
     this.player = new Player(deck)
-    this.timeline = new Timeline(deck, exchange => {
-      deck.select({ exchange })
-      this.open('wire')
+    this.timeline = new Timeline(deck, {
+      onEvent: () => this.open('wire'),
+      onExchange: exchange => {
+        deck.select({ exchange })
+        this.open('wire')
+      },
     })
     this.talk = new TalkView(deck)
+    deck.setFilter(ofAddress(route))
     this.wire = new Wire(deck)
-    this.detail = new Detail(deck)
+    this.detail = new Detail(deck, () => this.link())
     this.findings = h('div', { class: 'findings', tabindex: '0', role: 'region', 'aria-label': 'Findings' })
     this.about = h('div', { class: 'about', tabindex: '0', role: 'region', 'aria-label': 'About this session' })
     this.problem = h('p', { class: 'problem', role: 'alert', hidden: true })
@@ -52,29 +63,41 @@ export class SessionView {
       this.tabs(),
       h('div', { class: 'panes' }, this.talk.element, h('div', { class: 'side' }, ...Object.values(this.side))),
     )
-    this.open('wire')
+    this.chosen = null // the tab that was asked for, by the address or by a click
+    this.openFirst(route)
     deck.on(news => this.update(news))
     deck
       .load(row.stream_numbers)
-      .then(() => this.arrive(route))
+      .then(() => this.arrive())
       .catch(problem => deck.fail(problem))
   }
 
   head() {
     const { row, overview } = this,
       recording = overview.recordings.find(one => one.recording === row.recording)
-    const name = row.session_id === null ? `Stream ${row.stream}` : clip(oneLine(row.asked ?? row.session_id), 90)
+    const parent = overview.sessions.find(
+      one => one.recording === row.recording && one.session_id !== null && one.session_id === row.parent_session_id,
+    )
+    this.trouble = h('button', { type: 'button', class: 'trouble-line', hidden: true, onclick: () => this.open('findings') })
     return h(
       'header',
       { class: 'session-head' },
-      h('h1', {}, name),
+      h('h1', {}, clip(oneLine(sessionName(row)), 90)),
       h(
         'p',
         { class: 'session-facts' },
         h('code', {}, row.session_id ?? row.path ?? ''),
-        h('span', {}, `${moment(row.started_at)} UTC`),
+        h('span', {}, row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
         recording?.file ? h('span', {}, recording.file) : '',
-        h('span', {}, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
+        h('span', { class: 'of' }, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
+        parent ? h('a', { href: write({ view: 'session', key: parent.key }) }, 'Parent session') : '',
+      ),
+      this.trouble,
+      h(
+        'div',
+        { class: 'copies' },
+        row.session_id === null ? '' : copyButton('id', () => row.session_id),
+        copyButton('link', () => this.link()),
       ),
     )
   }
@@ -87,20 +110,73 @@ export class SessionView {
         label,
       ),
     )
-    return h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Views of the session' }, ...this.buttons)
+    this.bar = h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Views of the session' }, ...this.buttons)
+    return this.bar
+  }
+
+  // What is opened unasked: on a narrow page the conversation; else the wire, or findings where there are errors.
+  openFirst({ tab, event, exchange }) {
+    this.chosen = null
+    if (TABS.some(([name]) => name === tab)) return this.open(tab)
+    const isPointedAt = Boolean(event || exchange) || !isAll(this.deck.filter)
+    if (!isPointedAt && matchMedia(NARROW).matches) return this.open('talk', false)
+    this.open(!isPointedAt && this.errors.length ? 'findings' : 'wire', false)
+  }
+
+  get errors() {
+    return this.deck.found.filter(one => one.severity === 'error')
   }
 
   // On a narrow page the conversation is one of the tabs; else it always stands beside them.
-  open(name) {
-    this.opened = name
+  open(name, isChosen = true) {
+    if (isChosen) this.chosen = name
     this.element.dataset.tab = name
     for (const [one, element] of Object.entries(this.side))
       element.hidden = one !== name && !(name === 'talk' && one === 'wire')
     this.buttons.forEach((one, i) => one.setAttribute('aria-selected', String(TABS[i][0] === name)))
     this.wire.later()
+    this.remember()
+  }
+
+  // ---- the address
+
+  get address() {
+    const { deck, row, chosen } = this,
+      { selected, table, begin } = deck
+    const isEvent = selected?.row !== undefined,
+      place = isEvent ? { event: `${table.stream[selected.row]}:${table.seq[selected.row]}` } : { ...selected }
+    const isElsewhere = selected ? deck.at !== deck.timeOf(selected) : deck.at < deck.end || (deck.isFollowed && !deck.isAtEnd)
+    const t = isElsewhere ? Math.ceil((deck.at - begin) / 1e3) / 1e6 : null // not before the event that it is at
+    return write({ view: 'session', key: row.key, tab: chosen, ...place, t, ...toAddress(deck.filter) })
+  }
+
+  link() {
+    return location.href.replace(/#.*$/s, '') + this.address
+  }
+
+  // What is seen, in the address bar: a reload, a bookmark or a way back comes to the same place.
+  remember() {
+    if (this.remembering || !this.hasArrived) return
+    this.remembering = setTimeout(() => {
+      this.remembering = null
+      const { key } = read(location.hash) // of another session, where a link was followed a moment ago
+      if (!this.deck.isClosed && (!location.hash || key === this.row.key)) history.replaceState(null, '', this.address)
+    }, REMEMBERED)
+  }
+
+  // To another place of this session, by the address bar.
+  revisit(route) {
+    const { deck } = this
+    deck.setFilter(ofAddress(route))
+    this.wire.filters.show()
+    this.openFirst(route)
+    deck.select(null)
+    deck.moveTo(deck.end)
+    this.goTo(route)
   }
 
   update(news) {
+    this.remember()
     if (news.has('data')) {
       this.tellFindings()
       fill(this.about, ...aboutParts(this.row, this.deck, this.overview))
@@ -112,29 +188,51 @@ export class SessionView {
   }
 
   // To the place that the address names.
-  arrive({ event, exchange, t }) {
+  arrive() {
     this.element.dataset.loaded = ''
+    if (!this.chosen && !this.deck.selected) this.openFirst(this.route)
+    this.goTo(this.route)
+    this.hasArrived = true
+    this.remember()
+  }
+
+  goTo({ event, exchange, message, t, text }) {
     const [stream, seq] = (event ?? '').split(':').map(Number),
       { deck } = this
-    if (event && deck.pointAt(stream, seq)) return
-    if (t) deck.point(deck.begin + Number(t) * 1e9)
-    if (exchange) {
-      const x = deck.session.exchanges.find(one => one.exchange === Number(exchange))
-      if (x) deck.point(x.at_ns)
-      if (x) deck.select({ exchange: x.exchange })
-    }
+    if (text) deck.findText(text).catch(problem => deck.fail(problem))
+    if (event) deck.pointAt(stream, seq)
+    if (exchange) deck.pointAtOther(message === undefined ? exchange : `${exchange}.${message}`)
+    if (t && !Number.isNaN(Number(t))) deck.moveTo(deck.begin + Number(t) * 1e9)
   }
 
   tellFindings() {
     const { raw, found } = this.deck,
-      tab = this.buttons[2]
-    say(tab, raw ? `Findings ${found.length || ''}` : 'Findings …')
+      tab = this.buttons[FINDINGS]
+    say(tab, raw ? `Findings ${found.length || ''}`.trim() : 'Findings …')
     tab.dataset.severity = ['error', 'warning'].find(severity => found.some(one => one.severity === severity)) ?? ''
+    this.tellErrors(tab)
     const go = (stream, seq) => {
       this.deck.pointAt(stream, seq)
       this.open('wire')
     }
     fill(this.findings, ...findingParts(raw && found, go))
+  }
+
+  // With an error, the heading has it, and findings are the first tab.
+  tellErrors(tab) {
+    const [first, ...more] = this.errors
+    shows(this.trouble, first !== undefined)
+    if (first && this.bar.firstChild !== tab) this.bar.prepend(tab)
+    if (!first && this.bar.firstChild === tab) this.bar.insertBefore(tab, this.buttons[FINDINGS + 1])
+    if (!first || this.shownError === `${first.code} ${first.message} ${more.length}`) return
+    this.shownError = `${first.code} ${first.message} ${more.length}`
+    fill(
+      this.trouble,
+      h('span', { class: 'severity error' }, 'error'),
+      h('code', {}, first.code),
+      ` ${first.message}`,
+      more.length ? ` (${more.length} more)` : '',
+    )
   }
 
   // ---- keys
@@ -165,8 +263,9 @@ export class SessionView {
         0: () => this.timeline.showAll(),
         f: () => {
           this.open('wire')
-          this.wire.type.focus()
+          this.wire.filters.focus()
         },
+        o: () => this.wire.turn(),
         l: () => {
           if (deck.isFollowed) deck.isLive ? deck.still() : deck.goLive()
         },
@@ -249,6 +348,7 @@ export class SessionView {
   }
 
   close() {
+    clearTimeout(this.remembering)
     this.deck.close()
   }
 }

@@ -43,8 +43,14 @@ export class Server {
   exchange(exchange) {
     return this.ask('exchange', { exchange })
   }
-  matching(streams, text) {
-    return this.ask('matching', { streams: streams.join(','), text })
+  // Some hundred exchanges at a time: an address has a limit.
+  async matching(streams, exchanges, text) {
+    const found = await this.ask('matching', { streams: streams.join(','), text })
+    for (let at = 0; at < exchanges.length; at += 400) {
+      const some = exchanges.slice(at, at + 400).join(',')
+      found.exchanges.push(...(await this.ask('matching', { exchanges: some, text })).exchanges)
+    }
+    return found
   }
   search(query, type, session) {
     return this.ask('search', { query, type, session })

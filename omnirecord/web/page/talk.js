@@ -22,7 +22,7 @@ function entriesOf(turn, growth) {
     ...turn.thoughts.map((one, i) => at('thought', one.first_ns, one, one.place, { marks: growth.thoughts[i] })),
     ...turn.messages.map((one, i) => at('said', one.first_ns, one, one.place, { marks: growth.messages[i] })),
     ...turn.tools.map(one => at('tool', one.called_ns, one, one.place, { printed: growth.printed[one.call_id] })),
-    ...turn.approvals.map(one => at('approval', one.asked_ns, one, one.place)),
+    ...turn.approvals.map(one => at('approval', one.asked_ns, one, one.place, { endedNs: turn.ended_ns })),
     ...turn.children.map(one => at('child', one.spawned_ns, one, one.place)),
     ...turn.troubles.map(one => at('trouble', one.at_ns, one, one.place)),
     ...turn.notes.map(one => at('note', one.at_ns, one, one.place)),
@@ -58,7 +58,7 @@ export function stateOf(entry, ns) {
     case 'tool':
       return toolAt(entry, ns)
     case 'approval':
-      return { action: approvalAt(one, ns) }
+      return { action: approvalAt(one, ns, entry.endedNs) }
     case 'child':
       return { status: one.updated_ns !== null && one.updated_ns <= ns ? one.status : null }
     case 'silence':
@@ -96,9 +96,16 @@ function toolAt({ of, printed }, ns) {
   return { output: length ? text.slice(0, length) : null, returned: false }
 }
 
-function approvalAt(one, ns) {
+// `unanswered`: the server closed the question, or the answer came when the turn was over.
+function approvalAt(one, ns, endedNs) {
   const done = one.resolved_ns ?? one.answered_ns
-  return done !== null && done <= ns ? (one.action ?? 'settled') : null
+  if (done === null || done > ns) return null
+  return isUnanswered(one, endedNs) ? (one.action ? 'too_late' : 'unanswered') : (one.action ?? 'settled')
+}
+
+export function isUnanswered(one, endedNs) {
+  const at = one.answered_ns ?? (one.action === null ? null : one.resolved_ns)
+  return at === null || (one.action === 'accept' && (endedNs ?? null) !== null && at > endedNs)
 }
 
 // What a turn said up to then, as `text` of `show --json`.

@@ -4,15 +4,17 @@
 import { button, fill, h, icon } from './dom.js'
 import { lanesOf } from './lanes.js'
 import { BAR, BETWEEN, EVENTS, Picture, RULER } from './picture.js'
+import { shortened } from './pacing.js'
 import { following, isWhole, panned, playedAt, whole, zoomed } from './scale.js'
 import { clip, clock, oneLine, seconds } from './words.js'
 
 const NEAR = 5 // pixels within which something thin is hit
 
 export class Timeline extends Picture {
-  constructor(deck, onExchange) {
+  // `onEvent`: an event was selected, that a finding rests on; `onExchange`: the bar of a request was clicked.
+  constructor(deck, { onEvent, onExchange }) {
     super()
-    Object.assign(this, { deck, onExchange })
+    Object.assign(this, { deck, onEvent, onExchange })
     this.view = whole(1)
     this.lanes = []
     this.width = 0
@@ -23,6 +25,7 @@ export class Timeline extends Picture {
         'Timeline of the session, in lanes. The slider above moves the playhead; the list of events has the same as text.',
     })
     this.head = h('div', { class: 'head' })
+    this.future = h('div', { class: 'future', style: { top: `${RULER}px` } })
     this.tip = h('div', { class: 'tip', hidden: true })
     this.labels = h('div', { class: 'lane-labels', 'aria-hidden': 'true' })
     this.zoom = h(
@@ -32,8 +35,9 @@ export class Timeline extends Picture {
       button('Zoom out', '-', () => this.zoomBy(2), icon('minus')),
       button('Show all', '0', () => this.showAll(), icon('fit')),
     )
-    this.box = h('div', { class: 'lanes-box' }, this.canvas, this.head, this.tip)
-    this.element = h('section', { class: 'timeline', 'aria-label': 'Timeline' }, this.labels, this.box, this.zoom)
+    this.legend = h('p', { class: 'legend' })
+    this.box = h('div', { class: 'lanes-box' }, this.canvas, this.future, this.head, this.tip)
+    this.element = h('section', { class: 'timeline', 'aria-label': 'Timeline' }, this.labels, this.box, this.zoom, this.legend)
     this.listen()
     deck.on(news => this.update(news))
   }
@@ -87,6 +91,18 @@ export class Timeline extends Picture {
         h('div', { class: 'lane-label', style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label),
       ),
     )
+    fill(this.legend, ...this.hatchings().map(([kind, name]) => h('span', {}, h('i', { class: `swatch ${kind}` }), name)))
+  }
+
+  // What each hatching that can be seen stands for.
+  hatchings() {
+    const { silences, pace } = this.deck,
+      waits = silences.some(one => one.isWaiting)
+    return [
+      silences.some(one => !one.isWaiting) || shortened(pace).length ? ['silence', 'silence'] : null,
+      waits ? ['waiting', 'silence, waiting for a tool or an approval'] : null,
+      ['future', 'after the playhead'],
+    ].filter(Boolean)
   }
 
   moveHead() {
@@ -100,7 +116,8 @@ export class Timeline extends Picture {
     }
     const x = this.x(deck.at),
       inside = x >= -1 && x <= this.width + 1
-    this.head.style.transform = `translateX(${Math.min(Math.max(x, 0), this.width)}px)`
+    const inView = Math.min(Math.max(x, 0), this.width)
+    this.head.style.transform = this.future.style.transform = `translateX(${inView}px)`
     this.head.style.opacity = inside ? '1' : '0'
   }
 
@@ -151,7 +168,7 @@ export class Timeline extends Picture {
     if (!drag || drag.scrubs || drag.moved) return
     const [x, y] = this.place(event),
       item = this.hit(x, y)
-    if (item?.ref.finding !== undefined && this.deck.pointAt(item.ref.stream, item.ref.seq)) return
+    if (item?.ref.finding !== undefined && this.deck.pointAt(item.ref.stream, item.ref.seq)) return this.onEvent()
     this.deck.point(item?.kind === 'finding' ? item.from : this.at(x))
     if (item?.ref.exchange) this.onExchange(item.ref.exchange)
   }

@@ -15,7 +15,7 @@ export class TurnView {
       `Move the playhead to turn ${turn.turn}`,
       '',
       () => deck.jump(one.begin),
-      clock(one.begin - deck.begin, 1),
+      deck.hasTimes ? clock(one.begin - deck.begin, 1) : '',
     )
     at.className = 'turn-time'
     this.element = h(
@@ -75,7 +75,8 @@ export class TurnView {
     this.end.dataset.how = how
     this.end.className = `turn-end ${how === 'completed' ? '' : 'bad'}`
     const { usage } = turn,
-      took = turn.ended_ns === null ? null : `after ${seconds(turn.ended_ns - begin)}`
+      timed = this.deck.hasTimes,
+      took = turn.ended_ns === null || !timed ? null : `after ${seconds(turn.ended_ns - begin)}`
     const why = turn.error ? [turn.error.code, turn.error.message].filter(Boolean).join(': ') : ''
     const tokens =
       usage && usage.input_tokens !== null
@@ -83,14 +84,14 @@ export class TurnView {
         : null
     const last =
       how === 'unfinished' && turn.events
-        ? `its end was not recorded, last event after ${seconds(turn.last_event_ns - begin)}`
+        ? `its end was not recorded${timed ? `, last event after ${seconds(turn.last_event_ns - begin)}` : ''}`
         : how === 'unfinished'
           ? 'the agent never took it up'
           : null
     const parts = [
       took,
       last,
-      turn.first_text_ns === null ? null : `first text after ${seconds(turn.first_text_ns - begin)}`,
+      turn.first_text_ns === null || !timed ? null : `first text after ${seconds(turn.first_text_ns - begin)}`,
       tokens,
       usage?.cost_usd === null || usage?.cost_usd === undefined ? null : `$${usage.cost_usd.toFixed(4)}`,
       turn.agent ? `agent ${oneLine(turn.agent)}` : null,

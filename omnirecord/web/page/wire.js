@@ -1,11 +1,14 @@
-// The list of events: as many as there are, of which those in sight are on the page.
+// The list of events, requests and messages: as many as there are, of which those in sight are on the page.
 
 import { fill, h, say, shows } from './dom.js'
+import { FilterBar } from './filterbar.js'
+import { saidOf } from './filters.js'
 import { VERDICTS } from './table.js'
-import { clock, gap } from './words.js'
+import { ENDINGS, clip, clock, gap, oneLine, seconds, shortTarget, size } from './words.js'
 
 const LINE = 26
 const TALLEST = 16_000_000 // pixels: browsers give up a little above this
+const BEGINNING = 12 // how many deltas of a run are read for its beginning
 
 export class Wire {
   constructor(deck) {
@@ -18,21 +21,23 @@ export class Wire {
         class: 'wire-rows',
         role: 'listbox',
         tabindex: '0',
-        'aria-label': 'Events',
+        'aria-label': 'Events, requests and messages',
         onkeydown: event => this.key(event),
       },
       this.space,
     )
-    this.count = h('span', { class: 'wire-count', role: 'status' })
+    this.filters = new FilterBar(deck)
+    this.none = h('div', { class: 'wire-none', role: 'status', hidden: true })
     this.element = h(
       'div',
       { class: 'wire' },
-      this.filters(),
+      this.filters.element,
       h(
         'div',
         { class: 'wire-head', 'aria-hidden': 'true' },
         ...['#', 'time', 'gap', 'type', 'says'].map(name => h('span', {}, name)),
       ),
+      this.none,
       this.box,
     )
     this.top = this.tall = this.height = 0 // where it is scrolled to, and how much of it is seen: reading them would cost a layout
@@ -53,97 +58,18 @@ export class Wire {
     deck.on(news => this.update(news))
   }
 
-  filters() {
-    const { deck } = this
-    const typed = (name, label, placeholder, run) =>
-      h('input', {
-        type: 'search',
-        name,
-        'aria-label': label,
-        placeholder,
-        oninput: event => run(event.target.value.trim()),
-      })
-    this.type = typed('type', 'Only types that contain this, or fit a glob', 'type', type => deck.setFilter({ type }))
-    let timer = 0
-    this.text = typed('text', 'Only events whose frame contains this', 'text', text => {
-      clearTimeout(timer)
-      timer = setTimeout(() => deck.findText(text).catch(problem => deck.fail(problem)), 200)
-    })
-    this.since = typed('since', 'Only from this second on', 'from s', value =>
-      deck.setFilter({ from: this.time(value) }),
-    )
-    this.until = typed('until', 'Only up to this second', 'to s', value => deck.setFilter({ to: this.time(value) }))
-    const verdict = h(
-      'select',
-      {
-        'aria-label': 'Only events with this verdict',
-        onchange: event => deck.setFilter({ verdict: event.target.value }),
-      },
-      h('option', { value: '' }, 'any verdict'),
-      h('option', { value: 'odd' }, 'not valid'),
-      ...VERDICTS.toReversed().map(one => h('option', { value: one }, one)),
-    )
-    this.stream = h('select', {
-      'aria-label': 'Only events of this stream',
-      hidden: true,
-      onchange: event => deck.setFilter({ stream: event.target.value }),
-    })
-    const beats = h(
-      'label',
-      { class: 'check' },
-      h('input', {
-        type: 'checkbox',
-        checked: true,
-        onchange: event => deck.setFilter({ beats: event.target.checked }),
-      }),
-      'heartbeats',
-    )
-    return h(
-      'div',
-      { class: 'filters' },
-      this.type,
-      this.text,
-      verdict,
-      this.stream,
-      this.since,
-      this.until,
-      beats,
-      this.count,
-    )
-  }
-
-  time(value) {
-    const s = Number(value)
-    return value === '' || Number.isNaN(s) ? null : this.deck.begin + s * 1e9
+  get lines() {
+    return this.deck.lines
   }
 
   get total() {
-    return this.deck.places ? this.deck.places.length : this.deck.table.order.length
-  }
-
-  placeOf(index) {
-    return this.deck.places ? this.deck.places[index] : index
-  }
-
-  // Where a place of the table is in the list, or would be.
-  indexOf(place) {
-    const { places } = this.deck
-    if (!places) return place
-    let low = 0,
-      high = places.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (places[middle] < place) low = middle + 1
-      else high = middle
-    }
-    return low
+    return this.lines.list.length
   }
 
   update(news) {
     if (news.has('data') || news.has('filter')) this.measure()
-    if (news.has('filter')) this.showSelected()
-    if (news.has('selected')) this.showSelected()
-    if (news.has('follow')) this.showPlace(this.deck.table.placeAt(this.deck.at))
+    if (news.has('filter') || news.has('selected')) this.showSelected()
+    if (news.has('follow')) this.showIndex(this.lines.indexAt(this.deck.at))
     this.later()
   }
 
@@ -155,21 +81,21 @@ export class Wire {
     this.squeeze = height > TALLEST ? height / TALLEST : 1
     this.space.style.height = `${height / this.squeeze}px`
     if (wasLow && deck.isLive && !deck.selected) this.scrollTo(height)
-    const all = deck.table.size,
-      streams = [...deck.table.last.keys()]
-    say(
-      this.count,
-      total === all
-        ? `${all.toLocaleString('en')} events`
-        : `${total.toLocaleString('en')} of ${all.toLocaleString('en')}`,
+    this.tellNone()
+  }
+
+  // Rather than an empty list.
+  tellNone() {
+    const { deck } = this,
+      filter = saidOf(deck.filter),
+      isEmpty = this.total === 0 && deck.session !== null
+    shows(this.none, isEmpty)
+    if (!isEmpty) return
+    fill(
+      this.none,
+      h('p', {}, filter ? `No row passes the filter: ${filter}.` : 'This session has no events and no requests.'),
+      filter ? h('button', { type: 'button', class: 'primary', onclick: () => this.filters.clear() }, 'Clear the filter') : '',
     )
-    shows(this.stream, streams.length > 1)
-    if (this.stream.childElementCount !== streams.length + 1)
-      fill(
-        this.stream,
-        h('option', { value: '' }, 'all streams'),
-        ...streams.map(one => h('option', { value: one }, `stream ${one}`)),
-      )
   }
 
   later() {
@@ -182,102 +108,148 @@ export class Wire {
   }
 
   draw() {
-    const { box, deck, pool } = this,
+    const { box, deck, pool, lines } = this,
       top = this.top * this.squeeze || 0,
       first = Math.max(0, Math.floor(top / LINE) - 4)
-    const many = Math.min(this.total - first, Math.ceil(this.tall / LINE) + 8)
+    const many = Math.max(0, Math.min(this.total - first, Math.ceil(this.tall / LINE) + 8))
     while (pool.length < many) this.addRow()
-    deck.wantGists(Array.from({ length: Math.max(many, 0) }, (_, i) => deck.table.order[this.placeOf(first + i)]))
-    const head = deck.table.placeAt(deck.at),
+    const shown = Array.from({ length: many }, (_, i) => lines.at(first + i))
+    deck.wantGists(shown.flatMap(one => (one.said && one.said === one.rows?.length ? [] : this.rowsOf(one))))
+    const selected = lines.indexOfSelected(deck.selected),
       shift = top - this.top
     pool.forEach((line, i) => {
-      const index = first + i,
-        is = i < many
-      shows(line.element, is)
-      if (is) this.show(line, index, this.placeOf(index), head, index * LINE - shift)
+      shows(line.element, i < many)
+      if (i < many) this.show(line, shown[i], first + i, selected, (first + i) * LINE - shift)
     })
-    const active =
-      deck.selected?.row === undefined
-        ? null
-        : pool.find(line => line.row === deck.selected.row && !line.element.hidden)
+    const active = pool.find((line, i) => i < many && line.index === selected)
     active ? box.setAttribute('aria-activedescendant', active.element.id) : box.removeAttribute('aria-activedescendant')
   }
 
+  // The events whose gists a row shows.
+  rowsOf(one) {
+    if (one.kind === 'event') return [one.row]
+    return one.kind === 'run' ? (one.rows ??= this.lines.beginningOf(one, BEGINNING)) : []
+  }
+
+  // How many of the gists that a row shows are here.
+  saidOf(one) {
+    const rows = this.rowsOf(one)
+    if (one.said !== rows.length) one.said = rows.filter(row => this.deck.gists.has(row)).length
+    return one.said
+  }
+
   addRow() {
-    const line = {
-      cells: ['seq', 'time', 'gap', 'type', 'gist'].map(name => h('span', { class: `cell ${name}` })),
-      row: -1,
-    }
+    const line = { cells: ['seq', 'time', 'gap', 'type', 'gist'].map(name => h('span', { class: `cell ${name}` })) }
     line.element = h('div', { class: 'event', role: 'option', id: `event-${this.pool.length}` }, ...line.cells)
     this.pool.push(line)
     this.space.append(line.element)
   }
 
-  show(line, index, place, head, y) {
-    const { table, begin } = this.deck,
-      row = table.order[place],
-      [seq, time, before, type, gist] = line.cells,
-      verdict = VERDICTS[table.verdict[row]]
+  show(line, one, index, selected, y) {
+    const { deck } = this
     if (line.y !== y) line.element.style.transform = `translateY(${(line.y = y)}px)`
-    const is = row === this.deck.selected?.row,
-      name = `event ${verdict}${is ? ' selected' : ''}${place > head ? ' ahead' : ''}`
+    const is = index === selected,
+      name = `event ${this.nameOf(one)}${is ? ' selected' : ''}${one.at > deck.at ? ' ahead' : ''}`
     if (line.name !== name) {
       line.element.className = line.name = name
       line.element.setAttribute('aria-selected', is)
     }
-    const said = this.deck.gists.get(row) ?? '',
-      many = table.last.size > 1
-    if (line.row === row && line.said === said && line.begin === begin && line.place === place && line.many === many)
-      return
-    Object.assign(line, { row, said, begin, place, many })
-    line.element.dataset.place = place
+    const said = this.saidOf(one)
+    if (line.lines === this.lines && line.index === index && line.said === said) return
+    Object.assign(line, { lines: this.lines, index, said })
+    line.element.dataset.index = index
     line.element.setAttribute('aria-setsize', this.total)
     line.element.setAttribute('aria-posinset', index + 1)
-    say(seq, many ? `${table.stream[row]}:${table.seq[row]}` : `${table.seq[row]}`)
-    say(time, clock(table.at[row] - begin, 3))
-    say(before, gap(table.gapBefore(place)))
-    before.classList.toggle('long', table.gapBefore(place) >= 5e9)
-    say(type, table.typeOf(row) ?? verdict)
-    say(gist, verdict === 'valid' || verdict === (table.typeOf(row) ?? verdict) ? said : `${verdict} · ${said}`)
+    const [number, before, type, gist] = this.textsOf(one)
+    const texts = [number, deck.hasTimes ? clock(one.at - deck.begin, 3) : '–', before === null ? '' : deck.hasTimes ? gap(before) : '–', type, gist]
+    texts.forEach((text, i) => say(line.cells[i], text))
+    line.cells[2].classList.toggle('long', before >= 5e9)
+  }
+
+  nameOf(one) {
+    if (one.kind === 'event') return `${VERDICTS[this.deck.table.verdict[one.row]]}${one.isInner ? ' inner' : ''}`
+    return one.kind === 'request' && one.failed ? 'request failed' : one.kind
+  }
+
+  // Number, gap before it, type, and what it says.
+  textsOf(one) {
+    const { table } = this.deck
+    if (one.kind === 'request') return [`→${one.x.exchange}`, null, ...requestTexts(one.x, one.failed)]
+    if (one.kind === 'message') return [`⇄${one.x.exchange}`, null, ...messageTexts(one.message)]
+    const number = table.last.size > 1 ? `${table.stream[one.row]}:${table.seq[one.row]}` : `${table.seq[one.row]}`,
+      before = table.gapBefore(one.place),
+      type = table.typeOf(one.row)
+    if (one.kind === 'run') {
+      return [number, before, `${one.isOpen ? '▾' : '▸'} ${type}`, this.runText(one)]
+    }
+    const verdict = VERDICTS[table.verdict[one.row]],
+      said = this.deck.gists.get(one.row) ?? ''
+    return [number, before, type ?? verdict, verdict === 'valid' || verdict === (type ?? verdict) ? said : `${verdict} · ${said}`]
+  }
+
+  // How many deltas a run has, how long it took, and how its text begins. A run may have come to several clients.
+  runText(run) {
+    const { table, gists } = this.deck
+    const own = this.rowsOf(run).filter(row => table.stream[row] === table.stream[run.row])
+    const text = own.map(row => unquoted(gists.get(row) ?? '')).join('')
+    return `${run.end - run.from}${this.deck.hasTimes ? ` in ${gap(run.length)}` : ''} · ${clip(oneLine(text), 200)}`
   }
 
   click(event) {
     const line = event.target.closest('.event')
-    if (!line) return
-    const row = this.deck.table.order[Number(line.dataset.place)]
-    this.deck.moveTo(this.deck.table.at[row])
-    this.deck.select({ row })
+    if (line) this.go(Number(line.dataset.index), true)
+  }
+
+  // Select a row of the list, and move the playhead to it. `turns`: a run of deltas is opened, or folded again.
+  go(index, turns = false) {
+    const { deck } = this,
+      one = this.lines.at(index)
+    if (!one) return
+    deck.moveTo(one.at)
+    if (one.kind === 'request') deck.select({ exchange: one.x.exchange })
+    else if (one.kind === 'message') deck.select({ exchange: one.x.exchange, message: one.message.place })
+    else deck.select({ row: one.row })
+    if (turns && one.kind === 'run') deck.turnRun(one)
+  }
+
+  // Open the selected run, or fold the one that what is selected is part of.
+  turn() {
+    let index = this.here()
+    while (index >= 0 && this.lines.at(index)?.isInner) index--
+    if (this.lines.at(index)?.kind === 'run') this.go(index, true)
   }
 
   key(event) {
     const page = Math.max(1, Math.floor(this.tall / LINE) - 1)
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key]
-    if (by === undefined || event.ctrlKey || event.metaKey) return
+    if ((by === undefined && event.key !== 'Enter') || event.ctrlKey || event.metaKey) return
     event.preventDefault()
     event.stopPropagation()
-    this.hop(by)
+    event.key === 'Enter' ? this.turn() : this.hop(by)
   }
 
-  // So many events on in the list.
+  here() {
+    const { lines, deck } = this,
+      selected = lines.indexOfSelected(deck.selected)
+    return selected >= 0 ? selected : lines.indexAt(deck.at)
+  }
+
+  // So many rows on in the list. The row of an open run is passed over: its first event stands below it.
   hop(by) {
-    const { deck } = this,
-      row = deck.selected?.row,
-      here = row === undefined ? this.indexOf(deck.table.placeAt(deck.at)) : this.indexOf(deck.table.placeOf(row))
-    const index = Math.min(Math.max(here + by, 0), this.total - 1)
-    if (index < 0) return
-    const to = deck.table.order[this.placeOf(index)]
-    deck.moveTo(deck.table.at[to])
-    deck.select({ row: to })
+    const last = this.total - 1
+    let index = Math.min(Math.max(this.here() + by, 0), last)
+    if (this.lines.at(index)?.isOpen) index += by > 0 || index === 0 ? 1 : -1
+    this.go(index)
   }
 
   showSelected() {
-    const { table, selected } = this.deck
-    if (selected?.row !== undefined) this.showPlace(table.placeOf(selected.row))
+    const index = this.lines.indexOfSelected(this.deck.selected)
+    if (index >= 0) this.showIndex(index)
   }
 
-  showPlace(place) {
+  showIndex(index) {
     const { top, tall } = this,
-      y = (this.indexOf(Math.max(place, 0)) * LINE) / (this.squeeze || 1)
+      y = (Math.max(index, 0) * LINE) / (this.squeeze || 1)
     if (!tall) return
     if (y < top + LINE) this.scrollTo(Math.max(0, y - tall / 3))
     else if (y > top + tall - 2 * LINE) this.scrollTo(y - (tall * 2) / 3)
@@ -287,5 +259,32 @@ export class Wire {
     this.top = Math.min(top, Math.max(0, (this.total * LINE) / (this.squeeze || 1) - this.tall))
     this.box.scrollTop = top
     this.later()
+  }
+}
+
+function requestTexts(x, failed) {
+  const took = x.end_ns === null ? 'still open' : gap(x.end_ns - x.at_ns),
+    status = x.status === null ? 'no answer' : `${x.status}`
+  const what =
+    x.kind === 'sse'
+      ? `stream ${x.stream}, ${x.end_ns === null ? 'still open' : `open ${seconds(x.end_ns - x.at_ns)}, ${ENDINGS[x.ending] ?? x.ending}`}`
+      : x.kind === 'websocket'
+        ? `WebSocket, ${took}`
+        : took
+  return [`${x.method} ${shortTarget(x.target)}`, `${failed ? '✗ failed: ' : ''}${status} · ${what}`]
+}
+
+function messageTexts({ dir, size: bytes, says }) {
+  const from = dir === 'up' ? 'client → server' : 'server → client'
+  return [`WebSocket ${from}`, typeof says === 'string' ? oneLine(says) : `${size(bytes)}, no text`]
+}
+
+// The text of a delta, from its gist.
+function unquoted(gist) {
+  try {
+    const text = JSON.parse(gist)
+    return typeof text === 'string' ? text : gist
+  } catch {
+    return gist
   }
 }

@@ -66,8 +66,15 @@ export function size(bytes) {
 }
 
 // A wall clock time, from its ISO form: the date and the time of day, UTC.
+export const NO_TIMES = 'not recorded'
+
+// Of a raw body that was imported no time is known.
+export function isUntimed(x) {
+  return x.kind === 'sse' && x.at_ns === 0 && x.answered_ns === 0 && x.end_ns === 0
+}
+
 export function moment(iso) {
-  return String(iso)
+  return String(iso ?? NO_TIMES)
     .replace('T', ' ')
     .replace(/\.\d+/, '')
     .replace(/(Z|\+00:00)$/, '')
@@ -76,6 +83,17 @@ export function moment(iso) {
 export function momentAt(startedAt, ns) {
   const at = new Date(Date.parse(startedAt) + ns / 1e6)
   return Number.isNaN(at.getTime()) ? '' : at.toISOString().replace('T', ' ').replace('Z', ' UTC')
+}
+
+// By what a person knows a session.
+export function sessionName(row) {
+  if (row.session_id === null) return row.asked ?? `Stream ${row.stream}`
+  return row.asked ?? (row.parent_session_id ? 'Sub-agent' : 'Nothing was asked')
+}
+
+// A target whose session is known: its id takes the room of what follows it.
+export function shortTarget(target) {
+  return target.replace(/^(\/v1\/sessions\/)([^/?]{9,})/, (_, path, id) => `${path}${id.slice(0, 6)}…`)
 }
 
 export const ENDINGS = {
@@ -87,4 +105,5 @@ export const ENDINGS = {
   recorder_killed: 'recorder killed',
   upstream_unreachable: 'server not reached',
   open: 'still open',
+  unknown: 'end not known',
 }

@@ -1,0 +1,1 @@
+"""Two values beside each other: what of them means nothing, and two texts with their changes marked. Pure."""

@@ -1,0 +1,174 @@
+"""The types of a command's files: cassettes to read, cassettes to append to, outputs.
+
+`-` is standard input or output. `CASSETTE#SESSION` names one session: `cassette_argument` hands it to a command that
+has a `session`; `library.open_store` narrows the cassette for every other one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import UsageError
+from ..files import copied_aside
+from ..gist import visible
+from ..temporary import TemporaryFolder
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STDIN = "standard input"
+STDOUT = Path("/dev/stdout")
+"""The output that `-o -` names."""
+_SPOOLED = "omnirecord.spooled"
+"""Where a context holds the temporary file of standard input."""
+
+
+class _FileType(click.Path):
+    """`./-` is a file of that name. click shows `name` in its errors."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-":
+            return self.dash(ctx)
+        path = Path(str(super().convert(value, param, ctx)))
+        return path.absolute() if str(path) == "-" else path
+
+    def dash(self, ctx: click.Context | None) -> Any:
+        raise NotImplementedError
+
+
+class CassetteType(_FileType):
+    """A cassette to read. `-` spools standard input to a temporary file, which is removed when the command ends.
+
+    `takes_bodies`: a raw body on standard input stays one; else it is imported. `as_text`: the value is a `str`, and
+    may be a URL.
+    """
+
+    name = "cassette"
+
+    def __init__(self, *, takes_bodies: bool = False, as_text: bool = False) -> None:
+        super().__init__()
+        self._takes_bodies, self._as_text = takes_bodies, as_text
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith("-#"):
+            return self._as(Path(f"{self.dash(ctx)}{value[1:]}"))
+        if self._as_text and isinstance(value, str) and "://" in value:
+            return value
+        return self._as(super().convert(value, param, ctx))
+
+    def _as(self, path: Path) -> Path | str:
+        return str(path) if self._as_text else path
+
+    def dash(self, ctx: click.Context | None) -> Path:
+        assert ctx is not None
+        root = ctx.find_root()
+        if _SPOOLED in root.meta:
+            raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+        folder = TemporaryFolder("stdin")
+        root.call_on_close(folder.cleanup)
+        root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
+        _spool(path)
+        if self._takes_bodies:
+            return path
+        return _imported(path)
+
+
+class _OutputType(_FileType):
+    """A file to write. `-` is standard output."""
+
+    def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
+        return STDOUT
+
+
+class _DatabaseType(_FileType):
+    """A cassette to append to, which cannot be a pipe."""
+
+    def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
+        raise UsageError("--db - is no file, and SQLite writes at any position: name a .db, or ./- for a file called -")
+
+
+CASSETTE = CassetteType()
+FILE = CassetteType(takes_bodies=True)
+"""A cassette, or the raw body of a stream."""
+NAMED = CassetteType(as_text=True)
+"""The same as text, for a command that takes `CASSETTE#SESSION` apart itself, or a URL."""
+OUTPUT = _OutputType()
+DATABASE = _DatabaseType()
+
+
+def _spool(path: Path) -> None:
+    """Copy standard input to `path`. Raises `UsageError`."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("- reads standard input, which is a terminal here: pipe a cassette or a body into it")
+    with copied_aside(Path(STDIN), "copied"), path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    if not path.stat().st_size:
+        raise UsageError(f"{STDIN} is empty: pipe a cassette or a body into it")
+
+
+def _imported(path: Path) -> Path:
+    """A cassette of the body that standard input is; `path` itself where it is a cassette."""
+    from ..library import import_file, is_sse
+
+    if not is_sse(path):
+        return path
+    made = path.with_name("stdin.db")
+    import_file(path, made)
+    return made
+
+
+def shown(path: Path | str) -> str:
+    """How a person reads this path: harmless, and standard input by its name."""
+    return visible(by_name(str(path)))
+
+
+def by_name(text: str) -> str:
+    """The text with standard input's name in the place of its temporary file."""
+    context = click.get_current_context(silent=True)
+    spooled = context and context.find_root().meta.get(_SPOOLED)
+    return text.replace(f"{spooled}.db", STDIN).replace(str(spooled), STDIN) if spooled else text
+
+
+def cassette_argument(function: F) -> F:
+    """The CASSETTE of a command. The session of `CASSETTE#SESSION` is given as its `session`, if it has one."""
+    if "session" not in inspect.signature(function).parameters:
+        return click.argument("cassette", type=CASSETTE)(function)
+
+    @functools.wraps(function)
+    def split(*args: Any, cassette: Path, session: str | None = None, **given: Any) -> Any:
+        from ..choosing import named_session
+
+        path, named = named_session(cassette)
+        return function(*args, cassette=path, session=the_one(cassette, named, session), **given)
+
+    return click.argument("cassette", type=CASSETTE)(split)  # type: ignore[return-value]
+
+
+def named_source(source: str, session: str | None) -> tuple[str, str | None]:
+    """A path or a URL, and the session that it or an option names: `CASSETTE#SESSION`, `URL#SESSION`."""
+    from ..choosing import named_session
+
+    if "://" in source:
+        path, _, named = source.partition("#")
+        return path, the_one(source, named or None, session)
+    cassette, of_cassette = named_session(source)
+    return str(cassette), the_one(source, of_cassette, session)
+
+
+def the_one(source: object, named: str | None, session: str | None) -> str | None:
+    """The session that `CASSETTE#SESSION` or an option names. Raises `UsageError` if they name two."""
+    if named is not None and session is not None and named != session:
+        raise UsageError(f"{source} names a session, and so does {session!r}: name it once")
+    return named if named is not None else session

@@ -1,0 +1,260 @@
+"""`request`: one exchange in full, or the curl command that sends its request again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from ..gist import seconds, visible
+from .arguments import STDOUT
+from .common import (
+    OUTPUT,
+    cassette_argument,
+    decoded_option,
+    is_terminal,
+    json_option,
+    print_rows,
+    shown,
+)
+from .files import write_parts
+
+if TYPE_CHECKING:
+    from ..cassette import Exchange
+    from ..curl import Curl
+    from ..store import Store
+
+Row = dict[str, Any]
+_LONGEST = 2000
+"""Characters of a WebSocket message that are shown."""
+_OPCODES = {0: "more", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
+_ENDINGS = {
+    "done": "the stream said [DONE]",
+    "eof": "the answer was complete",
+    "client_left": "the client closed the connection",
+    "upstream_lost": "the server's connection broke",
+    "recorder_stopped": "the recorder was stopped",
+    "upstream_unreachable": "the server could not be reached",
+    "open": "it goes on",
+    "recorder_killed": "the recorder was killed",
+    "unknown": "the recording does not say how",
+}
+
+
+class _Number(click.ParamType):  # type: ignore[type-arg]
+    """An exchange, as `ls --exchanges` numbers it, or with the x that `search` shows."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        digits = str(value).removeprefix("x")
+        if not digits.isascii() or not digits.isdecimal() or len(digits) > 18:
+            self.fail(f"{value!r} is no number of an exchange: see omnirecord ls CASSETTE --exchanges", param, ctx)
+        return int(digits)
+
+
+@click.command(short_help="Show one exchange in full, or as a curl command.")
+@cassette_argument
+@click.argument("number", metavar="N", type=_Number())
+@click.option("--curl", is_flag=True, help="Print the command for bash that sends the request again.")
+@click.option("--base-url", metavar="URL", help="The server for --curl; by default the recorded upstream.")
+@click.option("--body", type=click.Choice(["request", "response"]), help="Write only this body, byte for byte.")
+@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="The file for --body, instead of stdout.")
+@decoded_option
+@json_option
+def request(
+    cassette: Path, number: int, curl: bool, base_url: str | None, body: str | None, output: Path | None,
+    as_json: bool, session: str | None = None,
+) -> None:  # fmt: skip
+    """Show one exchange in full: request, answer, header fields, bodies, WebSocket messages, times.
+
+    N is its number in `omnirecord ls CASSETTE --exchanges`. Bodies are shown without their content coding.
+
+    \b
+    Examples:
+      omnirecord request session.db 5
+      omnirecord request session.db 5 --curl
+    """
+    from ..library import open_store
+    from ..listing import exchange_row, zeros
+
+    _check(curl=curl, base_url=base_url, body=body, output=output)
+    output = None if output is STDOUT else output
+    store = open_store(cassette)
+    try:
+        x = _the_exchange(store, number, session)
+        if body is not None:
+            _write_body(store, x, body, output, as_json)
+        elif curl:
+            _print_curl(_curl(store, x, base_url), as_json)
+        elif as_json:
+            print_rows([exchange_row(store, x)])
+        else:
+            begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
+            for line in _lines(x, exchange_row(store, x), cassette, begun):
+                click.echo(line)
+    finally:
+        store.close()
+
+
+def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path | None) -> None:
+    if curl and body is not None:
+        raise UsageError("--curl and --body exclude each other")
+    if base_url is not None and not curl:
+        raise UsageError("--base-url goes with --curl")
+    if output is not None and body is None:
+        raise UsageError("--output goes with --body request or --body response")
+
+
+def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
+    """Raises `UsageError` where there is none, or it is of another session."""
+    from ..choosing import the_session
+
+    wanted = None if session is None else the_session(store, session)
+    known = [x for x in store.exchanges() if wanted in (None, x.session_id)]
+    for x in known:
+        if x.exchange == number:
+            return x
+    of = "cassette" if wanted is None else f"session {wanted}"
+    there = ", ".join(str(x.exchange) for x in known[:20]) + (", …" if len(known) > 20 else "")
+    raise UsageError(f"the {of} holds no exchange {number}: there {'are ' + there if known else 'is none'}")
+
+
+def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
+    from ..bodies import decoded
+    from ..framing import is_text
+    from ..headers import header
+
+    message = x.request if side == "request" else x.response
+    if message is None:
+        raise UsageError(f"exchange {x.exchange} has no answer")
+    if x.kind == "sse" and side == "response":
+        parts = store.content(x)
+    else:
+        wire = store.body(x.exchange, "request" if side == "request" else "response")
+        content = decoded(wire, header(message.headers, "content-encoding"))
+        if output is None and is_terminal(sys.stdout) and not is_text(content):
+            raise UsageError("a body that is no text is nothing for a terminal: name a file with -o")
+        parts = iter([content])
+    write_parts(parts, output, {"body": side}, as_json=as_json)
+
+
+def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
+    from ..curl import curl_of
+
+    base = base_url or store.recording(x.recording).upstream
+    if base is None:
+        raise UsageError("the recording does not name its upstream: give --base-url URL")
+    return curl_of(x, store.body(x.exchange, "request"), base)
+
+
+def _print_curl(curl: Curl, as_json: bool) -> None:
+    if as_json:
+        print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.remarks)}])
+        return
+    for name, place in curl.variables.items():
+        click.echo(f"# set {name} first: the recording masks this secret in {visible(place)}")
+    for remark in curl.remarks:
+        click.echo(f"# {remark}")
+    click.echo(curl.text)
+
+
+def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
+    yield from _heads(x, row, begun_ns)
+    yield ""
+    yield _bold(f"{x.request.method} {x.request.target}")
+    yield from _fields(row["request"]["headers"])
+    yield from _body(row["request"], x, "request", cassette)
+    yield ""
+    if x.response is None:
+        yield _bold("no answer", "red")
+    else:
+        colour = "red" if x.response.status >= 400 else None
+        yield _bold(f"{x.response.status} {x.response.reason}".rstrip(), colour)
+        yield from _fields(row["response"]["headers"])
+    if x.kind == "http" and x.response is not None:
+        yield from _body(row["response"], x, "response", cassette)
+    elif x.stream is not None:
+        yield from ["", *_stream(row, cassette)]
+    elif x.kind == "websocket":
+        yield from ["", *_messages(row, x)]
+
+
+def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
+    """Which exchange it is, and its times. `begun_ns`: when its session began."""
+    session = "no session" if x.session_id is None else f"session {x.session_id}"
+    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(x.party)}")
+    at = row["started_at"].replace("T", " ").removesuffix("Z")
+    told = [f"at {at} UTC" + ("" if begun_ns is None else f" ({seconds(x.request.at_ns - begun_ns)} into the session)")]
+    if x.response is not None:
+        told.append(f"first byte after {seconds(x.response.at_ns - x.request.at_ns)}")
+    if row["first_event_s"] is not None:
+        told.append(f"first event after {seconds(round(row['first_event_s'] * 1e9))}")
+    if x.end_ns is not None:
+        told.append(f"ended after {seconds(x.end_ns - x.request.at_ns)}")
+    yield ", ".join(told)
+    yield f"ending: {x.ending} ({_ENDINGS.get(x.ending, 'see docs/cassette-format.md')})"
+
+
+def _bold(text: str, colour: str | None = None) -> str:
+    text = visible(text)
+    return click.style(text, bold=True, fg=colour) if is_terminal(sys.stdout) else text
+
+
+def _fields(headers: list[list[str]]) -> Iterator[str]:
+    return (f"{visible(name)}: {visible(value)}" for name, value in headers)
+
+
+def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]:
+    """The content: JSON with indents on a terminal; of bytes that are no text, their size and how to get them."""
+    from ..curl import missing_body
+
+    raw, data = content["raw"], content["data"]
+    if raw == "":
+        if side == "request" and (missing := missing_body(x)):
+            yield from ["", f"({visible(missing)})"]
+        return
+    yield ""
+    if not isinstance(raw, str):
+        size = x.request_bytes if side == "request" else x.response_bytes
+        command = f"omnirecord request {shlex.quote(shown(cassette))} {x.exchange} --body {side} -o FILE"
+        yield f"({size:,} bytes that are no text; {visible(command)} writes them)"
+        return
+    if is_terminal(sys.stdout) and isinstance(data, dict | list):
+        raw = json.dumps(data, indent=2, ensure_ascii=False)
+    yield from map(visible, raw.splitlines())
+
+
+def _stream(row: Row, cassette: Path) -> Iterator[str]:
+    verdicts = row["verdicts"]
+    told = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items()) or "no event"
+    yield f"stream {row['stream']}: {sum(verdicts.values()):,} frames ({told}), {row['response_bytes']:,} bytes"
+    yield visible(f"see them with: omnirecord events {shlex.quote(shown(cassette))} --stream {row['stream']}")
+
+
+def _messages(row: Row, x: Exchange) -> Iterator[str]:
+    count = len(row["messages"])
+    yield f"{count:,} {'message' if count == 1 else 'messages'}" if count else "no messages"
+    for one in row["messages"]:
+        at = (one["at_ns"] - x.request.at_ns) / 1e9
+        way = "to server" if one["dir"] == "up" else "to client"
+        yield f"{at:>+10.3f} s  {way}  {_OPCODES.get(one['opcode'], one['opcode']):<6}  {_said(one)}"
+
+
+def _said(one: Row) -> str:
+    from ..jsonl import data_of
+
+    raw = one["raw"]
+    if one["opcode"] == 8:
+        data = data_of(raw)
+        return f"{int.from_bytes(data[:2])} {visible(data[2:].decode('utf-8', 'replace'))}".rstrip() if data else ""
+    if not isinstance(raw, str):
+        return f"({len(data_of(raw)):,} bytes that are no text)"
+    left = len(raw) - _LONGEST
+    return visible(raw[:_LONGEST]) + (f"… ({left:,} characters more, with --json)" if left > 0 else "")

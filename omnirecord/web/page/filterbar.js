@@ -1,0 +1,133 @@
+// The controls that filter the wire, each with its name, and how many rows pass.
+
+import { button, fill, h, say, shows } from './dom.js'
+import { ALL, saidOf } from './filters.js'
+import { VERDICTS } from './table.js'
+
+const ROWS = [['', 'all'], ['events', 'events'], ['requests', 'requests, messages']] // prettier-ignore
+
+export class FilterBar {
+  constructor(deck) {
+    this.deck = deck
+    const set = change => deck.setFilter(change)
+    const typed = (name, title, run) =>
+      h('input', { type: 'search', name, title, oninput: event => run(event.target.value.trim()) })
+    const chosen = (name, options, title) =>
+      h(
+        'select',
+        { name, title, onchange: event => set({ [name]: event.target.value }) },
+        ...options.map(([value, label]) => h('option', { value }, label)),
+      )
+    const ticked = name =>
+      h('input', { type: 'checkbox', name, checked: true, onchange: event => set({ [name]: event.target.checked }) })
+    let timer = 0
+    const find = text => {
+      clearTimeout(timer)
+      timer = setTimeout(() => deck.findText(text).catch(problem => deck.fail(problem)), 200)
+    }
+    this.controls = {
+      rows: chosen('rows', ROWS, 'Which rows are listed'),
+      type: typed('type', 'A part of a type, or a glob; of a request, a part of its method and path', type => set({ type })),
+      text: typed('text', 'A text that the frame, the body or the message contains', find),
+      verdict: chosen('verdict', [
+        ['', 'any'],
+        ['odd', 'not valid, or failed'],
+        ...VERDICTS.toReversed().map(one => [one, one]),
+      ]),
+      stream: chosen('stream', [['', 'all']]),
+      from: typed('from', 'Seconds since the session began', value => set({ from: secondsIn(value) })),
+      to: typed('to', 'Seconds since the session began', value => set({ to: secondsIn(value) })),
+      beats: ticked('beats'),
+      fold: ticked('fold'),
+    }
+    const { rows, type, text, verdict, stream, from, to, beats, fold } = this.controls
+    this.stream = labelled('Stream', stream)
+    this.count = h('span', { class: 'wire-count', role: 'status' })
+    this.cleared = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => this.clear() }, 'Clear')
+    this.toggle = button('Filter', 'f', () => this.open(!this.isOpen), 'Filter')
+    this.toggle.classList.add('filter-toggle')
+    this.fields = h(
+      'div',
+      { class: 'filter-fields' },
+      labelled('Rows', rows),
+      labelled('Type', type),
+      labelled('Text', text),
+      labelled('Verdict', verdict),
+      this.stream,
+      labelled('From, s', from),
+      labelled('To, s', to),
+    )
+    this.element = h(
+      'div',
+      { class: 'filters' },
+      this.fields,
+      h(
+        'div',
+        { class: 'filter-line' },
+        this.toggle,
+        h('label', { class: 'check' }, beats, 'heartbeats'),
+        h('label', { class: 'check' }, fold, 'fold deltas'),
+        this.cleared,
+        this.count,
+      ),
+    )
+    this.open(false)
+    this.show()
+    deck.on(news => {
+      if (news.has('data') || news.has('filter')) this.tell()
+    })
+  }
+
+  // On a narrow page the fields are folded away.
+  open(is) {
+    this.isOpen = is
+    this.element.classList.toggle('open', is)
+    this.toggle.setAttribute('aria-expanded', String(is))
+  }
+
+  focus() {
+    this.open(true)
+    this.controls.type.focus()
+  }
+
+  clear() {
+    this.deck.setFilter({ ...ALL, fold: this.deck.filter.fold })
+    this.show()
+  }
+
+  // What the controls show is what the filter says.
+  show() {
+    for (const [name, control] of Object.entries(this.controls)) {
+      const value = this.deck.filter[name]
+      if (control.type === 'checkbox') control.checked = value
+      else control.value = value ?? ''
+    }
+  }
+
+  tell() {
+    const { table, lines, others, filter } = this.deck,
+      streams = [...table.last.keys()],
+      requests = others.filter(one => one.kind === 'request').length
+    shows(this.stream, streams.length > 1)
+    if (this.controls.stream.childElementCount !== streams.length + 1) {
+      fill(this.controls.stream, h('option', { value: '' }, 'all'), ...streams.map(one => h('option', { value: one }, String(one))))
+      this.controls.stream.value = filter.stream
+    }
+    say(this.count, `${part(lines.events, table.size, 'event')} · ${part(lines.requests, requests, 'request')}`)
+    shows(this.cleared, saidOf(filter) !== '')
+  }
+}
+
+function labelled(name, control) {
+  return h('label', { class: 'field' }, h('span', {}, name), control)
+}
+
+function part(some, all, what) {
+  const of = some === all ? '' : `${some.toLocaleString('en')} of `
+  return `${of}${all.toLocaleString('en')} ${what}${all === 1 ? '' : 's'}`
+}
+
+function secondsIn(value) {
+  const s = Number(value)
+  return value === '' || Number.isNaN(s) ? null : s
+}
