@@ -145,7 +145,7 @@ def test_a_tool_that_failed_is_red(tape: Made, tmp_path: Path) -> None:
     tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, event("response.output_item.done", item=item)))
     (one,) = (one for one in told(tape.save(tmp_path / "a.db")) if one.label == "tool")
     assert one.kind == "trouble"
-    assert "failed with exit code 3" in one.line()
+    assert "failed, exit code 3" in one.line()
 
 
 def test_wide_characters_take_two_columns(tape: Made, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Requests:
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
 
     def _failure(self, row: Row, make: Make) -> Told:
-        kind: Kind = "note" if _is_expected(row) else "trouble"
+        kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
         if row["status"] is None:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], kind))
             kind = "warning" if kind == "end" else kind
@@ -90,12 +90,6 @@ def _has_failed(row: Row) -> bool:
     if row["status"] is not None:
         return bool(row["status"] >= _FAILED)
     return row["end_ns"] is not None
-
-
-def _is_expected(row: Row) -> bool:
-    """Whether a failure is part of a healthy session: the runner renews its token, and its terminals take time."""
-    path = path_of(row["path"])
-    return row["party"] == "runner" or (row["status"] == 503 and path.endswith("/resources/terminals"))
 
 
 def _name(row: Row) -> str:
