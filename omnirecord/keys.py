@@ -71,7 +71,7 @@ class Keys:
 def _told(position: Position) -> str:
     after = f", then {position.next}" if position.next else ""
     waits = f", waiting for {position.waits_for}" if position.waits_for else ""
-    return f"{position.at_s:.2f} s: {position.type or 'no event'} ({position.stream}.{position.seq}){after}{waits}"
+    return f"{position.at_s:.2f} s: {position.type or 'no event'} ({position.stream}:{position.seq}){after}{waits}"
 
 
 @contextmanager

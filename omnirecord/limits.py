@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from .errors import UsageError
 
@@ -94,6 +95,14 @@ def retention(given: Given) -> Retention:
     found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
     files, size = found.get("files"), found.get("size")
     return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
+
+
+def duration(option: str, text: str, forms: str) -> timedelta:
+    """A duration, as in `2h`. `forms`: what may be given instead, for the error. Raises `UsageError`."""
+    kind, value = _read(option, text.strip(), forms, counts=False)
+    if kind != "seconds":
+        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
+    return timedelta(seconds=value)
 
 
 def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:

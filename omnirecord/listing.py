@@ -5,6 +5,7 @@ Pure but for reading the store. Times are seconds where a name ends in `_s`, ns 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -13,12 +14,12 @@ from typing import Any
 from .bodies import decoded
 from .cassette import Exchange, Headers, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from .contract.payload import MalformedError, parse
+from .gathering import conclusions
 from .headers import header
 from .jsonl import text
 from .moments import Moment, span
 from .sse import read_fields
 from .store import Store
-from .story import is_session
 
 Row = dict[str, Any]
 NS = 1_000_000_000
@@ -26,13 +27,13 @@ NS = 1_000_000_000
 
 def exchange_rows(store: Store) -> Iterator[Row]:
     """The rows of `ls --exchanges`."""
-    clock = _clock(store)
+    clock, lasted = _clock(store), _Lasting(store)
     for x in store.exchanges():
         yield {
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
             "party": x.party, "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": _duration(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
         }  # fmt: skip
 
@@ -77,37 +78,30 @@ def _message(one: Message) -> Row:
 
 def stream_rows(store: Store) -> Iterator[Row]:
     """The rows of `ls --streams`. `bytes` is what `export --format sse` writes."""
-    clock = _clock(store)
+    clock, lasted = _clock(store), _Lasting(store)
     for x in store.streams():
         verdicts, frames, size = _counts(store, x)
         yield {
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": _duration(x),
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
             "ending": x.ending, "verdicts": verdicts,
         }  # fmt: skip
 
 
 def session_rows(store: Store) -> Iterator[Row]:
-    """The rows of `ls`: one for each session in each recording."""
-    clock, parents = _clock(store), store.parents()
-    grouped: dict[tuple[int, str], list[Exchange]] = {}
-    for x in store.exchanges("session_id IS NOT NULL"):
-        grouped.setdefault((x.recording, x.session_id or ""), []).append(x)
-    for (recording, session_id), exchanges in grouped.items():
-        if not is_session(exchanges):
-            continue
+    """The rows of `ls`: one for each session in each recording, and for each stream that belongs to none."""
+    for gathered, told, conclusion in conclusions(store):
+        exchanges = gathered.exchanges
         streams = [x for x in exchanges if x.stream is not None]
-        begin = min(x.request.at_ns for x in exchanges)
-        end = max(_end(x) for x in exchanges)
-        timed = any(x.has_times for x in exchanges)
         yield {
-            "recording": recording, "session_id": session_id, "started_at": clock(recording, begin) if timed else None,
-            "duration_s": (end - begin) / NS if timed else None, "streams": len(streams), "exchanges": len(exchanges),
+            "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
+            "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
             "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
-            "ending": (streams or exchanges)[-1].ending, "parent_session_id": parents.get(session_id),
+            "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
+            "conclusion": conclusion.row(),
         }  # fmt: skip
 
 
@@ -228,10 +222,14 @@ def _last_status(store: Store, streams: list[Exchange]) -> str | None:
     return next((status for status in found if status is not None), None)
 
 
-def _duration(x: Exchange) -> float | None:
-    return None if x.end_ns is None or not x.has_times else (x.end_ns - x.request.at_ns) / NS
+class _Lasting:
+    """How long exchanges lasted, in seconds: those without an end until the last that their recording holds."""
 
+    def __init__(self, store: Store) -> None:
+        self._last_known = functools.cache(store.last_known_ns)
 
-def _end(x: Exchange) -> int:
-    answered = x.response.at_ns if x.response else x.request.at_ns
-    return x.end_ns if x.end_ns is not None else answered
+    def __call__(self, x: Exchange) -> float | None:
+        if not x.has_times:
+            return None
+        end = x.end_ns if x.end_ns is not None else self._last_known(x.recording)
+        return max(end - x.request.at_ns, 0) / NS

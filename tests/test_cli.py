@@ -35,7 +35,7 @@ EXCHANGE_KEYS = [
 ]  # fmt: skip
 SESSION_KEYS = [
     "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending",
-    "parent_session_id",
+    "parent_session_id", "conclusion",
 ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_a_proxy_in_front_of_itself_is_refused_and_makes_no_cassette(tmp_path: P
 
 
 def test_a_person_gets_a_table_and_lines(cassette: Path) -> None:
-    assert "session_id" in run("ls", cassette).stdout.splitlines()[0]
+    assert "session" in run("ls", cassette).stdout.splitlines()[0]
     assert "response.elicitation_request" in run("events", cassette).stdout
     assert run("events", cassette, "--verdict", "invalid").stdout == "no events\n"
 

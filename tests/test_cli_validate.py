@@ -54,7 +54,7 @@ def test_a_pipe_gets_a_plain_table_with_a_line_for_each_difference() -> None:
     head, *lines, empty, last = result.stdout.splitlines()
     assert head.split() == ["type", "problem", "path", "count", "first", "there"]
     assert any(
-        line.split() == ["session.heartbeat", "wrong", "kind", "server_time", "1", "1.1", "null"] for line in lines
+        line.split() == ["session.heartbeat", "wrong", "kind", "server_time", "1", "1:1", "null"] for line in lines
     )
     assert empty == ""
     assert last == (

@@ -26,18 +26,30 @@ def run(*words: str | Path) -> Result:
 def test_a_cassette_without_a_stream_is_not_called_healthy(tmp_path: Path) -> None:
     made = Made()
     made.request("GET", "/v1/sessions/s", 1.0)
-    assert run(made.save(tmp_path / "a.db")).stdout == "nothing to examine: no event stream was recorded\n"
+    told = run(made.save(tmp_path / "a.db")).stdout.splitlines()
+    assert told[0] == "nothing to examine: no event stream was recorded"
+    assert told[-1] == "  Unknown: no event stream recorded · connected: no client"
 
 
 def test_a_healthy_session_has_nothing_to_report() -> None:
     result = run(FOLDER / "text.jsonl")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "nothing to report\n", "")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "nothing to report\n"
+        "\n"
+        "session 717aee700fc441c59c658a3c2f9a2430: no finding\n"
+        "  Finished at 03:39:49 UTC · 2.68 s · connected: client · asked: What is a flight recorder?\n"
+    )
 
 
 def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
     result = run(FOLDER / "interrupt.jsonl")
     assert result.stdout == (
+        "Note: The user interrupted the turn\n"
+        "\n"
         "session 30637e90559e416ab30d586bb1b22454: 1 note\n"
+        "  Finished at 03:39:54 UTC · 1.58 s · connected: client · asked: Tell me a long story about a\n"
+        "  lighthouse.\n"
         "\n"
         "note    turn-interrupted  1:13\n"
         "        the user interrupted the turn\n"
@@ -93,8 +105,9 @@ def test_what_cannot_be_examined_is_a_sentence(words: tuple[str | Path, ...], se
 def test_sessions_are_told_apart_the_worst_first(tmp_path: Path) -> None:
     made = faulted(FOLDER / "subagent.jsonl", "corrupt response.output_text.delta in stream 2")
     told = run(made.save(tmp_path / "two.db")).stdout
-    assert told.splitlines()[0] == "session c6dde6498cf3476ebdda786dfb6f4cfa: 2 errors"
-    assert run(tmp_path / "two.db", "9a90").stdout == "nothing to report\n"
+    assert told.splitlines()[0].startswith("Error: 1 event could not be read: is not JSON")
+    assert told.splitlines()[3] == "session c6dde6498cf3476ebdda786dfb6f4cfa: 2 errors"
+    assert run(tmp_path / "two.db", "9a90").stdout.startswith("nothing to report\n")
 
 
 def test_nothing_that_an_event_says_acts_on_the_terminal(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ async def test_space_pauses_the_dot_steps_and_plus_and_minus_change_the_speed(tm
         await terminal.shows("paused")
         terminal.types(".")
         assert await heard(wire, 1) == ["a"]
-        await terminal.shows(r"99\.00 s: response\.output_text\.delta \(1\.2\), then response\.output_text\.delta")
+        await terminal.shows(r"99\.00 s: response\.output_text\.delta \(1:2\), then response\.output_text\.delta")
         terminal.types("+")
         await terminal.shows("speed 2")
         terminal.types("--")

@@ -55,7 +55,7 @@ def test_naming_a_sub_agent_shows_only_it() -> None:
     store = open_store(SUBAGENT)
     lines = list(lines_of(store, "c6d"))
     store.close()
-    assert lines[0].startswith(
+    assert lines[1].startswith(
         "Session c6dde6498cf3476ebdda786dfb6f4cfa · sub-agent of 9a9099329a1f4e17b8103828f2125a3b"
     )
     assert not any("lines" in line or "I have asked the reviewer" in line for line in lines)

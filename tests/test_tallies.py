@@ -86,7 +86,7 @@ def test_a_list_reads_no_frame_but_the_last_status(tmp_path: Path) -> None:
         said: list[str] = []
         store._connection.set_trace_callback(said.append)
         assert list(stream_rows(store))
-        assert next(iter(session_rows(store)))["last_status"] == "idle"
+        assert store.last_status(store.streams()[0]) == "idle"
         plans = [
             row[3] for query in said if query.startswith("SELECT")
             for row in store._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()

@@ -78,13 +78,15 @@ def test_a_whole_turn() -> None:
 def test_the_head_of_a_session() -> None:
     made = draft()
     made.end("completed", 2 * S + S // 2)
-    (head, *_) = tell([session(made.freeze(1, "s", 1), streams=(listening(),))])
+    (verdict, head, *_) = tell([session(made.freeze(1, "s", 1), streams=(listening(),))])
+    assert verdict == "Finished"
     assert head == "Session 3dc0 · recording 1 · 1 turn · 2.90 s"
 
 
 def test_a_stream_that_ended_too_early_is_told() -> None:
     streams = (listening("upstream_lost"), listening("open", 2, None))
-    (head, *_) = tell([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
+    (verdict, head, *_) = tell([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
+    assert verdict == "Recording: the agent works"
     assert head == (
         "Session 3dc0 · sub-agent of a1 · recording 1 · 1 turn · 2.90 s"
         " · stream 1: from 0.00 s to 2.90 s, connection broke · stream 2: still open"
@@ -93,14 +95,14 @@ def test_a_stream_that_ended_too_early_is_told() -> None:
 
 def test_an_empty_session_says_so() -> None:
     assert list(tell([])) == ["no sessions"]
-    assert list(tell([session(streams=(listening(),))]))[1] == "  (empty: nothing happened while somebody listened)"
-    assert list(tell([session()]))[1] == "  (empty: nobody listened to its stream)"
+    assert list(tell([session(streams=(listening(),))]))[2] == "  (empty: nothing happened while somebody listened)"
+    assert list(tell([session()]))[2] == "  (empty: nobody listened to its stream)"
 
 
 def test_sessions_are_apart() -> None:
     lines = list(tell([session(), session()]))
-    assert lines[3] == ""
-    assert len(lines) == 7
+    assert lines[4] == ""
+    assert len(lines) == 9
 
 
 def test_a_stream_without_times_tells_none() -> None:
@@ -110,6 +112,7 @@ def test_a_stream_without_times_tells_none() -> None:
     made.end("completed", 0)
     one = Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),))
     assert list(tell([one], width=120)) == [
+        "Finished",
         "A stream of no session · recording 1 · 1 turn · no times recorded",
         "  1            You: Hi",
         "               Assistant: Hello.",
@@ -282,7 +285,7 @@ def test_what_was_cut_can_be_had_in_full() -> None:
     made.hand_back("c", "one\n" * 100, None, 4 * S)
     one = session(made.freeze(1, "s", 1))
     cut, full = list(tell([one], width=1000)), list(tell([one], width=1000, full=True))
-    assert "x… (60 more characters) -> one one" in cut[2]
+    assert "x… (60 more characters) -> one one" in cut[3]
     assert cut[-1] == "(what is long was cut: --full tells all of it)"
     assert sum(line.strip() == "one" for line in full) == 98
     assert not any("more character" in line or "--full" in line for line in full)
@@ -325,7 +328,7 @@ def test_a_title_is_told_unless_it_is_the_question() -> None:
     one = session(draft("How long is the poem?").freeze(1, "s", 1))
     snapshots = [Snapshot(S, "idle", title, None, None, None, ()) for title in ("Poem", "How long…")]
     titled = [replace(one, snapshot=snapshot) for snapshot in snapshots]
-    heads = [next(iter(tell([one]))) for one in titled]
+    heads = [list(tell([one]))[1] for one in titled]
     assert [head.split(" · ")[1] for head in heads] == ["“Poem”", "recording 1"]
 
 
@@ -354,7 +357,7 @@ def family(*ids: tuple[str, str | None, str | None]) -> list[Session]:
 
 def test_a_sub_agents_turns_are_told_inside_its_parents() -> None:
     lines = list(tell(family(("p", None, "k"), ("k", "p", None))))
-    assert lines[1:6] == [
+    assert lines[2:7] == [
         "  1   2.00 s   You: I am p",
         "     +0.10 s   started sub-agent k (session k)",
         "    |   1   3.00 s   You: I am k",
@@ -393,4 +396,4 @@ def test_each_line_knows_what_it_tells() -> None:
     made = draft()
     made.say("Hello.", 3 * S)
     kinds = [line.kind for line in tell([session(made.freeze(1, "s", 1))], width=200)]
-    assert kinds == ["head", "asked", "said", "end", "stop"]
+    assert kinds == ["verdict", "head", "asked", "said", "end", "stop"]

@@ -18,6 +18,7 @@ from .request import request
 from .scrub import scrub
 from .search import search
 from .serving import proxy, serve
+from .sessions import sessions
 from .show import show
 from .stats import stats
 from .tail import tail
@@ -43,7 +44,7 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (ui, show, tail, ls, events, request, search),
+    "What happened": (sessions, show, ui, tail, ls, events, request, search),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
 }

@@ -46,9 +46,9 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     elif not result.sessions:
         click.echo("nothing to compare: neither holds a session")
     else:
+        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
         for line in report(found, _painted if is_terminal(sys.stdout) else plain):
             click.echo(line)
-        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
     sys.exit(1 if counts(found) else 0)
 
 

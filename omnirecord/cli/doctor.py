@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..diagnosis import Finding
+    from ..gathering import Concluded
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _WIDTH = 100
@@ -41,55 +42,93 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     """
     from ..diagnosis import is_at_least, row_of
     from ..diagnosis.examining import examine
+    from ..gathering import conclusions
     from ..library import open_store
 
     store = open_store(cassette)
     try:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
+            concluded = [] if as_json else conclusions(store, session)
         is_empty = not found and not store.streaming()
     finally:
         store.close()
     if as_json:
         print_rows(map(row_of, found))
     else:
-        _print(found, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report")
+        _print(
+            found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
+        )
     sys.exit(1 if any(is_at_least(finding, fail_on) for finding in found) else 0)
 
 
-def _print(found: list[Finding], otherwise: str) -> None:
+def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> None:
     """For a person: in colours on a terminal, plain in a pipe."""
     screen = console()
-    for line in _lines(found, otherwise):
+    for line in _lines(found, concluded, otherwise):
         if screen.is_terminal:
             screen.print(line, soft_wrap=True)
         else:
             click.echo(line.plain)
 
 
-def _lines(found: list[Finding], otherwise: str) -> Iterator[Text]:
-    """Session by session, the one with the worst finding first."""
+def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> Iterator[Text]:
+    """The cause first, then session by session, the one with the worst finding first."""
     from rich.text import Text
 
+    yield _answer(found[0]) if found else Text(otherwise)
     sessions: dict[str | None, list[Finding]] = {}
     for finding in found:
         sessions.setdefault(finding.session_id, []).append(finding)
-    for place, (session_id, findings) in enumerate(sessions.items()):
-        yield Text(("\n" if place else "") + _head(session_id, findings), style="bold")
+    if len(concluded) == 1 and not found:
+        sessions[concluded[0].session.session_id] = []
+    for session_id, findings in sessions.items():
+        yield Text("")
+        for line in _head(session_id, findings, concluded):
+            yield Text(line, style="bold")
         for finding in findings:
             yield from _told(finding)
-    if not found:
-        yield Text(otherwise)
 
 
-def _head(session_id: str | None, findings: list[Finding]) -> str:
+def _answer(worst: Finding) -> Text:
+    """The first line: what was wrong, in one sentence."""
+    from rich.text import Text
+
+    message = worst.message[:1].upper() + worst.message[1:]
+    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "  ")))
+    text.stylize(_COLOURS[worst.severity], 0, len(worst.severity))
+    return text
+
+
+def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
+    """What the session is, how many findings it has, and its conclusion in each recording."""
     from ..diagnosis import SEVERITIES
     from ..gist import visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
     told = ", ".join(f"{count} {one}{'' if count == 1 else 's'}" for count, one in counts if count)
     name = f"session {visible(session_id)}" if session_id is not None else "no session"
-    return f"{name}: {told}"
+    yield f"{name}: {told or 'no finding'}"
+    for one in concluded:
+        if one.session.session_id == session_id and (session_id is not None or len(concluded) == 1):
+            yield from _folded(f"  {_concluded(one)}", "  ")
+
+
+def _concluded(one: Concluded) -> str:
+    """How the session ended, how long it lasted, which parties listened, what was asked first."""
+    from ..gist import clip, one_line, seconds
+
+    conclusion, lasted = one.conclusion, one.session.duration_ns
+    parts = [conclusion.verdict, *([] if lasted is None else [seconds(lasted)])]
+    parts.append(f"connected: {', '.join(map(one_line, conclusion.connected)) or 'no client'}")
+    parts += [f"asked: {clip(one_line(conclusion.asked), 60)}"] if conclusion.asked else []
+    return " · ".join(parts)
+
+
+def _folded(text: str, rest: str) -> Iterator[str]:
+    from ..telling.wrapping import wrap
+
+    return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
 
 
 def _told(finding: Finding) -> Iterator[Text]:

@@ -26,9 +26,11 @@ _HEIGHT = 12
 """How many lines of what grows are shown at most: its last ones."""
 
 
-def follow(store: Store, session: str | None, width: int, *, full: bool, long_silence: int, as_json: bool) -> None:
+def follow(
+    store: Store, session: str | None, width: int, *, full: bool, long_silence: int, absolute: bool, as_json: bool
+) -> None:
     """Tell what comes until the recording ends, or somebody presses Ctrl-C."""
-    following = Following(store, session, width=width, full=full, long_silence=long_silence)
+    following = Following(store, session, width=width, full=full, long_silence=long_silence, absolute=absolute)
     painter = Painter()
     try:
         if as_json:

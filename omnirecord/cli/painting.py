@@ -12,6 +12,7 @@ from ..telling import Line
 from .common import console as a_console
 
 STYLES: Final[dict[str, str]] = {
+    "verdict": "bold green", "bad": "bold red",
     "head": "bold", "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
     "child": "blue", "trouble": "bold red", "note": "dim", "silence": "red", "end": "dim", "total": "dim",
     "stop": "bold green", "more": "dim", "heartbeat": "dim", "blank": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import chain, islice
@@ -13,15 +14,17 @@ import click
 from ..cassette import VERDICTS
 from ..errors import UsageError
 from ..gist import visible
+from .columns import fitted_table
 from .common import (
     NothingFound,
     cassette_argument,
     decoded_option,
     fitted,
+    is_terminal,
     json_option,
     print_rows,
     shown,
-    table,
+    terminal_width,
 )
 
 if TYPE_CHECKING:
@@ -57,61 +60,53 @@ def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
     if as_json:
         print_rows(rows)
         return
-    for line in _ls_lines(cassette, what, rows):
-        click.echo(fitted(line))
+    for line in ls_lines(cassette, what, rows, terminal_width(sys.maxsize)):
+        click.echo(line)
 
 
 _COLUMNS = {
     None: [
-        "recording",
-        "session_id",
-        "started_at",
-        "duration_s",
-        "streams",
-        "exchanges",
-        "events",
-        "last_status",
+        "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status",
         "ending",
     ],
     "streams": [
-        "stream",
-        "session_id",
-        "party",
-        "method",
-        "path",
-        "status",
-        "duration_s",
-        "events",
-        "bytes",
-        "ending",
+        "stream", "session_id", "party", "method", "path", "status", "duration_s", "events", "bytes", "ending",
         "verdicts",
     ],
     "exchanges": [
-        "exchange",
-        "kind",
-        "party",
-        "method",
-        "path",
-        "status",
-        "duration_s",
-        "request_bytes",
-        "response_bytes",
+        "exchange", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes",
         "ending",
     ],
-}
+}  # fmt: skip
+_HEADS = {
+    "recording": "rec", "session_id": "session", "started_at": "began (UTC)", "duration_s": "took s",
+    "exchanges": "requests", "last_status": "status", "request_bytes": "sent", "response_bytes": "received",
+    "exchange": "no",
+}  # fmt: skip
+_LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6}
+"""Columns that are cut on a narrow terminal, and to how many characters at least."""
+_LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session")
 
 
-def _ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]]) -> Iterator[str]:
+def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+    """What `ls` prints for a person, in lines of at most `width`."""
     if not rows:
         yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
         return
-    columns = _COLUMNS[what]
-    yield from table([{column: _cell(column, row[column]) for column in columns} for row in rows], columns)
+    columns = [column for column in _COLUMNS[what] if column != "recording" or len({row[column] for row in rows}) > 1]
+    cells = [{_HEADS.get(column, column): _cell(column, row) for column in columns} for row in rows]
+    heads = [_HEADS.get(column, column) for column in columns]
+    yield from fitted_table(cells, heads, width, least=_LEAST, left_out=_LEFT_OUT)
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(column: str, row: dict[str, Any]) -> str:
+    value = row[column]
+    if column == "session_id" and value is None:
+        return "(none)"
     if value is None:
         return "-"
+    if column == "path" and row["session_id"] is not None and is_terminal(sys.stdout):
+        return str(value).replace(row["session_id"], f"{row['session_id'][:6]}…")
     if column == "verdicts":
         return " ".join(f"{count} {verdict}" for verdict, count in value.items())
     if column == "duration_s":

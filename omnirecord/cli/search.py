@@ -95,7 +95,7 @@ def _lines(found: Found, query: str) -> Iterator[str]:
 
 def _line(hit: Hit) -> str:
     row = hit.row
-    place = f"{row['stream']}.{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
+    place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
     asked = "request" if hit.status is None else f"answer {hit.status}"
     what = row["type"] or (asked if hit.exchange is not None else row["verdict"])
     time = "-" if row["at"] is None else f"{row['offset_ns'] / 1e9:.3f}s"

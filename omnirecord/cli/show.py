@@ -25,12 +25,20 @@ _NARROWEST = 30
 @click.option("--silence", type=float, default=5.0, metavar="S", help="From how many seconds on a silence is told: 5.")
 @click.option("--width", type=int, metavar="N", help="Columns of a line: the terminal's, at most 100.")
 @click.option("--follow", is_flag=True, help="Go on while it is being recorded; Ctrl-C ends it.")
+@click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
 def show(
-    cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, as_json: bool
+    cassette: Path,
+    session: str | None,
+    full: bool,
+    silence: float,
+    width: int | None,
+    follow: bool,
+    absolute: bool,
+    as_json: bool,
 ) -> None:
-    """Tell a session turn by turn: what was asked, answered, run, approved, how it ended, and why there is no more.
+    """Tell a session turn by turn: how it ended, what was asked, answered, run, approved, and why there is no more.
 
     All sessions of the cassette, those of sub-agents inside their parents', or the one that is named; its id may be
     shortened.
@@ -47,11 +55,11 @@ def show(
     store = open_store(cassette)
     try:
         if follow:
-            go_on(store, session, columns, full=full, long_silence=long_silence, as_json=as_json)
+            go_on(store, session, columns, full=full, long_silence=long_silence, absolute=absolute, as_json=as_json)
         elif as_json:
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
-            lines = lines_of(store, session, columns, full=full, long_silence=long_silence)
+            lines = lines_of(store, session, columns, full=full, long_silence=long_silence, absolute=absolute)
             print_lines(_prepared(lines, cassette))
     finally:
         store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -62,7 +63,10 @@ def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
 
     if not found:
         click.echo(f"{shown(cassette)} holds no sessions yet")
-    elif len({one.session_id for one in found}) == 1:
+        return
+    click.echo(fitted(_medians(found)))
+    click.echo()
+    if len({one.session_id for one in found}) == 1:
         for number, one in enumerate(found):
             for line in ["", *lines_of(one)][number == 0 :]:
                 click.echo(fitted(line))
@@ -71,6 +75,20 @@ def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
     else:
         for line in table(rows := _rows(found), list(rows[0])):
             click.echo(line)
+
+
+def _medians(found: Sequence[SessionStats]) -> str:
+    """The first line: the medians of all turns."""
+    turns = [turn for one in found for turn in one.turns]
+    named = (
+        ("first token after {} s", seconds, [turn.first_token_s for turn in turns]),
+        ("{} tokens/s", number, [turn.output_tokens_per_s for turn in turns]),
+        ("{} s a turn", seconds, [turn.duration_s for turn in turns]),
+    )  # fmt: skip
+    known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
+    told = [form.format(show(median(values))) for form, show, values in known if values]
+    count = f"{len(turns):,} turn{'' if len(turns) == 1 else 's'}"
+    return f"Median of {count}: {', '.join(told)}" if told else f"No median: no times are known of {count}"
 
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:
@@ -140,6 +158,7 @@ _COLUMNS: dict[str, Callable[[SessionStats], str]] = {
     "session": lambda one: one.session_id or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
     "rec": lambda one: str(one.recording),
     "took s": lambda one: seconds(one.duration_s),
+    "ended": lambda one: one.conclusion.outcome,
     "turns": lambda one: str(len(one.turns)) if one.turns else "-",
     "1st token s": lambda one: seconds(None if one.first_token_s is None else one.first_token_s.p50),
     "tokens/s": lambda one: number(one.output_tokens_per_s, 1),

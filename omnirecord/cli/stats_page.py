@@ -16,7 +16,7 @@ def lines_of(one: SessionStats) -> Iterator[str]:
     """The page."""
     yield _head(one)
     if not one.streams:
-        yield f"{_INDENT}nobody listened to a stream of it: there is nothing to measure but {one.exchanges:,} exchanges"
+        yield f"{_INDENT}no stream was recorded: there is nothing to measure but {one.exchanges:,} exchanges"
         return
     if one.duration_s is None:
         yield f"{_INDENT}no times were recorded"
@@ -47,7 +47,8 @@ def _head(one: SessionStats) -> str:
     parts += [f"{one.started_at[:19].replace('T', ' ')} UTC"] if one.started_at is not None else []
     parts += [f"sub-agent of {visible(one.parent_session_id)}"] if one.parent_session_id else []
     parts += [f"{seconds(one.duration_s)} s"] if one.duration_s is not None else []
-    return " · ".join([*parts, _listed(one.turns_ended, "turn") if one.turns else "no turns"])
+    parts += [_listed(one.turns_ended, "turn") if one.turns else "no turns", visible(one.conclusion.verdict)]
+    return " · ".join(parts)
 
 
 def _listed(counts: Mapping[str, int], what: str) -> str:

@@ -103,7 +103,7 @@ def _cells(problem: Problem) -> dict[str, str]:
         "problem": problem.problem,
         "path": clip(problem.path, LONGEST_PATH) or "-",
         "count": f"{problem.count:,}",
-        "first": f"{problem.first.stream}.{problem.first.seq}",
+        "first": f"{problem.first.stream}:{problem.first.seq}",
         "there": f"{problem.example} ({problem.said})" if _tells_more(problem) else problem.example,
     }
 

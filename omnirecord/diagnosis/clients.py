@@ -12,6 +12,7 @@ from .event import SECOND, counted, said, seconds, sign_at
 from .finding import Severity, Sign
 from .listening import Listening
 from .snapshots import Key
+from .turns import Turn
 
 _MOST = 20
 _SOON = 2 * SECOND
@@ -59,7 +60,7 @@ def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Si
     away = f"nobody listened for {seconds(absence.until_ns - absence.from_ns)}, then a client came back"
     lost = [sign for sign in missed if sign.since_ns <= absence.from_ns and absence.until_ns <= sign.until_ns]
     until = max([absence.until_ns, *(sign.until_ns for sign in lost)])
-    if turn is not None and endings.is_unheard(before, turn):
+    if turn is not None and endings.is_unheard(before, turn) and not _heard_on(after, turn):
         message = f"{away} and was told nothing of the end of the turn that was going on"
         until = max(until, after.exchange.end_ns or 0)
         return Sign("reconnect-missed", message, since, until, stream, seqs)
@@ -67,6 +68,11 @@ def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Si
         message = f"{away} and was told nothing of what happened meanwhile"
         return Sign("reconnect-missed", message, since, until, stream, seqs, "warning")
     return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
+
+
+def _heard_on(after: Listening, turn: Turn) -> bool:
+    """Whether the turn still went on when the client had come back."""
+    return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
 
 
 def refusals(acts: Sequence[Act]) -> Iterator[Sign]:

@@ -28,7 +28,7 @@ def plain(span: Span) -> str:
 
 
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
-    """The lines, but for the last one: see `summary`. `paint`: for a change in the middle of a text."""
+    """The lines, but for the first one: see `summary`. `paint`: for a change in the middle of a text."""
     session: object = ()
     turn: str | None = None
     told = 0
@@ -127,7 +127,7 @@ def _json(value: Any) -> str:
 
 
 def summary(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
-    """The last line: how many differences of which kind, or that there is none in so many sessions and turns."""
+    """The first line: how many differences of which kind, or that there is none in so many sessions and turns."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from ..cassette import Exchange, TimedFrame, wall_clock
-from ..story import Act, Turn, one_line, session_of
+from ..story import Act, Conclusion, Turn, concluded, one_line, session_of
 from ..story.line import Heard
 from .gaps import Span, gaps_of, listened, type_of
 from .numbers import per_second, seconds, spread, total
@@ -27,21 +27,24 @@ def measure(
     started_at: str,
     *,
     parent_id: str | None = None,
+    conclusion: Conclusion | None = None,
 ) -> SessionStats:
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
     `exchanges`: all of it, at least one, in order. `frames`: those of its streams, each stream's in order. `acts`: what
-    clients did to it. `started_at`: the recording's.
+    clients did to it. `started_at`: the recording's. `conclusion`: how it ended; unless given, from what is given here.
     """
     frames, begun = list(frames), min(x.request.at_ns for x in exchanges)
     streams = list(_streams(exchanges, frames))
     until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
     spans = listened(stream.span for stream in streams)
-    told = session_of(exchanges, frames, acts, parent_id=parent_id)
+    told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
+    conclusion = conclusion or concluded(told)
     line = one_line(frames)
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
-        started_at=wall_clock(started_at, begun), duration_s=seconds(until - begun), exchanges=len(exchanges),
+        started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
+        exchanges=len(exchanges),
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
         streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
         **_of_events(line, spans),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cassette import Ending
-from ..story import Ended
+from ..story import Conclusion, Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,9 @@ class SessionStats:
     started_at: str | None
     """UTC, ISO 8601; None where no times were recorded."""
     duration_s: float | None
-    """From its first request to the last that was recorded of it; None where no times were recorded."""
+    """From the first request of a client to the end of its last exchange; None where no times were recorded."""
+    conclusion: Conclusion
+    """How it ended, who was connected, what was asked."""
     exchanges: int
     request_bytes: int
     response_bytes: int
@@ -184,4 +186,4 @@ class SessionStats:
 
 def stats_row(stats: SessionStats) -> dict[str, Any]:
     """A session as `stats --json` prints it."""
-    return asdict(stats)
+    return {**asdict(stats), "conclusion": stats.conclusion.row()}

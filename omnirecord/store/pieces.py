@@ -135,6 +135,15 @@ def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
             yield Read(base + at, None if handed_on is None else base + handed_on, size)
 
 
+def last_read_ns(connection: sqlite3.Connection, exchange: int) -> int:
+    """When the last of them came; 0 where none did."""
+    row = connection.execute(_TIMES + " DESC LIMIT 1", (exchange,)).fetchone()
+    if row is None:
+        return 0
+    _, _, _, base, came, *_ = piece_of(row)
+    return base + came[-1] if came else base
+
+
 class Recent:
     """The reads of the last rows: a frame may be held back for the LF that belongs to it."""
 

@@ -49,7 +49,8 @@ from .making import (
     recording_of,
     streaming_of,
 )  # fmt: skip
-from .pieces import Content, Piece, Recent, decoded, from_byte, from_read, portions, reads
+from .outline import outlined
+from .pieces import Content, Piece, Recent, decoded, from_byte, from_read, last_read_ns, portions, reads
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .sizes import FRAMED, size_of
 from .streamed import storable_type
@@ -243,6 +244,20 @@ class Store:
     def _pieces(self, exchange: int, byte: int = 0) -> Iterator[Piece]:
         return self._checked(lambda: from_byte(self._connection, exchange, byte))
 
+    def last_known_ns(self, recording: int) -> int:
+        """When the last thing happened that a recording holds: what has no end there lasted until then at least."""
+        query = (
+            "SELECT coalesce(max(max(request_at_ns, coalesce(response_at_ns, 0), coalesce(end_ns, 0))), 0)"
+            " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
+            " WHERE exchange IN (SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL)"
+        )
+        streams = "SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL AND kind = 'sse'"
+        known = self._rows(number_of, query, recording, recording)
+        return max([*known, *map(self._last_read_ns, self._rows(number_of, streams, recording))], default=0)
+
+    def _last_read_ns(self, exchange: int) -> int:
+        return next(self._checked(lambda: iter([last_read_ns(self._connection, exchange)])))
+
     def messages(self, exchange: int) -> Iterator[Message]:
         query = (
             "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
@@ -298,6 +313,16 @@ class Store:
         for frame in self._derived(exchange, stored, length, unfinished):
             if frame.seq > after:
                 yield frame
+
+    def outline(self, exchange: Exchange) -> Iterator[TimedFrame]:
+        """The frames of a stream without most of its deltas: see `outlined`. Costs a fraction of `frames`."""
+        seq = length = 0
+        number, stream = exchange.exchange, exchange.stream or 0
+        found = outlined(self._connection, stream, lambda read, start: self._sources(number, read, start)[1])
+        for part in self._checked(lambda: found):
+            seq, length = max(seq, part.seq), max(length, part.end)
+            yield from part.frames
+        yield from self._derived(exchange, seq, length, False)
 
     def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
         """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""

@@ -130,7 +130,8 @@ CREATE VIEW IF NOT EXISTS sessions AS
     sum({_LAST_SEQ}) AS frames, sum(x.response_bytes) AS response_bytes,
     ({_PARENT}) AS parent_session_id
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
-  WHERE x.session_id IS NOT NULL GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns);
+  WHERE x.session_id IS NOT NULL AND x.party <> 'runner'
+  GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns);
 """
 
 _STREAMS = f"""

@@ -6,15 +6,16 @@
 `line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
 which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
 and `snapshots` read what clients did and were told, `aftermath` what the server did after a stream; `stopped` says why
-there is no more; `growth` how the texts of a turn grew; `values` has what comes out. All of it is linear in the number
-of frames, and none of it can be broken by what a frame holds: an event that fits no type is counted, and told as far as
-it can be.
+there is no more, and `conclusion` how the session ended in one line; `growth` how the texts of a turn grew; `values`
+has what comes out. All of it is linear in the number of frames, and none of it can be broken by what a frame holds: an
+event that fits no type is counted, and told as far as it can be.
 """
 
 from __future__ import annotations
 
 from .acts import Act, act_of, deleted_at, may_act
-from .aftermath import Aftermath
+from .aftermath import ENDED_BY_SERVER, Aftermath
+from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
 from .failures import FailedRequest, failed_requests, is_session, unknown_sessions
 from .growth import growth_of
 from .line import one_line
@@ -43,17 +44,21 @@ from .values import (
 )
 
 __all__ = [
+    "ENDED_BY_SERVER",
     "LONG_SILENCE",
+    "OUTCOMES",
     "Act",
     "Aftermath",
     "Approval",
     "Asked",
     "Child",
+    "Conclusion",
     "Ended",
     "FailedRequest",
     "Fault",
     "Listening",
     "Note",
+    "Outcome",
     "Pace",
     "Passage",
     "Session",
@@ -65,6 +70,7 @@ __all__ = [
     "Turn",
     "TurnUsage",
     "act_of",
+    "concluded",
     "deleted_at",
     "failed_requests",
     "grown_session",

@@ -13,6 +13,7 @@ from .values import ServerAfter
 
 TOGETHER = 1_000_000_000
 """Streams that end within this many ns of each other end for one reason: a server that stops ends all that it has."""
+ENDED_BY_SERVER = ("eof", "upstream_lost")
 _EPOCH = "x-omnigent-stream-epoch"
 _request_at = attrgetter("request.at_ns")
 
@@ -27,7 +28,7 @@ class Aftermath:
 
     def of(self, x: Exchange) -> ServerAfter | None:
         """What the server did after `x`, a stream that it had ended."""
-        if x.ending not in ("eof", "upstream_lost") or x.end_ns is None:
+        if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
             return None
         if _epoch(x) and (following := self._after(self._streams, x)) and _epoch(following) not in (None, _epoch(x)):
             return "restarted"

@@ -102,6 +102,8 @@ class Draft:
     events: int = 0
     odd_events: int = 0
     heartbeats: int = 0
+    joined_ns: int | None = None
+    """When a connect snapshot last told of it."""
     beats_told: int = 0
     """How many of them belong to silences that are over."""
     waiting_for: dict[str, str] = field(default_factory=dict)
@@ -264,7 +266,7 @@ class Draft:
             response_id=self.response_id, agent=self.agent, model=self.model, usage=self.usage,
             troubles=tuple(self.troubles), notes=tuple(self.notes), longest_silence=self.longest,
             silences=tuple(self.silences), events=self.events, odd_events=self.odd_events,
-            heartbeats=self.heartbeats, restarts_ns=tuple(self.restarts),
+            heartbeats=self.heartbeats, restarts_ns=tuple(self.restarts), joined_ns=self.joined_ns,
         )  # fmt: skip
 
     def _tools(self) -> Iterator[Tool]:

@@ -57,6 +57,7 @@ class Narrator:
         snapshot: Snapshot | None,
         aftermath: Aftermath,
         started_at: str | None,
+        last_known_ns: int = 0,
     ) -> Session:
         """Nothing follows: the session. What is given is what `session_of` says."""
         first = exchanges[0]
@@ -79,7 +80,7 @@ class Narrator:
             status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
             heartbeats=self.heartbeats,
             started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
-            deleted_ns=deleted_ns,
+            until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
         )  # fmt: skip
 
     def _keepalive(self, heard: Heard) -> None:
@@ -91,6 +92,8 @@ class Narrator:
                 course.open.heartbeats += 1
         elif frame.type in ("response.created", "response.output_text.delta"):
             events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
+            if course.open is not None:
+                course.open.joined_ns = frame.offset_ns
         elif frame.type == "session.heartbeat" and course.open is not None:
             course.open.note("a client connected", frame.offset_ns)
 
@@ -132,15 +135,17 @@ def session_of(
     aftermath: Aftermath | None = None,
     long_silence: int = LONG_SILENCE,
     started_at: str | None = None,
+    last_known_ns: int = 0,
 ) -> Session:
     """A session as one recording has it. `exchanges`: all of that session and recording, at least one.
 
     `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand;
-    `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero.
+    `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero;
+    `last_known_ns`: when the last thing in the recording happened.
     """
     return grown_session(
         exchanges, frames, acts, parent_id=parent_id, snapshot=snapshot, aftermath=aftermath,
-        long_silence=long_silence, started_at=started_at,
+        long_silence=long_silence, started_at=started_at, last_known_ns=last_known_ns,
     )[0]  # fmt: skip
 
 
@@ -154,10 +159,13 @@ def grown_session(
     aftermath: Aftermath | None = None,
     long_silence: int = LONG_SILENCE,
     started_at: str | None = None,
+    last_known_ns: int = 0,
 ) -> tuple[Session, list[Draft]]:
     """The same, with the drafts of its turns: how each of their texts grew, for whoever shows them at any time."""
     narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
-    told = narrator.session(exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at)
+    told = narrator.session(
+        exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at, last_known_ns
+    )
     return told, narrator.told
 
 
@@ -176,6 +184,12 @@ def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int 
     if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
         return snapshot.status, snapshot.at_ns
     return said
+
+
+def _until(x: Exchange, last_known_ns: int) -> int:
+    """Until when an exchange lasted, as far as that is known."""
+    answered = x.response.at_ns if x.response else x.request.at_ns
+    return x.end_ns if x.end_ns is not None else max(answered, last_known_ns)
 
 
 def _listening(x: Exchange, aftermath: Aftermath) -> Listening:

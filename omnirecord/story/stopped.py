@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from ..cassette import Ending
 from ..gist import clip, one_line, seconds
+from .absences import absences_of
 from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
@@ -58,7 +59,7 @@ class _State(NamedTuple):
 
 def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
     """Why the session stops where it does. `sessions`: others of its recording by id, for its children's ends."""
-    last = _last_stream(session.streams)
+    last = last_stream(session.streams)
     state = _state(session, sessions or {}, last)
     if last is None:
         return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
@@ -70,7 +71,7 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
 
 
-def _last_stream(streams: Iterable[Listening]) -> Listening | None:
+def last_stream(streams: Iterable[Listening]) -> Listening | None:
     """The one that was heard longest."""
     return max(streams, key=lambda one: (1 << 62 if one.until_ns is None else one.until_ns, one.from_ns), default=None)
 
@@ -118,6 +119,11 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
 
 def _children(session: Session) -> Iterable[Child]:
     return (child for turn in session.turns for child in turn.children)
+
+
+def is_waited_for(child: Child) -> bool:
+    """Whether its parent was told of no end of it."""
+    return child.status in _AT_WORK
 
 
 def _is_at_work(child: Child, told: Session | None) -> bool:
@@ -187,6 +193,12 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     if at_rest:
         return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
                       f" came. Later the server called the session {session.status}{_unheard(turn, snapshot)}."
+                      )  # fmt: skip
+    heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
+    away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
+    if away is not None:
+        return _State("end_missed", f"The client was away for {seconds(away.until_ns - away.from_ns)} in the middle of"
+                      " the last turn. When it came back, the stream told it nothing of the end of that turn."
                       )  # fmt: skip
     return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
 
@@ -266,7 +278,7 @@ def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -
         return _after(last.from_ns, last.until_ns)
     if state.code == "approval_unanswered" and turn.ended == "unfinished":
         return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
-    if state.code == "end_missed" and session.status_ns is not None:
+    if state.code == "end_missed" and session.status_ns is not None and session.status_ns > turn.last_event_ns:
         return _after(session.status_ns, last.until_ns, "{} later")
     if turn.ended_ns is None:
         return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")

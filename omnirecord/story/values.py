@@ -204,6 +204,8 @@ class Turn:
     restarts_ns: tuple[int, ...] = ()
     """When the server ran it again from its beginning, because its runner was restarted. `text` and `reasoning` are of
     the last attempt; `messages`, `thoughts` and `tools` of all."""
+    joined_ns: int | None = None
+    """When a client last connected that was sent what the turn had said so far: then it went on."""
 
     @property
     def begin_ns(self) -> int:
@@ -274,6 +276,14 @@ class Session:
     """When a client deleted it."""
     failures: tuple[FailedRequest, ...] = ()
     """The requests of clients that the server did not fulfil, messages and other acts aside."""
+    until_ns: int = 0
+    """When its last exchange ended; of one without an end, the last that is known of its recording."""
+
+    @property
+    def duration_ns(self) -> int | None:
+        """From the first request of a client to `until_ns`; None where the recording has no times."""
+        until_ns = max(self.until_ns, self.ended_ns or 0)
+        return until_ns - self.begun_ns if until_ns > self.begun_ns else None
 
 
 SESSION_DELETED = "session_deleted"
@@ -282,6 +292,12 @@ LONG_SILENCE = 5_000_000_000
 """From how many ns on a silence is told."""
 
 
-def turn_row(turn: Turn, stopped: dict[str, str] | None = None) -> dict[str, Any]:
-    """A turn as `show --json` prints it. `stopped`: of a session's last turn, why there is no more."""
-    return {**asdict(turn), "stopped": stopped}
+def turn_row(
+    turn: Turn,
+    stopped: dict[str, str] | None = None,
+    conclusion: dict[str, Any] | None = None,
+    begun_ns: int | None = None,
+) -> dict[str, Any]:
+    """A turn as `show --json` prints it. `stopped` and `conclusion`: of a session's last turn, why there is no more,
+    and how the session ended. `begun_ns`: when the session began."""
+    return {**asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion}

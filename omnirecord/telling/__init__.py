@@ -1,10 +1,10 @@
 """Turns as plain text, for somebody who has never seen Omnigent. Sessions in, lines out; no I/O and no clock.
 
-1. A turn is told in the order of its times. Its first line says when in the recording it began, the others how long
+1. A turn is told in the order of its times. Its first line says when in the session it began, the others how long
    after that they came.
 2. Everything that was recorded is made harmless first: no line holds a control character, whatever a session holds.
 3. No line is wider than asked for, unless that is too narrow for anything. What is long is cut, and said to be.
-4. The last line of a session says why there is no more of it.
+4. The first line of a session is its verdict, the last line says why there is no more of it.
 
 `words` has the sentences, `turn` one turn, `tree` the sessions, one inside the other, `unfolding` a turn that goes on;
 `lines` what comes out.
@@ -24,13 +24,19 @@ __all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "tell", "tell_turn", "total
 
 
 def tell(
-    sessions: Iterable[Session], *, width: int = WIDTH, full: bool = False, astray: Sequence[FailedRequest] = ()
+    sessions: Iterable[Session],
+    *,
+    width: int = WIDTH,
+    full: bool = False,
+    absolute: bool = False,
+    astray: Sequence[FailedRequest] = (),
 ) -> Iterator[Line]:
     """All sessions, those of sub-agents inside their parents', an empty line between them.
 
-    `full`: nothing is cut, however long it is. `astray`: failed requests that belong to none of the sessions.
+    `full`: nothing is cut, however long it is. `absolute`: times count from the recording's start, not the session's.
+    `astray`: failed requests that belong to none of the sessions.
     """
-    page = Page(width, full)
+    page = Page(width, full, zero_ns=0 if absolute else None)
     empty = True
     for line in Tree(sessions, page).tell():
         empty = False

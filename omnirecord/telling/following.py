@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ..cassette import Exchange
 from ..gathering import Held, acts_in, failures_in
-from ..gist import one_line, seconds
+from ..gist import one_line
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
@@ -23,16 +23,16 @@ from ..story import (
     FailedRequest,
     Session,
     Turn,
+    concluded,
     is_session,
     is_snapshot,
     snapshot_of,
-    stopped,
 )
 from ..story.draft import Draft
 from ..story.narrator import Narrator
 from ..story.relay import Relay
 from . import WIDTH, Line, Page, UnfoldingTurn, total
-from .tree import failures, told_failures
+from .tree import failures, told_failures, verdict, why
 
 Key = tuple[int, str | int]
 _NAME = 8
@@ -57,6 +57,11 @@ class _Session:
         self._streams: set[int] = set()
         self._taken: set[Draft] = set()
         self._known = 0  # how many drafts the course had
+
+    @property
+    def begun_ns(self) -> int:
+        """When its first request came."""
+        return min(x.request.at_ns for x in self.exchanges.values())
 
     def take(self, x: Exchange) -> None:
         """An exchange, as it is by now."""
@@ -88,9 +93,10 @@ class Following:
         width: int = WIDTH,
         full: bool = False,
         long_silence: int = LONG_SILENCE,
+        absolute: bool = False,
     ) -> None:
         self._store, self._wanted, self._long_silence = store, session, long_silence
-        self._page = Page(width, full)
+        self._page = Page(width, full, zero_ns=0 if absolute else None)
         self._sessions: dict[Key, _Session] = {}
         self._all: dict[int, Exchange] = {}
         self._open: set[int] = set()
@@ -163,9 +169,10 @@ class Following:
         """The lines of what was finished since. `last`: nothing follows; then each session says why it stops."""
         yield from failures(self._page, self._astray)
         self._astray = []
-        page, wholes = self._narrow(), self._wholes() if last else {}
+        wholes = self._wholes() if last else {}
         others = {one.session_id or "": one for one in wholes.values()}
         for key, session in self._sessions.items():
+            page = self._page_of(session)
             if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
                 yield from failures(self._page, session.untold)
                 session.untold = []
@@ -175,7 +182,7 @@ class Following:
             session.untold = []
             if (lines or last) and not session.is_headed:
                 session.is_headed = True
-                lines = [*page.wrapped(_head(session), "head", "", "  "), *lines]
+                lines = [*page.wrapped(_head(session, page), "head", "", "  "), *lines]
             if last:
                 lines += _end(page, wholes[key], others)
             yield from self._named(session, lines)
@@ -184,7 +191,7 @@ class Following:
         """What has begun and is not finished."""
         for session in self._sessions.values():
             for turn in session.turns[-1:]:
-                yield from self._named(session, list(turn.growing(self._narrow())))
+                yield from self._named(session, list(turn.growing(self._page_of(session))))
 
     def finished_turns(self, *, last: bool = False) -> Iterator[Turn]:
         """The turns that are over since, each once: what `show --json` has of them."""
@@ -193,7 +200,7 @@ class Following:
         for session in self._sessions.values():
             for turn in session.turns:
                 was_told = turn.is_told
-                for _ in turn.news(self._page, session.narrator.course, last=last):
+                for _ in turn.news(self._page_of(session), session.narrator.course, last=last):
                     pass
                 if turn.is_told and not was_told:
                     yield turn.draft.freeze(session.recording, session.session_id, turn.number)
@@ -213,7 +220,10 @@ class Following:
         exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
-        whole = session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, None)
+        started_at, last_known_ns = self._store.recording(session.recording).started_at, 0
+        if any(x.end_ns is None for x in exchanges):
+            last_known_ns = self._store.last_known_ns(session.recording)
+        whole = session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, started_at, last_known_ns)
         return replace(whole, failures=tuple(session.failed))
 
     @property
@@ -221,8 +231,9 @@ class Following:
         """Whether lines have to say whose they are."""
         return len(self._sessions) > 1
 
-    def _narrow(self) -> Page:
-        return self._page.narrower(_NAME + 3) if self._is_crowded else self._page
+    def _page_of(self, session: _Session) -> Page:
+        page = self._page.since(session.begun_ns)
+        return page.narrower(_NAME + 3) if self._is_crowded else page
 
     def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
         """The lines, behind the session's name where several are told."""
@@ -230,13 +241,15 @@ class Following:
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
 
 
-def _head(session: _Session) -> str:
+def _head(session: _Session, page: Page) -> str:
     of = f" · sub-agent of {one_line(session.parent_id)}" if session.parent_id else ""
-    began = min(x.request.at_ns for x in session.exchanges.values())
-    return f"Session {session.name}{of} · recording {session.recording} · since {seconds(began)}"
+    since = f" · since {page.clock(session.begun_ns)}" if page.zero_ns == 0 else ""
+    return f"Session {session.name}{of} · recording {session.recording}{since}"
 
 
 def _end(page: Page, whole: Session, others: dict[str, Session]) -> Iterator[Line]:
     if sums := total(whole):
         yield from page.wrapped(sums, "total", "  ", "  ")
-    yield from page.wrapped(f"Why it stops here: {stopped(whole, others).sentence}", "stop", "  ", "  ")
+    conclusion = concluded(whole, others)
+    yield from verdict(page, conclusion)
+    yield from page.wrapped(why(conclusion), "stop", "  ", "  ")

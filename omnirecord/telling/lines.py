@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from ..gist import seconds
 from .wrapping import wrap
 
 Kind = Literal[
-    "head", "asked", "thought", "said", "tool", "approval", "child", "trouble", "note", "silence", "end", "total",
-    "stop", "more", "heartbeat", "blank",
+    "verdict", "bad", "head", "asked", "thought", "said", "tool", "approval", "child", "trouble", "note", "silence",
+    "end", "total", "stop", "more", "heartbeat", "blank",
 ]  # fmt: skip
 WIDTH = 100
 COLUMN = 15
@@ -50,9 +51,19 @@ class Page:
     full: bool = False
     cuts: list[int] = field(default_factory=list)
     """How many characters were left out, each time that some were."""
+    zero_ns: int | None = 0
+    """What times are counted from; None for the beginning of each session that is told by itself."""
 
     def wrapped(self, text: str, kind: Kind, first: str = "", rest: str = "") -> Iterator[Line]:
         return (Line(line, kind) for line in wrap(text, self.width, first, rest))
+
+    def since(self, begun_ns: int) -> Page:
+        """The page for a session that begins then, its times counted from there unless they are the recording's."""
+        return replace(self, zero_ns=begun_ns) if self.zero_ns is None else self
+
+    def clock(self, at_ns: int) -> str:
+        """A time on this page."""
+        return seconds(max(at_ns - (self.zero_ns or 0), 0))
 
     def narrower(self, by: int) -> Page:
         return replace(self, width=self.width - by)

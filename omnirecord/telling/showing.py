@@ -8,17 +8,13 @@ from typing import Any
 
 from ..cassette import Exchange
 from ..choosing import the_session
-from ..gathering import Held, acts_in, failures_in, grouped, strays
+from ..gathering import Context, Held, acts_in, children_of, failures_in, grouped, strays
 from ..store import Store
 from ..story import (
     LONG_SILENCE,
-    Aftermath,
     Session,
-    Snapshot,
+    concluded,
     grown_session,
-    is_snapshot,
-    snapshot_of,
-    stopped,
     turn_row,
 )
 from ..story.draft import Draft
@@ -32,14 +28,16 @@ def lines_of(
     *,
     full: bool = False,
     long_silence: int = LONG_SILENCE,
+    absolute: bool = False,
 ) -> Iterator[Line]:
     """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id.
 
-    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told.
+    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told; `absolute`: times count from the
+    recording's start.
     """
     told = sessions(store, session, long_silence=long_silence, family=True)
     astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
-    return tell(told, width=width, full=full, astray=astray)
+    return tell(told, width=width, full=full, absolute=absolute, astray=astray)
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -52,20 +50,14 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
             yield from turn_rows(told, by_id)
 
 
-def children_of(told: Session, by_id: dict[tuple[int, str | None], Session]) -> dict[str, Session]:
-    """The sessions of its sub-agents that are among those told."""
-    children = (child.session_id for turn in told.turns for child in turn.children)
-    return {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
-
-
 def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
     """The objects of one session's turns. `by_id`: the sessions that are told, by recording and id."""
     others = children_of(told, by_id)
     for turn in told.turns[:-1]:
-        yield turn_row(turn)
+        yield turn_row(turn, begun_ns=told.begun_ns)
     for turn in told.turns[-1:]:
-        why = stopped(told, others)
-        yield turn_row(turn, {"code": why.code, "sentence": why.sentence})
+        why = concluded(told, others)
+        yield turn_row(turn, {"code": why.code, "sentence": why.sentence}, why.row(), told.begun_ns)
 
 
 def sessions(
@@ -89,13 +81,11 @@ def grown_sessions(
 ) -> Iterator[tuple[Session, list[Draft]]]:
     """The same, each with the drafts of its turns; only those of one `recording`, or only the `stream` that belongs to
     no session, if that is given."""
-    everything, parents = store.exchanges(), store.parents()
-    aftermaths = _aftermaths(everything)
-    started = {recording.recording: recording.started_at for recording in store.recordings()}
+    context, parents = Context(store), store.parents()
     wanted = None if session is None else {the_session(store, session)}
     if family and wanted is not None:
         wanted = _family(wanted, parents)
-    for exchanges in grouped(x for x in everything if x.party != "runner"):
+    for exchanges in grouped(store.exchanges("party != 'runner'")):
         first = exchanges[0]
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
@@ -106,10 +96,8 @@ def grown_sessions(
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
                 acts,
                 parent_id=parents.get(first.session_id or ""),
-                snapshot=_snapshot(store, exchanges),
-                aftermath=aftermaths[first.recording],
                 long_silence=long_silence,
-                started_at=started.get(first.recording),
+                **context.of(exchanges),
             )
             yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
 
@@ -129,16 +117,3 @@ def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:
         found.update(new)
         left += new
     return found
-
-
-def _snapshot(store: Store, exchanges: list[Exchange]) -> Snapshot | None:
-    """The last one that a client asked for."""
-    asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-    return None if asked is None else snapshot_of(asked, store.decoded_body(asked, "response"))
-
-
-def _aftermaths(everything: list[Exchange]) -> dict[int, Aftermath]:
-    by_recording: dict[int, list[Exchange]] = {}
-    for x in everything:
-        by_recording.setdefault(x.recording, []).append(x)
-    return {recording: Aftermath(exchanges) for recording, exchanges in by_recording.items()}

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ..gist import clip, one_line, seconds
-from ..story import Child, FailedRequest, Session, stopped
+from ..story import Child, Conclusion, FailedRequest, Session, concluded
 from . import words
 from .lines import COLUMN, LAST, Line, Page, Piece, indented
 from .turn import tell_turn
@@ -47,8 +47,9 @@ class Tree:
 
     def _session(self, session: Session) -> Iterator[Line]:
         self._told.add(id(session))
-        page = self._page
-        yield from page.wrapped(head(session), "head", "", "  ")
+        page, conclusion = self._page.since(session.begun_ns), self._conclusion(session)
+        yield from verdict(page, conclusion)
+        yield from page.wrapped(head(session, page), "head", "", "  ")
         failed = told_failures(session.failures)
         yield from failures(page, [one for one in failed if _turn_of(session, one.at_ns) is None])
         if not session.turns and not failed:
@@ -56,16 +57,16 @@ class Tree:
             yield Line(f"  (empty: {heard})", "note")
         yield from self._turns(session, page, 0)
         yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
-        yield from page.wrapped(self._why(session), "stop", "  ", "  ")
+        yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
 
-    def _why(self, session: Session) -> str:
+    def _conclusion(self, session: Session) -> Conclusion:
         others = {
             child.session_id: other
             for turn in session.turns
             for child in turn.children
             if (other := self._by_id.get((session.recording, child.session_id)))
         }
-        return f"Why it stops here: {stopped(session, others).sentence}"
+        return concluded(session, others)
 
     def _turns(self, session: Session, page: Page, depth: int) -> Iterator[Line]:
         children = self._children(session, depth)
@@ -107,7 +108,7 @@ class Tree:
         """A child's turns, each as its own block, with when it began; the last one says why there is no more."""
         page = page.narrower(len(_INDENT))
         name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
-        last = [*page.wrapped(self._why(session), "stop")]
+        last = [*page.wrapped(why(self._conclusion(session)), "stop")]
         if not session.turns:
             yield child.spawned_ns, [*name, *last]
         children = self._children(session, depth)
@@ -136,7 +137,17 @@ def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
         yield from page.wrapped(words.failed(page, one), "trouble", f"     {seconds(one.at_ns):<9} ", " " * COLUMN)
 
 
-def head(session: Session) -> str:
+def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
+    """How the session ended: the first line of each."""
+    is_bad = conclusion.outcome in ("failed", "unfinished")
+    yield from page.wrapped(conclusion.verdict, "bad" if is_bad else "verdict", "", "  ")
+
+
+def why(conclusion: Conclusion) -> str:
+    return f"Why it stops here: {conclusion.sentence}"
+
+
+def head(session: Session, page: Page) -> str:
     """What a session is."""
     name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream of no session"
     parts = [name, f"recording {session.recording}", words.count(len(session.turns), "turn")]
@@ -144,12 +155,10 @@ def head(session: Session) -> str:
         parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")
     if title := _title(session):
         parts.insert(1, f"“{title}”")
-    if session.ended_ns is not None:
-        took = session.ended_ns - session.begun_ns
-        parts.append(seconds(took) if took else "no times recorded")
+    parts.append("no times recorded" if session.duration_ns is None else seconds(session.duration_ns))
     if session.started_at is not None:
         parts.append(f"from {session.started_at[:19].replace('T', ' ')} UTC")
-    return " · ".join([*parts, *_listened(session)])
+    return " · ".join([*parts, *_listened(session, page)])
 
 
 def _title(session: Session) -> str:
@@ -159,12 +168,12 @@ def _title(session: Session) -> str:
     return "" if one_line(first).startswith(title.removesuffix("…").removesuffix("...")) else clip(title, 80)
 
 
-def _listened(session: Session) -> Iterator[str]:
+def _listened(session: Session, page: Page) -> Iterator[str]:
     """When somebody listened, and why no longer, if there were several streams; of the only one the end says it."""
     if len(session.streams) == 1:
         return
     for stream in session.streams[:_STREAMS]:
-        yield f"stream {stream.stream}: {words.listened(stream)}"
+        yield f"stream {stream.stream}: {words.listened(page, stream)}"
     if len(session.streams) > _STREAMS:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 

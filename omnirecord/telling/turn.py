@@ -30,7 +30,7 @@ def tell_turn(
         if piece.inner:
             yield from piece.inner
             continue
-        since = "" if not timed else seconds(begin) if number else f"+{seconds(piece.at_ns - begin)}"
+        since = "" if not timed else page.clock(begin) if number else f"+{seconds(piece.at_ns - begin)}"
         head = f"{number or '':>3}  {since:>7}"
         yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
         number = ""

@@ -73,7 +73,7 @@ class UnfoldingTurn:
     def _line(self, page: Page, piece: Piece) -> Iterator[Line]:
         begin = min([self.draft.started_ns, *(one.at_ns for one in self.draft.asked[:1])])
         number = "" if self._has_begun else str(self.number)
-        since = f"+{seconds(max(piece.at_ns - begin, 0))}" if self._has_begun else seconds(begin)
+        since = f"+{seconds(max(piece.at_ns - begin, 0))}" if self._has_begun else page.clock(begin)
         self._has_begun = True
         head = f"{number:>3}  {since:>7}"
         yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)

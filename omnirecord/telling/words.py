@@ -47,10 +47,10 @@ def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     return f"{word}{seconds(until_ns - from_ns)}{end}"
 
 
-def listened(stream: Listening) -> str:
-    """From when to when somebody listened, on the recording's clock, and what ended it."""
-    until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {seconds(stream.until_ns)}"
-    return f"from {seconds(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
+def listened(page: Page, stream: Listening) -> str:
+    """From when to when a client listened, and what ended the stream."""
+    until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {page.clock(stream.until_ns)}"
+    return f"from {page.clock(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
 
 
 def asked(page: Page, one: Asked) -> str:

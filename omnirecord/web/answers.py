@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..finding import search
+from ..gathering import Known
 from ..library import open_store
 from ..store import Store
 from .comparing import comparison, pairs
@@ -34,10 +35,10 @@ class Answers:
 
     def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
         self._path, self._files = path, files or {}
-        self._lock = Lock()
+        self._lock, self._known = Lock(), Known()
         self._kept: tuple[object, Store] | None = None
         self._names: dict[str, Callable[[Store, Options], Any]] = {
-            "overview": lambda store, _: overview(store, self._path().name, self._files),
+            "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
             "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),

@@ -10,10 +10,11 @@ from typing import Any
 
 from ..cassette import Exchange, wall_clock
 from ..errors import UsageError
+from ..gathering import children_of
 from ..store import Store
-from ..story import Session, growth_of, stopped
+from ..story import Session, concluded, growth_of
 from ..story.draft import Draft
-from ..telling.showing import children_of, grown_sessions, turn_rows
+from ..telling.showing import grown_sessions, turn_rows
 from .exchanges import exchange_row, message_rows
 from .naming import Key, key_of_session
 
@@ -52,7 +53,7 @@ def _is_of(x: Exchange, ids: set[str], key: Key) -> bool:
 
 
 def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None], Session]) -> Row:
-    why = stopped(told, children_of(told, by_id))
+    why = concluded(told, children_of(told, by_id))
     title = told.snapshot.title if told.snapshot else None
     return {
         "key": str(key_of_session(told)),
@@ -60,12 +61,13 @@ def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None]
         "parent_id": told.parent_id,
         "title": title,
         "begun_ns": told.begun_ns,
-        "ended_ns": told.ended_ns,
+        "ended_ns": told.until_ns,
         "status": told.status,
         "cost_usd": told.cost_usd,
         "heartbeats": told.heartbeats,
         "streams": [asdict(one) for one in told.streams],
         "turns": list(turn_rows(told, by_id)),
         "growth": [growth_of(draft) for draft in drafts],
-        "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.at_rest},
+        "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.outcome == "finished"},
+        "conclusion": why.row(),
     }

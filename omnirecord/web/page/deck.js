@@ -234,17 +234,16 @@ export class Deck extends Playhead {
 
   // Whether the playhead is where there is no more, and nothing more comes.
   get isOver() {
-    return this.isLoaded && (!this.isFollowed || this.isLeft) && this.at >= this.end
+    return this.isLoaded && !(this.isFollowed && this.isOpen) && this.at >= this.end
   }
 
-  // Whether every client has left that had a stream of the session. One may come back while the recording goes on.
-  get isLeft() {
-    const streams = (this.session?.exchanges ?? []).filter(x => x.kind === 'sse')
-    return streams.length > 0 && streams.every(x => x.end_ns !== null)
+  // Whether a client still listens to the session.
+  get isOpen() {
+    return this.session?.family[0].conclusion.outcome === 'recording'
   }
 
   get isLive() {
-    return this.isFollowed && this.isAtEnd && !this.isPlaying
+    return this.isFollowed && this.isOpen && this.isAtEnd && !this.isPlaying
   }
 
   // Stay here while more comes; and be at the end of it again.

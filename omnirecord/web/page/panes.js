@@ -1,7 +1,7 @@
 // What stands beside the conversation, other than the wire: findings, and what else there is to know.
 
 import { h } from './dom.js'
-import { ENDINGS, NO_TIMES, count, moment, seconds, size } from './words.js'
+import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
 // `all`: what `doctor` found; undefined while it looks. `go` leads to an event.
 export function findingParts(all, go) {
@@ -47,8 +47,10 @@ export function aboutParts(row, deck, overview) {
     ['session', row.session_id ?? 'none: a stream of its own'],
     row.parent_session_id ? ['sub-agent of', row.parent_session_id] : null,
     ['began', row.started_at ? `${moment(row.started_at)} UTC` : NO_TIMES],
-    ['took', row.started_at ? seconds(row.ended_ns - row.begun_ns) : NO_TIMES],
-    ['ending', ENDINGS[row.ending] ?? row.ending],
+    ['took', tookOf(row)],
+    ['how it ended', row.conclusion.verdict],
+    ['connected', row.conclusion.connected.join(', ') || 'no client'],
+    ['last stream', ENDINGS[row.ending] ?? row.ending],
     row.last_status ? ['last status', row.last_status] : null,
     ['events', count(deck.table.size, 'event')],
     ['against the contract', bad.length ? bad.map(([name, n]) => `${n} ${name}`).join(', ') : 'none'],

@@ -78,8 +78,8 @@ export class Player {
     if (!deck.isFollowed) return
     const isLive = deck.isLive,
       waiting = deck.waiting ? ` · ${deck.waiting} new` : ''
-    const follows = deck.isLeft ? 'no client connected' : '● live'
-    live.classList.toggle('on', isLive && !deck.isLeft)
+    const follows = deck.isOpen ? '● live' : 'no client connected'
+    live.classList.toggle('on', isLive && deck.isOpen)
     say(live, isLive ? follows : `paused${waiting} · go to the end`)
     live.setAttribute('aria-label', isLive ? `${follows}: pause here` : `Paused${waiting}: go to the end`)
   }

@@ -3,7 +3,7 @@
 import { add, fill, h } from './dom.js'
 import { exchangeParts } from './detail.js'
 import { sharedNote } from './panes.js'
-import { ENDINGS, clip, clock, count, moment, oneLine, seconds, sessionName } from './words.js'
+import { clip, clock, count, moment, oneLine, sessionName, tookOf } from './words.js'
 
 const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
 
@@ -202,11 +202,7 @@ export class SessionsView {
         h('code', {}, row.session_id ?? ''),
       ),
       h('td', { 'data-label': 'Began' }, row.started_at ? moment(row.started_at).slice(11) : '–'),
-      h(
-        'td',
-        { class: 'number', 'data-label': 'Took' },
-        row.started_at ? seconds(row.ended_ns - row.begun_ns) : '–',
-      ),
+      h('td', { class: 'number', 'data-label': 'Took' }, row.started_at ? tookOf(row) : '–'),
       h(
         'td',
         { class: 'number', 'data-label': 'Events' },
@@ -217,7 +213,7 @@ export class SessionsView {
       h(
         'td',
         { 'data-label': 'Ending' },
-        h('span', { class: `ending ${row.ending}` }, ENDINGS[row.ending] ?? row.ending),
+        h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
         row.last_status ? h('span', { class: 'status' }, row.last_status) : '',
       ),
     )

@@ -21,6 +21,8 @@ const TABS = [
   ['about', 'About'],
 ]
 
+const LEFT = 5000 // ms between two looks whether the client has left
+
 const FINDINGS = 2 // the place of their tab
 
 const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
@@ -65,6 +67,7 @@ export class SessionView {
     )
     this.chosen = null // the tab that was asked for, by the address or by a click
     this.openFirst(route)
+    this.looking = setInterval(() => this.look(), LEFT)
     deck.on(news => this.update(news))
     deck
       .load(row.stream_numbers)
@@ -299,6 +302,12 @@ export class SessionView {
     if (this.deck.hear(rows)) this.refresh()
   }
 
+  // A client that leaves sends nothing: look whether it is still there.
+  look() {
+    const { deck } = this
+    if (deck.isFollowed && deck.isLoaded && deck.isOpen && document.visibilityState === 'visible') this.refresh()
+  }
+
   // The story anew, with a pause of four times as long as that takes.
   async refresh() {
     if (this.isRefreshing) return void (this.isStale = true)
@@ -349,6 +358,7 @@ export class SessionView {
 
   close() {
     clearTimeout(this.remembering)
+    clearInterval(this.looking)
     this.deck.close()
   }
 }

@@ -35,6 +35,11 @@ export function seconds(ns) {
   return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min ${whole % 60} s`
 }
 
+// How long a session lasted, as every command has it.
+export function tookOf({ conclusion }) {
+  return conclusion.duration_s === null ? 'no times' : seconds(conclusion.duration_s * 1e9)
+}
+
 // A gap in a narrow column.
 export function gap(ns) {
   if (ns < 1e6) return ns > 0 ? `${Math.round(ns / 1e3)} µs` : '0'

@@ -1,0 +1,147 @@
+"""`sessions`: one line for each session, of one cassette or of many."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..gist import clip, one_line, seconds, visible
+from .columns import fitted_table
+from .common import busy, decoded_option, is_terminal, json_option, print_rows, progress_if_slow, terminal_width
+
+if TYPE_CHECKING:
+    from ..summaries import Summary
+
+_COLUMNS = ("session", "began (UTC)", "asked first", "model", "turns", "took", "how it ended", "worst finding")
+_LEAST = {"asked first": 11, "model": 8, "how it ended": 21, "worst finding": 13}
+"""Columns that are cut on a narrow terminal, and to how many characters at least."""
+_LEFT_OUT = ("model", "turns")
+_ASKED, _ENDED = 60, 60
+"""The longest text of these columns, in characters."""
+_SHORT_ID = 8
+_COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
+_SEVERE = {"error": "red", "warning": "yellow"}
+
+
+@click.command(short_help="List sessions: what was asked, how it ended.")
+@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=click.Path(path_type=Path))
+@click.option("--failed", is_flag=True, help="Only sessions that failed, have no end, or have an error as a finding.")
+@click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
+@decoded_option
+@json_option
+def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:
+    """List the sessions of cassettes, one line each: when, what was asked first, how it ended, the worst finding.
+
+    A CASSETTE may be a folder: then all cassettes in it are listed, for instance the files of a recorder that rotates.
+
+    \b
+    Examples:
+      omnirecord sessions session.db
+      omnirecord sessions session.db session.jsonl --failed --since 2h
+    """
+    from ..summaries import cassettes_in
+    from ..summaries import since as time_of
+
+    after = None if since is None else time_of(since, datetime.now(UTC))
+    paths = list(cassettes_in(cassettes))
+    read = ((path, list(_chosen(path, failed, after))) for path in paths)
+    if as_json:
+        print_rows(one.row(str(path)) for path, found in _watched(read, paths) for one in found)
+        return
+    listed = list(_watched(read, paths))
+    for line in lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since):
+        click.echo(line)
+
+
+def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:
+    """The same, with a progress bar over several cassettes."""
+    if len(paths) > 1:
+        yield from progress_if_slow(read, "reading cassettes")
+    else:
+        with busy(f"reading {paths[0].name}"):
+            found = list(read)
+        yield from found
+
+
+def _chosen(path: Path, failed: bool, after: datetime | None) -> Iterator[Summary]:
+    from ..library import open_store
+    from ..summaries import summaries
+
+    with closing(open_store(path)) as store:
+        for one in summaries(store):
+            active = after is None or datetime.fromisoformat(one.until) >= after
+            if active and (one.has_failed or not failed):
+                yield one
+
+
+def lines_of(
+    listed: Sequence[tuple[Path, Sequence[Summary]]], width: int, *, failed: bool = False, since: str | None = None
+) -> Iterator[str]:
+    """What a person reads: the sessions of each cassette, in lines of at most `width`. `failed`, `since`: the options
+    by which they were chosen."""
+    if not any(found for _, found in listed):
+        yield _empty([path for path, _ in listed], failed=failed, since=since)
+        return
+    head, *lines = _table([one for _, found in listed for one in found], width)
+    yield head
+    left = iter(lines)
+    for path, found in listed:
+        if len(listed) > 1 and found:
+            yield visible(str(path))
+        yield from islice(left, len(found))
+
+
+def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
+    where = visible(str(paths[0])) if len(paths) == 1 else f"{len(paths):,} cassettes"
+    kind = "failed session" if failed else "session"
+    when = f" since {visible(since)}" if since is not None else ""
+    if failed or since is not None:
+        return f"no {kind}{when} in {where}"
+    return f"no session in {where} yet: point a client at the recorder, then look again"
+
+
+def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
+    rows = [_row(one) for one in found]
+    colours = is_terminal(sys.stdout)
+
+    def paint(number: int, column: str, text: str) -> str:
+        if number < 0 or not colours:
+            return text
+        return click.style(text, fg=_colour(found[number], column))
+
+    return fitted_table(rows, _COLUMNS, width, least=_LEAST, left_out=_LEFT_OUT, paint=paint)
+
+
+def _row(one: Summary) -> dict[str, str]:
+    took, worst = one.conclusion.duration_s, one.findings[0] if one.findings else None
+    name = one.session_id[:_SHORT_ID] if one.session_id is not None else f"stream {one.stream}"
+    asked = one_line(one.conclusion.asked or "(not recorded)" if one.turns else "(nothing asked)")
+    cells = (
+        name, one.started_at[5:16].replace("T", " "), clip(f"{'> ' if one.parent_session_id else ''}{asked}", _ASKED),
+        one_line(one.model or "-"), str(one.turns), "-" if took is None else seconds(round(took * 1e9)),
+        clip(_ended(one), _ENDED), "-" if worst is None else worst.code,
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, cells, strict=True))
+
+
+def _ended(one: Summary) -> str:
+    """The verdict, shorter: a session is unfinished if it waits, and other columns have the time of a good end."""
+    if one.conclusion.code == "finished":
+        return "Finished"
+    said = one.conclusion.verdict.removeprefix("Unfinished: ").removesuffix(" UTC")
+    return said[:1].upper() + said[1:]
+
+
+def _colour(one: Summary, column: str) -> str | None:
+    if column == "how it ended":
+        return _COLOURS.get(one.conclusion.outcome)
+    if column == "worst finding" and one.findings:
+        return _SEVERE.get(one.findings[0].severity)
+    return None
