@@ -14,7 +14,7 @@ import click
 
 from ..gist import clip, one_line, seconds, visible
 from .columns import fitted_table
-from .common import busy, decoded_option, is_terminal, json_option, print_rows, progress_if_slow, terminal_width
+from .common import busy, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
     from ..summaries import Summary
@@ -63,7 +63,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
 def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:
     """The same, with a progress bar over several cassettes."""
     if len(paths) > 1:
-        yield from progress_if_slow(read, "reading cassettes")
+        yield from progress(read, "reading cassettes", total=len(paths))
     else:
         with busy(f"reading {paths[0].name}"):
             found = list(read)
