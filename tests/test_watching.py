@@ -177,3 +177,12 @@ def test_the_page_shows_what_tail_prints() -> None:
     page = (SHIPPED.parent / "docs" / "tail.md").read_text()
     shown = page.partition("omnirecord tail cassettes/approval.jsonl\n\n")[2].partition("```")[0].splitlines()
     assert shown[:-1] == [one.line() for one in told(HEALTHY["approval"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("tool_hangs", ["warning"]), ("server_killed", ["trouble"]), ("approval_unanswered", [])]
+)
+def test_a_stream_that_ends_in_a_turn_stands_out(name: str, kinds: list[str]) -> None:
+    ends = [one for one in told(TROUBLED[name]) if one.label == "stream" and "listens" not in one.head]
+    assert [one.kind for one in ends] == kinds
+    assert all("in a turn" in one.head for one in ends)

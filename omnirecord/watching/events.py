@@ -148,10 +148,11 @@ def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("note", "trouble" if type_ == "error" else "note", "", text) if text else None
 
 
-def _asks(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("asked", id_):
         return None
+    state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
     return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
 
 

@@ -22,7 +22,7 @@ _ENDINGS: dict[str, tuple[str, Kind]] = {
     "done": ("the server ended it", "end"),
     "eof": ("the server closed it", "end"),
     "client_left": ("the client left", "end"),
-    "upstream_lost": ("the connection to the upstream broke", "trouble"),
+    "upstream_lost": ("the upstream connection broke", "trouble"),
     "recorder_killed": ("the recorder was killed", "trouble"),
     "recorder_stopped": ("the recorder stopped", "warning"),
     "upstream_unreachable": ("the upstream was not reached", "trouble"),
@@ -37,8 +37,8 @@ class Requests:
         self._listening: dict[int, str] = {}
         self.answered: dict[str, str] = {}
 
-    def hear(self, row: Row, place: str) -> Iterator[Told]:
-        """The lines of a request that begins or has ended."""
+    def hear(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Told]:
+        """The lines of a request that begins or has ended. `in_turn`: a turn of its session goes on."""
         is_over = row["end_ns"] is not None
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
@@ -48,7 +48,7 @@ class Requests:
             if is_over:
                 yield self._failure(row, make)
         elif row["kind"] == "sse" and row["stream"] is not None:
-            yield from self._stream(row, make, is_over=is_over)
+            yield from self._stream(row, make, is_over=is_over, in_turn=in_turn)
         elif is_over and self._is_told(row):
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
 
@@ -63,7 +63,7 @@ class Requests:
             why = why.partition(": ")[2].removeprefix("omnirecord ")
         return make("request", kind, f"{row['status']} {_name(row)}", why)
 
-    def _stream(self, row: Row, make: Make, *, is_over: bool) -> Iterator[Told]:
+    def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Told]:
         stream, session = row["stream"], row["session_id"] or ""
         what = f"{row['party']} listens" if session else f"{row['party']} reads {_short(row)}"
         if not is_over:
@@ -74,6 +74,8 @@ class Requests:
         self._listening.pop(stream, None)
         if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
             how, kind = _ENDINGS[row["ending"]]
+            if in_turn and row["session_id"] not in self._listening.values():
+                how, kind = f"{how} in a turn", "warning" if kind == "end" else kind
             yield make("stream", kind, f"{how} after {_took(row)}", f"({row['party']})")
 
     def _is_told(self, row: Row) -> bool:

@@ -107,7 +107,8 @@ class Watching:
         is_over = row["end_ns"] is not None
         if is_over and session is not None and session.fold is not None and session.fold.stream == row["stream"]:
             yield from self._finish(session)
-        yield from self._requests.hear(row, self._place(name, f"#{row['exchange']}"))
+        in_turn = session is not None and session.state.turn_ns is not None
+        yield from self._requests.hear(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
 
     def _is_copy(self, row: Row) -> bool:
         """Whether another listener of the session got this event already."""
