@@ -18,6 +18,7 @@ from .gathering import conclusions
 from .headers import header
 from .jsonl import text
 from .moments import Moment, span
+from .parties import party_name
 from .sse import read_fields
 from .store import Store
 
@@ -31,7 +32,7 @@ def exchange_rows(store: Store) -> Iterator[Row]:
     for x in store.exchanges():
         yield {
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
-            "party": x.party, "method": x.request.method, "path": x.request.target,
+            "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
@@ -83,6 +84,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
         verdicts, frames, size = _counts(store, x)
         yield {
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+            "party_name": party_name(x),
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),

@@ -41,15 +41,15 @@ def tape() -> Made:
 
 def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened() -> None:
     assert lines(HEALTHY["approval"]) == [
-        "stream client listens to session 04cc962c #4",
+        "stream Python client listens to session 04cc962c #4",
         "approval asked: always_ask_on_input: Confirm this message before I process it. 1:4",
-        "approval answered: accept by client 1:5",
+        "approval answered: accept by Python client 1:5",
         'message user: "Please summarise the release notes." 1:7',
         "turn begins with helper 1:9",
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
         " 1:10",
         "turn completed in 0.64 s · 40 in, 32 out tokens 1:29",
-        "stream the client left after 0.86 s (client) #4",
+        "stream Python client left after 0.86 s #4",
     ]
 
 
@@ -115,7 +115,7 @@ def test_an_approval_says_which_client_answered(tape: Made, tmp_path: Path) -> N
     tape.post("/v1/sessions/s/elicitations/e/resolve", 2.0, body={"action": "decline"}, party="client-2", until=3.1)
     found = lines(tape.save(tmp_path / "a.db"))
     assert [line for line in found if line.startswith("approval")] == [
-        "approval asked: May I? 1:2", "approval answered: decline by client-2 1:3",
+        "approval asked: May I? 1:2", "approval answered: decline by client 2 1:3",
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from ..cassette import Exchange, Side
 from ..gist import clip, one_line
 from ..headers import header
 from ..listing import NS, Row
+from ..parties import party_name
 from ..store import Store
 from ..story import act_of, may_act
 from ..story.failures import error_in, failed_requests
@@ -71,7 +72,8 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
     end_ns = (x.end_ns or x.request.at_ns) if is_over else None
     return {
         "recording": x.recording, "exchange": x.exchange, "stream": x.stream, "session_id": x.session_id,
-        "party": x.party, "kind": x.kind, "method": x.request.method, "path": x.request.target,
+        "party": x.party, "party_name": party_name(x), "kind": x.kind, "method": x.request.method,
+        "path": x.request.target,
         "status": x.response.status if x.response else None,
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,

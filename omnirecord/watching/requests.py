@@ -42,7 +42,7 @@ class Requests:
         is_over = row["end_ns"] is not None
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
-            self.answered[act["elicitation_id"]] = row["party"]
+            self.answered[act["elicitation_id"]] = _who(row)
         make = partial(Told, row["end_ns"] if is_over else row["offset_ns"], place=place)
         if _has_failed(row):
             if is_over:
@@ -65,7 +65,7 @@ class Requests:
 
     def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Told]:
         stream, session = row["stream"], row["session_id"] or ""
-        what = f"{row['party']} listens" if session else f"{row['party']} reads {_short(row)}"
+        what = f"{_who(row)} listens" if session else f"{_who(row)} reads {_short(row)}"
         if not is_over:
             if stream not in self._listening:
                 self._listening[stream] = session
@@ -76,7 +76,10 @@ class Requests:
             how, kind = _ENDINGS[row["ending"]]
             if in_turn and row["session_id"] not in self._listening.values():
                 how, kind = f"{how} in a turn", "warning" if kind == "end" else kind
-            yield make("stream", kind, f"{how} after {_took(row)}", f"({row['party']})")
+            if row["ending"] == "client_left":
+                yield make("stream", kind, f"{how.replace('the client', _who(row))} after {_took(row)}")
+            else:
+                yield make("stream", kind, f"{how} after {_took(row)}", f"({_who(row)})")
 
     def _is_told(self, row: Row) -> bool:
         """Whether a request that succeeded is told. What a stream tells anyway is not told twice."""
@@ -108,7 +111,12 @@ def _short(row: Row) -> str:
 
 
 def _by(row: Row) -> str:
-    return f"by {row['party']}" if row["party"] != "client" else ""
+    return f"by {_who(row)}" if _who(row) != "client" else ""
+
+
+def _who(row: Row) -> str:
+    """What a person calls the party; a proxy of an older version tells no name."""
+    return str(row.get("party_name") or row["party"])
 
 
 def _took(row: Row) -> str:
