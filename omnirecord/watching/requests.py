@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from ..gist import clip, seconds
+from ..gist import clip, seconds, short_id
 from ..routes import path_of, session_of
+from ..story.failures import severity_of
 from .told import Kind, Told
 
 Row = dict[str, Any]
@@ -53,7 +54,7 @@ class Requests:
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
 
     def _failure(self, row: Row, make: Make) -> Told:
-        kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
+        kind: Kind = "note" if _is_expected(row) else "trouble"
         if row["status"] is None:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], kind))
             kind = "warning" if kind == "end" else kind
@@ -69,7 +70,7 @@ class Requests:
         if not is_over:
             if stream not in self._listening:
                 self._listening[stream] = session
-                yield make("stream", "note", what, f"to session {session[:8]}" if session else "")
+                yield make("stream", "note", what, f"to session {short_id(session)}" if session else "")
             return
         self._listening.pop(stream, None)
         if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
@@ -97,6 +98,14 @@ def _has_failed(row: Row) -> bool:
     return row["end_ns"] is not None
 
 
+def _is_expected(row: Row) -> bool:
+    """Whether a failure is part of a healthy session: a runner renews its token, and a session need not have each
+    resource that the web UI asks for."""
+    if row["party"] == "runner" or row["status"] is None:
+        return bool(row["party"] == "runner")
+    return severity_of(row["method"], row["path"], row["status"]) in (None, "note")
+
+
 def _name(row: Row) -> str:
     return f"{row['method']} {_short(row)}"
 
@@ -105,7 +114,7 @@ def _short(row: Row) -> str:
     """The path, with eight characters of a session's id."""
     path = path_of(row["path"])
     if session := session_of(path):
-        path = re.sub(r"^.*/" + re.escape(quote(session, safe="")), f"…/{session[:8]}", path)
+        path = re.sub(r"^.*/" + re.escape(quote(session, safe="")), f"…/{short_id(session)}", path)
     path = re.sub(r"(elicit_\w{4})\w+", r"\1…", path)
     return clip(path, _PATH)
 
