@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from ..gist import clip, seconds, short_id
 from ..routes import path_of, session_of
-from ..story.failures import severity_of
 from .told import Kind, Told
 
 Row = dict[str, Any]
@@ -54,7 +53,7 @@ class Requests:
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
 
     def _failure(self, row: Row, make: Make) -> Told:
-        kind: Kind = "note" if _is_expected(row) else "trouble"
+        kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
         if row["status"] is None:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], kind))
             kind = "warning" if kind == "end" else kind
@@ -96,14 +95,6 @@ def _has_failed(row: Row) -> bool:
     if row["status"] is not None:
         return bool(row["status"] >= _FAILED)
     return row["end_ns"] is not None
-
-
-def _is_expected(row: Row) -> bool:
-    """Whether a failure is part of a healthy session: a runner renews its token, and a session need not have each
-    resource that the web UI asks for."""
-    if row["party"] == "runner" or row["status"] is None:
-        return bool(row["party"] == "runner")
-    return severity_of(row["method"], row["path"], row["status"]) in (None, "note")
 
 
 def _name(row: Row) -> str:
