@@ -16,7 +16,7 @@ from tests import forked
 from tests.cassettes import Made, completed, event, heartbeat, status
 from tests.faulted import FOLDER, faulted
 
-KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next"]
+KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next", "because"]
 
 
 def run(*words: str | Path) -> Result:
