@@ -13,6 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..gist import seconds, visible
+from ..parties import party_name
 from .arguments import STDOUT
 from .common import (
     OUTPUT,
@@ -186,7 +187,7 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
 def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
     """Which exchange it is, and its times. `begun_ns`: when its session began."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
-    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(x.party)}")
+    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
     at = row["started_at"].replace("T", " ").removesuffix("Z")
     told = [f"at {at} UTC" + ("" if begun_ns is None else f" ({seconds(x.request.at_ns - begun_ns)} into the session)")]
     if x.response is not None:

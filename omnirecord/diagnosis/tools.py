@@ -87,5 +87,5 @@ def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is
     was_stopped = any(stop >= call.place.at_ns for stop in stops)
     severity: Severity | None = "note" if was_stopped or is_open else None
     since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
-    message = f"{said(call.name)} (call {said(id_)}) was called and has no output{since}"
+    message = f"the tool {said(call.name)} (call {said(id_)}) was called and has no output{since}"
     return sign_at("tool-without-output", message, [call.place], until_ns=until_ns, severity=severity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..cassette import Exchange, TimedFrame, wall_clock
+from ..parties import party_name
 from . import events
 from .absences import absences_of, leavings_of, with_absences, with_leavings
 from .acts import Act
@@ -195,4 +196,4 @@ def _until(x: Exchange, last_known_ns: int) -> int:
 
 def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
     assert x.stream is not None
-    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x))
+    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))

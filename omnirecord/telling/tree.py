@@ -172,8 +172,10 @@ def _listened(session: Session, page: Page) -> Iterator[str]:
     """When somebody listened, and why no longer, if there were several streams; of the only one the end says it."""
     if len(session.streams) == 1:
         return
+    has_several = len({stream.party_name for stream in session.streams}) > 1
     for stream in session.streams[:_STREAMS]:
-        yield f"stream {stream.stream}: {words.listened(page, stream)}"
+        who = f" ({stream.party_name})" if has_several else ""
+        yield f"stream {stream.stream}{who}: {words.listened(page, stream)}"
     if len(session.streams) > _STREAMS:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 
