@@ -75,6 +75,27 @@ def test_with_an_error_the_heading_has_it_and_findings_come_first(browser: Any, 
         assert texts(page, ".tab") == ["Wire", "Findings", "About"]
 
 
+def test_a_client_that_left_a_finished_session_is_no_alarm(browser: Any, everything: str) -> None:
+    def colour(selector: str) -> str:
+        found: str = page.locator(selector).first.evaluate("one => getComputedStyle(one).color")
+        return found
+
+    with opened(browser, f"{everything}#/sessions") as page:
+        page.wait_for_selector(".severity.error")
+        red = colour(".severity.error")
+        endings = texts(page, "td .ending")
+        assert endings[0].startswith("Unfinished: waiting for the tool sys_os_shell")
+        assert endings[1].startswith("Finished at 03:39:52")
+        assert colour("td .ending.unfinished") == red
+        assert colour("td .ending.finished") != red
+        page.click("text=Please summarise the release notes.")
+        settled(page)
+        assert texts(page, ".session-facts .ending") == ["Finished at 03:39:52 UTC"]
+        assert colour(".session-facts .ending") != red
+        page.press("body", "4")
+        assert "client left" in page.inner_text(".about"), "it is told where the rest is"
+
+
 def test_each_hatching_is_in_the_legend_and_each_is_another_one(browser: Any) -> None:
     with showing(SHIPPED["tool_hangs"]) as url, opened(browser, url) as page:
         settled(page)
@@ -93,7 +114,7 @@ def test_a_way_back_is_a_link_that_looks_like_one(browser: Any, everything: str)
     with opened(browser, f"{everything}#/sessions") as page:
         page.wait_for_selector("td.name a")
         assert page.locator(".back").is_hidden()
-        page.click("text=↳ Sub-agent")
+        page.locator("td.name a", has_text="↳").click()
         settled(page)
         for link in (".back", ".session-facts a"):
             line = page.locator(link).evaluate("one => getComputedStyle(one).textDecorationLine")
