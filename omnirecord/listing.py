@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .bodies import decoded
-from .cassette import Exchange, Headers, Message, Recording, Side, Streaming, TimedFrame, wall_clock
+from .cassette import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from .contract.payload import MalformedError, parse
 from .gathering import conclusions
-from .headers import header
 from .jsonl import text
 from .moments import Moment, span
+from .parties import party_name
 from .sse import read_fields
 from .store import Store
 
@@ -31,7 +30,7 @@ def exchange_rows(store: Store) -> Iterator[Row]:
     for x in store.exchanges():
         yield {
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
-            "party": x.party, "method": x.request.method, "path": x.request.target,
+            "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
@@ -43,7 +42,7 @@ def exchange_row(store: Store, x: Exchange) -> Row:
     (row,) = (one for one in exchange_rows(store) if one["exchange"] == x.exchange)
     response: Row | None = None
     if x.response is not None:
-        content = None if x.kind != "http" else _content(store, x, "response", x.response.headers)
+        content = None if x.kind != "http" else _content(store, x, "response")
         response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
         response |= content or {"data": None, "raw": None}
     first = store.reads(x.exchange)[:1] if x.stream is not None else []
@@ -54,16 +53,15 @@ def exchange_row(store: Store, x: Exchange) -> Row:
         "upstream": store.recording(x.recording).upstream,
         "verdicts": _counts(store, x)[0] if x.stream is not None else None,
         "request": {
-            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request", x.request.headers)
+            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request")
         },
         "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
     }  # fmt: skip
 
 
-def _content(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:
+def _content(store: Store, x: Exchange, side: Side) -> Row:
     """A body without its content coding, as an event's data stands in its row."""
-    content = decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
-    raw = text(content)
+    raw = text(store.decoded_body(x, side))
     return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
 
 
@@ -83,6 +81,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
         verdicts, frames, size = _counts(store, x)
         yield {
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+            "party_name": party_name(x),
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
@@ -147,12 +146,12 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
 
 def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
     """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
-    if it belongs to none. In ns of the recording."""
+    if it belongs to none; 0 for what belongs to neither. In ns of the recording."""
     begun: dict[tuple[int, str | int | None], int] = {}
     for x in store.exchanges("party != 'runner' OR kind = 'sse'"):
         if x.session_id is not None or x.stream is not None:
             begun.setdefault((x.recording, x.session_id or x.stream), x.request.at_ns)
-    return lambda recording, session, stream: begun[recording, session or stream]
+    return lambda recording, session, stream: begun.get((recording, session or stream), 0)
 
 
 def types_of(store: Store, wanted: EventFilter) -> Counter[str]:

@@ -13,6 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..gist import seconds, visible
+from ..parties import party_name
 from .arguments import STDOUT
 from .common import (
     OUTPUT,
@@ -127,9 +128,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
-    from ..bodies import decoded
     from ..framing import is_text
-    from ..headers import header
 
     message = x.request if side == "request" else x.response
     if message is None:
@@ -137,8 +136,7 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
     if x.kind == "sse" and side == "response":
         parts = store.content(x)
     else:
-        wire = store.body(x.exchange, "request" if side == "request" else "response")
-        content = decoded(wire, header(message.headers, "content-encoding"))
+        content = store.decoded_body(x, "request" if side == "request" else "response")
         if output is None and is_terminal(sys.stdout) and not is_text(content):
             raise UsageError("a body that is no text is nothing for a terminal: name a file with -o")
         parts = iter([content])
@@ -185,7 +183,7 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
 def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
     """Which exchange it is, and its times. `begun_ns`: when its session began."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
-    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(x.party)}")
+    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
     at = row["started_at"].replace("T", " ").removesuffix("Z")
     told = [f"at {at} UTC" + ("" if begun_ns is None else f" ({seconds(x.request.at_ns - begun_ns)} into the session)")]
     if x.response is not None:
