@@ -105,9 +105,21 @@ def test_each_hatching_is_in_the_legend_and_each_is_another_one(browser: Any) ->
         assert len(set(drawn)) == 3
         page.keyboard.press("Home")
         eventually(lambda: page.locator(".lanes-box .future").bounding_box()["x"] < 130)
+    with showing(SHIPPED["approval_timed_out"]) as url, opened(browser, url) as page:
+        settled(page)
+        assert texts(page, ".legend > span") == names[1:], "an approval was open"
     with showing(SHIPPED["approval"]) as url, opened(browser, url) as page:
         settled(page)
         assert texts(page, ".legend > span") == ["after the playhead"]
+
+
+def test_a_client_has_the_name_that_its_user_agent_gives(browser: Any) -> None:
+    with showing(SHIPPED["two_clients"]) as url, opened(browser, url) as page:
+        settled(page)
+        assert "Python client" in texts(page, ".lane-label")
+        assert not [one for one in texts(page, ".lane-label") if one.startswith("Client")]
+        page.locator(".event.request").first.click()
+        page.locator(".detail .facts", has_text="Python client").wait_for()
 
 
 def test_a_way_back_is_a_link_that_looks_like_one(browser: Any, everything: str) -> None:

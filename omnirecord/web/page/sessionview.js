@@ -91,9 +91,8 @@ export class SessionView {
       h(
         'p',
         { class: 'session-facts' },
-        this.verdict,
         h('code', {}, row.session_id ?? row.path ?? ''),
-        overview.is_recorded ? '' : h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
+        this.verdict,
         h('span', {}, row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
         recording?.file ? h('span', {}, recording.file) : '',
         h('span', { class: 'of' }, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
