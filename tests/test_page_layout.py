@@ -86,6 +86,7 @@ def test_a_client_that_left_a_finished_session_is_no_alarm(browser: Any, everyth
         endings = texts(page, "td .ending")
         assert endings[0].startswith("Unfinished: waiting for the tool sys_os_shell")
         assert endings[1].startswith("Finished at 03:39:52")
+        assert "idle" not in page.inner_text("table"), "a status beside the verdict could contradict it"
         assert colour("td .ending.unfinished") == red
         assert colour("td .ending.finished") != red
         page.click("text=Please summarise the release notes.")
