@@ -156,11 +156,7 @@ def _print_curl(curl: Curl, as_json: bool) -> None:
     if as_json:
         print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.remarks)}])
         return
-    for name, place in curl.variables.items():
-        click.echo(f"# set {name} first: the recording masks this secret in {visible(place)}")
-    for remark in curl.remarks:
-        click.echo(f"# {remark}")
-    click.echo(curl.text)
+    click.echo(curl.script())
 
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
