@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from .cassette import Exchange
 from .errors import UsageError
+from .gist import visible
 from .headers import end_to_end, header
 
 _MASKED = re.compile("omnirecord-redacted-[0-9a-f]{12}")
@@ -37,6 +38,14 @@ class Curl:
     text: str
     variables: dict[str, str]
     remarks: tuple[str, ...] = ()
+
+    def script(self) -> str:
+        """Return the command below comments, which name the variables to set and say what else is missing."""
+        set_first = (
+            f"# set {name} first: the recording masks this secret in {visible(place)}"
+            for name, place in self.variables.items()
+        )
+        return "\n".join([*set_first, *(f"# {remark}" for remark in self.remarks), self.text])
 
 
 @dataclass(slots=True)

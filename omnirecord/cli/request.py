@@ -156,11 +156,7 @@ def _print_curl(curl: Curl, as_json: bool) -> None:
     if as_json:
         print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.remarks)}])
         return
-    for name, place in curl.variables.items():
-        click.echo(f"# set {name} first: the recording masks this secret in {visible(place)}")
-    for remark in curl.remarks:
-        click.echo(f"# {remark}")
-    click.echo(curl.text)
+    click.echo(curl.script())
 
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
@@ -188,6 +184,10 @@ def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
     """Which exchange it is, and its times. `begun_ns`: when its session began."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
     yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
+    if row["started_at"] is None:
+        yield "no times recorded"
+        yield f"ending: {x.ending} ({_ENDINGS.get(x.ending, 'see docs/cassette-format.md')})"
+        return
     at = row["started_at"].replace("T", " ").removesuffix("Z")
     told = [f"at {at} UTC" + ("" if begun_ns is None else f" ({seconds(x.request.at_ns - begun_ns)} into the session)")]
     if x.response is not None:
