@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .bodies import decoded
-from .cassette import Exchange, Headers, Message, Recording, Side, Streaming, TimedFrame, wall_clock
+from .cassette import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from .contract.payload import MalformedError, parse
 from .gathering import conclusions
-from .headers import header
 from .jsonl import text
 from .moments import Moment, span
 from .sse import read_fields
@@ -43,27 +41,24 @@ def exchange_row(store: Store, x: Exchange) -> Row:
     (row,) = (one for one in exchange_rows(store) if one["exchange"] == x.exchange)
     response: Row | None = None
     if x.response is not None:
-        content = None if x.kind != "http" else _content(store, x, "response", x.response.headers)
+        content = None if x.kind != "http" else _content(store, x, "response")
         response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
         response |= content or {"data": None, "raw": None}
-    first = store.reads(x.exchange)[:1] if x.stream is not None else []
+    first = store.reads(x.exchange)[:1] if x.stream is not None and x.has_times else []
     return {
-        **row, "stream": x.stream, "started_ns": x.request.at_ns,
-        "first_byte_s": None if x.response is None else (x.response.at_ns - x.request.at_ns) / NS,
+        **row, "stream": x.stream, "started_ns": x.request.at_ns if x.has_times else None,
+        "first_byte_s": (x.response.at_ns - x.request.at_ns) / NS if x.response and x.has_times else None,
         "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
         "upstream": store.recording(x.recording).upstream,
         "verdicts": _counts(store, x)[0] if x.stream is not None else None,
-        "request": {
-            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request", x.request.headers)
-        },
+        "request": {"headers": [[*one] for one in x.request.headers], **_content(store, x, "request")},
         "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
     }  # fmt: skip
 
 
-def _content(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:
+def _content(store: Store, x: Exchange, side: Side) -> Row:
     """A body without its content coding, as an event's data stands in its row."""
-    content = decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
-    raw = text(content)
+    raw = text(store.decoded_body(x, side))
     return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
 
 

@@ -14,7 +14,17 @@ import click
 
 from ..gist import clip, one_line, seconds, visible
 from .columns import fitted_table
-from .common import busy, decoded_option, is_terminal, json_option, print_rows, progress_if_slow, terminal_width
+from .common import (
+    CASSETTE,
+    busy,
+    decoded_option,
+    is_terminal,
+    json_option,
+    print_rows,
+    progress_if_slow,
+    shown,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from ..summaries import Summary
@@ -31,7 +41,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
 
 
 @click.command(short_help="List sessions: what was asked, how it ended.")
-@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=click.Path(path_type=Path))
+@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option("--failed", is_flag=True, help="Only sessions that failed, have no end, or have an error as a finding.")
 @click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
 @decoded_option
@@ -53,7 +63,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
     paths = list(cassettes_in(cassettes))
     read = ((path, list(_chosen(path, failed, after))) for path in paths)
     if as_json:
-        print_rows(one.row(str(path)) for path, found in _watched(read, paths) for one in found)
+        print_rows(one.row(shown(path)) for path, found in _watched(read, paths) for one in found)
         return
     listed = list(_watched(read, paths))
     for line in lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since):
@@ -65,7 +75,7 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
     if len(paths) > 1:
         yield from progress_if_slow(read, "reading cassettes")
     else:
-        with busy(f"reading {paths[0].name}"):
+        with busy(f"reading {shown(paths[0])}"):
             found = list(read)
         yield from found
 
@@ -94,12 +104,12 @@ def lines_of(
     left = iter(lines)
     for path, found in listed:
         if len(listed) > 1 and found:
-            yield visible(str(path))
+            yield shown(path)
         yield from islice(left, len(found))
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
-    where = visible(str(paths[0])) if len(paths) == 1 else f"{len(paths):,} cassettes"
+    where = shown(paths[0]) if len(paths) == 1 else f"{len(paths):,} cassettes"
     kind = "failed session" if failed else "session"
     when = f" since {visible(since)}" if since is not None else ""
     if failed or since is not None:
