@@ -16,6 +16,7 @@ from .contract.payload import MalformedError, parse
 from .gathering import conclusions
 from .jsonl import text
 from .moments import Moment, span
+from .parties import party_name
 from .sse import read_fields
 from .store import Store
 
@@ -29,7 +30,7 @@ def exchange_rows(store: Store) -> Iterator[Row]:
     for x in store.exchanges():
         yield {
             "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
-            "party": x.party, "method": x.request.method, "path": x.request.target,
+            "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
@@ -78,6 +79,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
         verdicts, frames, size = _counts(store, x)
         yield {
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+            "party_name": party_name(x),
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
@@ -142,12 +144,12 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
 
 def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
     """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
-    if it belongs to none. In ns of the recording."""
+    if it belongs to none; 0 for what belongs to neither. In ns of the recording."""
     begun: dict[tuple[int, str | int | None], int] = {}
     for x in store.exchanges("party != 'runner' OR kind = 'sse'"):
         if x.session_id is not None or x.stream is not None:
             begun.setdefault((x.recording, x.session_id or x.stream), x.request.at_ns)
-    return lambda recording, session, stream: begun[recording, session or stream]
+    return lambda recording, session, stream: begun.get((recording, session or stream), 0)
 
 
 def types_of(store: Store, wanted: EventFilter) -> Counter[str]:

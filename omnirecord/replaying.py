@@ -24,6 +24,7 @@ from .frontend import Frontend, installed
 from .headers import asks_for_websocket, decoded, header
 from .http_server import ambiguous, bad_request, error_response, origin_form
 from .library import open_store
+from .parties import is_by_runner
 from .player import (
     Answering,
     Decision,
@@ -342,7 +343,7 @@ async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> 
     body = bytearray()
     async for data in request.content.iter_any():  # all of it is taken, a megabyte of it is looked at
         body += data[: COMPARED - len(body)]
-    is_runner = header(headers, "x-omnigent-runner-tunnel-token") is not None
+    is_runner = is_by_runner(request.method, target, headers)
     return Incoming(
         request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,
         header(headers, "last-event-id"),

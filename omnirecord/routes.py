@@ -62,6 +62,18 @@ def is_gate(method: str, target: str) -> bool:
     return method == "POST" and (rest == "/events" or rest.endswith("/resolve"))
 
 
+def is_of_runner(method: str, target: str) -> bool:
+    """Whether runners alone send such a request, in every version of Omnigent."""
+    rest = below_session(target)
+    return (method == "GET" and rest == "/agent/contents") or (method == "POST" and rest == "/policies/evaluate")
+
+
+def is_of_client(method: str, target: str) -> bool:
+    """Whether clients alone send such a request."""
+    rest = below_session(target) or ""
+    return opens_session_stream(method, target) or (method == "POST" and rest.endswith("/resolve"))
+
+
 def is_tunnel(target: str) -> bool:
     """A runner's or a host's tunnel: its frames start processes, so it is never replayed."""
     return path_of(target).endswith("/tunnel")

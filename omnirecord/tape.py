@@ -24,6 +24,7 @@ from .errors import CassetteError
 from .headers import printable, printable_text
 from .intake import BUFFER, Intake, Take, amount
 from .limits import Retention, Rotation
+from .parties import Parties
 from .pseudonyms import UserKey
 from .recorder import HELD, FrameMaker, NewFrames, Requested
 from .recorder.pace import RETRY_EVERY, Pace, breath
@@ -109,7 +110,7 @@ class Tape:
         frames = self._apart.frames if self._apart else partial(FrameMaker, contract=judge, shows=watch is not ignore)
         now = self._intake.now
         self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key)
-        self._parties: dict[object, str] = {}
+        self._parties = Parties(credentials)
         self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None
         self._recorded_at = 0.0
@@ -171,14 +172,10 @@ class Tape:
         """A request's header section is complete: begin its exchange."""
         reel = self.reel
         at, number = self._intake.now() - reel.zero_ns, self.reels.next_exchange()
-        request = Requested(number, self._party(headers), at, method, printable_text(target), printable(headers))
+        request = Requested(
+            number, self._parties.of(method, target, headers), at, method, printable_text(target), printable(headers)
+        )
         return Take(self._intake, self.reels, request, reel, session_of(target))
-
-    def _party(self, headers: Headers) -> str:
-        if any(name.lower() == "x-omnigent-runner-tunnel-token" for name, _ in headers):
-            return "runner"
-        known = self._parties
-        return known.setdefault(credentials(headers), f"client-{len(known) + 1}" if known else "client")
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Write what is left, make its frames, close the file, in about so many seconds. Bytes come first. What is not

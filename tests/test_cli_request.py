@@ -35,7 +35,7 @@ def rows(*words: str | Path | int) -> list[dict[str, Any]]:
 
 def test_a_request_is_shown_with_its_answer_fields_bodies_and_times() -> None:
     found = lines("request", APPROVAL, 5)
-    assert found[0] == f"exchange 5 · session {SESSION} · recording 1 · client"
+    assert found[0] == f"exchange 5 · session {SESSION} · recording 1 · Python client"
     at = "2026-11-25 03:39:52.105043 UTC (0.67 s into the session)"
     assert found[1] == f"at {at}, first byte after 0.08 s, ended after 0.09 s"
     assert found[2] == "ending: eof (the answer was complete)"

@@ -128,7 +128,7 @@ def test_thirty_seconds_are_the_limit_unless_a_test_says_otherwise() -> None:
 def test_the_limit_is_set_in_the_ini_file_or_on_the_command_line(suite: Suite, where: str) -> None:
     suite.ini("omnirecord_gate_timeout=0.5" if where == "ini" else "")
     suite.file(test_it=LISTENS.format(kind="def", body="listen(url)", marker=""))
-    result = suite.run(*(["--omnirecord-gate-timeout=0.3"] if where == "option" else []))
+    result = suite.run(*(["--omnirecord-gate-timeout=0.5"] if where == "option" else []))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"*Failed: omnirecord: {CLOSED}*"])
 

@@ -41,15 +41,15 @@ def tape() -> Made:
 
 def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened() -> None:
     assert lines(HEALTHY["approval"]) == [
-        "stream client listens to session 04cc962c #4",
+        "stream Python client listens to session 04cc962c #4",
         "approval asked: always_ask_on_input: Confirm this message before I process it. 1:4",
-        "approval answered: accept by client 1:5",
+        "approval answered: accept by Python client 1:5",
         'message user: "Please summarise the release notes." 1:7',
         "turn begins with helper 1:9",
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
         " 1:10",
         "turn completed in 0.64 s · 40 in, 32 out tokens 1:29",
-        "stream the client left after 0.86 s (client) #4",
+        "stream Python client left after 0.86 s #4",
     ]
 
 
@@ -91,16 +91,18 @@ def test_a_refused_write_is_a_failure_with_what_the_server_said(tape: Made, tmp_
 
 
 @pytest.mark.parametrize(
-    ("target", "status", "party"),
+    ("method", "target", "status", "party"),
     [
-        ("/v1/sessions/s/resources/terminals", 503, "client"),
-        ("/v1/runners/r/token", 401, "runner"),
+        ("POST", "/v1/sessions/s/resources/terminals", 503, "client"),
+        ("GET", "/v1/sessions/s/resources/github", 404, "client"),
+        ("GET", "/v1/hosts/h/worktrees", 400, "client"),
+        ("POST", "/v1/runners/r/token", 401, "runner"),
     ],
 )
 def test_a_failure_that_healthy_sessions_have_is_not_red(
-    tape: Made, tmp_path: Path, target: str, status: int, party: str
+    tape: Made, tmp_path: Path, method: str, target: str, status: int, party: str
 ) -> None:
-    tape.request("POST", target, 1.0, status=status, party=party)
+    tape.request(method, target, 1.0, status=status, party=party)
     assert [one.kind for one in told(tape.save(tmp_path / "a.db"))] == ["note"]
 
 
@@ -114,7 +116,7 @@ def test_an_approval_says_which_client_answered(tape: Made, tmp_path: Path) -> N
     tape.post("/v1/sessions/s/elicitations/e/resolve", 2.0, body={"action": "decline"}, party="client-2", until=3.1)
     found = lines(tape.save(tmp_path / "a.db"))
     assert [line for line in found if line.startswith("approval")] == [
-        "approval asked: May I? 1:2", "approval answered: decline by client-2 1:3",
+        "approval asked: May I? 1:2", "approval answered: decline by client 2 1:3",
     ]  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def test_a_tool_that_failed_is_red(tape: Made, tmp_path: Path) -> None:
     tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, event("response.output_item.done", item=item)))
     (one,) = (one for one in told(tape.save(tmp_path / "a.db")) if one.label == "tool")
     assert one.kind == "trouble"
-    assert "failed with exit code 3" in one.line()
+    assert "failed, exit code 3" in one.line()
 
 
 def test_wide_characters_take_two_columns(tape: Made, tmp_path: Path) -> None:
@@ -155,13 +157,13 @@ def test_wide_characters_take_two_columns(tape: Made, tmp_path: Path) -> None:
     assert cells("漢字👍e\u0301❤\ufe0f") == 2 + 2 + 2 + 1 + 2
 
 
-def test_what_is_left_out_is_said_and_a_count_is_no_longer_exact(tape: Made, tmp_path: Path) -> None:
+def test_a_count_says_more_than_where_events_are_left_out(tape: Made, tmp_path: Path) -> None:
     tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("x")))
     watching = Watching()
     for row in rows(tape.save(tmp_path / "a.db"))[:-1]:
         for _ in watching.hear(row):
             pass
-    assert "1,800 events are recorded and not shown" in watching.left_out(1800).line()
+    watching.lacks_some()
     assert "more than 1 delta" in next(iter(watching.rest())).line()
 
 
@@ -176,3 +178,12 @@ def test_the_page_shows_what_tail_prints() -> None:
     page = (SHIPPED.parent / "docs" / "tail.md").read_text()
     shown = page.partition("omnirecord tail cassettes/approval.jsonl\n\n")[2].partition("```")[0].splitlines()
     assert shown[:-1] == [one.line() for one in told(HEALTHY["approval"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("tool_hangs", ["warning"]), ("server_killed", ["trouble"]), ("approval_unanswered", [])]
+)
+def test_a_stream_that_ends_in_a_turn_stands_out(name: str, kinds: list[str]) -> None:
+    ends = [one for one in told(TROUBLED[name]) if one.label == "stream" and "listens" not in one.head]
+    assert [one.kind for one in ends] == kinds
+    assert all("in a turn" in one.head for one in ends)

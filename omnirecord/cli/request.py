@@ -13,6 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..gist import seconds, visible
+from ..parties import party_name
 from .arguments import STDOUT
 from .common import (
     OUTPUT,
@@ -181,7 +182,7 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
 def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
     """Which exchange it is, and its times. `begun_ns`: when its session began."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
-    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(x.party)}")
+    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
     yield _times(x, row, begun_ns) if x.has_times else "no times were recorded"
     yield f"ending: {x.ending} ({_ENDINGS[x.ending]})"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..parties import party_name
 from .event import SECOND, counted, said, seconds, sign_at
 from .finding import Severity, Sign
 from .listening import Listening
@@ -154,7 +155,8 @@ class Endings:
         during = {None: "", "approval": ", while an approval was open"}.get(waits, f", while {said(waits)} ran")
         what = "" if unheard else "; another client heard the rest"
         after = seconds(self._until(one, turn) - turn.first.at_ns)
-        message = f"the client closed its stream in the middle of a turn, {after} after its beginning{during}{what}"
+        who = party_name(one.exchange)
+        message = f"the {who} closed its stream in the middle of a turn, {after} after its beginning{during}{what}"
         severity: Severity | None = None if unheard else "note"
         end = one.exchange.end_ns or turn.until_ns
         return sign_at(

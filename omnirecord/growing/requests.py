@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..bodies import content_of
 from ..cassette import Exchange, Headers, Side
 from ..gist import clip, one_line
 from ..headers import header
 from ..listing import NS, Row
+from ..parties import party_name
 from ..store import Store
 from ..story import act_of, may_act
+from ..story.failures import error_in, severity_of
 from .values import Wanted
 
 _BODY = 64 * 1024
@@ -72,11 +72,13 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
     end_ns = (x.end_ns or x.request.at_ns) if is_over else None
     return {
         "recording": x.recording, "exchange": x.exchange, "stream": x.stream, "session_id": x.session_id,
-        "party": x.party, "kind": x.kind, "method": x.request.method, "path": x.request.target,
+        "party": x.party, "party_name": party_name(x), "kind": x.kind, "method": x.request.method,
+        "path": x.request.target,
         "status": x.response.status if x.response else None,
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
-        "ending": x.ending if is_over else "open", "act": act, "error": _error(store, x) if is_over else None,
+        "ending": x.ending if is_over else "open", "act": act,
+        **(_failure(store, x) if is_over else {"error": None, "severity": None}),
     }  # fmt: skip
 
 
@@ -88,17 +90,17 @@ def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
     return {"kind": act.kind, "text": clip(act.text, 400), "elicitation_id": act.elicitation_id, "action": act.action}
 
 
-def _error(store: Store, x: Exchange) -> str | None:
-    """Code and message of a refusal, in one line; None where the request did not fail."""
+def _failure(store: Store, x: Exchange) -> dict[str, Any]:
+    """Code and message of a refusal, and how bad it is: `error`, `warning`, `note`, or None."""
     if x.response is None or x.response.status < _ERROR or x.kind == "sse":
-        return None
+        return {"error": None, "severity": None}
     body = _body(store, x, "response")
-    try:
-        error = json.loads(body)["error"]
-        code, message = error.get("code"), error.get("message")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        code, message = None, body[:400].decode("utf-8", "replace") if _is_text(x.response.headers) else ""
-    return clip(one_line(": ".join(part for part in (code, message) if isinstance(part, str) and part)), 400)
+    code, message = error_in(body)
+    if not (code or message) and _is_text(x.response.headers):
+        message = body[:400].decode("utf-8", "replace")
+    unreachable = x.ending == "upstream_unreachable"
+    severity = "error" if unreachable else severity_of(x.request.method, x.request.target, x.response.status)
+    return {"error": clip(one_line(": ".join(filter(None, (code, message)))), 400), "severity": severity}
 
 
 def _is_text(headers: Headers) -> bool:
@@ -108,7 +110,5 @@ def _is_text(headers: Headers) -> bool:
 
 def _body(store: Store, x: Exchange, side: Side) -> bytes:
     """A short body without its content coding; empty for another."""
-    if (x.request_bytes if side == "request" else x.response_bytes) > _BODY:
-        return b""
-    headers = x.request.headers if side == "request" else x.response.headers if x.response else ()
-    return content_of(store.body(x.exchange, side), header(headers, "content-encoding")) or b""
+    size = x.request_bytes if side == "request" else x.response_bytes
+    return b"" if size > _BODY else store.decoded_body(x, side)

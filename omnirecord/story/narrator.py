@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..cassette import Exchange, TimedFrame, wall_clock
+from ..parties import party_name
 from . import events
 from .absences import absences_of, leavings_of, with_absences, with_leavings
-from .acts import Act, deleted_at
+from .acts import Act
 from .aftermath import Aftermath
 from .course import Course
 from .draft import Draft
+from .failures import deleted_at
 from .line import Heard, one_line
 from .reading import payload
 from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
@@ -194,4 +196,4 @@ def _until(x: Exchange, last_known_ns: int) -> int:
 
 def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
     assert x.stream is not None
-    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x))
+    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))

@@ -229,6 +229,8 @@ class Listening:
     ending: Ending
     server_after: ServerAfter | None = None
     """None where the recording does not tell, or the server did not end it."""
+    party_name: str = "client"
+    """What a person calls the party."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,9 @@ def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
 
 
 def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
-    """Failed requests that are in no turn, each with its time in the recording."""
+    """Failed requests that are in no turn, each with its time on the page's clock."""
     for one in failed:
-        yield from page.wrapped(words.failed(page, one), "trouble", f"     {seconds(one.at_ns):<9} ", " " * COLUMN)
+        yield from page.wrapped(words.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN)
 
 
 def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
@@ -172,8 +172,10 @@ def _listened(session: Session, page: Page) -> Iterator[str]:
     """When somebody listened, and why no longer, if there were several streams; of the only one the end says it."""
     if len(session.streams) == 1:
         return
+    has_several = len({stream.party_name for stream in session.streams}) > 1
     for stream in session.streams[:_STREAMS]:
-        yield f"stream {stream.stream}: {words.listened(page, stream)}"
+        who = f" ({stream.party_name})" if has_several else ""
+        yield f"stream {stream.stream}{who}: {words.listened(page, stream)}"
     if len(session.streams) > _STREAMS:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 

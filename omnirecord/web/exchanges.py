@@ -10,6 +10,7 @@ from ..cassette import Exchange, Message
 from ..curl import curl_of
 from ..errors import UsageError
 from ..headers import header
+from ..parties import party_name
 from ..store import Store
 from .events import beginning
 
@@ -34,6 +35,7 @@ def exchange_row(x: Exchange) -> Row:
     """What there is to know of one without its header fields and bodies."""
     return {
         "exchange": x.exchange, "kind": x.kind, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+        "party_name": party_name(x),
         "method": x.request.method, "target": x.request.target, "status": x.response.status if x.response else None,
         "at_ns": x.request.at_ns, "answered_ns": x.response.at_ns if x.response else None, "end_ns": x.end_ns,
         "ending": x.ending, "request_bytes": x.request_bytes, "response_bytes": x.response_bytes,

@@ -151,7 +151,7 @@ export function exchangeParts(x, full, begin) {
   return [
     list([
       ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`],
-      ['by', x.party],
+      ['by', x.party_name ?? x.party],
       ['asked', isUntimed(x) ? NO_TIMES : clock(x.at_ns - begin, 6)],
       ['answered', isUntimed(x) ? NO_TIMES : x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
       ['took', isUntimed(x) ? NO_TIMES : x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],

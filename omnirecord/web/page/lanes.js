@@ -130,8 +130,8 @@ function connections(exchanges, end) {
 }
 
 // A party as a person knows it.
-export function partyName({ party }) {
-  return party.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
+export function partyName({ party, party_name: name = party }) {
+  return name.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
 }
 
 function requestItem(x) {

@@ -121,7 +121,7 @@ export class SessionsView {
       h(
         'summary',
         {},
-        h('span', { class: 'took' }, `${x.recording} · ${clock(x.at_ns, 2)} · ${x.party} · `),
+        h('span', { class: 'took' }, `${x.recording} · ${clock(x.at_ns, 2)} · ${x.party_name ?? x.party} · `),
         h('code', {}, `${x.method} ${clip(x.target, 200)}`),
         ` ${x.status ?? 'no answer'}`,
         x.kind === 'websocket' ? ' · WebSocket' : '',
