@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from .choosing import the_session
 from .errors import NotACassette, UsageError
 from .indexing import Stale, bring_up, stamp_of
 from .library import open_store
-from .listing import event_row, request_row
+from .listing import event_row, request_row, zeros
 from .moments import Given, Moment, moment, span
 from .searching.query import Query, parse
 from .searching.snippets import WIDTH, Snippet, apart, best, cut, signs_in, unmarked
 from .store import Store, is_database, is_packed
 from .store.index import UNUSABLE, Index, path_beside
-from .store.matches import Match, Narrow, matches, session_names
+from .store.matches import Match, Narrow, indexed_sessions, matches, session_names
 
 WORTH_A_FILE = 512 * 1024
 """Below so many bytes an index is made in less time than anybody notices, and no file for it is left behind."""
@@ -51,6 +51,8 @@ class Hit:
     snippet: Snippet
     exchange: int | None = None
     status: int | None = None
+    begun_ns: int = 0
+    """When its session began, on the recording's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +145,31 @@ def _narrow(store: Store, index: Index, asked: _Asked) -> Narrow:
         sessions = [number for number, name in names if name == wanted]
     glob = asked.type
     takes = None if glob is None else lambda type_: fnmatchcase(type_, glob)
-    times = None if asked.times == (None, None) else [(r.recording, *span(r, *asked.times)) for r in store.recordings()]
-    return Narrow(sessions, takes, times)
+    return Narrow(sessions, takes, None if asked.times == (None, None) else list(_spans(store, index, asked.times)))
+
+
+def _spans(store: Store, index: Index, times: tuple[Moment, Moment]) -> Iterator[tuple[int, int, int]]:
+    """Of each session in the index the first and the last ns that lie in between. Numbers count from its start."""
+    recordings, zero = {one.recording: one for one in store.recordings()}, zeros(store)
+    streams = {x.exchange: x.stream for x in store.streams()}
+    for number, recording, session_id, exchange in indexed_sessions(index.connection):
+        if recording in recordings:
+            begun_ns = zero(recording, session_id, streams.get(exchange or 0))
+            yield number, *span(recordings[recording], *times, begun_ns)
 
 
 def _hits(store: Store, found: list[Match], asked: _Asked) -> Iterator[Hit]:
     """In the order of sessions, then of what they point to."""
     started = {r.recording: r.started_at for r in store.recordings()}
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
+    zero = zeros(store)
     made = []
     for match in found:
         x = exchanges.get(match.exchange)
         if x is None:
             raise Stale
-        made.append((match.session, _hit(store, match, x, started[x.recording], asked)))
+        hit = _hit(store, match, x, started[x.recording], asked)
+        made.append((match.session, replace(hit, begun_ns=zero(x.recording, x.session_id, x.stream))))
     return (hit for _, hit in sorted(made, key=lambda one: (one[0], one[1].row["offset_ns"])))
 
 

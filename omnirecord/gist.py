@@ -15,6 +15,7 @@ from typing import Any
 LIMIT = 120
 """The longest line, in characters."""
 _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
+_PREFIX = re.compile(r"[a-z]{1,8}_")
 _ENOUGH = 400
 """How much of a text is looked at for that."""
 Data = dict[str, Any]
@@ -53,6 +54,12 @@ def unquoted(text: str) -> str:
 
 def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
+
+
+def short_id(session_id: str) -> str:
+    """The beginning of a session's id that tells it from others: 8 characters behind a prefix such as `conv_`."""
+    prefix = _PREFIX.match(session_id)
+    return session_id[: (prefix.end() if prefix else 0) + 8]
 
 
 def seconds(ns: int) -> str:

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .bodies import decoded
-from .cassette import Exchange, Headers, Message, Recording, Side, Streaming, TimedFrame, wall_clock
+from .cassette import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from .contract.payload import MalformedError, parse
 from .gathering import conclusions
-from .headers import header
 from .jsonl import text
 from .moments import Moment, span
 from .parties import party_name
@@ -44,7 +42,7 @@ def exchange_row(store: Store, x: Exchange) -> Row:
     (row,) = (one for one in exchange_rows(store) if one["exchange"] == x.exchange)
     response: Row | None = None
     if x.response is not None:
-        content = None if x.kind != "http" else _content(store, x, "response", x.response.headers)
+        content = None if x.kind != "http" else _content(store, x, "response")
         response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
         response |= content or {"data": None, "raw": None}
     first = store.reads(x.exchange)[:1] if x.stream is not None else []
@@ -55,16 +53,15 @@ def exchange_row(store: Store, x: Exchange) -> Row:
         "upstream": store.recording(x.recording).upstream,
         "verdicts": _counts(store, x)[0] if x.stream is not None else None,
         "request": {
-            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request", x.request.headers)
+            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request")
         },
         "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
     }  # fmt: skip
 
 
-def _content(store: Store, x: Exchange, side: Side, headers: Headers) -> Row:
+def _content(store: Store, x: Exchange, side: Side) -> Row:
     """A body without its content coding, as an event's data stands in its row."""
-    content = decoded(store.body(x.exchange, side), header(headers, "content-encoding"))
-    raw = text(content)
+    raw = text(store.decoded_body(x, side))
     return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
 
 
@@ -149,12 +146,12 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
 
 def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
     """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
-    if it belongs to none. In ns of the recording."""
+    if it belongs to none; 0 for what belongs to neither. In ns of the recording."""
     begun: dict[tuple[int, str | int | None], int] = {}
     for x in store.exchanges("party != 'runner' OR kind = 'sse'"):
         if x.session_id is not None or x.stream is not None:
             begun.setdefault((x.recording, x.session_id or x.stream), x.request.at_ns)
-    return lambda recording, session, stream: begun[recording, session or stream]
+    return lambda recording, session, stream: begun.get((recording, session or stream), 0)
 
 
 def types_of(store: Store, wanted: EventFilter) -> Counter[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .cassette import wall_clock
+from .choosing import named_session
 from .diagnosis import SEVERITIES, Finding
 from .diagnosis.examining import examine
 from .errors import UsageError
@@ -32,9 +33,9 @@ class Summary:
     stream: int | None
     """The number of its only stream, where it belongs to no session."""
     parent_session_id: str | None
-    started_at: str
-    """UTC, ISO 8601: when its first request came."""
-    until: str
+    started_at: str | None
+    """UTC, ISO 8601: when its first request came; None where no times were recorded."""
+    until: str | None
     """When its last exchange ended."""
     model: str | None
     """The model of its last turn; the agent's name where no model was named."""
@@ -72,11 +73,10 @@ def summaries(store: Store, session: str | None = None) -> list[Summary]:
 
 def _summary(one: Concluded, found: list[Finding]) -> Summary:
     told = one.session
-    started_at = told.started_at or ""
+    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
     return Summary(
-        told.recording, told.session_id, one.stream, told.parent_id, started_at,
-        wall_clock(started_at, told.until_ns - told.begun_ns), _model(told), len(told.turns), one.conclusion,
-        tuple(found),
+        told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
+        len(told.turns), one.conclusion, tuple(found),
     )  # fmt: skip
 
 
@@ -94,18 +94,20 @@ def _model(told: Session) -> str | None:
     return next(filter(None, [*named, *agents]), None)
 
 
-def cassettes_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """The cassettes that are named: files as they are, of a folder those in it, by name. A link to another file of the
-    same folder is left out: a recorder that rotates has one to its newest. Raises `UsageError` for an empty folder."""
-    for path in paths:
+def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:
+    """The cassettes that are named, each with the session of `CASSETTE#SESSION`: files as they are, of a folder those
+    in it, by name. A link to another file of the same folder is left out: a recorder that rotates has one to its
+    newest. Raises `UsageError` for an empty folder."""
+    for one in named:
+        path, session = named_session(one)
         if not path.is_dir():
-            yield path
+            yield path, session
             continue
-        found = sorted(one for one in path.iterdir() if one.name.endswith(_ENDS) and one.is_file())
-        found = [one for one in found if not (one.is_symlink() and one.resolve().parent == path.resolve())]
+        found = sorted(file for file in path.iterdir() if file.name.endswith(_ENDS) and file.is_file())
+        found = [file for file in found if not (file.is_symlink() and file.resolve().parent == path.resolve())]
         if not found:
             raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
-        yield from found
+        yield from ((file, session) for file in found)
 
 
 def since(text: str, now: datetime) -> datetime:

@@ -89,12 +89,26 @@ def test_the_lines_for_a_person_have_that_conclusion(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
-def test_doctor_finds_no_error_where_the_conclusion_is_a_good_end(path: Path) -> None:
+def test_doctor_finds_nothing_that_the_conclusion_denies(path: Path) -> None:
+    found = rows("doctor", path)
     for row in rows("sessions", path):
-        if row["conclusion"]["outcome"] == "finished":
+        errors = {one["code"] for one in found if one["session_id"] == row["session_id"] and one["severity"] == "error"}
+        if row["conclusion"]["outcome"] == "finished" and row["turns"] < 2:
+            assert not errors & {"turn-unfinished", "reconnect-missed", "approval-unanswered", "request-failed"}
+        if row["conclusion"]["outcome"] == "failed" and row["parent_session_id"] is None:
+            assert row["findings"]["error"] + row["findings"]["warning"] > 0
+
+
+def test_doctor_finds_no_error_where_every_turn_has_a_good_end(path: Path) -> None:
+    """A session that failed has a finding, its own or its parent's."""
+    sessions = {row["session_id"]: row for row in rows("sessions", path)}
+    broken = {turn["session_id"] for turn in rows("show", path) if turn["ended"] in ("failed", "unfinished")}
+    for row in sessions.values():
+        if row["conclusion"]["outcome"] == "finished" and row["session_id"] not in broken:
             assert row["findings"]["error"] == 0, row["finding"]
         if row["conclusion"]["outcome"] == "failed":
-            assert row["findings"]["error"] + row["findings"]["warning"] > 0
+            parent = sessions.get(row["parent_session_id"], row)
+            assert row["finding"] or parent["finding"], row
 
 
 def missed_end(*second: tuple[float, bytes]) -> Made:

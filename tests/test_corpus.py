@@ -12,6 +12,8 @@ from omnirecord import jsonl
 from omnirecord.diagnosis import CODES
 from omnirecord.exporting import sse_bytes
 from omnirecord.library import import_file, open_store
+from omnirecord.story.conclusion import concluded
+from omnirecord.telling.showing import sessions
 from tests.corpus import BROKEN, CORPUS, FOLDER, HEALTHY, Kind, table
 from tests.doctor_examples import CORPUS as TABLE
 from tests.doctor_examples import DOCS
@@ -114,3 +116,19 @@ def test_no_path_of_a_machine_is_in_it_and_reading_and_writing_it_changes_no_byt
     store.close()
     assert LOCAL_PATH.search(written) is None
     assert path.suffix == ".zst" or written == path.read_bytes()
+
+
+def test_a_tool_call_that_comes_again_after_an_interrupt_is_no_second_turn() -> None:
+    store = open_store(CORPUS["interrupted_tool"].path)
+    (told,) = sessions(store)
+    store.close()
+    assert [(turn.ended, [tool.name for tool in turn.tools]) for turn in told.turns] == [
+        ("interrupted", ["sys_os_shell"])
+    ]
+
+
+def test_an_answer_after_the_denial_is_told_as_late() -> None:
+    store = open_store(CORPUS["approval_too_late"].path)
+    (told,) = sessions(store)
+    store.close()
+    assert concluded(told).verdict.startswith("Failed: the answer to the approval came too late at ")

@@ -192,7 +192,8 @@ def test_a_tool_that_hangs_is_told_before_the_turn_that_waits_for_it() -> None:
     made = heard((2.0, status("running") + begin()), (2.1, call(name="sleep")), *beats(16.0, 76.0), end=80.0)
     first, *rest = found(made)
     assert (first.code, first.severity, first.seqs) == ("tool-without-output", "error", (4,))
-    assert first.message == "sleep (call c) was called and has no output in the 78 s that were recorded after it"
+    told = "the tool sleep (call c) was called and has no output in the 78 s that were recorded after it"
+    assert first.message == told
     assert {finding.because for finding in rest} == {"tool-without-output"}
 
 

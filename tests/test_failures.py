@@ -96,6 +96,25 @@ def test_a_terminal_that_answers_once_the_runner_has_booted_is_no_failure() -> N
     assert found(ask(bound(200), ("GET", TERMINALS, 503), ("GET", TERMINALS, 503), ("GET", TERMINALS, 200))) == []
 
 
+def test_a_terminal_that_is_asked_for_while_the_runner_boots_is_a_note() -> None:
+    assert found(ask(bound(200), ("POST", "/v1/sessions/s/resources/terminals", 503))) == [
+        ("request-failed", "note", "s")
+    ]
+
+
+def test_failures_before_the_first_turn_have_the_sessions_clock() -> None:
+    tape = Made()
+    tape.get("/v1/sessions/s", 10.0, {"id": "s"})
+    tape.request("PATCH", "/v1/sessions/s", 12.5, status=400, answer=WRONG)
+    (line,) = [line for line in shown(tape).split("\n") if "!! PATCH" in line]
+    assert line.startswith("     2.50 s ")
+
+
+def test_a_404_after_the_session_was_deleted_is_a_note() -> None:
+    asked = [("GET", "/v1/sessions/s", 200), ("DELETE", "/v1/sessions/s", 200), ("GET", "/v1/sessions/s", 404)]
+    assert found(ask(bound(200), *asked)) == [("request-failed", "note", "s")]
+
+
 def test_a_runners_requests_are_none_of_it() -> None:
     assert found(bound(200)) == []
     tape = bound(200)

@@ -214,7 +214,7 @@ def test_hits_are_narrowed_by_type_session_and_time(folder: Path) -> None:
     path = tape.save(folder / "a.db")
     assert places(search(path, "word", type="session.*")) == [(1, 2), (2, 2)]
     assert places(search(path, "word", session="tw")) == [(2, 1), (2, 2)]
-    assert places(search(path, "word", since=2, until=11)) == [(1, 2), (2, 1)]
+    assert places(search(path, "word", since=0.5, until=1)) == [(1, 2), (2, 2)], "from the start of each session"
     assert places(search(path, "word", since="2026-01-02T03:04:16")) == [(2, 1), (2, 2)]
     assert places(search(path, "word", until=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))) == [(1, 1)]
     assert search(path, "word", type="nothing.*").total == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.contract.union import MODELS
-from omnirecord.gist import _TELLERS, LIMIT, gist, visible
+from omnirecord.gist import _TELLERS, LIMIT, gist, short_id, visible
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -151,3 +151,9 @@ def test_every_real_event_has_a_line() -> None:
     lines = (Path(__file__).parent / "contract_events.jsonl").read_text().splitlines()
     for data in map(json.loads, lines):
         assert gist(data.get("type"), data) == gist(data.get("type"), data).strip()
+
+
+def test_the_short_id_of_a_session_keeps_eight_characters_behind_a_prefix() -> None:
+    assert short_id("0b1c5edec3ed412cb86fbd48417ed129") == "0b1c5ede"
+    assert short_id("conv_8e535e044687484a92b08b8db83c9545") == "conv_8e535e04"
+    assert short_id("s") == "s"

@@ -49,7 +49,8 @@ def test_a_request_has_the_same_keys_and_its_number(cassette: Path) -> None:
 def test_a_person_sees_sessions_times_types_and_how_many_more_there_are(cassette: Path) -> None:
     lines = run(cassette, "word").stdout.splitlines()
     assert lines[0] == "session one · recording 1"
-    assert lines[1].split()[:3] == ["1.000s", "1:1", "session.status"]
+    assert lines[1].split()[:3] == ["0.000s", "1:1", "session.status"]
+    assert run(cassette, "word", "--absolute").stdout.splitlines()[1].split()[0] == "1.000s"
     assert "[word]" in lines[1]
     assert len(lines) == 1 + 20 + 1
     assert lines[-1].startswith("… and 11 more: narrow it down")

@@ -91,16 +91,18 @@ def test_a_refused_write_is_a_failure_with_what_the_server_said(tape: Made, tmp_
 
 
 @pytest.mark.parametrize(
-    ("target", "status", "party"),
+    ("method", "target", "status", "party"),
     [
-        ("/v1/sessions/s/resources/terminals", 503, "client"),
-        ("/v1/runners/r/token", 401, "runner"),
+        ("POST", "/v1/sessions/s/resources/terminals", 503, "client"),
+        ("GET", "/v1/sessions/s/resources/github", 404, "client"),
+        ("GET", "/v1/hosts/h/worktrees", 400, "client"),
+        ("POST", "/v1/runners/r/token", 401, "runner"),
     ],
 )
 def test_a_failure_that_healthy_sessions_have_is_not_red(
-    tape: Made, tmp_path: Path, target: str, status: int, party: str
+    tape: Made, tmp_path: Path, method: str, target: str, status: int, party: str
 ) -> None:
-    tape.request("POST", target, 1.0, status=status, party=party)
+    tape.request(method, target, 1.0, status=status, party=party)
     assert [one.kind for one in told(tape.save(tmp_path / "a.db"))] == ["note"]
 
 

@@ -200,7 +200,8 @@ def event_lines(
             else f"{'-':>10} {'-':>8}"
         )
         shown = visible(row["type"] or "-")
-        yield (f"{row['seq']:>6} {times}  {row['verdict']:<9} {shown:<34} " + visible(gist(row["type"], row["data"])))
-        yield from (f"{'':>26}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
+        place, said = f"{stream}:{row['seq']}", visible(gist(row["type"], row["data"]))
+        yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<34} {said}"
+        yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None and empty:
         yield empty

@@ -128,9 +128,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
-    from ..bodies import decoded
     from ..framing import is_text
-    from ..headers import header
 
     message = x.request if side == "request" else x.response
     if message is None:
@@ -138,8 +136,7 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
     if x.kind == "sse" and side == "response":
         parts = store.content(x)
     else:
-        wire = store.body(x.exchange, "request" if side == "request" else "response")
-        content = decoded(wire, header(message.headers, "content-encoding"))
+        content = store.decoded_body(x, "request" if side == "request" else "response")
         if output is None and is_terminal(sys.stdout) and not is_text(content):
             raise UsageError("a body that is no text is nothing for a terminal: name a file with -o")
         parts = iter([content])

@@ -34,17 +34,18 @@ _HEAD = 58
 @click.option("--session", metavar="ID", help="Only of this session; may be shortened.")
 @click.option(
     "--since", metavar="T",
-    help="Only from then on: seconds from the recording's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+    help="Only from then on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
 )  # fmt: skip
 @click.option("--until", metavar="T", help="Only up to then.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."
 )
+@click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
 def search(
     cassette: Path, query: tuple[str, ...], type_glob: str | None, session: str | None, since: str | None,
-    until: str | None, limit: int, as_json: bool,
+    until: str | None, limit: int, absolute: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Search events, messages put together from their deltas, tool calls and what users asked.
 
@@ -63,7 +64,7 @@ def search(
     if as_json:
         print_rows(_row(hit) for hit in found.hits)
     else:
-        for line in _lines(found, " ".join(query)):
+        for line in _lines(found, " ".join(query), absolute=absolute):
             click.echo(line)
     sys.exit(0 if found.total else 1)
 
@@ -75,7 +76,7 @@ def _row(hit: Hit) -> dict[str, object]:
     return row if hit.status is None else {**row, "status": hit.status}
 
 
-def _lines(found: Found, query: str) -> Iterator[str]:
+def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
     session = None
     for hit in found.hits:
         row = hit.row
@@ -85,7 +86,7 @@ def _lines(found: Found, query: str) -> Iterator[str]:
             apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
             named = f"session {row['session_id']}" if row["session_id"] else f"{apart} of no session"
             yield visible(f"{named} · recording {row['recording']}")
-        yield _line(hit)
+        yield _line(hit, 0 if absolute else hit.begun_ns)
     if not found.total:
         yield visible(f"nothing found for {query}")
     elif found.total > len(found.hits):
@@ -93,12 +94,12 @@ def _lines(found: Found, query: str) -> Iterator[str]:
         yield f"… and {more:,} more: narrow it down with --session, --type, --since, --until, or raise --limit"
 
 
-def _line(hit: Hit) -> str:
+def _line(hit: Hit, zero_ns: int) -> str:
     row = hit.row
     place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
     asked = "request" if hit.status is None else f"answer {hit.status}"
     what = row["type"] or (asked if hit.exchange is not None else row["verdict"])
-    time = "-" if row["at"] is None else f"{row['offset_ns'] / 1e9:.3f}s"
+    time = "-" if row["at"] is None else f"{(row['offset_ns'] - zero_ns) / 1e9:.3f}s"
     return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
 
 

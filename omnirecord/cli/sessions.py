@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..gist import clip, one_line, seconds, visible
+from ..gist import clip, one_line, seconds, short_id, visible
+from .arguments import by_name
 from .columns import fitted_table
-from .common import busy, decoded_option, is_terminal, json_option, print_rows, progress_if_slow, terminal_width
+from .common import (
+    CASSETTE,
+    busy,
+    decoded_option,
+    is_terminal,
+    json_option,
+    print_rows,
+    progress,
+    shown,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from ..summaries import Summary
@@ -25,13 +36,12 @@ _LEAST = {"asked first": 11, "model": 8, "how it ended": 21, "worst finding": 13
 _LEFT_OUT = ("model", "turns")
 _ASKED, _ENDED = 60, 60
 """The longest text of these columns, in characters."""
-_SHORT_ID = 8
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
 _SEVERE = {"error": "red", "warning": "yellow"}
 
 
 @click.command(short_help="List sessions: what was asked, how it ended.")
-@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=click.Path(path_type=Path))
+@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option("--failed", is_flag=True, help="Only sessions that failed, have no end, or have an error as a finding.")
 @click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
 @decoded_option
@@ -40,6 +50,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
     """List the sessions of cassettes, one line each: when, what was asked first, how it ended, the worst finding.
 
     A CASSETTE may be a folder: then all cassettes in it are listed, for instance the files of a recorder that rotates.
+    CASSETTE#SESSION is one session, and - reads a cassette from standard input.
 
     \b
     Examples:
@@ -50,10 +61,11 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
     from ..summaries import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
-    paths = list(cassettes_in(cassettes))
-    read = ((path, list(_chosen(path, failed, after))) for path in paths)
+    named = list(cassettes_in(cassettes))
+    paths = [path for path, _ in named]
+    read = ((path, list(_chosen(path, session, failed, after))) for path, session in named)
     if as_json:
-        print_rows(one.row(str(path)) for path, found in _watched(read, paths) for one in found)
+        print_rows(one.row(by_name(str(path))) for path, found in _watched(read, paths) for one in found)
         return
     listed = list(_watched(read, paths))
     for line in lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since):
@@ -63,20 +75,20 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
 def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:
     """The same, with a progress bar over several cassettes."""
     if len(paths) > 1:
-        yield from progress_if_slow(read, "reading cassettes")
+        yield from progress(read, "reading cassettes", len(paths))
     else:
-        with busy(f"reading {paths[0].name}"):
+        with busy(f"reading {shown(paths[0])}"):
             found = list(read)
         yield from found
 
 
-def _chosen(path: Path, failed: bool, after: datetime | None) -> Iterator[Summary]:
+def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
     from ..library import open_store
     from ..summaries import summaries
 
     with closing(open_store(path)) as store:
-        for one in summaries(store):
-            active = after is None or datetime.fromisoformat(one.until) >= after
+        for one in summaries(store, session):
+            active = after is None or (one.until is not None and datetime.fromisoformat(one.until) >= after)
             if active and (one.has_failed or not failed):
                 yield one
 
@@ -94,12 +106,12 @@ def lines_of(
     left = iter(lines)
     for path, found in listed:
         if len(listed) > 1 and found:
-            yield visible(str(path))
+            yield shown(path)
         yield from islice(left, len(found))
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
-    where = visible(str(paths[0])) if len(paths) == 1 else f"{len(paths):,} cassettes"
+    where = shown(paths[0]) if len(paths) == 1 else f"{len(paths):,} cassettes"
     kind = "failed session" if failed else "session"
     when = f" since {visible(since)}" if since is not None else ""
     if failed or since is not None:
@@ -121,10 +133,11 @@ def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
 
 def _row(one: Summary) -> dict[str, str]:
     took, worst = one.conclusion.duration_s, one.findings[0] if one.findings else None
-    name = one.session_id[:_SHORT_ID] if one.session_id is not None else f"stream {one.stream}"
+    name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
     asked = one_line(one.conclusion.asked or "(not recorded)" if one.turns else "(nothing asked)")
     cells = (
-        name, one.started_at[5:16].replace("T", " "), clip(f"{'> ' if one.parent_session_id else ''}{asked}", _ASKED),
+        name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
+        clip(f"{'> ' if one.parent_session_id else ''}{asked}", _ASKED),
         one_line(one.model or "-"), str(one.turns), "-" if took is None else seconds(round(took * 1e9)),
         clip(_ended(one), _ENDED), "-" if worst is None else worst.code,
     )  # fmt: skip

@@ -75,7 +75,7 @@ class Tools:
             told = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
             if call is not None and call.replaced is not None:
                 told.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
-            message = f"{said(call.name if call else 'a tool')} (call {said(id_)}) {', and '.join(told)}"
+            message = f"{f'the tool {said(call.name)}' if call else 'a tool'} (call {said(id_)}) {', and '.join(told)}"
             was_stopped = returned is not None and any(places[0].at_ns <= stop <= returned.at_ns for stop in stops)
             severity: Severity | None = "note" if was_stopped else None
             yield sign_at("tool-failed", message, places, about=id_, severity=severity)
@@ -86,5 +86,5 @@ def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is
     was_stopped = any(stop >= call.place.at_ns for stop in stops)
     severity: Severity | None = "note" if was_stopped or is_open else None
     since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
-    message = f"{said(call.name)} (call {said(id_)}) was called and has no output{since}"
+    message = f"the tool {said(call.name)} (call {said(id_)}) was called and has no output{since}"
     return sign_at("tool-without-output", message, [call.place], until_ns=until_ns, severity=severity)

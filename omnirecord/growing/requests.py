@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..bodies import content_of
 from ..cassette import Exchange, Headers, Side
 from ..gist import clip, one_line
 from ..headers import header
@@ -14,6 +12,7 @@ from ..listing import NS, Row
 from ..parties import party_name
 from ..store import Store
 from ..story import act_of, may_act
+from ..story.failures import error_in
 from .values import Wanted
 
 _BODY = 64 * 1024
@@ -95,12 +94,10 @@ def _error(store: Store, x: Exchange) -> str | None:
     if x.response is None or x.response.status < _ERROR or x.kind == "sse":
         return None
     body = _body(store, x, "response")
-    try:
-        error = json.loads(body)["error"]
-        code, message = error.get("code"), error.get("message")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        code, message = None, body[:400].decode("utf-8", "replace") if _is_text(x.response.headers) else ""
-    return clip(one_line(": ".join(part for part in (code, message) if isinstance(part, str) and part)), 400)
+    told = ": ".join(filter(None, error_in(body)))
+    if not told and _is_text(x.response.headers):
+        told = body[:400].decode("utf-8", "replace")
+    return clip(one_line(told), 400)
 
 
 def _is_text(headers: Headers) -> bool:
@@ -112,5 +109,4 @@ def _body(store: Store, x: Exchange, side: Side) -> bytes:
     """A short body without its content coding; empty for another."""
     if (x.request_bytes if side == "request" else x.response_bytes) > _BODY:
         return b""
-    headers = x.request.headers if side == "request" else x.response.headers if x.response else ()
-    return content_of(store.body(x.exchange, side), header(headers, "content-encoding")) or b""
+    return store.decoded_body(x, side)

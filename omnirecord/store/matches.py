@@ -24,7 +24,7 @@ class Narrow:
     """Numbers of the index."""
     takes_type: Callable[[str], bool] | None = None
     times: list[tuple[int, int, int]] | None = None
-    """Of each recording that counts the first and the last ns."""
+    """Of each session of the index that counts the first and the last ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ def _first(connection: sqlite3.Connection, inner: str, values: Values, count: in
             first.setdefault(same, number)
         taken *= 4
     return list(first.values())[:count]
+
+
+def indexed_sessions(connection: sqlite3.Connection) -> list[tuple[int, int, str | None, int | None]]:
+    """The number of each session in the index, its recording, its id, and the exchange of one without an id."""
+    return connection.execute("SELECT id, recording, session_id, exchange FROM sessions").fetchall()
 
 
 def session_names(connection: sqlite3.Connection) -> list[tuple[int, str]]:
@@ -152,10 +157,10 @@ def _narrowed(connection: sqlite3.Connection, narrow: Narrow) -> tuple[str, Valu
         conditions += " AND d.type IN (SELECT value FROM json_each(?))"
         values.append(json.dumps(types))
     if narrow.times is not None:
-        connection.execute("CREATE TEMP TABLE spans (recording INTEGER PRIMARY KEY, low INTEGER, high INTEGER)")
+        connection.execute("CREATE TEMP TABLE spans (session INTEGER PRIMARY KEY, low INTEGER, high INTEGER)")
         connection.executemany("INSERT INTO spans VALUES (?, ?, ?)", narrow.times)
         conditions += (
-            " AND EXISTS (SELECT 1 FROM spans s WHERE s.recording = d.recording"
+            " AND EXISTS (SELECT 1 FROM spans s WHERE s.session = d.session"
             " AND d.last_ns >= s.low AND d.first_ns <= s.high)"
         )
     return conditions, values

@@ -13,10 +13,10 @@ event that fits no type is counted, and told as far as it can be.
 
 from __future__ import annotations
 
-from .acts import Act, act_of, deleted_at, may_act
+from .acts import Act, act_of, may_act
 from .aftermath import ENDED_BY_SERVER, Aftermath
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
-from .failures import FailedRequest, failed_requests, is_session, unknown_sessions
+from .failures import FailedRequest, deleted_at, failed_requests, is_session, unknown_sessions
 from .growth import growth_of
 from .line import one_line
 from .narrator import grown_session, session_of, turns

@@ -6,12 +6,11 @@ Reading never fails: a body that is not what Omnigent's clients send is no act. 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..cassette import Exchange
-from ..routes import below_session, deletes_session, is_gate
+from ..routes import below_session, is_gate
 from .failures import error_in
 from .reading import as_dict, as_text, text_of
 
@@ -60,15 +59,6 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
         action = as_text(_json(request).get("action"))
         return _act(exchange, response, "answer", elicitation_id=rest[-2], action=action)
     return _event(exchange, _json(request), response)
-
-
-def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
-    """When a client deleted the session of these exchanges, in ns: when the server said that it had; else None."""
-    for x in exchanges:
-        done = x.response is not None and 200 <= x.response.status < 300
-        if x.response is not None and done and deletes_session(x.request.method, x.request.target):
-            return x.request.at_ns
-    return None
 
 
 def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:

@@ -92,18 +92,30 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
     turn = session.turns[-1] if session.turns else None
     if code == "still_recording":
         return _recording(turn, last)
-    if turn is None and (refused := next((one for one in session.failures if one.severity == "error"), None)):
-        said = f"Failed: {one_line(refused.method)} was refused: {_named(refused.why)}"
-        return _Verdict("failed", said, "at", refused.at_ns)
     if turn is None:
-        plain = ("finished", "Nothing asked") if session.streams else ("unknown", "Unknown: no event stream recorded")
-        return _Verdict(*plain)  # type: ignore[arg-type]
+        return _nothing(session, code)
+    if (code in _CUT or code == "end_missed") and (lost := _without_effect(turn)):
+        return lost
     if code in _CUT:
         return _waiting(turn, last) or _Verdict("unfinished", f"Unfinished: {_CUT[code]}", "at", _until(session, last))
     if code in _TOLD:
         return _TOLD[code](session, turn)
     outcome: Outcome = "finished" if code in AT_REST else "unfinished"
     return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
+
+
+def _nothing(session: Session, code: Code) -> _Verdict:
+    """The verdict on a session without a turn."""
+    if code == "refused":
+        worst = next(one for one in reversed(session.failures) if one.severity == "error")
+        return _Verdict(
+            "failed", f"Failed: {one_line(worst.method)} was refused: {_named(worst.why)}", "at", worst.at_ns
+        )
+    if code == "deleted":
+        return _Verdict("finished", "Finished: a client deleted the session", "at", session.deleted_ns)
+    if session.streams:
+        return _Verdict("finished", "Nothing asked")
+    return _Verdict("unknown", "Unknown: no event stream recorded")
 
 
 def _recording(turn: Turn | None, last: Listening | None) -> _Verdict:
@@ -130,8 +142,26 @@ def _approval(turn: Turn) -> _Verdict | None:
 def _unanswered(_session: Session, turn: Turn) -> _Verdict:
     if turn.ended == "unfinished" and (found := _approval(turn)):
         return found
+    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > _end(turn)]
+    if late:
+        return _Verdict("failed", "Failed: the answer to the approval came too late,", "at", late[-1])
     asked = [one.asked_ns for one in turn.approvals if one.answered_ns is None]
+    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None]
+    if late and not asked:
+        return _Verdict("failed", "Failed: the answer to the approval came too late", "at", max(late))
     return _Verdict("failed", "Failed: no answer to the approval asked", "at", max(asked, default=None))
+
+
+def _end(turn: Turn) -> int:
+    return turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
+
+
+def _without_effect(turn: Turn) -> _Verdict | None:
+    """An answer to an approval that no event followed: the server had forgotten the question."""
+    given = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.resolved_ns is None]
+    if turn.ended != "unfinished" or not given or given[-1] < turn.last_event_ns:
+        return None
+    return _Verdict("unfinished", "Unfinished: the answer to the approval had no effect,", "at", given[-1])
 
 
 def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _Verdict | None:
@@ -207,6 +237,7 @@ _TOLD: Mapping[Code, Callable[[Session, Turn], _Verdict]] = {
     "runner_lost": _runner_lost,
     "approval_unanswered": _unanswered,
     "child_unfinished": _child_unfinished,
+    "unknown": lambda _s, _t: _Verdict("unknown", "Unknown: the recording does not tell how the turn ended"),
     "nobody_listened": lambda _s, _t: _Verdict("unknown", "Unknown: no event stream recorded"),
     "not_taken_up": lambda _, turn: _Verdict(
         "unfinished", "Unfinished: the agent did not take up the message", "since", turn.begin_ns

@@ -5,7 +5,8 @@
 2. A read that failed is a warning. A resource that a session need not have answers 404, and a resource of a runner that
    boots answers 409 or 503: these are none, or a note if the resource never came.
 3. Messages, interrupts and answers are acts (`acts`), which know themselves whether they were refused.
-4. A session whose requests were all answered with 404 is none.
+4. A 404 for a session that a client has deleted is a note.
+5. A session whose requests were all answered with 404 is none.
 """
 
 from __future__ import annotations
@@ -63,6 +64,14 @@ def unknown_sessions(exchanges: Iterable[Exchange]) -> set[str]:
     return {session_id for session_id, group in named.items() if not is_session(group)}
 
 
+def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
+    """When a client asked to delete the session of these exchanges, in ns, if the server did so; else None."""
+    for x in exchanges:
+        if deletes_session(x.request.method, x.request.target) and x.response and 200 <= x.response.status < 300:
+            return x.request.at_ns
+    return None
+
+
 def failed_requests(
     exchanges: Sequence[Exchange], answer: Callable[[Exchange], bytes], acted: Collection[int] = ()
 ) -> list[FailedRequest]:
@@ -72,11 +81,15 @@ def failed_requests(
     for x in exchanges:
         if x.response is not None and x.response.status < 400:
             succeeded[x.request.method, path_of(x.request.target)] = x.request.at_ns
+    deleted = {x.session_id: at_ns for x in exchanges if (at_ns := deleted_at([x])) is not None}
     found = []
     for x in exchanges:
         if x.exchange not in acted and may_have_failed(x):
             later = succeeded.get((x.request.method, path_of(x.request.target)), -1) > x.request.at_ns
-            severity = _severity(x, later=later)
+            status = x.response.status if x.response else 0
+            severity = severity_of(x.request.method, x.request.target, status, later=later)
+            if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
+                severity = "note"
             if severity is not None:
                 found.append(_failed(x, severity, answer(x)))
     return found
@@ -121,13 +134,16 @@ def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: 
     )
 
 
-def _severity(x: Exchange, *, later: bool) -> Literal["note", "warning", "error"] | None:
-    """`later`: the same request succeeded later."""
-    assert x.response is not None
-    method, target, status = x.request.method, x.request.target, x.response.status
+def severity_of(
+    method: str, target: str, status: int, *, later: bool = False
+) -> Literal["note", "warning", "error"] | None:
+    """How bad it is that a client's request was answered with that status, of 400 or above; None if it happens in
+    healthy sessions. `later`: the same request succeeded later."""
     below = below_session(target)
     if below is None and path_of(target).startswith(_OF_MACHINES):
         return None
+    if (below or "").startswith("/resources/terminals") and status in _BOOTING:
+        return None if later else "note"
     if method in _READS:
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):

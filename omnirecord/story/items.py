@@ -24,14 +24,18 @@ def tell_item(course: Course, at_ns: int, data: Data) -> None:
     if type_ == "function_call_output":
         _tool_output(course, at_ns, item)
     elif type_ not in _SILENT and item:
-        draft = _owner(course, at_ns, as_text(item.get("response_id")))
+        draft = _owner(course, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
         draft.break_thoughts() if type_ != "reasoning" else None
         _tell_in(course, draft, at_ns, item, type_)
 
 
-def _owner(course: Course, at_ns: int, response_id: str | None) -> Draft:
-    """The turn that goes on; when none does, the last one, unless the item is of another response."""
+def _owner(course: Course, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
+    """The turn that goes on; when none does, the last one, unless the item is of another response.
+
+    The call of an interrupted turn comes again after its end, under another response: it stays with its turn."""
     last = course.latest()
+    if course.open is None and call_id is not None and call_id in course.owners:
+        return course.owners[call_id]
     if course.open is None and last is not None and response_id in (None, last.response_id):
         return last
     return course.turn(at_ns)

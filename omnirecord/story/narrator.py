@@ -8,10 +8,11 @@ from ..cassette import Exchange, TimedFrame, wall_clock
 from ..parties import party_name
 from . import events
 from .absences import absences_of, leavings_of, with_absences, with_leavings
-from .acts import Act, deleted_at
+from .acts import Act
 from .aftermath import Aftermath
 from .course import Course
 from .draft import Draft
+from .failures import deleted_at
 from .line import Heard, one_line
 from .reading import payload
 from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn

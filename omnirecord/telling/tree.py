@@ -132,9 +132,9 @@ def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
 
 
 def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
-    """Failed requests that are in no turn, each with its time in the recording."""
+    """Failed requests that are in no turn, each with its time on the page's clock."""
     for one in failed:
-        yield from page.wrapped(words.failed(page, one), "trouble", f"     {seconds(one.at_ns):<9} ", " " * COLUMN)
+        yield from page.wrapped(words.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN)
 
 
 def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:

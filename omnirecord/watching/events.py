@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ..gist import gist, one_line, seconds
+from ..gist import gist, one_line, seconds, short_id
 from ..story.notes import NOTES
 from ..story.reading import as_dict, as_int, as_text, text_of
 from .told import Kind, Told
@@ -180,7 +180,7 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     if state.children.get(id_) == status:
         return None
     state.children[id_] = status
-    name = as_text(child.get("title")) or id_[:8]
+    name = as_text(child.get("title")) or short_id(id_)
     said = as_text(child.get("last_message_preview"))
     kind: Kind = "trouble" if status == "failed" else "child"
     return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:_ENOUGH])}"' if said else "")

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from ..gist import clip, seconds
+from ..gist import clip, seconds, short_id
 from ..routes import path_of, session_of
+from ..story.failures import severity_of
 from .told import Kind, Told
 
 Row = dict[str, Any]
@@ -69,7 +70,7 @@ class Requests:
         if not is_over:
             if stream not in self._listening:
                 self._listening[stream] = session
-                yield make("stream", "note", what, f"to session {session[:8]}" if session else "")
+                yield make("stream", "note", what, f"to session {short_id(session)}" if session else "")
             return
         self._listening.pop(stream, None)
         if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
@@ -93,9 +94,11 @@ def _has_failed(row: Row) -> bool:
 
 
 def _is_expected(row: Row) -> bool:
-    """Whether a failure is part of a healthy session: the runner renews its token, and its terminals take time."""
-    path = path_of(row["path"])
-    return row["party"] == "runner" or (row["status"] == 503 and path.endswith("/resources/terminals"))
+    """Whether a failure is part of a healthy session: a runner renews its token, and a session need not have each
+    resource that the web UI asks for."""
+    if row["party"] == "runner" or row["status"] is None:
+        return bool(row["party"] == "runner")
+    return severity_of(row["method"], row["path"], row["status"]) in (None, "note")
 
 
 def _name(row: Row) -> str:
@@ -106,7 +109,7 @@ def _short(row: Row) -> str:
     """The path, with eight characters of a session's id."""
     path = path_of(row["path"])
     if session := session_of(path):
-        path = re.sub(r"^.*/" + re.escape(quote(session, safe="")), f"…/{session[:8]}", path)
+        path = re.sub(r"^.*/" + re.escape(quote(session, safe="")), f"…/{short_id(session)}", path)
     path = re.sub(r"(elicit_\w{4})\w+", r"\1…", path)
     return clip(path, _PATH)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cassette import TimedFrame
+from ..gist import short_id
 from ..greeting import Greeting
 from .each import each
 from .events import State, tell
@@ -144,4 +145,4 @@ class Watching:
 
     def _place(self, session: str, address: str) -> str:
         """Where it is in the cassette. The session is named where there are several."""
-        return f"{session[:8]} {address}".strip() if len(self._names) > 1 else address
+        return f"{short_id(session)} {address}".strip() if len(self._names) > 1 else address

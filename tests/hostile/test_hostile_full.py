@@ -43,7 +43,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def is_one_sentence(done: Done, *names: Path) -> bool:
     said = done.errors.decode()
     return (
-        done.code == 2 and said.startswith("omnirecord: ") and said.count("\n") == 1 and "damaged" not in said
+        done.code == 2 and said.startswith("Error: ") and said.count("\n") == 1 and "damaged" not in said
         and all(str(name) in said for name in names)
     )  # fmt: skip
 
@@ -166,4 +166,4 @@ def test_a_full_stdout_is_a_sentence(words: tuple[str, ...], cassette: Path) -> 
             check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == b"omnirecord: cannot write the output: No space left on device\n"
+    assert done.stderr == b"Error: cannot write the output: No space left on device\n"

@@ -200,7 +200,7 @@ def test_what_cannot_be_written_is_a_sentence(
         before = {path.name for path in tmp_path.iterdir()}
         done = written(command, cassette, tmp_path / name)
     assert done.code == 2
-    assert done.errors.startswith(b"omnirecord: cannot write ")
+    assert done.errors.startswith(b"Error: cannot write ")
     assert done.errors.count(b"\n") == 1
     assert said in done.errors.decode()
     assert {path.name for path in tmp_path.iterdir()} == before

@@ -243,7 +243,7 @@ export class Deck extends Playhead {
   }
 
   get isLive() {
-    return this.isFollowed && this.isOpen && this.isAtEnd && !this.isPlaying
+    return this.isFollowed && this.isAtEnd && !this.isPlaying
   }
 
   // Stay here while more comes; and be at the end of it again.

@@ -90,6 +90,7 @@ export class SessionView {
         'p',
         { class: 'session-facts' },
         h('code', {}, row.session_id ?? row.path ?? ''),
+        overview.is_recorded ? '' : h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
         h('span', {}, row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
         recording?.file ? h('span', {}, recording.file) : '',
         h('span', { class: 'of' }, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
