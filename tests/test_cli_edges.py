@@ -238,7 +238,8 @@ def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
     "words",
     [
         ["--speed", "1e-320"], ["--speed", "nan"], ["--speed", "1e300"], ["--max-gap", "1e308"], ["--max-gap", "-1"],
-        ["--max-gap", "nan"], ["--gate-timeout", "-1"], ["--gate-timeout", "nan"], ["--gate-timeout", "1e308"],
+        ["--max-gap", "nan"], ["--skip-gates-after", "-1"], ["--skip-gates-after", "nan"],
+        ["--skip-gates-after", "1e308"], ["--gate-timeout", "-1"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -265,7 +266,7 @@ def test_the_same_method_and_the_same_beginning_are_nearest() -> None:
             ("POST", "/v1/sessions"), ("GET", "/assets/nothing.js"), ("GET", "/v1/sessions/conv_0123456789abcdef/items")
         ),
     )  # fmt: skip
-    assert found[0]["request"] == "GET /v1/sessions/conv_0123456789abcdef/items"
+    assert str(found[0]) == "GET /v1/sessions/conv_0123456789abcdef/items"
 
 
 @pytest.mark.parametrize(

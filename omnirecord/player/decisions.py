@@ -85,7 +85,7 @@ class Failing:
 
 
 _ID_OR_MARK = re.compile(
-    r"\[-.*?-\]|\{\+.*?\+\}"
+    r"\[-[^\n]{0,200}?-\]|\{\+[^\n]{0,200}?\+\}"
     r"|(?<![\w-])((?:[A-Za-z]{2,24}_)*[0-9a-f]{8})(?:-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{24})(?![\w-])"
 )
 """A marked difference, or a long id with what is shown of it."""
