@@ -193,7 +193,7 @@ async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_pat
     assert (missed.status[:12], error["code"]) == (b"HTTP/1.1 404", "not_recorded")
     differs = "path (segment 4: 'item' instead of nothing)"
     assert {"request": f"GET {SESSION}", "differs": differs} in error["nearest"]
-    assert f"GET {SESSION} (differs in {differs})" in error["message"]
+    assert f"\n  GET {SESSION}{{+/item+}}" in error["message"]
     assert told["requests"] == 5
     assert told["unmatched"] == ["GET /v1/sessions/s/item", f"POST {EVENTS}"]
     assert told["mismatches"] == [
