@@ -25,7 +25,7 @@ def bare_proxy(loop: str, upstream: str, pinned: bool = False) -> Process:
 
 def recorder(loop: str, upstream: str, db: Path, pinned: bool = False) -> Process:
     port = free_port()
-    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db)]
+    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db), "--quiet"]
     return start(loop, "omnirecord", arguments, port, pinned)
 
 

@@ -30,10 +30,15 @@ def _exists(path: str) -> bool:
         return False
 
 
+def session_ids(store: Store) -> list[str]:
+    """The ids of all sessions that the server knew, sorted."""
+    exchanges = store.exchanges("session_id IS NOT NULL")
+    return sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
+
+
 def the_session(store: Store, name: str) -> str:
     """The id that is, or begins with, `name`."""
-    exchanges = store.exchanges("session_id IS NOT NULL")
-    known = sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
+    known = session_ids(store)
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
     if len(found) == 1:
         return found[0]

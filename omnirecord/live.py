@@ -63,7 +63,8 @@ class Live:
         self._watching = Watching(every=every or type_glob is not None)
         self._path = db()
         self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
-        self._dropped, self._told_at = 0, monotonic()
+        self._dropped = self._left_out = 0
+        self._told_at = monotonic()
         self._stop = threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
@@ -87,14 +88,14 @@ class Live:
             if not is_last:
                 self._stop.wait(min(max(_EVERY, _SHARE * took), _LONGEST))
         self._screen.print(self._watching.rest())
-        self._tell_dropped()
+        self._tell_what_lacks()
         self._screen.clear()
 
     def _show(self) -> bool:
         """Print what is new; return whether there is more."""
         if monotonic() - self._told_at >= _TELL_EVERY:
             self._told_at = monotonic()
-            self._tell_dropped()
+            self._tell_what_lacks()
         try:
             return self._print(self._read())
         except (OmnirecordError, OSError):  # the recorder says on stderr what is wrong with the file
@@ -107,7 +108,8 @@ class Live:
 
     def _print(self, batch: Batch) -> bool:
         if batch.left_out:
-            self._screen.print([self._watching.left_out(batch.left_out)])
+            self._left_out += batch.left_out
+            self._watching.lacks_some()
         for row in batch.happenings:
             self._screen.print(self._watching.hear(row))
         self._screen.draw(self._watching.growing(), now=True)
@@ -120,7 +122,11 @@ class Live:
             self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         return self._follower.read()
 
-    def _tell_dropped(self) -> None:
+    def _tell_what_lacks(self) -> None:
+        """Say how many events the view left out, and how many bytes the recording lacks."""
+        if self._left_out:
+            self._screen.say(f"… {self._left_out:,} events are recorded and not shown: too many at once")
+            self._left_out = 0
         dropped = self._count_dropped()
         if dropped > self._dropped:
             self._dropped = dropped

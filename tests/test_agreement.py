@@ -99,6 +99,7 @@ def test_doctor_finds_nothing_that_the_conclusion_denies(path: Path) -> None:
             assert row["findings"]["error"] + row["findings"]["warning"] > 0
 
 
+@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
 def test_doctor_finds_no_error_where_every_turn_has_a_good_end(path: Path) -> None:
     """A session that failed has a finding, its own or its parent's."""
     sessions = {row["session_id"]: row for row in rows("sessions", path)}

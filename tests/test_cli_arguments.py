@@ -91,7 +91,7 @@ def test_an_unknown_command_is_an_object_too() -> None:
 
 
 def test_without_json_an_error_is_a_sentence(tmp_path: Path) -> None:
-    assert run("ls", tmp_path / "none.db").stderr.startswith("omnirecord: ")
+    assert run("ls", tmp_path / "none.db").stderr.startswith("Error: ")
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -43,9 +43,20 @@ def said(*words: str) -> str:
         ("proxy", "Missing option '--upstream'. Try: omnirecord proxy --help"),
         (
             "show a.jsonl --session 04",
-            "No such option '--session': write SESSION without it, as in: omnirecord show CASSETTE [SESSION]."
+            "No such option '--session': name the session as in: omnirecord show session.db#04cc."
             " Try: omnirecord show --help",
         ),
+        (
+            "serve --session 04 a.jsonl",
+            "No such option '--session': name the session as in: omnirecord serve session.db#04cc."
+            " Try: omnirecord serve --help",
+        ),
+        (
+            "doctor --cassette a.db",
+            "No such option '--cassette': write CASSETTE without it, as in: omnirecord doctor CASSETTE [SESSION]."
+            " Try: omnirecord doctor --help",
+        ),
+        ("recrd", "No such command 'recrd'. Did you mean omnirecord proxy? Try: omnirecord --help"),
         ("ls a.jsonl --sream", "No such option '--sream'. Did you mean '--streams'? Try: omnirecord ls --help"),
     ],
 )

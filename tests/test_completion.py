@@ -10,9 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from omnirecord.choosing import session_ids
+from omnirecord.library import open_store
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "commands.md").read_text()
@@ -27,6 +31,12 @@ def folder(tmp_path: Path) -> Path:
     program.chmod(0o755)
     (tmp_path / "recorded-session.jsonl").write_bytes((ROOT / "cassettes" / "text.jsonl").read_bytes())
     return tmp_path
+
+
+def session_of(cassette: Path) -> str:
+    with closing(open_store(cassette)) as store:
+        (session,) = session_ids(store)
+    return session
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -76,7 +86,7 @@ def test_the_tab_key_completes_commands_options_and_files_in_bash(folder: Path) 
         start_new_session=True,
     )  # fmt: skip
     os.close(its)
-    said = ""
+    said, session = "", session_of(folder / "recorded-session.jsonl")
 
     def until(text: str) -> None:
         nonlocal said
@@ -93,6 +103,7 @@ def test_the_tab_key_completes_commands_options_and_files_in_bash(folder: Path) 
             ("omnirecord valid", "omnirecord validate "),
             ("omnirecord proxy --upst", "omnirecord proxy --upstream "),
             ("omnirecord show recor", "omnirecord show recorded-session.jsonl"),
+            ("omnirecord doctor recorded-session.jsonl#", f"omnirecord doctor recorded-session.jsonl#{session} "),
         ):
             os.write(ours, f"{typed}\t".encode())
             until(completed)

@@ -11,12 +11,14 @@ import inspect
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from ..errors import UsageError
+from ..errors import OmnirecordError, UsageError
 from ..files import copied_aside
 from ..gist import visible
 from ..temporary import TemporaryFolder
@@ -67,6 +69,20 @@ class CassetteType(_FileType):
         if self._as_text and isinstance(value, str) and "://" in value:
             return value
         return self._as(super().convert(value, param, ctx))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Files; behind a `#`, the sessions of the cassette before it."""
+        name, mark, begin = incomplete.rpartition("#")
+        if not mark or not Path(name).is_file():
+            return super().shell_complete(ctx, param, incomplete)
+        from ..choosing import session_ids
+        from ..library import open_store
+
+        try:
+            with closing(open_store(name)) as store:
+                return [CompletionItem(f"{name}#{one}") for one in session_ids(store) if one.startswith(begin)]
+        except (OmnirecordError, OSError):
+            return []
 
     def _as(self, path: Path) -> Path | str:
         return str(path) if self._as_text else path

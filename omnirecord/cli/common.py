@@ -31,8 +31,6 @@ __all__ = [
     "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "named_source", "progress", "shown",
     "the_one",
 ]  # fmt: skip
-progress_if_slow = progress
-
 if TYPE_CHECKING:
     from rich.console import Console
 

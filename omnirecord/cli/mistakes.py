@@ -21,7 +21,7 @@ _OPTIONS = {
     "--limit": "-n", "--tail": "-n", "--lines": "-n", "--follow": "--retry", "--silent": "--quiet",
 }  # fmt: skip
 """Other words for options."""
-_ARGUMENTS = {"--session": "SESSION", "--cassette": "CASSETTE", "--db": "CASSETTE", "--file": "CASSETTE"}
+_ARGUMENTS = {"--cassette": "CASSETTE", "--db": "CASSETTE", "--file": "CASSETTE"}
 """Options whose value is an argument of some commands."""
 
 
@@ -34,7 +34,9 @@ def sentence(error: click.UsageError) -> str:
 
 def no_command(name: str, ctx: click.Context, known: Iterable[str]) -> click.UsageError:
     """An unknown command, with the commands that may be meant."""
-    meant = [_COMMANDS[name]] if name in _COMMANDS else get_close_matches(name, known)
+    known = list(known)
+    near = [name] if name in _COMMANDS else get_close_matches(name, [*known, *_COMMANDS])
+    meant = dict.fromkeys(one if one in known else _COMMANDS[one] for one in near)
     found = f". Did you mean {' or '.join(f'omnirecord {one}' for one in meant)}?" if meant else ""
     return click.UsageError(f"No such command '{name}'{found}", ctx)
 
@@ -43,7 +45,9 @@ def _of_option(error: click.UsageError) -> str | None:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return None
     name, command = error.option_name, error.ctx.command
-    words = {_word(one).strip("[]") for one in _arguments(command)}
+    words = {_word(one).strip("[].") for one in _arguments(command)}
+    if name == "--session" and words & {"CASSETTE", "FILE"}:
+        return f"No such option '{name}': name the session as in: {error.ctx.command_path} session.db#04cc"
     if (argument := _ARGUMENTS.get(name)) in words:
         return f"No such option '{name}': write {argument} without it, as in: {_usage(error.ctx)}"
     options = {word: one for one in command.params if isinstance(one, click.Option) for word in one.opts}

@@ -75,7 +75,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
 def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:
     """The same, with a progress bar over several cassettes."""
     if len(paths) > 1:
-        yield from progress(read, "reading cassettes", len(paths))
+        yield from progress(read, "reading cassettes", total=len(paths))
     else:
         with busy(f"reading {shown(paths[0])}"):
             found = list(read)

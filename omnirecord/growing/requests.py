@@ -12,7 +12,7 @@ from ..listing import NS, Row
 from ..parties import party_name
 from ..store import Store
 from ..story import act_of, may_act
-from ..story.failures import error_in
+from ..story.failures import error_in, severity_of
 from .values import Wanted
 
 _BODY = 64 * 1024
@@ -77,7 +77,8 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
         "status": x.response.status if x.response else None,
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
-        "ending": x.ending if is_over else "open", "act": act, "error": _error(store, x) if is_over else None,
+        "ending": x.ending if is_over else "open", "act": act,
+        **(_failure(store, x) if is_over else {"error": None, "severity": None}),
     }  # fmt: skip
 
 
@@ -89,15 +90,17 @@ def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
     return {"kind": act.kind, "text": clip(act.text, 400), "elicitation_id": act.elicitation_id, "action": act.action}
 
 
-def _error(store: Store, x: Exchange) -> str | None:
-    """Code and message of a refusal, in one line; None where the request did not fail."""
+def _failure(store: Store, x: Exchange) -> dict[str, Any]:
+    """Code and message of a refusal, and how bad it is: `error`, `warning`, `note`, or None."""
     if x.response is None or x.response.status < _ERROR or x.kind == "sse":
-        return None
+        return {"error": None, "severity": None}
     body = _body(store, x, "response")
-    told = ": ".join(filter(None, error_in(body)))
-    if not told and _is_text(x.response.headers):
-        told = body[:400].decode("utf-8", "replace")
-    return clip(one_line(told), 400)
+    code, message = error_in(body)
+    if not (code or message) and _is_text(x.response.headers):
+        message = body[:400].decode("utf-8", "replace")
+    unreachable = x.ending == "upstream_unreachable"
+    severity = "error" if unreachable else severity_of(x.request.method, x.request.target, x.response.status)
+    return {"error": clip(one_line(": ".join(filter(None, (code, message)))), 400), "severity": severity}
 
 
 def _is_text(headers: Headers) -> bool:
@@ -107,6 +110,5 @@ def _is_text(headers: Headers) -> bool:
 
 def _body(store: Store, x: Exchange, side: Side) -> bytes:
     """A short body without its content coding; empty for another."""
-    if (x.request_bytes if side == "request" else x.response_bytes) > _BODY:
-        return b""
-    return store.decoded_body(x, side)
+    size = x.request_bytes if side == "request" else x.response_bytes
+    return b"" if size > _BODY else store.decoded_body(x, side)

@@ -144,11 +144,8 @@ def _unanswered(_session: Session, turn: Turn) -> _Verdict:
         return found
     late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > _end(turn)]
     if late:
-        return _Verdict("failed", "Failed: the answer to the approval came too late,", "at", late[-1])
+        return _Verdict("failed", "Failed: the answer to the approval came too late", "at", late[-1])
     asked = [one.asked_ns for one in turn.approvals if one.answered_ns is None]
-    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None]
-    if late and not asked:
-        return _Verdict("failed", "Failed: the answer to the approval came too late", "at", max(late))
     return _Verdict("failed", "Failed: no answer to the approval asked", "at", max(asked, default=None))
 
 

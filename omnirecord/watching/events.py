@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ..gist import gist, one_line, seconds, short_id
+from ..gist import clip, gist, one_line, seconds, short_id
 from ..story.notes import NOTES
-from ..story.reading import as_dict, as_int, as_text, text_of
+from ..story.reading import as_dict, as_text, failure_in, text_of
 from .told import Kind, Told
 
 Row = dict[str, Any]
@@ -141,25 +140,19 @@ def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
     call = as_text(item.get("call_id")) or as_text(item.get("id")) or str(row["seq"])
     if not state.is_new(type_, call):
         return None
-    if type_ == "function_call_output" and (code := _exit_code(item)):
-        return make("tool", "trouble", f"-> failed with exit code {code}:", text.removeprefix("-> "))
+    failure = failure_in(as_text(item.get("output")), as_text(item.get("status")))
+    if type_ == "function_call_output" and failure is not None:
+        return make("tool", "trouble", f"-> failed, {one_line(clip(failure, 40))}:", text.removeprefix("-> "))
     if type_ in ("function_call", "function_call_output"):
         return make("tool", "tool", "", text)
     return make("note", "trouble" if type_ == "error" else "note", "", text) if text else None
 
 
-def _exit_code(item: Data) -> int | None:
-    """The exit code of a tool that ran a command."""
-    try:
-        return as_int(as_dict(json.loads(as_text(item.get("output")) or "")).get("exit_code"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _asks(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("asked", id_):
         return None
+    state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
     return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
 
 

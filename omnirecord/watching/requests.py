@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 from ..gist import clip, seconds, short_id
 from ..routes import path_of, session_of
-from ..story.failures import severity_of
 from .told import Kind, Told
 
 Row = dict[str, Any]
@@ -23,7 +22,7 @@ _ENDINGS: dict[str, tuple[str, Kind]] = {
     "done": ("the server ended it", "end"),
     "eof": ("the server closed it", "end"),
     "client_left": ("the client left", "end"),
-    "upstream_lost": ("the connection to the upstream broke", "trouble"),
+    "upstream_lost": ("the upstream connection broke", "trouble"),
     "recorder_killed": ("the recorder was killed", "trouble"),
     "recorder_stopped": ("the recorder stopped", "warning"),
     "upstream_unreachable": ("the upstream was not reached", "trouble"),
@@ -38,8 +37,8 @@ class Requests:
         self._listening: dict[int, str] = {}
         self.answered: dict[str, str] = {}
 
-    def hear(self, row: Row, place: str) -> Iterator[Told]:
-        """The lines of a request that begins or has ended."""
+    def hear(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Told]:
+        """The lines of a request that begins or has ended. `in_turn`: a turn of its session goes on."""
         is_over = row["end_ns"] is not None
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
@@ -49,12 +48,12 @@ class Requests:
             if is_over:
                 yield self._failure(row, make)
         elif row["kind"] == "sse" and row["stream"] is not None:
-            yield from self._stream(row, make, is_over=is_over)
+            yield from self._stream(row, make, is_over=is_over, in_turn=in_turn)
         elif is_over and self._is_told(row):
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
 
     def _failure(self, row: Row, make: Make) -> Told:
-        kind: Kind = "note" if _is_expected(row) else "trouble"
+        kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
         if row["status"] is None:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], kind))
             kind = "warning" if kind == "end" else kind
@@ -64,7 +63,7 @@ class Requests:
             why = why.partition(": ")[2].removeprefix("omnirecord ")
         return make("request", kind, f"{row['status']} {_name(row)}", why)
 
-    def _stream(self, row: Row, make: Make, *, is_over: bool) -> Iterator[Told]:
+    def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Told]:
         stream, session = row["stream"], row["session_id"] or ""
         what = f"{_who(row)} listens" if session else f"{_who(row)} reads {_short(row)}"
         if not is_over:
@@ -75,7 +74,12 @@ class Requests:
         self._listening.pop(stream, None)
         if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
             how, kind = _ENDINGS[row["ending"]]
-            yield make("stream", kind, f"{how} after {_took(row)}", f"({_who(row)})")
+            if in_turn and row["session_id"] not in self._listening.values():
+                how, kind = f"{how} in a turn", "warning" if kind == "end" else kind
+            if row["ending"] == "client_left":
+                yield make("stream", kind, f"{how.replace('the client', _who(row))} after {_took(row)}")
+            else:
+                yield make("stream", kind, f"{how} after {_took(row)}", f"({_who(row)})")
 
     def _is_told(self, row: Row) -> bool:
         """Whether a request that succeeded is told. What a stream tells anyway is not told twice."""
@@ -91,14 +95,6 @@ def _has_failed(row: Row) -> bool:
     if row["status"] is not None:
         return bool(row["status"] >= _FAILED)
     return row["end_ns"] is not None
-
-
-def _is_expected(row: Row) -> bool:
-    """Whether a failure is part of a healthy session: a runner renews its token, and a session need not have each
-    resource that the web UI asks for."""
-    if row["party"] == "runner" or row["status"] is None:
-        return bool(row["party"] == "runner")
-    return severity_of(row["method"], row["path"], row["status"]) in (None, "note")
 
 
 def _name(row: Row) -> str:

@@ -68,13 +68,11 @@ class Watching:
         for session in self._sessions.values():
             yield from self._finish(session)
 
-    def left_out(self, count: int) -> Told:
-        """That events were not told."""
+    def lacks_some(self) -> None:
+        """Note that events are left out here: a text that grows may have had some of them."""
         for session in self._sessions.values():
             if session.fold is not None:
                 session.fold.is_partial = True
-        at_ns = max((s.fold.last_ns for s in self._sessions.values() if s.fold is not None), default=0)
-        return Told(at_ns, "", "note", "", f"… {count:,} events are recorded and not shown: too many at once")
 
     def _event(self, row: Row, name: str) -> Iterator[Told]:
         session = self._session(name)
@@ -110,7 +108,8 @@ class Watching:
         is_over = row["end_ns"] is not None
         if is_over and session is not None and session.fold is not None and session.fold.stream == row["stream"]:
             yield from self._finish(session)
-        yield from self._requests.hear(row, self._place(name, f"#{row['exchange']}"))
+        in_turn = session is not None and session.state.turn_ns is not None
+        yield from self._requests.hear(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
 
     def _is_copy(self, row: Row) -> bool:
         """Whether another listener of the session got this event already."""
