@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from .cassette import Exchange
 from .errors import UsageError
+from .gist import visible
 from .headers import end_to_end, header
 
 _MASKED = re.compile("omnirecord-redacted-[0-9a-f]{12}")
@@ -37,6 +38,13 @@ class Curl:
     text: str
     variables: dict[str, str]
     remarks: tuple[str, ...] = ()
+
+    def script(self) -> str:
+        """The command, below a comment for each variable and remark."""
+        said = [
+            f"set {name} first: the recording masks this secret in {place}" for name, place in self.variables.items()
+        ]
+        return "".join(f"# {visible(line)}\n" for line in [*said, *self.remarks]) + self.text
 
 
 @dataclass(slots=True)

@@ -35,7 +35,8 @@ COMMANDS = {
     "validate by the page": ["validate", "--contract", "documented", "--unseen"],
     "export": ["export", "--format", "jsonl"], "export sse": ["export", "--format", "sse", "--stream", "1"],
     "serve": ["serve", "--listen", "127.0.0.1:0"], "tail": ["tail", "-n", "1000"], "search": ["search", "evil"],
-    "sessions": ["sessions"], "request": ["request", "1"], "doctor": ["doctor"], "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
+    "sessions": ["sessions"], "request": ["request", "1"], "doctor": ["doctor"],
+    "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
     "export html": ["export", "--format", "html", "-o", "{output}"], "ui": ["ui", "--no-browser"],
     "an unknown session": ["show", "conv_unknown"], "an unknown stream": ["events", "--stream", "99"],
 }  # fmt: skip
