@@ -75,6 +75,28 @@ def test_with_an_error_the_heading_has_it_and_findings_come_first(browser: Any, 
         assert texts(page, ".tab") == ["Wire", "Findings", "About"]
 
 
+def test_a_client_that_left_a_finished_session_is_no_alarm(browser: Any, everything: str) -> None:
+    def colour(selector: str) -> str:
+        found: str = page.locator(selector).first.evaluate("one => getComputedStyle(one).color")
+        return found
+
+    with opened(browser, f"{everything}#/sessions") as page:
+        page.wait_for_selector(".severity.error")
+        red = colour(".severity.error")
+        endings = texts(page, "td .ending")
+        assert endings[0].startswith("Unfinished: waiting for the tool sys_os_shell")
+        assert endings[1].startswith("Finished at 03:39:52")
+        assert "idle" not in page.inner_text("table"), "a status beside the verdict could contradict it"
+        assert colour("td .ending.unfinished") == red
+        assert colour("td .ending.finished") != red
+        page.click("text=Please summarise the release notes.")
+        settled(page)
+        assert texts(page, ".session-facts .ending") == ["Finished at 03:39:52 UTC"]
+        assert colour(".session-facts .ending") != red
+        page.press("body", "4")
+        assert "client left" in page.inner_text(".about"), "it is told where the rest is"
+
+
 def test_each_hatching_is_in_the_legend_and_each_is_another_one(browser: Any) -> None:
     with showing(SHIPPED["tool_hangs"]) as url, opened(browser, url) as page:
         settled(page)
@@ -84,16 +106,28 @@ def test_each_hatching_is_in_the_legend_and_each_is_another_one(browser: Any) ->
         assert len(set(drawn)) == 3
         page.keyboard.press("Home")
         eventually(lambda: page.locator(".lanes-box .future").bounding_box()["x"] < 130)
+    with showing(SHIPPED["approval_timed_out"]) as url, opened(browser, url) as page:
+        settled(page)
+        assert texts(page, ".legend > span") == names[1:], "an approval was open"
     with showing(SHIPPED["approval"]) as url, opened(browser, url) as page:
         settled(page)
         assert texts(page, ".legend > span") == ["after the playhead"]
+
+
+def test_a_client_has_the_name_that_its_user_agent_gives(browser: Any) -> None:
+    with showing(SHIPPED["two_clients"]) as url, opened(browser, url) as page:
+        settled(page)
+        assert "Python client" in texts(page, ".lane-label")
+        assert not [one for one in texts(page, ".lane-label") if one.startswith("Client")]
+        page.locator(".event.request").first.click()
+        page.locator(".detail .facts", has_text="Python client").wait_for()
 
 
 def test_a_way_back_is_a_link_that_looks_like_one(browser: Any, everything: str) -> None:
     with opened(browser, f"{everything}#/sessions") as page:
         page.wait_for_selector("td.name a")
         assert page.locator(".back").is_hidden()
-        page.click("text=↳ Sub-agent")
+        page.locator("td.name a", has_text="↳").click()
         settled(page)
         for link in (".back", ".session-facts a"):
             line = page.locator(link).evaluate("one => getComputedStyle(one).textDecorationLine")

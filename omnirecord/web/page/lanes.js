@@ -162,6 +162,17 @@ export function silencesOf(family) {
     .sort((a, b) => a.from - b.from)
 }
 
+// The stretches of time that are hatched: silences, and `gaps` that are played in less time than they took. Those in
+// which a tool ran or an approval was open come last.
+export function stretchesOf(silences, gaps, lanes) {
+  const waits = lanes.filter(one => one.id === 'tools' || one.id === 'approvals').flatMap(one => one.items)
+  const isIn = at => waits.some(one => one.from <= at && at <= one.to)
+  const found = [...gaps, ...silences.map(one => ({ ...one, isNamed: true }))]
+  return found
+    .map(one => ({ ...one, isWaiting: one.isWaiting || isIn((one.from + one.to) / 2) }))
+    .sort((a, b) => a.isWaiting - b.isWaiting)
+}
+
 // Findings with the time of the first event that each rests on; null where that is not here.
 export function timed(findings, table, end) {
   return findings.map((one, index) => {

@@ -1,6 +1,6 @@
 // The timeline's picture: lanes on a canvas, drawn only when what they show changes.
 
-import { shortened, toPlay, toTime } from './pacing.js'
+import { toPlay, toTime } from './pacing.js'
 import { playedAt, step, xOf } from './scale.js'
 import { upTo } from './table.js'
 import { clip, clock, oneLine, seconds } from './words.js'
@@ -10,7 +10,7 @@ export const BAR = 17
 export const BETWEEN = 7
 export const EVENTS = 30
 
-// Has `deck`, `view` (the part that is shown), `lanes` with their places, `width`, `height` and `canvas`.
+// Has `deck`, `view` (the part that is shown), `stretches`, `lanes` with their places, `width`, `height` and `canvas`.
 export class Picture {
   x(at) {
     return xOf(this.view, toPlay(this.deck.pace, at), this.width)
@@ -67,20 +67,17 @@ export class Picture {
   }
 
   drawSilences(pen, height) {
-    const { colours, deck } = this,
-      waits = deck.silences.filter(one => one.isWaiting)
-    const fillAll = (stretches, pattern) => {
-      for (const { a, b } of this.seen(stretches)) {
-        pen.clearRect(a, RULER, b - a, height - RULER)
-        pen.fillStyle = pattern
-        pen.fillRect(a, RULER, b - a, height - RULER)
-      }
+    const { colours } = this,
+      patterns = [hatched(pen, colours.silence), dotted(pen, colours.silence)],
+      seen = this.seen(this.stretches)
+    for (const { a, b, one } of seen) {
+      pen.clearRect(a, RULER, b - a, height - RULER)
+      pen.fillStyle = patterns[Number(one.isWaiting)]
+      pen.fillRect(a, RULER, b - a, height - RULER)
     }
-    fillAll(joined([...deck.silences, ...shortened(deck.pace)]), hatched(pen, colours.silence))
-    fillAll(waits, dotted(pen, colours.silence))
     pen.font = `10.5px ${colours.font}`
     pen.textBaseline = 'middle'
-    for (const { a, b, one } of this.seen(deck.silences)) {
+    for (const { a, b, one } of seen.filter(({ one }) => one.isNamed)) {
       const label = `${seconds(one.to - one.from)} ${one.isWaiting ? 'waiting' : 'silence'}`
       if (b - a < pen.measureText(label).width + 8) continue
       const { width } = pen.measureText(label),
@@ -94,7 +91,7 @@ export class Picture {
   // Where stretches of time are in the picture, as far as they are in it.
   seen(stretches) {
     return stretches
-      .map(one => ({ one, a: Math.max(this.x(one.from), 0), b: Math.min(this.x(one.to), this.width) }))
+      .map(one => ({ one, a: Math.round(Math.max(this.x(one.from), 0)), b: Math.round(Math.min(this.x(one.to), this.width)) }))
       .filter(({ a, b }) => b - a >= 1)
   }
 
@@ -199,17 +196,6 @@ function fitting(pen, text, room) {
   let short = text.slice(0, Math.floor((text.length * room) / width))
   while (short.length > 1 && pen.measureText(`${short}…`).width > room) short = short.slice(0, -1)
   return `${short.trimEnd()}…`
-}
-
-// Stretches that lie over one another, as one.
-function joined(stretches) {
-  const found = []
-  for (const { from, to } of stretches.sort((a, b) => a.from - b.from)) {
-    const last = found.at(-1)
-    if (last && from <= last.to) last.to = Math.max(last.to, to)
-    else found.push({ from, to })
-  }
-  return found
 }
 
 function dotted(pen, colour) {

@@ -76,12 +76,12 @@ export class Player {
     const { deck, live } = this
     shows(live, deck.isFollowed === true)
     if (!deck.isFollowed) return
-    const isLive = deck.isLive,
+    const isAtEnd = deck.isAtEnd && !deck.isPlaying,
       waiting = deck.waiting ? ` · ${deck.waiting} new` : ''
     const follows = deck.isOpen ? '● live' : 'no client connected'
-    live.classList.toggle('on', isLive && deck.isOpen)
-    say(live, isLive ? follows : `paused${waiting} · go to the end`)
-    live.setAttribute('aria-label', isLive ? `${follows}: pause here` : `Paused${waiting}: go to the end`)
+    live.classList.toggle('on', deck.isLive)
+    say(live, isAtEnd ? follows : `paused${waiting} · go to the end`)
+    live.setAttribute('aria-label', deck.isLive ? 'Live: pause here' : isAtEnd ? follows : `Paused${waiting}: go to the end`)
   }
 
   scrub() {

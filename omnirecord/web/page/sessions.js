@@ -214,7 +214,6 @@ export class SessionsView {
         'td',
         { 'data-label': 'Ending' },
         h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
-        row.last_status ? h('span', { class: 'status' }, row.last_status) : '',
       ),
     )
   }

@@ -81,6 +81,8 @@ export class SessionView {
     const parent = overview.sessions.find(
       one => one.recording === row.recording && one.session_id !== null && one.session_id === row.parent_session_id,
     )
+    this.verdict = h('span')
+    this.tellVerdict(row.conclusion)
     this.trouble = h('button', { type: 'button', class: 'trouble-line', hidden: true, onclick: () => this.open('findings') })
     return h(
       'header',
@@ -90,7 +92,7 @@ export class SessionView {
         'p',
         { class: 'session-facts' },
         h('code', {}, row.session_id ?? row.path ?? ''),
-        overview.is_recorded ? '' : h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
+        this.verdict,
         h('span', {}, row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
         recording?.file ? h('span', {}, recording.file) : '',
         h('span', { class: 'of' }, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
@@ -104,6 +106,11 @@ export class SessionView {
         copyButton('link', () => this.link()),
       ),
     )
+  }
+
+  tellVerdict({ verdict, outcome }) {
+    this.verdict.className = `ending ${outcome}`
+    say(this.verdict, verdict)
   }
 
   tabs() {
@@ -182,6 +189,7 @@ export class SessionView {
   update(news) {
     this.remember()
     if (news.has('data')) {
+      if (this.deck.session) this.tellVerdict(this.deck.session.family[0].conclusion)
       this.tellFindings()
       fill(this.about, ...aboutParts(this.row, this.deck, this.overview))
     }

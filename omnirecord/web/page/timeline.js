@@ -2,7 +2,7 @@
 // it is an element of its own.
 
 import { button, fill, h, icon } from './dom.js'
-import { lanesOf } from './lanes.js'
+import { lanesOf, stretchesOf } from './lanes.js'
 import { BAR, BETWEEN, EVENTS, Picture, RULER } from './picture.js'
 import { shortened } from './pacing.js'
 import { following, isWhole, panned, playedAt, whole, zoomed } from './scale.js'
@@ -17,6 +17,7 @@ export class Timeline extends Picture {
     Object.assign(this, { deck, onEvent, onExchange })
     this.view = whole(1)
     this.lanes = []
+    this.stretches = []
     this.width = 0
     this.canvas = h('canvas', {
       class: 'lanes',
@@ -67,6 +68,7 @@ export class Timeline extends Picture {
       this.duration = deck.pace.duration
       if (wasWhole || this.view.to > this.duration) this.view = whole(this.duration)
       this.lanes = deck.session ? lanesOf(deck.session, deck.found, deck.end) : []
+      this.stretches = stretchesOf(deck.silences ?? [], shortened(deck.pace), this.lanes)
       this.arrange()
     }
     if (news.has('data') || news.has('theme')) this.draw()
@@ -88,7 +90,7 @@ export class Timeline extends Picture {
     fill(
       this.labels,
       ...this.shown.map(lane =>
-        h('div', { class: 'lane-label', style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label),
+        h('div', { class: 'lane-label', title: lane.label, style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label),
       ),
     )
     fill(this.legend, ...this.hatchings().map(([kind, name]) => h('span', {}, h('i', { class: `swatch ${kind}` }), name)))
@@ -96,11 +98,10 @@ export class Timeline extends Picture {
 
   // What each hatching that can be seen stands for.
   hatchings() {
-    const { silences, pace } = this.deck,
-      waits = silences.some(one => one.isWaiting)
+    const { stretches } = this
     return [
-      silences.some(one => !one.isWaiting) || shortened(pace).length ? ['silence', 'silence'] : null,
-      waits ? ['waiting', 'silence, waiting for a tool or an approval'] : null,
+      stretches.some(one => !one.isWaiting) ? ['silence', 'silence'] : null,
+      stretches.some(one => one.isWaiting) ? ['waiting', 'silence, waiting for a tool or an approval'] : null,
       ['future', 'after the playhead'],
     ].filter(Boolean)
   }
