@@ -145,11 +145,8 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
 def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
     """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
     if it belongs to none; 0 for what belongs to neither. In ns of the recording."""
-    begun: dict[tuple[int, str | int | None], int] = {}
-    for x in store.exchanges("party != 'runner' OR kind = 'sse'"):
-        if x.session_id is not None or x.stream is not None:
-            begun.setdefault((x.recording, x.session_id or x.stream), x.request.at_ns)
-    return lambda recording, session, stream: begun.get((recording, session or stream), 0)
+    begins = store.begins()
+    return lambda recording, session, stream: begins.get((recording, session or stream or 0), 0)
 
 
 def types_of(store: Store, wanted: EventFilter) -> Counter[str]:

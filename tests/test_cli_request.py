@@ -185,8 +185,8 @@ def test_events_are_narrowed_by_time_and_number(words: list[str], seqs: list[int
 
 
 def test_times_of_events_count_from_the_start_of_the_session(late: Path) -> None:
-    assert "     2     1.000s   +1.000" in lines("events", late)[2]
-    assert "     2   101.000s   +1.000" in lines("events", late, "--absolute")[2]
+    assert "    1.000s   +1.000" in lines("events", late)[2]
+    assert "  101.000s   +1.000" in lines("events", late, "--absolute")[2]
 
 
 def test_a_limit_says_that_there_is_more(late: Path) -> None:

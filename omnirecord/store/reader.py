@@ -510,6 +510,16 @@ class Store:
         """The contract of a recording; the built-in one where it was made by the contract of a file."""
         return contract_or_default(self.recording(recording).contract)
 
+    def begins(self) -> dict[tuple[int, str | int], int]:
+        """When the first request of each session, and of each stream without one, came: in ns of its recording. The
+        keys are the recording, and the id of the session or the number of the stream."""
+        query = (
+            "SELECT recording, coalesce(session_id, stream), min(request_at_ns) FROM exchanges WHERE kind = 'sse'"
+            " OR (party != 'runner' AND session_id IS NOT NULL) GROUP BY 1, 2"
+        )
+        rows = self._checked(lambda: self._connection.execute(query).fetchall())
+        return {(recording, name): at_ns for recording, name, at_ns in rows}
+
     def parents(self) -> dict[str, str]:
         """Session id to the id of the session that spawned it, as `session.created` told."""
         created = self._landmarks("session.created")
