@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from click.testing import CliRunner, Result
 
 import omnirecord
 from omnirecord.cli import main
-from omnirecord.cli.common import progress_if_slow
 from omnirecord.library import import_file
 from tests.cassettes import Made, delta, status
 from tests.test_cli import EVENT_KEYS
@@ -103,15 +101,3 @@ def test_the_python_of_its_page_runs(
     page = (CASSETTES.parent / "docs" / "search.md").read_text()
     exec(page.partition("```python\n")[2].partition("```")[0], {"omnirecord": omnirecord})
     assert "**release**" in capsys.readouterr().out
-
-
-def test_slow_work_shows_progress_to_a_person_and_loses_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    assert list(progress_if_slow([1, 2, 3], "indexing")) == [1, 2, 3]
-    assert terminal.getvalue() == ""
-    assert list(progress_if_slow([1, 2, 3], "indexing", after=0.0)) == [1, 2, 3]
-    assert "indexing" in terminal.getvalue()
