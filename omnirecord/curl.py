@@ -40,12 +40,11 @@ class Curl:
     remarks: tuple[str, ...] = ()
 
     def script(self) -> str:
-        """Return the command below comments, which name the variables to set and say what else is missing."""
-        set_first = (
-            f"# set {name} first: the recording masks this secret in {visible(place)}"
-            for name, place in self.variables.items()
-        )
-        return "\n".join([*set_first, *(f"# {remark}" for remark in self.remarks), self.text])
+        """The command, below a comment for each variable and remark."""
+        said = [
+            f"set {name} first: the recording masks this secret in {place}" for name, place in self.variables.items()
+        ]
+        return "".join(f"# {visible(line)}\n" for line in [*said, *self.remarks]) + self.text
 
 
 @dataclass(slots=True)

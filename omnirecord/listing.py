@@ -45,16 +45,14 @@ def exchange_row(store: Store, x: Exchange) -> Row:
         content = None if x.kind != "http" else _content(store, x, "response")
         response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
         response |= content or {"data": None, "raw": None}
-    first = store.reads(x.exchange)[:1] if x.stream is not None else []
+    first = store.reads(x.exchange)[:1] if x.stream is not None and x.has_times else []
     return {
-        **row, "stream": x.stream, "started_ns": x.request.at_ns,
-        "first_byte_s": None if x.response is None else (x.response.at_ns - x.request.at_ns) / NS,
+        **row, "stream": x.stream, "started_ns": x.request.at_ns if x.has_times else None,
+        "first_byte_s": (x.response.at_ns - x.request.at_ns) / NS if x.response and x.has_times else None,
         "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
         "upstream": store.recording(x.recording).upstream,
         "verdicts": _counts(store, x)[0] if x.stream is not None else None,
-        "request": {
-            "headers": [[*one] for one in x.request.headers], **_content(store, x, "request")
-        },
+        "request": {"headers": [[*one] for one in x.request.headers], **_content(store, x, "request")},
         "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
     }  # fmt: skip
 

@@ -8,7 +8,6 @@ is loaded when it asks for `omnirecord_server`. Options beat the ini file, marke
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +17,6 @@ from .errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from .blocking import Server
-    from .testing.limit import Limit
     from .testing.serving import Case
     from .testing.settings import Settings
 
@@ -38,7 +36,6 @@ _OPTIONS = {
 _NOT_OF_TESTS = ("upstream", "cassettes")
 _OUTCOMES = pytest.StashKey[list[str]]()  # of its setup where that failed, its subtests, then all of it
 _SERVER = pytest.StashKey["tuple[Server, Path]"]()
-_LIMIT: pytest.StashKey[Limit] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,35 +69,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             _fail(error)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """A test whose limit is over fails, whatever its client makes of that."""
-    __tracebackhide__ = True
-    limit = item.stash.get(_LIMIT, None)
-    if limit is None:
-        return (yield)
-    limit.call()
-    try:
-        yield
-    except (KeyboardInterrupt, pytest.exit.Exception):
-        raise
-    except BaseException as error:
-        limit.stop()
-        if limit.reason is None or limit.reason in str(error):
-            raise
-        raise pytest.fail.Exception(f"omnirecord: {limit.reason}") from error
-    finally:
-        limit.stop()
-    if limit.reason is not None:
-        raise pytest.fail.Exception(f"omnirecord: {limit.reason}", pytrace=False)
-
-
-def pytest_enter_pdb(config: pytest.Config) -> None:
-    """A person who debugs a test has all the time there is."""
-    if (limit := config.stash.get(_LIMIT, None)) is not None:
-        limit.suspend()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -109,18 +77,17 @@ def pytest_runtest_makereport(
     if call.when == "call" or report.failed:
         item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
     if report.failed and _SERVER in item.stash:
+        from .testing.limit import noted_of
         from .testing.report import section
 
-        limit = item.stash.get(_LIMIT, None)
-        noted = limit.section if limit is not None else None
         told = str(call.excinfo.value) if call.excinfo is not None else ""
-        said = noted or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
+        said = noted_of(item) or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
         report.sections.append(("omnirecord", said))
-    if call.when == "teardown":  # items live as long as the session
-        if _SERVER in item.stash:
-            del item.stash[_SERVER]
-        if _LIMIT in item.stash:
-            del item.stash[_LIMIT]
+    if call.when == "teardown" and _SERVER in item.stash:
+        from .testing.limit import forget
+
+        forget(item)
+        del item.stash[_SERVER]  # items live as long as the session
     return report
 
 
@@ -146,36 +113,17 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
     """A server of this test's own that answers as the recorded one did, or that records: `url` is where it is."""
+    from .testing.limit import limited
     from .testing.serving import served
 
     try:
         case, settings = _asked(request, omnirecord_config)
         with served(case, settings) as server:
             request.node.stash[_SERVER] = server, case.cassette
-            with _limited(request, server, settings.gate_timeout):
+            with limited(request.node, server, case.cassette, settings.gate_timeout):
                 yield server
     except OmnirecordError as error:
         _fail(error)
-
-
-@contextmanager
-def _limited(request: pytest.FixtureRequest, server: Server, seconds: float | None) -> Iterator[None]:
-    """Watch a replay for as long as its test runs, unless it has no limit."""
-    if seconds is None or server.is_recording:
-        yield
-        return
-    from .testing.limit import Limit
-    from .testing.report import section
-
-    node, cassette = request.node, request.node.stash[_SERVER][1]
-    limit = Limit(server, seconds, lambda: section(server, cassette))
-    node.stash[_LIMIT] = request.config.stash[_LIMIT] = limit
-    limit.start()
-    try:
-        yield
-    finally:
-        limit.stop()
-        del request.config.stash[_LIMIT]
 
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:

@@ -316,12 +316,13 @@ class Replay(Buttons):
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
     def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
-        served = Served(request.method, target, 404, None, miss.text)
+        text = miss.text
+        served = Served(request.method, target, 404, None, text)
         self.requests.append(served)
         self.unmatched.append(served)
         if self.logs_misses:
-            log.warning("%s", miss.text)
-        return error_response(404, "not_recorded", f"omnirecord: {miss.text}", nearest=miss.nearest)
+            log.warning("%s", text)
+        return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -66,58 +66,6 @@ def _lags(x: Exchange, fields: dict[str, Any]) -> None:
         fields["lag"] = 8.0
 
 
-RUNNER_STARTS_S = 6.0
-DELETED_S = 2.1
-
-
-def _runner_restarted(x: Exchange, fields: dict[str, Any]) -> None:
-    """The reads up to the 40th, then all of the turn again under another response id, some seconds later."""
-    if x.stream:
-        reads = fields["reads"]
-        begin = next(n for n, (_, data) in enumerate(reads) if b"response.in_progress" in data)
-        id_ = re.search(rb'"id": "(resp_\w+)"', reads[begin][1])
-        assert id_ is not None
-        later = RUNNER_STARTS_S + reads[39][0] - reads[begin][0]
-        again = [(at + later, data.replace(id_[1], b"resp_again")) for at, data in reads[begin:]]
-        fields["reads"], fields["end"] = [*reads[:40], *again], fields["end"] + later
-    elif x.request.method == "GET" and fields["at"] > DELETED_S:
-        fields["at"], fields["until"] = fields["at"] + 60, fields["until"] + 60
-
-
-def _deleted(x: Exchange, fields: dict[str, Any]) -> None:
-    """The server ends the turn by a status alone, and answers reads with 404."""
-    if x.stream:
-        last = fields["reads"][39][0]
-        idle = b'event: session.status\ndata: {"type":"session.status","status":"idle","sequence_number":null,'
-        idle += b'"conversation_id":"717aee700fc441c59c658a3c2f9a2430"}\n\n'
-        fields["reads"] = [*fields["reads"][:40], (DELETED_S + 0.1, idle)]
-        fields["end"] = last + 15
-    elif x.request.method == "GET" and fields["at"] > DELETED_S:
-        error = b'{"error": {"code": "not_found", "message": "Session not found"}}'
-        fields["status"], fields["answer"] = 404, error
-
-
-SESSION = "/v1/sessions/717aee700fc441c59c658a3c2f9a2430"
-
-
-def _delete(made: Made) -> None:
-    made.request("DELETE", SESSION, DELETED_S, answer={"deleted": True})
-
-
-def _patch_refused(made: Made) -> None:
-    error = {"code": "invalid_input", "message": "runner 'r2' is not registered"}
-    made.request("PATCH", SESSION, 3.0, status=400, body={"runner_id": "r2"}, answer={"error": error})
-
-
-def _tool_fails(x: Exchange, fields: dict[str, Any]) -> None:
-    """Its output, and what the server stored of it, end with exit code 2."""
-    wrong = (rb'\\"exit_code\\": 0', rb'\\"exit_code\\": 2')
-    if x.stream:
-        fields["reads"] = [(at, re.sub(*wrong, data)) for at, data in fields["reads"]]
-    else:
-        fields["answer"] = re.sub(*wrong, fields["answer"])
-
-
 def _disk_full(made: Made) -> None:
     made.incident(1.2, "database or disk is full")
 
@@ -163,10 +111,8 @@ EXAMPLES: dict[str, Example] = {
     ),
     "upstream-unreachable": Example("troubled/server_stopped"),
     "runner-disconnected": Example("troubled/runner_killed"),
-    "runner-restarted": Example(
-        "text", change=_runner_restarted, told="whose runner was killed after 40 events and started again"
-    ),
-    "session-deleted": Example("text", change=_deleted, after=_delete, told="deleted by a client after 40 events"),
+    "runner-restarted": Example("corpus/runner_restarted"),
+    "session-deleted": Example("corpus/session_deleted"),
     "server-stopped": Example("troubled/server_stopped"),
     "reader-dropped": Example("two_clients", ("cut after 40th response.output_text.delta in stream 1",)),
     "upstream-lost": Example("troubled/server_killed"),
@@ -189,14 +135,14 @@ EXAMPLES: dict[str, Example] = {
     ),
     "turn-failed": Example("failed"),
     "message-refused": Example("text", ("answer POST /v1/sessions/*/events with 503",)),
-    "request-failed": Example("text", after=_patch_refused, told="with a `PATCH` that the server refused"),
+    "request-failed": Example("corpus/patch_refused"),
     "runner-silent": Example(
         "troubled/runner_killed", change=_left_early, told="whose client left a minute after the last delta"
     ),
     "model-silent": Example("troubled/child_unfinished"),
     "reconnect-missed": Example("troubled/missed_end"),
     "tool-without-output": Example("troubled/tool_hangs"),
-    "tool-failed": Example("tool", change=_tool_fails, told="whose shell command failed"),
+    "tool-failed": Example("corpus/tool_killed"),
     "client-left-in-turn": Example("two_clients"),
     "message-not-taken": Example("text", ("drop session.input.consumed",)),
     "turn-unfinished": Example("text", ("drop response.completed",)),

@@ -99,18 +99,6 @@ def test_doctor_finds_nothing_that_the_conclusion_denies(path: Path) -> None:
             assert row["findings"]["error"] + row["findings"]["warning"] > 0
 
 
-def test_doctor_finds_no_error_where_every_turn_has_a_good_end(path: Path) -> None:
-    """A session that failed has a finding, its own or its parent's."""
-    sessions = {row["session_id"]: row for row in rows("sessions", path)}
-    broken = {turn["session_id"] for turn in rows("show", path) if turn["ended"] in ("failed", "unfinished")}
-    for row in sessions.values():
-        if row["conclusion"]["outcome"] == "finished" and row["session_id"] not in broken:
-            assert row["findings"]["error"] == 0, row["finding"]
-        if row["conclusion"]["outcome"] == "failed":
-            parent = sessions.get(row["parent_session_id"], row)
-            assert row["finding"] or parent["finding"], row
-
-
 def missed_end(*second: tuple[float, bytes]) -> Made:
     """A client leaves in the middle of a turn at 3.2 s and comes back at 5 s."""
     tape = Made()

@@ -127,7 +127,9 @@ def restarted(*reads: tuple[float, bytes], end: float = 30.0) -> Made:
 def test_an_answer_to_a_server_that_was_started_again_is_lost() -> None:
     first, *others = examine(restarted((23.0, heartbeat())).store())
     assert (first.code, first.severity, first.because) == ("approval-lost", "error", None)
-    assert {one.because for one in others} == {"approval-lost"}
+    told = {one.code: one.because for one in others}
+    assert (told["turn-unfinished"], told["upstream-lost"]) == ("approval-lost", None)
+    assert told["reconnect-missed"] == "upstream-lost"
 
 
 def test_an_answer_after_which_the_agent_works_is_not_lost() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from omnirecord.cli import main
 from omnirecord.curl import _quoted, curl_of
 from omnirecord.errors import UsageError
 from omnirecord.headers import header
+from omnirecord.web.exchanges import exchange
 from tests.cassettes import HEALTHY, Made
 
 PSEUDONYM = "omnirecord-redacted-0123456789ab"
@@ -200,6 +202,17 @@ def test_the_command_goes_to_the_recorded_upstream_or_to_another_server(server: 
     row = json.loads(run("request", HEALTHY["text"], "5", "--json").stdout)
     assert json.loads(got.body) == row["request"]["data"]
     assert header(tuple(got.headers), "content-type") == "application/json"
+
+
+def test_the_page_copies_the_same_command(server: Server) -> None:
+    tape = Made()
+    fields = (("Host", server.url.removeprefix("http://")), ("Content-Encoding", "gzip"), ("X-Api-Key", PSEUDONYM))
+    tape.post("/x", 0.0, body=gzip.compress(b"{}"), sent=fields)
+    with closing(tape.store()) as store:
+        command = exchange(store, 1)["curl"]
+    assert command.startswith("# set SECRET_X_API_KEY first: ")
+    got = sent(command, server, SECRET_X_API_KEY="one")
+    assert (gzip.decompress(got.body), dict(got.headers)["X-Api-Key"]) == (b"{}", "one")
 
 
 def test_without_an_upstream_a_base_url_is_asked_for(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from omnirecord.cli.common import log_to_stderr
 from omnirecord.errors import UsageError
 from omnirecord.library import import_file
 from omnirecord.player.matching import Key, key_of
-from omnirecord.player.matching.nearest import nearest
+from omnirecord.player.matching.nearest import difference, line, nearest
 from omnirecord.player.timing import seconds, timing_of
 from omnirecord.proxy import Proxy
 from omnirecord.serving import parse_listen
@@ -238,7 +238,8 @@ def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
     "words",
     [
         ["--speed", "1e-320"], ["--speed", "nan"], ["--speed", "1e300"], ["--max-gap", "1e308"], ["--max-gap", "-1"],
-        ["--max-gap", "nan"], ["--gate-timeout", "-1"], ["--gate-timeout", "nan"], ["--gate-timeout", "1e308"],
+        ["--max-gap", "nan"], ["--skip-gates-after", "-1"], ["--skip-gates-after", "nan"],
+        ["--skip-gates-after", "1e308"], ["--gate-timeout", "-1"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -265,7 +266,7 @@ def test_the_same_method_and_the_same_beginning_are_nearest() -> None:
             ("POST", "/v1/sessions"), ("GET", "/assets/nothing.js"), ("GET", "/v1/sessions/conv_0123456789abcdef/items")
         ),
     )  # fmt: skip
-    assert found[0]["request"] == "GET /v1/sessions/conv_0123456789abcdef/items"
+    assert str(found[0]) == "GET /v1/sessions/conv_0123456789abcdef/items"
 
 
 @pytest.mark.parametrize(
@@ -277,11 +278,12 @@ def test_a_miss_does_not_hold_up_the_others(target: str) -> None:
     took = []
     for _ in range(3):
         began = time.perf_counter()
-        found = nearest(key_of("GET", target), many)
+        key = key_of("GET", target)
+        found = [line(key, one) + difference(key, one) for one in nearest(key, many)]
         took.append(time.perf_counter() - began)
     assert len(found) == 3
     assert min(took) < 0.15
-    assert "conv_5000" in found[0]["request"] or len(target) > 1000
+    assert "conv_5000" in found[0] or len(target) > 1000
 
 
 async def test_a_proxy_that_was_not_entered_does_no_harm(tmp_path: Path) -> None:

@@ -118,6 +118,17 @@ def test_a_request_without_an_answer_says_so(tmp_path: Path) -> None:
     assert "has no answer" in run("request", tmp_path / "x.db", 1, "--body", "response").stderr
 
 
+def test_a_raw_body_has_no_times(tmp_path: Path) -> None:
+    (tmp_path / "x.sse").write_bytes(delta("a"))
+    assert run("import", tmp_path / "x.sse", "--db", tmp_path / "x.db").exit_code == 0
+    assert lines("request", tmp_path / "x.db", 1)[1:3] == [
+        "no times were recorded", "ending: unknown (the recording does not say how)"
+    ]  # fmt: skip
+    (row,) = rows("request", tmp_path / "x.db", 1)
+    assert {row[name] for name in ("started_at", "started_ns", "first_byte_s", "first_event_s", "duration_s")} == {None}
+    assert rows("events", tmp_path / "x.db", "--since", "1") == []
+
+
 def test_the_row_of_a_request_begins_with_that_of_ls() -> None:
     for before in rows("ls", APPROVAL, "--exchanges"):
         (row,) = rows("request", APPROVAL, before["exchange"])

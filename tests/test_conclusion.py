@@ -92,7 +92,7 @@ def test_the_parties_that_listened_are_connected_each_once() -> None:
     tape.stream("s", 2.0, (2.0, heartbeat()))
     tape.stream("s", 3.0, (3.0, heartbeat()), party="client-2")
     tape.get("/v1/sessions/s", 4.0, {"status": "idle"}, party="client-3")
-    assert made(tape).connected == ("client-2", "client")
+    assert made(tape).connected == ("client 2", "client")
 
 
 def test_a_session_without_a_stream_is_unknown() -> None:

@@ -131,4 +131,4 @@ def test_an_answer_after_the_denial_is_told_as_late() -> None:
     store = open_store(CORPUS["approval_too_late"].path)
     (told,) = sessions(store)
     store.close()
-    assert concluded(told).verdict.startswith("Failed: the answer to the approval came too late at ")
+    assert concluded(told).verdict.startswith("Failed: the answer to the approval came too late, at ")

@@ -16,7 +16,7 @@ from tests import forked
 from tests.cassettes import Made, completed, event, heartbeat, status
 from tests.faulted import FOLDER, faulted
 
-KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next"]
+KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next", "because"]
 
 
 def run(*words: str | Path) -> Result:
@@ -38,7 +38,7 @@ def test_a_healthy_session_has_nothing_to_report() -> None:
         "nothing to report\n"
         "\n"
         "session 717aee700fc441c59c658a3c2f9a2430: no finding\n"
-        "  Finished at 03:39:49 UTC · 2.68 s · connected: client · asked: What is a flight recorder?\n"
+        "  Finished at 03:39:49 UTC · 2.68 s · connected: Python client · asked: What is a flight recorder?\n"
     )
 
 
@@ -48,7 +48,7 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
         "Note: The user interrupted the turn\n"
         "\n"
         "session 30637e90559e416ab30d586bb1b22454: 1 note\n"
-        "  Finished at 03:39:54 UTC · 1.58 s · connected: client · asked: Tell me a long story about a\n"
+        "  Finished at 03:39:54 UTC · 1.58 s · connected: Python client · asked: Tell me a long story about a\n"
         "  lighthouse.\n"
         "\n"
         "note    turn-interrupted  1:13\n"

@@ -35,7 +35,8 @@ COMMANDS = {
     "validate by the page": ["validate", "--contract", "documented", "--unseen"],
     "export": ["export", "--format", "jsonl"], "export sse": ["export", "--format", "sse", "--stream", "1"],
     "serve": ["serve", "--listen", "127.0.0.1:0"], "tail": ["tail", "-n", "1000"], "search": ["search", "evil"],
-    "doctor": ["doctor"], "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
+    "sessions": ["sessions"], "request": ["request", "1"], "doctor": ["doctor"],
+    "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
     "export html": ["export", "--format", "html", "-o", "{output}"], "ui": ["ui", "--no-browser"],
     "an unknown session": ["show", "conv_unknown"], "an unknown stream": ["events", "--stream", "99"],
 }  # fmt: skip
@@ -129,7 +130,9 @@ def test_nothing_of_it_acts_on_a_terminal(name: str, cassette: Path) -> None:
     assert "Traceback" not in shown
     assert harmful(shown) == []
     assert "\x1b[2J" not in shown
-    assert "evil" in shown or name in ("verify", "diff", "scrub", "an unknown stream"), "the poison did not get so far"
+    assert "evil" in shown or name in ("ls streams", "verify", "diff", "scrub", "an unknown stream"), (
+        "the poison did not get so far"
+    )
 
 
 def on_a_terminal(words: list[str]) -> tuple[str, int | None]:

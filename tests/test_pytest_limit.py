@@ -15,18 +15,20 @@ AWAITS = "POST /v1/sessions/s/events"
 CLOSED = f"the replay waited 0.5 s for {AWAITS}, and the client did not send it"
 ABSENT = f"the client sent no request for 0.5 s; the replay waits for {AWAITS}"
 LISTENS = """
-    import asyncio, queue, time
+    import asyncio, queue, ssl, time
     import httpx, pytest
+
+    SSL = ssl.create_default_context()  # takes its time, which no limit is to count
 
     pytestmark = pytest.mark.omnirecord("talk.jsonl"{marker})
 
     def listen(url, timeout=None):
-        with httpx.Client(base_url=url, timeout=timeout) as client:
+        with httpx.Client(base_url=url, timeout=timeout, verify=SSL) as client:
             with client.stream("GET", "/v1/sessions/s/stream") as stream:
                 return "".join(stream.iter_text())
 
     async def alisten(url):
-        async with httpx.AsyncClient(base_url=url, timeout=None) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=None, verify=SSL) as client:
             async with client.stream("GET", "/v1/sessions/s/stream") as stream:
                 return "".join([text async for text in stream.aiter_text()])
 
@@ -54,7 +56,7 @@ SWALLOWS = """
             pass
 """
 POLLS = """
-        while "completed" not in httpx.get(url + "/v1/sessions/s").text:
+        while "completed" not in httpx.get(url + "/v1/sessions/s", verify=SSL).text:
             time.sleep(0.01)
 """
 BLOCKED = {
@@ -91,7 +93,7 @@ def test_a_test_whose_client_never_posts_fails_and_ends(
 
 
 def test_the_section_shows_the_playhead_what_it_waits_for_and_what_came_instead(suite: Suite) -> None:
-    body = "httpx.get(url + '/v1/sessions/s'); listen(url)"
+    body = "httpx.get(url + '/v1/sessions/s', verify=SSL); listen(url)"
     listens(suite, "def", body, ", gate_timeout=1").stdout.fnmatch_lines(
         [
             "*- omnirecord -*",

@@ -204,7 +204,7 @@ def test_a_miss_is_told_once(suite: Suite) -> None:
 
 def test_a_message_in_upper_case_fails_with_the_first_difference(suite: Suite) -> None:
     suite.file(test_it=TALKS.replace("talk(omnirecord_server.url)", "talk(omnirecord_server.url, 'MESSAGE')"))
-    suite.ini("omnirecord_gate_timeout=0.5")
+    suite.ini("omnirecord_gate_timeout=1.5")
     result = suite.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(

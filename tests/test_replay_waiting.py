@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from omnirecord import waiting
+from omnirecord.errors import UsageError
 from omnirecord.replaying import Replay
 from omnirecord.sse import Parser
 from tests.cassettes import Made, conversation, delta, heartbeat, status, zipped
@@ -125,8 +126,8 @@ async def test_two_that_wait_for_the_same_are_one_line_until_both_are_gone(tmp_p
 
 
 @pytest.mark.usefixtures("soon")
-async def test_after_the_gate_timeout_it_goes_on_alone_though_heartbeats_come_in_between(tmp_path: Path) -> None:
-    async with listening(conversation(), tmp_path, gate_timeout=0.5) as (_, wire):
+async def test_after_the_time_for_a_gate_it_goes_on_alone_though_heartbeats_come_in_between(tmp_path: Path) -> None:
+    async with listening(conversation(), tmp_path, skip_gates_after=0.5) as (_, wire):
         begun = time.monotonic()
         assert await heard(wire, 2) == ["heartbeat", "presence"]
         while (data := await wire.chunk()).startswith(MARK):
@@ -135,11 +136,23 @@ async def test_after_the_gate_timeout_it_goes_on_alone_though_heartbeats_come_in
     assert time.monotonic() - begun >= 0.45
 
 
-async def test_after_the_gate_timeout_an_answer_is_given_too(tmp_path: Path) -> None:
+async def test_the_former_name_of_skip_gates_after_is_known_with_a_warning(tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "tape.db")
+    with pytest.warns(DeprecationWarning, match="gate_timeout is called skip_gates_after now"):
+        server = Replay(path, timing="instant", gate_timeout=0.1)
+    async with server, connected(server.url, get(STREAM)) as wire:
+        await wire.head()
+        await heard(wire, 2)
+        assert b"running" in await wire.chunk()
+    with pytest.raises(UsageError, match="the former name of skip_gates_after: give one of them"):
+        Replay(path, gate_timeout=1, skip_gates_after=1)
+
+
+async def test_after_the_time_for_a_gate_an_answer_is_given_too(tmp_path: Path) -> None:
     tape = Made()
     tape.post(EVENTS, 1.0, until=3.0, status=202, answer={"queued": True})
     tape.post(RESOLVE, 2.0, status=202)
-    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant", gate_timeout=0.1) as server:
+    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant", skip_gates_after=0.1) as server:
         assert (await ask(server.url, post(EVENTS))).body == b'{"queued": true}'
 
 
@@ -156,7 +169,7 @@ async def test_a_message_is_answered_once_its_approval_was_given(tmp_path: Path)
 
 
 async def test_a_session_that_began_anew_leaves_a_waiting_listener_its_own_gates(tmp_path: Path) -> None:
-    async with listening(conversation(), tmp_path, gate_timeout=0.3) as (server, wire):
+    async with listening(conversation(), tmp_path, skip_gates_after=0.3) as (server, wire):
         await heard(wire, 2)
         await ask(server.url, post("/v1/sessions"))
         assert b"running" in await wire.chunk()
@@ -180,7 +193,7 @@ async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_pat
     assert (missed.status[:12], error["code"]) == (b"HTTP/1.1 404", "not_recorded")
     differs = "path (segment 4: 'item' instead of nothing)"
     assert {"request": f"GET {SESSION}", "differs": differs} in error["nearest"]
-    assert f"GET {SESSION} (differs in {differs})" in error["message"]
+    assert f"\n  GET {SESSION}{{+/item+}}" in error["message"]
     assert told["requests"] == 5
     assert told["unmatched"] == ["GET /v1/sessions/s/item", f"POST {EVENTS}"]
     assert told["mismatches"] == [

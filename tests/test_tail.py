@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
+from omnirecord.tailing import Wanted, follow
 from tests.cassettes import Made, delta, status
 from tests.test_cli import EVENT_KEYS
 
@@ -287,3 +288,43 @@ async def test_a_file_that_is_moved_away_makes_room_for_the_next(tmp_path: Path)
         await asyncio.sleep(0.2)
         made(delta("two")).rename(db)
         assert (await tail.row())["data"]["delta"] == "two"
+
+
+@pytest.mark.parametrize("by", ["url", "file"])
+async def test_requests_are_told_beside_events_but_not_as_json(by: str, tmp_path: Path) -> None:
+    body = b'{"error": {"code": "not_found", "message": "No such session."}}'
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+
+    async def refuse(conn: wire.Wire) -> None:
+        await conn.request()
+        await conn.send(answer % (len(body), body))
+
+    async with recorded(refuse, tmp_path, control=True) as (proxy, _):
+        source = proxy.url if by == "url" else str(proxy.db)
+        rows = follow(source, Wanted(requests=True), say=lambda _: None)
+        async with connected(proxy.url, get("/v1/sessions/gone")) as client:
+            await client.head()
+        await wire.eventually(lambda: wire.ending(proxy.db) == "eof")
+        row = await asyncio.to_thread(next, rows)
+        await proxy.stop()
+        assert list(follow(str(proxy.db), Wanted(), say=lambda _: None)) == []
+    assert (row["status"], row["error"]) == (404, "not_found: No such session.")
+
+
+async def test_a_proxy_of_an_older_version_is_followed_without_requests() -> None:
+    asked: list[bytes] = []
+
+    async def older(conn: wire.Wire) -> None:
+        for _ in range(2):
+            line, *_rest = await conn.request()
+            asked.append(line)
+            if b"requests=1" in line:
+                await conn.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            await conn.send(wire.STREAM.replace(b"\r\n\r\n", b"\r\nX-Omnirecord: events\r\n\r\n"))
+            await conn.send(wire.chunk(b'event: end\ndata: {"ended": true}\n\n') + wire.END)
+
+    async with Upstream(older) as server:
+        rows = await asyncio.to_thread(list, follow(server.url, Wanted(requests=True), say=lambda _: None))
+    assert rows == []
+    assert [b"requests=1" in line for line in asked] == [True, False]

@@ -14,7 +14,7 @@ import click
 from ..errors import UsageError
 from ..files import is_stdout, whole_or_not
 from ..gist import visible
-from .arguments import STDOUT
+from .arguments import STDOUT, by_name
 from .common import (
     DATABASE,
     FILE,
@@ -224,7 +224,7 @@ def import_(file: Path, db: Path, as_json: bool) -> None:
 
     exchanges, frames = import_file(file, db)
     if as_json:
-        row: dict[str, Any] = {"file": shown(file), "db": str(db), "exchanges": exchanges, "frames": frames}
+        row: dict[str, Any] = {"file": by_name(str(file)), "db": str(db), "exchanges": exchanges, "frames": frames}
         click.echo(json_line(row))
     else:
-        click.echo(visible(f"imported {exchanges} exchanges with {frames} frames from {shown(file)} into {db}"))
+        click.echo(visible(f"imported {exchanges} exchanges with {frames} frames from {by_name(str(file))} into {db}"))

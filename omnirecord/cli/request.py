@@ -130,8 +130,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
     from ..framing import is_text
 
-    message = x.request if side == "request" else x.response
-    if message is None:
+    if side == "response" and x.response is None:
         raise UsageError(f"exchange {x.exchange} has no answer")
     if x.kind == "sse" and side == "response":
         parts = store.content(x)
@@ -155,8 +154,8 @@ def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
 def _print_curl(curl: Curl, as_json: bool) -> None:
     if as_json:
         print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.remarks)}])
-        return
-    click.echo(curl.script())
+    else:
+        click.echo(curl.script())
 
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
@@ -184,6 +183,11 @@ def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
     """Which exchange it is, and its times. `begun_ns`: when its session began."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
     yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
+    yield _times(x, row, begun_ns) if x.has_times else "no times were recorded"
+    yield f"ending: {x.ending} ({_ENDINGS[x.ending]})"
+
+
+def _times(x: Exchange, row: Row, begun_ns: int | None) -> str:
     at = row["started_at"].replace("T", " ").removesuffix("Z")
     told = [f"at {at} UTC" + ("" if begun_ns is None else f" ({seconds(x.request.at_ns - begun_ns)} into the session)")]
     if x.response is not None:
@@ -192,8 +196,7 @@ def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
         told.append(f"first event after {seconds(round(row['first_event_s'] * 1e9))}")
     if x.end_ns is not None:
         told.append(f"ended after {seconds(x.end_ns - x.request.at_ns)}")
-    yield ", ".join(told)
-    yield f"ending: {x.ending} ({_ENDINGS.get(x.ending, 'see docs/cassette-format.md')})"
+    return ", ".join(told)
 
 
 def _bold(text: str, colour: str | None = None) -> str:

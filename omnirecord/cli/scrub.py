@@ -12,6 +12,7 @@ import click
 from ..errors import UsageError
 from ..files import is_stdout
 from ..gist import visible
+from .arguments import by_name
 from .common import (
     CASSETTE,
     OUTPUT,
@@ -107,15 +108,16 @@ def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) 
 
 def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
     return {
-        "cassette": shown(cassette), "recording": found.recording, "exchange": found.exchange, "stream": found.stream,
-        "seq": found.seq, "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
+        "cassette": by_name(str(cassette)), "recording": found.recording, "exchange": found.exchange,
+        "stream": found.stream, "seq": found.seq, "message": found.message, "place": found.place,
+        "kind": found.kind, "count": found.count,
     }  # fmt: skip
 
 
 def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:
     for one in found:
         times = f" ({one.count} times)" if one.count > 1 else ""
-        yield visible(f"{shown(cassette)}: {_where(one)}: {one.kind}{times}")
+        yield visible(f"{by_name(str(cassette))}: {_where(one)}: {one.kind}{times}")
     total = sum(one.count for one in found)
     if total:
         left = "secret is" if total == 1 else "secrets are"

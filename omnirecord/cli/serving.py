@@ -22,6 +22,7 @@ import click
 from ..errors import UsageError
 from ..garbage import settle
 from ..gist import visible
+from .arguments import by_name
 from .common import (
     DATABASE,
     F,
@@ -294,7 +295,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             print_ready(
                 as_json,
                 f"serving {shown(server.cassette)} at {server.url}",
-                {"url": server.url, "cassette": shown(server.cassette)},
+                {"url": server.url, "cassette": by_name(str(server.cassette))},
                 server.made_token,
             )
             with listening(keys.press) as listens:

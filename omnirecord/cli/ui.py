@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr, shown
+from .arguments import by_name
+from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr
 from .serving import LISTENS, options, print_ready, stop_signal
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     viewer = Viewer(cassette, other, host=host, port=port, **listening)
-    names = [shown(name) for name in (cassette, other) if name is not None]
+    names = [by_name(name) for name in (cassette, other) if name is not None]
     asyncio.run(_run(viewer, names, no_browser=no_browser, as_json=as_json))
 
 

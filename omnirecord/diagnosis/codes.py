@@ -288,7 +288,7 @@ _UNREAD = frozenset({
 """What seems to be missing where it only could not be read."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
-    "approval-lost": _LOST | {"upstream-lost", "server-stopped", "reconnect-missed", "items-missed"},
+    "approval-lost": _LOST,
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
     "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},
     "session-deleted": _LOST | {"request-failed", "message-refused", "client-left-in-turn"},

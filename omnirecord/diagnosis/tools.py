@@ -75,7 +75,8 @@ class Tools:
             told = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
             if call is not None and call.replaced is not None:
                 told.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
-            message = f"{f'the tool {said(call.name)}' if call else 'a tool'} (call {said(id_)}) {', and '.join(told)}"
+            name = f"the tool {said(call.name)}" if call and call.name != "a tool" else "a tool"
+            message = f"{name} (call {said(id_)}) {', and '.join(told)}"
             was_stopped = returned is not None and any(places[0].at_ns <= stop <= returned.at_ns for stop in stops)
             severity: Severity | None = "note" if was_stopped else None
             yield sign_at("tool-failed", message, places, about=id_, severity=severity)

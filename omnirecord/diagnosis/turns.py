@@ -224,8 +224,10 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
     """How a turn ended, where that was not well. One that was cut off is for who knows all streams."""
     about = turn.id or fault(turn.error)
     for number, (id_, last, again) in enumerate(turn.attempts, 1):
+        quiet_ns = again.at_ns - last.at_ns
+        after = f"after {seconds(quiet_ns)} " if quiet_ns else ""
         message = (
-            f"the runner was restarted in the middle of the turn: after {seconds(again.at_ns - last.at_ns)} the server"
+            f"the runner was restarted in the middle of the turn: {after}the server"
             f" ran the turn again from its beginning, instead of the response {said(id_)}"
         )
         severity: Severity | None = "warning" if turn.ended == "completed" else None

@@ -55,7 +55,8 @@ class Miss:
     def text(self) -> str:
         """What a person reads: a line, and one for each recorded request, with short ids."""
         head = self.message + ("; nearest recorded, as [-recorded-]{+asked+}:" if self.lines else "")
-        return "\n".join(map(short_ids, [head, *(f"  {line}" for line in self.lines)]))
+        told = [head, *(f"  {line}" for line in self.lines)]
+        return "\n".join(short_ids(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}…") for one in told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,10 @@ class Failing:
     due: int
 
 
+_LONGEST = 1000
+"""Characters of a line for a person."""
 _ID_OR_MARK = re.compile(
-    r"\[-.*?-\]|\{\+.*?\+\}"
+    r"\[-[^\n]{0,200}?-\]|\{\+[^\n]{0,200}?\+\}"
     r"|(?<![\w-])((?:[A-Za-z]{2,24}_)*[0-9a-f]{8})(?:-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{24})(?![\w-])"
 )
 """A marked difference, or a long id with what is shown of it."""

@@ -48,7 +48,7 @@ class Conclusion:
     duration_s: float | None
     """From the first request of a client to the end of its last exchange; None where no times were recorded."""
     connected: tuple[str, ...]
-    """The parties that listened to a stream of the session, in the order in which they came."""
+    """The names of the parties that listened to a stream of the session, in the order in which they came."""
     asked: str | None
     """What was asked first, its first 200 characters; None where the recording does not tell."""
 
@@ -78,7 +78,7 @@ def concluded(session: Session, sessions: Mapping[str, Session] | None = None) -
     return Conclusion(
         why.code, found.outcome, found.said + when, why.sentence, found.at_ns if timed else None, since,
         None if last is None else last.ending, None if session.duration_ns is None else session.duration_ns / 1e9,
-        tuple(dict.fromkeys(one.party for one in session.streams)), _asked(session),
+        tuple(dict.fromkeys(one.party_name for one in session.streams)), _asked(session),
     )  # fmt: skip
 
 
@@ -144,11 +144,8 @@ def _unanswered(_session: Session, turn: Turn) -> _Verdict:
         return found
     late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > _end(turn)]
     if late:
-        return _Verdict("failed", "Failed: the answer to the approval came too late,", "at", late[-1])
+        return _Verdict("failed", "Failed: the answer to the approval came too late", "at", late[-1])
     asked = [one.asked_ns for one in turn.approvals if one.answered_ns is None]
-    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None]
-    if late and not asked:
-        return _Verdict("failed", "Failed: the answer to the approval came too late", "at", max(late))
     return _Verdict("failed", "Failed: no answer to the approval asked", "at", max(asked, default=None))
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,16 +20,18 @@ import pytest
 from ..blocking import Server
 from ..errors import ServerError
 from ..steady import monotonic
+from .report import section
 
 _LOOKS = 20
 """Looks at the replay within the limit."""
 GRACE = 3.0
 """Seconds that a test gets to end by itself, once its connections are closed."""
+_NAME = "omnirecord-limit"
 _SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 
 
 class Limit:
-    """Watches `server` from `start` to `stop`. `seconds`: the limit; `section` makes what is shown of a failed test."""
+    """Watches `server` from `start` to `stop`. `seconds`: the limit; `section` makes the section of a failed test."""
 
     def __init__(self, server: Server, seconds: float, section: Callable[[], str]) -> None:
         self._server, self._seconds, self._make_section = server, seconds, section
@@ -111,6 +115,72 @@ class Limit:
             loop.call_soon_threadsafe(lambda: None)  # wakes it
             return
         raise pytest.fail.Exception(f"omnirecord: {self.reason}")
+
+
+_LIMIT = pytest.StashKey[Limit]()
+
+
+class _Hooks:
+    """Those hooks that only a run with a limit needs: without one, a run does not pay for them."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """A test whose limit is over fails, whatever its client makes of that."""
+        __tracebackhide__ = True
+        limit = item.stash.get(_LIMIT, None)
+        if limit is None:
+            return (yield)
+        limit.call()
+        try:
+            yield
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException as error:
+            limit.stop()
+            if limit.reason is None or limit.reason in str(error):
+                raise
+            raise pytest.fail.Exception(f"omnirecord: {limit.reason}") from error
+        finally:
+            limit.stop()
+        if limit.reason is not None:
+            raise pytest.fail.Exception(f"omnirecord: {limit.reason}", pytrace=False)
+
+    @pytest.hookimpl
+    def pytest_enter_pdb(self, config: pytest.Config) -> None:
+        """A person who debugs a test has all the time there is."""
+        if (limit := config.stash.get(_LIMIT, None)) is not None:
+            limit.suspend()
+
+
+@contextmanager
+def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
+    """Watch the replay of a test, unless it has no limit."""
+    if seconds is None or server.is_recording:
+        yield
+        return
+    manager, config = item.config.pluginmanager, item.config
+    if not manager.has_plugin(_NAME):
+        manager.register(_Hooks(), _NAME)
+    limit = Limit(server, seconds, lambda: section(server, cassette))
+    item.stash[_LIMIT] = config.stash[_LIMIT] = limit
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.stop()
+        del config.stash[_LIMIT]
+
+
+def noted_of(item: pytest.Item) -> str | None:
+    """The section of a test as its limit was over; None where it was not."""
+    limit = item.stash.get(_LIMIT, None)
+    return None if limit is None else limit.section
+
+
+def forget(item: pytest.Item) -> None:
+    """Let go of the limit of a test: items live as long as the session."""
+    if _LIMIT in item.stash:
+        del item.stash[_LIMIT]
 
 
 def _waiting_loop() -> asyncio.AbstractEventLoop | None:

@@ -16,7 +16,7 @@ _ISSUES = 3
 
 def each(row: Row, before_ns: int, place: str) -> Iterator[Told]:
     """An event: the gap, its type, verdict and gist; below it what the contract objects to."""
-    gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}"
+    gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
     verdict, type_ = row["verdict"], row["type"] or row["verdict"]
     kind = _KINDS.get(verdict, "trouble")
     shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"

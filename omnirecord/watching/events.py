@@ -107,7 +107,7 @@ def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | N
     begun, state.turn_ns, state.has_text = state.turn_ns, None, False
     if id_.startswith("deny_"):
         how = "denied"
-    lasted = "" if begun is None else f" in {seconds(row['offset_ns'] - begun)}"
+    lasted = "" if begun is None or not row["offset_ns"] else f" in {seconds(row['offset_ns'] - begun)}"
     kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
     text = gist(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
     state.failure = text

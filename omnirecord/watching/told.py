@@ -25,6 +25,7 @@ class Told:
     """`head` and `end` are kept whole, as far as the line has room; `text`, between them, is cut."""
 
     at_ns: int
+    """0 where no times were recorded."""
     label: str
     kind: Kind
     head: str = ""
@@ -55,7 +56,8 @@ class Told:
 
     def line(self, width: int | None = None) -> str:
         """The line in at most `width` columns; without a width, as long as it is."""
-        begin = f"{self.at_ns / 1e9:{_TIME - 1}.2f}s {visible(self.label):<{_LABEL}} "
+        time = f"{self.at_ns / 1e9:.2f}s" if self.at_ns else "-"
+        begin = f"{time:>{_TIME}} {visible(self.label):<{_LABEL}} "
         place = visible(self.place)
         if width is None:
             return f"{begin}{self._body(_UNLIMITED)}{f'  {place}' if place else ''}".rstrip()

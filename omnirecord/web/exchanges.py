@@ -9,6 +9,7 @@ from typing import Any
 from ..cassette import Exchange, Message
 from ..curl import curl_of
 from ..errors import UsageError
+from ..headers import header
 from ..parties import party_name
 from ..store import Store
 from .events import beginning
@@ -43,10 +44,11 @@ def exchange_row(x: Exchange) -> Row:
 
 def exchange_of(store: Store, x: Exchange) -> Row:
     messages = list(islice(store.messages(x.exchange), MESSAGES + 1)) if x.kind == "websocket" else []
+    sent = store.decoded_body(x, "request")
     return {
         "exchange": x.exchange,
-        "request": {"headers": x.request.headers, "body": _shown(store.decoded_body(x, "request"))},
-        "curl": _curl(store, x),
+        "request": {"headers": x.request.headers, "body": _shown(sent)},
+        "curl": None if x.kind == "websocket" or len(sent) > LONGEST else _curl(store, x),
         "response": None if x.response is None else {
             "reason": x.response.reason, "headers": x.response.headers,
             "body": None if x.kind == "sse" else _shown(store.decoded_body(x, "response")),
@@ -56,12 +58,11 @@ def exchange_of(store: Store, x: Exchange) -> Row:
     }  # fmt: skip
 
 
-def _curl(store: Store, x: Exchange) -> str | None:
-    """Returns the command of `omnirecord request --curl`; None where there is none, and for a long body."""
-    upstream = store.recording(x.recording).upstream
-    if upstream is None or x.kind == "websocket" or x.request_bytes > LONGEST:
-        return None
-    return curl_of(x, store.body(x.exchange, "request"), upstream).script()
+def _curl(store: Store, x: Exchange) -> str:
+    """The command for bash. Without a recorded upstream, the Host field names the server."""
+    host = header(x.request.headers, "host") or "localhost"
+    base = store.recording(x.recording).upstream or f"http://{host}"
+    return curl_of(x, store.body(x.exchange, "request"), base).script()
 
 
 def exchanges_with(store: Store, numbers: list[int], words: str) -> list[int]:

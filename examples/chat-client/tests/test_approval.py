@@ -24,7 +24,7 @@ async def test_what_is_approved_is_answered(chat: Chat, omnirecord_server: Serve
     omnirecord_server.assert_all_matched()
 
 
-@pytest.mark.omnirecord("approval.jsonl", record="none")
+@pytest.mark.omnirecord("approval.jsonl", record="none", match_on=[])
 async def test_nothing_is_approved_by_default(chat: Chat, omnirecord_server: Server) -> None:
     """It was when this was recorded: the replay goes on as it did then, and reports the difference."""
     await chat.ask(QUESTION)

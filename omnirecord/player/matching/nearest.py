@@ -75,9 +75,10 @@ def _marked(recorded: str, got: str) -> str:
     """Two texts as one, with short ids unless these would look alike."""
     if recorded == got:
         return recorded
-    short = short_ids(recorded), short_ids(got)
-    gone, new = short if short[0] != short[1] else (recorded, got)
-    return (f"[-{_cut(gone)}-]" if gone else "") + (f"{{+{_cut(new)}+}}" if new else "")
+    whole = _cut(recorded), _cut(got)
+    short = short_ids(whole[0]), short_ids(whole[1])
+    gone, new = short if short[0] != short[1] else whole
+    return (f"[-{gone}-]" if gone else "") + (f"{{+{new}+}}" if new else "")
 
 
 def _query(key: Key) -> str:
