@@ -47,6 +47,12 @@ def address(page: Any) -> str:
     return found
 
 
+def enter(page: Any) -> None:
+    """Open the first session of the list, once findings no longer change it."""
+    page.wait_for_selector("td .none, td .severity")
+    page.click("td.name a")
+
+
 def state(page: Any) -> list[Any]:
     """What a person sees of the place."""
     return [
@@ -97,7 +103,7 @@ def test_a_request_has_an_address_too(browser: Any, url: str) -> None:
 
 def test_what_is_looked_at_makes_no_history_and_the_way_back_comes_to_the_same_place(browser: Any, served: str) -> None:
     with opened(browser, f"{served}#/sessions") as page:
-        page.click("td.name a")
+        enter(page)
         settled(page)
         for key in ("Home", "]", "]", "j", "j", "j"):
             page.keyboard.press(key)
@@ -115,7 +121,7 @@ def test_what_is_looked_at_makes_no_history_and_the_way_back_comes_to_the_same_p
 
 def test_an_address_that_is_typed_moves_the_session_that_is_open(browser: Any, served: str) -> None:
     with opened(browser, f"{served}#/session/1.session.x") as page:
-        page.click("td.name a")
+        enter(page)
         settled(page)
         page.evaluate("document.querySelector('main').dataset.same = 'yes'")
         hash_ = page.evaluate("location.hash.split('?')[0]")
@@ -130,7 +136,7 @@ def test_an_address_that_is_typed_moves_the_session_that_is_open(browser: Any, s
 
 def test_odd_addresses_show_the_session_all_the_same(browser: Any, served: str) -> None:
     with opened(browser, f"{served}#/sessions") as page:
-        page.click("td.name a")
+        enter(page)
         settled(page)
         base = address(page).split("?")[0]
     odd = ("event=9:9", "event=x", "t=abc", "t=-5", "t=1e30", "exchange=77", "tab=nope", "from=x&to=", "verdict=no")

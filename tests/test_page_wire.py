@@ -119,6 +119,7 @@ def test_an_event_inside_a_folded_run_selects_the_row_of_the_run(browser: Any, m
 
 def test_two_clients_that_get_the_same_deltas_make_one_run(browser: Any) -> None:
     with showing(HEALTHY["two_clients"]) as url, opened(browser, f"{url}#/?", height=1600) as page:
+        page.wait_for_selector("td .severity")
         page.click("td.name a")
         settled(page)
         assert page.locator(".event.run").count() <= 3
