@@ -109,7 +109,8 @@ def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) 
 def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
     return {
         "cassette": by_name(str(cassette)), "recording": found.recording, "exchange": found.exchange,
-        "stream": found.stream, "seq": found.seq, "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
+        "stream": found.stream, "seq": found.seq, "message": found.message, "place": found.place,
+        "kind": found.kind, "count": found.count,
     }  # fmt: skip
 
 
