@@ -36,6 +36,7 @@ PASSES_BYTES_ON = {
     "reading.py": "promises the bytes of the wire",
     "rerun.py": "sends the request again with its header fields",
     "store/reader.py": "decodes them",
+    "web/exchanges.py": "shows a command that sends the request again with its header fields",
 }
 """The modules that take a body as it was on the wire, and why. Every other module takes `decoded_body`."""
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
