@@ -221,7 +221,8 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
-    help="What makes two requests alike, as in 'ignore query limit'; repeatable. See docs/matching.md.",
+    help="What makes two requests alike, as in 'ignore query limit'; repeatable. 'body': also what they say. See"
+    " docs/matching.md.",
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
