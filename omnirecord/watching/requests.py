@@ -105,7 +105,8 @@ def _short(row: Row) -> str:
     """The path, with eight characters of a session's id."""
     path = path_of(row["path"])
     if session := session_of(path):
-        path = re.sub(r"^.*/" + re.escape(quote(session, safe="")), f"…/{short_id(session)}", path)
+        _, found, rest = path.rpartition("/" + quote(session, safe=""))
+        path = f"…/{short_id(session)}{rest}" if found else path
     path = re.sub(r"(elicit_\w{4})\w+", r"\1…", path)
     return clip(path, _PATH)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -166,4 +167,8 @@ def test_a_full_stdout_is_a_sentence(words: tuple[str, ...], cassette: Path) -> 
             check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == b"Error: cannot write the output: No space left on device\n"
+    said = "cannot write the output: No space left on device"
+    if "--json" in words:
+        assert json.loads(done.stderr) == {"error": said, "exit_code": 2}
+    else:
+        assert done.stderr.decode() == f"Error: {said}\n"

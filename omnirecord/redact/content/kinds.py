@@ -75,8 +75,9 @@ _LOGIN = rf"{WORD}.@%+"
 """What the user before a password is made of."""
 _LOGIN_BODY = WORD + "!%+/=~^"
 _LOGIN_SOFT = ".$&:*#@?"
-_CRYPT = ("1", "2a", "2b", "2y", "5", "6", "7", "y", "gy", "apr1", "argon2id", "argon2i", "pbkdf2", "scrypt")
-"""Names of password hashes as `crypt` writes them, in `/etc/shadow` and `.htpasswd`."""
+_CRYPT = ("$2a$1", "$2b$1", "$2y$1", "$6$", "$y$j", "$gy$j", "$apr1$", "$argon2id$", "$argon2i$")
+"""The beginnings of password hashes as `crypt` writes them, in `/etc/shadow` and `.htpasswd`. `$1$` and `$5$` are in
+code more often."""
 _ASK = r"[^\]\r\n]{0,24}"
 
 
@@ -119,7 +120,6 @@ KINDS = (
             )
         ), anywhere=True, block=True,
     ),
-    Kind("private key", ("Private-Lines: ",), anywhere=True, block=True),
     Kind(
         "url", patterns=(rf"://[{WORD}.%+~]{{0,40}}:",), begun=rf":/(?:/[{WORD}.%+~]{{0,40}})?", lead="0-9",
         longest_lead=5, body=WORD + "!%+~^", soft=".$&=:*", words=_words("%d", "%s"), anywhere=True,
@@ -145,7 +145,7 @@ KINDS = (
         begun=rf"(?:{_beginnings('https')}) ?|https? [\w ./=:\-]{{0,44}}(?: \\{{0,3}}[\"']?[{_LOGIN}]{{0,30}})?",
         lead="0-9", longest_lead=5, body=_LOGIN_BODY, soft=_LOGIN_SOFT,
     ),
-    Kind("hash", tuple(f":${name}$" for name in _CRYPT), body=WORD + "./$=,+", anywhere=True),
+    Kind("hash", _CRYPT, body=WORD + "./$=,+", anywhere=True),
     Kind(
         "login", patterns=(rf":5432:[{WORD}*]{{1,32}}:[{_LOGIN}]{{1,24}}:",),
         begun=rf"(?:{_beginnings(':5432:')})|:5432:[{WORD}*]{{0,32}}(?::[{_LOGIN}]{{0,24}})?",

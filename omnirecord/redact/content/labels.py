@@ -179,7 +179,7 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
         return said._replace(form="tag") if not gap and before in (b"<", b":") else None
     if found["mark"] == b":" and quote in (b'"', b"'"):
         return said._replace(form="json", single=quote == b"'") if not _is_choice(text, start) else None
-    if b"\n" in gap or b"\r" in gap:
+    if b"\n" in gap or b"\r" in gap or (b"*" in gap and before != b"*"):  # masked already, or Markdown
         return None
     is_plain = found["mark"] == b":"
     return said._replace(
