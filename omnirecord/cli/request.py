@@ -63,10 +63,10 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
 @click.command(short_help="Show one exchange in full, or as a curl command.")
 @cassette_argument
 @click.argument("number", metavar="N", type=_Number())
-@click.option("--curl", is_flag=True, help="Print the command for bash that sends the request again.")
-@click.option("--base-url", metavar="URL", help="The server for --curl; by default the recorded upstream.")
+@click.option("--curl", is_flag=True, help="Print the bash command that sends the request again.")
+@click.option("--base-url", metavar="URL", help="Server for --curl (default: the recorded upstream).")
 @click.option("--body", type=click.Choice(["request", "response"]), help="Write only this body, byte for byte.")
-@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="The file for --body, instead of stdout.")
+@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="File for --body (default: stdout).")
 @decoded_option
 @json_option
 def request(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..measuring import SessionStats
 
 
-@click.command(short_help="Measure sessions: how soon, how fast, how much.")
+@click.command(short_help="Measure sessions: latency, rates, usage.")
 @cassette_argument
 @click.argument("session", required=False)
 @decoded_option
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens a second, gaps, tools, approvals, usage, the proxy's delay.
 
-    A table of all sessions; of a single one, or the one that is named, everything. An id may be shortened.
+    It prints a table of all sessions, or all figures of a single one: SESSION, whose id may be shortened.
 
     \b
     Example:
