@@ -176,7 +176,7 @@ def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
 
     counts = types_of(store, of_streams)
     if any(fnmatchcase(name, glob) for name in counts):
-        return f"no event of type {glob!r} is within the other options"
+        return f"no event of type {glob!r} matches the other options"
     return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
 
 

@@ -150,7 +150,7 @@ def proxy(
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     if quiet and (verbose or type_glob):
-        raise UsageError("--quiet shows nothing: leave out --verbose and --type, or --quiet")
+        raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
     screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)

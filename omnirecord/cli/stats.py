@@ -88,7 +88,7 @@ def _medians(found: Sequence[SessionStats]) -> str:
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
     count = f"{len(turns):,} turn{'' if len(turns) == 1 else 's'}"
-    return f"Median of {count}: {', '.join(told)}" if told else f"No median: no times are known of {count}"
+    return f"Median of {count}: {', '.join(told)}" if told else f"No medians: no times are known for {count}"
 
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:
