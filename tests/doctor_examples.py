@@ -1,7 +1,7 @@
 """The example of each code of `doctor`: a shipped cassette, what went wrong with it, and what the command then prints.
 
-`python -m tests.doctor_examples` writes what is printed into the pages in `docs/doctor/`, and the tables of
-mutations and of the corpus into `docs/doctor.md`.
+`python -m tests.doctor_examples` writes the output and the texts of the code into the pages in `docs/doctor/`, and the
+tables of codes, mutations and the corpus into `docs/doctor.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from omnirecord.cassette import Exchange
 from omnirecord.cli import main
+from omnirecord.diagnosis.codes import CODES
 from tests import corpus
 from tests.cassettes import Made, heartbeat
 from tests.faulted import FOLDER, faulted
@@ -26,6 +27,9 @@ from tests.mutations import run, table
 DOCS = FOLDER.parent / "docs"
 BLOCK = re.compile(r"```console\n\$ omnirecord doctor .*?```", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+LEAD = re.compile(r"(?<=`\n\n).*(?=\n)")
+NEXT = re.compile(r"^\*\*Next step:\*\* .*$", re.MULTILINE)
+ROW = re.compile(r"^(\| \[`([a-z-]+)`\]\(doctor/[a-z-]+\.md\)) \| .*$", re.MULTILINE)
 CORPUS = re.compile(r"(?<=<!-- corpus -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 Change = Callable[[Exchange, dict[str, Any]], None]
 
@@ -196,6 +200,14 @@ def block_of(code: str) -> str:
     return f"```console\n$ {command_of(EXAMPLES[code])}\n{output_of(EXAMPLES[code])}```"
 
 
+def page_of(code: str, page: str) -> str:
+    """The page of a code, with its current texts and output."""
+    told = CODES[code]
+    page = LEAD.sub(lambda _: f"{told.severity.capitalize()}. {told.why}", page, count=1)
+    page = NEXT.sub(lambda _: f"**Next step:** {told.next}", page)
+    return BLOCK.sub(lambda _: block_of(code), page)
+
+
 def story_of(example: Example) -> str:
     """How the cassette of an example came to be."""
     link = f"[`cassettes/{example.cassette}.jsonl`](../../cassettes/{example.cassette}.jsonl)"
@@ -210,8 +222,9 @@ def story_of(example: Example) -> str:
 if __name__ == "__main__":
     for code in EXAMPLES:
         page = DOCS / "doctor" / f"{code}.md"
-        page.write_text(BLOCK.sub(lambda _: block_of(code), page.read_text()))  # noqa: B023
+        page.write_text(page_of(code, page.read_text()))
     index = DOCS / "doctor.md"
-    written = TABLE.sub(lambda _: "\n".join(table(run())), index.read_text())
+    written = ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {CODES[row[2]].why} |", index.read_text())
+    written = TABLE.sub(lambda _: "\n".join(table(run())), written)
     index.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")

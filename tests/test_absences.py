@@ -53,7 +53,7 @@ def test_a_silence_knows_for_how_much_of_it_nobody_was_there() -> None:
     (silence,) = turn.silences
     assert (silence.length_ns, silence.unheard_ns) == (17 * S, 10 * S)
     assert turn.longest_silence == silence
-    assert "nobody listened for 10.0 s" in [note.text for note in turn.notes]
+    assert "no client listened for 10.0 s" in [note.text for note in turn.notes]
 
 
 def test_what_was_missed_between_two_turns_is_of_neither() -> None:
@@ -61,4 +61,4 @@ def test_what_was_missed_between_two_turns_is_of_neither() -> None:
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, status("running")), (2.0, created()), (3.0, completed()), end=4.0)
     made.stream("s", 14.0, (14.0, heartbeat()), (15.0, status("running")), (15.0, created("q")), (16.0, completed("q")))
     (one,) = sessions(made.store())
-    assert not any("nobody listened" in note.text for turn in one.turns for note in turn.notes)
+    assert not any("no client listened" in note.text for turn in one.turns for note in turn.notes)

@@ -71,7 +71,7 @@ def test_a_websocket_is_shown_message_by_message(tmp_path: Path) -> None:
     found = lines("request", tape.save(tmp_path / "x.db"), 1)
     assert found[-3:] == [
         "2 messages", "    +0.500 s  to server  text    hello\\x1b[2J",
-        "    +1.000 s  to client  text    (10 bytes that are no text)",
+        "    +1.000 s  to client  text    (10 binary bytes)",
     ]  # fmt: skip
     (row,) = rows("request", tmp_path / "x.db", 1)
     assert [(one["dir"], one["at_ns"]) for one in row["messages"]] == [("up", 1_500_000_000), ("down", 2_000_000_000)]
@@ -97,7 +97,7 @@ def test_a_binary_body_is_a_size_and_the_command_that_writes_it(tmp_path: Path) 
     tape.get("/v1/files/f", 0.0, bytes(range(256)))
     path = tape.save(tmp_path / "x.db")
     said = lines("request", path, 1)[-1]
-    assert said == f"(256 bytes that are no text; omnirecord request {path} 1 --body response -o FILE writes them)"
+    assert said == f"(256 binary bytes; omnirecord request {path} 1 --body response -o FILE writes them)"
     assert run("request", path, 1, "--body", "response").stdout_bytes == bytes(range(256))
 
 
@@ -105,7 +105,7 @@ def test_a_binary_body_is_refused_on_a_terminal(tmp_path: Path) -> None:
     tape = Made()
     tape.get("/v1/files/f", 0.0, bytes(range(256)))
     said, code = forked.on_a_terminal("request", tape.save(tmp_path / "x.db"), "1", "--body", "response")
-    assert (code, "name a file with -o" in said) == (2, True)
+    assert (code, "write it to a file with -o FILE" in said) == (2, True)
 
 
 def test_a_request_without_an_answer_says_so(tmp_path: Path) -> None:
@@ -208,4 +208,4 @@ def test_a_type_that_no_event_has_names_the_nearest_and_exits_1() -> None:
 def test_a_type_that_other_options_leave_out_is_no_misspelling() -> None:
     result = run("events", APPROVAL, "--type", "response.*", "--since", "1000")
     assert (result.exit_code, result.stderr) == (1, "")
-    assert "is within the other options" in result.stdout
+    assert "matches the other options" in result.stdout

@@ -54,20 +54,20 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
     assert told.at_rest
     assert told.sentence == (
         "Finished: the agent had answered, and nothing more was asked. The client closed its stream 3.00 s later, as"
-        " clients do when they have what they came for."
+        " clients do after a finished turn."
     )
 
 
 @pytest.mark.parametrize(
     ("ending", "after", "code", "said"),
     [
-        ("client_left", None, "client_left", "The client closed its stream 3.00 s after the last event. What"),
+        ("client_left", None, "client_left", "The client closed its stream 3.00 s after the last event. Later"),
         ("recorder_stopped", None, "recorder_stopped", "The recorder was stopped 3.00 s after the last event."),
         ("recorder_killed", None, "recorder_killed", "The recorder was killed 3.00 s after the last event."),
-        ("eof", None, "server_stopped", "it had stopped, or had dropped a client that read too slowly"),
-        ("eof", "gone", "server_stopped", "it could not be reached any more: it had stopped"),
+        ("eof", None, "server_stopped", "it had stopped, or it dropped a client that read too slowly"),
+        ("eof", "gone", "server_stopped", "it could not be reached then: it had stopped"),
         ("eof", "restarted", "server_stopped", "it was stopped, and started again later"),
-        ("eof", "answered", "reader_dropped", "that is how it drops a client that reads too slowly"),
+        ("eof", "answered", "reader_dropped", "it does this to a client that reads too slowly"),
         ("upstream_lost", None, "connection_lost", "The connection to the server broke 3.00 s after the last event."),
         ("upstream_lost", "gone", "server_stopped", "broke 3.00 s after the last event, and the server could not"),
         ("done", None, "stream_ended", "The server ended the stream 3.00 s after the last event"),
@@ -98,11 +98,11 @@ def test_an_approval_that_nobody_gave() -> None:
     asked = Approval("e", "May I\nrun rm?", 2 * S, None, None, None, None)
     assert why(session(turn(approvals=(asked,)))) == (
         "approval_unanswered",
-        "The agent was waiting for an approval that nobody gave: “May I run rm?”. The client closed its"
+        "The agent was waiting for approval, and no answer came: “May I run rm?”. The client closed its"
         " stream 3.00 s after it had asked.",
     )
     code, said = why(session(turn("denied", last=4, approvals=(asked,))))
-    assert (code, "so after 2.00 s the server refused for the user" in said) == ("approval_unanswered", True)
+    assert (code, "so after 2.00 s the server denied it" in said) == ("approval_unanswered", True)
 
 
 def test_a_refusal_that_somebody_gave() -> None:
@@ -114,7 +114,7 @@ def test_a_runner_that_was_lost() -> None:
     lost = turn("failed", last=4, error=Fault("runner_disconnected", "x"), silences=(Silence(2 * S, 2 * S, None),))
     code, said = why(session(lost))
     assert code == "runner_lost"
-    assert "the process in which the agent works, was lost: after 2.00 s without a sign of it the server" in said
+    assert "The server gave the turn up after 2.00 s without an event of the agent." in said
     snapshot = Snapshot(4 * S, "running", None, None, None, False, ())
     assert stopped(session(turn(), snapshot=snapshot)).code == "runner_lost"
 
@@ -138,7 +138,7 @@ def test_a_message_that_was_not_taken_up() -> None:
 
 def test_an_end_that_was_missed_is_known_from_what_was_said_later() -> None:
     code, said = why(session(turn(), status="idle", status_ns=4 * S))
-    assert (code, "its end was not heard: nobody was connected when it came" in said) == ("end_missed", True)
+    assert (code, "no client was connected when its end came" in said) == ("end_missed", True)
     assert stopped(session(turn(), status="idle", status_ns=2 * S)).code == "end_missing"
     assert stopped(session(turn(), status="running", status_ns=4 * S)).code == "client_left"
 
@@ -146,9 +146,9 @@ def test_an_end_that_was_missed_is_known_from_what_was_said_later() -> None:
 def test_an_answer_that_nobody_heard_is_told_where_it_was_read_later() -> None:
     snapshot = Snapshot(4 * S, "idle", None, None, None, True, (), "It is\nblue.")
     _, said = why(session(turn(), status="idle", status_ns=4 * S, snapshot=snapshot))
-    assert "and had this as the answer: “It is blue.”. The client closed its stream 1.00 s later." in said
+    assert "with this answer: “It is blue.”. The client closed its stream 1.00 s later." in said
     heard_all = replace(turn(), text="It is\nblue.")
-    assert "as the answer" not in why(session(heard_all, status="idle", status_ns=4 * S, snapshot=snapshot))[1]
+    assert "this answer" not in why(session(heard_all, status="idle", status_ns=4 * S, snapshot=snapshot))[1]
 
 
 def test_a_sub_agent_that_was_still_at_work() -> None:
@@ -167,15 +167,15 @@ def test_what_an_unfinished_turn_waited_for_and_how_long_it_was_silent() -> None
     draft.touch(S)
     one = replace(draft.freeze(1, "s", 1), heartbeats=3)
     assert (
-        "waiting for the tool “shell”. For 59.0 s nothing came but heartbeats: the server was there, the agent gave no"
-        " sign. Then the client closed its stream. What came after" in why(session(one, streams=(heard(until=60),)))[1]
+        "waiting for the tool “shell”. For 59.0 s only heartbeats came: the server was alive, but the agent sent"
+        " nothing. Then the client closed its stream. Later events" in why(session(one, streams=(heard(until=60),)))[1]
     )
 
 
 def test_a_session_in_which_nothing_was_asked_or_heard() -> None:
     assert stopped(session()).code == "nothing_asked"
     assert stopped(session(streams=())).code == "nobody_listened"
-    assert "Nobody listened" in stopped(session(turn(events=0), streams=())).sentence
+    assert "No client listened" in stopped(session(turn(events=0), streams=())).sentence
 
 
 def test_which_codes_leave_nothing_undone() -> None:

@@ -84,7 +84,7 @@ def test_of_a_finished_cassette_the_last_events_are_shown_and_that_it_is_one(fin
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == ["stream", "assistant", "stream"]
     assert "(20 deltas, 1/s, 19.0 s)  1:1" in lines[1]
-    assert lines[-1] == f"-- nobody records into {finished}: that was all"
+    assert lines[-1] == f"-- no recorder writes to {finished}: end of the recording"
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
 
@@ -95,7 +95,7 @@ def test_each_event_gets_a_line_if_asked_for(finished: Path, option: list[str]) 
     lines = result.stdout.splitlines()
     places = [line.split()[-1] for line in lines[:-1]]
     assert [place for place in places if place != "#1"] == [f"1:{n}" for n in range(12, 22)]
-    assert lines[-1] == f"-- nobody records into {finished}: that was all"
+    assert lines[-1] == f"-- no recorder writes to {finished}: end of the recording"
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
 

@@ -95,8 +95,8 @@ def test_a_stream_that_ended_too_early_is_told() -> None:
 
 def test_an_empty_session_says_so() -> None:
     assert list(tell([])) == ["no sessions"]
-    assert list(tell([session(streams=(listening(),))]))[2] == "  (empty: nothing happened while somebody listened)"
-    assert list(tell([session()]))[2] == "  (empty: nobody listened to its stream)"
+    assert list(tell([session(streams=(listening(),))]))[2] == "  (empty: no event while a client listened)"
+    assert list(tell([session()]))[2] == "  (empty: no client listened to its stream)"
 
 
 def test_sessions_are_apart() -> None:
@@ -172,7 +172,7 @@ def test_an_unanswered_approval_and_an_unknown_question() -> None:
     made.end("denied", 3 * S)
     assert told(made) == [
         "  1   1.00 s   (what was asked is not in this recording)",
-        "     +1.00 s   the agent waits for approval: Sure? -> nobody answered",
+        "     +1.00 s   the agent waits for approval: Sure? -> no answer",
         "             = denied after 2.00 s",
     ]
 
@@ -182,8 +182,8 @@ def test_sub_agents() -> None:
     made.children["k"] = Child("k", "reviewer: plan", 3 * S, 5 * S, "completed", "It is sound.")
     assert told(made)[:3] == [
         "  1   2.00 s   System: timer fired",
-        "     +1.00 s   started sub-agent reviewer: plan (session k; nobody listened to it: what follows is"
-        " what its parent was told)",
+        "     +1.00 s   started sub-agent reviewer: plan (session k; no client listened to it: what follows"
+        " comes from its parent's stream)",
         "     +3.00 s   sub-agent reviewer: plan completed: It is sound.",
     ]
 
@@ -340,7 +340,7 @@ def test_a_silence_tells_its_heartbeats_apart() -> None:
 
     assert silent(heartbeats=4).endswith(".. silence for 60.0 s (4 heartbeats)")
     assert silent().endswith(".. silence for 60.0 s (not even a heartbeat)")
-    assert silent(unheard_ns=50 * S).endswith("(for 50.0 s of it nobody was connected)")
+    assert silent(unheard_ns=50 * S).endswith("(for 50.0 s of it no client was connected)")
 
 
 def family(*ids: tuple[str, str | None, str | None]) -> list[Session]:
@@ -362,7 +362,7 @@ def test_a_sub_agents_turns_are_told_inside_its_parents() -> None:
         "     +0.10 s   started sub-agent k (session k)",
         "    |   1   3.00 s   You: I am k",
         "    |              = completed after 6.00 s",
-        "    | Why it stops here: Finished: the agent had answered, and nothing more was asked. Nobody",
+        "    | Why it stops here: Finished: the agent had answered, and nothing more was asked. No client",
     ]
     assert sum(line.startswith("Session ") for line in lines) == 1
 

@@ -190,7 +190,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def json_option(function: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, and nothing else on stdout.")(
+    return click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")(
         function
     )
 
@@ -202,25 +202,25 @@ def _set_max_decoded(_context: click.Context, _parameter: click.Parameter, value
 def decoded_option(function: F) -> F:
     return click.option(
         "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
-        help="Limit of decoded events, such as 4GB; default 1GiB. An event costs its bytes and 512 more.",
+        help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event costs its bytes plus 512.",
     )(function)  # fmt: skip
 
 
 def redact_options(function: F) -> F:
     function = click.option(
         "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-        help="Mask what begins with PREFIX as well, with --redact content; repeatable.",
+        help="With --redact content, also mask words that begin with PREFIX; repeatable.",
     )(function)  # fmt: skip
     return click.option(
         "--redact", type=click.Choice(["content"]),
-        help="Mask what looks like a secret in content too, on its way to the cassette.",
+        help="Also mask secrets in content, before they reach the cassette.",
     )(function)  # fmt: skip
 
 
 def pseudonym_key_option(function: F) -> F:
     return click.option(
         "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-        help="Key file from which pseudonyms are derived; made if it does not exist. Default: the user's key file.",
+        help="Key file for pseudonyms; created if missing. Default: the user's key file.",
     )(function)  # fmt: skip
 
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 _COLOURS = {"gone": "red", "new": "green"}
 
 
-@click.command(short_help="What differs between two sessions.")
+@click.command(short_help="Compare two sessions by meaning.")
 @click.argument("a", type=NAMED)
 @click.argument("b", type=NAMED)
 @click.option("--session", metavar="ID", help="Only this session, in both; its id may be shortened.")
 @click.option(
     "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
-    help="Tell of times only where they differ by more than S seconds.",
+    help="Report times that differ by more than S seconds.",
 )  # fmt: skip
 @decoded_option
 @json_option

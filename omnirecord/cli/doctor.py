@@ -21,20 +21,20 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _WIDTH = 100
 
 
-@click.command(short_help="What was wrong with a session.")
+@click.command(short_help="Diagnose sessions: what was wrong, and why.")
 @cassette_argument
 @click.argument("session", required=False)
 @click.option(
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="The least severity of a finding that makes the exit code 1.",
+    help="Lowest severity of a finding that makes the exit code 1.",
 )  # fmt: skip
 @decoded_option
 @json_option
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
-    """What was wrong: turns without an end, lost events, silences, dead runners; the cause first.
+    """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    All sessions of the cassette, or the one that is named; its id may be shortened. Exit code 1 where a finding is as
-    bad as --fail-on, or worse.
+    It examines all sessions of the cassette, or SESSION, whose id may be shortened. Exit code 1 if a finding is as
+    severe as --fail-on, or worse.
 
     \b
     Example:

@@ -35,23 +35,23 @@ from .common import (
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
     help="jsonl: the cassette as text; sse: the decoded body of one stream, byte for byte; zst: the cassette,"
-    " compressed; html: a page in one file, scrubbed, to be handed on; datasette: metadata for Datasette,"
-    " which opens the cassette itself. Where it is left out, the name of the output says it.",
+    " compressed; html: a scrubbed page in one file, to share; datasette: metadata for Datasette, which opens the"
+    " cassette itself. Default: the form that the output's name has.",
 )  # fmt: skip
-@click.option("--stream", type=int, metavar="N", help="Which stream, for sse; needed where there are several.")
+@click.option("--stream", type=int, metavar="N", help="Stream to write as sse; required if there are several.")
 @click.option("--session", metavar="ID", help="Only this session and its sub-agents; the id may be shortened.")
 @click.option(
     "--redact", type=click.Choice(["content", "named", "none"]),
-    help="What is scrubbed from html: content (unless given): what looks like a secret as well; named: what has a"
-    " secret's name; none: nothing.",
+    help="Secrets to remove from html. content (default): also values that look like a secret; named: only fields"
+    " with a secret's name; none: nothing.",
 )  # fmt: skip
 @click.option(
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="What begins with PREFIX as well, for html; repeatable.",
+    help="For html, also remove words that begin with PREFIX; repeatable.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",
-    help="The file to write, instead of stdout; - is stdout. A pipe or a device is written to, never replaced.",
+    help="File to write; - is stdout (default). A pipe or a device is written to, never replaced.",
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -207,14 +207,14 @@ class _Screen:
 @click.argument("file", type=FILE)
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=DATABASE,
-    help="The cassette to append to; made if it is not there.",
+    help="Cassette to append to; created if missing.",
 )  # fmt: skip
 @decoded_option
 @json_option
 def import_(file: Path, db: Path, as_json: bool) -> None:
     """Append a .jsonl cassette, a compressed one, or the raw body of one stream, to a cassette.
 
-    All of FILE or nothing: where a line of it is wrong, the cassette stays as it was. With - standard input is read.
+    It imports all of FILE or nothing: if a line is invalid, the cassette stays unchanged. - reads standard input.
 
     \b
     Example:

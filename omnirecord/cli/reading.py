@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
-@click.command(short_help="List what a cassette holds.")
+@click.command(short_help="List sessions, exchanges or streams of a cassette.")
 @cassette_argument
-@click.option("--exchanges", is_flag=True, help="Every request and WebSocket.")
-@click.option("--streams", is_flag=True, help="Every event stream.")
+@click.option("--exchanges", is_flag=True, help="List every request and WebSocket.")
+@click.option("--streams", is_flag=True, help="List every event stream.")
 @decoded_option
 @json_option
 def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
@@ -116,16 +116,16 @@ def _cell(column: str, row: dict[str, Any]) -> str:
 
 @click.command(short_help="Print recorded events.")
 @cassette_argument
-@click.option("--session", metavar="ID", help="Only those of this session.")
-@click.option("--stream", type=int, metavar="N", help="Only those of this stream.")
-@click.option("--type", "type_glob", metavar="GLOB", help="Only types like this, for instance 'session.*'.")
-@click.option("--verdict", type=click.Choice(VERDICTS), help="Only those with this verdict.")
+@click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
+@click.option("--stream", type=int, metavar="N", help="Only events of this stream.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'session.*'.")
+@click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
 @click.option(
     "--since", metavar="T",
-    help="Only from then on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+    help="Only events from T on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
 )  # fmt: skip
-@click.option("--until", metavar="T", help="Only up to then.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="How many are printed at most.")
+@click.option("--until", metavar="T", help="Only events up to T.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Most events to print.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
@@ -135,7 +135,7 @@ def events(
 ) -> None:  # fmt: skip
     """Print recorded events with their times and verdicts, stream by stream.
 
-    Exit code 1 where --type is given and no event is found.
+    Exit code 1 if --type is given and no event has such a type.
 
     \b
     Example:
@@ -176,7 +176,7 @@ def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
 
     counts = types_of(store, of_streams)
     if any(fnmatchcase(name, glob) for name in counts):
-        return f"no event of type {glob!r} is within the other options"
+        return f"no event of type {glob!r} matches the other options"
     return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
 
 

@@ -36,13 +36,13 @@ _LONGEST = 2000
 """Characters of a WebSocket message that are shown."""
 _OPCODES = {0: "more", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 _ENDINGS = {
-    "done": "the stream said [DONE]",
+    "done": "the stream ended with [DONE]",
     "eof": "the answer was complete",
     "client_left": "the client closed the connection",
-    "upstream_lost": "the server's connection broke",
+    "upstream_lost": "the connection to the server broke",
     "recorder_stopped": "the recorder was stopped",
     "upstream_unreachable": "the server could not be reached",
-    "open": "it goes on",
+    "open": "still open",
     "recorder_killed": "the recorder was killed",
     "unknown": "the recording does not say how",
 }
@@ -63,10 +63,10 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
 @click.command(short_help="Show one exchange in full, or as a curl command.")
 @cassette_argument
 @click.argument("number", metavar="N", type=_Number())
-@click.option("--curl", is_flag=True, help="Print the command for bash that sends the request again.")
-@click.option("--base-url", metavar="URL", help="The server for --curl; by default the recorded upstream.")
+@click.option("--curl", is_flag=True, help="Print the bash command that sends the request again.")
+@click.option("--base-url", metavar="URL", help="Server for --curl (default: the recorded upstream).")
 @click.option("--body", type=click.Choice(["request", "response"]), help="Write only this body, byte for byte.")
-@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="The file for --body, instead of stdout.")
+@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="File for --body (default: stdout).")
 @decoded_option
 @json_option
 def request(
@@ -137,7 +137,7 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
     else:
         content = store.decoded_body(x, "request" if side == "request" else "response")
         if output is None and is_terminal(sys.stdout) and not is_text(content):
-            raise UsageError("a body that is no text is nothing for a terminal: name a file with -o")
+            raise UsageError("the body is binary: write it to a file with -o FILE")
         parts = iter([content])
     write_parts(parts, output, {"body": side}, as_json=as_json)
 
@@ -221,7 +221,7 @@ def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]
     if not isinstance(raw, str):
         size = x.request_bytes if side == "request" else x.response_bytes
         command = f"omnirecord request {shlex.quote(shown(cassette))} {x.exchange} --body {side} -o FILE"
-        yield f"({size:,} bytes that are no text; {visible(command)} writes them)"
+        yield f"({size:,} binary bytes; {visible(command)} writes them)"
         return
     if is_terminal(sys.stdout) and isinstance(data, dict | list):
         raw = json.dumps(data, indent=2, ensure_ascii=False)
@@ -252,6 +252,6 @@ def _said(one: Row) -> str:
         data = data_of(raw)
         return f"{int.from_bytes(data[:2])} {visible(data[2:].decode('utf-8', 'replace'))}".rstrip() if data else ""
     if not isinstance(raw, str):
-        return f"({len(data_of(raw)):,} bytes that are no text)"
+        return f"({len(data_of(raw)):,} binary bytes)"
     left = len(raw) - _LONGEST
-    return visible(raw[:_LONGEST]) + (f"… ({left:,} characters more, with --json)" if left > 0 else "")
+    return visible(raw[:_LONGEST]) + (f"… ({left:,} more characters, with --json)" if left > 0 else "")

@@ -30,20 +30,22 @@ if TYPE_CHECKING:
     from ..scrubbing import Leak
 
 
-@click.command(short_help="Write a copy without secrets, that is safe to share.")
+@click.command(short_help="Write a copy without secrets, or find the secrets.")
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
     "-o", "--output", metavar="FILE", type=OUTPUT,
-    help="The copy: a .db, a .jsonl, either with .zst behind it, else as the cassette is; - is stdout.",
+    help="File of the copy: .db or .jsonl, also with .zst; another name keeps the cassette's form. - is stdout.",
 )  # fmt: skip
-@click.option("--check", is_flag=True, help="Write nothing: say where secrets are left, and exit 1 if there are any.")
+@click.option(
+    "--check", is_flag=True, help="List the secrets that are left, and write nothing; exit 1 if there are any."
+)
 @click.option(
     "--redact", type=click.Choice(["content", "named"]), default="content", show_default=True,
-    help="content: what looks like a secret as well; named: only what has a secret's name.",
+    help="content: also values that look like a secret; named: only fields with a secret's name.",
 )  # fmt: skip
 @click.option(
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="What begins with PREFIX as well; repeatable.",
+    help="Also remove words that begin with PREFIX; repeatable.",
 )  # fmt: skip
 @pseudonym_key_option
 @json_option
@@ -53,9 +55,9 @@ def scrub(
     context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
     redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write a copy of a cassette in which no secret is left. What was replaced is counted, never shown.
+    """Write a copy of a cassette without its secrets. Replaced secrets are counted, never shown.
 
-    With --check, say where secrets are left in any number of cassettes. Of CASSETTE#SESSION, copy only that session
+    With --check, list the secrets that are left in any number of cassettes. Of CASSETTE#SESSION, copy only that session
     and its sub-agents.
 
     \b

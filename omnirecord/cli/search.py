@@ -27,18 +27,18 @@ _HEAD = 58
 """How wide the columns before the snippet are."""
 
 
-@click.command(short_help="Full text over what was recorded.")
+@click.command(short_help="Search the text of events, messages, tools, requests.")
 @cassette_argument
 @click.argument("query", nargs=-1, required=True)
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
-@click.option("--session", metavar="ID", help="Only of this session; may be shortened.")
+@click.option("--session", metavar="ID", help="Only hits in this session; the id may be shortened.")
 @click.option(
     "--since", metavar="T",
-    help="Only from then on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+    help="Only hits from T on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
 )  # fmt: skip
-@click.option("--until", metavar="T", help="Only up to then.")
+@click.option("--until", metavar="T", help="Only hits up to T.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many are shown."
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Most hits to show."
 )
 @click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")
 @decoded_option
@@ -47,9 +47,9 @@ def search(
     cassette: Path, query: tuple[str, ...], type_glob: str | None, session: str | None, since: str | None,
     until: str | None, limit: int, absolute: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Search events, messages put together from their deltas, tool calls and what users asked.
+    """Search events, tool calls, requests, and messages concatenated from their deltas.
 
-    All words have to be there; "a phrase", begin*, OR and NOT as usual. Exit code 1 where nothing is found.
+    A hit has all words of QUERY. "a phrase", begin*, OR and NOT work as usual. Exit code 1 if nothing is found.
 
     \b
     Example:

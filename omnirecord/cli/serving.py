@@ -59,17 +59,17 @@ FILE = click.Path(readable=False, path_type=Path)
 LISTENS = (
     click.option(
         "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
-        help="Where clients connect; port 0: a free one.",
+        help="Address for clients; port 0 takes a free port.",
     ),
     click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
-    click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with clients: our certificate; PEM."),
-    click.option("--tls-key", type=FILE, metavar="FILE", help="The key of --tls-cert, where that holds none."),
+    click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key of --tls-cert, if that file has none."),
 )  # fmt: skip
 TRUSTS = (
-    click.option("--ca", type=FILE, metavar="FILE", help="Who has to vouch for an https upstream; PEM."),
-    click.option("--cert", type=FILE, metavar="FILE", help="The client certificate to show to the upstream; PEM."),
-    click.option("--key", type=FILE, metavar="FILE", help="The key of --cert, where that holds none."),
-    click.option("--insecure", is_flag=True, help="Do not verify the upstream: it may be anybody."),
+    click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
+    click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
+    click.option("--key", type=FILE, metavar="FILE", help="Private key of --cert, if that file has none."),
+    click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
 )
 
 
@@ -79,41 +79,46 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 @click.command(short_help="Record what passes between clients and a server.")
-@click.option("--upstream", required=True, metavar="URL", help="The server; may have a path prefix.")
+@click.option("--upstream", required=True, metavar="URL", help="URL of the server; may have a path prefix.")
 @options(*TRUSTS, *LISTENS)
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=DATABASE,
-    help="The cassette to append to; made if it is not there.",
+    help="Cassette to append to; created if missing.",
 )  # fmt: skip
 @click.option(
     "--contract", default="omnigent", show_default=True, metavar="NAME|FILE",
-    help="What events are validated against: omnigent, documented, or an openapi.json.",
+    help="Contract for the verdicts: omnigent, documented, or an openapi.json.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
-    help="How far upstream is read ahead of a slow client, per stream; 0: not at all.",
+    help="Bytes to read ahead of a slow client, per stream; 0 turns it off.",
 )  # fmt: skip
-@click.option("--resume", is_flag=True, help="Give events ids, and go on behind the Last-Event-ID of who comes back.")
+@click.option(
+    "--resume", is_flag=True,
+    help="Add an id to every event, and resume a reconnecting client after its Last-Event-ID.",
+)  # fmt: skip
 @click.option(
     "--resume-for", type=float, metavar="S",
-    help="How long a stream is kept for a client that left it, with --resume; 30 s unless given.",
+    help="With --resume, seconds that a stream waits for its client to reconnect (default: 30).",
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
-    help="Begin a new cassette at 500MB, or after 1h, or at either; --db is a link to the newest.",
+    help="Start a new cassette at SIZE (500MB) or after DURATION (1h); repeatable, the first to come counts. --db then"
+    " links to the newest.",
 )  # fmt: skip
 @click.option(
     "--keep", multiple=True, metavar="N|DURATION|SIZE",
-    help="Remove the oldest of those cassettes beyond 10, or after 7d, or above 5GB in all; repeatable.",
+    help="Keep N rotated cassettes (10), or those of a DURATION (7d), or a total SIZE (5GB); remove older ones."
+    " Repeatable.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Show nothing while recording, except warnings and errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
-@click.option("--control", is_flag=True, help="Tell below /-/omnirecord/ what is recorded, as for tail URL.")
+@click.option("--control", is_flag=True, help="Serve the recording live below /-/omnirecord/, for omnirecord tail URL.")
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Like --control, with a page for a browser on a listener of its own: by default the port behind --listen, or a"
-    " free one.",
+    help="Like --control, and serve the page for browsers on its own address (default: the port after --listen, or a"
+    " free one).",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
@@ -145,7 +150,7 @@ def proxy(
     if resume_for is not None and not resume:
         raise UsageError("--resume-for says how long --resume waits: give that as well")
     if quiet and (verbose or type_glob):
-        raise UsageError("--quiet shows nothing: leave out --verbose and --type, or --quiet")
+        raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
     screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
@@ -201,19 +206,19 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 @options(*LISTENS)
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
-    help="compressed is --speed 10 --max-gap 5; instant waits for nothing but the client's requests.",
+    help="compressed: --speed 10 --max-gap 5; instant: wait only for the client's requests.",
 )  # fmt: skip
 @click.option("--speed", type=float, metavar="N", help="Play N times as fast.")
-@click.option("--max-gap", type=float, metavar="S", help="Cap every gap at S recorded seconds, before --speed.")
+@click.option("--max-gap", type=float, metavar="S", help="Longest gap, in recorded seconds, before --speed.")
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
-    help="Which requests hold back what followed them, instead of messages, interrupts and resolves; repeatable.",
+    help="Requests that gate the events after them (default: messages, interrupts, resolves); repeatable.",
 )  # fmt: skip
-@click.option("--no-gate", is_flag=True, help="Hold nothing back.")
+@click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
     "--skip-gates-after", type=float, metavar="S",
-    help="Go on without a request after S seconds at its gate; never by default. In a pytest test, gate_timeout fails"
-    " the test instead (docs/pytest.md).",
+    help="Seconds at a gate after which the replay continues without the request (default: never). In pytest, see"
+    " gate_timeout in docs/pytest.md.",
 )  # fmt: skip
 @click.option(
     "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
@@ -221,24 +226,24 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
-    help="What makes two requests alike, as in 'ignore query limit'; repeatable. 'body': also what they say. See"
+    help="Rule for matching requests, as in 'ignore query limit'; 'body' compares whole bodies. Repeatable. See"
     " docs/matching.md.",
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
-    help="Something that goes wrong, as in 'cut before response.completed by reset'; repeatable. See docs/faults.md.",
+    help="Fault to inject, as in 'cut before response.completed by reset'; repeatable. See docs/faults.md.",
 )  # fmt: skip
 @click.option(
     "--chunks", metavar="recorded|frame|byte|random:SEED",
-    help="How much goes out in one write: as it was recorded, a frame, a byte, or any number of bytes.",
+    help="Size of each write: as recorded, a frame, a byte, or a random number of bytes.",
 )  # fmt: skip
 @click.option(
     "--resume", is_flag=True,
-    help="Give events an id where their server gave none, and let who comes back with Last-Event-ID have the rest.",
+    help="Add an id to events that have none, and resume a reconnecting client after its Last-Event-ID.",
 )  # fmt: skip
 @click.option(
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
-    help="Which web UI a browser gets where none was recorded; off: only what was. See docs/web-ui.md.",
+    help="Web UI for browsers if the cassette has none; off serves only recorded files. See docs/web-ui.md.",
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -248,9 +253,9 @@ def serve(
     match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Answer as the recorded server did, with its timing, waiting where it waited for the client.
+    """Answer as the recorded server did, with its timing and its waits for the client.
 
-    Nothing is ever asked of another server. What was not recorded gets a 404 that names the nearest requests. On a
+    It never connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a
     terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.
 
     \b

@@ -42,7 +42,9 @@ _SEVERE = {"error": "red", "warning": "yellow"}
 
 @click.command(short_help="List sessions: what was asked, how it ended.")
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
-@click.option("--failed", is_flag=True, help="Only sessions that failed, have no end, or have an error as a finding.")
+@click.option(
+    "--failed", is_flag=True, help="Only sessions that failed, have no end, or have a finding of severity error."
+)
 @click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
 @decoded_option
 @json_option

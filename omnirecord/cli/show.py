@@ -18,13 +18,15 @@ T = TypeVar("T")
 _NARROWEST = 30
 
 
-@click.command(short_help="Tell a session turn by turn.")
+@click.command(short_help="Print sessions turn by turn.")
 @cassette_argument
 @click.argument("session", required=False)
-@click.option("--full", is_flag=True, help="Cut nothing, however long it is.")
-@click.option("--silence", type=float, default=5.0, metavar="S", help="From how many seconds on a silence is told: 5.")
-@click.option("--width", type=int, metavar="N", help="Columns of a line: the terminal's, at most 100.")
-@click.option("--follow", is_flag=True, help="Go on while it is being recorded; Ctrl-C ends it.")
+@click.option("--full", is_flag=True, help="Print long texts in full.")
+@click.option(
+    "--silence", type=float, default=5.0, metavar="S", help="Seconds from which on a silence is printed (default: 5)."
+)
+@click.option("--width", type=int, metavar="N", help="Columns of a line (default: those of the terminal, at most 100).")
+@click.option("--follow", is_flag=True, help="Continue while the session is recorded; Ctrl-C ends it.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
@@ -38,10 +40,10 @@ def show(
     absolute: bool,
     as_json: bool,
 ) -> None:
-    """Tell a session turn by turn: how it ended, what was asked, answered, run, approved, and why there is no more.
+    """Print sessions turn by turn: how each ended and why, its messages, answers, tools and approvals.
 
-    All sessions of the cassette, those of sub-agents inside their parents', or the one that is named; its id may be
-    shortened.
+    It prints all sessions of the cassette, or SESSION, whose id may be shortened. Sub-agents are inside their
+    parents.
 
     \b
     Example:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..measuring import SessionStats
 
 
-@click.command(short_help="Measure sessions: how soon, how fast, how much.")
+@click.command(short_help="Measure sessions: latency, rates, usage.")
 @cassette_argument
 @click.argument("session", required=False)
 @decoded_option
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens a second, gaps, tools, approvals, usage, the proxy's delay.
 
-    A table of all sessions; of a single one, or the one that is named, everything. An id may be shortened.
+    It prints a table of all sessions, or all figures of a single one: SESSION, whose id may be shortened.
 
     \b
     Example:
@@ -88,7 +88,7 @@ def _medians(found: Sequence[SessionStats]) -> str:
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
     count = f"{len(turns):,} turn{'' if len(turns) == 1 else 's'}"
-    return f"Median of {count}: {', '.join(told)}" if told else f"No median: no times are known of {count}"
+    return f"Median of {count}: {', '.join(told)}" if told else f"No medians: no times are known for {count}"
 
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:

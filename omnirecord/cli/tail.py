@@ -15,35 +15,35 @@ LAST, LAST_FOLDED = 10, 100
 """Events that are shown of what was there before, with a line each, and folded."""
 
 
-@click.command(short_help="Follow a recording while it is made.")
+@click.command(short_help="Follow a recording live.")
 @click.argument("source", metavar="CASSETTE|URL", type=NAMED)
-@click.option("--session", metavar="ID", help="Only streams of this session; may be shortened.")
+@click.option("--session", metavar="ID", help="Only streams of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
 @click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
     "-n", "--last", type=click.IntRange(min=0), metavar="N",
-    help="Earlier events to begin with: 100, or 10 where each event has a line.",
+    help="Number of earlier events to show (default: 100, or 10 if each event has a line).",
 )  # fmt: skip
 @click.option(
     "--token", envvar="OMNIRECORD_TOKEN", show_envvar=True, metavar="TOKEN",
-    help="What a proxy asks for that is reachable from elsewhere; it printed it when it started.",
+    help="Token of a proxy that is reachable beyond loopback; the proxy prints it at its start.",
 )  # fmt: skip
 @click.option(
     "--ca", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Who has to vouch for a proxy with https; PEM.",
+    help="CA bundle that verifies the certificate of an https proxy (PEM).",
 )  # fmt: skip
-@click.option("--retry", is_flag=True, help="Wait for what is not there yet, and for the next recording.")
+@click.option("--retry", is_flag=True, help="Wait for a file or session to appear, and for the next recording.")
 @decoded_option
 @json_option
 def tail(
     source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, verbose: bool,
     last: int | None, token: str | None, ca: Path | None, retry: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Show what happened last, then what happens as it is recorded, until the recording ends or Ctrl-C.
+    """Show the last events of a recording, then new ones as they arrive, until the recording ends or Ctrl-C.
 
-    Name the file, or the address of a proxy that was started with --control. Deltas that follow each other are one
+    The source is a file, or the URL of a proxy that was started with --control. Consecutive deltas are one
     line. With --type, --verdict, --verbose or --json, each event has its own line.
 
     \b

@@ -12,7 +12,7 @@ from ..temporary import TemporaryFolder
 from .common import DATABASE, Failure, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
 
 
-@click.command(short_help="Serve a cassette to itself: are the bytes equal?")
+@click.command(short_help="Replay a cassette, and compare bytes and timing.")
 @cassette_argument
 @click.option(
     "--timing", default="compressed", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
@@ -55,12 +55,12 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     sys.exit(0 if result.equal and result.streams else 1)
 
 
-@click.command(short_help="The whole trip, on a cassette that ships with omnirecord.")
-@click.option("--db", type=DATABASE, help="Keep what is recorded in this file.")
+@click.command(short_help="Replay, record, show and verify a shipped cassette.")
+@click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
 @decoded_option
 @json_option
 def demo(db: Path | None, as_json: bool) -> None:
-    """The whole trip without a network: serve a shipped session, record it through the proxy, show and verify it.
+    """Replay a shipped session, record it through the proxy, show it and verify it, without a network.
 
     \b
     Example:

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from ..viewing import Viewer
 
 
-@click.command(short_help="Look at it in a browser.")
+@click.command(short_help="Show a cassette as a page in a browser.")
 @click.argument("cassette", type=NAMED)
 @click.argument("other", type=NAMED, required=False)
 @click.option(
     "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
-    help="Where the page is; port 0: a free one.",
+    help="Address of the page; port 0 takes a free port.",
 )  # fmt: skip
 @options(*LISTENS[1:])
-@click.option("--no-browser", is_flag=True, help="Only print where the page is.")
+@click.option("--no-browser", is_flag=True, help="Print the address of the page; open no browser.")
 @decoded_option
 @json_option
 def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
-    """Show a cassette as a page: what was said, with a playhead, a timeline, every event, what was wrong.
+    """Show a cassette as a page in a browser: conversation, playhead, timeline, every event, findings.
 
     On a terminal it opens in the browser. A cassette that is being recorded is followed. With OTHER, the two are
     compared side by side, as diff does it; each may name a session, as CASSETTE#SESSION. Ctrl-C stops it.

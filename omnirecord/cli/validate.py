@@ -35,25 +35,25 @@ _TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
-@click.command(short_help="Hold a recording against a contract.")
+@click.command(short_help="Check recorded events against a contract.")
 @cassette_argument
 @click.option(
     "--contract",
     metavar="NAME|FILE",
-    help="omnigent, documented, or an openapi.json of any version; by default what it was recorded by.",
+    help="omnigent, documented, or an openapi.json of any version (default: the contract of the recording).",
 )
-@click.option("--session", metavar="ID", help="Only the events of this session.")
-@click.option("--unseen", is_flag=True, help="Also the contract's types of which there is no event.")
+@click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
+@click.option("--unseen", is_flag=True, help="Also list types of the contract without any event.")
 @json_option
 @click.pass_context
 @decoded_option
 def validate(
     context: click.Context, cassette: Path, contract: str | None, session: str | None, unseen: bool, as_json: bool
 ) -> None:
-    """Say what in a recording differs from a contract: unknown types and fields, missing ones, wrong kinds.
+    """Check recorded events against a contract: unknown types and fields, missing fields, wrong kinds.
 
-    With the openapi.json of another version: what changed on the wire. Exits with 1 where any event is invalid or
-    malformed; what is unknown is no fault.
+    With the openapi.json of another version, it lists the changes on the wire. Exit code 1 if any event is invalid or
+    malformed; unknown types and fields do not count.
 
     \b
     Example:

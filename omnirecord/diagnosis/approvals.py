@@ -95,7 +95,7 @@ class Approvals:
             yield from self._of(id_, places, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
         for id_, places in list(self.resolved.items())[:_MOST]:
             if id_ not in self.asked and id_ not in told_elsewhere:
-                message = f"the question {said(id_)} was settled, and no event had asked it"
+                message = f"the question {said(id_)} was resolved, but no event had asked it"
                 yield sign_at("approval-unasked", message, places, severity="note" if is_open else None)
 
     def _of(
@@ -184,7 +184,7 @@ class Approvals:
             return None
         message = (
             f"{name} was asked before the server went away; the answer {said(answer.action)} (exchange"
-            f" {answer.exchange}) was taken, and nothing followed in {seconds(until_ns - answer.at_ns)}"
+            f" {answer.exchange}) was accepted, but no event followed in {seconds(until_ns - answer.at_ns)}"
         )
         return sign_at("approval-lost", message, [asked], until_ns=until_ns)
 
@@ -226,5 +226,5 @@ def _again(name: str, places: list[Place], settled: list[Place]) -> Iterator[Sig
     is_late = over is not None and any(place.at_ns > over and place.stream != places[0].stream for place in places)
     if is_twice or is_late:
         severity: Severity | None = "warning" if is_late else None
-        message = f"{name} was asked again{', though it was settled' if is_late else ''}"
+        message = f"{name} was asked again{', though it was resolved' if is_late else ''}"
         yield sign_at("approval-asked-again", message, places, severity=severity)

@@ -75,7 +75,7 @@ class Children:
             if id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
                 name = said(child.title or id_)
                 status = said(child.status or "unknown")
-                waited = f", and nothing was heard of it for {seconds(until_ns - child.last.at_ns)}"
+                waited = f", and no event about it came for {seconds(until_ns - child.last.at_ns)}"
                 message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
                 may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
                 places = list(dict.fromkeys([child.first, child.last]))

@@ -57,15 +57,15 @@ def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Si
     turn, place = before.cut(), before.pulse.last or after.pulse.last
     stream, seqs = (place.stream, (place.seq,)) if place else (None, ())
     since = turn.first.at_ns if turn else absence.from_ns
-    away = f"nobody listened for {seconds(absence.until_ns - absence.from_ns)}, then a client came back"
+    away = f"no client listened for {seconds(absence.until_ns - absence.from_ns)}, then a client reconnected"
     lost = [sign for sign in missed if sign.since_ns <= absence.from_ns and absence.until_ns <= sign.until_ns]
     until = max([absence.until_ns, *(sign.until_ns for sign in lost)])
     if turn is not None and endings.is_unheard(before, turn) and not _heard_on(after, turn):
-        message = f"{away} and was told nothing of the end of the turn that was going on"
+        message = f"{away}; the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
         return Sign("reconnect-missed", message, since, until, stream, seqs)
     if lost:
-        message = f"{away} and was told nothing of what happened meanwhile"
+        message = f"{away}; the stream did not report what happened meanwhile"
         return Sign("reconnect-missed", message, since, until, stream, seqs, "warning")
     return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
 
@@ -127,7 +127,7 @@ def _untaken(act: Act, one: Listening) -> Sign:
     """Where a turn was completed all the same, only the event is missing."""
     ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
     severity: Severity | None = "warning" if ran_on else None
-    message = f"the message {said(act.text, 40)!r} was accepted, and no event says that the agent took it in"
+    message = f"the message {said(act.text, 40)!r} was accepted, but no event says that the agent got it"
     seqs = (one.pulse.last.seq,) if one.pulse.last else ()
     until = max(act.at_ns, one.exchange.end_ns or 0)
     return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, severity)

@@ -34,241 +34,242 @@ def _note(why: str, next: str) -> Code:
 CODES: Mapping[str, Code] = {
     # The most specific first: a question that a server forgot when it stopped.
     "approval-lost": _error(
-        "A server that was started again knows nothing of earlier questions. It takes the answer all the same, and the"
-        " agent does nothing.",
-        "Send the message again; a client should discard the open questions after a reconnect and read the snapshot.",
+        "A restarted server does not know earlier questions. It accepts the answer, but the agent does nothing.",
+        "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
     ),
-    # Somebody went away.
+    # A party that went away.
     "upstream-unreachable": _error(
-        "These requests never reached the server: it is down, or the proxy's --upstream names another place.",
-        "Ask the server's /health from the machine that the proxy runs on.",
+        "These requests never reached the server: it is down, or the proxy's --upstream is wrong.",
+        "Request the server's /health from the machine on which the proxy runs.",
     ),
     "runner-disconnected": _error(
-        "The runner is gone, and with it the turn: no event will ever end it, and clients go on saying Working…",
-        "The runner's log around the last event; then start the runner again and repeat the message.",
+        "The runner is gone, so no event will end the turn, and clients keep showing Working…",
+        "Read the runner's log around the last event. Then start the runner and send the message again.",
     ),
     "runner-restarted": _error(
-        "The server ran the turn again under another response id: a client that adds up its text has the beginning"
-        " twice, and tools may have run twice.",
-        "The runner's log: why it stopped. A client should drop a turn's text when its response id changes.",
+        "The server ran the turn again under another response id. A client that concatenates the deltas shows the"
+        " beginning twice, and tools may have run twice.",
+        "Find in the runner's log why it stopped. A client should drop a turn's text when its response id changes.",
     ),
     "session-deleted": _error(
-        "A client deleted the session while its turn ran. The stream stays open and brings nothing but heartbeats.",
-        "The client that sent the DELETE; a client that listens should close its stream when a read answers 404.",
+        "A client deleted the session while its turn ran. The stream stays open, but carries only heartbeats.",
+        "Find the client that sent the DELETE. A listening client should close its stream when a read returns 404.",
     ),
     "server-stopped": _error(
-        "The server ended the stream without a [DONE], so nobody can tell this end from a finished session.",
-        "The server's log at that second; a client should reconnect at once and read the snapshot first.",
+        "The server ended the stream without [DONE], so a client cannot tell this end from a finished session.",
+        "Read the server's log at that second. A client should reconnect at once and read the snapshot first.",
     ),
     "reader-dropped": _error(
-        "The server throws away what a reader has not taken once 1,024 events wait for it, and ends its stream: the"
-        " events are lost.",
-        "Why the client read so slowly; it should reconnect at once and read the snapshot first.",
+        "Once 1,024 events wait for a client, the server discards them and ends its stream. The events are lost.",
+        "Find out why the client read so slowly. It should reconnect at once and read the snapshot first.",
     ),
     "upstream-lost": _error(
-        "The connection to the server broke in the middle of a response: what was under way never arrived.",
-        "The server's log at that second (was it killed?), then the network between it and the proxy.",
+        "The connection to the server broke in the middle of a response. The rest of the response never arrived.",
+        "Read the server's log at that second (was it killed?). Then check the network between server and proxy.",
     ),
     "heartbeats-stopped": _error(
-        "A stream that brings nothing at all, not even a heartbeat every 15 s, is dead, though it looks open.",
-        "The network between server and proxy; a client should reconnect after 45 s without a byte.",
+        "The server sends a heartbeat every 15 s. A stream without heartbeats is dead, although its connection looks"
+        " open.",
+        "Check the network between server and proxy. A client should reconnect after 45 s without a byte.",
     ),
     "recorder-killed": _warning(
         "The recording ends where the recorder was killed, not where the session ended.",
-        "What killed the proxy; what followed is only in the server's snapshot.",
+        "Find out what killed the proxy. Only the server's snapshot has the rest of the session.",
     ),
     "recorder-stopped": _note(
-        "The recording ends where the proxy was stopped, in the middle of things: what followed is not in here.",
-        "The server's snapshot of this session, for how it went on.",
+        "The proxy was stopped during a turn, so the recording does not have the rest of it.",
+        "Read the server's snapshot of this session: it has the rest.",
     ),
     "recording-degraded": _warning(
-        "For a while not everything could be recorded, so that what seems lost may only be missing here.",
-        "The room on the disk, and its speed, at that time.",
+        "For a while the recorder could not write everything. Events that seem lost may only be missing in the"
+        " recording.",
+        "Check the free space and the speed of the disk at that time.",
     ),
     "stream-not-decoded": _warning(
-        "The events of this stream cannot be read, so that what seems lost may be in its bytes.",
-        "Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
+        "omnirecord cannot decode the events of this stream. Events that seem lost may be in its bytes.",
+        "Check Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
     ),
-    # What came is not what was sent, or should not have been.
+    # Events that are broken, repeated or out of order.
     "malformed": _error(
-        "A client cannot read such an event, and leaves it out or stops.",
-        "The raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
+        "A client cannot parse such an event: it skips the event, or stops.",
+        "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
-        "A client that goes by the event: line sees another event than one that goes by the type.",
-        "The frames: omnirecord events CASSETTE --verdict invalid --json.",
+        "A client that reads the event: line sees another type than a client that reads the type in the data.",
+        "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
-        "A typed client drops such an event, often without a word.",
-        "omnirecord validate CASSETTE, for every field that does not fit.",
+        "A typed client drops such an event, often without an error.",
+        "Run omnirecord validate CASSETTE: it lists every field that does not fit.",
     ),
     "contract-unknown": _warning(
-        "A client that does not know the type leaves the event out: the server may be newer than the contract.",
-        "omnirecord validate CASSETTE --contract openapi.json, with the file of this server's version.",
+        "A client that does not know the type skips the event. The server may be newer than the contract.",
+        "Run omnirecord validate CASSETTE --contract openapi.json, with the file of this server's version.",
     ),
     "event-repeated": _error(
-        "The same event came twice: a client that adds up what comes has it twice.",
-        "What is between server and proxy: a proxy that tries again? Clients should go by ids.",
+        "The same event arrived twice. A client that concatenates deltas shows its text twice.",
+        "Look for a proxy between server and recorder that retries. Clients should deduplicate by id.",
     ),
     "sequence-repeats": _warning(
-        "Two events of one turn have the same number: one may be a copy, or have been changed on its way.",
-        "Both events, and whether the text still equals the stored item.",
+        "Two events of one turn have the same sequence number. One may be a copy, or was changed on its way.",
+        "Compare both events, and compare the text with the stored item.",
     ),
     "sequence-goes-back": _error(
-        "Events of one turn came in another order than they were sent: text put together from them is garbled.",
-        "The events around it; what is between server and proxy.",
+        "Events of one turn arrived in another order than the server sent them. Text made of their deltas is garbled.",
+        "Read the events around it. Then check what is between server and proxy.",
     ),
     # What the agent or its model did.
     "approval-unanswered": _error(
-        "The agent waits for a decision and does nothing else. The server denies it when its own time limit is over, or"
-        " when the client closes the POST that raised it.",
-        "Whether a client showed the question: a pending one is not sent again, it is only in the session's snapshot."
-        " Then the timeout of the client's POST.",
+        "The agent does nothing until its question is answered. The server denies it at its own time limit, or when"
+        " the client closes the POST that raised it.",
+        "Check whether a client showed the question. The server does not send an open question again; only the"
+        " snapshot has it. Then check the timeout of the client's POST.",
     ),
     "approval-too-late": _error(
-        "The server had denied the question already. It takes a late answer all the same, and the agent does nothing.",
-        "Send the message again, and answer in time. Then the timeout of the client's POST.",
+        "The server had already denied the question. It accepts a late answer, but the agent does nothing.",
+        "Send the message again, and answer in time. Then check the timeout of the client's POST.",
     ),
     "child-unfinished": _warning(
-        "The parent waits for its sub-agent, which never said that it was through.",
-        "The child's own session: omnirecord doctor CASSETTE with the child's id.",
+        "The parent waits for its sub-agent, and the sub-agent never reported its end.",
+        "Run omnirecord doctor CASSETTE with the id of the sub-agent's session.",
     ),
     "turn-failed": _error(
         "The user got an error instead of an answer.",
-        "The error's code and message; the log of the runner or of the model's provider.",
+        "Read the error's code and message, then the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
-        "The server did not take what the client sent: nothing will come of it.",
-        "The answer's body, and whether a runner was online.",
+        "The server refused the client's message, so the agent does not act on it.",
+        "Read the body of the answer, and check whether a runner was online.",
     ),
     "request-failed": _error(
-        "The server did not do what a client asked for: nothing was changed, or the client does not know how things"
-        " are.",
-        "The error in the answer, then the server's log at that second.",
+        "The server refused or failed a client's request. A write changed nothing; after a read, the client lacks"
+        " current data.",
+        "Read the error in the answer, then the server's log at that second.",
     ),
     "runner-silent": _error(
-        "The server lives, its heartbeats say so, but the runner has stopped in the middle of a turn: it was killed,"
-        " or hangs. The server says so only after 90 s, if at all.",
-        "Whether the runner's process is there: GET /v1/runners/ID/status, and its log.",
+        "The server sends heartbeats, but the runner stopped in the middle of a turn: it was killed, or it hangs. The"
+        " server reports that after about 90 s, or never.",
+        "Check the runner's process (GET /v1/runners/ID/status) and its log.",
     ),
     "model-silent": _error(
-        "The runner lives, its heartbeats say so, but the model it waits for has nothing to say: the turn hangs.",
-        "The model's provider, and the time limit that the runner has for it.",
+        "The runner sends heartbeats, but the model sends nothing, so the turn hangs.",
+        "Check the model's provider, and the runner's timeout for the model.",
     ),
     "reconnect-missed": _error(
-        "The stream tells nobody what was missed: a client that does not read the snapshot after it reconnects says"
-        " Working… for ever.",
-        "Whether the client reads GET /v1/sessions/ID after each reconnect, and goes by its status.",
+        "The stream does not repeat missed events. A client that does not read the snapshot after a reconnect keeps"
+        " showing Working…",
+        "Check that the client reads GET /v1/sessions/ID after each reconnect, and uses its status.",
     ),
     "tool-failed": _warning(
-        "A tool did not do its work: the agent goes on without the result, and may try again or make one up.",
-        "The call's arguments and its output: omnirecord show CASSETTE --full.",
+        "A tool call failed. The agent continues without the result, and may retry or invent one.",
+        "Read the call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
-        "Nobody listened any more while the agent worked on, and what it said then is stored nowhere but as items.",
-        "Why the client closed its stream: a timeout of its own, a closed tab, a crash.",
+        "No client listened while the agent continued. Of its later output, the server stores only items.",
+        "Find out why the client closed its stream: its own timeout, a closed tab, a crash.",
     ),
     "tool-without-output": _error(
-        "The agent called a tool and never got its answer: the tool hangs, or its answer was lost.",
-        "The tool itself, with the arguments of the call; then the runner's log.",
+        "The agent called a tool and never got its output: the tool hangs, or the output was lost.",
+        "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
-        "The server took the message, but no event says that the agent ever did.",
-        "Whether a runner was online, and what the agent was busy with.",
+        "The server accepted the message, but no session.input.consumed event says that the agent got it.",
+        "Check whether a runner was online, and whether the agent was busy with another turn.",
     ),
-    # What follows from that, or stands alone where an event was lost.
+    # Effects of those above, or of a lost event.
     "turn-unfinished": _error(
-        "No event ended the turn: a client that waits for one waits for ever.",
-        "The last events of the turn, and the session's snapshot: did the answer get stored?",
+        "No event ended the turn. A client that waits for its end waits forever.",
+        "Read the last events of the turn, and check in the session's snapshot whether the answer was stored.",
     ),
     "turn-without-beginning": _warning(
-        "A turn ended that was never said to begin: a client may show its text under the turn before.",
-        "The events before its first one.",
+        "A turn ended, but no event began it. A client may show its text under the previous turn.",
+        "Read the events before its first event.",
     ),
     "event-after-end": _warning(
-        "A client that stops reading a turn at its end has missed this.",
-        "The order in which the server sent them; what is between server and proxy.",
+        "A client that stops reading a turn at its end misses this event.",
+        "Check the order in which the server sent the events, and what is between server and proxy.",
     ),
     "turn-incomplete": _warning(
-        "The answer is not whole.",
-        "The reason that the response gives: a limit of the model or of the agent.",
+        "The answer is not complete.",
+        "Read the reason in the response: a limit of the model or of the agent.",
     ),
     "output-without-call": _warning(
-        "A tool answered that nobody had called: a client cannot show what it was for.",
-        "The events before it; the call may have been lost.",
+        "A tool output arrived without its call. A client cannot show what the output belongs to.",
+        "Read the events before it: the call may have been lost.",
     ),
     "approval-unasked": _warning(
-        "A question was settled that nobody was asked on the stream: the client could not show it.",
-        "The events before it; the question may have been lost.",
+        "A question was resolved that the stream never carried, so the client could not show it.",
+        "Read the events before it: the question may have been lost.",
     ),
     "approval-answered-twice": _warning(
-        "Two answers were given to one question, and only one of them counts.",
-        "Who sent each: two clients, or one that tried again.",
+        "One question got two answers, and only one of them counts.",
+        "Find the sender of each answer: two clients, or one client that retried.",
     ),
     "approval-asked-again": _note(
-        "A client that shows each question it is sent shows this one twice.",
-        "Whether the client goes by elicitation_id.",
+        "The server sent the same question again. A client that shows each copy asks the user twice.",
+        "Check that the client deduplicates questions by elicitation_id.",
     ),
     "text-differs-from-item": _error(
-        "What the user saw growing is not what the server stored: after a reload it reads differently.",
-        "The deltas of this text; clients should replace it by the item's once that comes.",
+        "The streamed text differs from the text that the server stored: after a reload, the user reads another text.",
+        "Read the deltas of this text. A client should replace them by the item's text when the item arrives.",
     ),
     "text-never-stored": _warning(
-        "The user saw a text that no item holds: after a reload it is gone.",
-        "The session's items: GET /v1/sessions/ID/items.",
+        "The user saw a text that no stored item has: after a reload it is gone.",
+        "Read the session's items: GET /v1/sessions/ID/items.",
     ),
     "item-differs-from-stored": _warning(
-        "What came on the stream is not what the server says it stored.",
-        "Both texts: omnirecord events, and the answer of the exchange.",
+        "An item on the stream differs from the same item in the server's answer to a read.",
+        "Compare both texts: omnirecord events, and the answer of the exchange.",
     ),
     "items-missed": _warning(
-        "The server stored something that no stream carried: whoever only listened does not know of it.",
-        "Who was connected at that time; clients should read the items after each reconnect.",
+        "The server stored items that no stream carried. A client that only listens does not have them.",
+        "Check which clients were connected at that time. A client should read the items after each reconnect.",
     ),
     "items-never-stored": _warning(
-        "The stream carried something that the server did not store: after a reload it is gone.",
-        "The server's log; whether the session was switched, compacted or cleared in between.",
+        "The stream carried items that the server did not store: after a reload they are gone.",
+        "Read the server's log. Check whether the session was switched, compacted or cleared in between.",
     ),
     "status-unknown-transition": _warning(
-        "The status went a way that the page does not know; a client that models it may be stuck.",
-        "The events around it: was a status lost?",
+        "Omnigent's reference page does not list this change of status. A client that tracks the status may get stuck.",
+        "Read the events around it: was a status lost?",
     ),
     "status-left-running": _warning(
-        "The turn is over, but the last status that the stream gave says it is not: clients go on saying Working…",
-        "Whether a status was lost; the status in the session's snapshot.",
+        "The turn is over, but the last status on the stream says that the session runs. Clients keep showing Working…",
+        "Check whether a status was lost, and read the status in the session's snapshot.",
     ),
     "silent-while-running": _warning(
-        "For a long time nothing happened though the session was said to run: users take it for stuck.",
-        "What was under way: the model, a tool, a sub-agent; omnirecord show marks the silences.",
+        "The session was running, but no event arrived for a long time. To users it looks stuck.",
+        "Find out what the turn waited for: the model, a tool, a sub-agent. omnirecord show marks the silences.",
     ),
     "heartbeats-late": _warning(
-        "Heartbeats come every 15 s; proxies and clients give up a stream that is quiet for much longer.",
-        "How busy the server was, and what buffers between it and the proxy.",
+        "The server sends a heartbeat every 15 s. Proxies and clients close a stream that is silent for much longer.",
+        "Check the load of the server at that time, and buffering between server and proxy.",
     ),
     "no-done": _error(
-        "Such a stream ends with [DONE]; one without it may be cut, and a client cannot tell.",
-        "The server's log at that second, and whether the response was completed.",
+        "A stream of /v1/responses ends with [DONE]. Without it, a client cannot tell a complete stream from a cut"
+        " one.",
+        "Read the server's log at that second, and check whether the response was completed.",
     ),
     "truncated": _warning(
-        "An event was cut off, or too large to be kept: what was in it is lost.",
-        "How its stream ended, and how large the event was.",
+        "An event was cut, or was too large to be recorded. Its content is lost.",
+        "Check how its stream ended, and how large the event was.",
     ),
     "reader-slow": _warning(
-        "The client took its events much later than they came; 1,024 behind, the server would drop it.",
-        "What the client does between two reads.",
+        "The client took its events long after they arrived. At 1,024 waiting events, the server drops the client.",
+        "Find out what the client does between two reads.",
     ),
     # Good to know.
     "retried": _note(
-        "Something failed and was tried again, while the user waited.",
-        "The error that the message names: the provider's, or the tool's.",
+        "Something failed and was retried while the user waited.",
+        "Read the error in the message: that of the provider, or of the tool.",
     ),
     "turn-interrupted": _note(
-        "The user stopped the turn: it has no answer, and the live server sends no response.* end.",
-        "Nothing, unless nobody meant to.",
+        "The user stopped the turn. It has no answer, and the live server sends no response.* end.",
+        "Nothing to do, unless the interrupt was a mistake.",
     ),
     "reconnected": _note(
-        "A client came back; the server had sent the text in flight again, so nothing was lost but thoughts.",
-        "Why the stream before it ended.",
+        "A client reconnected. The server sent the open text again, so only reasoning text was lost.",
+        "Find out why the previous stream ended.",
     ),
 }  # fmt: skip
 RANK: Mapping[str, int] = {code: number for number, code in enumerate(CODES)}
@@ -277,15 +278,15 @@ _LOST = frozenset({
     "turn-unfinished", "tool-without-output", "approval-unanswered", "child-unfinished", "message-not-taken",
     "silent-while-running", "status-left-running", "text-never-stored", "heartbeats-late",
 })  # fmt: skip
-"""What is not heard of any more, whoever is gone."""
+"""Missing if any party is gone."""
 _UNHEARD = _LOST | {"items-missed", "truncated", "no-done", "turn-without-beginning", "text-differs-from-item"}
-"""What nobody was there to hear, or heard only in part."""
+"""Missing if no client listened, or only for a part of the time."""
 _UNREAD = frozenset({
     "turn-unfinished", "turn-without-beginning", "tool-without-output", "output-without-call", "approval-unasked",
     "text-differs-from-item", "text-never-stored", "status-left-running", "message-not-taken", "items-missed",
     "status-unknown-transition", "item-differs-from-stored",
 })  # fmt: skip
-"""What seems to be missing where it only could not be read."""
+"""Seems to be missing if events could not be decoded."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "approval-lost": _LOST,

@@ -58,9 +58,9 @@ def _sentence(code: str, type_: str, problem: str, count: int) -> str:
     if code == "malformed":
         return f"{events} could not be read: {said(problem, 100) or 'the data is no JSON object with a type'}"
     if code == "truncated":
-        return f"{events} {'too large to be kept' if problem else 'cut off in the middle'}"
+        return f"{events} {'too large to be recorded' if problem else 'cut in the middle'}"
     if code == "contract-unknown":
-        return f"{events} of a type that the contract has not: {type_}"
+        return f"{events} of a type that the contract does not have: {type_}"
     if code == "event-type-differs":
-        return f"{events} whose event: line says something else than the type, {type_}"
+        return f"{events} whose event: line differs from the type, {type_}"
     return f"{events} of type {type_} against the contract: {problem}"

@@ -121,7 +121,7 @@ class Endings:
         how = {
             "upstream-lost": "the connection to the server broke",
             "server-stopped": "the server ended the stream",
-            "reader-dropped": "the server ended this stream and lived on",
+            "reader-dropped": "the server ended this stream and kept running",
         }[code]
         message = f"{how} {when}{'' if code == 'upstream-lost' else ', without [DONE]'}{self._afterwards(one)}"
         until = max(x.end_ns or 0, last.at_ns if last else 0)

@@ -79,7 +79,7 @@ class Items:
         what = ", ".join(f"{key[0]} {text!r}" for key, text in ((key, said(text, 40)) for key, text in new[:3]))
         more = f" and {len(new) - 3} more" if len(new) > 3 else ""
         items = counted(len(new), "item")
-        message = f"the answer of exchange {snapshot.exchange} holds {items} that no stream brought: {what}{more}"
+        message = f"the answer of exchange {snapshot.exchange} holds {items} that no stream carried: {what}{more}"
         since = last.at_ns if last else 0
         stream, seqs = (last.stream, (last.seq,)) if last else (None, ())
         return Sign("items-missed", message, since, snapshot.at_ns, stream, seqs)
@@ -95,7 +95,9 @@ class Items:
         ]  # fmt: skip
         if lost:
             what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
-            message = f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} has not: {what}"
+            message = (
+                f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
+            )
             yield sign_at("items-never-stored", message, [place for _, place, _ in lost[:_MOST]])
 
     def _is_under_way(self, key: Key) -> bool:

@@ -74,7 +74,7 @@ class Pulse:
         """`end_ns`: until when somebody listened; None where nobody knows."""
         if self._beats and self._late.count:
             times = counted(self._late.count, "time")
-            message = f"heartbeats are due every 15 s, but {times} nothing came for up to {seconds(self._longest)}"
+            message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
             severity: Severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
         yield from map(_silent, self.silences)
@@ -83,7 +83,7 @@ class Pulse:
 
     def _stopped(self, last: Place, end_ns: int) -> Sign:
         quiet = end_ns - last.at_ns
-        message = f"for the last {seconds(quiet)} of the stream nothing came, not even a heartbeat"
+        message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
         severity: Severity = "error" if quiet > STOPPED else "warning"
         return sign_at("heartbeats-stopped", message, [last], until_ns=end_ns, severity=severity)
 

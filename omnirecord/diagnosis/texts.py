@@ -114,7 +114,7 @@ class Texts:
         if id_ is None:
             return
         if id_ not in self._stored:
-            message = f"the response's output holds a message that no item brought: {said(text)!r}"
+            message = f"the response's output holds a message that no item has: {said(text)!r}"
             self._found.append(sign_at("items-missed", message, [event.place]))
         elif self._stored[id_] != text:
             message = f"the response's output has another text than its item: {_difference(text, self._stored[id_])}"

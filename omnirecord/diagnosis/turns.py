@@ -130,7 +130,7 @@ class Turns:
         self._contradicts(event)
         turn = self._turn(event)
         if turn.id is None and not id_.startswith("deny_") and turn.was_asked and event.number is not None:
-            message = f"the response {said(id_)} ended and was never said to begin"
+            message = f"the response {said(id_)} ended, but no event began it"
             self._signs.append(sign_at("turn-without-beginning", message, [turn.first, event.place]))
         turn.id = turn.id or id_ or None
         turn.error = _error(event)
@@ -138,7 +138,7 @@ class Turns:
 
     def _end_late(self, event: Event, last: Turn) -> None:
         if last.ended == "unfinished":
-            message = f"{said(event.type)} came when the session had already come to rest"
+            message = f"{said(event.type)} came after the session had come to rest"
             self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.place]))
         if last.ended in ("unfinished", "rest"):
             last.ended, last.end, last.error = ENDS[event.type or ""], event.place, _error(event)
@@ -214,10 +214,8 @@ class Turns:
         for turn in self.all:
             yield from _signs_of(turn)
         if self._retries.count:
-            times = "once" if self._retries.count == 1 else f"{self._retries.count:,} times, at last"
-            yield self._retries.sign(
-                "retried", f"something was tried again {times}, because of {self._why or 'an error'}"
-            )
+            times = "once" if self._retries.count == 1 else f"{self._retries.count:,} times, the last time"
+            yield self._retries.sign("retried", f"a call was retried {times}, because of {self._why or 'an error'}")
 
 
 def _signs_of(turn: Turn) -> Iterator[Sign]:
@@ -240,7 +238,7 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
     elif turn.ended == "failed" and turn.error.get("code") == DISCONNECTED:
         last = turn.before or turn.first
         quiet_ns = turn.until_ns - last.at_ns
-        after = f"; the server said so {seconds(quiet_ns)} after its last event" if quiet_ns else ""
+        after = f"; the server reported that {seconds(quiet_ns)} after the last event" if quiet_ns else ""
         message = f"the runner disconnected in the middle of the turn{after}"
         yield sign_at("runner-disconnected", message, [last, turn.last], since_ns=turn.first.at_ns, about=about)
     elif turn.ended == "failed":

@@ -54,7 +54,7 @@ def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
     within = _within(absences, turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else 1 << 62)
     if not within:
         return turn
-    notes = [Note(one.from_ns, f"nobody listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
+    notes = [Note(one.from_ns, f"no client listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
     longest = turn.longest_silence
     return replace(
         turn, notes=(*turn.notes, *notes), silences=tuple(_unheard(silence, within) for silence in turn.silences),

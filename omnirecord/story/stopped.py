@@ -42,7 +42,8 @@ class Stopped:
 
     code: Code
     sentence: str
-    """For somebody who has never seen Omnigent: what was, and what ended it. May hold texts of the recording."""
+    """The state of the session, and what ended the listening, for a reader who does not know Omnigent. May hold texts
+    of the recording."""
 
     @property
     def at_rest(self) -> bool:
@@ -62,7 +63,7 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     last = last_stream(session.streams)
     state = _state(session, sessions or {}, last)
     if last is None:
-        return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
+        return Stopped(state.code or "nobody_listened", f"{state.said} No client listened to its stream.")
     if last.ending == "open":
         return Stopped("still_recording", f"It is still being recorded. {state.said}")
     if last.ending == "unknown":
@@ -112,8 +113,8 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
     for child in _children(session):
         if _is_at_work(child, sessions.get(child.session_id)):
             name = _quoted(child.title or child.session_id)
-            return _State("child_unfinished", f"The agent had answered, but the sub-agent {name} that it had started"
-                          " was still at work: how that went on was not heard.")  # fmt: skip
+            return _State("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
+                          " The recording does not have its end.")  # fmt: skip
     return _State("finished", "Finished: the agent had answered, and nothing more was asked.")
 
 
@@ -143,15 +144,14 @@ def _ended(turn: Turn) -> _State:
             after = _after(unanswered.asked_ns, turn.ended_ns)
             late = "" if unanswered.action is None else " An answer came too late and changed nothing."
             return _State("approval_unanswered", f"No answer came when the agent asked for approval"
-                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.{late}"
+                          f" ({_quoted(unanswered.message)}), so{after} the server denied it.{late}"
                           )  # fmt: skip
-        return _State("denied", "The message was refused, by a policy or by the user it asked, so the agent did not do"
-                      " it.")  # fmt: skip
+        return _State("denied", "A policy or the user denied the message, so the agent did not act on it.")
     if turn.ended == "interrupted":
         return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
     if turn.ended == "cancelled":
         return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
-    return _State("incomplete", f"The agent stopped before it was done{_because(error)}.")
+    return _State("incomplete", f"The agent stopped before its answer was complete{_because(error)}.")
 
 
 def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
@@ -162,55 +162,55 @@ def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
 
 def _failed(turn: Turn, error: Fault | None) -> _State:
     if error is not None and error.code == RUNNER_LOST:
-        return _State("runner_lost", "The runner, the process in which the agent works, was lost:"
-                      f"{_quiet_before(turn)} the server gave the turn up.")  # fmt: skip
+        said = "The runner, the process that runs the agent, was lost. The server gave the turn up"
+        return _State("runner_lost", f"{said}{_quiet_before(turn)}.")
     if not turn.events:
-        return _State("refused", f"The server did not take the last message{_because(error)}.")
+        return _State("refused", f"The server refused the last message{_because(error)}.")
     return _State("failed", f"The last turn failed{_because(error)}.")
 
 
 def _quiet_before(turn: Turn) -> str:
     """How long nothing had come when the loss was noticed."""
     last = turn.silences[-1] if turn.silences else None
-    return f" after {seconds(last.length_ns)} without a sign of it" if last is not None else ""
+    return f" after {seconds(last.length_ns)} without an event of the agent" if last is not None else ""
 
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
     if waiting and last is not None and last.ending == "unknown":
-        return _State(None, f"The agent was waiting for an approval: {_quoted(waiting[-1].message)}.")
+        return _State(None, f"The agent was waiting for approval: {_quoted(waiting[-1].message)}.")
     if waiting:
         return _State("approval_unanswered", _waits(waiting[-1]))
     if not turn.events:
-        return _State("not_taken_up", "The last message was posted, and the agent never took it up.")
+        return _State("not_taken_up", "The last message was posted, but the agent never began to work on it.")
     snapshot = session.snapshot
     if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
-        return _State("runner_lost", "The runner, the process in which the agent works, had been lost in the middle of"
-                      " the turn.")  # fmt: skip
+        said = "The runner, the process that runs the agent, was lost in the middle of the turn."
+        return _State("runner_lost", said)
     at_rest = session.status in ("idle", "failed") and (session.status_ns or 0) > turn.begin_ns
     if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
         return _State("end_missing", "The session came to rest, but no event said how the last turn ended.")
     if at_rest:
-        return _State("end_missed", "The last turn was over, but its end was not heard: nobody was connected when it"
-                      f" came. Later the server called the session {session.status}{_unheard(turn, snapshot)}."
+        return _State("end_missed", "The last turn was over, but no client was connected when its end came. Later the"
+                      f" server reported the session as {session.status}{_unheard(turn, snapshot)}."
                       )  # fmt: skip
     heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
     away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
     if away is not None:
-        return _State("end_missed", f"The client was away for {seconds(away.until_ns - away.from_ns)} in the middle of"
-                      " the last turn. When it came back, the stream told it nothing of the end of that turn."
+        return _State("end_missed", f"The client was disconnected for {seconds(away.until_ns - away.from_ns)} in the"
+                      " middle of the last turn. After it reconnected, the stream did not report the end of that turn."
                       )  # fmt: skip
     return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
 
 
 def _unheard(turn: Turn, snapshot: Snapshot | None) -> str:
-    """What the agent had said by then, and nobody heard."""
+    """The answer that no client heard."""
     said = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
-    return f", and had this as the answer: {_quoted(said)}" if said and said not in turn.text else ""
+    return f", with this answer: {_quoted(said)}" if said and said not in turn.text else ""
 
 
 def _waits(approval: Approval) -> str:
-    return f"The agent was waiting for an approval that nobody gave: {_quoted(approval.message)}."
+    return f"The agent was waiting for approval, and no answer came: {_quoted(approval.message)}."
 
 
 def _on(turn: Turn) -> str:
@@ -223,17 +223,17 @@ def _on(turn: Turn) -> str:
 
 
 def _silent(turn: Turn, last: Listening | None) -> str:
-    """What it looked like, where nothing had come for long."""
+    """How long no event came, if that was long."""
     quiet = _quiet_ns(turn, last)
     if quiet < LONG_QUIET:
         return ""
     if turn.heartbeats:
-        return f" For {seconds(quiet)} nothing came but heartbeats: the server was there, the agent gave no sign."
-    return f" For {seconds(quiet)} nothing came, not even a heartbeat."
+        return f" For {seconds(quiet)} only heartbeats came: the server was alive, but the agent sent nothing."
+    return f" For {seconds(quiet)} no event came, not even a heartbeat."
 
 
 def _quiet_ns(turn: Turn, last: Listening | None) -> int:
-    """How long nothing had come when the listening ended."""
+    """Nanoseconds without an event when the listening ended."""
     return 0 if last is None or last.until_ns is None else last.until_ns - turn.last_event_ns
 
 
@@ -267,9 +267,9 @@ def _end(session: Session, last: Listening, state: _State) -> str:
     else:
         how = _timed(how, _when(session, turn, last, state))
     if state.code is None:
-        return f"{_capital(how)}. What came after that is not in the recording."
+        return f"{_capital(how)}. Later events are not in the recording."
     normal = state.code in AT_REST and last.ending == "client_left"
-    return f"{_capital(how)}{', as clients do when they have what they came for' if normal else ''}."
+    return f"{_capital(how)}{', as clients do after a finished turn' if normal else ''}."
 
 
 def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -> str:
@@ -295,13 +295,13 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
     if last.ending == "upstream_lost":
         how = "the connection to the server broke"
     else:
-        how = "the server closed the stream without a word of goodbye" if cut else "the server closed the stream"
+        how = "the server closed the stream before the turn ended" if cut else "the server closed the stream"
     after = {
-        "gone": f", and {'it' if last.ending == 'eof' else 'the server'} could not be reached any more: it had stopped",
+        "gone": f", and {'it' if last.ending == 'eof' else 'the server'} could not be reached then: it had stopped",
         "restarted": ": it was stopped, and started again later",
-        "answered": ", though it went on answering others: that is how it drops a client that reads too slowly"
+        "answered": ", but still answered other requests: it does this to a client that reads too slowly"
         if cut and last.ending == "eof" else "",
-        None: ": it had stopped, or had dropped a client that read too slowly" if cut and last.ending == "eof" else "",
+        None: ": it had stopped, or it dropped a client that read too slowly" if cut and last.ending == "eof" else "",
     }  # fmt: skip
     return how + after[last.server_after]
 

@@ -46,9 +46,9 @@ def rows_of_file(
             continue
         rest()
         if not batch.is_recorded and not retry:
-            say(f"nobody records into {path}: that was all")
+            say(f"no recorder writes to {path}: end of the recording")
             return
-        say("" if batch.is_recorded else f"nobody records into {path}: waiting for the next recording")
+        say("" if batch.is_recorded else f"no recorder writes to {path}: waiting for the next recording")
         _wait(path, follower, seen)
 
 

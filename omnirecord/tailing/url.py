@@ -74,7 +74,7 @@ class Remote:
                     ) from error
                 ended = f"the connection to {self.url} is lost ({error})" if self._has_begun else f"no {self.url} yet"
             if not retry:
-                say(f"{ended}: that was all")
+                say(f"{ended}: no more events")
                 return
             say(f"{ended}: trying again")
             time.sleep(_AGAIN)

@@ -53,7 +53,7 @@ class Tree:
         failed = told_failures(session.failures)
         yield from failures(page, [one for one in failed if _turn_of(session, one.at_ns) is None])
         if not session.turns and not failed:
-            heard = "nothing happened while somebody listened" if session.streams else "nobody listened to its stream"
+            heard = "no event while a client listened" if session.streams else "no client listened to its stream"
             yield Line(f"  (empty: {heard})", "note")
         yield from self._turns(session, page, 0)
         yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()

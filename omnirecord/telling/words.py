@@ -110,7 +110,7 @@ def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
         return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
     done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
     late = "too late: " if done is not None and is_unanswered(one, ended_ns) else ""
-    return f"{question} -> {late}{'nobody answered' if done is None else answer(page, one, done)}"
+    return f"{question} -> {late}{'no answer' if done is None else answer(page, one, done)}"
 
 
 def answer(page: Page, one: Approval, done_ns: int) -> str:
@@ -123,7 +123,7 @@ def answer(page: Page, one: Approval, done_ns: int) -> str:
 def child(page: Page, one: Child, *, is_told: bool) -> Iterator[Piece]:
     """A sub-agent as its parent saw it. `is_told`: its own session is told as well."""
     name = f"sub-agent {page.short(one.title or one.session_id)}"
-    own = "" if is_told else "; nobody listened to it: what follows is what its parent was told"
+    own = "" if is_told else "; no client listened to it: what follows comes from its parent's stream"
     yield Piece(one.spawned_ns, one.place, f"started {name} (session {one_line(one.session_id)}{own})", "child")
     if one.updated_ns is not None and one.status not in (None, "launching", "in_progress", "queued"):
         said = f": {page.short(one.last_message)}" if one.last_message and not is_told else ""
@@ -157,7 +157,7 @@ def silence(page: Page, one: Silence) -> str:
 def _beats(one: Silence) -> str:
     """What came in it that is no news: heartbeats, or not even those, or nobody was there to hear."""
     if one.unheard_ns:
-        return f" (for {seconds(one.unheard_ns)} of it nobody was connected)"
+        return f" (for {seconds(one.unheard_ns)} of it no client was connected)"
     if one.heartbeats:
         return f" ({count(one.heartbeats, 'heartbeat')})"
     return " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""

@@ -15,8 +15,8 @@ _LISTED = 10
 
 
 def section(server: Server, cassette: Path, *, stopped: bool = False, told: str = "") -> str:
-    """Lines about the cassette, the playhead, and how what came differs from what was recorded, without what the
-    failure `told` already."""
+    """Lines about the cassette, the playhead, and the differences from the recording, without those
+    that the failure `told` already."""
     try:
         if server.is_recording:
             kept, name = visible(str(failed_path(cassette))), visible(str(cassette))

@@ -37,8 +37,8 @@ _REFUSED = {
 @dataclass(frozen=True)
 class Settings:
     """What one test gets. `replay`, `recording`: the options of `omnirecord.replay` and `record` that were given.
-    `only_replays`: somebody said record='none', or there are faults. `gate_timeout`: seconds after which a test fails
-    whose client does not send what the replay waits for; None: never."""
+    `only_replays`: the test has record='none' or faults. `gate_timeout`: seconds after which a test fails if its client
+    does not send the request that the replay waits for; None: never."""
 
     cassette: str | None = None
     record: str = "none"

@@ -148,7 +148,7 @@ class Approval extends Entry {
       action
         ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''}${hasTimes ? ` after ${seconds(done - of.asked_ns)}` : ''}`
         : isOver
-          ? 'nobody answered'
+          ? 'no answer'
           : `waiting, ${seconds(at - of.asked_ns)}`,
     )
   }
@@ -180,7 +180,7 @@ class Child extends Entry {
         this.last,
         status && this.entry.of.last_message
           ? this.entry.of.last_message
-          : 'Nobody listened to it: this is what its parent was told.',
+          : 'No client listened to it: this comes from the stream of its parent.',
       )
   }
 }
@@ -218,7 +218,7 @@ class Silence extends Entry {
     shows(this.element, over || length > 1e9)
     const beats = over
       ? unheard_ns
-        ? ` (for ${seconds(unheard_ns)} of it nobody was connected)`
+        ? ` (for ${seconds(unheard_ns)} of it no client was connected)`
         : heartbeats
           ? ` (${count(heartbeats, 'heartbeat')})`
           : length_ns > 35e9
