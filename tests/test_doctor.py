@@ -55,7 +55,7 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
         "        the user interrupted the turn\n"
         "        why: The user stopped the turn: it has no answer, and the live server sends no response.*\n"
         "        end.\n"
-        "        next: Nothing, unless nobody meant to.\n"
+        "        next: Nothing to do, unless the interrupt was not intended.\n"
     )
 
 

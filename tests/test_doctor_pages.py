@@ -21,7 +21,7 @@ def test_there_is_a_page_for_each_code_and_no_other() -> None:
 def test_its_example_is_what_the_command_prints(code: str) -> None:
     page = (PAGES / f"{code}.md").read_text()
     assert BLOCK.findall(page) == [block_of(code)]
-    assert re.search(rf"^(error|warning|note) +{code} ", page, re.MULTILINE)
+    assert re.search(rf"^(error|warning|note) +{code}( |$)", page, re.MULTILINE)
     assert story_of(EXAMPLES[code]) in page
 
 
@@ -29,7 +29,7 @@ def test_its_example_is_what_the_command_prints(code: str) -> None:
 def test_it_says_what_the_code_says(code: str) -> None:
     page, told = (PAGES / f"{code}.md").read_text(), CODES[code]
     assert page.startswith(f"# `{code}`\n\n{told.severity.capitalize()}. {told.why}\n")
-    assert f"\n**Look next at:** {told.next}\n" in page
+    assert f"\n**Next:** {told.next}\n" in page
 
 
 def test_the_index_has_them_all_from_cause_to_symptom() -> None:

@@ -102,7 +102,15 @@ def test_an_approval_that_nobody_gave() -> None:
         " stream 3.00 s after it had asked.",
     )
     code, said = why(session(turn("denied", last=4, approvals=(asked,))))
-    assert (code, "so after 2.00 s the server refused for the user" in said) == ("approval_unanswered", True)
+    assert (code, "so after 2.00 s the server denied it" in said) == ("approval_unanswered", True)
+
+
+def test_a_denial_because_the_client_closed_its_post() -> None:
+    asked = Approval("e", "May I?", 2 * S, None, None, None, None, left_ns=4 * S)
+    said = stopped(session(turn("denied", last=4, approvals=(asked,)))).sentence
+    assert "(“May I?”): the client closed the POST of its message after 2.00 s, so the server denied it." in said
+    long_before = replace(asked, left_ns=2 * S)
+    assert "closed the POST" not in stopped(session(turn("denied", last=4, approvals=(long_before,)))).sentence
 
 
 def test_a_refusal_that_somebody_gave() -> None:
@@ -175,7 +183,7 @@ def test_what_an_unfinished_turn_waited_for_and_how_long_it_was_silent() -> None
 def test_a_session_in_which_nothing_was_asked_or_heard() -> None:
     assert stopped(session()).code == "nothing_asked"
     assert stopped(session(streams=())).code == "nobody_listened"
-    assert "Nobody listened" in stopped(session(turn(events=0), streams=())).sentence
+    assert "No client opened its stream" in stopped(session(turn(events=0), streams=())).sentence
 
 
 def test_which_codes_leave_nothing_undone() -> None:

@@ -362,7 +362,7 @@ def test_a_sub_agents_turns_are_told_inside_its_parents() -> None:
         "     +0.10 s   started sub-agent k (session k)",
         "    |   1   3.00 s   You: I am k",
         "    |              = completed after 6.00 s",
-        "    | Why it stops here: Finished: the agent had answered, and nothing more was asked. Nobody",
+        "    | Why it stops here: Finished: the agent had answered, and nothing more was asked. No client",
     ]
     assert sum(line.startswith("Session ") for line in lines) == 1
 

@@ -34,8 +34,8 @@ def _note(why: str, next: str) -> Code:
 CODES: Mapping[str, Code] = {
     # The most specific first: a question that a server forgot when it stopped.
     "approval-lost": _error(
-        "A server that was started again knows nothing of earlier questions. It takes the answer all the same, and the"
-        " agent does nothing.",
+        "A server that was started again knows nothing of earlier questions. It takes the answer all the same, and"
+        " the agent does nothing.",
         "Send the message again; a client should discard the open questions after a reconnect and read the snapshot.",
     ),
     # Somebody went away.
@@ -44,231 +44,234 @@ CODES: Mapping[str, Code] = {
         "Ask the server's /health from the machine that the proxy runs on.",
     ),
     "runner-disconnected": _error(
-        "The runner is gone, and with it the turn: no event will ever end it, and clients go on saying Working…",
-        "The runner's log around the last event; then start the runner again and repeat the message.",
+        "The runner is gone, and with it the turn: the rest of the answer never comes. The server says so only after"
+        " 90 s, if at all; until then clients say Working…",
+        "Read the runner's log around the last event. Then start the runner again, and repeat the message.",
     ),
     "runner-restarted": _error(
         "The server ran the turn again under another response id: a client that adds up its text has the beginning"
         " twice, and tools may have run twice.",
-        "The runner's log: why it stopped. A client should drop a turn's text when its response id changes.",
+        "Read in the runner's log why it stopped. A client should drop a turn's text when its response id changes.",
     ),
     "session-deleted": _error(
         "A client deleted the session while its turn ran. The stream stays open and brings nothing but heartbeats.",
-        "The client that sent the DELETE; a client that listens should close its stream when a read answers 404.",
+        "Look at the client that sent the DELETE. A client that listens should close its stream when a read answers"
+        " 404.",
     ),
     "server-stopped": _error(
         "The server ended the stream without a [DONE], so nobody can tell this end from a finished session.",
-        "The server's log at that second; a client should reconnect at once and read the snapshot first.",
+        "Read the server's log at that second. A client should reconnect at once and read the snapshot first.",
     ),
     "reader-dropped": _error(
         "The server throws away what a reader has not taken once 1,024 events wait for it, and ends its stream: the"
         " events are lost.",
-        "Why the client read so slowly; it should reconnect at once and read the snapshot first.",
+        "Find out why the client read so slowly. It should reconnect at once and read the snapshot first.",
     ),
     "upstream-lost": _error(
         "The connection to the server broke in the middle of a response: what was under way never arrived.",
-        "The server's log at that second (was it killed?), then the network between it and the proxy.",
+        "Read the server's log at that second: was it killed? Then check the network between it and the proxy.",
     ),
     "heartbeats-stopped": _error(
         "A stream that brings nothing at all, not even a heartbeat every 15 s, is dead, though it looks open.",
-        "The network between server and proxy; a client should reconnect after 45 s without a byte.",
+        "Check the network between server and proxy. A client should reconnect after 45 s without a byte.",
     ),
     "recorder-killed": _warning(
         "The recording ends where the recorder was killed, not where the session ended.",
-        "What killed the proxy; what followed is only in the server's snapshot.",
+        "Find out what killed the proxy. What followed is only in the server's snapshot.",
     ),
     "recorder-stopped": _note(
         "The recording ends where the proxy was stopped, in the middle of things: what followed is not in here.",
-        "The server's snapshot of this session, for how it went on.",
+        "Read the server's snapshot of this session: it says how the session went on.",
     ),
     "recording-degraded": _warning(
         "For a while not everything could be recorded, so that what seems lost may only be missing here.",
-        "The room on the disk, and its speed, at that time.",
+        "Check the free space of the disk, and its speed, at that time.",
     ),
     "stream-not-decoded": _warning(
         "The events of this stream cannot be read, so that what seems lost may be in its bytes.",
-        "Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
+        "Check Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
     ),
     # What came is not what was sent, or should not have been.
     "malformed": _error(
         "A client cannot read such an event, and leaves it out or stops.",
-        "The raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
+        "Look at the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
         "A client that goes by the event: line sees another event than one that goes by the type.",
-        "The frames: omnirecord events CASSETTE --verdict invalid --json.",
+        "Look at the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
         "A typed client drops such an event, often without a word.",
-        "omnirecord validate CASSETTE, for every field that does not fit.",
+        "Run omnirecord validate CASSETTE: it shows every field that does not fit.",
     ),
     "contract-unknown": _warning(
         "A client that does not know the type leaves the event out: the server may be newer than the contract.",
-        "omnirecord validate CASSETTE --contract openapi.json, with the file of this server's version.",
+        "Run omnirecord validate CASSETTE --contract openapi.json, with the file of this server's version.",
     ),
     "event-repeated": _error(
         "The same event came twice: a client that adds up what comes has it twice.",
-        "What is between server and proxy: a proxy that tries again? Clients should go by ids.",
+        "Check what is between server and proxy: does another proxy retry? Clients should go by ids.",
     ),
     "sequence-repeats": _warning(
         "Two events of one turn have the same number: one may be a copy, or have been changed on its way.",
-        "Both events, and whether the text still equals the stored item.",
+        "Compare both events, and check whether the text still equals the stored item.",
     ),
     "sequence-goes-back": _error(
         "Events of one turn came in another order than they were sent: text put together from them is garbled.",
-        "The events around it; what is between server and proxy.",
+        "Look at the events around it. Then check what is between server and proxy.",
     ),
     # What the agent or its model did.
     "approval-unanswered": _error(
-        "The agent waits for a decision and does nothing else. The server denies it when its own time limit is over, or"
-        " when the client closes the POST that raised it.",
-        "Whether a client showed the question: a pending one is not sent again, it is only in the session's snapshot."
-        " Then the timeout of the client's POST.",
+        "The agent waits for a decision and does nothing else. The server denies the question when its own time limit"
+        " is over, or when the client closes the POST that raised it.",
+        "Check whether a client showed the question: a pending one is not sent again, it is only in the session's"
+        " snapshot. Then check the timeout of the client's POST.",
     ),
     "approval-too-late": _error(
         "The server had denied the question already. It takes a late answer all the same, and the agent does nothing.",
-        "Send the message again, and answer in time. Then the timeout of the client's POST.",
+        "Send the message again, and answer in time. Then check the timeout of the client's POST.",
     ),
     "child-unfinished": _warning(
         "The parent waits for its sub-agent, which never said that it was through.",
-        "The child's own session: omnirecord doctor CASSETTE with the child's id.",
+        "Look at the child's own session: omnirecord doctor CASSETTE with the child's id.",
     ),
     "turn-failed": _error(
         "The user got an error instead of an answer.",
-        "The error's code and message; the log of the runner or of the model's provider.",
+        "Look at the error's code and message. Then read the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
         "The server did not take what the client sent: nothing will come of it.",
-        "The answer's body, and whether a runner was online.",
+        "Read the answer's body, and check whether a runner was online.",
     ),
     "request-failed": _error(
-        "The server did not do what a client asked for: nothing was changed, or the client does not know how things"
-        " are.",
-        "The error in the answer, then the server's log at that second.",
+        "The server rejected a client's request, or failed at it. A rejected write changed nothing; after a failed"
+        " read the client works with old data, or none.",
+        "Read the error in the response: omnirecord request CASSETTE N shows exchange N in full. Then read the"
+        " server's log at that second.",
     ),
     "runner-silent": _error(
         "The server lives, its heartbeats say so, but the runner has stopped in the middle of a turn: it was killed,"
         " or hangs. The server says so only after 90 s, if at all.",
-        "Whether the runner's process is there: GET /v1/runners/ID/status, and its log.",
+        "Check whether the runner's process is alive: GET /v1/runners/ID/status, and its log.",
     ),
     "model-silent": _error(
         "The runner lives, its heartbeats say so, but the model it waits for has nothing to say: the turn hangs.",
-        "The model's provider, and the time limit that the runner has for it.",
+        "Check the model's provider, and the time limit that the runner has for it.",
     ),
     "reconnect-missed": _error(
         "The stream tells nobody what was missed: a client that does not read the snapshot after it reconnects says"
         " Working… for ever.",
-        "Whether the client reads GET /v1/sessions/ID after each reconnect, and goes by its status.",
+        "Check whether the client reads GET /v1/sessions/ID after each reconnect, and goes by its status.",
     ),
     "tool-failed": _warning(
         "A tool did not do its work: the agent goes on without the result, and may try again or make one up.",
-        "The call's arguments and its output: omnirecord show CASSETTE --full.",
+        "Look at the call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
         "Nobody listened any more while the agent worked on, and what it said then is stored nowhere but as items.",
-        "Why the client closed its stream: a timeout of its own, a closed tab, a crash.",
+        "Find out why the client closed its stream: a timeout of its own, a closed tab, a crash.",
     ),
     "tool-without-output": _error(
         "The agent called a tool and never got its answer: the tool hangs, or its answer was lost.",
-        "The tool itself, with the arguments of the call; then the runner's log.",
+        "Check the tool itself, with the arguments of the call. Then read the runner's log.",
     ),
     "message-not-taken": _error(
         "The server took the message, but no event says that the agent ever did.",
-        "Whether a runner was online, and what the agent was busy with.",
+        "Check whether a runner was online, and what the agent was busy with.",
     ),
     # What follows from that, or stands alone where an event was lost.
     "turn-unfinished": _error(
         "No event ended the turn: a client that waits for one waits for ever.",
-        "The last events of the turn, and the session's snapshot: did the answer get stored?",
+        "Look at the last events of the turn, and at the session's snapshot: did the answer get stored?",
     ),
     "turn-without-beginning": _warning(
         "A turn ended that was never said to begin: a client may show its text under the turn before.",
-        "The events before its first one.",
+        "Look at the events before its first one.",
     ),
     "event-after-end": _warning(
         "A client that stops reading a turn at its end has missed this.",
-        "The order in which the server sent them; what is between server and proxy.",
+        "Check the order in which the server sent them, and what is between server and proxy.",
     ),
     "turn-incomplete": _warning(
         "The answer is not whole.",
-        "The reason that the response gives: a limit of the model or of the agent.",
+        "Look at the reason that the response gives: a limit of the model or of the agent.",
     ),
     "output-without-call": _warning(
         "A tool answered that nobody had called: a client cannot show what it was for.",
-        "The events before it; the call may have been lost.",
+        "Look at the events before it: the call may have been lost.",
     ),
     "approval-unasked": _warning(
         "A question was settled that nobody was asked on the stream: the client could not show it.",
-        "The events before it; the question may have been lost.",
+        "Look at the events before it: the question may have been lost.",
     ),
     "approval-answered-twice": _warning(
         "Two answers were given to one question, and only one of them counts.",
-        "Who sent each: two clients, or one that tried again.",
+        "Find out which client sent each: two clients, or one that tried again.",
     ),
     "approval-asked-again": _note(
         "A client that shows each question it is sent shows this one twice.",
-        "Whether the client goes by elicitation_id.",
+        "Check whether the client goes by elicitation_id.",
     ),
     "text-differs-from-item": _error(
         "What the user saw growing is not what the server stored: after a reload it reads differently.",
-        "The deltas of this text; clients should replace it by the item's once that comes.",
+        "Look at the deltas of this text. A client should replace it by the item's text once that comes.",
     ),
     "text-never-stored": _warning(
         "The user saw a text that no item holds: after a reload it is gone.",
-        "The session's items: GET /v1/sessions/ID/items.",
+        "Look at the session's items: GET /v1/sessions/ID/items.",
     ),
     "item-differs-from-stored": _warning(
         "What came on the stream is not what the server says it stored.",
-        "Both texts: omnirecord events, and the answer of the exchange.",
+        "Compare both texts: omnirecord events, and the answer of the exchange.",
     ),
     "items-missed": _warning(
         "The server stored something that no stream carried: whoever only listened does not know of it.",
-        "Who was connected at that time; clients should read the items after each reconnect.",
+        "Check which clients were connected at that time. Clients should read the items after each reconnect.",
     ),
     "items-never-stored": _warning(
         "The stream carried something that the server did not store: after a reload it is gone.",
-        "The server's log; whether the session was switched, compacted or cleared in between.",
+        "Read the server's log; check whether the session was switched, compacted or cleared in between.",
     ),
     "status-unknown-transition": _warning(
         "The status went a way that the page does not know; a client that models it may be stuck.",
-        "The events around it: was a status lost?",
+        "Look at the events around it: was a status lost?",
     ),
     "status-left-running": _warning(
         "The turn is over, but the last status that the stream gave says it is not: clients go on saying Working…",
-        "Whether a status was lost; the status in the session's snapshot.",
+        "Check whether a status was lost, and the status in the session's snapshot.",
     ),
     "silent-while-running": _warning(
         "For a long time nothing happened though the session was said to run: users take it for stuck.",
-        "What was under way: the model, a tool, a sub-agent; omnirecord show marks the silences.",
+        "Find out what was under way: the model, a tool, a sub-agent. omnirecord show marks the silences.",
     ),
     "heartbeats-late": _warning(
         "Heartbeats come every 15 s; proxies and clients give up a stream that is quiet for much longer.",
-        "How busy the server was, and what buffers between it and the proxy.",
+        "Check how busy the server was, and what buffers between it and the proxy.",
     ),
     "no-done": _error(
         "Such a stream ends with [DONE]; one without it may be cut, and a client cannot tell.",
-        "The server's log at that second, and whether the response was completed.",
+        "Read the server's log at that second, and check whether the response was completed.",
     ),
     "truncated": _warning(
         "An event was cut off, or too large to be kept: what was in it is lost.",
-        "How its stream ended, and how large the event was.",
+        "Look at how its stream ended, and at how large the event was.",
     ),
     "reader-slow": _warning(
         "The client took its events much later than they came; 1,024 behind, the server would drop it.",
-        "What the client does between two reads.",
+        "Check what the client does between two reads.",
     ),
     # Good to know.
     "retried": _note(
         "Something failed and was tried again, while the user waited.",
-        "The error that the message names: the provider's, or the tool's.",
+        "Look at the error that the message names: the provider's, or the tool's.",
     ),
     "turn-interrupted": _note(
         "The user stopped the turn: it has no answer, and the live server sends no response.* end.",
-        "Nothing, unless nobody meant to.",
+        "Nothing to do, unless the interrupt was not intended.",
     ),
     "reconnected": _note(
         "A client came back; the server had sent the text in flight again, so nothing was lost but thoughts.",
-        "Why the stream before it ended.",
+        "Find out why the stream before it ended.",
     ),
 }  # fmt: skip
 RANK: Mapping[str, int] = {code: number for number, code in enumerate(CODES)}

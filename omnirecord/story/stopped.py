@@ -29,6 +29,8 @@ RUNNER_LOST = "runner_disconnected"
 """Omnigent's code for a turn whose runner went away."""
 _INSTANT = 5_000_000
 """What took less than this, in ns, is told without a time."""
+_TOGETHER = 1_000_000_000
+"""A denial and the end of a POST that lie closer than this, in ns, belong together."""
 LONG_QUIET = 20_000_000_000
 """From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
 _NOT_KNOWN = "How its stream ended is not known."
@@ -62,7 +64,7 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     last = last_stream(session.streams)
     state = _state(session, sessions or {}, last)
     if last is None:
-        return Stopped(state.code or "nobody_listened", f"{state.said} Nobody listened to its stream.")
+        return Stopped(state.code or "nobody_listened", f"{state.said} No client opened its stream.")
     if last.ending == "open":
         return Stopped("still_recording", f"It is still being recorded. {state.said}")
     if last.ending == "unknown":
@@ -142,9 +144,12 @@ def _ended(turn: Turn) -> _State:
         if unanswered is not None:
             after = _after(unanswered.asked_ns, turn.ended_ns)
             late = "" if unanswered.action is None else " An answer came too late and changed nothing."
-            return _State("approval_unanswered", f"No answer came when the agent asked for approval"
-                          f" ({_quoted(unanswered.message)}), so{after} the server refused for the user.{late}"
-                          )  # fmt: skip
+            asked = f"No answer came when the agent asked for approval ({_quoted(unanswered.message)})"
+            if _is_by_leaving(unanswered, turn.ended_ns):
+                how = f": the client closed the POST of its message{after}, so the server denied it."
+            else:
+                how = f", so{after} the server denied it."
+            return _State("approval_unanswered", f"{asked}{how}{late}")
         return _State("denied", "The message was refused, by a policy or by the user it asked, so the agent did not do"
                       " it.")  # fmt: skip
     if turn.ended == "interrupted":
@@ -160,10 +165,15 @@ def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
     return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 
+def _is_by_leaving(one: Approval, ended_ns: int | None) -> bool:
+    """Whether the server denied an approval because the client closed the POST that raised it."""
+    return None not in (one.left_ns, ended_ns) and abs((one.left_ns or 0) - (ended_ns or 0)) < _TOGETHER
+
+
 def _failed(turn: Turn, error: Fault | None) -> _State:
     if error is not None and error.code == RUNNER_LOST:
         return _State("runner_lost", "The runner, the process in which the agent works, was lost:"
-                      f"{_quiet_before(turn)} the server gave the turn up.")  # fmt: skip
+                      f"{_quiet_before(turn)} the server ended the turn.")  # fmt: skip
     if not turn.events:
         return _State("refused", f"The server did not take the last message{_because(error)}.")
     return _State("failed", f"The last turn failed{_because(error)}.")

@@ -32,7 +32,7 @@ function finding(one, go) {
       ? h('p', { class: 'remark' }, `because of ${one.because}`)
       : [
           h('p', { class: 'remark' }, h('b', {}, 'Why it matters: '), one.why),
-          h('p', { class: 'remark' }, h('b', {}, 'Look next: '), one.next),
+          h('p', { class: 'remark' }, h('b', {}, 'Next: '), one.next),
         ],
     events.length ? h('p', { class: 'links' }, ...events) : '',
   )
