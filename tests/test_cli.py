@@ -26,12 +26,12 @@ EVENT_KEYS = [
     "verdict", "issues", "data", "raw",
 ]  # fmt: skip
 STREAM_KEYS = [
-    "recording", "stream", "session_id", "party", "method", "path", "status", "started_at", "duration_s", "frames",
-    "events", "bytes", "ending", "verdicts",
+    "recording", "stream", "session_id", "party", "party_name", "method", "path", "status", "started_at", "duration_s",
+    "frames", "events", "bytes", "ending", "verdicts",
 ]  # fmt: skip
 EXCHANGE_KEYS = [
-    "recording", "exchange", "kind", "session_id", "party", "method", "path", "status", "started_at", "duration_s",
-    "request_bytes", "response_bytes", "ending",
+    "recording", "exchange", "kind", "session_id", "party", "party_name", "method", "path", "status", "started_at",
+    "duration_s", "request_bytes", "response_bytes", "ending",
 ]  # fmt: skip
 SESSION_KEYS = [
     "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending",
