@@ -29,7 +29,7 @@ from omnirecord.player.timing import seconds, timing_of
 from omnirecord.proxy import Proxy
 from omnirecord.serving import parse_listen
 from tests import forked
-from tests.cassettes import Made, completed, created, delta
+from tests.cassettes import SHIPPED, Made, completed, created, delta
 
 OMNIRECORD = [sys.executable, "-m", "omnirecord"]
 ANYWHERE = ["--listen", "127.0.0.1:0"]
@@ -161,6 +161,13 @@ def test_a_terminal_of_any_width_shows_something(words: list[str], columns: str,
     shown, code = forked.on_a_terminal(words[0], cassette, *words[1:], errors=errors, COLUMNS=columns)
     assert (code, errors.read_bytes()) == (0, b"")
     assert len(shown.strip()) > len(columns)
+
+
+def test_events_have_room_for_what_they_say_on_80_columns(tmp_path: Path) -> None:
+    path = SHIPPED / "troubled" / "runner_killed.jsonl"
+    shown, code = forked.on_a_terminal("events", path, "--type", "session.status", errors=tmp_path / "e", COLUMNS="80")
+    assert (code, "failed runner" in shown) == (0, True)
+    assert max(map(len, shown.splitlines()[1:])) <= 80
 
 
 @pytest.mark.parametrize("words", [["events"], ["events", "--json"], ["export", "--format", "sse"]], ids=str)

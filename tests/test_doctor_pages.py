@@ -21,7 +21,7 @@ def test_there_is_a_page_for_each_code_and_no_other() -> None:
 def test_its_example_is_what_the_command_prints(code: str) -> None:
     page = (PAGES / f"{code}.md").read_text()
     assert BLOCK.findall(page) == [block_of(code)]
-    assert re.search(rf"^(error|warning|note) +{code} ", page, re.MULTILINE)
+    assert re.search(rf"^(error|warning|note) +{code}( |$)", page, re.MULTILINE)
     assert story_of(EXAMPLES[code]) in page
 
 

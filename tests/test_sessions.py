@@ -114,6 +114,14 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert any("Waiting for approval" in line for line in lines)
 
 
+def test_80_columns_still_say_how_it_ended() -> None:
+    path = TROUBLED["runner_killed"]
+    with closing(open_store(path)) as store:
+        head, line = lines_of([(path, list(summaries(store)))], 80)
+    assert head.split() == ["session", "began", "(UTC)", "asked", "first", "how", "it", "ended", "worst", "finding"]
+    assert "  Failed: the runner was lost,…  " in line
+
+
 @pytest.mark.parametrize("what", [None, "streams", "exchanges"])
 @pytest.mark.parametrize("name", ["two_clients", "subagent"])
 def test_a_list_of_a_cassette_fits_80_columns(name: str, what: str | None) -> None:

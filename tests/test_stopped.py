@@ -105,6 +105,14 @@ def test_an_approval_that_nobody_gave() -> None:
     assert (code, "so after 2.00 s the server denied it" in said) == ("approval_unanswered", True)
 
 
+def test_a_denial_because_the_client_closed_its_post() -> None:
+    asked = Approval("e", "May I?", 2 * S, None, None, None, None, left_ns=4 * S)
+    said = stopped(session(turn("denied", last=4, approvals=(asked,)))).sentence
+    assert "(“May I?”): the client closed the POST of its message after 2.00 s, so the server denied it." in said
+    long_before = replace(asked, left_ns=2 * S)
+    assert "closed the POST" not in stopped(session(turn("denied", last=4, approvals=(long_before,)))).sentence
+
+
 def test_a_refusal_that_somebody_gave() -> None:
     asked = Approval("e", "Sure?", 2 * S, 3 * S, "decline", 3 * S, "client")
     assert stopped(session(turn("denied", approvals=(asked,)))).code == "denied"

@@ -232,6 +232,16 @@ def test_an_approval_and_who_gave_it() -> None:
     assert turn.asked_ns == 1 * MS
 
 
+def test_an_approval_whose_post_the_client_closed() -> None:
+    def left(sent_ns: int, closed_ns: int, *, client_left: bool = True) -> int | None:
+        act = Act("message", sent_ns, "client", "Hi", end_ns=closed_ns, client_left=client_left)
+        return only(stream(*GREETING, asks(), begin(), *says("No."), end()), act).approvals[0].left_ns
+
+    assert left(1 * MS, 5 * MS) == 5 * MS
+    assert left(1 * MS, 5 * MS, client_left=False) is None
+    assert left(1 * MS, 2 * MS) is None  # before the question
+
+
 def test_a_late_idle_does_not_end_a_turn_that_waits_for_approval() -> None:
     first = [RUNNING, consumed("One"), begin(), *says("1"), end()]
     second = [

@@ -33,8 +33,8 @@ _WIDTH = 100
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    It examines all sessions of the cassette, or SESSION, whose id may be shortened. Exit code 1 if a finding is as
-    severe as --fail-on, or worse.
+    It examines all sessions of the cassette, or SESSION, whose id may be shortened. Behind a code stand its events, as
+    `omnirecord events` numbers them: STREAM:EVENT. Exit code 1 if a finding is as severe as --fail-on, or worse.
 
     \b
     Example:
@@ -138,7 +138,8 @@ def _told(finding: Finding) -> Iterator[Text]:
     colour = _COLOURS[finding.severity]
     text = Text("\n" if finding.because is None else "")
     text.append(f"{finding.severity:<8}", style=colour).append(finding.code, style="bold")
-    text.append(f"  {_where(finding)}", style="dim")
+    if where := _where(finding):
+        text.append(f"  {where}", style="dim")
     yield text
     for line in _wrapped(finding.message):
         yield Text(line)

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from ..listing import EventFilter
     from ..store import Store
 
+_NARROW = 100
+"""Below this terminal width, in columns, `events` gives less room to the types and more to what events say."""
+_TYPE, _TYPE_NARROW = 34, 26
+"""Width of the type column, in characters; a longer type is shown whole."""
+
 
 @click.command(short_help="List sessions, exchanges or streams of a cassette.")
 @cassette_argument
@@ -188,6 +193,7 @@ def event_lines(
     from ..gist import gist
 
     stream, before, begun = None, 0, 0
+    wide = _TYPE if terminal_width(_NARROW) == _NARROW else _TYPE_NARROW
     for row in rows:
         if row["stream"] != stream:
             stream, before = row["stream"], row["offset_ns"]
@@ -201,7 +207,7 @@ def event_lines(
         )
         shown = visible(row["type"] or "-")
         place, said = f"{stream}:{row['seq']}", visible(gist(row["type"], row["data"]))
-        yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<34} {said}"
+        yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
         yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None and empty:
         yield empty

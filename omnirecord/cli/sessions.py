@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ..summaries import Summary
 
 _COLUMNS = ("session", "began (UTC)", "asked first", "model", "turns", "took", "how it ended", "worst finding")
-_LEAST = {"asked first": 11, "model": 8, "how it ended": 21, "worst finding": 13}
+_LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
 """Columns that are cut on a narrow terminal, and to how many characters at least."""
-_LEFT_OUT = ("model", "turns")
+_LEFT_OUT = ("model", "turns", "took")
 _ASKED, _ENDED = 60, 60
 """The longest text of these columns, in characters."""
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}

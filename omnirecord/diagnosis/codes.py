@@ -144,7 +144,7 @@ CODES: Mapping[str, Code] = {
     "request-failed": _error(
         "The server refused or failed a client's request. A write changed nothing; after a read, the client lacks"
         " current data.",
-        "Read the error in the answer, then the server's log at that second.",
+        "Read the error in the answer: omnirecord request CASSETTE N shows exchange N. Then read the server's log.",
     ),
     "runner-silent": _error(
         "The server sends heartbeats, but the runner stopped in the middle of a turn: it was killed, or it hangs. The"

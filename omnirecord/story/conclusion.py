@@ -27,6 +27,8 @@ PATIENCE = 10_000_000_000
 MOST_ASKED = 200
 """Length of `asked`, in characters."""
 _MOST_NAMED = 60
+_MOST_WHY = 80
+"""Length of an error's text in a verdict: the end of it is often what matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def _nothing(session: Session, code: Code) -> _Verdict:
     if code == "refused":
         worst = next(one for one in reversed(session.failures) if one.severity == "error")
         return _Verdict(
-            "failed", f"Failed: {one_line(worst.method)} was refused: {_named(worst.why)}", "at", worst.at_ns
+            "failed", f"Failed: {one_line(worst.method)} was refused: {_named(worst.why, _MOST_WHY)}", "at", worst.at_ns
         )
     if code == "deleted":
         return _Verdict("finished", "Finished: a client deleted the session", "at", session.deleted_ns)
@@ -190,11 +192,11 @@ def _child_unfinished(session: Session, turn: Turn) -> _Verdict:
 
 def _because(error: Fault | None) -> str:
     why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
-    return f": {_named(why)}" if why else ""
+    return f": {_named(why, _MOST_WHY)}" if why else ""
 
 
-def _named(text: str) -> str:
-    return clip(one_line(text), _MOST_NAMED) or "(no name)"
+def _named(text: str, most: int = _MOST_NAMED) -> str:
+    return clip(one_line(text), most) or "(no name)"
 
 
 def _ended(said: str, outcome: Outcome = "finished") -> Callable[[Session, Turn], _Verdict]:
@@ -207,7 +209,7 @@ def _runner_lost(_session: Session, turn: Turn) -> _Verdict:
 
 
 def _last_sign(turn: Turn) -> int:
-    """When the turn's last event came before the server gave the turn up."""
+    """When the turn's last event came before the server ended the turn."""
     quiet = turn.silences[-1] if turn.ended != "unfinished" and turn.silences else None
     return turn.last_event_ns if quiet is None else quiet.from_ns
 

@@ -12,7 +12,8 @@ The live server's turns do not keep to the page, so these rules hold:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -29,8 +30,10 @@ class Course:
         acts = list(acts)
         self.posts = Posts(acts)
         self.answers: dict[str | None, Act] = {}
+        self.left: dict[int, Act] = {}
+        """The messages whose POST the client closed before the server answered it, by when they were sent."""
         for act in acts:
-            self._answer(act)
+            self._note(act)
         self.drafts: list[Draft] = []
         self.open: Draft | None = None
         """The turn that goes on: the last of `drafts`."""
@@ -48,11 +51,14 @@ class Course:
         """What a client did, while the course goes on; what was told under that number before is known better now."""
         if act.kind == "message":
             self.posts.add(number, act)
-        self._answer(act)
+        self._note(act)
 
-    def _answer(self, act: Act) -> None:
+    def _note(self, act: Act) -> None:
+        """What approvals need to know."""
         if act.kind == "answer" and not act.refused:
             self.answers[act.elicitation_id] = act
+        elif act.kind == "message" and act.client_left and act.end_ns is not None:
+            self.left[act.at_ns] = act
 
     def turn(self, at_ns: int) -> Draft:
         """The turn that goes on, or a new one."""
@@ -98,8 +104,9 @@ class Course:
         for draft in self.drafts:
             self.settle(draft)
         self.drafts += [_unheard(post) for post in self.posts if post.party != "runner"]
+        left = sorted(self.left.values(), key=lambda act: act.at_ns)
         for draft in self.drafts:
-            draft.approvals = {key: self.answered(approval) for key, approval in draft.approvals.items()}
+            draft.approvals = {key: self.answered(approval, left) for key, approval in draft.approvals.items()}
         return sorted(self.drafts, key=lambda draft: draft.started_ns)
 
     def settle(self, draft: Draft) -> None:
@@ -115,8 +122,12 @@ class Course:
             else:
                 following.asked += [replace(asked, place=0) for asked in draft.midway]
 
-    def answered(self, approval: Approval) -> Approval:
-        """With what a client answered, if that is known."""
+    def answered(self, approval: Approval, left: Sequence[Act] = ()) -> Approval:
+        """With what a client did about it, if that is known: it answered, or closed the POST that had raised it.
+        `left`: the messages whose POST a client closed, oldest first."""
+        before = bisect_right(left, approval.asked_ns, key=lambda act: act.at_ns)
+        if before and (end_ns := left[before - 1].end_ns or 0) >= approval.asked_ns:
+            approval = replace(approval, left_ns=end_ns)
         act = self.answers.get(approval.elicitation_id)
         if act is None:
             return approval

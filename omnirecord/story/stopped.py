@@ -29,6 +29,8 @@ RUNNER_LOST = "runner_disconnected"
 """Omnigent's code for a turn whose runner went away."""
 _INSTANT = 5_000_000
 """What took less than this, in ns, is told without a time."""
+_TOGETHER = 1_000_000_000
+"""A denial and the end of a POST that lie closer than this, in ns, belong together."""
 LONG_QUIET = 20_000_000_000
 """From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
 _NOT_KNOWN = "How its stream ended is not known."
@@ -143,9 +145,12 @@ def _ended(turn: Turn) -> _State:
         if unanswered is not None:
             after = _after(unanswered.asked_ns, turn.ended_ns)
             late = "" if unanswered.action is None else " An answer came too late and changed nothing."
-            return _State("approval_unanswered", f"No answer came when the agent asked for approval"
-                          f" ({_quoted(unanswered.message)}), so{after} the server denied it.{late}"
-                          )  # fmt: skip
+            asked = f"No answer came when the agent asked for approval ({_quoted(unanswered.message)})"
+            if _is_by_leaving(unanswered, turn.ended_ns):
+                how = f": the client closed the POST of its message{after}, so the server denied it."
+            else:
+                how = f", so{after} the server denied it."
+            return _State("approval_unanswered", f"{asked}{how}{late}")
         return _State("denied", "A policy or the user denied the message, so the agent did not act on it.")
     if turn.ended == "interrupted":
         return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
@@ -158,6 +163,11 @@ def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
     """Whether an approval had no answer, or was granted only when its turn was over."""
     at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
     return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
+
+
+def _is_by_leaving(one: Approval, ended_ns: int | None) -> bool:
+    """Whether the server denied an approval because the client closed the POST that raised it."""
+    return None not in (one.left_ns, ended_ns) and abs((one.left_ns or 0) - (ended_ns or 0)) < _TOGETHER
 
 
 def _failed(turn: Turn, error: Fault | None) -> _State:

@@ -83,6 +83,8 @@ class Approval:
     """The party that posted it."""
     place: int = 0
     """Its place among the turn's events: the order of what came at one time."""
+    left_ns: int | None = None
+    """When the client closed the POST that raised it, before the server answered that POST."""
 
 
 @dataclass(frozen=True, slots=True)
