@@ -134,7 +134,7 @@ CODES: Mapping[str, Code] = {
         "The child's own session: omnirecord doctor CASSETTE with the child's id.",
     ),
     "turn-failed": _error(
-        "The user got an error instead of an answer.",
+        "An error came instead of an answer.",
         "The error's code and message; the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
@@ -173,7 +173,7 @@ CODES: Mapping[str, Code] = {
         "The tool itself, with the arguments of the call; then the runner's log.",
     ),
     "message-not-taken": _error(
-        "The server took the message, but no event says that the agent ever did.",
+        "The client sent a message, but no event says that the agent took it in.",
         "Whether a runner was online, and what the agent was busy with.",
     ),
     # What follows from that, or stands alone where an event was lost.
