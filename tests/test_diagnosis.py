@@ -47,6 +47,11 @@ def output(id_: str = "c") -> bytes:
     return item(id="o", type="function_call_output", status="completed", call_id=id_, output="done")
 
 
+def consumed(words: str) -> bytes:
+    data = {"role": "user", "content": [{"type": "input_text", "text": words}]}
+    return event("session.input.consumed", data={"item_id": "i", "type": "message", "data": data})
+
+
 def asks(id_: str = "e") -> bytes:
     return event("response.elicitation_request", elicitation_id=id_, params={"message": "Sure?"})
 
@@ -412,6 +417,66 @@ def test_a_message_that_nobody_took_in_is_told() -> None:
     made.post("/v1/sessions/s/events", 2.0, status=202, body={"type": "message", "data": {"content": "Hi"}},
               answer={"item_id": "i"})  # fmt: skip
     assert codes(made) == [("message-not-taken", "error", None)]
+
+
+def _unanswered_post(made: Made, until: float = 30.0) -> Made:
+    made.post("/v1/sessions/s/events", 2.0, until=until, body={"type": "message", "data": {"content": "Hi"}},
+              ending="client_left", answered=False)  # fmt: skip
+    return made
+
+
+def test_a_message_whose_post_had_no_answer_is_told() -> None:
+    made = _unanswered_post(heard(*beats(16.0, 31.0), end=40.0))
+    made.get("/v1/sessions/s/items", 35.0, {"data": [{"id": "i", "type": "message", "role": "user", "content": "Hi"}]})
+    assert codes(made)[0] == ("message-not-taken", "error", None)
+    assert {because for _, _, because in codes(made)[1:]} <= {"message-not-taken"}
+
+
+@pytest.mark.parametrize("later", [
+    consumed("Hi") + status("running") + begin() + end() + status("idle"),
+    asks() + settled() + status("running") + begin() + end() + status("idle"),
+])  # fmt: skip
+def test_a_post_without_an_answer_that_had_an_effect_is_no_finding(later: bytes) -> None:
+    made = _unanswered_post(heard((2.5, later), *beats(16.0, 31.0), end=40.0), until=2.2)
+    assert codes(made) == []
+
+
+def test_a_post_without_an_answer_is_no_finding_if_the_client_left_soon() -> None:
+    assert codes(_unanswered_post(heard(end=7.0), until=2.2)) == []
+
+
+def test_a_sub_agent_that_failed_unheard_is_a_warning() -> None:
+    told = {"id": "c", "title": "reviewer:plan", "current_task_status": "failed",
+            "last_task_error": {"code": "RuntimeError", "message": "It broke."}}  # fmt: skip
+    update = event("session.child_session.updated", conversation_id="s", child_session_id="c", child=told)
+    made = heard(*TURN, (2.4, update), end=3.0)
+    assert codes(made) == [("turn-failed", "warning", None)]
+    assert "reviewer:plan failed, and no client heard its turn: RuntimeError: It broke." in found(made)[0].message
+    made.stream("c", 1.5, (1.5, heartbeat()), (1.6, status("running") + begin("rc")), (1.7, end("rc", how="failed")),
+                end=3.0)  # fmt: skip
+    assert [code[:2] for code in codes(made) if code[0] == "turn-failed"] == [("turn-failed", "error")]
+
+
+def test_an_answer_to_a_question_that_was_never_asked_names_its_exchange() -> None:
+    made = heard((2.0, settled("other")), end=3.0)
+    number = made.post("/v1/sessions/s/elicitations/other/resolve", 1.9, body={"action": "accept"}, status=202)
+    assert [code for code, _, _ in codes(made)] == ["approval-unasked"]
+    assert found(made)[0].message.startswith(f"a client answered the question other (exchange {number})")
+
+
+def test_a_message_to_a_deleted_session_names_the_deletion() -> None:
+    made = heard(*TURN, end=20.0)
+    made.request("DELETE", "/v1/sessions/s", 3.0)
+    made.post("/v1/sessions/s/events", 5.0, body={"type": "message", "data": {"content": "Hi"}}, status=404,
+              answer={"error": {"code": "not_found", "message": "Session not found"}})  # fmt: skip
+    assert codes(made) == [("message-refused", "error", None)]
+    assert found(made)[0].message.endswith("; a client had deleted the session 2.00 s before")
+
+
+def test_a_call_without_a_name_is_called_a_tool() -> None:
+    made = heard((2.0, status("running") + begin()), (2.1, call(name="")), (2.3, end() + status("idle")), end=3.0)
+    (told,) = [one.message for one in found(made) if one.code == "tool-without-output"]
+    assert told.startswith("a tool (call c)")
 
 
 def test_a_late_heartbeat_is_a_warning_and_a_dead_stream_an_error() -> None:

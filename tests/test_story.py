@@ -288,6 +288,38 @@ def test_however_an_interrupt_ends_it_is_one(last: list[DATA]) -> None:
     assert told[0].ended == "interrupted"
 
 
+def test_an_interrupt_leaves_a_question_about_a_message_open() -> None:
+    asked = [*GREETING, asks(), INTERRUPT]
+    assert only(stream(*asked), post("Hi")).ended == "unfinished"
+    answered = [resolved(), consumed("Hi"), RUNNING, begin(), *says("Yes."), end(), IDLE]
+    assert texts([only(stream(*asked, *answered), post("Hi"))]) == [(["Hi"], "Yes.", "completed")]
+
+
+def test_of_messages_that_came_together_a_response_answers_the_first() -> None:
+    first = [consumed("One"), consumed("Two"), consumed("Three"), RUNNING, begin(), *says("1"), end()]
+    second = [RUNNING, begin("r2"), *says("2, 3"), end(id_="r2"), IDLE]
+    posts = post("Two"), post("One"), post("Three")
+    told = texts(turns(stream(*first, *second), posts))
+    assert told == [(["One"], "1", "completed"), (["Two", "Three"], "2, 3", "completed")]
+    assert texts(turns(stream(*first, IDLE), posts))[0][0] == ["One", "Two", "Three"]
+
+
+def test_of_two_questions_the_one_that_was_answered_first_is_the_first_turn() -> None:
+    events = [asks("e1", about="One"), asks("e2", about="Two"), resolved(id_="e2"), consumed("Two", "i2"), RUNNING,
+              begin(), resolved(id_="e1"), consumed("One", "i1"), *says("2"), end(),
+              RUNNING, begin("r2"), *says("1"), end(id_="r2"), IDLE]  # fmt: skip
+    told = turns(stream(*events), (post("One", 0, item_id="i1"), post("Two", 0, item_id="i2")))
+    assert {turn.text: [asked.text for asked in turn.asked] for turn in told} == {"2": ["Two"], "1": ["One"]}
+
+
+def test_the_same_message_posted_twice_is_two_turns() -> None:
+    events = [consumed("Hi"), consumed("Hi"), RUNNING, begin(), *says("1"), end(), RUNNING, begin("r2"), *says("2"),
+              end(id_="r2"), IDLE]  # fmt: skip
+    assert [told[:2] for told in texts(turns(stream(*events), (post("Hi"), post("Hi"))))] == [
+        (["Hi"], "1"), (["Hi"], "2")
+    ]  # fmt: skip
+
+
 def test_a_failure_is_told_once() -> None:
     error = {"code": "RuntimeError", "message": "It broke."}
     failed = ("session.status", {"status": "failed", "error": error})

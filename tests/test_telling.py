@@ -137,6 +137,12 @@ def test_what_went_wrong() -> None:
     ]
 
 
+def test_a_tool_without_a_name_is_told_as_such() -> None:
+    made = draft()
+    made.call("c", "", "{}", "completed", 3 * S)
+    assert "     +1.00 s   tool (no name) {} -> no answer was seen" in told(made)
+
+
 def test_a_turn_that_is_stuck() -> None:
     made = draft()
     made.call("c", "shell", "", "in_progress", 3 * S)

@@ -95,7 +95,10 @@ class Approvals:
             yield from self._of(id_, places, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
         for id_, places in list(self.resolved.items())[:_MOST]:
             if id_ not in self.asked and id_ not in told_elsewhere:
-                message = f"the question {said(id_)} was resolved, but no event had asked it"
+                what = f"the question {said(id_)} was resolved"
+                if given := answers.get(id_):
+                    what = f"a client answered the question {said(id_)} (exchange {given[0].exchange})"
+                message = f"{what}, but no event had asked it"
                 yield sign_at("approval-unasked", message, places, severity="note" if is_open else None)
 
     def _of(

@@ -1,4 +1,4 @@
-"""Sub-agents: the sessions that a session spawned, and whether each of them ended."""
+"""Sub-agents: the sessions that a session spawned, whether each of them ended, and whether it failed unheard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..story.reading import as_dict, as_text
 from .event import SECOND, Event, Handlers, Place, said, seconds, sign_at
 from .finding import Severity, Sign
+from .turns import fault
 
 _UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
 _MOST = 50
@@ -21,6 +22,8 @@ class Child:
     last: Place
     title: str = ""
     status: str | None = None
+    error: str = ""
+    """Why its last task failed, as far as the parent was told."""
     statuses: list[tuple[int, str]] = field(default_factory=list)
     """Each status, and when it came."""
 
@@ -56,6 +59,7 @@ class Children:
             child.statuses.append((event.at_ns, status))
         if status is not None and event.at_ns >= child.last.at_ns:
             child.status, child.last = status, event.place
+            child.error = fault(as_dict(told.get("last_task_error")))
 
     def signs(
         self, until_ns: int, at_rest: Collection[str], deleted: Mapping[str, int], *, is_open: bool = False
@@ -72,7 +76,11 @@ class Children:
                     severity=severity,
                 )  # fmt: skip
                 continue
-            if id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
+            if id_ not in at_rest and child.status == "failed":
+                why = child.error or "no reason was given"
+                message = f"the sub-agent {said(child.title or id_)} failed, and no client heard its turn: {why}"
+                yield sign_at("turn-failed", message, [child.last], about=id_, severity="warning")
+            elif id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
                 name = said(child.title or id_)
                 status = said(child.status or "unknown")
                 waited = f", and no event about it came for {seconds(until_ns - child.last.at_ns)}"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..story import Act, FailedRequest
 from ..story.failures import group_key
-from .endings import Endings
+from .approvals import Approvals
+from .endings import PATIENCE, Endings
 from .event import SECOND, counted, said, seconds, sign_at
 from .finding import Severity, Sign
+from .items import Items
 from .listening import Listening
-from .snapshots import Key
 from .turns import Turn
 
 _MOST = 20
@@ -75,11 +76,13 @@ def _heard_on(after: Listening, turn: Turn) -> bool:
     return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
 
 
-def refusals(acts: Sequence[Act]) -> Iterator[Sign]:
-    """Messages, interrupts and answers that the server did not take."""
+def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:
+    """What the server did not take: messages, interrupts, answers. `deleted_ns`: when the session was deleted."""
     for act in [act for act in acts if act.refused][:_MOST]:
         what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
         why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
+        if deleted_ns is not None and act.at_ns > deleted_ns:
+            why += f"; a client had deleted the session {seconds(act.at_ns - deleted_ns)} before"
         # A second answer to a question that is settled does no harm.
         severity: Severity | None = "note" if act.kind == "answer" else None
         yield Sign("message-refused", f"{what} was refused: {why}", act.at_ns, act.at_ns, severity=severity)
@@ -114,27 +117,37 @@ def deletion(listenings: Sequence[Listening], at_ns: int, until_ns: int) -> Iter
                 return
 
 
-def untaken(acts: Sequence[Act], heard: Collection[Key], listenings: Sequence[Listening]) -> Iterator[Sign]:
-    """Messages that the server took, somebody listened, and the agent was never heard to take in."""
-    posts = [act for act in acts if act.kind == "message" and not act.refused and act.item_id is not None]
-    for act in [act for act in posts if ("message", act.item_id) not in heard][:_MOST]:
-        there = [one for one in listenings if one.is_session and _listened(one, act.at_ns)]
+def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, listenings: Sequence[Listening]) -> Iterator[Sign]:
+    """Messages that a client sent, somebody listened, and the agent was never heard to take in."""
+    posts = [act for act in acts if act.kind == "message" and not act.refused]
+    taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.heard]
+    hangs = [act for act in posts if act.client_left and _hangs(act, items, approvals)]
+    for act in [*taken, *hangs][:_MOST]:
+        patience = _SOON if act.item_id is not None else PATIENCE
+        there = [one for one in listenings if one.is_session and _listened(one, act.at_ns, patience)]
         if there:
             yield _untaken(act, max(there, key=_end))
+
+
+def _hangs(act: Act, items: Items, approvals: Approvals) -> bool:
+    """Whether no event shows an effect of a POST that has no answer: no question, no message of the same text."""
+    asked = any(place.at_ns >= act.at_ns for places in approvals.asked.values() for place in places)
+    return not asked and not items.brought(act.text, act.at_ns)
 
 
 def _untaken(act: Act, one: Listening) -> Sign:
     """Where a turn was completed all the same, only the event is missing."""
     ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
     severity: Severity | None = "warning" if ran_on else None
-    message = f"the message {said(act.text, 40)!r} was accepted, but no event says that the agent got it"
+    was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
+    message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
     seqs = (one.pulse.last.seq,) if one.pulse.last else ()
     until = max(act.at_ns, one.exchange.end_ns or 0)
     return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, severity)
 
 
-def _listened(one: Listening, at_ns: int) -> bool:
+def _listened(one: Listening, at_ns: int, patience: int) -> bool:
     """Whether a stream was there when the message came, and for a while after it."""
     x = one.exchange
     begun = x.response is not None and x.response.at_ns <= at_ns
-    return begun and (x.end_ns is None or x.end_ns > at_ns + _SOON or one.ended_after(at_ns))
+    return begun and (x.end_ns is None or x.end_ns > at_ns + patience or one.ended_after(at_ns))

@@ -134,7 +134,7 @@ CODES: Mapping[str, Code] = {
         "Run omnirecord doctor CASSETTE with the id of the sub-agent's session.",
     ),
     "turn-failed": _error(
-        "The user got an error instead of an answer.",
+        "The turn ended with an error instead of an answer.",
         "Read the error's code and message, then the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
@@ -173,7 +173,7 @@ CODES: Mapping[str, Code] = {
         "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
-        "The server accepted the message, but no session.input.consumed event says that the agent got it.",
+        "A client sent the message, but no session.input.consumed event says that the agent got it.",
         "Check whether a runner was online, and whether the agent was busy with another turn.",
     ),
     # Effects of those above, or of a lost event.

@@ -44,6 +44,13 @@ class Items:
             text = text_of(as_dict(item.get("data")).get("content"))
             self.heard.setdefault(("message", id_), (event.place, hash(text), said(text)))
 
+    def brought(self, text: str, since_ns: int) -> bool:
+        """Whether a stream brought a message of this text at that time or later."""
+        found = hash(text)
+        return any(
+            key[0] == "message" and one[1] == found and one[0].at_ns >= since_ns for key, one in self.heard.items()
+        )
+
     def signs(self, snapshots: Sequence[Snapshot], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
         """`begun_ns`: when somebody began to listen; `posted`: the items that clients' messages have become."""
         if begun_ns is not None:

@@ -64,11 +64,12 @@ class Examined:
             yield from one.signs(self.upstream.last_known_ns)
         endings = Endings(self.listenings, self.snapshots, self.upstream)
         missed = list(self._missed())
-        yield from chain(endings.signs(), missed, reconnects(self.listenings, endings, missed), refusals(self.acts))
-        yield from failures(self.failed)
-        if (deleted_ns := self.deleted.get(self.session_id or "")) is not None:
+        deleted_ns = self.deleted.get(self.session_id or "")
+        yield from chain(endings.signs(), missed, reconnects(self.listenings, endings, missed))
+        yield from chain(refusals(self.acts, deleted_ns), failures(self.failed))
+        if deleted_ns is not None:
             yield from deletion(self.listenings, deleted_ns, self.upstream.last_known_ns)
-        yield from untaken(self.acts, self.items.heard, self.listenings)
+        yield from untaken(self.acts, self.items, self.approvals, self.listenings)
         yield from self._of_all_streams(until, at_rest)
 
     def _of_all_streams(self, until: int, at_rest: Collection[str]) -> Iterator[Sign]:

@@ -39,7 +39,7 @@ class Tools:
         if call_id is None:
             return
         if item.get("type") == "function_call":
-            self._call(event, call_id, as_text(item.get("name")) or "a tool", written(item.get("arguments")) or "")
+            self._call(event, call_id, as_text(item.get("name")) or "", written(item.get("arguments")) or "")
         elif item.get("type") == "function_call_output":
             self.outputs.setdefault(call_id, event.place)
             failure = failure_in(written(item.get("output")), as_text(item.get("status")))
@@ -75,11 +75,14 @@ class Tools:
             told = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
             if call is not None and call.replaced is not None:
                 told.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
-            name = f"the tool {said(call.name)}" if call and call.name != "a tool" else "a tool"
-            message = f"{name} (call {said(id_)}) {', and '.join(told)}"
+            message = f"{_named(call)} (call {said(id_)}) {', and '.join(told)}"
             was_stopped = returned is not None and any(places[0].at_ns <= stop <= returned.at_ns for stop in stops)
             severity: Severity | None = "note" if was_stopped else None
             yield sign_at("tool-failed", message, places, about=id_, severity=severity)
+
+
+def _named(call: Call | None) -> str:
+    return f"the tool {said(call.name)}" if call and call.name else "a tool"
 
 
 def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is_open: bool) -> Sign:
@@ -87,5 +90,5 @@ def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is
     was_stopped = any(stop >= call.place.at_ns for stop in stops)
     severity: Severity | None = "note" if was_stopped or is_open else None
     since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
-    message = f"the tool {said(call.name)} (call {said(id_)}) was called and has no output{since}"
+    message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
     return sign_at("tool-without-output", message, [call.place], until_ns=until_ns, severity=severity)

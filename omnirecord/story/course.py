@@ -7,6 +7,7 @@ The live server's turns do not keep to the page, so these rules hold:
 3. An interrupted turn ends at rest. The next input ends it as well.
 4. A response with another id is another turn, if something was said while the one before went on: that is its
    question, if it has no other. If nothing was said, the runner was restarted, and it is the same turn once more.
+   Of several messages that the agent took in before a response, it answers the first; the next response the others.
 5. What was posted and never taken in is a turn of its own.
 """
 
@@ -20,7 +21,7 @@ from itertools import zip_longest
 from .acts import Act
 from .draft import Draft
 from .posts import Posts
-from .values import LONG_SILENCE, Approval, Ended, Fault
+from .values import LONG_SILENCE, Approval, Asked, Ended, Fault
 
 
 class Course:
@@ -115,12 +116,16 @@ class Course:
             draft.ask(post.text, post.at_ns, post.item_id)
 
     def _hand_on(self) -> None:
-        """What was said in the middle of a turn is the next one's question, if that has none of its own."""
+        """What a turn did not answer is the next one's question, if that has none of its own: what was said in its
+        middle, or with its own question."""
         for draft, following in zip_longest(self.drafts, self.drafts[1:]):
             if following is None or following.asked:
                 draft.asked += draft.midway
             else:
-                following.asked += [replace(asked, place=0) for asked in draft.midway]
+                waiting = [*_unanswered(draft), *draft.midway]
+                gone = set(map(id, waiting))
+                draft.asked = [asked for asked in draft.asked if id(asked) not in gone]
+                following.asked += [replace(asked, place=0) for asked in waiting]
 
     def answered(self, approval: Approval, left: Sequence[Act] = ()) -> Approval:
         """With what a client did about it, if that is known: it answered, or closed the POST that had raised it.
@@ -133,6 +138,15 @@ class Course:
             return approval
         action = approval.action or act.action
         return replace(approval, action=action, answered_ns=act.at_ns, answered_by=act.party)
+
+
+def _unanswered(draft: Draft) -> list[Asked]:
+    """What was asked before its response, and the agent took in behind the first of its messages."""
+    if len(draft.asked) < 2 or len(draft.taken) < 2 or draft.response_id is None:
+        return []
+    first = next((asked for asked in draft.asked if asked.text == draft.taken[0]), None)
+    behind = set(draft.taken[1:])
+    return [] if first is None else [asked for asked in draft.asked if asked is not first and asked.text in behind]
 
 
 def _unheard(post: Act) -> Draft:

@@ -65,6 +65,8 @@ class Draft:
     asked: list[Asked] = field(default_factory=list)
     midway: list[Asked] = field(default_factory=list)
     """What was said while its response was under way: perhaps the next turn answers it."""
+    taken: list[str] = field(default_factory=list)
+    """The texts that the agent took in, in that order."""
     items: set[str] = field(default_factory=set)
     """The items that its questions are."""
     response_id: str | None = None
@@ -114,6 +116,11 @@ class Draft:
         """Whether there is nothing in it to tell."""
         told = (self.asked, self.messages, self.thoughts, self.tools, self.approvals, self.troubles, self.error)
         return self.response_id is None and not any(told)
+
+    @property
+    def only_asks(self) -> bool:
+        """Whether it is a question about a message and no more: an interrupt leaves that open."""
+        return not self.runs and any(one.resolved_ns is None for one in self.approvals.values())
 
     def touch(self, at_ns: int) -> None:
         """Something happened: what was before it was a silence."""

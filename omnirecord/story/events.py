@@ -160,7 +160,7 @@ def _interrupted(course: Course, at_ns: int, _data: Data) -> None:
     draft = course.latest()
     if draft is not None:
         draft.note("interrupted by the user", at_ns)
-    if course.open is not None:
+    if course.open is not None and not course.open.only_asks:
         course.open.interrupted = True
 
 
@@ -173,6 +173,7 @@ def _input(course: Course, at_ns: int, data: Data) -> None:
     draft = course.next_turn(at_ns)
     by: Literal["user", "agent"] = "agent" if course.is_child and post is None else "user"
     draft.ask(text, post.at_ns if post else at_ns, item_id, by, midway=draft.response_id is not None)
+    draft.taken.append(text)
 
 
 def _text(course: Course, at_ns: int, data: Data) -> None:

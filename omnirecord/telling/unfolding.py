@@ -63,7 +63,7 @@ class UnfoldingTurn:
                 yield from page.wrapped(name + _tail(blocks[-1]), kind, rest, rest)  # type: ignore[arg-type]
         for key in self._tools:
             tool = draft.tools[key]
-            text = f"tool {page.short(tool.name)} {page.short(tool.arguments)} -> …"
+            text = f"tool {page.short(tool.name) or '(no name)'} {page.short(tool.arguments)} -> …"
             yield from page.wrapped(text, "tool", rest, rest)
         for _ in self._asking:
             yield from page.wrapped("waiting for approval …", "approval", rest, rest)

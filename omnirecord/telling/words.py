@@ -68,7 +68,7 @@ def said(page: Page, one: Passage) -> str:
 
 
 def tool(page: Page, one: Tool) -> str:
-    call = f"tool {page.short(one.name)} {page.short(one.arguments)}".rstrip()
+    call = f"tool {page.short(one.name) or '(no name)'} {page.short(one.arguments)}".rstrip()
     if one.replaced is not None:
         call += f" (the server replaced the arguments: {page.short(one.replaced)})"
     call = f"!! {call}" if has_failed(one) else call
