@@ -35,11 +35,15 @@ def slow(pattern: re.Pattern[Any], methods: Iterable[str]) -> str | None:
 
 
 def _is_slow(pattern: re.Pattern[Any], method: str, prefix: str, pump: str, suffix: str) -> bool:
-    """Returns whether the CPU time grows faster than linearly; the best of three runs counts where it seems to."""
+    """Returns whether the CPU time grows faster than linearly. If it seems to, the best of three runs counts, and of
+    three such measurements all have to agree: other processes make single ones grow."""
     texts = [_text(pattern, prefix + pump * (SIZE // part // len(pump)) + suffix) for part in (4, 2, 1)]
     if _took(pattern, method, texts[-1]) < _FAST:
         return False
-    took = [min(_took(pattern, method, text) for _ in range(3)) for text in texts]
+    return all(_grows([min(_took(pattern, method, text) for _ in range(3)) for text in texts]) for _ in range(3))
+
+
+def _grows(took: list[float]) -> bool:
     return took[-1] >= _FAST and all(later > _GROWTH * earlier for earlier, later in pairwise(took))
 
 
