@@ -140,7 +140,7 @@ class Stack:
         self.home = home or Path(tempfile.mkdtemp(prefix="omnirecord-", dir="/tmp"))
         if len(str(self.home)) > LONGEST_HOME:
             raise StackError(f"{self.home} is too long; choose one of up to {LONGEST_HOME} characters")
-        self.work = self.home / "files"
+        self.work = self.home / "work"
         self.runner_id = ""
         self.server: Process | None = None
         self.runner: Process | None = None
