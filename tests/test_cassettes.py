@@ -26,7 +26,7 @@ TROUBLED_NAMES = {
 }  # fmt: skip
 LARGEST = {"slow_reader": 1_500_000}
 """In bytes; others have up to 300,000."""
-LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
+LOCAL_PATH = re.compile(rb"(?<!omnirecord-home)/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
 
 each = pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
 

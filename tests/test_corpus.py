@@ -20,7 +20,7 @@ from tests.doctor_examples import DOCS
 
 LARGEST = 60_000
 LARGEST_OF_ALL = 1_500_000
-LOCAL_PATH = re.compile(rb"/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
+LOCAL_PATH = re.compile(rb"(?<!omnirecord-home)/(?:root|home|Users|work|var/folders|private|usr/lib)/|[A-Z]:\\\\")
 UNKNOWN_IN_RAW = {
     "server-stopped", "reader-dropped", "upstream-lost", "recorder-killed", "recorder-stopped", "client-left-in-turn",
     "heartbeats-stopped", "heartbeats-late", "silent-while-running", "runner-silent", "model-silent", "reader-slow",
