@@ -440,3 +440,19 @@ def test_one_of_the_two_has_to_be_asked_for(source: Path, args: list[str]) -> No
     done = run(source, *args)
     assert done.exit_code == 2
     assert "give -o FILE for the copy, or --check to look only" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "is_left"), [("omnirecord-redacted-0123456789ab", False), ("4f9c2d81e6b7a035", True)]
+)
+def test_a_cookie_in_the_log_is_told_only_if_it_was_not_replaced(tmp_path: Path, value: str, is_left: bool) -> None:
+    """A recorder that is killed leaves rows in the log that it did not commit."""
+    scrub(saved(old(), tmp_path / "old.db"), copy := tmp_path / "copy.db")
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE gone (headers TEXT)")
+        connection.execute("INSERT INTO gone VALUES (?)", (json.dumps([["set-cookie", f"sid={value}; Path=/"]]),))
+        connection.commit()
+        connection.execute("DROP TABLE gone")
+        connection.commit()
+        assert [one.kind for one in scrub(copy, None)] == ["field set-cookie"] * is_left
