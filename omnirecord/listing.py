@@ -27,19 +27,22 @@ NS = 1_000_000_000
 def exchange_rows(store: Store) -> Iterator[Row]:
     """The rows of `ls --exchanges`."""
     clock, lasted = _clock(store), _Lasting(store)
-    for x in store.exchanges():
-        yield {
-            "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
-            "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
-            "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
-            "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
-        }  # fmt: skip
+    return (_exchange_row(x, clock, lasted) for x in store.exchanges())
+
+
+def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lasting) -> Row:
+    return {
+        "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
+        "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
+        "status": x.response.status if x.response else None,
+        "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+        "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
+    }  # fmt: skip
 
 
 def exchange_row(store: Store, x: Exchange) -> Row:
     """The row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
-    (row,) = (one for one in exchange_rows(store) if one["exchange"] == x.exchange)
+    row = _exchange_row(x, _clock(store), _Lasting(store))
     response: Row | None = None
     if x.response is not None:
         content = None if x.kind != "http" else _content(store, x, "response")

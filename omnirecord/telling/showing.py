@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..cassette import Exchange
-from ..choosing import the_session
+from ..choosing import the_session, with_children
 from ..gathering import Context, Held, acts_in, children_of, failures_in, grouped, strays
 from ..store import Store
 from ..story import (
@@ -82,9 +82,9 @@ def grown_sessions(
     """The same, each with the drafts of its turns; only those of one `recording`, or only the `stream` that belongs to
     no session, if that is given."""
     context, parents = Context(store), store.parents()
-    wanted = None if session is None else {the_session(store, session)}
+    wanted = None if session is None else frozenset({the_session(store, session)})
     if family and wanted is not None:
-        wanted = _family(wanted, parents)
+        wanted = with_children(store, *wanted)
     for exchanges in grouped(store.exchanges("party != 'runner'")):
         first = exchanges[0]
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
@@ -104,16 +104,3 @@ def grown_sessions(
 
 def _stream_of_none(x: Exchange) -> int | None:
     return x.stream if x.session_id is None else None
-
-
-def _family(wanted: set[str], parents: dict[str, str]) -> set[str]:
-    """Those and all below them, each once, whatever circle the parents make."""
-    children: dict[str, list[str]] = {}
-    for child, parent in parents.items():
-        children.setdefault(parent, []).append(child)
-    found, left = set(wanted), list(wanted)
-    while left:
-        new = [child for child in children.get(left.pop(), ()) if child not in found]
-        found.update(new)
-        left += new
-    return found

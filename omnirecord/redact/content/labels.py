@@ -99,15 +99,9 @@ def may_find(text: bytes) -> bool:
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`. Cheap for most texts, for which it is False."""
     whole = seen + text if seen else text
-    if not may_end(text) and not (b"--" in whole or _may_set(whole)):
-        return False
-    return (
-        b"--" in whole
-        or not _harmless.issuperset(_NAMES.findall(whole))
-        or _may_pair(whole)
-        or b"alue" in whole
-        or _may_set(whole)
-    )
+    if b"--" in whole or _may_set(whole):
+        return True
+    return may_end(text) and (not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or b"alue" in whole)
 
 
 def may_end(text: bytes) -> bool:
