@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
 from omnirecord.cli.common import log_to_stderr
+from omnirecord.cli.serving import stop_signal
 from omnirecord.errors import UsageError
 from omnirecord.library import import_file
 from omnirecord.player.matching import Key, key_of
@@ -200,6 +201,31 @@ def test_junk_from_a_client_gets_a_line_and_no_traceback(name: str, cassette: Pa
 
 def _is_ours(word: str) -> bool:
     return word.startswith("http://127.0.0.1:") and word != NOBODY
+
+
+NESTED = """
+import asyncio, signal, sys
+from {module} import stop_signal
+
+def again(frame, kind, what):
+    if kind == "return" and frame.f_code.co_filename.endswith("threading.py"):
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGTERM)
+
+async def main():
+    with stop_signal(lambda: None) as stop:
+        sys.setprofile(again)
+        signal.raise_signal(signal.SIGTERM)
+        await stop.wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_signal_that_interrupts_the_handler_of_another_does_not_block_for_ever() -> None:
+    code = NESTED.format(module=stop_signal.__module__)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["proxy", "serve"])

@@ -551,7 +551,7 @@ def large(path: Path, say: Callable[[int], bytes], count: int = 100_000) -> Path
     return tape.save(path)
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.parametrize("kind", ["turns", "one message", "items"])
 def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(folder: Path, kind: str) -> None:
     def turn(n: int) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -350,9 +351,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _last_resort(asked: threading.Event) -> None:
+def _last_resort(asked: SimpleQueue[None]) -> None:
     """End the process some seconds after it was asked to, whatever it waits for: a disk may never answer."""
-    asked.wait()
+    asked.get()
     time.sleep(_STOPS_WITHIN)
     said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
     with suppress(OSError):
@@ -371,7 +372,7 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
     import asyncio
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    asked = threading.Event()
+    asked: SimpleQueue[None] = SimpleQueue()  # reentrant, unlike an Event: a signal may interrupt this handler
     threading.Thread(target=_last_resort, args=[asked], name="omnirecord-stop", daemon=True).start()
 
     def stop_or_hurry() -> None:
@@ -380,7 +381,7 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
         stop.set()
 
     def ask(*_: object) -> None:
-        asked.set()  # at once: an event loop that is busy takes its time
+        asked.put(None)  # at once: an event loop that is busy takes its time
         loop.call_soon_threadsafe(stop_or_hurry)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
