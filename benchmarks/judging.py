@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from omnirecord.contract import load
-from omnirecord.framing import Framer
-from omnirecord.sse import Parser
+from omnirecord.cassette.framing import Framer
+from omnirecord.omnigent.contract import load
+from omnirecord.wire.sse import Parser
 
 READ = 64 * 1024
 TYPE = b"response.output_text.delta"

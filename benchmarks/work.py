@@ -26,8 +26,8 @@ from typing import Any
 
 import omnirecord
 from omnirecord.cli import main as command
-from omnirecord.intake import Take
-from omnirecord.tape import Tape
+from omnirecord.recorder.queue import Take
+from omnirecord.recorder.thread import Tape
 
 from .reading import SHIPPED, repeated
 from .weighing import weights

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from cassettes.stacks import a_stack, everyone_left, no_lines
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig.corpus import STORIES, Wiring
 from tests.omnigent_rig.corpus.said import SAID
 from tests.omnigent_rig.decoding import Decoder

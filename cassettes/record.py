@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cassettes.breaking import record_corpus
 from cassettes.stacks import a_stack, everyone_left, no_lines, publish, publish_small
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig.corpus import STORIES
 from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from cassettes.stacks import everyone_left, publish_small
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack

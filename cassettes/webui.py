@@ -15,7 +15,7 @@ from typing import Any
 from omnigent_client import OmnigentClient
 
 from cassettes.stacks import a_stack, everyone_left, publish_small
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import conversation
 from tests.omnigent_rig.provider import Answer

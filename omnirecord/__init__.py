@@ -32,14 +32,15 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from .blocking import Proxy, Replay
-    from .diagnosis import Finding
-    from .differing import Difference
-    from .finding import Found
-    from .measuring import SessionStats
-    from .reading import Cassette
-    from .scrubbing import Leak
-    from .validating import Validation
+    from .analysis.diff import Difference
+    from .analysis.doctor import Finding
+    from .analysis.search.search import Found
+    from .analysis.stats import SessionStats
+    from .analysis.validate import Validation
+    from .cassette.api import Cassette
+    from .cassette.scrub import Leak
+    from .recorder.blocking import Proxy
+    from .replayer.blocking import Replay
 
 __all__ = [
     "BrokenCassette",
@@ -109,7 +110,7 @@ def record(
     (`docs/rotation.md`). The limit of file descriptors stays as the program has it; clients beyond it get 503. Raises
     `UsageError`; entering raises that, `CassetteError` or `ServerError`.
     """
-    from .blocking import Proxy
+    from .recorder.blocking import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
@@ -156,7 +157,7 @@ def replay(
     `web_ui`, `"auto"` or a folder, fills in what Omnigent's web UI asks and nobody recorded (`docs/web-ui.md`).
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
-    from .blocking import Replay
+    from .replayer.blocking import Replay
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
@@ -182,7 +183,7 @@ def scrub(
     (`docs/redaction.md`); `pseudonym_key` is the file of the key that the recorder used, by default the user's own.
     Raises `UsageError` or `CassetteError`.
     """
-    from .scrubbing import scrub
+    from .cassette.scrub import scrub
 
     return scrub(
         cassette, output, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key
@@ -195,7 +196,7 @@ def max_decoded(new: str | int | None = None) -> int:
     It limits the decoded content of one compressed stream, and the events that a program holds at a time. An event
     costs its bytes and 512 more (`docs/python.md`). Raises `UsageError`.
     """
-    from .limits import max_decoded
+    from .wire.limits import max_decoded
 
     return max_decoded(new)
 
@@ -203,7 +204,7 @@ def max_decoded(new: str | int | None = None) -> int:
 def open_cassette(path: str | Path) -> Cassette:
     """Open a `.db` or `.jsonl` cassette, compressed or not, for reading; use it with `with`. Raises `UsageError` or
     `CassetteError`."""
-    from .reading import open_cassette
+    from .cassette.api import open_cassette
 
     return open_cassette(path)
 
@@ -217,9 +218,9 @@ def validate(
     false where anything is invalid or malformed; `.problems` has every kind of difference with its count and its first
     event; `.verdicts` and `.unseen` the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """
-    from .contract import load
-    from .library import open_store
-    from .validating import validation
+    from .analysis.validate import validation
+    from .cassette.open import open_store
+    from .omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
     store = open_store(cassette)
@@ -236,7 +237,7 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and its `seqs` that it rests on, a `message`, `why` it matters, what to
     look at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
     """
-    from .diagnosis.examining import findings_of
+    from .analysis.doctor.doctor import findings_of
 
     return findings_of(cassette, session)
 
@@ -247,7 +248,7 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
     What they are is in `docs/stats.md`: seconds where a name ends in `_s`, ms in `_ms`. Raises `UsageError` or
     `CassetteError`.
     """
-    from .measuring.reporting import stats
+    from .analysis.stats.stats import stats
 
     return stats(cassette, session)
 
@@ -259,7 +260,7 @@ def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance:
     (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
     Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
     """
-    from .differing.beside import compared
+    from .analysis.diff.open import compared
 
     return compared(a, b, session=session, tolerance_s=tolerance).found
 
@@ -281,6 +282,6 @@ def search(
     its event and a `snippet`; `.total` is how many there are. See `docs/search.md`. Raises `UsageError` or
     `CassetteError`.
     """
-    from .finding import search
+    from .analysis.search.search import search
 
     return search(cassette, query, type=type, session=session, since=since, until=until, limit=limit)

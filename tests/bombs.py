@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from omnirecord.cassette import Recording
-from omnirecord.contract import load
-from omnirecord.framing import PORTION
-from omnirecord.recorder import FrameMaker
-from omnirecord.store import Writer, rows, streamed
+from omnirecord.cassette.framing import PORTION
+from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.model import Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.rows.exchanges import FrameMaker
 
 MIB = 1 << 20
 OMNIGENT = load("omnigent")

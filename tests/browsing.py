@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omnirecord.background import Background
-from omnirecord.viewing import Viewer
+from omnirecord.server.background import Background
+from omnirecord.ui.viewer import Viewer
 
 from .sse_clients import SWITCHES, chromium
 

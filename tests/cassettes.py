@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnirecord.cassette import Ending, Headers, Recording
-from omnirecord.contract import load
-from omnirecord.framing import Framer
-from omnirecord.routes import creates_session, session_of
-from omnirecord.store import Store, Writer, rows, streamed
-from omnirecord.store.rows import Row
+from omnirecord.cassette.framing import Framer
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite.rows import Row
+from omnirecord.model import Ending, Headers, Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.omnigent.routes import creates_session, session_of
 
 SHIPPED = Path(__file__).parent.parent / "cassettes"
 HEALTHY = {path.stem: path for path in sorted(SHIPPED.glob("*.jsonl"))}

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omnirecord.contract import Contract, Judgement, load
-from omnirecord.sse import Frame
+from omnirecord.omnigent.contract import Contract, Judgement, load
+from omnirecord.wire.sse import Frame
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     event["type"]: event

@@ -16,9 +16,9 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from omnirecord.cassette import Exchange
+from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.cli import main
-from omnirecord.diagnosis.codes import CODES
+from omnirecord.model import Exchange
 from tests import corpus
 from tests.cassettes import Made, heartbeat
 from tests.faulted import FOLDER, faulted

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omnirecord.addresses import Stream
-from omnirecord.cassette import Ending, Exchange
-from omnirecord.faults import Bound, Faults, Faulty
-from omnirecord.library import open_store
-from omnirecord.parts import Part
-from omnirecord.store import Store
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.model import Ending, Exchange
+from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.faults import Bound, Faults, Faulty
+from omnirecord.replayer.parts import Part
 from tests.cassettes import Made
 
 FOLDER = Path(__file__).parent.parent / "cassettes"

@@ -20,23 +20,23 @@ from typing import Any
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.addresses import Stream, parse_address
-from omnirecord.cassette import checked_headers, checked_method, checked_target
-from omnirecord.coding import CodingError, decoder
-from omnirecord.contract import load
-from omnirecord.differing.beside import compared
+from omnirecord.analysis.diff.open import compared
+from omnirecord.cassette.framing import Framer
+from omnirecord.cassette.jsonl import lines
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import OmnirecordError, UsageError
-from omnirecord.faults import VERBS, Faults
-from omnirecord.framing import Framer
-from omnirecord.jsonl import lines
-from omnirecord.library import import_file, open_store
-from omnirecord.parts import Part
-from omnirecord.player import Answering, Incoming, Miss, Player, Playing, options
-from omnirecord.player.matching import FORMS
-from omnirecord.player.script import Script
-from omnirecord.sse import Frame, Parser
-from omnirecord.store import Store
-from omnirecord.tape import Tape
+from omnirecord.model import checked_headers, checked_method, checked_target
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.thread import Tape
+from omnirecord.replayer.event_address import Stream, parse_address
+from omnirecord.replayer.faults import VERBS, Faults
+from omnirecord.replayer.matching import FORMS
+from omnirecord.replayer.parts import Part
+from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
+from omnirecord.replayer.player.plan import Script
+from omnirecord.wire.content_coding import CodingError, decoder
+from omnirecord.wire.sse import Frame, Parser
 from tests.test_hostile_cassettes import read_all
 
 FOLDER = Path(__file__).parent.parent / "cassettes"

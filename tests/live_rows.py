@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from omnirecord.jsonl import Reader
-from omnirecord.store import rows, streamed
-from omnirecord.store.reader import contract_or_default
-from omnirecord.store.rows import Row
+from omnirecord.cassette.jsonl import Reader
+from omnirecord.cassette.sqlite import rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite.reader import contract_or_default
+from omnirecord.cassette.sqlite.rows import Row
 
 
 def live_rows(path: Path) -> list[Row]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omnirecord.cassette import Exchange, TimedFrame
-from omnirecord.diagnosis.examining import examine
-from omnirecord.library import open_store
-from omnirecord.payloads import payload_of
+from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.cassette.open import open_store
+from omnirecord.model import Exchange, TimedFrame
+from omnirecord.wire.payload import payload_of
 from tests.faulted import faulted
 
 FOLDER = Path(__file__).parent.parent / "cassettes"

@@ -7,10 +7,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from omnirecord.library import open_store
-from omnirecord.store import former, is_coded
-from omnirecord.store.rows import text_or_bytes
-from omnirecord.store.schema import APPLICATION_ID
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import is_coded
+from omnirecord.cassette.sqlite import migrations as former
+from omnirecord.cassette.sqlite.rows import text_or_bytes
+from omnirecord.cassette.sqlite.schema import APPLICATION_ID
 
 VIEWS = """
 CREATE VIEW events AS

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from omnirecord.bodies import content_of
-from omnirecord.headers import header
-from omnirecord.library import open_store
-from omnirecord.store import Store
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.wire.content_coding import content_of
+from omnirecord.wire.headers import header
 
 from . import wire
 from .test_proxy_websocket import HELLO, SWITCH, TEXT, ws

@@ -9,9 +9,9 @@ import httpx  # noqa: F401  # loaded once, not anew in each suite that runs in t
 import pytest
 
 import omnirecord
-import omnirecord.testing.report
-import omnirecord.testing.serving  # loaded once, not anew in each suite that runs in this process
-from omnirecord.exporting import jsonl_bytes
+import omnirecord.pytest_plugin.report
+import omnirecord.pytest_plugin.serving  # loaded once, not anew in each suite that runs in this process
+from omnirecord.cassette.export import jsonl_bytes
 from tests.cassettes import conversation
 
 PLUGIN = "omnirecord.pytest_plugin"

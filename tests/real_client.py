@@ -13,7 +13,7 @@ import httpx
 import pytest
 from omnigent_client import OmnigentClient, StreamHooks, _responses, _sessions, _sessions_chat
 
-from omnirecord.replaying import Replay
+from omnirecord.replayer.server import Replay
 from tests.cassettes import Made, completed, delta, heartbeat, status
 from tests.client_words import Turn, ending, told
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from omnirecord.addresses import Stream
-from omnirecord.cassette import TimedFrame
-from omnirecord.parts import Part
-from omnirecord.sse import Parser
+from omnirecord.model import TimedFrame
+from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.parts import Part
+from omnirecord.wire.sse import Parser
 from tests.cassettes import CONTRACT, ns
 
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from omnirecord.contract import load
-from omnirecord.limits import Retention
-from omnirecord.recorder import FrameMaker
-from omnirecord.reels import Reel, Reels
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.files import Reel, Reels
+from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.wire.limits import Retention
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import omnirecord
-from omnirecord.library import open_store
-from omnirecord.rerun import Rerun
+from omnirecord.cassette.open import open_store
+from omnirecord.replayer.verify.recorded_client import Rerun
 
 QUIET_S = 2.0
 """How long nothing comes before a client leaves that waits for what a fault took away."""

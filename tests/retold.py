@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from omnirecord.addresses import Stream
-from omnirecord.cassette import Exchange, TimedFrame
-from omnirecord.differing import Telling, telling_of
-from omnirecord.faults import Bound, Faults
-from omnirecord.framing import Framer
-from omnirecord.gathering import Gathered, gathered
-from omnirecord.library import open_store
-from omnirecord.player.layout import parts_of
+from omnirecord.analysis.diff import Telling, telling_of
+from omnirecord.analysis.gather import Gathered, gathered
+from omnirecord.cassette.framing import Framer
+from omnirecord.cassette.open import open_store
+from omnirecord.model import Exchange, TimedFrame
+from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.faults import Bound, Faults
+from omnirecord.replayer.player.split import parts_of
 
 from .cassettes import CONTRACT
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omnirecord.library import import_file
+from omnirecord.cassette.open import import_file
 
 from .browsing import chromium_running, drawn, opened, settled, showing
 from .cassettes import HEALTHY, TROUBLED

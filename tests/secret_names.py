@@ -1,4 +1,4 @@
-"""Writes `docs/secret-names.md` from the tables of `omnirecord/redact/names.py`: `python -m tests.secret_names`."""
+"""Writes `docs/secret-names.md` from the tables of `omnirecord/redaction/names.py`: `python -m tests.secret_names`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from omnirecord.redact import names
+from omnirecord.redaction import names
 
 from .secret_vocabularies import ALL, NOT_SECRETS
 
 PAGE = Path(__file__).parent.parent / "docs" / "secret-names.md"
-_HOW = "`python -m tests.secret_names` writes this page from `omnirecord/redact/names.py`: change that file."
+_HOW = "`python -m tests.secret_names` writes this page from `omnirecord/redaction/names.py`: change that file."
 
 
 _KEEP = {"break_long_words": False, "break_on_hyphens": False}

@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from omnirecord.redact.names import is_secret, is_secret_field, is_secret_header, may_be_secret, may_be_secret_field
+from omnirecord.redaction.names import (
+    is_secret,
+    is_secret_field,
+    is_secret_header,
+    may_be_secret,
+    may_be_secret_field,
+)
 
 FIELDS = {
     "gitleaks": """

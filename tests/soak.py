@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omnirecord.cassette import Recording
-from omnirecord.contract import load
-from omnirecord.framing import Framed, Framer
-from omnirecord.steady import monotonic
-from omnirecord.store import Writer, rows, streamed
+from omnirecord.cassette.framing import Framed, Framer
+from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.model import Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.server.clock import monotonic
 from tests import wire
 from tests.process import Process, allow_many_files, children
 from tests.wire import Wire, chunk, connected, event, get

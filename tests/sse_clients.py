@@ -20,7 +20,7 @@ import pytest
 from aiohttp.http import HttpProcessingError
 from aiohttp_sse_client2 import client as aiohttp_sse_client2
 
-from omnirecord.sse import Parser
+from omnirecord.wire.sse import Parser
 from tests.whatwg import Event, events_of
 
 Heard = dict[str, list[Event]]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omnirecord.player import Answering, Decision, Incoming, Miss, Player, Playing, options
-from omnirecord.player.script import Script
-from omnirecord.sse import Parser
+from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Player, Playing, options
+from omnirecord.replayer.player.plan import Script
+from omnirecord.wire.sse import Parser
 from tests.cassettes import Made, as_bytes, ns
 
 EVENTS = "/v1/sessions/s/events"

@@ -7,10 +7,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.library import open_store
-from omnirecord.story import Listening
-from omnirecord.story.absences import Absence, absences_of, leavings_of
-from omnirecord.telling.showing import sessions
+from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.turns import Listening
+from omnirecord.analysis.turns.absences import Absence, absences_of, leavings_of
+from omnirecord.cassette.open import open_store
 from tests.cassettes import Made, completed, created, delta, heartbeat, status
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"

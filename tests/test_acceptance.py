@@ -14,15 +14,15 @@ import pytest_asyncio
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
-from omnirecord.cassette import Exchange, TimedFrame
-from omnirecord.greeting import greeting_length
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
-from omnirecord.routes import is_gate
-from omnirecord.sse import Parser
-from omnirecord.store import Store
-from omnirecord.verify import verify
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.model import Exchange, TimedFrame
+from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.omnigent.routes import is_gate
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
+from omnirecord.replayer.verify.verify import verify
+from omnirecord.wire.sse import Parser
 from tests.omnigent_rig.driver import Seen, Tail, tail
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.responses_standin import ResponsesStandin

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord import accepting
-from omnirecord.accepting import RESERVE, Descriptors, limit, raise_limit
-from omnirecord.http_server import json_response
-from omnirecord.proxy import Proxy
-from omnirecord.serving import Listener, Place
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.server import accept as accepting
+from omnirecord.server.accept import RESERVE, Descriptors, limit, raise_limit
+from omnirecord.server.http import json_response
+from omnirecord.server.listener import Listener, Place
 from tests.cassettes import conversation
 from tests.wire import ask, connected, eventually, exchanges, get, incidents, nobody_listens
 

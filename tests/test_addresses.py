@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.addresses import Address, Stream, parse_address
 from omnirecord.errors import UsageError
+from omnirecord.replayer.event_address import Address, Stream, parse_address
 from tests.cassettes import DONE, completed, created, delta, event, heartbeat, presence, status
 from tests.recorded import calls, recorded
 

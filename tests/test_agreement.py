@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from omnirecord.cli import main
-from omnirecord.gist import clip, one_line, seconds
-from omnirecord.web.answers import Answers
+from omnirecord.text import clip, one_line, seconds
+from omnirecord.ui.data.api import Answers
 from tests.cassettes import SHIPPED, Made, completed, created, delta, heartbeat, status
 
 CASSETTES = sorted(SHIPPED.rglob("*.jsonl"))

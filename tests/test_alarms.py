@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from omnirecord.alarms import Alarms, Timer, _Libc, timer
-from omnirecord.steady import monotonic_ns
+from omnirecord.server.clock import monotonic_ns
+from omnirecord.server.timers import Alarms, Timer, _Libc, timer
 
 MS = 1_000_000
 KERNELS = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="timerfd is Linux's")

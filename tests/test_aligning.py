@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.differing.aligning import SMALL, aligned, matches, moved
+from omnirecord.analysis.diff.align import SMALL, aligned, matches, moved
 from tests.recorded import calls
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=12)

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from omnirecord import reels
-from omnirecord.apart import telling
-from omnirecord.apart.making import MOST_SHOWN
-from omnirecord.intake import Take
-from omnirecord.limits import Rotation
-from omnirecord.recorder import NewFrames
-from omnirecord.tape import Tape
+from omnirecord.recorder import files as reels
+from omnirecord.recorder.queue import Take
+from omnirecord.recorder.rows.exchanges import NewFrames
+from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.worker import supervisor as telling
+from omnirecord.recorder.worker.process import MOST_SHOWN
+from omnirecord.wire.limits import Rotation
 
 from . import wire
 from .process import Process, children
@@ -167,7 +167,7 @@ def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    monkeypatch.setattr("omnirecord.tape.GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
     db = tmp_path / "t.db"
     with taped(db) as tape:
         stream(tape, event(1), event(2))
@@ -192,7 +192,7 @@ def test_where_no_thread_can_be_begun_bytes_are_recorded_and_it_is_said(
         begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    monkeypatch.setattr("omnirecord.tape.GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
     db = tmp_path / "t.db"
     with taped(db) as tape:
         stream(tape, event(1), event(2))
@@ -206,7 +206,7 @@ def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkey
         take = stream(tape, event(1))
         until(lambda: stored_frames(db) == 1)
         with monkeypatch.context() as late:
-            late.setattr("omnirecord.tape.LATE", -1)
+            late.setattr("omnirecord.recorder.thread.LATE", -1)
             receive(take, event(2))
             until(lambda: wire.content(db) == event(1) + event(2))
             receive(take, event(3))
@@ -258,7 +258,7 @@ def test_a_file_that_is_moved_away_has_its_frames_and_so_has_the_next(tmp_path: 
 
 
 def test_what_masks_content_decides_how_far_frames_are_made(tmp_path: Path) -> None:
-    from omnirecord.redact import content_scanner
+    from omnirecord.redaction.redactor import content_scanner
 
     from .cassettes import delta
     from .test_scrubbing import KEY, SECRET

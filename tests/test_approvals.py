@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from omnirecord.analysis.doctor import Finding
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.cli import main
-from omnirecord.diagnosis import Finding
-from omnirecord.diagnosis.examining import examine
 from tests.cassettes import Made, event, heartbeat, status
 
 MODEL = {"model": "m", "created_at": 1}

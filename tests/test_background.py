@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import freezegun
 import pytest
 
-from omnirecord.background import Background
 from omnirecord.errors import ServerError, UsageError
+from omnirecord.server.background import Background
 
 seen: list[str] = []
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.batches import forgotten, parts, taken
-from omnirecord.recorder import BodyData, Ended, Messaged, Op, Received, SentLate, held
-from omnirecord.recorder.pace import PORTION
-from omnirecord.reels import Reel
-from omnirecord.steady import monotonic
+from omnirecord.recorder.batches import forgotten, parts, taken
+from omnirecord.recorder.files import Reel
+from omnirecord.recorder.rows.exchanges import BodyData, Ended, Messaged, Op, Received, SentLate, held
+from omnirecord.recorder.rows.pace import PORTION
+from omnirecord.server.clock import monotonic
 
 from .reeling import reel_in
 

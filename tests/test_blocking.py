@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import omnirecord
-from omnirecord.blocking import Server
+from omnirecord.replayer.blocking import Server
 from tests.cassettes import conversation
 from tests.process import allow_many_files
 

@@ -15,20 +15,20 @@ import brotli
 import pytest
 
 import omnirecord
-from omnirecord import framing
+from omnirecord.cassette import framing
+from omnirecord.cassette.framing import PORTION, Framed, Framer
+from omnirecord.cassette.jsonl import lines
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
-from omnirecord.framing import PORTION, Framed, Framer
-from omnirecord.jsonl import lines
-from omnirecord.library import import_file, open_store
-from omnirecord.limits import AN_EVENT, MAX_DECODED, max_decoded
-from omnirecord.masking import MaskedStream
-from omnirecord.player import GateRule
-from omnirecord.player.script import Script
-from omnirecord.recorder import FrameMaker
-from omnirecord.redact import Redactor
-from omnirecord.redact.content import Scanner
-from omnirecord.store import Store, Writer, rows
-from omnirecord.websocket import MessageReader
+from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.redaction.content import Scanner
+from omnirecord.redaction.redactor import Redactor
+from omnirecord.redaction.stream import MaskedStream
+from omnirecord.replayer.player import GateRule
+from omnirecord.replayer.player.plan import Script
+from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
+from omnirecord.wire.websocket import MessageReader
 from tests import forked
 from tests.bombs import EVENT, MIB, OMNIGENT, cassette
 from tests.test_websocket import DEFLATE, Squeezer, frame
@@ -145,7 +145,7 @@ def test_a_list_of_streams_decodes_no_more_than_a_moment_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     max_decoded(MAX_DECODED)
-    monkeypatch.setattr("omnirecord.store.reader._LOOK", LIMIT)
+    monkeypatch.setattr("omnirecord.cassette.sqlite.reader._LOOK", LIMIT)
     path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0))
     with closing(open_store(path)) as store:
         (stream,) = store.streams()
@@ -227,7 +227,7 @@ def test_a_websocket_message_is_inflated_up_to_the_limit() -> None:
 
 
 def test_of_a_websocket_message_that_is_too_large_the_beginning_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.websocket.LIMIT", 1000)
+    monkeypatch.setattr("omnirecord.wire.websocket.LIMIT", 1000)
     reader = MessageReader("down", (("sec-websocket-extensions", DEFLATE),))
     squeeze = Squeezer()
     assert reader.feed(frame(1, squeeze(b"a" * LIMIT), rsv1=True)) == [(1, b"a" * 1000)]

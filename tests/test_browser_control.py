@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from omnirecord.replaying import Replay
+from omnirecord.replayer.server import Replay
 from tests.cassettes import Made, heartbeat
 from tests.sse_clients import browser_running, page_of
 from tests.wire import Upstream, answering

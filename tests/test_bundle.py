@@ -10,12 +10,12 @@ from importlib.resources import files
 
 import pytest
 
-from omnirecord.web.bundle import bundle, digest
+from omnirecord.ui.bundle import bundle, digest
 
 TOP = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let) (?:\{ ?)?(\w+)", re.MULTILINE)
 MODULES = {
     path.name: path.read_text()
-    for path in (files("omnirecord.web") / "page").iterdir()
+    for path in (files("omnirecord.ui") / "page").iterdir()
     if path.name.endswith(".js")
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from omnirecord.cassette import VERDICTS, Read, wall_clock
+from omnirecord.model import VERDICTS, Read, wall_clock
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord import jsonl
-from omnirecord.library import open_store
-from omnirecord.replaying import Replay
-from omnirecord.rerun import Rerun
-from omnirecord.telling.showing import sessions
-from omnirecord.verify import Verification, compare, verify
+from omnirecord.analysis.transcript.show import sessions
+from omnirecord.cassette import jsonl
+from omnirecord.cassette.open import open_store
+from omnirecord.replayer.server import Replay
+from omnirecord.replayer.verify.recorded_client import Rerun
+from omnirecord.replayer.verify.verify import Verification, compare, verify
 from tests.cassettes import HEALTHY, SHIPPED, TROUBLED
 from tests.whatwg import CHUNKINGS
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.parts import Part
-from omnirecord.player.chunks import LONGEST, chunks_of
-from omnirecord.replaying import Replay
+from omnirecord.replayer.parts import Part
+from omnirecord.replayer.player.chunks import LONGEST, chunks_of
+from omnirecord.replayer.server import Replay
 from tests.cassettes import DONE, Made, delta, heartbeat
 from tests.stage import Stage
 from tests.wire import connected, get

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
-from omnirecord.library import import_file
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 EVENT_KEYS = [
@@ -239,7 +239,8 @@ def test_a_file_without_permission_gets_a_sentence(cassette: Path, tmp_path_fact
 def run_as_nobody(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Root may read every file, so it is nobody who runs the command then, with all that it needs loaded before."""
     code = (
-        "import os, sys, encodings.idna, omnirecord.library, omnirecord.listing, omnirecord.jsonl\n"
+        "import os, sys, encodings.idna, omnirecord.cassette.open, omnirecord.analysis.listing\n"
+        "import omnirecord.cassette.jsonl\n"
         "from omnirecord.cli import main\n"
         "os.geteuid() == 0 and os.setuid(65534)\n"
         f"main({[str(word) for word in words]!r})"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cli import main
 from omnirecord.cli.arguments import CassetteType
-from omnirecord.library import import_file, open_store
 from tests import forked
 from tests.cassettes import HEALTHY, TROUBLED, Made, child, created
 

@@ -19,12 +19,12 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Headers
+from omnirecord.analysis.curl import _quoted, curl_of
 from omnirecord.cli import main
-from omnirecord.curl import _quoted, curl_of
 from omnirecord.errors import UsageError
-from omnirecord.headers import header
-from omnirecord.web.exchanges import exchange
+from omnirecord.model import Headers
+from omnirecord.ui.data.exchanges import exchange
+from omnirecord.wire.headers import header
 from tests.cassettes import HEALTHY, Made
 
 PSEUDONYM = "omnirecord-redacted-0123456789ab"

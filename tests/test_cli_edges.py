@@ -19,16 +19,17 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.cli.common import log_to_stderr
-from omnirecord.cli.serving import stop_signal
+from omnirecord.cli.listen import stop_signal
 from omnirecord.errors import UsageError
-from omnirecord.library import import_file
-from omnirecord.player.matching import Key, key_of
-from omnirecord.player.matching.nearest import difference, line, nearest
-from omnirecord.player.timing import seconds, timing_of
-from omnirecord.proxy import Proxy
-from omnirecord.serving import parse_listen
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.matching import Key, key_of
+from omnirecord.replayer.matching.nearest import difference, line, nearest
+from omnirecord.replayer.player.timing import timing_of
+from omnirecord.server.listener import parse_listen
+from omnirecord.wire.limits import seconds
 from tests import forked
 from tests.cassettes import SHIPPED, Made, completed, created, delta
 
@@ -123,11 +124,12 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.serving", ["doctor"]), ("omnirecord.diagnosis.examining", ["doctor"]),
-        ("omnirecord.telling.showing", ["show"]),
-        ("omnirecord.measuring.reporting", ["stats"]), ("omnirecord.validating", ["validate"]),
-        ("omnirecord.differing.beside", ["diff", "other.db"]), ("omnirecord.finding", ["search", "notes"]),
-        ("omnirecord.listing", ["events"]),
+        ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
+        ("omnirecord.analysis.transcript.show", ["show"]),
+        ("omnirecord.analysis.stats.stats", ["stats"]), ("omnirecord.analysis.validate", ["validate"]),
+        ("omnirecord.analysis.diff.open", ["diff", "other.db"]),
+        ("omnirecord.analysis.search.search", ["search", "notes"]),
+        ("omnirecord.analysis.listing", ["events"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )  # fmt: skip

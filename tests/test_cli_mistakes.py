@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from omnirecord.cli import main
 from omnirecord.cli.progress import busy, progress
-from omnirecord.cli.serving import _look_up
+from omnirecord.cli.proxy import _look_up
 
 from .process import Process
 from .wire import nobody_listens

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.analysis.stats import stats_row
+from omnirecord.analysis.stats.stats import stats
 from omnirecord.cli import common, main
-from omnirecord.measuring import stats_row
-from omnirecord.measuring.reporting import stats
 from tests import forked
 from tests.cassettes import Made, delta, event, heartbeat
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
-from omnirecord.gist import visible
+from omnirecord.text import visible
 from tests import forked
 from tests.contract_cases import EXAMPLES
 from tests.test_validating import CASSETTES, recorded

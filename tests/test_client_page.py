@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from omnirecord.faults import VERBS, Faults
-from omnirecord.faults.kinds import Ends
+from omnirecord.replayer.faults import VERBS, Faults
+from omnirecord.replayer.faults.kinds import Ends
 from tests.client_page import PAGE, rows, statuses, tables
 
 LINES = [line for row in rows() for line in row.faults]

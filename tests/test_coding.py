@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.coding import PIECE, CodingError, Identity, decoder
+from omnirecord.wire.content_coding import PIECE, CodingError, Identity, decoder
 
 if sys.version_info >= (3, 14):
     from compression import zstd

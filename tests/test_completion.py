@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.choosing import session_ids
-from omnirecord.library import open_store
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.select import session_ids
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "commands.md").read_text()

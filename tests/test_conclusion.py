@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.gathering import Known, conclusions
-from omnirecord.library import open_store
-from omnirecord.story import Conclusion
-from omnirecord.telling.showing import rows_of
+from omnirecord.analysis.gather import Known, conclusions
+from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.turns import Conclusion
+from omnirecord.cassette.open import open_store
 from tests.cassettes import (
     HEALTHY,
     TROUBLED,

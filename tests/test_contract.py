@@ -13,13 +13,21 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-import omnirecord.contract
-from omnirecord.contract import Contract, Event, Issue, Judgement, ServerStreamEvent, UntypedEvent, load
-from omnirecord.contract.documented import REQUIRED
-from omnirecord.contract.items import output_item
-from omnirecord.contract.union import MODELS
+import omnirecord.omnigent.contract
 from omnirecord.errors import UsageError
-from omnirecord.sse import Parser
+from omnirecord.omnigent.contract import (
+    Contract,
+    Event,
+    Issue,
+    Judgement,
+    ServerStreamEvent,
+    UntypedEvent,
+    load,
+)
+from omnirecord.omnigent.contract.documented import REQUIRED
+from omnirecord.omnigent.events.items import output_item
+from omnirecord.omnigent.events.union import MODELS
+from omnirecord.wire.sse import Parser
 from tests.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths
 
 # Verdicts
@@ -392,13 +400,13 @@ def test_a_name_that_is_none_is_a_usage_error_that_names_the_choices(tmp_path: P
 
 def test_importing_the_contracts_is_light() -> None:
     heavy = {"aiohttp", "jsonschema_rs", "sqlite3", "sqlite_utils", "click", "rich"}
-    code = "import sys; from omnirecord.contract import load; load('documented'); print(*sys.modules)"
+    code = "import sys; from omnirecord.omnigent.contract import load; load('documented'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy & set(done.stdout.split()) == set()
 
 
 def test_what_is_exported_is_a_sorted_list_of_all_that_there_is() -> None:
-    names = omnirecord.contract.__all__
+    names = omnirecord.omnigent.contract.__all__
     assert names == sorted(names)
     assert {model.__name__ for model in MODELS.values()} < set(names)
-    assert all(getattr(omnirecord.contract, name) is not None for name in names)
+    assert all(getattr(omnirecord.omnigent.contract, name) is not None for name in names)

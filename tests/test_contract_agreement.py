@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from omnirecord.contract import Contract, ServerStreamEvent
-from omnirecord.contract.union import MODELS
+from omnirecord.omnigent.contract import Contract, ServerStreamEvent
+from omnirecord.omnigent.events.union import MODELS
 from tests.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, frame, judge, loaded
 
 # Whatever comes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.cassette import TimedFrame
 from omnirecord.errors import UsageError
-from omnirecord.player.controls import is_behind
-from omnirecord.player.run import Run
+from omnirecord.model import TimedFrame
+from omnirecord.replayer.player.controls import is_behind
+from omnirecord.replayer.player.playthrough import Run
 from tests.cassettes import DONE, SSE, Made, child, conversation, delta, heartbeat, presence, status, zipped
 from tests.stage import EVENTS, SESSION, Listener, Stage
 

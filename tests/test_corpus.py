@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord import jsonl
-from omnirecord.diagnosis import CODES
-from omnirecord.exporting import sse_bytes
-from omnirecord.library import import_file, open_store
-from omnirecord.story.conclusion import concluded
-from omnirecord.telling.showing import sessions
+from omnirecord.analysis.doctor import CODES
+from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.turns.conclusion import concluded
+from omnirecord.cassette import jsonl
+from omnirecord.cassette.export import sse_bytes
+from omnirecord.cassette.open import import_file, open_store
 from tests.corpus import BROKEN, CORPUS, FOLDER, HEALTHY, Kind, table
 from tests.doctor_examples import CORPUS as TABLE
 from tests.doctor_examples import DOCS

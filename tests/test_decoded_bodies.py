@@ -15,17 +15,17 @@ import brotli
 import pytest
 
 import omnirecord
-from omnirecord.coding import zstd
-from omnirecord.diagnosis.examining import examine
-from omnirecord.finding import search
-from omnirecord.library import open_store
-from omnirecord.measuring.reporting import measured
-from omnirecord.player import GateRule
-from omnirecord.player.script import Script
-from omnirecord.telling.following import Following
-from omnirecord.telling.showing import lines_of
-from omnirecord.web.exchanges import exchange
-from omnirecord.web.overview import overview
+from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.search.search import search
+from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.transcript.follow import Following
+from omnirecord.analysis.transcript.show import lines_of
+from omnirecord.cassette.open import open_store
+from omnirecord.replayer.player import GateRule
+from omnirecord.replayer.player.plan import Script
+from omnirecord.ui.data.exchanges import exchange
+from omnirecord.ui.data.overview import overview
+from omnirecord.wire.content_coding import zstd
 from tests.cassettes import ANSWER, JSON, Made, event, heartbeat, status
 
 PACKAGE = Path(__file__).parent.parent / "omnirecord"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omnirecord.demo import demo, shipped_cassette
-from omnirecord.library import open_store
+from omnirecord.cassette.open import open_store
+from omnirecord.cli.demo import run_demo, shipped_cassette
 
 
 async def test_the_trip_says_what_it_does_and_keeps_what_it_recorded(tmp_path: Path) -> None:
     said: list[str] = []
-    assert await demo(tmp_path / "demo.db", said.append)
+    assert await run_demo(tmp_path / "demo.db", said.append)
     text = "\n".join(said)
     assert "Please summarise the release notes." in text
     assert "every byte equal" in text

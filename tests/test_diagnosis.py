@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.diagnosis import Finding
-from omnirecord.diagnosis.examining import examine
+from omnirecord.analysis.doctor import Finding
+from omnirecord.analysis.doctor.doctor import examine
 from tests.cassettes import JSON, SSE, Made, event, heartbeat, status
 
 MODEL = {"model": "m", "created_at": 1}

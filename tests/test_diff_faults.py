@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.alike.normal import role
-from omnirecord.cassette import TimedFrame
-from omnirecord.differing import compare, counts
-from omnirecord.differing.steps import IGNORED
+from omnirecord.analysis.diff import compare, counts
+from omnirecord.analysis.diff.normalize import role
+from omnirecord.analysis.diff.steps import IGNORED
 from omnirecord.errors import UsageError
-from omnirecord.greeting import greeting_length
-from omnirecord.payloads import payload_of
+from omnirecord.model import TimedFrame
+from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.wire.payload import payload_of
 from tests.retold import Recorded
 
 RECORDED = {path.stem: Recorded(path) for path in sorted((Path(__file__).parent.parent / "cassettes").glob("*.jsonl"))}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.differing import Difference
+from omnirecord.analysis.diff import Difference
 from tests.replayed import record_replay
 
 CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").glob("*.jsonl"))

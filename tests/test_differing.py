@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from omnirecord.differing import Difference, Telling, compare, telling_of
-from omnirecord.gathering import gathered
-from omnirecord.library import open_store
+from omnirecord.analysis.diff import Difference, Telling, compare, telling_of
+from omnirecord.analysis.gather import gathered
+from omnirecord.cassette.open import open_store
 from tests.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
 
 CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").glob("*.jsonl"))

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord import tape as tape_module
-from omnirecord.cassette import TimedFrame
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store, Writer
 from omnirecord.errors import CassetteInUse
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.store import Store, Writer
-from omnirecord.tape import Tape
+from omnirecord.model import TimedFrame
+from omnirecord.recorder import thread as tape_module
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.recorder.thread import Tape
 
 from . import wire
 from .process import Process

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.errors import BrokenCassette, CassetteError, NotACassette
-from omnirecord.library import open_store
-from omnirecord.replaying import Replay
-from omnirecord.store import Writer, rows
-from omnirecord.tape import Tape
+from omnirecord.recorder.thread import Tape
+from omnirecord.replayer.server import Replay
 from tests.cassettes import conversation
 from tests.test_hostile_cassettes import read_all
 
@@ -120,7 +120,7 @@ def test_a_reader_cannot_write_or_attach(tmp_path: Path) -> None:
 def test_a_value_that_is_too_large_is_not_read(script: str, says: str, tmp_path: Path) -> None:
     path = crafted(tmp_path, script)
     code = (
-        "import re, resource, omnirecord.exporting, omnirecord.library\nfrom omnirecord.cli import main\n"
+        "import re, resource, omnirecord.cassette.export, omnirecord.cassette.open\nfrom omnirecord.cli import main\n"
         "room = int(re.search(r'VmSize:\\s*(\\d+)', open('/proc/self/status').read())[1]) * 1024 + 250_000_000\n"
         "resource.setrlimit(resource.RLIMIT_AS, (room, room))\n"
         f"main(['export', {str(path)!r}, '--format', 'jsonl', '-o', {str(tmp_path / 'a.jsonl')!r}])"

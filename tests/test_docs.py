@@ -14,8 +14,8 @@ import click
 import pytest
 
 import omnirecord
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
-from omnirecord.library import import_file
 from tests import forked
 
 ROOT = Path(__file__).parent.parent

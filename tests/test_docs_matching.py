@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from omnirecord.library import open_store
-from omnirecord.player import GateRule, Incoming, Miss, Player, options
-from omnirecord.player.matching import FORMS, Rules
-from omnirecord.player.script import Script
+from omnirecord.cassette.open import open_store
+from omnirecord.replayer.matching import FORMS, Rules
+from omnirecord.replayer.player import GateRule, Incoming, Miss, Player, options
+from omnirecord.replayer.player.plan import Script
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "matching.md").read_text()

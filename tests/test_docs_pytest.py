@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.testing.settings import KEYS
+from omnirecord.pytest_plugin.settings import KEYS
 from tests.pytest_suite import OPTIONS
 
 pytest_plugins = ["pytester"]

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from omnirecord.diagnosis import CODES
-from omnirecord.diagnosis.codes import EXPLAINS
+from omnirecord.analysis.doctor import CODES
+from omnirecord.analysis.doctor.codes import EXPLAINS
 from tests.doctor_examples import BLOCK, DOCS, EXAMPLES, block_of, story_of
 
 PAGES = DOCS / "doctor"

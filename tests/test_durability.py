@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.tape import Tape
+from omnirecord.recorder.thread import Tape
 
 from . import wire
 from .conftest import Figure

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.diagnosis.examining import examine
+from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import NotACassette, UsageError
-from omnirecord.library import import_file, open_store
-from omnirecord.store import Store
 from tests.cassettes import Made, completed, delta, event, heartbeat, status
 from tests.cost import cost
 from tests.faulted import FOLDER, faulted

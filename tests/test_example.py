@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from omnirecord.library import open_store
+from omnirecord.cassette.open import open_store
 from tests.test_cassettes import LOCAL_PATH
 
 ROOT = Path(__file__).parent.parent

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.listing import session_rows
+from omnirecord.analysis.search.search import search
+from omnirecord.analysis.search.update_index import _request as index_request
+from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.transcript.follow import Following
+from omnirecord.analysis.transcript.show import lines_of
+from omnirecord.analysis.turns.failures import error_in
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite.search_index import Index
 from omnirecord.cli import main
-from omnirecord.diagnosis.examining import examine
-from omnirecord.finding import search
-from omnirecord.indexing import _request as index_request
-from omnirecord.library import open_store
-from omnirecord.listing import session_rows
-from omnirecord.measuring.reporting import measured
-from omnirecord.player import GateRule
-from omnirecord.player.script import Script
-from omnirecord.store.index import Index
-from omnirecord.story.failures import error_in
-from omnirecord.telling.following import Following
-from omnirecord.telling.showing import lines_of
-from omnirecord.web.overview import overview
+from omnirecord.replayer.player import GateRule
+from omnirecord.replayer.player.plan import Script
+from omnirecord.ui.data.overview import overview
 from tests.cassettes import Made, conversation, heartbeat
 
 BUSY = {"error": {"code": "runner_unavailable", "message": "the runner boots"}}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.addresses import Stream
 from omnirecord.errors import UsageError
-from omnirecord.faults import Bound, Faults, Faulty, RequestFault
-from omnirecord.parts import Part
-from omnirecord.sse import Parser
+from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.faults import Bound, Faults, Faulty, RequestFault
+from omnirecord.replayer.parts import Part
+from omnirecord.wire.sse import Parser
 from tests.cassettes import DONE, completed, created, delta, event, heartbeat, ns, presence, status
 from tests.recorded import calls, parts_of, recorded, wire
 

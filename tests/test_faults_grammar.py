@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.addresses import Stream, parse_address
+from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
-from omnirecord.faults import VERBS, Faults
-from omnirecord.faults.grammar import parse_fault
-from omnirecord.faults.times import time_text
-from omnirecord.library import open_store
+from omnirecord.replayer.event_address import Stream, parse_address
+from omnirecord.replayer.faults import VERBS, Faults
+from omnirecord.replayer.faults.durations import time_text
+from omnirecord.replayer.faults.grammar import parse_fault
 from tests.test_addresses import ADDRESSES, VALUES
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.files import whole_or_not
 from omnirecord.errors import UsageError
-from omnirecord.files import whole_or_not
 
 
 def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> None:

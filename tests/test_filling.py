@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.filling import Filling, MadeUp, Quiet
-from omnirecord.player import Answering, Decision, Incoming, Miss, Playing
+from omnirecord.replayer.omnigent_ui import Filling, MadeUp, Quiet
+from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Playing
 from tests.cassettes import JSON, Made, child, completed, created, delta, event, heartbeat, status
 from tests.stage import EVENTS, SESSION, Stage
 

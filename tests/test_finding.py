@@ -24,13 +24,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord import finding
-from omnirecord.cassette import Recording
+from omnirecord.analysis.search import search as finding
+from omnirecord.analysis.search.search import Found, moment, search
+from omnirecord.cassette.open import import_file
+from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.cassette.sqlite.search_index import VERSION, path_beside
 from omnirecord.errors import UsageError
-from omnirecord.finding import Found, moment, search
-from omnirecord.library import import_file
-from omnirecord.store import Writer, rows
-from omnirecord.store.index import VERSION, path_beside
+from omnirecord.model import Recording
 from tests.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.cost import cost
 from tests.test_store import another_recorder
@@ -561,7 +561,7 @@ def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(folder: P
     path = large(folder / "a.db", say[kind])
     script = f"""
         import json, time
-        from omnirecord.finding import search
+        from omnirecord.analysis.search.search import search
         begun = time.process_time()
         search({str(path)!r}, "word777*")
         built, taken = time.process_time() - begun, []

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Recording
-from omnirecord.library import open_store
-from omnirecord.store import Store, Writer, rows
-from omnirecord.story import turn_row
-from omnirecord.telling.following import Following
-from omnirecord.telling.showing import rows_of
+from omnirecord.analysis.transcript.follow import Following
+from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.turns import turn_row
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.model import Recording
 from tests.cassettes import Made, child, completed, created, delta, event, heartbeat, status
 from tests.live_rows import live_rows
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.contract import Contract, load
-from omnirecord.framing import Framed, Framer
-from omnirecord.headers import header, is_event_stream
+from omnirecord.cassette.framing import Framed, Framer
+from omnirecord.omnigent.contract import Contract, load
+from omnirecord.wire.headers import header, is_event_stream
 
 OMNIGENT = load("omnigent")
 PING = b'event: response.heartbeat\ndata: {"type":"response.heartbeat"}\n\n'

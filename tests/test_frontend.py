@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.filling import MadeUp
-from omnirecord.frontend import VARIABLE, Frontend, installed
+from omnirecord.replayer.omnigent_ui import MadeUp
+from omnirecord.replayer.omnigent_ui.files import VARIABLE, Frontend, installed
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_an_omnigent_with_an_environment_of_its_own_is_found_by_its_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("omnirecord.frontend.find_spec", lambda _: None)
+    monkeypatch.setattr("omnirecord.replayer.omnigent_ui.files.find_spec", lambda _: None)
     site = tmp_path / "tool" / "lib" / "python3.13" / "site-packages" / "omnigent" / "server" / "static"
     site.mkdir(parents=True)
     folder.rename(site / "web-ui")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from omnirecord.cassette.open import open_store
 from omnirecord.errors import BrokenCassette
-from omnirecord.library import open_store
 from tests.cassettes import conversation
 from tests.fuzz import fuzz
 from tests.fuzzing import TARGETS, Target, in_time

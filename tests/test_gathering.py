@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.analysis.gather import gathered
+from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
-from omnirecord.gathering import gathered
-from omnirecord.library import open_store
 from tests.cassettes import Made, heartbeat
 
 SUBAGENT = Path(__file__).parent.parent / "cassettes" / "subagent.jsonl"

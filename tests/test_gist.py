@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.contract.union import MODELS
-from omnirecord.gist import _TELLERS, LIMIT, gist, short_id, visible
+from omnirecord.omnigent.events.union import MODELS
+from omnirecord.omnigent.summary import _TELLERS, LIMIT, gist, short_id
+from omnirecord.text import visible
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

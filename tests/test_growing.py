@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from omnirecord.cassette import Recording
+from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.cassette.framing import Framer
+from omnirecord.cassette.rotation import Shelf
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite.lock import lock_path
 from omnirecord.errors import UsageError
-from omnirecord.framing import Framer
-from omnirecord.growing import Follower, Wanted
-from omnirecord.limits import Retention
-from omnirecord.shelf import Shelf
-from omnirecord.store import Store, Writer, rows, streamed
-from omnirecord.store.lock import lock_path
+from omnirecord.model import Recording
+from omnirecord.wire.limits import Retention
 from tests.cassettes import CONTRACT, Made, delta, heartbeat, status
 from tests.recorded import calls
 from tests.test_finding import more
@@ -183,7 +184,7 @@ def test_a_bookmark_is_where_another_follower_goes_on(path: Path, recording: Rec
 def test_much_is_read_in_pieces_and_no_stream_keeps_another_one_waiting(
     path: Path, recording: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.growing.file._BATCH", 10)
+    monkeypatch.setattr("omnirecord.analysis.follow.file._BATCH", 10)
     one, other = recording.stream(), recording.stream()
     follower = Follower(path, Wanted(), last=0)
     told(follower)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.cassette import Headers
 from omnirecord.errors import UsageError
-from omnirecord.guarding import Guard, checked_token, is_loopback
+from omnirecord.model import Headers
+from omnirecord.server.access import Guard, checked_token, is_loopback
 
 TOKEN = "0123456789abcdef"
 LOCAL = Guard(["127.0.0.1"])

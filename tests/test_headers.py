@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.headers import asks_for_websocket, connection_options, decoded, end_to_end, printable, without
+from omnirecord.wire.headers import (
+    asks_for_websocket,
+    connection_options,
+    decoded,
+    end_to_end,
+    printable,
+    without,
+)
 
 
 def test_hop_by_hop_fields_stay_behind_in_any_case() -> None:

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from omnirecord.cassette import wall_clock
-from omnirecord.coding import PIECE
+from omnirecord.analysis.listing import EventFilter, event_rows, exchange_rows, session_rows, stream_rows
+from omnirecord.analysis.transcript.show import lines_of
+from omnirecord.cassette.framing import Framed, Framer
+from omnirecord.cassette.jsonl import lines
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import BrokenCassette, NewerCassette, UsageError
-from omnirecord.framing import Framed, Framer
-from omnirecord.jsonl import lines
-from omnirecord.library import open_store
-from omnirecord.listing import EventFilter, event_rows, exchange_rows, session_rows, stream_rows
-from omnirecord.store import Store
-from omnirecord.telling.showing import lines_of
+from omnirecord.model import wall_clock
+from omnirecord.wire.content_coding import PIECE
 from tests.cassettes import child, conversation
 from tests.test_jsonl import everything_made, saved
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from omnirecord.cassette.framing import Framed
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.cli import main
-from omnirecord.contract import Issue, Judgement
-from omnirecord.framing import Framed
-from omnirecord.library import import_file, open_store
-from omnirecord.replaying import Replay
-from omnirecord.sse import Frame
-from omnirecord.store import streamed
+from omnirecord.omnigent.contract import Issue, Judgement
+from omnirecord.replayer.server import Replay
+from omnirecord.wire.sse import Frame
 from tests import forked
 from tests.cassettes import HEALTHY, TROUBLED
 from tests.wire import ask, get

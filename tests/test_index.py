@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.searching.docs import EVER, Doc, digest
-from omnirecord.searching.query import parse
-from omnirecord.store.index import Index, State, path_beside
-from omnirecord.store.matches import Narrow, matches
+from omnirecord.analysis.search.matches import Narrow, matches
+from omnirecord.analysis.search.query import parse
+from omnirecord.cassette.sqlite.search_index import EVER, Doc, Index, State, digest, path_beside
 
 THEN = State(7, [100, 5], [[1, "monday", "0", "omnigent", None]], is_closed=True, is_complete=True)
 GROWN = [*THEN.recordings, [2, "tuesday", "0", "omnigent", None]]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.sqlite import Store, Writer, inodes
+from omnirecord.cassette.sqlite.lock import lock_path, recorder_is_alive
 from omnirecord.errors import CassetteInUse, NotACassette
-from omnirecord.store import Store, Writer, inodes
-from omnirecord.store.lock import lock_path, recorder_is_alive
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,7 +38,7 @@ RECORD = """
 import sys
 from pathlib import Path
 from omnirecord.errors import CassetteInUse
-from omnirecord.store import Writer
+from omnirecord.cassette.sqlite import Writer
 try:
     writer = Writer(Path(sys.argv[1]))
 except CassetteInUse:

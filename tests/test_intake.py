@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.batches import taken
-from omnirecord.cassette import Headers
-from omnirecord.intake import Intake, Take
-from omnirecord.recorder import HELD, BodyData, Ended, Incidence, Messaged, Received, Requested
-from omnirecord.reels import Reel
+from omnirecord.model import Headers
+from omnirecord.recorder.batches import taken
+from omnirecord.recorder.files import Reel
+from omnirecord.recorder.queue import Intake, Take
+from omnirecord.recorder.rows.exchanges import HELD, BodyData, Ended, Incidence, Messaged, Received, Requested
 
 from .reeling import reel_in
 
@@ -59,7 +59,7 @@ def test_what_is_too_much_is_not_kept_until_there_is_room_again_and_both_are_sai
     reel: Reel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "omnirecord")
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 10)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 10)
     intake = Intake(lambda: 0, lambda: None)
     assert [intake.room(b"x" * 6, reel) for _ in range(4)] == [b"x" * 6, b"x" * 6, None, None]
     assert intake.waiting == 12, "what is not kept does not wait"
@@ -74,7 +74,7 @@ def test_what_is_too_much_is_not_kept_until_there_is_room_again_and_both_are_sai
 
 
 def test_how_much_is_not_kept_is_said_every_ten_seconds(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 1)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 1)
     clock = Ticking()
     intake = Intake(clock.now, clock.wake)
     intake.room(b"kept", reel)
@@ -89,7 +89,7 @@ def test_how_much_is_not_kept_is_said_every_ten_seconds(reel: Reel, monkeypatch:
 def test_a_file_that_is_full_now_and_then_is_told_every_ten_seconds(
     reel: Reel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 10)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 10)
     clock = Ticking()
     intake = Intake(clock.now, clock.wake)
     for _ in range(50):
@@ -102,7 +102,7 @@ def test_a_file_that_is_full_now_and_then_is_told_every_ten_seconds(
 
 def test_reads_that_are_not_kept_become_one_and_take_no_memory(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is put where bytes are kept again, or the exchange ends."""
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 1000)
     reels = types.SimpleNamespace(current=reel, next_stream=lambda: 1, rotates=False)
     intake = Intake(Ticking().now, lambda: None)
     takes = [Take(intake, reels, Requested(n, "a", 0, "GET", "/", ()), reel) for n in (1, 2)]  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_reads_that_are_not_kept_become_one_and_take_no_memory(reel: Reel, monke
 
 
 def test_it_is_behind_with_a_quarter_of_what_may_wait(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 40)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 40)
     intake = Intake(lambda: 0, lambda: None)
     intake.room(b"x" * 10, reel)
     assert not intake.is_behind
@@ -171,7 +171,7 @@ def test_all_memory_that_is_counted_is_given_back(reel: Reel) -> None:
 def test_exchanges_that_begin_while_nothing_is_kept_take_no_memory_and_are_counted(
     reel: Reel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 1000)
     intake = Intake(Ticking().now, lambda: None)
     takes_of(intake, reel, (("X-Large", "v" * 1000),))
     waiting, ops = intake.waiting, len(intake.ops)
@@ -190,7 +190,7 @@ def test_exchanges_that_begin_while_nothing_is_kept_take_no_memory_and_are_count
 
 def test_of_messages_that_are_not_kept_in_a_row_the_first_is_told(reel: Reel, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of them grew for as long as the disk took nothing."""
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 1000)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 1000)
     intake = Intake(Ticking().now, lambda: None)
     take = takes_of(intake, reel, ())
     take.message("down", 1, b"x" * 1000)

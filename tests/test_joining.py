@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from omnirecord.cassette import TimedFrame
-from omnirecord.player.joining import join, session_line, text_in_flight
-from omnirecord.sse import read_fields
+from omnirecord.model import TimedFrame
+from omnirecord.replayer.player.join import join, session_line, text_in_flight
+from omnirecord.wire.sse import read_fields
 from tests.cassettes import Made, completed, created, delta, event, heartbeat, presence, status
 from tests.stage import gists
 

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Kind, Recording
-from omnirecord.contract import load
-from omnirecord.framing import Framed, Framer
-from omnirecord.jsonl import Reader, lines
-from omnirecord.library import contract_or_default, import_file, open_store
-from omnirecord.store import Store, Writer, rows, streamed
-from omnirecord.store.rows import Row
+from omnirecord.cassette.framing import Framed, Framer
+from omnirecord.cassette.jsonl import Reader, lines
+from omnirecord.cassette.open import contract_or_default, import_file, open_store
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite.rows import Row
+from omnirecord.model import Kind, Recording
+from omnirecord.omnigent.contract import load
 from tests.cassettes import Made, conversation, delta, heartbeat, zipped
 
 OMNIGENT = load("omnigent")

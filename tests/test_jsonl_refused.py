@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import BrokenCassette, CassetteError, NewerCassette, NotACassette, UsageError
-from omnirecord.library import import_file, open_store
 from tests.test_jsonl import saved
 
 Lines = list[dict[str, Any]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.player.matching.jsonpaths import problem, spelled, values_at
+from omnirecord.replayer.matching.jsonpaths import problem, spelled, values_at
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from omnirecord.contract import Contract, ServerStreamEvent
-from omnirecord.contract.judge import path_of
-from omnirecord.contract.known import Known, Steps
-from omnirecord.contract.union import MODELS
+from omnirecord.omnigent.contract import Contract, ServerStreamEvent
+from omnirecord.omnigent.contract.judge import path_of
+from omnirecord.omnigent.contract.known_fields import Known, Steps
+from omnirecord.omnigent.events.union import MODELS
 from tests.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.contract_cases import EXAMPLES as WITH_MORE
 from tests.test_contract_agreement import mutants

@@ -8,10 +8,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import TimedFrame
-from omnirecord.parts import frames_of
-from omnirecord.player.layout import decoded_parts, parts_of
-from omnirecord.player.strip import Strip
+from omnirecord.model import TimedFrame
+from omnirecord.replayer.parts import frames_of
+from omnirecord.replayer.player.split import decoded_parts, parts_of
+from omnirecord.replayer.player.stream_parts import Strip
 from tests.cassettes import Made, delta, heartbeat, ns, status
 
 BODY = heartbeat() + status("running") + delta("é") + b": comment\n\n" + delta("b") + b"data: cut o"

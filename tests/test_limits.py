@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.limits import Retention, Rotation, retention, rotation
+from omnirecord.wire.limits import Retention, Rotation, retention, rotation
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import TimedFrame
-from omnirecord.story.line import SUBSCRIBING, Heard, copied, one_line
+from omnirecord.analysis.turns.merge import SUBSCRIBING, Heard, copied, one_line
+from omnirecord.model import TimedFrame
 
 MS = 1_000_000
 BEAT = "session.heartbeat"

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.live import Live
-from omnirecord.tape import Tape
-from omnirecord.watching import Told
+from omnirecord.analysis.live import Told
+from omnirecord.cli.live import Live
+from omnirecord.recorder.thread import Tape
 from tests.cassettes import delta, event, heartbeat
 
 from . import wire
@@ -105,8 +105,8 @@ def test_what_is_in_the_cassette_already_is_not_told(tmp_path: Path) -> None:
 def test_too_many_events_at_once_are_counted_and_the_end_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.live._MOST", 100)
-    monkeypatch.setattr("omnirecord.live._EVERY", 30.0)  # it reads once more: at the end
+    monkeypatch.setattr("omnirecord.cli.live._MOST", 100)
+    monkeypatch.setattr("omnirecord.cli.live._EVERY", 30.0)  # it reads once more: at the end
     screen = watched(tmp_path / "a.db", stream(heartbeat(), *[delta("x")] * 1000, completed()))
     assert any("events are recorded and not shown: too many at once" in line for line in screen.lines)
     assert any("completed" in line for line in screen.lines)
@@ -115,7 +115,7 @@ def test_too_many_events_at_once_are_counted_and_the_end_is_told(
 def test_a_screen_that_takes_nothing_holds_up_neither_the_recording_nor_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.live._LAST", 0.01)
+    monkeypatch.setattr("omnirecord.cli.live._LAST", 0.01)
     gate = threading.Event()
 
     class Stuck(Printed):
@@ -138,8 +138,8 @@ def test_a_fault_of_the_view_is_said_once(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of ours")
 
-    monkeypatch.setattr("omnirecord.watching.Watching.hear", broken)
-    monkeypatch.setattr("omnirecord.live._EVERY", 0.01)
+    monkeypatch.setattr("omnirecord.analysis.live.Watching.hear", broken)
+    monkeypatch.setattr("omnirecord.cli.live._EVERY", 0.01)
     monkeypatch.setattr(logging.getLogger("omnirecord"), "propagate", True)
     watched(tmp_path / "a.db", stream(heartbeat(), created()))
     message = "the live view does not show everything: a fault of omnirecord: ZeroDivisionError: of ours"
@@ -149,8 +149,8 @@ def test_a_fault_of_the_view_is_said_once(
 
 
 def test_bytes_that_are_not_kept_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.live._TELL_EVERY", 0.0)
-    monkeypatch.setattr("omnirecord.live._EVERY", 0.01)
+    monkeypatch.setattr("omnirecord.cli.live._TELL_EVERY", 0.0)
+    monkeypatch.setattr("omnirecord.cli.live._EVERY", 0.01)
     dropped, screen, tape = [0], Printed(), Tape(tmp_path / "a.db", None)
     live = Live(screen, lambda: tmp_path / "a.db", lambda: dropped[0])
     dropped[0] = 1_500_000

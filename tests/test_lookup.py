@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Headers
-from omnirecord.player import Answering, GateRule, Incoming, Mismatch
-from omnirecord.player.matching.lookup import Lookup
-from omnirecord.player.script import Script
+from omnirecord.model import Headers
+from omnirecord.replayer.matching.lookup import Lookup
+from omnirecord.replayer.player import Answering, GateRule, Incoming, Mismatch
+from omnirecord.replayer.player.plan import Script
 from tests.cassettes import Made, conversation, heartbeat
 from tests.stage import EVENTS, SESSION, Stage
 

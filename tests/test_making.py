@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.store.making import LIMIT, piece_of
+from omnirecord.cassette.sqlite.checked import LIMIT, piece_of
 
 
 def row(n: int = 0, start: int = 0, offset: int = 0, **read: Any) -> tuple[Any, ...]:

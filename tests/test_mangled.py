@@ -10,8 +10,8 @@ from typing import NoReturn
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
-from omnirecord.library import import_file
 from tests.mangled import FOLDER, mangled
 
 COMMANDS: list[tuple[str, ...]] = [

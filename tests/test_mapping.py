@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from omnirecord.cassette import Headers
-from omnirecord.player import Answering, Mismatch
-from omnirecord.player.mapping import SessionMap
-from omnirecord.routes import with_session
+from omnirecord.model import Headers
+from omnirecord.omnigent.routes import with_session
+from omnirecord.replayer.player import Answering, Mismatch
+from omnirecord.replayer.player.session_ids import SessionMap
 from tests.cassettes import JSON, SSE, Made, child, delta, event, heartbeat, status, zipped
 from tests.stage import Stage
 

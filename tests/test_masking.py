@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
-from omnirecord.cassette import Headers, Recording
-from omnirecord.contract import load
-from omnirecord.masking import MaskedStream, uncoded
-from omnirecord.recorder import Ended, FrameMaker, Received, Recorder, Requested, Responded
-from omnirecord.redact import Redactor, Scanner, StreamMask
-from omnirecord.store import Store, Writer, rows
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.model import Headers, Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Recorder, Requested, Responded
+from omnirecord.redaction.redactor import Redactor, Scanner, StreamMask
+from omnirecord.redaction.stream import MaskedStream, uncoded
 
 from .cassettes import SSE, delta
 from .test_scrubbing import KEY, SECRET

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Headers
-from omnirecord.player.matching import Key, key_of
-from omnirecord.player.matching.rules import Rules
+from omnirecord.model import Headers
+from omnirecord.replayer.matching import Key, key_of
+from omnirecord.replayer.matching.rules import Rules
 
 ALIKE = {
     "the order of a query": ("/a?x=1&y=2", "/a?y=2&x=1"),

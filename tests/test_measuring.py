@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord import measuring
+from omnirecord.analysis import stats as measuring
+from omnirecord.analysis.stats import SessionStats, stats_row
+from omnirecord.analysis.stats.gaps import gaps_of, listened
+from omnirecord.analysis.stats.numbers import percentiles
+from omnirecord.analysis.stats.stats import measured
+from omnirecord.cassette.open import import_file
+from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.errors import UsageError
-from omnirecord.library import import_file
-from omnirecord.measuring import SessionStats, stats_row
-from omnirecord.measuring.gaps import gaps_of, listened
-from omnirecord.measuring.numbers import percentiles
-from omnirecord.measuring.reporting import measured
-from omnirecord.store import streamed
 from tests.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
 from tests.cost import cost
 

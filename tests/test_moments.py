@@ -6,9 +6,9 @@ from datetime import datetime, time
 
 import pytest
 
-from omnirecord.cassette import Recording
+from omnirecord.cassette.times import Given, moment, span
 from omnirecord.errors import UsageError
-from omnirecord.moments import Given, moment, span
+from omnirecord.model import Recording
 from tests.cassettes import ns
 
 RECORDING = Recording(1, "2026-01-02T23:50:00.000000+00:00", "0", "omnigent", None)

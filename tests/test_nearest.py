@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.cassette import Headers
-from omnirecord.player import Miss
-from omnirecord.player.matching import Key, key_of
-from omnirecord.player.matching.nearest import NEAREST, Named, Ordered, difference, line, named, nearest
-from omnirecord.player.matching.rules import Rules
+from omnirecord.model import Headers
+from omnirecord.replayer.matching import Key, key_of
+from omnirecord.replayer.matching.nearest import NEAREST, Named, Ordered, difference, line, named, nearest
+from omnirecord.replayer.matching.rules import Rules
+from omnirecord.replayer.player import Miss
 
 TEAM = Rules.parse("add header x-team")
 

@@ -15,7 +15,7 @@ pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group
 
 from omnigent_client import OmnigentClient
 
-from omnirecord.replaying import Replay
+from omnirecord.replayer.server import Replay
 from tests.cassettes import Made
 from tests.whatwg import CHUNKINGS, OWL
 

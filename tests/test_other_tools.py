@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlite_utils
 
-from omnirecord.library import import_file
+from omnirecord.cassette.open import import_file
 
 CASSETTE = Path(__file__).parent.parent / "cassettes" / "subagent.jsonl"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from omnirecord.story import Pace, pace_of
-from omnirecord.story.draft import Draft
+from omnirecord.analysis.turns import Pace, pace_of
+from omnirecord.analysis.turns.draft import Draft
 
 S = 1_000_000_000
 

@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import omnirecord
+from omnirecord.cassette.compressed import packed
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Writer, is_database
+from omnirecord.cassette.sqlite.compressed import IN_MEMORY, connect
 from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
-from omnirecord.library import import_file, open_store
-from omnirecord.packing import packed
-from omnirecord.store import Writer, is_database
-from omnirecord.store.packed import IN_MEMORY, connect
 from tests.cassettes import HEALTHY, conversation
 from tests.test_cli import run
 

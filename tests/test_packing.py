@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.packing import MAGIC, PackingError, lines, most_of, named, packed, unpacked
+from omnirecord.cassette.compressed import MAGIC, PackingError, lines, most_of, named, packed, unpacked
 
 TEXT = b"".join(b'{"stream": 1, "seq": %d}\n' % n for n in range(5000))
 MOST = 1 << 24

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from omnirecord.gathering import gathered
-from omnirecord.library import import_file, open_store
-from omnirecord.serving import TOKEN_VARIABLE
-from omnirecord.story import Session, session_of
-from omnirecord.telling.showing import rows_of
-from omnirecord.web.naming import key_of_exchange
+from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.turns import Session, session_of
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.server.listener import TOKEN_VARIABLE
+from omnirecord.ui.data.keys import key_of_exchange
 from tests.browsing import chromium_running, drawn, eventually, opened, settled, showing, texts
 from tests.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, event, status
 

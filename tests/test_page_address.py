@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.serving import TOKEN_VARIABLE
-from omnirecord.web.sealed import sealed_page
+from omnirecord.server.listener import TOKEN_VARIABLE
+from omnirecord.ui.export import sealed_page
 from tests.browsing import chromium_running, eventually, opened, settled, showing, texts
 from tests.cassettes import HEALTHY, TROUBLED
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from omnirecord import gist
-from omnirecord.gathering import gathered
-from omnirecord.library import open_store
-from omnirecord.web.bundle import joined
-from omnirecord.web.events import columns
-from omnirecord.web.naming import key_of_exchange
-from omnirecord.web.session import session_data
+from omnirecord.analysis.gather import gathered
+from omnirecord.cassette.open import open_store
+from omnirecord.omnigent import summary as gist
+from omnirecord.ui.bundle import joined
+from omnirecord.ui.data.events import columns
+from omnirecord.ui.data.keys import key_of_exchange
+from omnirecord.ui.data.session import session_data
 from tests.browsing import chromium_running
 from tests.cassettes import HEALTHY
 from tests.whatwg import CASES

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.library import import_file
+from omnirecord.cassette.open import import_file
 from tests.browsing import chromium_running, eventually, opened, settled, showing, texts
 from tests.cassettes import HEALTHY, TROUBLED
 
@@ -170,7 +170,7 @@ def test_axe_finds_nothing_at_400_pixels(browser: Any, everything: str, scheme: 
 
 
 def test_an_exported_file_shows_all_of_that_too(browser: Any, tmp_path: Path) -> None:
-    from omnirecord.web.sealed import sealed_page
+    from omnirecord.ui.export import sealed_page
 
     file = tmp_path / "hangs.html"
     file.write_bytes(b"".join(sealed_page(SHIPPED["tool_hangs"])))

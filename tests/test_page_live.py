@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
-from omnirecord.rerun import Rerun
-from omnirecord.viewing import Viewer
+from omnirecord.cassette.open import open_store
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
+from omnirecord.replayer.verify.recorded_client import Rerun
+from omnirecord.ui.viewer import Viewer
 from tests.cassettes import HEALTHY
 from tests.process import Process
 from tests.sse_clients import browser

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.cassette import Headers
-from omnirecord.library import open_store
-from omnirecord.listing import exchange_rows, stream_rows
-from omnirecord.parties import Parties, party_name
-from omnirecord.redact import credentials
+from omnirecord.analysis.listing import exchange_rows, stream_rows
+from omnirecord.cassette.open import open_store
+from omnirecord.model import Headers
+from omnirecord.omnigent.parties import Parties, party_name
+from omnirecord.redaction.redactor import credentials
 from tests.cassettes import Made
 
 TOKEN: Headers = (("X-Omnigent-Runner-Tunnel-Token", "t"),)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import TimedFrame
-from omnirecord.payloads import dumps, harmless, payload_of
+from omnirecord.model import TimedFrame
+from omnirecord.text import dumps, harmless
+from omnirecord.wire.payload import payload_of
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

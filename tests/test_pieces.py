@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Read
-from omnirecord.store import Writer, rows, streamed
-from omnirecord.store.functions import spliced, with_sent
-from omnirecord.store.pieces import Content, Piece, from_byte, from_read, reads, together
+from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite.functions import spliced, with_sent
+from omnirecord.cassette.sqlite.stream_reads import Content, Piece, from_byte, from_read, reads, together
+from omnirecord.model import Read
 
 ONE = st.tuples(st.integers(-5, 10**12), st.none() | st.integers(0, 10**12), st.binary(max_size=9), st.booleans())
 GIVEN = st.lists(st.lists(ONE, max_size=6), max_size=4)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.redact import Scanner, StreamMask
-from omnirecord.scrubbing import scrub
+from omnirecord.cassette.scrub import scrub
+from omnirecord.redaction.redactor import Scanner, StreamMask
 
 from . import wire
 from .planted import CONTENT, FIELDS, NAMED, PLANTED, deltas_joined, drive, frames, left, left_in, of, upstream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.player import Answering, Mismatch, NoContent, Refused, Updates
+from omnirecord.replayer.player import Answering, Mismatch, NoContent, Refused, Updates
 from tests.cassettes import JSON, Made, conversation, delta, ns
 from tests.stage import EVENTS, SESSION, Stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.player import Answering, Failing, Playing
+from omnirecord.replayer.player import Answering, Failing, Playing
 from tests.cassettes import DONE, Made, completed, conversation, created, delta, heartbeat, status, zipped
 from tests.stage import EVENTS, SESSION, Listener, Stage
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.player import Answering
+from omnirecord.replayer.player import Answering
 from tests.cassettes import Made, child, created, delta, heartbeat
 from tests.stage import EVENTS, SESSION, Listener, Stage
 

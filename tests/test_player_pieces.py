@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.player import Playing
+from omnirecord.replayer.player import Playing
 from tests.cassettes import Made, delta, heartbeat, presence, status
 from tests.recorded import calls
 from tests.stage import EVENTS, Listener, Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.player import Answering
+from omnirecord.replayer.player import Answering
 from tests.cassettes import Made, conversation, delta, heartbeat, status
 from tests.stage import EVENTS, SESSION, Stage
 

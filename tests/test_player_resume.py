@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.sse import Parser
+from omnirecord.wire.sse import Parser
 from tests.cassettes import Made, completed, conversation, created, delta, heartbeat, presence, status, zipped
 from tests.stage import Listener, Stage
 

@@ -13,7 +13,7 @@ import pytest
 
 from omnirecord import record
 from omnirecord.errors import UsageError
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 
 from . import wire
 from .test_proxy_websocket import HELLO, TEXT, switching, ws

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.sse import Frame, Parser
+from omnirecord.wire.sse import Frame, Parser
 
 from . import wire
 from .wire import Wire, chunk, connected, event, get, recorded

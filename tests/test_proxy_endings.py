@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 
 from . import wire
 from .wire import END, STREAM, Upstream, Wire, ask, chunk, connected, event, get, recorded

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.proxy.held import Held, Piece
-from omnirecord.resume import Stamped
+from omnirecord.recorder.proxy.replay_buffer import Held, Piece
+from omnirecord.wire.event_ids import Stamped
 
 COST = Piece(Stamped(1, b"x" * 100, has_id=True, is_done=False)).cost
 

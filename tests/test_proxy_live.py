@@ -188,7 +188,7 @@ async def test_no_more_is_read_ahead_than_the_disk_takes(
         nonlocal sent
         sent = so_far
 
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 4 * MIB)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 4 * MIB)
     async with recorded(flood(20 * MIB, count), tmp_path, read_ahead=64 * MIB) as (proxy, _):
         other = sqlite3.connect(proxy.db, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
 from tests.process import Process
 from tests.test_proxy_websocket import SWITCH, TEXT, ws
 from tests.wire import Headers, Upstream, Wire, ask, connected, get, raw

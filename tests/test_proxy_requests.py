@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 
 from . import wire
 from .wire import Headers, Wire, ask, connected, get, recorded

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.proxy import Proxy, resuming
-from omnirecord.resume import StreamStamper
-from omnirecord.sse import Frame, Parser
+from omnirecord.recorder.proxy import resume as resuming
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.wire.event_ids import StreamStamper
+from omnirecord.wire.sse import Frame, Parser
 
 from . import wire
 from .wire import END, STREAM, Headers, Upstream, Wire, chunk, connected, event, get, recorded

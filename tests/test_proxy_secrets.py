@@ -14,8 +14,8 @@ from pathlib import Path
 import brotli
 import pytest
 
-from omnirecord.bodies import is_data
-from omnirecord.cassette import Message
+from omnirecord.model import Message
+from omnirecord.redaction.coded_body import is_data
 
 from . import wire
 from .test_proxy_websocket import HELLO, TEXT, switching, ws

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Message
-from omnirecord.proxy import tunnel
-from omnirecord.websocket import MessageReader
+from omnirecord.model import Message
+from omnirecord.recorder.proxy import websocket as tunnel
+from omnirecord.wire.websocket import MessageReader
 
 from . import wire
 from .wire import Wire, connected, recorded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.testing import limit
-from omnirecord.testing.settings import settings_of
+from omnirecord.pytest_plugin import limit
+from omnirecord.pytest_plugin.settings import settings_of
 from tests.pytest_suite import Suite
 from tests.pytest_suite import suite as suite
 
@@ -114,7 +114,7 @@ def test_the_error_of_the_client_shows_where_it_was_blocked(suite: Suite) -> Non
 
 @pytest.mark.parametrize("marker", [", gate_timeout=0", ", skip_gates_after=30"])
 def test_a_test_may_have_no_limit(suite: Suite, marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.testing.settings.GATE_TIMEOUT", 0.1)
+    monkeypatch.setattr("omnirecord.pytest_plugin.settings.GATE_TIMEOUT", 0.1)
     listens(suite, "def", "time.sleep(0.4)", marker).assert_outcomes(passed=1)
 
 

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 import omnirecord
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cli import main
-from omnirecord.library import import_file, open_store
 from tests.cassettes import SHIPPED, delta, event, heartbeat, status
 
 RESPONSE = {"id": "r", "status": "in_progress", "model": "m", "created_at": 1}

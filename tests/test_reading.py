@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import omnirecord
-from omnirecord.contract import CompletedEvent, OutputTextDeltaEvent, UntypedEvent
-from omnirecord.library import import_file
+from omnirecord.cassette.open import import_file
+from omnirecord.omnigent.contract import CompletedEvent, OutputTextDeltaEvent, UntypedEvent
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 import omnirecord
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.scenarios import SCENARIOS
 from tests.omnigent_rig.script import SCRIPT

@@ -21,7 +21,7 @@ import omnigent_client
 from omnigent_client import OmnigentClient, SessionsChat, StreamHooks, _sessions, _sessions_chat, _timeouts
 from omnigent_client._errors import ServerError
 
-from omnirecord.replaying import Replay
+from omnirecord.replayer.server import Replay
 from tests.cassettes import Made, heartbeat
 from tests.client_page import Row, rows, statuses
 from tests.client_words import KNOWN

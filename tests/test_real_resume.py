@@ -14,11 +14,11 @@ import pytest_asyncio
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
-from omnirecord.cassette import TimedFrame
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.resume import event_id, stamp
-from omnirecord.sse import Parser
+from omnirecord.cassette.open import open_store
+from omnirecord.model import TimedFrame
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.wire.event_ids import event_id, stamp
+from omnirecord.wire.sse import Parser
 from tests import wire
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import conversation

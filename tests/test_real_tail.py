@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
-from omnirecord.cassette import VERDICTS
-from omnirecord.finding import search
-from omnirecord.library import open_store
-from omnirecord.listing import EventFilter, event_rows
+from omnirecord.analysis.listing import EventFilter, event_rows
+from omnirecord.analysis.search.search import search
+from omnirecord.cassette.open import open_store
+from omnirecord.model import VERDICTS
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.scenarios import SCENARIOS
 from tests.omnigent_rig.script import SCRIPT

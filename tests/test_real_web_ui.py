@@ -15,8 +15,8 @@ pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and P
 
 from omnigent_client import OmnigentClient
 
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
 from tests.cassettes import HEALTHY
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.provider import Provider

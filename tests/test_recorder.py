@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Recording, TimedFrame
-from omnirecord.contract import Contract, Issue, load
-from omnirecord.library import open_store
-from omnirecord.masking import Kept, MaskedStream
-from omnirecord.recorder import (
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.model import Recording, TimedFrame
+from omnirecord.omnigent.contract import Contract, Issue, load
+from omnirecord.recorder.rows.exchanges import (
     BodyData,
     Ended,
     FrameMaker,
@@ -32,10 +33,10 @@ from omnirecord.recorder import (
     Responded,
     SentLate,
 )
-from omnirecord.redact import Redactor, Scanner
-from omnirecord.sse import Parser
-from omnirecord.store import Store, Writer, rows, streamed
-from omnirecord.tape import Tape
+from omnirecord.recorder.thread import Tape
+from omnirecord.redaction.redactor import Redactor, Scanner
+from omnirecord.redaction.stream import Kept, MaskedStream
+from omnirecord.wire.sse import Parser
 
 from . import wire
 from .wire import Wire, chunk, event, get, recorded

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.redact import Redactor, credentials, without_secrets
+from omnirecord.redaction.redactor import Redactor, credentials, without_secrets
 
 PSEUDONYM = Redactor(b"key").pseudonym
 SECRETS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=16, max_size=60).map(lambda text: text + "0/+=")

@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.redact.content import Flow, Scanner, StreamMask, Texts
-from omnirecord.redact.content.escapes import masked, undone
-from omnirecord.redact.content.fields import Span
-from omnirecord.redact.content.scanning import PLAIN
-from omnirecord.redact.content.stream import LINE
-from omnirecord.sse import Parser
+from omnirecord.redaction.content import Flow, Scanner, StreamMask, Texts
+from omnirecord.redaction.content.escapes import masked, undone
+from omnirecord.redaction.content.fields import Span
+from omnirecord.redaction.content.scanner import PLAIN
+from omnirecord.redaction.content.streams import LINE
+from omnirecord.wire.sse import Parser
 
 SCANNER = Scanner()
 CUTS = st.lists(st.integers(0, 600), max_size=20)

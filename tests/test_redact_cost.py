@@ -17,13 +17,13 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from omnirecord.cassette import Recording
-from omnirecord.contract import load
-from omnirecord.recorder import Ended, FrameMaker, Received, Recorder, Requested, Responded
-from omnirecord.redact import Redactor, Scanner
-from omnirecord.redact.content.scanning import PLAIN
-from omnirecord.scrubbing import scrub
-from omnirecord.store import Writer, rows
+from omnirecord.cassette.scrub import scrub
+from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.model import Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Recorder, Requested, Responded
+from omnirecord.redaction.content.scanner import PLAIN
+from omnirecord.redaction.redactor import Redactor, Scanner
 
 CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").rglob("*.jsonl"))
 EVENTS = 5000

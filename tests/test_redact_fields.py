@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.redact import Redactor
-from omnirecord.redact.content import Scanner, Texts
-from omnirecord.redact.content.fields import NOTHING, scan
+from omnirecord.redaction.content import Scanner, Texts
+from omnirecord.redaction.content.fields import NOTHING, scan
+from omnirecord.redaction.redactor import Redactor
 
 from .test_redact_content import MASKED as PREFIXED
 from .test_redact_content import Disk, deltas, event, has_all_stars, texts

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.player.matching.key import key_of
-from omnirecord.redact import (
+from omnirecord.redaction import names
+from omnirecord.redaction.aside import Aside
+from omnirecord.redaction.redactor import (
     Redactor,
     Scanner,
     StreamMask,
     body_without_secrets,
     header_without_secrets,
-    names,
     without_secrets,
 )
-from omnirecord.redact.aside import Aside
+from omnirecord.replayer.matching.key import key_of
 
 from .test_redact import CUTS, in_pieces
 

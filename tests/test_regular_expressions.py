@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.contract import load
-from omnirecord.contract.shapes import _any_head, _shape
-from omnirecord.limits import Retention
-from omnirecord.player.renaming import Renaming
-from omnirecord.redact import Scanner
-from omnirecord.shelf import Shelf
+from omnirecord.cassette.rotation import Shelf
+from omnirecord.omnigent.contract import load
+from omnirecord.omnigent.contract.shapes import _any_head, _shape
+from omnirecord.redaction.redactor import Scanner
+from omnirecord.replayer.player.renaming import Renaming
+from omnirecord.wire.limits import Retention
 
 from .pumped import slow
 

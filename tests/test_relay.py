@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import TimedFrame
-from omnirecord.story.relay import Relay
+from omnirecord.analysis.turns.merge_live import Relay
+from omnirecord.model import TimedFrame
 
 MS = 1_000_000
 WORDS = [b"data: %d\n\n" % n for n in range(40)]

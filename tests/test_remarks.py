@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from omnirecord.player import Mismatch
-from omnirecord.remarks import differences, place
-from omnirecord.replaying import Served
+from omnirecord.replayer.player import Mismatch
+from omnirecord.replayer.report import differences, place
+from omnirecord.replayer.server import Served
 
 NOWHERE: dict[str, Any] = {
     "which": "s", "stream": None, "seq": None, "type": None, "at_s": 0.0, "next": None, "waits_for": None,

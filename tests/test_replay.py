@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.cassette import Ending
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Writer
+from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.errors import BrokenCassette
-from omnirecord.library import open_store
-from omnirecord.replaying import Replay
-from omnirecord.store import Writer, streamed
+from omnirecord.model import Ending
+from omnirecord.replayer.server import Replay
 from tests.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.process import allow_many_files
 from tests.stage import EVENTS, SESSION, gists
@@ -286,7 +287,7 @@ async def test_two_recordings_in_one_cassette_are_two_sessions(tmp_path: Path) -
 
 
 async def test_a_text_cassette_is_served_like_the_other(tmp_path: Path) -> None:
-    from omnirecord.jsonl import lines
+    from omnirecord.cassette.jsonl import lines
 
     tape = short()
     store = open_store(tape.save(tmp_path / "tape.db"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.greeting import greeting_length
-from omnirecord.library import open_store
-from omnirecord.replaying import Replay
-from omnirecord.routes import is_gate
+from omnirecord.cassette.open import open_store
+from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.omnigent.routes import is_gate
+from omnirecord.replayer.server import Replay
 from tests.test_replay import post
 from tests.wire import Wire, ask, connected, get
 

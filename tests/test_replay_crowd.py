@@ -13,8 +13,8 @@ from random import Random
 import pytest
 
 import omnirecord
-from omnirecord.replaying import Replay
-from omnirecord.verify import quantile
+from omnirecord.replayer.server import Replay
+from omnirecord.replayer.verify.verify import quantile
 from tests.cassettes import Made, conversation, delta
 from tests.stage import EVENTS
 from tests.test_replay import STREAM, heard, post

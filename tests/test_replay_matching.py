@@ -9,7 +9,7 @@ import pytest
 
 import omnirecord
 from omnirecord.errors import UsageError
-from omnirecord.replaying import Replay
+from omnirecord.replayer.server import Replay
 from tests.cassettes import JSON, SSE, Made, event, heartbeat, zipped
 from tests.wire import ask, get
 

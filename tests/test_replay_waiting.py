@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from omnirecord import waiting
 from omnirecord.errors import UsageError
-from omnirecord.replaying import Replay
-from omnirecord.sse import Parser
+from omnirecord.replayer import wait as waiting
+from omnirecord.replayer.server import Replay
+from omnirecord.wire.sse import Parser
 from tests.cassettes import Made, conversation, delta, heartbeat, status, zipped
 from tests.stage import EVENTS, SESSION
 from tests.test_replay import STREAM, heard, post

@@ -9,14 +9,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from omnirecord import rerun
-from omnirecord.cassette import Recording
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
-from omnirecord.rerun import Rerun
-from omnirecord.routes import is_gate
-from omnirecord.store import Store, Writer, rows
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.model import Recording
+from omnirecord.omnigent.routes import is_gate
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
+from omnirecord.replayer.verify import recorded_client as rerun
+from omnirecord.replayer.verify.recorded_client import Rerun
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from omnirecord.resume import Stamped, Stamper, StreamStamper, event_id, parse_event_id, stamp
-from omnirecord.sse import Frame, Parser
+from omnirecord.wire.event_ids import Stamped, Stamper, StreamStamper, event_id, parse_event_id, stamp
+from omnirecord.wire.sse import Frame, Parser
 
 from .test_sse import CUTS, STREAMS
 

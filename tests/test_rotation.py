@@ -18,18 +18,18 @@ import pytest
 from freezegun import freeze_time
 
 import omnirecord
-from omnirecord import reels
+from omnirecord.analysis.follow.tail import Wanted, follow
+from omnirecord.cassette.export import jsonl_bytes
+from omnirecord.cassette.rotation import Shelf
+from omnirecord.cassette.sqlite import Writer
+from omnirecord.cassette.sqlite.lock import RecorderLock, lock_path
 from omnirecord.errors import CassetteInUse, NotACassette, UsageError
-from omnirecord.exporting import jsonl_bytes
-from omnirecord.intake import Take
-from omnirecord.limits import Retention, Rotation
-from omnirecord.proxy import Proxy
-from omnirecord.redact import content_scanner
-from omnirecord.shelf import Shelf
-from omnirecord.store import Writer
-from omnirecord.store.lock import RecorderLock, lock_path
-from omnirecord.tailing import Wanted, follow
-from omnirecord.tape import Tape
+from omnirecord.recorder import files as reels
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.recorder.queue import Take
+from omnirecord.recorder.thread import Tape
+from omnirecord.redaction.redactor import content_scanner
+from omnirecord.wire.limits import Retention, Rotation
 from tests import wire
 from tests.process import Process
 from tests.test_proxy_control import Talker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord import routes
+from omnirecord.omnigent import routes
 
 
 @pytest.mark.parametrize(

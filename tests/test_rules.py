@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.player.matching.rules import EVERY, FORMS, Rule, Rules, Scope, parse_rule
+from omnirecord.replayer.matching.rules import EVERY, FORMS, Rule, Rules, Scope, parse_rule
 
 EVENTS = "/v1/sessions/abc/events"
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_-*?", min_size=1)
@@ -132,7 +132,7 @@ def test_rules_hold_for_the_requests_of_their_scope() -> None:
 
 def test_the_library_for_json_paths_is_loaded_only_when_a_rule_needs_it() -> None:
     code = (
-        "import sys; from omnirecord.player.matching.rules import Rules; Rules.parse(['ignore query']);"
+        "import sys; from omnirecord.replayer.matching.rules import Rules; Rules.parse(['ignore query']);"
         "print('jsonpath' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,11 +8,11 @@ from itertools import accumulate, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.contract import Contract
-from omnirecord.contract.lenient import omnigent
-from omnirecord.contract.shapes import LONGEST
-from omnirecord.framing import Framer, Run
-from omnirecord.store.streamed import Columns
+from omnirecord.cassette.framing import Framer, Run
+from omnirecord.cassette.sqlite.stream_rows import Columns
+from omnirecord.omnigent.contract import Contract
+from omnirecord.omnigent.contract.live import omnigent
+from omnirecord.omnigent.contract.shapes import LONGEST
 
 OMNIGENT = omnigent()
 """Of its own: what others have made it learn leaves no room for what is learnt here."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
-from omnirecord.greeting import greeting_length
-from omnirecord.library import open_store
-from omnirecord.parts import Part
-from omnirecord.player.script import Script, gate_rule
-from omnirecord.player.strip import Strip
-from omnirecord.store import is_coded
+from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.replayer.parts import Part
+from omnirecord.replayer.player.plan import Script, gate_rule
+from omnirecord.replayer.player.stream_parts import Strip
 from tests.cassettes import HEALTHY, TROUBLED, Made, child, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.stage import EVENTS, SESSION
 

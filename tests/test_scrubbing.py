@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import omnirecord
+from omnirecord.cassette.export import jsonl_bytes
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.scrub import Leak, scrub
 from omnirecord.cli import main
 from omnirecord.errors import CassetteError, UsageError
-from omnirecord.exporting import jsonl_bytes
-from omnirecord.library import import_file, open_store
-from omnirecord.scrubbing import Leak, scrub
-from omnirecord.verify import verify
+from omnirecord.replayer.verify.verify import verify
 
 from . import wire
 from .cassettes import JSON, SSE, Made, delta, event, heartbeat

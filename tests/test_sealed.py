@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
-from omnirecord.library import import_file
-from omnirecord.web.bundle import bundle, digest
-from omnirecord.web.sealed import sealed_page
+from omnirecord.ui.bundle import bundle, digest
+from omnirecord.ui.export import sealed_page
 from tests.browsing import chromium_running, eventually, opened, settled, texts
 from tests.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 from tests.test_page import HOSTILE, unharmed

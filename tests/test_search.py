@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import omnirecord
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
-from omnirecord.library import import_file
 from tests.cassettes import Made, delta, status
 from tests.test_cli import EVENT_KEYS
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from omnirecord.finding import search
-from omnirecord.library import import_file, open_store
-from omnirecord.searching.query import parse
-from omnirecord.web.bundle import joined
-from omnirecord.web.searched import search_data
+from omnirecord.analysis.search.query import parse
+from omnirecord.analysis.search.search import search
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.ui.bundle import joined
+from omnirecord.ui.data.search_texts import search_data
 from tests.browsing import chromium_running
 from tests.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 

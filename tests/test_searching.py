@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omnirecord.analysis.search.documents import Texts
+from omnirecord.analysis.search.query import Clause, Query, Term, parse
+from omnirecord.analysis.search.snippets import OPEN, SHUT, apart, best, cut, signs_in, unmarked
+from omnirecord.analysis.search.texts import plain, spaced, text_in
+from omnirecord.cassette.sqlite.search_index import Doc
 from omnirecord.errors import UsageError
-from omnirecord.searching.docs import Doc, Texts
-from omnirecord.searching.query import Clause, Query, Term, parse
-from omnirecord.searching.snippets import OPEN, SHUT, apart, best, cut, signs_in, unmarked
-from omnirecord.searching.texts import plain, spaced, text_in
 from tests.cassettes import completed, created, delta, event, heartbeat, status
 from tests.recorded import calls, recorded
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.redact import Redactor
-from omnirecord.redact.names import (
+from omnirecord.redaction.names import (
     HARMLESS,
     is_secret,
     is_secret_field,
@@ -16,6 +15,7 @@ from omnirecord.redact.names import (
     may_be_secret_field,
     words,
 )
+from omnirecord.redaction.redactor import Redactor
 
 from .secret_names import PAGE, page
 from .secret_vocabularies import ALL, NOT_SECRETS

@@ -13,8 +13,8 @@ import pytest
 
 import omnirecord
 from omnirecord.errors import ServerError, UsageError
-from omnirecord.replaying import Replay
-from omnirecord.serving import TOKEN_VARIABLE, Listener, Place, error_response
+from omnirecord.replayer.server import Replay
+from omnirecord.server.listener import TOKEN_VARIABLE, Listener, Place, error_response
 from tests import forked
 from tests.cassettes import conversation
 from tests.wire import ask, get, nobody_listens, opened

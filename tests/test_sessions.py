@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows
+from omnirecord.analysis.sessions import since, summaries
+from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.cli.columns import fitted_table
-from omnirecord.cli.reading import ls_lines
+from omnirecord.cli.ls import ls_lines
 from omnirecord.cli.sessions import lines_of
 from omnirecord.errors import UsageError
-from omnirecord.library import open_store
-from omnirecord.listing import exchange_rows, session_rows, stream_rows
-from omnirecord.summaries import since, summaries
 from tests.cassettes import HEALTHY, SHIPPED, TROUBLED, Made
 
 KEYS = [

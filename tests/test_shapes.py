@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from omnirecord.contract import Contract, Judgement, judge
-from omnirecord.contract import objects as nested
-from omnirecord.contract.documented import SHAPES, VALUES, documented
-from omnirecord.contract.lenient import omnigent
-from omnirecord.contract.shapes import LONGEST
-from omnirecord.contract.union import MODELS
-from omnirecord.sse import Frame, Parser, read_fields
+from omnirecord.omnigent.contract import Contract, Judgement, judge
+from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented
+from omnirecord.omnigent.contract.live import omnigent
+from omnirecord.omnigent.contract.shapes import LONGEST
+from omnirecord.omnigent.events import objects as nested
+from omnirecord.omnigent.events.union import MODELS
+from omnirecord.wire.sse import Frame, Parser, read_fields
 from tests.cassettes import HEALTHY, TROUBLED
 from tests.contract_cases import EXAMPLES
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from omnirecord.cassette import Recording
+from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cli import main
-from omnirecord.store import Writer, rows
+from omnirecord.model import Recording
 from tests import forked
 from tests.cassettes import Made, created, delta, heartbeat
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.library import open_store
-from omnirecord.telling.showing import lines_of, rows_of, sessions
+from omnirecord.analysis.transcript.show import lines_of, rows_of, sessions
+from omnirecord.cassette.open import open_store
 from tests.cassettes import Made, child, completed, created, delta, heartbeat, status
 from tests.cost import cost
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import OmnirecordError, UsageError
-from omnirecord.library import import_file, open_store
-from omnirecord.web.answers import Answers
-from omnirecord.web.shown import Shown
+from omnirecord.ui.data.api import Answers
+from omnirecord.ui.shown import Shown
 from tests.cassettes import HEALTHY
 
 TURNS, CLIENTS = HEALTHY["turns"], HEALTHY["two_clients"]

@@ -12,8 +12,8 @@ from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord import sse
-from omnirecord.sse import Frame, Parser, last_end, read_fields
+from omnirecord.wire import sse
+from omnirecord.wire.sse import Frame, Parser, last_end, read_fields
 from tests.whatwg import CASES, CUTTING, FRAMES, dispatched, events_of
 
 TOKENS = st.sampled_from([

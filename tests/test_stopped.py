@@ -8,11 +8,21 @@ from typing import Any
 
 import pytest
 
-from omnirecord.library import open_store
-from omnirecord.story import Approval, Child, Fault, Listening, Session, Silence, Snapshot, Turn, stopped
-from omnirecord.story.draft import Draft
-from omnirecord.story.stopped import AT_REST
-from omnirecord.telling.showing import sessions
+from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.turns import (
+    Approval,
+    Child,
+    Fault,
+    Listening,
+    Session,
+    Silence,
+    Snapshot,
+    Turn,
+    stopped,
+)
+from omnirecord.analysis.turns.draft import Draft
+from omnirecord.analysis.turns.why_stopped import AT_REST
+from omnirecord.cassette.open import open_store
 from tests.cassettes import Made, completed, created, delta, event, heartbeat, status
 
 S = 1_000_000_000

@@ -17,13 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Recording, TimedFrame
-from omnirecord.contract import load
-from omnirecord.errors import BrokenCassette, CassetteError, CassetteInUse, NewerCassette, NotACassette, UsageError
-from omnirecord.framing import Framed, Framer
-from omnirecord.store import Store, Writer, is_sqlite, rows, streamed
-from omnirecord.store.lock import lock_path, recorder_is_alive
-from omnirecord.store.rows import Row
+from omnirecord.cassette.framing import Framed, Framer
+from omnirecord.cassette.sqlite import Store, Writer, is_sqlite, rows
+from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite.lock import lock_path, recorder_is_alive
+from omnirecord.cassette.sqlite.rows import Row
+from omnirecord.errors import (
+    BrokenCassette,
+    CassetteError,
+    CassetteInUse,
+    NewerCassette,
+    NotACassette,
+    UsageError,
+)
+from omnirecord.model import Recording, TimedFrame
+from omnirecord.omnigent.contract import load
 from tests.cassettes import conversation, delta, heartbeat
 
 OMNIGENT = load("omnigent")
@@ -82,7 +90,7 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
     script = """
         import sys
         from pathlib import Path
-        from omnirecord.store import Writer, streamed
+        from omnirecord.cassette.sqlite import Writer, streamed
         from tests.test_store import BODY, begun, cut, framed, received
         writer = Writer(Path(sys.argv[1]))
         reads = cut(BODY, 20)
@@ -349,9 +357,9 @@ def test_a_killed_cassette_in_a_folder_that_may_not_be_written_is_read(killed: P
     script = """
         import os, sys
         from pathlib import Path
-        from omnirecord.contract import load
-        from omnirecord.sse import Parser
-        from omnirecord.store import Store
+        from omnirecord.omnigent.contract import load
+        from omnirecord.wire.sse import Parser
+        from omnirecord.cassette.sqlite import Store
         load("omnigent").judge(Parser().feed(b'data: {"type": "session.heartbeat"}\\n\\n')[0])  # all is loaded now
         path = Path(sys.argv[1])
         if os.geteuid() == 0:

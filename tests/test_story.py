@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Exchange, Request, Response, TimedFrame, Verdict
-from omnirecord.contract.union import MODELS
-from omnirecord.library import open_store
-from omnirecord.resume import event_id, stamp
-from omnirecord.story import Act, Turn, act_of, one_line, session_of, turn_row, turns
+from omnirecord.analysis.turns import Act, Turn, act_of, one_line, session_of, turn_row, turns
+from omnirecord.cassette.open import open_store
+from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
+from omnirecord.omnigent.events.union import MODELS
+from omnirecord.wire.event_ids import event_id, stamp
 
 MS = 1_000_000
 S = 1_000_000_000

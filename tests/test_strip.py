@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette import Columns
-from omnirecord.parts import Part
-from omnirecord.player.strip import PIECE, Strip
+from omnirecord.model import Columns
+from omnirecord.replayer.parts import Part
+from omnirecord.replayer.player.stream_parts import PIECE, Strip
 
 STREAM, GREETING = 7, 2
 SIZES = st.sampled_from([1, 10, 150, 20_000, PIECE - 1, PIECE, 2 * PIECE])

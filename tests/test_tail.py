@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from omnirecord.analysis.follow.tail import Wanted, follow
 from omnirecord.cli import main
-from omnirecord.tailing import Wanted, follow
 from tests.cassettes import Made, delta, status
 from tests.test_cli import EVENT_KEYS
 

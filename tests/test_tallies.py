@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from omnirecord.library import import_file
-from omnirecord.listing import session_rows, stream_rows
-from omnirecord.store import Store, Writer
-from omnirecord.tape import Tape
+from omnirecord.analysis.listing import session_rows, stream_rows
+from omnirecord.cassette.open import import_file
+from omnirecord.cassette.sqlite import Store, Writer
+from omnirecord.recorder.thread import Tape
 from tests.cassettes import delta, heartbeat, status
 from tests.older import aged
 from tests.wire import event

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord import tape as tape_module
-from omnirecord.contract import Contract, Judgement, load
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.errors import CassetteError, CassetteInUse
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.recorder import NewFrames, Op, Recorder
-from omnirecord.sse import Frame
-from omnirecord.store.rows import Row
-from omnirecord.tape import Tape
+from omnirecord.omnigent.contract import Contract, Judgement, load
+from omnirecord.recorder import thread as tape_module
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.recorder.rows.exchanges import NewFrames, Op, Recorder
+from omnirecord.recorder.thread import Tape
+from omnirecord.wire.sse import Frame
 
 from . import wire
 from .process import Process
@@ -135,7 +135,7 @@ async def test_a_recorder_that_cannot_write_stops_all_the_same_and_says_so(
 def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.intake.BUFFER", 2500)
+    monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 2500)
     db = tmp_path / "run.db"
     tape = Tape(db, "http://a")
     other = sqlite3.connect(db, isolation_level=None)
@@ -332,8 +332,8 @@ def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_
 def test_what_there_was_no_time_for_is_made_at_once_and_not_when_it_is_due_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.recorder.pace.FRAME_FOR", 0.0)
-    monkeypatch.setattr("omnirecord.recorder.pace.FRAME_EVERY", 3600.0)
+    monkeypatch.setattr("omnirecord.recorder.rows.pace.FRAME_FOR", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.rows.pace.FRAME_EVERY", 3600.0)
     seen: list[NewFrames] = []
     tape = Tape(tmp_path / "t.db", None, watch=seen.append)
     for n in range(60):
@@ -395,8 +395,8 @@ def test_heads_that_cannot_be_written_in_time_are_counted_and_the_recorder_stops
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list of requests without bodies was written to its end, however long that took."""
-    monkeypatch.setattr("omnirecord.tape.LEAST", 0.0)
-    monkeypatch.setattr("omnirecord.tape.SMALL_BATCH", 1)
+    monkeypatch.setattr("omnirecord.recorder.thread.LEAST", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.thread.SMALL_BATCH", 1)
     monkeypatch.setattr(Tape, "_step", lambda tape: tape._forget() if tape._intake.ops else tape._gather())
     tape = Tape(tmp_path / "t.db", None)
     tape.hurry()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.gist import seconds
-from omnirecord.story import (
+from omnirecord.analysis.transcript import tell, tell_turn
+from omnirecord.analysis.transcript.wrap import cells, wrap
+from omnirecord.analysis.turns import (
     Approval,
     Asked,
     Child,
@@ -25,9 +26,8 @@ from omnirecord.story import (
     Turn,
     TurnUsage,
 )
-from omnirecord.story.draft import Draft
-from omnirecord.telling import tell, tell_turn
-from omnirecord.telling.wrapping import cells, wrap
+from omnirecord.analysis.turns.draft import Draft
+from omnirecord.text import seconds
 
 S = 1_000_000_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\u202egnp.exe\u2066\x9b31m"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.files import whole_or_not
+from omnirecord.cassette.scrub import scrub
+from omnirecord.cassette.temporary import AGE, TemporaryFolder, sweep
 from omnirecord.cli import main
-from omnirecord.files import whole_or_not
-from omnirecord.scrubbing import scrub
-from omnirecord.temporary import AGE, TemporaryFolder, sweep
 
 from .cassettes import HEALTHY
 
@@ -36,7 +36,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def other() -> Iterator[Path]:
     """The folder of another process, which still runs."""
-    script = "import sys; from omnirecord.temporary import *; f = TemporaryFolder('copy'); print(f.name, flush=True)"
+    script = "import sys; from omnirecord.cassette.temporary import *;"
+    script += " f = TemporaryFolder('copy'); print(f.name, flush=True)"
     command = [sys.executable, "-c", f"{script}; sys.stdin.read()"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
@@ -98,7 +99,7 @@ def test_what_a_killed_scrub_left_beside_its_output_is_removed_by_the_next(tmp_p
 
 def test_what_a_killed_export_left_beside_its_output_is_removed_by_the_next(tmp_path: Path) -> None:
     """It was a file that no later command knew."""
-    script = "import os, sys; from omnirecord.files import *; from pathlib import Path\n"
+    script = "import os, sys; from omnirecord.cassette.files import *; from pathlib import Path\n"
     script += "with whole_or_not(Path(sys.argv[1])) as file: file.write(b'some'); file.flush(); os.kill(os.getpid(), 9)"
     folder = tmp_path / "of outputs"
     folder.mkdir()

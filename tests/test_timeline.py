@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.player.timeline import Gate, Timeline
-from omnirecord.player.timing import NS, Timing
+from omnirecord.replayer.player.timeline import Gate, Timeline
+from omnirecord.replayer.player.timing import NS, Timing
 
 HOUR = 3600 * NS
 

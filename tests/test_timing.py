@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.player.timing import NS, Scale, Timing, gaps, timing_of
+from omnirecord.replayer.player.timing import NS, Scale, Timing, gaps, timing_of
 
 HOUR = 3600 * NS
 POINTS = st.lists(st.integers(0, HOUR), max_size=20).map(sorted)

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import serialization
 import omnirecord
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
-from omnirecord.tls import Trust, explained, listening_context
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
+from omnirecord.server.tls import Trust, explained, listening_context
 from tests.cassettes import conversation
 from tests.test_proxy_websocket import HELLO, TEXT, echo, switching, ws
 from tests.wire import (

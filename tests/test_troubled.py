@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from omnirecord.cassette import Exchange, TimedFrame
-from omnirecord.library import open_store
-from omnirecord.payloads import payload_of
-from omnirecord.store import Store
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.model import Exchange, TimedFrame
+from omnirecord.wire.payload import payload_of
 from tests.cassettes import TROUBLED
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from omnirecord import updates
-from omnirecord.replaying import Replay
+from omnirecord.replayer import session_updates as updates
+from omnirecord.replayer.server import Replay
 from tests.cassettes import Made, heartbeat, status
 from tests.stage import EVENTS, Stage
 from tests.test_replay import STREAM, heard, post

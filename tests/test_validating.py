@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 import omnirecord
-from omnirecord.contract import ServerStreamEvent
-from omnirecord.library import import_file
-from omnirecord.validating import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAMES, Validation
+from omnirecord.analysis.validate import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAMES, Validation
+from omnirecord.cassette.open import import_file
+from omnirecord.omnigent.contract import ServerStreamEvent
 from tests.contract_cases import EXAMPLES, edited
 from tests.recorded import calls
 from tests.test_contract_agreement import JSON, mutants

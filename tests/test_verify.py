@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.library import import_file, open_store
-from omnirecord.player.timing import timing_of
-from omnirecord.rerun import StreamSeen
-from omnirecord.store import Store
-from omnirecord.verify import Verification, compare, timing_errors_ms, verify
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.replayer.player.timing import timing_of
+from omnirecord.replayer.verify.recorded_client import StreamSeen
+from omnirecord.replayer.verify.verify import Verification, compare, timing_errors_ms, verify
 
 from .cassettes import Made
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cassette.open import open_store
 from omnirecord.errors import NotACassette, ServerError, UsageError
-from omnirecord.library import open_store
-from omnirecord.proxy import Proxy
-from omnirecord.serving import TOKEN_VARIABLE
-from omnirecord.viewing import Viewer
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.server.listener import TOKEN_VARIABLE
+from omnirecord.ui.viewer import Viewer
 from tests.cassettes import HEALTHY
 from tests.forked import run
 from tests.wire import Upstream, ask

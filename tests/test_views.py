@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from omnirecord.analysis.listing import EventFilter, event_rows, session_rows, stream_rows
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Store, Writer, datasette_metadata, rows
+from omnirecord.cassette.sqlite.datasette import HIDDEN
+from omnirecord.cassette.sqlite.schema import SCHEMA_VERSION
 from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
-from omnirecord.library import import_file, open_store
-from omnirecord.listing import EventFilter, event_rows, session_rows, stream_rows
-from omnirecord.store import Store, Writer, datasette_metadata, rows
-from omnirecord.store.datasette import HIDDEN
-from omnirecord.store.schema import SCHEMA_VERSION
 from tests.cassettes import DONE, Made, child, completed, conversation, created, delta, event, heartbeat, zipped
 from tests.older import aged
 from tests.test_store import begun, received

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from omnirecord.growing import Follower, Wanted
-from omnirecord.library import open_store
-from omnirecord.watching import Told, Watching
-from omnirecord.watching.told import cells
+from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.live import Told, Watching
+from omnirecord.analysis.live.line import cells
+from omnirecord.cassette.open import open_store
 from tests.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
 
 

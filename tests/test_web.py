@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from omnirecord import doctor
+from omnirecord.analysis.listing import EventFilter, event_rows, session_rows
+from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import UsageError
-from omnirecord.library import import_file, open_store
-from omnirecord.listing import EventFilter, event_rows, session_rows
-from omnirecord.telling.showing import rows_of
-from omnirecord.web.answers import Answers
-from omnirecord.web.events import columns
-from omnirecord.web.naming import Key, read_key
+from omnirecord.ui.data.api import Answers
+from omnirecord.ui.data.events import columns
+from omnirecord.ui.data.keys import Key, read_key
 from tests.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 
 SHIPPED = {**HEALTHY, **TROUBLED}

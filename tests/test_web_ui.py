@@ -9,10 +9,11 @@ import aiohttp
 import pytest
 from click.testing import CliRunner
 
-from omnirecord import replaying, sending
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
-from omnirecord.replaying import Replay
+from omnirecord.replayer import send as sending
+from omnirecord.replayer import server as replaying
+from omnirecord.replayer.server import Replay
 from tests.cassettes import HEALTHY, Made, heartbeat
 from tests.sse_clients import browser
 from tests.test_filling import CHROME, EVENTS, HTML, ITEMS, SESSION, conversation

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord import websocket
-from omnirecord.cassette import Direction
-from omnirecord.websocket import MessageReader
+from omnirecord.model import Direction
+from omnirecord.wire import websocket
+from omnirecord.wire.websocket import MessageReader
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MASK = b"\x37\xfa\x21\x3d"

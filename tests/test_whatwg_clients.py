@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.replaying import Replay
+from omnirecord.replayer.server import Replay
 from tests import sse_clients
 from tests.cassettes import Headers, Made
 from tests.client_differences import DIFFERENCES, heard_otherwise

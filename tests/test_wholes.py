@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.player import Answering
-from omnirecord.player.matching.wholes import COMPARED, first_unlike, value_of
+from omnirecord.replayer.matching.bodies import COMPARED, first_unlike, value_of
+from omnirecord.replayer.player import Answering
 from tests.cassettes import Made
 from tests.stage import EVENTS, Stage
 

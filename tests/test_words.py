@@ -8,7 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.alike.words import AROUND, MAX_SHOWN, Span, spans
+from omnirecord.analysis.diff.text import AROUND, MAX_SHOWN, Span, spans
 from tests.recorded import calls
 
 SHORT = st.text("ab \n.", max_size=30)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from omnirecord.sse import Frame
+from omnirecord.wire.sse import Frame
 
 OWL = "é—🦉"
 """Characters of 2, 3 and 4 bytes."""

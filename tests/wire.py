@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from omnirecord.cassette import Exchange, TimedFrame
-from omnirecord.proxy import Proxy
-from omnirecord.store import Store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.model import Exchange, TimedFrame
+from omnirecord.recorder.proxy.server import Proxy
 
 PATIENCE = 10.0
 """Seconds after which a test that waits has failed."""

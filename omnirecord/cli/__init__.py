@@ -10,21 +10,25 @@ import click
 
 from .._version import __version__
 from .common import Group
+from .demo import demo
 from .diff import diff
 from .doctor import doctor
-from .files import export, import_
-from .reading import events, ls
+from .events import events
+from .export import export
+from .import_ import import_
+from .ls import ls
+from .proxy import proxy
 from .request import request
 from .scrub import scrub
 from .search import search
-from .serving import proxy, serve
+from .serve import serve
 from .sessions import sessions
 from .show import show
 from .stats import stats
 from .tail import tail
-from .trips import demo, verify
 from .ui import ui
 from .validate import validate
+from .verify import verify
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from ..cassette.files import copied_aside
+from ..cassette.temporary import TemporaryFolder
 from ..errors import OmnirecordError, UsageError
-from ..files import copied_aside
-from ..gist import visible
-from ..temporary import TemporaryFolder
+from ..text import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,8 +75,8 @@ class CassetteType(_FileType):
         name, mark, begin = incomplete.rpartition("#")
         if not mark or not Path(name).is_file():
             return super().shell_complete(ctx, param, incomplete)
-        from ..choosing import session_ids
-        from ..library import open_store
+        from ..cassette.open import open_store
+        from ..cassette.select import session_ids
 
         try:
             with closing(open_store(name)) as store:
@@ -136,7 +136,7 @@ def _spool(path: Path) -> None:
 
 def _imported(path: Path) -> Path:
     """A cassette of the body that standard input is; `path` itself where it is a cassette."""
-    from ..library import import_file, is_sse
+    from ..cassette.open import import_file, is_sse
 
     if not is_sse(path):
         return path
@@ -164,7 +164,7 @@ def cassette_argument(function: F) -> F:
 
     @functools.wraps(function)
     def split(*args: Any, cassette: Path, session: str | None = None, **given: Any) -> Any:
-        from ..choosing import named_session
+        from ..cassette.select import named_session
 
         path, named = named_session(cassette)
         return function(*args, cassette=path, session=the_one(cassette, named, session), **given)
@@ -174,7 +174,7 @@ def cassette_argument(function: F) -> F:
 
 def named_source(source: str, session: str | None) -> tuple[str, str | None]:
     """A path or a URL, and the session that it or an option names: `CASSETTE#SESSION`, `URL#SESSION`."""
-    from ..choosing import named_session
+    from ..cassette.select import named_session
 
     if "://" in source:
         path, _, named = source.partition("#")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ..gist import clip, visible
+from ..text import clip, visible
 
 Paint = Callable[[int, str, str], str]
 """Makes of a row's number, a column and its padded text what is printed."""

@@ -18,13 +18,24 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from ..complaining import Complaint, fault_of
+from ..cassette.temporary import sweep
 from ..errors import OmnirecordError
-from ..gist import visible
-from ..limits import MAX_DECODED, MORE_MEMORY, max_decoded
-from ..temporary import sweep
+from ..server.complaint import Complaint, fault_of
+from ..text import visible
+from ..wire.limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from . import mistakes, stderr
-from .arguments import CASSETTE, DATABASE, FILE, NAMED, OUTPUT, by_name, cassette_argument, named_source, shown, the_one
+from .arguments import (
+    CASSETTE,
+    DATABASE,
+    FILE,
+    NAMED,
+    OUTPUT,
+    by_name,
+    cassette_argument,
+    named_source,
+    shown,
+    the_one,
+)
 from .progress import busy, progress
 
 __all__ = [
@@ -232,7 +243,7 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 def json_line(row: dict[str, Any]) -> str:
     """A row as JSON in which nothing moves a cursor: what a terminal might act upon stands as an escape of JSON's."""
-    from ..payloads import dumps, harmless
+    from ..text import dumps, harmless
 
     return harmless(dumps(row))
 

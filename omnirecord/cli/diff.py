@@ -10,7 +10,7 @@ import click
 from .common import NAMED, decoded_option, is_terminal, json_option, print_rows, progress
 
 if TYPE_CHECKING:
-    from ..alike.words import Span
+    from ..analysis.diff.text import Span
 
 _COLOURS = {"gone": "red", "new": "green"}
 
@@ -36,8 +36,8 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..differing import counts, plain, report, summary
-    from ..differing.beside import compared
+    from ..analysis.diff import counts, plain, report, summary
+    from ..analysis.diff.open import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
     found = result.found

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
+from .common import (
+    busy,
+    cassette_argument,
+    console,
+    decoded_option,
+    json_option,
+    print_rows,
+    shown,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..diagnosis import Finding
-    from ..gathering import Concluded
+    from ..analysis.doctor import Finding
+    from ..analysis.gather import Concluded
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _WIDTH = 100
@@ -40,10 +49,10 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     Example:
       omnirecord doctor session.db
     """
-    from ..diagnosis import is_at_least, row_of
-    from ..diagnosis.examining import examine
-    from ..gathering import conclusions
-    from ..library import open_store
+    from ..analysis.doctor import is_at_least, row_of
+    from ..analysis.doctor.doctor import examine
+    from ..analysis.gather import conclusions
+    from ..cassette.open import open_store
 
     store = open_store(cassette)
     try:
@@ -102,8 +111,8 @@ def _answer(worst: Finding) -> Text:
 
 def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
     """What the session is, how many findings it has, and its conclusion in each recording."""
-    from ..diagnosis import SEVERITIES
-    from ..gist import visible
+    from ..analysis.doctor import SEVERITIES
+    from ..text import visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
     told = ", ".join(f"{count} {one}{'' if count == 1 else 's'}" for count, one in counts if count)
@@ -116,7 +125,7 @@ def _head(session_id: str | None, findings: list[Finding], concluded: list[Concl
 
 def _concluded(one: Concluded) -> str:
     """How the session ended, how long it lasted, which parties listened, what was asked first."""
-    from ..gist import clip, one_line, seconds
+    from ..text import clip, one_line, seconds
 
     conclusion, lasted = one.conclusion, one.session.duration_ns
     parts = [conclusion.verdict, *([] if lasted is None else [seconds(lasted)])]
@@ -126,7 +135,7 @@ def _concluded(one: Concluded) -> str:
 
 
 def _folded(text: str, rest: str) -> Iterator[str]:
-    from ..telling.wrapping import wrap
+    from ..analysis.transcript.wrap import wrap
 
     return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
 
@@ -151,7 +160,7 @@ def _told(finding: Finding) -> Iterator[Text]:
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    from ..telling.wrapping import wrap
+    from ..analysis.transcript.wrap import wrap
 
     return wrap(text, terminal_width(_WIDTH), " " * 8, " " * 8)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..gist import seconds, visible
-from ..parties import party_name
+from ..omnigent.parties import party_name
+from ..text import seconds, visible
 from .arguments import STDOUT
 from .common import (
     OUTPUT,
@@ -24,12 +24,12 @@ from .common import (
     print_rows,
     shown,
 )
-from .files import write_parts
+from .export import write_parts
 
 if TYPE_CHECKING:
-    from ..cassette import Exchange
-    from ..curl import Curl
-    from ..store import Store
+    from ..analysis.curl import Curl
+    from ..cassette.sqlite import Store
+    from ..model import Exchange
 
 Row = dict[str, Any]
 _LONGEST = 2000
@@ -82,8 +82,8 @@ def request(
       omnirecord request session.db 5
       omnirecord request session.db 5 --curl
     """
-    from ..library import open_store
-    from ..listing import exchange_row, zeros
+    from ..analysis.listing import exchange_row, zeros
+    from ..cassette.open import open_store
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
     output = None if output is STDOUT else output
@@ -115,7 +115,7 @@ def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path |
 
 def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
     """Raises `UsageError` where there is none, or it is of another session."""
-    from ..choosing import the_session
+    from ..cassette.select import the_session
 
     wanted = None if session is None else the_session(store, session)
     known = [x for x in store.exchanges() if wanted in (None, x.session_id)]
@@ -128,7 +128,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
-    from ..framing import is_text
+    from ..cassette.framing import is_text
 
     if side == "response" and x.response is None:
         raise UsageError(f"exchange {x.exchange} has no answer")
@@ -143,7 +143,7 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
 
 
 def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
-    from ..curl import curl_of
+    from ..analysis.curl import curl_of
 
     base = base_url or store.recording(x.recording).upstream
     if base is None:
@@ -210,7 +210,7 @@ def _fields(headers: list[list[str]]) -> Iterator[str]:
 
 def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]:
     """The content: JSON with indents on a terminal; of bytes that are no text, their size and how to get them."""
-    from ..curl import missing_body
+    from ..analysis.curl import missing_body
 
     raw, data = content["raw"], content["data"]
     if raw == "":
@@ -245,7 +245,7 @@ def _messages(row: Row, x: Exchange) -> Iterator[str]:
 
 
 def _said(one: Row) -> str:
-    from ..jsonl import data_of
+    from ..cassette.jsonl import data_of
 
     raw = one["raw"]
     if one["opcode"] == 8:

@@ -16,9 +16,9 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from ..gist import visible
-from ..steady import monotonic
-from ..watching import Told
+from ..analysis.live import Told
+from ..server.clock import monotonic
+from ..text import visible
 from .common import console
 
 STYLES = {

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..cassette.files import is_stdout
 from ..errors import UsageError
-from ..files import is_stdout
-from ..gist import visible
+from ..text import visible
 from .arguments import by_name
 from .common import (
     CASSETTE,
@@ -27,7 +27,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..scrubbing import Leak
+    from ..cassette.scrub import Leak
 
 
 @click.command(short_help="Write a copy without secrets, or find the secrets.")
@@ -89,7 +89,7 @@ def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool
 def _scrubbed(
     cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], pseudonym_key: Path | None = None
 ) -> list[Leak]:
-    from ..scrubbing import scrub
+    from ..cassette.scrub import scrub
 
     return scrub(
         cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key, watch=_watch

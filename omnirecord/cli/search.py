@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..gist import clip, visible
+from ..text import clip, visible
 from .common import (
     cassette_argument,
     decoded_option,
@@ -21,7 +21,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..finding import Found, Hit
+    from ..analysis.search.search import Found, Hit
 
 _HEAD = 58
 """How wide the columns before the snippet are."""
@@ -55,7 +55,7 @@ def search(
     Example:
       omnirecord search session.db 'release OR shell'
     """
-    from ..finding import search as find
+    from ..analysis.search.search import search as find
 
     found = find(
         cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,

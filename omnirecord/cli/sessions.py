@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..gist import clip, one_line, seconds, short_id, visible
+from ..omnigent.summary import short_id
+from ..text import clip, one_line, seconds, visible
 from .arguments import by_name
 from .columns import fitted_table
 from .common import (
@@ -28,7 +29,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..summaries import Summary
+    from ..analysis.sessions import Summary
 
 _COLUMNS = ("session", "began (UTC)", "asked first", "model", "turns", "took", "how it ended", "worst finding")
 _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
@@ -59,8 +60,8 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
       omnirecord sessions session.db
       omnirecord sessions session.db session.jsonl --failed --since 2h
     """
-    from ..summaries import cassettes_in
-    from ..summaries import since as time_of
+    from ..analysis.sessions import cassettes_in
+    from ..analysis.sessions import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
     named = list(cassettes_in(cassettes))
@@ -85,8 +86,8 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
-    from ..library import open_store
-    from ..summaries import summaries
+    from ..analysis.sessions import summaries
+    from ..cassette.open import open_store
 
     with closing(open_store(path)) as store:
         for one in summaries(store, session):

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ..errors import UsageError
-from .common import busy, cassette_argument, decoded_option, json_option, print_rows, terminal_width
+from .common import (
+    busy,
+    cassette_argument,
+    decoded_option,
+    json_option,
+    print_rows,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
-    from ..telling import Line
+    from ..analysis.transcript import Line
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -49,9 +56,9 @@ def show(
     Example:
       omnirecord show session.db
     """
-    from ..library import open_store
-    from ..telling.showing import lines_of, rows_of
-    from .follow import follow as go_on
+    from ..analysis.transcript.show import lines_of, rows_of
+    from ..cassette.open import open_store
+    from .show_follow import follow as go_on
 
     long_silence, columns = _ns(silence), _columns(width)
     store = open_store(cassette)
@@ -90,7 +97,7 @@ def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
 
 def print_lines(lines: Iterable[Line]) -> None:
     """Lines on stdout: coloured on a terminal, plain elsewhere."""
-    from .painting import Painter
+    from .colour import Painter
 
     painter = Painter()
     for line in lines:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..gist import clip, visible
+from ..text import clip, visible
 from .common import (
     busy,
     cassette_argument,
@@ -23,9 +23,10 @@ from .common import (
     shown,
     table,
 )
+from .stats_page import cost, number, seconds, size
 
 if TYPE_CHECKING:
-    from ..measuring import SessionStats
+    from ..analysis.stats import SessionStats
 
 
 @click.command(short_help="Measure sessions: latency, rates, usage.")
@@ -42,9 +43,9 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     Example:
       omnirecord stats session.db
     """
-    from ..library import open_store
-    from ..measuring import stats_row
-    from ..measuring.reporting import measured
+    from ..analysis.stats import stats_row
+    from ..analysis.stats.stats import measured
+    from ..cassette.open import open_store
 
     store = open_store(cassette)
     try:
@@ -123,31 +124,6 @@ def _rows(found: Sequence[SessionStats]) -> list[dict[str, str]]:
     if len({one.recording for one in found}) == 1:
         del columns["rec"]
     return [{name: visible(cell(one)) for name, cell in columns.items()} for one in found]
-
-
-def number(value: float | None, digits: int = 0) -> str:
-    """A number for a person; `-` where there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def seconds(value: float | None) -> str:
-    """The same, for seconds: to the millisecond where they are few."""
-    return number(value, 3 if value is not None and value < 10 else 1)
-
-
-def size(count: int) -> str:
-    """Bytes for a person."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
-        value /= 1000
-    return f"{value:.1f}GB"
-
-
-def cost(one: SessionStats) -> float | None:
-    known = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
-    return sum(known) if known else None
 
 
 def _gap(one: SessionStats) -> float | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..gist import visible
-from ..measuring import Gaps, SessionStats, Spread, UsageStats
+from ..analysis.stats import Gaps, SessionStats, Spread, UsageStats
+from ..text import visible
 from .common import table
-from .stats import number, seconds, size
 
 _INDENT = "  "
 
@@ -168,3 +167,28 @@ def _delay(one: SessionStats) -> Iterator[str]:
 
 def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
     return table(list(rows), list(rows[0])) if rows else iter(())
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number for a person; `-` where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def seconds(value: float | None) -> str:
+    """The same, for seconds: to the millisecond where they are few."""
+    return number(value, 3 if value is not None and value < 10 else 1)
+
+
+def size(count: int) -> str:
+    """Bytes for a person."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f}GB"
+
+
+def cost(one: SessionStats) -> float | None:
+    known = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
+    return sum(known) if known else None

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import click
 
-from ..cassette import VERDICTS
-from .common import NAMED, decoded_option, is_terminal, json_option, named_source, print_rows, shown
+from ..model import VERDICTS
+from .common import (
+    NAMED,
+    decoded_option,
+    is_terminal,
+    json_option,
+    named_source,
+    print_rows,
+    shown,
+)
 
 LAST, LAST_FOLDED = 10, 100
 """Events that are shown of what was there before, with a line each, and folded."""
@@ -50,7 +58,7 @@ def tail(
     Example:
       omnirecord tail session.db --type 'response.*'
     """
-    from ..tailing import Wanted, follow
+    from ..analysis.follow.tail import Wanted, follow
 
     source, session = named_source(source, session)
     every = verbose or as_json or type_glob is not None or verdict is not None
@@ -61,7 +69,7 @@ def tail(
         with suppress(KeyboardInterrupt):  # how to end it while the recording goes on: no error
             print_rows(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
         return
-    from ..watching import Watching
+    from ..analysis.live import Watching
     from .screen import Screen
 
     screen, watching = Screen(), Watching(every=every)

@@ -10,10 +10,10 @@ import click
 
 from .arguments import by_name
 from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr
-from .serving import LISTENS, options, print_ready, stop_signal
+from .listen import LISTENS, options, print_ready, stop_signal
 
 if TYPE_CHECKING:
-    from ..viewing import Viewer
+    from ..ui.viewer import Viewer
 
 
 @click.command(short_help="Show a cassette as a page in a browser.")
@@ -40,9 +40,9 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     """
     import asyncio
 
-    from ..accepting import raise_limit
-    from ..serving import parse_listen
-    from ..viewing import Viewer
+    from ..server.accept import raise_limit
+    from ..server.listener import parse_listen
+    from ..ui.viewer import Viewer
 
     log_to_stderr(verbose=False)
     raise_limit()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..gist import clip, visible
+from ..text import clip, visible
 from .common import (
     cassette_argument,
     console,
@@ -24,7 +24,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..validating import Problem, Validation
+    from ..analysis.validate import Problem, Validation
 
 LONGEST_TYPE = 40
 LONGEST_PATH = 60
@@ -59,9 +59,9 @@ def validate(
     Example:
       omnirecord validate session.db
     """
-    from ..contract import load
-    from ..library import open_store
-    from ..validating import validation
+    from ..analysis.validate import validation
+    from ..cassette.open import open_store
+    from ..omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
     store = open_store(cassette)

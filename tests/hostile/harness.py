@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from omnirecord.cassette import Exchange
+from omnirecord.model import Exchange
 from tests import wire
 from tests.process import Process
 from tests.wire import Wire, connected, get

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.library import open_store
+from omnirecord.cassette.open import open_store
 from tests.bombs import EVENT, MIB, cassette
 from tests.process import children
 from tests.wire import Wire, connected, get

@@ -14,7 +14,7 @@ from pathlib import Path
 import freezegun
 import pytest
 
-from omnirecord.tape import Tape
+from omnirecord.recorder.thread import Tape
 from tests import wire
 from tests.conftest import Figure
 from tests.process import Process

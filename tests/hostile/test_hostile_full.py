@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.library import import_file, open_store
+from omnirecord.cassette.open import import_file, open_store
 from tests.cassettes import HEALTHY
 from tests.forked import Done, run
 
@@ -116,7 +116,8 @@ def test_a_full_temporary_folder_is_named_where_a_cassette_is_unpacked(
     import_file(HEALTHY["text"], db)
     assert run(["export", db, "-o", packed]).code == 0
     command = [*words, str(packed), *(["--db", str(tmp_path / "b.db")] if words == ("import",) else [])]
-    code = "import sys; from omnirecord.store import packed; packed.IN_MEMORY = 4096; from omnirecord.cli import main"
+    code = "import sys; from omnirecord.cassette.sqlite import packed; packed.IN_MEMORY = 4096;"
+    code += " from omnirecord.cli import main"
     filler = fill(disk, 8192)
     try:
         run_ = subprocess.run(

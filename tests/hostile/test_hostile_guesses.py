@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.exporting import jsonl_bytes, packed_bytes
-from omnirecord.library import import_file
-from omnirecord.limits import Rotation
-from omnirecord.store import Writer
-from omnirecord.store.packed import content
-from omnirecord.tape import Tape
+from omnirecord.cassette.export import jsonl_bytes, packed_bytes
+from omnirecord.cassette.open import import_file
+from omnirecord.cassette.sqlite import Writer
+from omnirecord.cassette.sqlite.compressed import content
+from omnirecord.recorder.thread import Tape
+from omnirecord.wire.limits import Rotation
 from tests import wire
 from tests.wire import ask, opened, recorded
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from omnirecord.http_server import LIMIT
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
+from omnirecord.server.http import LIMIT
 from tests.wire import Upstream, Wire, connected, opened
 
 CASSETTE = Path(__file__).parent.parent.parent / "cassettes" / "approval.jsonl"

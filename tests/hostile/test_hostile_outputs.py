@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.library import import_file, open_store
+from omnirecord.cassette.open import import_file, open_store
 from tests.cassettes import HEALTHY
 from tests.forked import Done, on_a_terminal, run
 

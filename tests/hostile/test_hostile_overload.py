@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.redact import content_scanner
-from omnirecord.tape import Tape
+from omnirecord.recorder.thread import Tape
+from omnirecord.redaction.redactor import content_scanner
 from tests import wire
 from tests.cassettes import conversation
 from tests.conftest import Figure
@@ -124,7 +124,7 @@ async def test_a_process_that_does_not_end_in_time_is_ended(tmp_path: Path) -> N
     db = tmp_path / "run.db"
     async with wire.Upstream(tiny_events) as upstream:
         proxy = Process(upstream.url, db)
-        shorter = "import omnirecord.cli.serving as s; s._STOPS_WITHIN = 0.5; from omnirecord.cli import main; main()"
+        shorter = "import omnirecord.cli.proxy as s; s._STOPS_WITHIN = 0.5; from omnirecord.cli import main; main()"
         proxy.command[2] = shorter
         async with proxy:
             other = sqlite3.connect(db, isolation_level=None)
@@ -146,7 +146,7 @@ async def test_what_is_dropped_is_told_while_it_is_and_makes_the_exit_code_1(tmp
     db = tmp_path / "run.db"
     async with wire.Upstream(tiny_events) as upstream:
         proxy = Process(upstream.url, db, "--control")
-        smaller = f"import omnirecord.intake as i; i.BUFFER = {MIB}; from omnirecord.cli import main; main()"
+        smaller = f"import omnirecord.recorder.queue as i; i.BUFFER = {MIB}; from omnirecord.cli import main; main()"
         proxy.command[2] = smaller
         async with proxy:
             other = sqlite3.connect(db, isolation_level=None)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
-from omnirecord.serving import TOKEN_VARIABLE
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
+from omnirecord.server.listener import TOKEN_VARIABLE
 from tests.cassettes import Made, heartbeat
 from tests.sse_clients import browser_running, page_of
 from tests.wire import Upstream, Wire, ask, get

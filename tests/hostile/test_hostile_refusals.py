@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.proxy import Proxy
-from omnirecord.replaying import Replay
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
 from tests import wire
 from tests.cassettes import Made
 from tests.wire import Upstream, Wire, ask, connected, get, raw

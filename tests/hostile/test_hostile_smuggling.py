@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.proxy import Proxy
+from omnirecord.recorder.proxy.server import Proxy
 from tests import wire
 from tests.wire import Upstream, Wire, ask, connected, get, raw
 

@@ -7,7 +7,7 @@ import pytest
 from chat import Chat, start
 from omnigent_client import OmnigentClient
 
-from omnirecord.testing import Server
+from omnirecord.pytest_plugin.options import Server
 
 AGENTS = Path(__file__).parent.parent / "agents"
 

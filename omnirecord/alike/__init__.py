@@ -1,1 +1,0 @@
-"""Two values beside each other: what of them means nothing, and two texts with their changes marked. Pure."""

@@ -1,0 +1,184 @@
+"""The events of a turn as steps: deltas joined, noise left out, each with a key by which the other side's is found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any
+
+from ...model import TimedFrame
+from ...wire.sse import read_fields
+from ...wire.strict_json import MalformedError, parse
+from ..turns.lenient import as_dict, as_text, payload, text_of
+from .normalize import Normal
+
+IGNORED = frozenset({
+    "session.heartbeat", "response.heartbeat", "session.presence", "session.terminal.activity"
+})  # fmt: skip
+"""Types that say that something is alive, or who watches: nothing that happened."""
+DONE = "DONE"
+"""What `[DONE]` is called."""
+_TOLD = {
+    "response.output_text.delta": "text",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning",
+}
+"""Deltas whose text is compared as the turn's messages and thoughts."""
+_OF_CHUNKS = ("type", "delta", "sequence_number", "index", "final")
+"""Fields of a delta that only say how text was cut into pieces."""
+Data = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Step:
+    """One event, or a run of deltas. Filled while frames are heard, then only read."""
+
+    label: str
+    """Its type; `text` or `reasoning` for what was said or thought; `malformed` and `not kept` for what is no event."""
+    key: str
+    """The same for the same meaning, ids apart."""
+    ids: tuple[str, ...]
+    raw: bytes | None
+    """The frame, of which `data` is read when it is needed; None for a run."""
+    about: str | None = None
+    """The id, or the text, by which the story of the turn tells of it: then it is not reported twice."""
+    family: str = ""
+    """Of an output item, its type: only what is of one family may have become the other."""
+    group: str | None = None
+    """Neighbours of one group may come in any order."""
+    parts: list[str] | None = None
+    """Of a run that no story tells: its pieces."""
+
+    @property
+    def data(self) -> Any:
+        """What it carries: a JSON object, or its text where it is none."""
+        if self.parts is not None:
+            return {"type": self.label, "delta": "".join(self.parts)}
+        return None if self.raw is None else _parsed(read_fields(self.raw, bom=True).data or "")
+
+
+class Steps:
+    """Makes the steps of one turn out of its frames."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._runs: dict[str, Step] = {}
+
+    def hear(self, frame: TimedFrame) -> None:
+        """The next frame. One that was cut off at the end of its stream is no event, only the beginning of one."""
+        if frame.raw is None:
+            self._add(Step("not kept", "not kept", (), None))
+        elif frame.verdict == "sentinel":
+            self._add(Step(DONE, DONE, (), None))
+        elif frame.verdict == "truncated" or frame.type in IGNORED:
+            return
+        else:
+            data = payload(frame) or _parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
+            delta = data.get("delta") if isinstance(data, dict) else None
+            if isinstance(delta, str) and (frame.type or "").endswith(".delta"):
+                self._delta(frame.type or "", data, delta)
+            else:
+                self._add(_step(frame, data))
+
+    def _add(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def _delta(self, type_: str, data: Data, delta: str) -> None:
+        label = _TOLD.get(type_, type_)
+        normal = Normal()
+        rest = normal.of({name: value for name, value in data.items() if name not in _OF_CHUNKS})
+        key = f"{label} {_dumped(rest)}" if rest else label
+        if label != type_:
+            last = self.steps[-1] if self.steps else None
+            if delta and (last is None or (last.key, last.ids) != (key, tuple(normal.ids))):
+                self._add(Step(label, key, tuple(normal.ids), None, about=label))
+            return
+        run = self._runs.get(key + "".join(normal.ids))
+        if run is None:
+            run = Step(type_, key, tuple(normal.ids), None, as_text(data.get("call_id")), parts=[])
+            self._runs[key + "".join(normal.ids)] = run
+            self._add(run)
+        assert run.parts is not None
+        run.parts.append(delta)
+
+    def close(self) -> list[Step]:
+        """Nothing follows: the steps. What was put together from deltas gets its key here, once."""
+        for run in self._runs.values():
+            normal = Normal()
+            run.key = _digest(f"{run.key} {normal.written(''.join(run.parts or ()))}")
+            run.ids += tuple(normal.ids)
+        return _settled(self.steps)
+
+
+def _settled(steps: list[Step]) -> list[Step]:
+    """The same, with neighbours whose order differs from run to run in one and the same."""
+    made: list[Step] = []
+    for _, group in groupby(steps, lambda step: step.group or id(step)):
+        made += sorted(group, key=lambda step: step.label if step.group == _BEGIN else step.key)
+    return made
+
+
+def _step(frame: TimedFrame, data: Any) -> Step:
+    normal = Normal()
+    if not isinstance(data, dict):
+        text = data if isinstance(data, str) else json.dumps(data)
+        return Step("malformed", _digest("malformed " + normal.said(text)), tuple(normal.ids), frame.raw)
+    label = frame.type or "malformed"
+    try:
+        key = _digest(_dumped(normal.of(data)))
+    except RecursionError:
+        key = _digest(repr(frame.raw))
+    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), _family(data), _group(label, data))
+
+
+def _family(data: Data) -> str:
+    return as_text(as_dict(data.get("item")).get("type")) or ""
+
+
+_BEGIN = "begin"
+
+
+def _group(type_: str, data: Data) -> str | None:
+    """The server tells of a turn's beginning from two sides, and of a child's status in several partial summaries,
+    which are merged: which of them comes first means nothing."""
+    if type_ == "session.input.consumed" or (type_ == "session.status" and data.get("status") == "running"):
+        return _BEGIN
+    if type_ == "session.child_session.updated":
+        return f"{data.get('child_session_id')} {as_dict(data.get('child')).get('current_task_status')}"
+    return None
+
+
+def _about(type_: str, data: Data) -> str | None:
+    """What of the story an event is about."""
+    if type_ == "response.output_item.done":
+        item = as_dict(data.get("item"))
+        return as_text(item.get("call_id")) or text_of(item.get("content")) or None
+    if type_ == "session.input.consumed":
+        return text_of(as_dict(as_dict(data.get("data")).get("data")).get("content")) or None
+    if type_.startswith("response.elicitation_"):
+        return as_text(data.get("elicitation_id"))
+    if type_ in ("session.created", "session.child_session.updated"):
+        return as_text(data.get("child_session_id"))
+    if type_ in ("session.usage", "session.model"):
+        return "usage"
+    ends = type_.startswith(("response.", "turn.")) and type_.endswith(
+        ("completed", "failed", "incomplete", "cancelled")
+    )
+    return "end" if ends and type_.count(".") == 1 else None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return parse(text)[0]
+    except MalformedError:
+        return text
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,94 @@
+"""Tool calls and their outputs, by call id, whichever stream of the session brought them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..turns.lenient import as_dict, as_text, failure_in, written
+from .event import SECOND, Event, Handlers, Place, said, seconds, sign_at
+from .finding import Severity, Sign
+
+_MOST = 50
+
+
+@dataclass(eq=False)
+class Call:
+    place: Place
+    name: str
+    arguments: str
+    replaced: str | None = None
+    """The arguments that the model wrote, if `{}` came in their place."""
+
+
+class Tools:
+    """The tool calls of one session."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, Call] = {}
+        self.outputs: dict[str, Place] = {}
+        self.failures: dict[str, str] = {}
+        """How calls failed, by their outputs."""
+
+    def handlers(self) -> Handlers:
+        return {"response.output_item.done": self._item}
+
+    def _item(self, event: Event) -> None:
+        item = as_dict(event.data.get("item"))
+        call_id = as_text(item.get("call_id"))
+        if call_id is None:
+            return
+        if item.get("type") == "function_call":
+            self._call(event, call_id, as_text(item.get("name")) or "", written(item.get("arguments")) or "")
+        elif item.get("type") == "function_call_output":
+            self.outputs.setdefault(call_id, event.place)
+            failure = failure_in(written(item.get("output")), as_text(item.get("status")))
+            if failure is not None:
+                self.failures[call_id] = failure
+
+    def _call(self, event: Event, call_id: str, name: str, arguments: str) -> None:
+        """A call comes twice, and the second time with the arguments that the tool gets."""
+        known = self.calls.setdefault(call_id, Call(event.place, name, arguments))
+        if arguments == "{}" and known.arguments not in ("", "{}"):
+            known.replaced = known.arguments
+
+    def signs(self, until_ns: int, stops: list[int], joined: set[int], *, is_open: bool = False) -> Iterator[Sign]:
+        """`until_ns`: until when somebody listened. `stops`: when the user interrupted. `joined`: the streams that
+        began to listen in the middle of a turn, and may have missed a call. `is_open`: how the streams ended is
+        unknown."""
+        lacking = [(id_, call) for id_, call in self.calls.items() if id_ not in self.outputs]
+        for id_, call in lacking[:_MOST]:
+            yield _without_output(id_, call, until_ns, stops, is_open=is_open)
+        yield from self._failed(stops)
+        uncalled = [(id_, place) for id_, place in self.outputs.items() if id_ not in self.calls]
+        for id_, place in uncalled[:_MOST]:
+            if place.stream not in joined:
+                message = f"the output of the call {said(id_)} came, and the call itself did not"
+                yield sign_at("output-without-call", message, [place])
+
+    def _failed(self, stops: list[int]) -> Iterator[Sign]:
+        """Calls whose output is a failure, or whose arguments were no JSON."""
+        bad = [id_ for id_, call in self.calls.items() if call.replaced is not None or id_ in self.failures]
+        for id_ in [*bad, *(id_ for id_ in self.failures if id_ not in self.calls)][:_MOST]:
+            call, returned = self.calls.get(id_), self.outputs.get(id_)
+            places = [place for place in (call.place if call else None, returned) if place is not None]
+            told = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
+            if call is not None and call.replaced is not None:
+                told.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
+            message = f"{_named(call)} (call {said(id_)}) {', and '.join(told)}"
+            was_stopped = returned is not None and any(places[0].at_ns <= stop <= returned.at_ns for stop in stops)
+            severity: Severity | None = "note" if was_stopped else None
+            yield sign_at("tool-failed", message, places, about=id_, severity=severity)
+
+
+def _named(call: Call | None) -> str:
+    return f"the tool {said(call.name)}" if call and call.name else "a tool"
+
+
+def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is_open: bool) -> Sign:
+    waited = until_ns - call.place.at_ns
+    was_stopped = any(stop >= call.place.at_ns for stop in stops)
+    severity: Severity | None = "note" if was_stopped or is_open else None
+    since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
+    message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
+    return sign_at("tool-without-output", message, [call.place], until_ns=until_ns, severity=severity)

@@ -1,0 +1,232 @@
+"""A cassette as rows: the objects that `ls --json` and `events --json` print, one a line. Keys are fixed.
+
+Pure but for reading the store. Times are seconds where a name ends in `_s`, ns where it ends in `_ns`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ..cassette.jsonl import text
+from ..cassette.sqlite import Store
+from ..cassette.times import Moment, span
+from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
+from ..omnigent.parties import party_name
+from ..wire.sse import read_fields
+from ..wire.strict_json import MalformedError, parse
+from .gather import conclusions
+
+Row = dict[str, Any]
+NS = 1_000_000_000
+
+
+def exchange_rows(store: Store) -> Iterator[Row]:
+    """The rows of `ls --exchanges`."""
+    clock, lasted = _clock(store), _Lasting(store)
+    return (_exchange_row(x, clock, lasted) for x in store.exchanges())
+
+
+def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lasting) -> Row:
+    return {
+        "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
+        "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
+        "status": x.response.status if x.response else None,
+        "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+        "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
+    }  # fmt: skip
+
+
+def exchange_row(store: Store, x: Exchange) -> Row:
+    """The row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
+    row = _exchange_row(x, _clock(store), _Lasting(store))
+    response: Row | None = None
+    if x.response is not None:
+        content = None if x.kind != "http" else _content(store, x, "response")
+        response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
+        response |= content or {"data": None, "raw": None}
+    first = store.reads(x.exchange)[:1] if x.stream is not None and x.has_times else []
+    return {
+        **row, "stream": x.stream, "started_ns": x.request.at_ns if x.has_times else None,
+        "first_byte_s": (x.response.at_ns - x.request.at_ns) / NS if x.response and x.has_times else None,
+        "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
+        "upstream": store.recording(x.recording).upstream,
+        "verdicts": _counts(store, x)[0] if x.stream is not None else None,
+        "request": {"headers": [[*one] for one in x.request.headers], **_content(store, x, "request")},
+        "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
+    }  # fmt: skip
+
+
+def _content(store: Store, x: Exchange, side: Side) -> Row:
+    """A body without its content coding, as an event's data stands in its row."""
+    raw = text(store.decoded_body(x, side))
+    return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
+
+
+def _message(one: Message) -> Row:
+    raw = text(one.data)
+    data = parsed(raw) if isinstance(raw, str) and one.opcode == 1 else None
+    return {
+        "message": one.message, "at_ns": one.at_ns, "sent_ns": one.sent_ns, "dir": one.dir, "opcode": one.opcode,
+        "data": data, "raw": raw,
+    }  # fmt: skip
+
+
+def stream_rows(store: Store) -> Iterator[Row]:
+    """The rows of `ls --streams`. `bytes` is what `export --format sse` writes."""
+    clock, lasted = _clock(store), _Lasting(store)
+    for x in store.streams():
+        verdicts, frames, size = _counts(store, x)
+        yield {
+            "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+            "party_name": party_name(x),
+            "method": x.request.method, "path": x.request.target,
+            "status": x.response.status if x.response else None,
+            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+            "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
+            "ending": x.ending, "verdicts": verdicts,
+        }  # fmt: skip
+
+
+def session_rows(store: Store) -> Iterator[Row]:
+    """The rows of `ls`: one for each session in each recording, and for each stream that belongs to none."""
+    for gathered, told, conclusion in conclusions(store):
+        exchanges = gathered.exchanges
+        streams = [x for x in exchanges if x.stream is not None]
+        yield {
+            "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
+            "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
+            "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
+            "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
+            "conclusion": conclusion.row(),
+        }  # fmt: skip
+
+
+class EventFilter:
+    """Which events `events` shows: each condition that is given has to hold."""
+
+    def __init__(
+        self,
+        session: str | None = None,
+        stream: int | None = None,
+        type_glob: str | None = None,
+        verdict: str | None = None,
+        since: Moment = None,
+        until: Moment = None,
+    ) -> None:
+        self._session, self._stream, self._type, self._verdict = session, stream, type_glob, verdict
+        self._since, self._until = since, until
+
+    def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
+        """Between which ns of a recording the events of a session lie that began at `zero_ns`."""
+        return span(recording, self._since, self._until, zero_ns)
+
+    def takes_stream(self, x: Exchange | Streaming) -> bool:
+        return self._session in (None, x.session_id) and self._stream in (None, x.stream)
+
+    def takes(self, frame: TimedFrame) -> bool:
+        if self._verdict not in (None, frame.verdict):
+            return False
+        return self._type is None or (frame.type is not None and fnmatchcase(frame.type, self._type))
+
+
+def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
+    """The rows of `events`."""
+    recordings, zero = {r.recording: r for r in store.recordings()}, zeros(store)
+    for x in store.streams():
+        if wanted.takes_stream(x):
+            recording = recordings[x.recording]
+            first, last = wanted.span(recording, zero(x.recording, x.session_id, x.stream))
+            for frame in store.frames(x):
+                if first <= frame.offset_ns <= last and wanted.takes(frame):
+                    yield event_row(x, frame, recording.started_at)
+
+
+def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
+    """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
+    if it belongs to none; 0 for what belongs to neither. In ns of the recording."""
+    begins = store.begins()
+    return lambda recording, session, stream: begins.get((recording, session or stream or 0), 0)
+
+
+def types_of(store: Store, wanted: EventFilter) -> Counter[str]:
+    """How many events of each type the streams have that are wanted."""
+    frames = (frame for x in store.streams() if wanted.takes_stream(x) for frame in store.frames(x))
+    return Counter(frame.type for frame in frames if frame.type is not None)
+
+
+def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Row:
+    fields = None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1)
+    data = parsed(fields.data) if fields else None
+    number = data.get("sequence_number") if isinstance(data, dict) else None
+    return {
+        "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
+        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns,
+        "at": wall_clock(started_at, frame.offset_ns) if x.has_times else None,
+        "event": fields.event if fields else None, "type": frame.type,
+        "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
+        "issues": [{"path": path, "message": message} for path, message in frame.issues],
+        "data": data, "raw": None if frame.raw is None else text(frame.raw),
+    }  # fmt: skip
+
+
+def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = None) -> Row:
+    """A request with its body, in the shape of an event: what only events have is None. `at_ns`: of its answer, if the
+    body is that."""
+    at_ns = x.request.at_ns if at_ns is None else at_ns
+    try:
+        data = parsed(body.decode())
+    except UnicodeDecodeError:
+        data = None
+    return {
+        "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
+        "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
+        "sequence_number": None, "verdict": None, "issues": [], "data": data, "raw": text(body),
+    }  # fmt: skip
+
+
+def parsed(data: str | None) -> Any:
+    """The JSON of a frame's data, or the text where it is none."""
+    if data is None:
+        return None
+    try:
+        return parse(data)[0]
+    except MalformedError:
+        return data
+
+
+def _clock(store: Store) -> Callable[[int, int], str]:
+    started = {r.recording: r.started_at for r in store.recordings()}
+    return lambda recording, offset_ns: wall_clock(started[recording], offset_ns)
+
+
+def _counts(store: Store, x: Exchange) -> tuple[dict[str, int], int, int]:
+    """Verdicts, frames and bytes of a stream: from the index, or counted where the recorder has not got to it."""
+    verdicts, size = store.tally(x)
+    return verdicts, sum(verdicts.values()), size
+
+
+def _events(store: Store, x: Exchange) -> int:
+    verdicts, frames, _ = _counts(store, x)
+    return frames - verdicts.get("comment", 0)
+
+
+def _last_status(store: Store, streams: list[Exchange]) -> str | None:
+    found = (store.last_status(x) for x in reversed(streams))
+    return next((status for status in found if status is not None), None)
+
+
+class _Lasting:
+    """How long exchanges lasted, in seconds: those without an end until the last that their recording holds."""
+
+    def __init__(self, store: Store) -> None:
+        self._last_known = functools.cache(store.last_known_ns)
+
+    def __call__(self, x: Exchange) -> float | None:
+        if not x.has_times:
+            return None
+        end = x.end_ns if x.end_ns is not None else self._last_known(x.recording)
+        return max(end - x.request.at_ns, 0) / NS

@@ -1,0 +1,223 @@
+"""What one event says to a person who watches. A type that is not in the table, and is known, is not told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ...omnigent.summary import gist, short_id
+from ...text import clip, one_line, seconds
+from ..turns.lenient import as_dict, as_text, failure_in, text_of
+from ..turns.notes import NOTES
+from .line import Kind, Told
+
+Row = dict[str, Any]
+Data = dict[str, Any]
+_INTERRUPTED = "[System: interrupted]"
+_ENOUGH = 400
+"""Characters of a text that a line can show at most."""
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of a session, so that nothing is told twice. `answered`: the party that answered each question."""
+
+    answered: dict[str, str]
+    turn_ns: int | None = None
+    response: str | None = None
+    has_text: bool = False
+    """Whether deltas have told the message that is open."""
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Tool calls, questions and objections that are told."""
+    failure: str = ""
+    """Why the last turn failed."""
+    children: dict[str, str] = field(default_factory=dict)
+
+    def is_new(self, kind: str, what: str) -> bool:
+        """Whether this is told for the first time."""
+        if (kind, what) in self.told:
+            return False
+        self.told.add((kind, what))
+        return True
+
+    def grow(self, row: Row) -> None:
+        """A delta came."""
+        self.has_text = self.has_text or row["type"] == "response.output_text.delta"
+        self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
+
+
+def tell(state: State, row: Row, place: str) -> Iterator[Told]:
+    """The lines of an event that is no delta."""
+    make = partial(Told, row["offset_ns"], place=place)
+    yield from _objections(state, row, make)
+    type_, data = row["type"] or "", as_dict(row["data"])
+    if (handler := _HANDLERS.get(type_)) is not None:
+        told = handler(state, row, data, make)
+    elif type_ in NOTES and (note := NOTES[type_](data)):
+        told = make("note", "note", text=note)
+    else:
+        told = None
+    if told is not None:
+        yield told
+
+
+Make = Callable[..., Told]
+
+
+def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
+    """What the contract objects to, once for each kind of objection."""
+    verdict, type_ = row["verdict"], row["type"] or ""
+    if verdict in ("valid", "comment", "sentinel"):
+        return
+    path = row["issues"][0]["path"] if row["issues"] else ""
+    if not state.is_new("objection", f"{verdict} {type_} {path}"):
+        return
+    why = "; ".join(f"{issue['path']}: {issue['message']}" for issue in row["issues"][:3])
+    text = why or (gist(row["type"], row["data"]) if verdict == "unknown" else "")
+    kind: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
+    yield make(verdict, kind, type_, text)
+
+
+def _asked(state: State, row: Row, data: Data, make: Make) -> Told | None:
+    item = as_dict(as_dict(data.get("data")).get("data"))
+    text = text_of(item.get("content"))
+    if not text or text.startswith(_INTERRUPTED):
+        return None
+    state.turn_ns, state.has_text = row["offset_ns"], False
+    return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:_ENOUGH])}"')
+
+
+def _begun(state: State, row: Row, data: Data, make: Make) -> Told | None:
+    response = as_dict(data.get("response"))
+    id_ = as_text(response.get("id")) or ""
+    state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
+    if not state.is_new("response", id_):
+        return None
+    state.has_text = False
+    model = as_text(response.get("model"))
+    return make("turn", "note", "begins", f"with {model}" if model else "")
+
+
+def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | None:
+    response = as_dict(data.get("response"))
+    id_ = as_text(response.get("id")) or ""
+    if id_ and not state.is_new("end", id_):
+        return None
+    begun, state.turn_ns, state.has_text = state.turn_ns, None, False
+    if id_.startswith("deny_"):
+        how = "denied"
+    lasted = "" if begun is None or not row["offset_ns"] else f" in {seconds(row['offset_ns'] - begun)}"
+    kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
+    text = gist(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
+    state.failure = text
+    return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
+
+
+def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Told | None:
+    state.turn_ns, state.has_text = None, False
+    return make("turn", "warning", "interrupted by the user")
+
+
+def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+    status = as_text(data.get("status")) or ""
+    if status == "failed":
+        state.turn_ns = None
+        why = gist("session.status", data, _ENOUGH).removeprefix("failed").strip()
+        return make("session", "trouble", "failed", "" if why == state.failure else why)
+    if status == "waiting":
+        return make("session", "note", "waits", f"for {as_text(data.get('blocked_on')) or 'sub-agents'}")
+    return None
+
+
+def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
+    item = as_dict(data.get("item"))
+    type_, text = as_text(item.get("type")) or "", gist(row["type"], data, _ENOUGH)
+    if type_ == "message":
+        was_told, state.has_text = state.has_text, False
+        said = one_line(text_of(item.get("content"))[:_ENOUGH])
+        return None if was_told or not said else make(as_text(item.get("role")) or "message", "said", "", f'"{said}"')
+    call = as_text(item.get("call_id")) or as_text(item.get("id")) or str(row["seq"])
+    if not state.is_new(type_, call):
+        return None
+    failure = failure_in(as_text(item.get("output")), as_text(item.get("status")))
+    if type_ == "function_call_output" and failure is not None:
+        return make("tool", "trouble", f"-> failed, {one_line(clip(failure, 40))}:", text.removeprefix("-> "))
+    if type_ in ("function_call", "function_call_output"):
+        return make("tool", "tool", "", text)
+    return make("note", "trouble" if type_ == "error" else "note", "", text) if text else None
+
+
+def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
+    id_ = as_text(data.get("elicitation_id")) or ""
+    if not state.is_new("asked", id_):
+        return None
+    state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
+    return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
+
+
+def _resolved(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+    id_ = as_text(data.get("elicitation_id")) or ""
+    if not state.is_new("resolved", id_):
+        return None
+    action = as_text(data.get("action"))
+    party = state.answered.get(id_)
+    if action is None:
+        return make("approval", "warning", "closed without an answer", as_text(data.get("reason")) or "")
+    return make("approval", "approval", f"answered: {action}", f"by {party}" if party else "")
+
+
+def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+    id_, child = as_text(data.get("child_session_id")) or "", as_dict(data.get("child"))
+    status = as_text(child.get("current_task_status")) or "begins"
+    if state.children.get(id_) == status:
+        return None
+    state.children[id_] = status
+    name = as_text(child.get("title")) or short_id(id_)
+    said = as_text(child.get("last_message_preview"))
+    kind: Kind = "trouble" if status == "failed" else "child"
+    return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:_ENOUGH])}"' if said else "")
+
+
+def _trouble(_state: State, row: Row, data: Data, make: Make) -> Told | None:
+    is_retry = "attempt" in data
+    return make(
+        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", gist(row["type"], data, _ENOUGH)
+    )
+
+
+def _denied(_state: State, row: Row, data: Data, make: Make) -> Told | None:
+    return make("policy", "trouble", "denied", gist(row["type"], data, _ENOUGH))
+
+
+def _titled(label: str) -> Handler:
+    return lambda _state, row, data, make: make(label, "note", "", gist(row["type"], data))
+
+
+Handler = Callable[[State, Row, Data, Make], Told | None]
+_HANDLERS: Mapping[str, Handler] = {
+    "session.input.consumed": _asked,
+    "session.interrupted": _interrupted,
+    "session.status": _status,
+    "session.created": _child,
+    "session.child_session.updated": _child,
+    "session.title": _titled("title"),
+    "session.todos": _titled("todos"),
+    "response.created": _begun,
+    "response.in_progress": _begun,
+    "response.output_item.done": _item,
+    "response.elicitation_request": _asks,
+    "response.elicitation_resolved": _resolved,
+    "response.error": _trouble,
+    "response.retry": _trouble,
+    "response.policy_denied": _denied,
+    **{
+        f"{of}.{how}": partial(_ended, how=how)
+        for of, hows in (
+            ("response", ("completed", "failed", "incomplete", "cancelled")),
+            ("turn", ("completed", "failed", "cancelled")),
+        )
+        for how in hows
+    },
+}

@@ -1,0 +1,202 @@
+"""What is searched: one piece for each event, for each text that came in deltas, for each request. Frames in, `Doc`s
+out. Pure; linear in the frames; nothing that a frame holds makes it fail.
+
+1. Deltas of one text are put together; the text is one piece, and none of its deltas is. It knows which event each
+   of its characters came with.
+2. Texts go on side by side: each message, call and kind of delta has its own. One ends where something is said or done
+   that it cannot outlast.
+3. What says the same has the same `says`: the deltas of a message and the item that was stored of it, a posted message
+   and the event that it was taken in with, an event that two clients heard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, SAID_NEAR, Doc, digest
+from ...model import Exchange, TimedFrame
+from ...omnigent.routes import path_of
+from ...wire.sse import read_fields
+from ...wire.strict_json import MalformedError, parse
+from ..turns.client_actions import act_of
+from ..turns.failures import may_have_failed
+from ..turns.lenient import as_dict, as_text, text_of, written
+from .texts import spaced, text_in
+
+_ENDS_ALL = (
+    "response.created", "response.completed", "response.failed", "response.incomplete", "response.cancelled",
+    "session.input.consumed", "session.status", "turn.started", "turn.completed", "turn.failed", "turn.cancelled",
+)  # fmt: skip
+_OWN_IDS = ("call_id", "item_id")
+"""By which the deltas of a call are told from those of another, whatever comes in between."""
+
+
+class Texts:
+    """The texts that a stream has under way: `hear` its frames in order."""
+
+    def __init__(self, under_way: Iterable[Doc] = ()) -> None:
+        self._open = {doc.key or "": doc for doc in under_way}
+        self._parts: dict[str, list[str]] = {}
+        self._length = {key: len(doc.text) for key, doc in self._open.items()}
+
+    def hear(self, frame: TimedFrame) -> Iterator[Doc]:
+        """The pieces that this frame finishes: texts that cannot go on behind it, and the event itself."""
+        data = _data(frame)
+        if data is None:
+            return
+        payload = as_dict(data)
+        delta = payload.get("delta")
+        if frame.type is not None and frame.type.endswith(".delta") and isinstance(delta, str):
+            yield from self._say(frame, payload, spaced(delta))
+            return
+        yield from self._end(frame.type, as_dict(payload.get("item")))
+        yield _event(frame, data)
+
+    def rest(self) -> list[Doc]:
+        """Those that may go on, and have done so."""
+        return [self._joined(key) for key in list(self._parts)]
+
+    def _say(self, frame: TimedFrame, payload: dict[str, Any], delta: str) -> Iterator[Doc]:
+        assert frame.type is not None
+        key = _key(frame.type, payload)
+        if key not in self._open:
+            yield from self._of_another_message(frame.type, payload)
+            self._open[key] = Doc(
+                "text", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, "", key=key
+            )
+            self._length[key] = 0
+        doc = self._open[key]
+        doc.marks.extend((self._length[key], frame.seq))
+        doc.last_seq, doc.last_ns = frame.seq, frame.offset_ns
+        self._parts.setdefault(key, []).append(delta)
+        self._length[key] += len(delta)
+
+    def _of_another_message(self, type_: str, payload: dict[str, Any]) -> Iterator[Doc]:
+        """A message that has a name ends the one before it."""
+        if not _own_id(payload):
+            yield from self._close([key for key in self._open if key.startswith(f"{type_}:m:")])
+
+    def _end(self, type_: str | None, item: dict[str, Any]) -> Iterator[Doc]:
+        if type_ in _ENDS_ALL:
+            yield from self._close(list(self._open))
+        elif type_ == "response.output_item.done":
+            own = _storable(as_text(item.get("call_id")) or as_text(item.get("id")))
+            is_output = item.get("type") in ("function_call", "function_call_output")
+            yield from self._close([
+                key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))
+            ])  # fmt: skip
+
+    def _close(self, keys: list[str]) -> Iterator[Doc]:
+        for key in keys:
+            doc = self._joined(key)
+            doc.key = None
+            del self._open[key], self._length[key]
+            yield doc
+
+    def _joined(self, key: str) -> Doc:
+        doc = self._open[key]
+        doc.text += "".join(self._parts.pop(key, ()))
+        doc.says, doc.near_ns = _said_in(doc, key)
+        return doc
+
+
+def of_request(exchange: Exchange, body: bytes) -> Doc | None:
+    """What a client posted; None where that is no JSON, or nothing in it can be searched."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    text = text_in(value)
+    if not isinstance(value, (dict, list)) or not text:
+        return None
+    act = act_of(exchange, body, b"")
+    is_said = act is not None and act.kind == "message"
+    at = exchange.request.at_ns
+    doc = Doc("request", None, None, None, at, at, spaced(text), digest("request", body))
+    if act is not None and is_said:  # the event with which it was taken in says it again
+        doc.says, doc.near_ns = digest("user", act.text.strip()), SAID_NEAR
+    return doc
+
+
+def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
+    """What the server answered to a request that failed; None for other answers, and if nothing in it can be searched.
+    Text that is no JSON is searched as it is."""
+    if exchange.response is None or not may_have_failed(exchange):
+        return None
+    try:
+        text = text_in(json.loads(body))
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    request = exchange.request
+    text = "\n".join(filter(None, (f"{exchange.response.status} {request.method} {path_of(request.target)}", text)))
+    at = exchange.response.at_ns
+    return Doc("answer", None, None, None, at, at, spaced(text), digest("answer", str(exchange.exchange), body))
+
+
+def _data(frame: TimedFrame) -> Any:
+    """The JSON of a frame, its text where that is none; None for a comment."""
+    if frame.raw is None or frame.verdict == "comment":
+        return None
+    text = read_fields(frame.raw, bom=frame.seq == 1).data
+    try:
+        return parse(text or "")[0]
+    except MalformedError:
+        return text
+
+
+def _event(frame: TimedFrame, data: Any) -> Doc:
+    text = "\n".join(filter(None, (frame.type, text_in(data))))
+    says, near = _says(frame, as_dict(data))
+    return Doc("event", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, spaced(text), says, near)
+
+
+def _own_id(payload: dict[str, Any]) -> str | None:
+    return next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
+
+
+def _key(type_: str, payload: dict[str, Any]) -> str:
+    own = _own_id(payload)
+    return f"{type_}:c:{own}" if own else f"{type_}:m:{_storable(as_text(payload.get('message_id'))) or ''}"
+
+
+def _storable(name: str | None) -> str | None:
+    """A name that SQLite takes: a lone surrogate in it is written as an escape."""
+    return None if name is None else name.encode("utf-8", "backslashreplace").decode()
+
+
+def _said_in(doc: Doc, key: str) -> tuple[int, int]:
+    """What a text that came in deltas says."""
+    text, type_ = doc.text.replace("\u200b", "").strip(), doc.type or ""
+    if type_ == "response.output_text.delta":
+        return digest("assistant", text), SAID_NEAR
+    if "reasoning" in type_:
+        return digest("thought", text), SAID_NEAR
+    if "output" in type_ and ":c:" in key:
+        return digest("output", key.rpartition(":c:")[2], text), EVER
+    return digest(type_, key, text), SAID_NEAR
+
+
+def _says(frame: TimedFrame, data: dict[str, Any]) -> tuple[int, int]:
+    """What an event says, and how near another that says it has to be."""
+    if frame.type == "session.input.consumed":
+        text = text_of(as_dict(as_dict(data.get("data")).get("data")).get("content"))
+        return (digest("user", text.strip()), SAID_NEAR) if text else _itself(frame)
+    item = as_dict(data.get("item")) if frame.type == "response.output_item.done" else {}
+    call_id = as_text(item.get("call_id"))
+    match item.get("type"):
+        case "message":
+            role = "assistant" if item.get("role") == "assistant" else "user"
+            return digest(role, text_of(item.get("content")).strip()), SAID_NEAR
+        case "reasoning":
+            return digest("thought", (text_of(item.get("content")) or text_of(item.get("summary"))).strip()), SAID_NEAR
+        case "function_call" if call_id:
+            return digest("call", call_id, as_text(item.get("name")), written(item.get("arguments"))), EVER
+        case "function_call_output" if call_id:
+            return digest("output", call_id, (written(item.get("output")) or "").strip()), EVER
+    return _itself(frame)
+
+
+def _itself(frame: TimedFrame) -> tuple[int, int]:
+    return digest("event", frame.raw or b""), COPIES_NEAR

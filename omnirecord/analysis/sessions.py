@@ -1,0 +1,124 @@
+"""The sessions of a cassette, each in one row: when it began, what was asked, how it ended, its worst finding.
+
+What `sessions` prints. Reads each frame once for the findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..cassette.select import named_session
+from ..cassette.sqlite import Store
+from ..errors import UsageError
+from ..model import wall_clock
+from ..wire.limits import duration
+from .doctor import SEVERITIES, Finding
+from .doctor.doctor import examine
+from .gather import Concluded, conclusions
+from .turns import Conclusion, Session
+
+_ENDS = (".db", ".jsonl", ".db.zst", ".jsonl.zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One session in one recording, or one stream that belongs to none."""
+
+    recording: int
+    session_id: str | None
+    stream: int | None
+    """The number of its only stream, where it belongs to no session."""
+    parent_session_id: str | None
+    started_at: str | None
+    """UTC, ISO 8601: when its first request came; None where no times were recorded."""
+    until: str | None
+    """When its last exchange ended."""
+    model: str | None
+    """The model of its last turn; the agent's name where no model was named."""
+    turns: int
+    conclusion: Conclusion
+    findings: tuple[Finding, ...]
+    """Worst first, as `doctor` prints them."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended badly, has no end, or has an error among its findings."""
+        worst = self.findings[0].severity if self.findings else None
+        return self.conclusion.outcome in ("failed", "unfinished") or worst == "error"
+
+    def row(self, cassette: str) -> dict[str, Any]:
+        """The object of `sessions --json`. Keys are fixed."""
+        worst = self.findings[0] if self.findings else None
+        return {
+            "cassette": cassette, "recording": self.recording, "session_id": self.session_id, "stream": self.stream,
+            "parent_session_id": self.parent_session_id, "started_at": self.started_at,
+            "asked": self.conclusion.asked, "model": self.model, "turns": self.turns,
+            "duration_s": self.conclusion.duration_s, "conclusion": self.conclusion.row(),
+            "finding": worst and {"code": worst.code, "severity": worst.severity, "message": worst.message},
+            "findings": {one: sum(f.severity == one for f in self.findings) for one in reversed(SEVERITIES)},
+        }  # fmt: skip
+
+
+def summaries(store: Store, session: str | None = None) -> list[Summary]:
+    """The sessions of a store in the order in which they began; only one, if its id or the beginning of that is given.
+    Raises `UsageError` where no session, or more than one, has that id."""
+    concluded, found = conclusions(store, session), examine(store, session)
+    recordings = {x.stream: x.recording for x in store.streams()}
+    return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
+
+
+def _summary(one: Concluded, found: list[Finding]) -> Summary:
+    told = one.session
+    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
+    return Summary(
+        told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
+        len(told.turns), one.conclusion, tuple(found),
+    )  # fmt: skip
+
+
+def _is_of(finding: Finding, one: Concluded, recordings: dict[int | None, int]) -> bool:
+    if finding.stream is not None and recordings.get(finding.stream) != one.session.recording:
+        return False
+    if one.session.session_id is None:
+        return finding.session_id is None and finding.stream is not None and finding.stream == one.stream
+    return finding.session_id == one.session.session_id
+
+
+def _model(told: Session) -> str | None:
+    named = [turn.model for turn in reversed(told.turns)] + [told.snapshot.model if told.snapshot else None]
+    agents = [turn.agent for turn in reversed(told.turns)] + [told.snapshot.agent if told.snapshot else None]
+    return next(filter(None, [*named, *agents]), None)
+
+
+def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:
+    """The cassettes that are named, each with the session of `CASSETTE#SESSION`: files as they are, of a folder those
+    in it, by name. A link to another file of the same folder is left out: a recorder that rotates has one to its
+    newest. Raises `UsageError` for an empty folder."""
+    for one in named:
+        path, session = named_session(one)
+        if not path.is_dir():
+            yield path, session
+            continue
+        found = sorted(file for file in path.iterdir() if file.name.endswith(_ENDS) and file.is_file())
+        found = [file for file in found if not (file.is_symlink() and file.resolve().parent == path.resolve())]
+        if not found:
+            raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
+        yield from ((file, session) for file in found)
+
+
+def since(text: str, now: datetime) -> datetime:
+    """The time that `--since` means: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
+
+    Raises `UsageError`.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        pass
+    else:
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")

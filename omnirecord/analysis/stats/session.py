@@ -1,0 +1,161 @@
+"""A session's numbers from its exchanges, frames and turns. Linear in the number of frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any, cast
+
+from ...model import Exchange, TimedFrame, wall_clock
+from ..turns import Act, Conclusion, Turn, concluded, one_line, session_of
+from ..turns.merge import Heard
+from .gaps import Span, gaps_of, listened, type_of
+from .numbers import per_second, seconds, spread, total
+from .turns import Measured, approvals_of, tools_of
+from .usage import reported_usage, usage_of
+from .values import Gaps, SessionStats, Spread, StreamStats
+
+_HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
+_MS = 1_000_000
+
+
+def measure(
+    exchanges: Sequence[Exchange],
+    frames: Iterable[TimedFrame],
+    acts: Sequence[Act],
+    started_at: str,
+    *,
+    parent_id: str | None = None,
+    conclusion: Conclusion | None = None,
+) -> SessionStats:
+    """The numbers of one session in one recording, or of a stream that belongs to none.
+
+    `exchanges`: all of it, at least one, in order. `frames`: those of its streams, each stream's in order. `acts`: what
+    clients did to it. `started_at`: the recording's. `conclusion`: how it ended; unless given, from what is given here.
+    """
+    frames, begun = list(frames), min(x.request.at_ns for x in exchanges)
+    streams = list(_streams(exchanges, frames))
+    until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
+    spans = listened(stream.span for stream in streams)
+    told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
+    conclusion = conclusion or concluded(told)
+    line = one_line(frames)
+    found = SessionStats(
+        recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
+        started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
+        exchanges=len(exchanges),
+        request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
+        streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
+        **_of_events(line, spans),
+        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
+        proxy_delay_ms=_delays(frames), never_sent=_unsent(frames),
+    )  # fmt: skip
+    return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+class _Stream:
+    """One stream and its frames."""
+
+    def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
+        self.exchange, self.frames = exchange, frames
+        response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
+        heard = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
+        self.span: Span = (min([response, *heard]), max([_end(exchange), *heard]))
+
+    def stats(self) -> StreamStats:
+        x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
+        asked = x.request.at_ns
+        return StreamStats(
+            stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(self.span[1] - asked),
+            first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
+            frames=len(self.frames), events=len(events), content_bytes=sum(frame.length for frame in self.frames),
+            wire_bytes=x.response_bytes, proxy_delay_ms=_delays(self.frames), never_sent=_unsent(self.frames),
+        )  # fmt: skip
+
+
+def _streams(exchanges: Iterable[Exchange], frames: Iterable[TimedFrame]) -> Iterator[_Stream]:
+    by_stream: dict[int, list[TimedFrame]] = {}
+    for frame in frames:
+        by_stream.setdefault(frame.stream, []).append(frame)
+    yield from (_Stream(x, by_stream.get(x.stream, [])) for x in exchanges if x.stream is not None)
+
+
+def _end(x: Exchange) -> int:
+    """The last that is known of an exchange, whether it has an end or not."""
+    answered = x.request.at_ns if x.response is None else x.response.at_ns
+    return max(x.request.at_ns, answered, x.end_ns or 0)
+
+
+def _is_event(frame: TimedFrame) -> bool:
+    return frame.verdict != "comment"
+
+
+def _joined(line: Iterable[Heard]) -> set[int]:
+    """When a connect snapshot brought text that was said before."""
+    return {heard.at_ns for heard in line if heard.is_greeting and heard.frame.type == "response.output_text.delta"}
+
+
+def _of_events(line: Sequence[Heard], spans: Sequence[Span]) -> dict[str, Any]:
+    """What the events tell: each of them once, whoever heard it."""
+    events = [heard.frame for heard in line if _is_event(heard.frame)]
+    data = [event for event in events if event.type not in _HEARTBEATS]
+    heartbeats = len(events) - len(data)
+    return {
+        "events": len(events), "events_by_type": _counted(map(type_of, events)),
+        "verdicts": _counted(heard.frame.verdict for heard in line), "heartbeats": heartbeats,
+        "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
+        "gaps": gaps_of(events, spans), "gaps_without_heartbeats": gaps_of(data, spans),
+        "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
+        "reported_usage": reported_usage(events),
+    }  # fmt: skip
+
+
+def _of_turns(turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], until_ns: int) -> dict[str, Any]:
+    """What the turns tell, each apart and together. A rate of several is what all of them brought in all their time."""
+    posts = {act.at_ns for act in acts if act.kind == "message"}
+    all_ = [Measured(turn, posts, joined, until_ns) for turn in turns]
+    timed = [one for one in all_ if one.streamed_tokens is not None]
+    streaming = total(one.streaming for one in all_)
+    return {
+        "turns": tuple(one.stats() for one in all_), "turns_ended": _counted(turn.ended for turn in turns),
+        "first_event_s": spread(one.first_event for one in all_),
+        "first_token_s": spread(one.first_token for one in all_),
+        "first_text_s": spread(one.first_text for one in all_),
+        "events_per_s": per_second(sum(one.turn.events for one in all_), total(one.spent for one in all_)),
+        "streaming_s": seconds(streaming), "deltas": sum(one.deltas for one in all_),
+        "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
+        "output_tokens": total(one.output_tokens for one in all_),
+        "output_tokens_per_s": per_second(
+            total(one.streamed_tokens for one in timed), total(one.streaming for one in timed)
+        ),
+        "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
+        "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
+        "usage": usage_of(turns),
+    }  # fmt: skip
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """How many of each, the most frequent first."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _delays(frames: Iterable[TimedFrame]) -> Spread | None:
+    sent = ((frame.sent_ns, frame.offset_ns) for frame in frames if _is_event(frame))
+    return spread((None if at is None else at - offset for at, offset in sent), _MS)
+
+
+def _unsent(frames: Iterable[TimedFrame]) -> int:
+    return sum(frame.sent_ns is None for frame in frames if _is_event(frame))
+
+
+def without_times(value: Any) -> Any:
+    """The same, of a recording that brought no times: what is measured in them is None. By the units in the names."""
+    changes: dict[str, Any] = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        if field.name.endswith(("_s", "_ms")) or field.name == "never_sent" or isinstance(one, Gaps):
+            changes[field.name] = None
+        elif isinstance(one, tuple):
+            changes[field.name] = tuple(without_times(each) for each in one)
+    return replace(value, **changes)

@@ -1,0 +1,255 @@
+"""A cassette told while it is being recorded: what is new in it since it was looked at last, session by session.
+
+    following = Following(store, None)
+    following.look()
+    lines = following.news(last=not following.goes_on)
+
+Each look asks for what came since the one before, and each frame is heard once: the work is that of what happens. Who
+waits between two looks, and for how long, is somebody else's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ...cassette.sqlite import Store
+from ...model import Exchange
+from ...text import one_line
+from ..gather import Held, acts_in, failures_in
+from ..turns import (
+    LONG_SILENCE,
+    Aftermath,
+    FailedRequest,
+    Session,
+    Turn,
+    concluded,
+    is_session,
+    is_snapshot,
+    snapshot_of,
+)
+from ..turns.draft import Draft
+from ..turns.merge_live import Relay
+from ..turns.narrator import Narrator
+from . import WIDTH, Line, Page, UnfoldingTurn, total
+from .tree import failures, told_failures, verdict, why
+
+Key = tuple[int, str | int]
+_NAME = 8
+"""How much of a session's id stands before its lines, where several are told."""
+
+
+class _Session:
+    """One session that is followed."""
+
+    def __init__(self, first: Exchange, parent_id: str | None, long_silence: int) -> None:
+        self.recording, self.session_id, self.parent_id = first.recording, first.session_id, parent_id
+        self.name = one_line(first.session_id or f"stream {first.stream}")
+        self.narrator = Narrator(is_child=parent_id is not None, long_silence=long_silence)
+        self.relay = Relay()
+        self.exchanges: dict[int, Exchange] = {}
+        self.listening: dict[int, int] = {}  # the last frame of each stream that goes on, by its exchange
+        self.turns: list[UnfoldingTurn] = []
+        self.is_headed = False
+        self.failed: list[FailedRequest] = []
+        self.untold: list[FailedRequest] = []
+        """The failed requests that are news."""
+        self._streams: set[int] = set()
+        self._taken: set[Draft] = set()
+        self._known = 0  # how many drafts the course had
+
+    @property
+    def begun_ns(self) -> int:
+        """When its first request came."""
+        return min(x.request.at_ns for x in self.exchanges.values())
+
+    def take(self, x: Exchange) -> None:
+        """An exchange, as it is by now."""
+        self.exchanges[x.exchange] = x
+        if x.stream is not None and x.exchange not in self._streams:
+            self._streams.add(x.exchange)
+            self.listening[x.exchange] = 0
+
+    def take_up(self) -> None:
+        """The turns that began since."""
+        drafts = self.narrator.course.drafts
+        self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.narrator.course.latest()]
+        begin = max(min(self._known, len(drafts)) - 1, 0)  # the last one may have made room for another
+        for number, draft in enumerate(drafts[begin:], begin + 1):
+            if draft not in self._taken:
+                self._taken.add(draft)
+                self.turns.append(UnfoldingTurn(draft, number))
+        self._known = len(drafts)
+
+
+class Following:
+    """The sessions of a cassette, or those whose id begins with `session`, whether they are there yet or not."""
+
+    def __init__(
+        self,
+        store: Store,
+        session: str | None,
+        *,
+        width: int = WIDTH,
+        full: bool = False,
+        long_silence: int = LONG_SILENCE,
+        absolute: bool = False,
+    ) -> None:
+        self._store, self._wanted, self._long_silence = store, session, long_silence
+        self._page = Page(width, full, zero_ns=0 if absolute else None)
+        self._sessions: dict[Key, _Session] = {}
+        self._all: dict[int, Exchange] = {}
+        self._open: set[int] = set()
+        self._astray: list[FailedRequest] = []
+        """The failed requests of no session that are news."""
+        self._last_exchange = 0
+        self._parents: dict[str, str] | None = None  # as this look has them
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more may come."""
+        return self._store.is_being_recorded
+
+    def look(self) -> None:
+        """See what the file holds by now."""
+        self._store.refresh()
+        self._parents = None
+        for x in self._store.newer(self._last_exchange, self._open):
+            self._last_exchange = max(self._last_exchange, x.exchange)
+            self._all[x.exchange] = x
+            (self._open.add if x.end_ns is None and x.ending == "open" else self._open.discard)(x.exchange)
+            if (session := self._session_of(x)) is not None:
+                session.take(x)
+                self._act(session, x)
+            elif x.session_id is None and self._wanted is None and x.exchange not in self._open:
+                self._astray += told_failures(failures_in(self._store, [x]))
+        for session in self._sessions.values():
+            self._hear(session)
+            session.take_up()
+
+    def _session_of(self, x: Exchange) -> _Session | None:
+        if x.party == "runner" or (x.session_id is None and x.kind != "sse"):
+            return None
+        if self._wanted is not None and not (x.session_id or "").startswith(self._wanted):
+            return None
+        key: Key = (x.recording, x.session_id if x.session_id is not None else x.exchange)
+        if key not in self._sessions:
+            if self._parents is None:
+                self._parents = self._store.parents()
+            parent = self._parents.get(x.session_id or "")
+            self._sessions[key] = _Session(x, parent, self._long_silence)
+        return self._sessions[key]
+
+    def _act(self, session: _Session, x: Exchange) -> None:
+        acts = list(acts_in(self._store, [x]))
+        for act in acts:
+            session.narrator.course.act(x.exchange, act)
+        if x.exchange not in self._open:
+            is_known = is_session(session.exchanges.values())
+            failed = failures_in(self._store, [x], acts if is_known else ())
+            session.failed += failed
+            session.untold += told_failures(failed)
+
+    def _hear(self, session: _Session) -> None:
+        for exchange, after in list(session.listening.items()):
+            x = session.exchanges[exchange]
+            stream, is_over = x.stream or 0, exchange not in self._open
+            behind = self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after)
+            frames = list(Held().of(behind))
+            for heard in session.relay.hear(stream, frames):
+                session.narrator.hear(heard)
+            if is_over:
+                del session.listening[exchange]
+                for heard in session.relay.end(stream):
+                    session.narrator.hear(heard)
+            elif frames:
+                session.listening[exchange] = frames[-1].seq
+
+    def news(self, *, last: bool = False) -> Iterator[Line]:
+        """The lines of what was finished since. `last`: nothing follows; then each session says why it stops."""
+        yield from failures(self._page, self._astray)
+        self._astray = []
+        wholes = self._wholes() if last else {}
+        others = {one.session_id or "": one for one in wholes.values()}
+        for key, session in self._sessions.items():
+            page = self._page_of(session)
+            if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
+                yield from failures(self._page, session.untold)
+                session.untold = []
+                continue
+            lines = [line for turn in session.turns for line in turn.news(page, session.narrator.course, last=last)]
+            lines += failures(page, session.untold)
+            session.untold = []
+            if (lines or last) and not session.is_headed:
+                session.is_headed = True
+                lines = [*page.wrapped(_head(session, page), "head", "", "  "), *lines]
+            if last:
+                lines += _end(page, wholes[key], others)
+            yield from self._named(session, lines)
+
+    def growing(self) -> Iterator[Line]:
+        """What has begun and is not finished."""
+        for session in self._sessions.values():
+            for turn in session.turns[-1:]:
+                yield from self._named(session, list(turn.growing(self._page_of(session))))
+
+    def finished_turns(self, *, last: bool = False) -> Iterator[Turn]:
+        """The turns that are over since, each once: what `show --json` has of them."""
+        if last:
+            self._wholes()
+        for session in self._sessions.values():
+            for turn in session.turns:
+                was_told = turn.is_told
+                for _ in turn.news(self._page_of(session), session.narrator.course, last=last):
+                    pass
+                if turn.is_told and not was_told:
+                    yield turn.draft.freeze(session.recording, session.session_id, turn.number)
+
+    def _wholes(self) -> dict[Key, Session]:
+        """Nothing follows: the sessions as wholes."""
+        recordings: dict[int, list[Exchange]] = {}
+        for x in self._all.values():
+            recordings.setdefault(x.recording, []).append(x)
+        aftermaths = {recording: Aftermath(exchanges) for recording, exchanges in recordings.items()}
+        wholes = {key: self._whole(session, aftermaths[session.recording]) for key, session in self._sessions.items()}
+        for session in self._sessions.values():
+            session.take_up()
+        return wholes
+
+    def _whole(self, session: _Session, aftermath: Aftermath) -> Session:
+        exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+        asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
+        snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
+        started_at, last_known_ns = self._store.recording(session.recording).started_at, 0
+        if any(x.end_ns is None for x in exchanges):
+            last_known_ns = self._store.last_known_ns(session.recording)
+        whole = session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, started_at, last_known_ns)
+        return replace(whole, failures=tuple(session.failed))
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether lines have to say whose they are."""
+        return len(self._sessions) > 1
+
+    def _page_of(self, session: _Session) -> Page:
+        page = self._page.since(session.begun_ns)
+        return page.narrower(_NAME + 3) if self._is_crowded else page
+
+    def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
+        """The lines, behind the session's name where several are told."""
+        name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
+        return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
+
+
+def _head(session: _Session, page: Page) -> str:
+    of = f" · sub-agent of {one_line(session.parent_id)}" if session.parent_id else ""
+    since = f" · since {page.clock(session.begun_ns)}" if page.zero_ns == 0 else ""
+    return f"Session {session.name}{of} · recording {session.recording}{since}"
+
+
+def _end(page: Page, whole: Session, others: dict[str, Session]) -> Iterator[Line]:
+    if sums := total(whole):
+        yield from page.wrapped(sums, "total", "  ", "  ")
+    conclusion = concluded(whole, others)
+    yield from verdict(page, conclusion)
+    yield from page.wrapped(why(conclusion), "stop", "  ", "  ")

@@ -1,0 +1,215 @@
+"""What a turn's parts say, each as a sentence for somebody who has never seen Omnigent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ...model import Ending
+from ...text import one_line, seconds
+from ..turns import (
+    Approval,
+    Asked,
+    Child,
+    FailedRequest,
+    Listening,
+    Passage,
+    Silence,
+    Tool,
+    Trouble,
+    Turn,
+    TurnUsage,
+    pace_of,
+)
+from ..turns.why_stopped import is_unanswered
+from .lines import LAST, Page, Piece
+
+_ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
+_ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
+_ENDINGS: dict[Ending, str] = {
+    "done": "server ended it", "eof": "server closed it", "client_left": "client left",
+    "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
+    "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
+}  # fmt: skip
+_NO_BEAT = 35_000_000_000
+"""From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
+
+
+def count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
+    """How long something took; nothing where that is unknown: a raw body that was imported has no times."""
+    if until_ns is None or until_ns <= from_ns:
+        return ""
+    return f"{word}{seconds(until_ns - from_ns)}{end}"
+
+
+def listened(page: Page, stream: Listening) -> str:
+    """From when to when a client listened, and what ended the stream."""
+    until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {page.clock(stream.until_ns)}"
+    return f"from {page.clock(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
+
+
+def asked(page: Page, one: Asked) -> str:
+    text = one.text.removeprefix("[System: ").removesuffix("]") if one.by == "system" else one.text
+    return f"{_ASKERS[one.by]}: {page.long(text)}"
+
+
+def thought(page: Page, one: Passage) -> str:
+    return f"thought{took(' for ', one.first_ns, one.last_ns)}: {page.long(one.text)}"
+
+
+def said(page: Page, one: Passage) -> str:
+    differs = "\n(the server stored another text than it streamed)" if one.as_stored is False else ""
+    return f"Assistant: {page.long(one.text)}{differs}"
+
+
+def tool(page: Page, one: Tool) -> str:
+    call = f"tool {page.short(one.name) or '(no name)'} {page.short(one.arguments)}".rstrip()
+    if one.replaced is not None:
+        call += f" (the server replaced the arguments: {page.short(one.replaced)})"
+    call = f"!! {call}" if has_failed(one) else call
+    if one.returned_ns is None:
+        printed = f" (so far: {_output(page, one.output)})" if one.output else ""
+        return f"{call} -> no answer was seen{printed}"
+    return f"{call} -> {_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
+
+
+def has_failed(one: Tool) -> bool:
+    """Whether a tool call is marked as failed."""
+    return one.failed is not None or one.replaced is not None
+
+
+def _output(page: Page, output: str | None) -> str:
+    """A tool's output, the way a terminal would have it where it is what a shell tool answers."""
+    shell = _shell(output or "")
+    if shell is None:
+        return page.short(output or "") or "(nothing)"
+    printed = "".join(text for text in (shell.get("stdout"), shell.get("stderr")) if isinstance(text, str))
+    code = shell.get("exit_code")
+    odd = [f"exit code {code}"] if code not in (0, None) else []
+    odd += ["timed out"] if shell.get("timed_out") is True else []
+    return (page.short(printed) or "(nothing)") + (f" [{', '.join(odd)}]" if odd else "")
+
+
+def _shell(output: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(output)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and "stdout" in value else None
+
+
+def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
+    """The question, and what became of it. `ended_ns`: when its turn was over."""
+    question = f"the agent waits for approval: {page.short(one.message)}"
+    if one.answered_ns is None and one.action is None and one.resolved_ns is not None:
+        return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
+    done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
+    late = "too late: " if done is not None and is_unanswered(one, ended_ns) else ""
+    return f"{question} -> {late}{'no answer' if done is None else answer(page, one, done)}"
+
+
+def answer(page: Page, one: Approval, done_ns: int) -> str:
+    """How it was answered, by whom, and after how long."""
+    how = _ANSWERS.get(one.action or "", page.short(one.action or "settled"))
+    by = f" by {one_line(one.answered_by)}" if one.answered_by else ""
+    return f"{how}{by}{took(' after ', one.asked_ns, done_ns)}"
+
+
+def child(page: Page, one: Child, *, is_told: bool) -> Iterator[Piece]:
+    """A sub-agent as its parent saw it. `is_told`: its own session is told as well."""
+    name = f"sub-agent {page.short(one.title or one.session_id)}"
+    own = "" if is_told else "; no client listened to it: what follows comes from its parent's stream"
+    yield Piece(one.spawned_ns, one.place, f"started {name} (session {one_line(one.session_id)}{own})", "child")
+    if one.updated_ns is not None and one.status not in (None, "launching", "in_progress", "queued"):
+        said = f": {page.short(one.last_message)}" if one.last_message and not is_told else ""
+        yield Piece(one.updated_ns, LAST, f"{name} {page.short(one.status or '')}{said}", "child")
+
+
+def trouble(page: Page, one: Trouble) -> str:
+    where = page.short(" ".join(part for part in (one.source, one.tool_name) if part))
+    why = page.short(": ".join(part for part in (one.code, one.message) if part)) or "no reason given"
+    if one.kind == "error":
+        return f"!! error{f' ({where})' if where else ''}: {why}"
+    attempt = f"{one.attempt} of {one.max_attempts}" if one.max_attempts else str(one.attempt)
+    wait = f" in {one.delay_s:g} s" if one.delay_s is not None else ""
+    return f"!! failed{f' ({where})' if where else ''}, tried again{wait} (attempt {attempt}): {why}"
+
+
+def failed(page: Page, one: FailedRequest) -> str:
+    """A request that the server did not fulfil."""
+    how = "failed" if one.status >= 500 else "was refused"
+    return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
+
+
+def silence(page: Page, one: Silence) -> str:
+    if one.during == "approval":
+        why = ", waiting for approval"
+    else:
+        why = f", waiting for {page.short(one.during)}" if one.during else ""
+    return f".. silence for {seconds(one.length_ns)}{why}{_beats(one)}"
+
+
+def _beats(one: Silence) -> str:
+    """What came in it that is no news: heartbeats, or not even those, or nobody was there to hear."""
+    if one.unheard_ns:
+        return f" (for {seconds(one.unheard_ns)} of it no client was connected)"
+    if one.heartbeats:
+        return f" ({count(one.heartbeats, 'heartbeat')})"
+    return " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""
+
+
+def end(page: Page, turn: Turn) -> str:
+    """How a turn ended, how fast it was, and with what."""
+    parts = [_how(page, turn), *_pace(turn), _stored(turn)]
+    parts += [usage(turn.usage)] if turn.usage else []
+    parts += [f"agent {one_line(turn.agent)}"] if turn.agent else []
+    parts += [f"model {one_line(turn.model)}"] if turn.model and turn.model != turn.agent else []
+    if turn.odd_events:
+        parts.append(f"{count(turn.odd_events, 'event')} against the contract")
+    return " · ".join(part for part in parts if part)
+
+
+def _how(page: Page, turn: Turn) -> str:
+    if turn.ended == "unfinished" and not turn.events:
+        return "unfinished: the agent never took it up"
+    if turn.ended == "unfinished":
+        since = took(", last event after ", turn.begin_ns, turn.last_event_ns)
+        beats = f" · {count(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
+        why = turn.error.message if turn.error is not None else "its end was not recorded"
+        return f"unfinished: {why}{since}{beats}"
+    error = turn.error
+    why = page.short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
+    attempt = f", in attempt {len(turn.restarts_ns) + 1}" if turn.restarts_ns else ""
+    return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{attempt}{': ' + why if why else ''}"
+
+
+def _pace(turn: Turn) -> Iterator[str]:
+    pace = pace_of(turn)
+    if pace.first_ns is not None and turn.ended != "denied":
+        rate = "the rest at once" if pace.deltas_per_s is None else f"then {_rate(pace.deltas_per_s)} deltas/s"
+        yield f"first token after {seconds(pace.first_ns)}" + (f", {rate}" if pace.deltas > 1 else "")
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.1f}"
+
+
+def _stored(turn: Turn) -> str:
+    """That the streamed text is what the server kept. Where one is not, that is told below it."""
+    compared = [passage.as_stored for passage in turn.messages if passage.as_stored is not None]
+    return "text stored as streamed" if compared and all(compared) else ""
+
+
+def usage(used: TurnUsage) -> str:
+    counts = ((used.input_tokens, "in"), (used.output_tokens, "out"))
+    told = [f"{number:,} {way}" for number, way in counts if number is not None]
+    return " · ".join(part for part in (f"{', '.join(told)} tokens" if told else "", cost(used.cost_usd)) if part)
+
+
+def cost(usd: float | None) -> str:
+    return "" if usd is None else f"${usd:.4f}"

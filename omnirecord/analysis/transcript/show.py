@@ -1,0 +1,100 @@
+"""The sessions of a cassette, told: what `show` prints, as lines for a person or as one object a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ...cassette.select import the_session, with_children
+from ...cassette.sqlite import Store
+from ...model import Exchange
+from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
+from ..turns import LONG_SILENCE, Session, concluded, grown_session, turn_row
+from ..turns.draft import Draft
+from . import WIDTH, Line, tell
+
+
+def lines_of(
+    store: Store,
+    session: str | None,
+    width: int = WIDTH,
+    *,
+    full: bool = False,
+    long_silence: int = LONG_SILENCE,
+    absolute: bool = False,
+) -> Iterator[Line]:
+    """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id.
+
+    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told; `absolute`: times count from the
+    recording's start.
+    """
+    told = sessions(store, session, long_silence=long_silence, family=True)
+    astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
+    return tell(told, width=width, full=full, absolute=absolute, astray=astray)
+
+
+def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
+    """The objects of `show --json`, one for each turn."""
+    wanted = None if session is None else the_session(store, session)
+    family = list(sessions(store, session, long_silence=long_silence, family=True))
+    by_id = {(one.recording, one.session_id): one for one in family}
+    for told in family:
+        if wanted in (None, told.session_id):
+            yield from turn_rows(told, by_id)
+
+
+def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
+    """The objects of one session's turns. `by_id`: the sessions that are told, by recording and id."""
+    others = children_of(told, by_id)
+    for turn in told.turns[:-1]:
+        yield turn_row(turn, begun_ns=told.begun_ns)
+    for turn in told.turns[-1:]:
+        why = concluded(told, others)
+        yield turn_row(turn, {"code": why.code, "sentence": why.sentence}, why.row(), told.begun_ns)
+
+
+def sessions(
+    store: Store, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
+) -> Iterator[Session]:
+    """Each session of each recording, told; streams that belong to no session are told one by one.
+
+    `session`: only that one, and, for its `family`, those of its sub-agents and of theirs.
+    """
+    return (told for told, _ in grown_sessions(store, session, long_silence=long_silence, family=family))
+
+
+def grown_sessions(
+    store: Store,
+    session: str | None = None,
+    *,
+    long_silence: int = LONG_SILENCE,
+    family: bool = False,
+    recording: int | None = None,
+    stream: int | None = None,
+) -> Iterator[tuple[Session, list[Draft]]]:
+    """The same, each with the drafts of its turns; only those of one `recording`, or only the `stream` that belongs to
+    no session, if that is given."""
+    context, parents = Context(store), store.parents()
+    wanted = None if session is None else frozenset({the_session(store, session)})
+    if family and wanted is not None:
+        wanted = with_children(store, *wanted)
+    for exchanges in grouped(store.exchanges("party != 'runner'")):
+        first = exchanges[0]
+        if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
+            continue
+        if wanted is None or first.session_id in wanted:
+            acts = list(acts_in(store, exchanges))
+            told, drafts = grown_session(
+                exchanges,
+                Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
+                acts,
+                parent_id=parents.get(first.session_id or ""),
+                long_silence=long_silence,
+                **context.of(exchanges),
+            )
+            yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
+
+
+def _stream_of_none(x: Exchange) -> int | None:
+    return x.stream if x.session_id is None else None

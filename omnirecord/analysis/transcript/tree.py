@@ -1,0 +1,193 @@
+"""Sessions and those of their sub-agents: which is told in which, and where.
+
+A child is told inside its parent, each of its turns in the turn of the parent during which it began. Each session is
+told once: those that a cycle holds, that are nested too deep, or that their parent knows nothing of, are told by
+themselves.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+from ...text import clip, one_line, seconds
+from ..turns import Child, Conclusion, FailedRequest, Session, concluded
+from . import sentences as words
+from .lines import COLUMN, LAST, Line, Page, Piece, indented
+from .turn import tell_turn
+
+DEEPEST = 6
+"""How many sessions are told one inside the other."""
+_INDENT = "    | "
+_STREAMS = 6
+"""How many streams of a session are named one by one."""
+
+
+class Tree:
+    """All sessions that are told, and which of them are by now."""
+
+    def __init__(self, sessions: Iterable[Session], page: Page) -> None:
+        self._all = list(sessions)
+        self._by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
+        self._told: set[int] = set()
+        self._page = page
+
+    def tell(self) -> Iterator[Line]:
+        """Each session, an empty line between them."""
+        roots = [one for one in self._all if not self._has_parent(one)]
+        for session in (*roots, *self._all):
+            if id(session) not in self._told:
+                if self._told:
+                    yield Line("", "blank")
+                yield from self._session(session)
+
+    def _has_parent(self, session: Session) -> bool:
+        parent = self._by_id.get((session.recording, session.parent_id or ""))
+        return parent is not None and parent is not session
+
+    def _session(self, session: Session) -> Iterator[Line]:
+        self._told.add(id(session))
+        page, conclusion = self._page.since(session.begun_ns), self._conclusion(session)
+        yield from verdict(page, conclusion)
+        yield from page.wrapped(head(session, page), "head", "", "  ")
+        failed = told_failures(session.failures)
+        yield from failures(page, [one for one in failed if _turn_of(session, one.at_ns) is None])
+        if not session.turns and not failed:
+            heard = "no event while a client listened" if session.streams else "no client listened to its stream"
+            yield Line(f"  (empty: {heard})", "note")
+        yield from self._turns(session, page, 0)
+        yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
+        yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
+
+    def _conclusion(self, session: Session) -> Conclusion:
+        others = {
+            child.session_id: other
+            for turn in session.turns
+            for child in turn.children
+            if (other := self._by_id.get((session.recording, child.session_id)))
+        }
+        return concluded(session, others)
+
+    def _turns(self, session: Session, page: Page, depth: int) -> Iterator[Line]:
+        children = self._children(session, depth)
+        inner = self._inner(session, children, page, depth)
+        ids = {child.session_id for _, child, _ in children}
+        timed = session.begun_ns != session.ended_ns
+        for turn, pieces in zip(session.turns, inner, strict=True):
+            yield from tell_turn(turn, page=page, timed=timed, inner=pieces, told=ids)
+
+    def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
+        """Those that are to be told in it, and the number of the turn that started each. From now on they are told."""
+        found = []
+        for number, turn in enumerate(session.turns if depth < DEEPEST else ()):
+            for child in turn.children:
+                own = self._by_id.get((session.recording, child.session_id))
+                if own is not None and id(own) not in self._told:
+                    self._told.add(id(own))
+                    found.append((number, child, own))
+        return found
+
+    def _inner(
+        self, session: Session, children: list[tuple[int, Child, Session]], page: Page, depth: int
+    ) -> list[list[Piece]]:
+        """For each turn, what its children did meanwhile."""
+        inner: list[list[Piece]] = [[] for _ in session.turns]
+        for one in told_failures(session.failures):
+            if (place := _turn_of(session, one.at_ns)) is not None:
+                inner[place].append(Piece(one.at_ns, LAST, words.failed(page, one), "trouble"))
+        begins = [turn.begin_ns for turn in session.turns]
+        for number, child, own in children:
+            for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
+                where = max(number, bisect_right(begins, at_ns) - 1)
+                inner[where].append(Piece(at_ns, LAST - 1, "", "child", tuple(indented(lines, _INDENT))))
+        return inner
+
+    def _blocks(
+        self, session: Session, child: Child, page: Page, depth: int, *, named: bool
+    ) -> Iterator[tuple[int, list[Line]]]:
+        """A child's turns, each as its own block, with when it began; the last one says why there is no more."""
+        page = page.narrower(len(_INDENT))
+        name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
+        last = [*page.wrapped(why(self._conclusion(session)), "stop")]
+        if not session.turns:
+            yield child.spawned_ns, [*name, *last]
+        children = self._children(session, depth)
+        inner = self._inner(session, children, page, depth)
+        ids = {one.session_id for _, one, _ in children}
+        for turn, pieces in zip(session.turns, inner, strict=True):
+            is_last = turn is session.turns[-1]
+            lines = [*name, *tell_turn(turn, page=page, inner=pieces, told=ids), *(last if is_last else ())]
+            yield max(turn.begin_ns, child.spawned_ns), lines
+
+
+def _turn_of(session: Session, at_ns: int) -> int | None:
+    """The number of the turn that went on then or had ended; None before the first one."""
+    place = bisect_right([turn.begin_ns for turn in session.turns], at_ns) - 1
+    return place if place >= 0 else None
+
+
+def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
+    """The failed requests that are told: a note is not, as that of a terminal that a runner has not started yet."""
+    return [one for one in failed if one.severity != "note"]
+
+
+def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
+    """Failed requests that are in no turn, each with its time on the page's clock."""
+    for one in failed:
+        yield from page.wrapped(words.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN)
+
+
+def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
+    """How the session ended: the first line of each."""
+    is_bad = conclusion.outcome in ("failed", "unfinished")
+    yield from page.wrapped(conclusion.verdict, "bad" if is_bad else "verdict", "", "  ")
+
+
+def why(conclusion: Conclusion) -> str:
+    return f"Why it stops here: {conclusion.sentence}"
+
+
+def head(session: Session, page: Page) -> str:
+    """What a session is."""
+    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream of no session"
+    parts = [name, f"recording {session.recording}", words.count(len(session.turns), "turn")]
+    if session.parent_id:
+        parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")
+    if title := _title(session):
+        parts.insert(1, f"“{title}”")
+    parts.append("no times recorded" if session.duration_ns is None else seconds(session.duration_ns))
+    if session.started_at is not None:
+        parts.append(f"from {session.started_at[:19].replace('T', ' ')} UTC")
+    return " · ".join([*parts, *_listened(session, page)])
+
+
+def _title(session: Session) -> str:
+    """Its title, unless that only repeats the first question."""
+    title = one_line(session.snapshot.title or "") if session.snapshot else ""
+    first = session.turns[0].asked[0].text if session.turns and session.turns[0].asked else ""
+    return "" if one_line(first).startswith(title.removesuffix("…").removesuffix("...")) else clip(title, 80)
+
+
+def _listened(session: Session, page: Page) -> Iterator[str]:
+    """When somebody listened, and why no longer, if there were several streams; of the only one the end says it."""
+    if len(session.streams) == 1:
+        return
+    has_several = len({stream.party_name for stream in session.streams}) > 1
+    for stream in session.streams[:_STREAMS]:
+        who = f" ({stream.party_name})" if has_several else ""
+        yield f"stream {stream.stream}{who}: {words.listened(page, stream)}"
+    if len(session.streams) > _STREAMS:
+        yield f"and {len(session.streams) - _STREAMS:,} more streams"
+
+
+def total(session: Session) -> str:
+    """What all turns used together, where there are several, or where only the whole has a price."""
+    used = [turn.usage for turn in session.turns if turn.usage is not None]
+    costs = [one.cost_usd for one in used if one.cost_usd is not None]
+    price = session.cost_usd if session.cost_usd is not None else sum(costs) if costs else None
+    if not used or (len(used) == 1 and (price is None or costs)):
+        return ""
+    tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
+    parts = [f"All {words.count(len(used), 'turn')} together" if len(used) > 1 else "In all",
+             f"{tokens[0]:,} in, {tokens[1]:,} out tokens", words.cost(price)]  # fmt: skip
+    return " · ".join(part for part in parts if part)

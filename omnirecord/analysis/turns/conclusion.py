@@ -1,0 +1,250 @@
+"""How a session ended, concluded in one place: the commands, the page and Python all take it from here. Pure.
+
+    conclusion = concluded(session, others)
+    print(conclusion.verdict)  # Unfinished: waiting for approval since 11:28:19 UTC
+
+`stopped` finds the code and the sentence. This module adds the verdict in one line, the time since which it holds, how
+long the session lasted, which parties listened, and what was asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from ...model import Ending, wall_clock
+from ...text import clip, one_line
+from .values import Fault, Listening, Session, Turn
+from .why_stopped import AT_REST, LONG_QUIET, Code, is_waited_for, last_stream, stopped
+
+Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
+"""`finished`: nothing was left undone; `failed`: the session ended badly; `unfinished`: the last turn has no end;
+`recording`: a client still listens; `unknown`: the recording does not tell."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+PATIENCE = 10_000_000_000
+"""After how many ns of waiting for a tool or a sub-agent the verdict names that, and not the end of the stream."""
+MOST_ASKED = 200
+"""Length of `asked`, in characters."""
+_MOST_NAMED = 60
+_MOST_WHY = 80
+"""Length of an error's text in a verdict: the end of it is often what matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How one session ended, how long it lasted, who was connected, and what was asked."""
+
+    code: Code
+    outcome: Outcome
+    verdict: str
+    """One line: the outcome and its reason, with the time of day."""
+    sentence: str
+    """The reason in full, as `show` prints it last."""
+    since_ns: int | None
+    """When that began, on the recording's clock; None where it is unknown."""
+    since: str | None
+    """The same in UTC, ISO 8601."""
+    ending: Ending | None
+    """How the stream ended that lasted longest; None without a stream."""
+    duration_s: float | None
+    """From the first request of a client to the end of its last exchange; None where no times were recorded."""
+    connected: tuple[str, ...]
+    """The names of the parties that listened to a stream of the session, in the order in which they came."""
+    asked: str | None
+    """What was asked first, its first 200 characters; None where the recording does not tell."""
+
+    def row(self) -> dict[str, Any]:
+        """The object `conclusion` of every `--json`. Keys are fixed."""
+        return {
+            "code": self.code, "outcome": self.outcome, "verdict": self.verdict, "since": self.since,
+            "duration_s": self.duration_s, "connected": list(self.connected), "asked": self.asked,
+        }  # fmt: skip
+
+
+class _Verdict(NamedTuple):
+    outcome: Outcome
+    said: str
+    word: str = ""
+    """`since` or `at`; empty where no time belongs to it."""
+    at_ns: int | None = None
+
+
+def concluded(session: Session, sessions: Mapping[str, Session] | None = None) -> Conclusion:
+    """How a session ended. `sessions`: others of its recording by id, for the ends of its sub-agents."""
+    why, last = stopped(session, sessions), last_stream(session.streams)
+    found = _verdict(session, why.code, last)
+    timed = session.duration_ns is not None and found.at_ns is not None and session.started_at is not None
+    since = wall_clock(session.started_at or "", (found.at_ns or 0) - session.begun_ns) if timed else None
+    when = f" {found.word} {since[11:19]} UTC" if since is not None and found.word else ""
+    return Conclusion(
+        why.code, found.outcome, found.said + when, why.sentence, found.at_ns if timed else None, since,
+        None if last is None else last.ending, None if session.duration_ns is None else session.duration_ns / 1e9,
+        tuple(dict.fromkeys(one.party_name for one in session.streams)), _asked(session),
+    )  # fmt: skip
+
+
+def _asked(session: Session) -> str | None:
+    asked = [one for turn in session.turns for one in turn.asked if one.text]
+    first = next((one for one in asked if one.by != "system"), None) or next(iter(asked), None)
+    return None if first is None else first.text[:MOST_ASKED]
+
+
+def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
+    turn = session.turns[-1] if session.turns else None
+    if code == "still_recording":
+        return _recording(turn, last)
+    if turn is None:
+        return _nothing(session, code)
+    if (code in _CUT or code == "end_missed") and (lost := _without_effect(turn)):
+        return lost
+    if code in _CUT:
+        return _waiting(turn, last) or _Verdict("unfinished", f"Unfinished: {_CUT[code]}", "at", _until(session, last))
+    if code in _TOLD:
+        return _TOLD[code](session, turn)
+    outcome: Outcome = "finished" if code in AT_REST else "unfinished"
+    return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
+
+
+def _nothing(session: Session, code: Code) -> _Verdict:
+    """The verdict on a session without a turn."""
+    if code == "refused":
+        worst = next(one for one in reversed(session.failures) if one.severity == "error")
+        return _Verdict(
+            "failed", f"Failed: {one_line(worst.method)} was refused: {_named(worst.why, _MOST_WHY)}", "at", worst.at_ns
+        )
+    if code == "deleted":
+        return _Verdict("finished", "Finished: a client deleted the session", "at", session.deleted_ns)
+    if session.streams:
+        return _Verdict("finished", "Nothing asked")
+    return _Verdict("unknown", "Unknown: no event stream recorded")
+
+
+def _recording(turn: Turn | None, last: Listening | None) -> _Verdict:
+    if turn is None:
+        return _Verdict("recording", "Recording: nothing asked yet")
+    if turn.ended != "unfinished":
+        return _Verdict("recording", "Recording: at rest", "since", turn.ended_ns)
+    found = _approval(turn) or _waiting(turn, last, patience=0)
+    if found is not None:
+        return found._replace(outcome="recording", said=found.said.replace("Unfinished", "Recording", 1))
+    return _Verdict("recording", "Recording: the agent works", "since", turn.begin_ns)
+
+
+def _until(session: Session, last: Listening | None) -> int:
+    """When the last stream ended, or the recording."""
+    return session.until_ns if last is None or last.until_ns is None else last.until_ns
+
+
+def _approval(turn: Turn) -> _Verdict | None:
+    open_ = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
+    return _Verdict("unfinished", "Unfinished: waiting for approval", "since", open_[-1].asked_ns) if open_ else None
+
+
+def _unanswered(_session: Session, turn: Turn) -> _Verdict:
+    if turn.ended == "unfinished" and (found := _approval(turn)):
+        return found
+    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > _end(turn)]
+    if late:
+        return _Verdict("failed", "Failed: the answer to the approval came too late", "at", late[-1])
+    asked = [one.asked_ns for one in turn.approvals if one.answered_ns is None]
+    return _Verdict("failed", "Failed: no answer to the approval asked", "at", max(asked, default=None))
+
+
+def _end(turn: Turn) -> int:
+    return turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
+
+
+def _without_effect(turn: Turn) -> _Verdict | None:
+    """An answer to an approval that no event followed: the server had forgotten the question."""
+    given = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.resolved_ns is None]
+    if turn.ended != "unfinished" or not given or given[-1] < turn.last_event_ns:
+        return None
+    return _Verdict("unfinished", "Unfinished: the answer to the approval had no effect,", "at", given[-1])
+
+
+def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _Verdict | None:
+    """What the turn waited for in silence, if it did so for long enough to be the reason why it has no end."""
+    until = turn.last_event_ns if last is None or last.until_ns is None else last.until_ns
+    quiet = until - turn.last_event_ns
+    tools = [tool for tool in turn.tools if tool.returned_ns is None]
+    if tools and quiet >= patience:
+        said = f"Unfinished: waiting for the tool {_named(tools[-1].name)}"
+        return _Verdict("unfinished", said, "since", tools[-1].called_ns)
+    children = [child for child in turn.children if is_waited_for(child)]
+    if children and quiet >= patience:
+        return _child(children[-1].title or children[-1].session_id, children[-1].spawned_ns)
+    if quiet >= LONG_QUIET:
+        return _Verdict("unfinished", "Unfinished: no sign of the agent", "since", turn.last_event_ns)
+    return None
+
+
+def _child(name: str, at_ns: int | None) -> _Verdict:
+    return _Verdict("unfinished", f"Unfinished: waiting for the sub-agent {_named(name)}", "since", at_ns)
+
+
+def _child_unfinished(session: Session, turn: Turn) -> _Verdict:
+    children = [child for one in session.turns for child in one.children if is_waited_for(child)]
+    if not children:
+        return _Verdict("unfinished", "Unfinished: a sub-agent was at work", "since", turn.ended_ns)
+    return _child(children[-1].title or children[-1].session_id, children[-1].spawned_ns)
+
+
+def _because(error: Fault | None) -> str:
+    why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
+    return f": {_named(why, _MOST_WHY)}" if why else ""
+
+
+def _named(text: str, most: int = _MOST_NAMED) -> str:
+    return clip(one_line(text), most) or "(no name)"
+
+
+def _ended(said: str, outcome: Outcome = "finished") -> Callable[[Session, Turn], _Verdict]:
+    """A verdict on a turn that has an end, with its error."""
+    return lambda _, turn: _Verdict(outcome, f"{said}{_because(turn.error)}", "at", turn.ended_ns)
+
+
+def _runner_lost(_session: Session, turn: Turn) -> _Verdict:
+    return _Verdict("failed", "Failed: the runner was lost, no sign of it", "since", _last_sign(turn))
+
+
+def _last_sign(turn: Turn) -> int:
+    """When the turn's last event came before the server ended the turn."""
+    quiet = turn.silences[-1] if turn.ended != "unfinished" and turn.silences else None
+    return turn.last_event_ns if quiet is None else quiet.from_ns
+
+
+_CUT: Mapping[Code, str] = {
+    "client_left": "the client left in the middle of the turn",
+    "server_stopped": "the server stopped in the middle of the turn",
+    "connection_lost": "the connection to the server broke",
+    "reader_dropped": "the server dropped the client, which read too slowly",
+    "stream_ended": "the stream ended in the middle of the turn",
+    "recorder_stopped": "the recorder was stopped",
+    "recorder_killed": "the recorder was killed",
+}
+"""What ended the last stream in the middle of a turn."""
+_TOLD: Mapping[Code, Callable[[Session, Turn], _Verdict]] = {
+    "deleted": lambda s, _: _Verdict("failed", "Failed: a client deleted the session", "at", s.deleted_ns),
+    "finished": lambda _, turn: _Verdict("finished", "Finished", "at", turn.ended_ns),
+    "denied": lambda _, turn: _Verdict("finished", "Finished: the message was denied", "at", turn.ended_ns),
+    "interrupted": lambda _, turn: _Verdict("finished", "Finished: interrupted by a user", "at", turn.ended_ns),
+    "incomplete": _ended("Finished: incomplete"),
+    "cancelled": _ended("Finished: cancelled"),
+    "failed": _ended("Failed", "failed"),
+    "refused": _ended("Failed: the server refused the message", "failed"),
+    "runner_lost": _runner_lost,
+    "approval_unanswered": _unanswered,
+    "child_unfinished": _child_unfinished,
+    "unknown": lambda _s, _t: _Verdict("unknown", "Unknown: the recording does not tell how the turn ended"),
+    "nobody_listened": lambda _s, _t: _Verdict("unknown", "Unknown: no event stream recorded"),
+    "not_taken_up": lambda _, turn: _Verdict(
+        "unfinished", "Unfinished: the agent did not take up the message", "since", turn.begin_ns
+    ),
+    "end_missed": lambda _, turn: _Verdict(
+        "unfinished", "Unfinished: no client heard the end of the turn, last event", "at", turn.last_event_ns
+    ),
+    "end_missing": lambda s, _: _Verdict(
+        "unfinished", "Unfinished: the session is at rest, the turn has no end", "since", s.status_ns
+    ),
+}

@@ -1,0 +1,162 @@
+"""Requests that the server refused or failed at, and how bad each is. Pure.
+
+1. A write that was refused is an error: the client asked for a change, and nothing changed. It is a warning if the same
+   request succeeded later.
+2. A read that failed is a warning. A resource that a session need not have answers 404, and a resource of a runner that
+   boots answers 409 or 503: these are none, or a note if the resource never came.
+3. Messages, interrupts and answers are acts (`acts`), which know themselves whether they were refused.
+4. A 404 for a session that a client has deleted is a note.
+5. A session whose requests were all answered with 404 is none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...model import Exchange
+from ...omnigent.routes import (
+    below_session,
+    deletes_session,
+    is_bookkeeping,
+    is_tunnel,
+    path_of,
+    session_of,
+)
+from .lenient import as_dict, as_text
+
+_READS = ("GET", "HEAD", "OPTIONS")
+_ESSENTIAL = ("", "/items", "/stream")
+"""What each session has, below its path."""
+_BOOTING = (409, 503)
+_OF_MACHINES = ("/v1/runners", "/v1/hosts")
+"""Paths of runners and hosts, which the web UI only probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """One request that the server did not fulfil."""
+
+    exchange: int
+    at_ns: int
+    method: str
+    path: str
+    status: int
+    code: str | None
+    """The error's code in the answer; None if it has none."""
+    message: str
+    """The error's message in the answer; empty if it has none."""
+    severity: Literal["note", "warning", "error"]
+
+    @property
+    def why(self) -> str:
+        """Status, code and message: `400 invalid_input: runner 'x' is not registered`."""
+        told = ": ".join(part for part in (self.code, self.message) if part)
+        return f"{self.status} {told}".rstrip()
+
+
+def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
+    """When a client asked to delete the session of these exchanges, in ns, if the server did so; else None."""
+    for x in exchanges:
+        if deletes_session(x.request.method, x.request.target) and x.response and 200 <= x.response.status < 300:
+            return x.request.at_ns
+    return None
+
+
+def failed_requests(
+    exchanges: Sequence[Exchange], answer: Callable[[Exchange], bytes], acted: Collection[int] = ()
+) -> list[FailedRequest]:
+    """The failed requests among these. `answer` reads the decoded body of an answer; `acted`: the numbers of exchanges
+    that are acts."""
+    succeeded: dict[tuple[str, str], int] = {}
+    for x in exchanges:
+        if x.response is not None and x.response.status < 400:
+            succeeded[x.request.method, path_of(x.request.target)] = x.request.at_ns
+    deleted = {x.session_id: at_ns for x in exchanges if (at_ns := deleted_at([x])) is not None}
+    found = []
+    for x in exchanges:
+        if x.exchange not in acted and may_have_failed(x):
+            later = succeeded.get((x.request.method, path_of(x.request.target)), -1) > x.request.at_ns
+            status = x.response.status if x.response else 0
+            severity = severity_of(x.request.method, x.request.target, status, later=later)
+            if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
+                severity = "note"
+            if severity is not None:
+                found.append(_failed(x, severity, answer(x)))
+    return found
+
+
+def may_have_failed(x: Exchange) -> bool:
+    """Whether the server answered a client's request with an error status."""
+    return (
+        x.response is not None
+        and x.response.status >= 400
+        and x.party != "runner"
+        and x.ending != "upstream_unreachable"
+        and not is_tunnel(x.request.target)
+    )
+
+
+def error_in(answer: bytes) -> tuple[str | None, str]:
+    """The code and the message of an error's JSON: Omnigent's `{"error": …}`, or FastAPI's `{"detail": …}`."""
+    try:
+        data = as_dict(json.loads(answer))
+    except (ValueError, RecursionError):
+        return None, ""
+    error, detail = as_dict(data.get("error")), data.get("detail")
+    if isinstance(detail, list):
+        return None, "; ".join(filter(None, map(_complaint, detail[:3])))
+    return as_text(error.get("code")), as_text(error.get("message")) or as_text(detail) or ""
+
+
+def _complaint(value: Any) -> str:
+    """What FastAPI says of one field: `body.nonsense: Extra inputs are not permitted`."""
+    one = as_dict(value)
+    where = one.get("loc")
+    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
+    return ": ".join(part for part in (place, as_text(one.get("msg")) or "") if part)
+
+
+def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: bytes) -> FailedRequest:
+    code, message = error_in(answer)
+    status = x.response.status if x.response else 0
+    return FailedRequest(
+        x.exchange, x.request.at_ns, x.request.method, path_of(x.request.target), status, code, message, severity
+    )
+
+
+def severity_of(
+    method: str, target: str, status: int, *, later: bool = False
+) -> Literal["note", "warning", "error"] | None:
+    """How bad it is that a client's request was answered with that status, of 400 or above; None if it happens in
+    healthy sessions. `later`: the same request succeeded later."""
+    below = below_session(target)
+    if below is None and path_of(target).startswith(_OF_MACHINES):
+        return None
+    if (below or "").startswith("/resources/terminals") and status in _BOOTING:
+        return None if later else "note"
+    if method in _READS:
+        return _of_read(target, below, status, later=later)
+    if status == 404 and deletes_session(method, target):
+        return "note"  # it is gone, as the client wants it
+    return "warning" if later or is_bookkeeping(method, target) else "error"
+
+
+def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
+    if below is None:
+        is_api = path_of(target).startswith("/v1/sessions")
+        return "warning" if status >= 500 or (is_api and status in (401, 403)) else None
+    if below not in _ESSENTIAL:
+        if status in (404, 405, 410) or (later and status in _BOOTING):
+            return None
+        if status in _BOOTING and below.startswith("/resources"):
+            return "note"
+    return "warning"
+
+
+def group_key(one: FailedRequest) -> tuple[object, ...]:
+    """Equal for failures that are told together: the same kind of request and the same answer."""
+    is_read = one.method in _READS
+    return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code

@@ -1,0 +1,89 @@
+"""What each type of output item adds to its turn: messages, tool calls and their answers, thoughts.
+
+A function call comes twice, in progress and completed, and is one call; a message repeats the text of its deltas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .builder import Course
+from .draft import Draft
+from .lenient import as_dict, as_text, text_of, written
+from .values import Trouble
+
+Data = dict[str, Any]
+_SILENT = frozenset({"resource_event", "routing_decision"})
+"""Items that other events tell better, or that are not for users."""
+
+
+def tell_item(course: Course, at_ns: int, data: Data) -> None:
+    """Add a finished item to the turn it belongs to."""
+    item = as_dict(data.get("item"))
+    type_ = as_text(item.get("type")) or "item"
+    if type_ == "function_call_output":
+        _tool_output(course, at_ns, item)
+    elif type_ not in _SILENT and item:
+        draft = _owner(course, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
+        draft.break_thoughts() if type_ != "reasoning" else None
+        _tell_in(course, draft, at_ns, item, type_)
+
+
+def _owner(course: Course, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
+    """The turn that goes on; when none does, the last one, unless the item is of another response.
+
+    The call of an interrupted turn comes again after its end, under another response: it stays with its turn."""
+    last = course.latest()
+    if course.open is None and call_id is not None and call_id in course.owners:
+        return course.owners[call_id]
+    if course.open is None and last is not None and response_id in (None, last.response_id):
+        return last
+    return course.turn(at_ns)
+
+
+def _tell_in(course: Course, draft: Draft, at_ns: int, item: Data, type_: str) -> None:
+    if type_ == "message":
+        _message(draft, at_ns, item)
+    elif type_ == "function_call":
+        call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or "?"
+        arguments = written(item.get("arguments")) or ""
+        draft.call(call_id, as_text(item.get("name")) or "", arguments, as_text(item.get("status")), at_ns)
+        course.owners[call_id] = draft
+    elif type_ == "reasoning":
+        _reasoning(draft, at_ns, item)
+    elif type_ == "error":
+        code, message = as_text(item.get("code")), as_text(item.get("message")) or ""
+        draft.troubles.append(
+            Trouble(at_ns, "error", as_text(item.get("source")), None, code, message, place=draft.events)
+        )
+    else:
+        draft.note(_named(type_, item), at_ns)
+
+
+def _message(draft: Draft, at_ns: int, item: Data) -> None:
+    text = text_of(item.get("content"))
+    if item.get("role") in ("user", "system"):
+        draft.ask(text, at_ns, as_text(item.get("id")))
+    elif text:
+        draft.store(text, at_ns)
+
+
+def _reasoning(draft: Draft, at_ns: int, item: Data) -> None:
+    """Thoughts that came as a whole; those that came in pieces are known already."""
+    text = text_of(item.get("content")) or text_of(item.get("summary"))
+    if draft.thoughts and draft.thoughts[-1].parts:
+        draft.break_thoughts()
+    elif text:
+        draft.think(text, at_ns, whole=True)
+
+
+def _tool_output(course: Course, at_ns: int, item: Data) -> None:
+    call_id = as_text(item.get("call_id")) or "?"
+    draft = course.owners.get(call_id) or course.turn(at_ns)
+    output = written(item.get("output"))
+    draft.hand_back(call_id, output if output is not None else "", as_text(item.get("status")), at_ns)
+
+
+def _named(type_: str, item: Data) -> str:
+    told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary")) or ""
+    return f"{type_.replace('_', ' ')}: {told}" if told else type_.replace("_", " ")

@@ -1,0 +1,105 @@
+"""One run of frames out of all that a session's clients heard.
+
+1. An event that several streams brought is told once. They are copies byte for byte, but for an `id` field, which
+   counts the events of one stream: what a stream brought while
+   another one was listening, and the other one has as well, is left out.
+2. The connect snapshot is marked: it tells how things are, not what happens. While somebody else was listening it is
+   left out.
+3. The text in flight, which a server sends again to whoever connects in mid-turn, is part of that snapshot.
+
+Linear in the number of frames, whatever their streams.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from typing import NamedTuple
+
+from ...model import TimedFrame
+from ...omnigent.connect_snapshot import greeting_length
+
+SUBSCRIBING = 50_000_000
+"""How long before its first frame came a stream may have begun to listen, in ns."""
+
+
+class Heard(NamedTuple):
+    """A frame, and whether it is of the connect snapshot."""
+
+    frame: TimedFrame
+    is_greeting: bool
+
+    @property
+    def at_ns(self) -> int:
+        return self.frame.offset_ns
+
+
+_ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
+
+
+def copied(frame: TimedFrame) -> bytes | None:
+    """What copies of one event have in common; None for a frame that was not kept."""
+    raw = frame.raw
+    return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
+
+
+def one_line(frames: Iterable[TimedFrame]) -> list[Heard]:
+    """The frames of one session in one recording, each told once, in the order they came."""
+    line = _Line()
+    for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
+        line.join(stream)
+    return line.heard()
+
+
+def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
+    by_stream: dict[int, list[TimedFrame]] = {}
+    for frame in frames:
+        by_stream.setdefault(frame.stream, []).append(frame)
+    for stream in by_stream.values():
+        greeting = greeting_length(stream)
+        yield [Heard(frame, number < greeting) for number, frame in enumerate(stream)]
+
+
+class _Line:
+    """What the streams brought so far, each of them added in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._heard: list[Heard] = []
+        self._last_ns = -(1 << 63)
+        self._times: dict[bytes, list[int]] = {}  # of what has been told, by what its copies have in common
+        self._unlisted: list[Heard] = []  # what has been told and is not in there yet: needed only for a next stream
+
+    def join(self, stream: list[Heard]) -> None:
+        """Add what only this stream brought."""
+        begin = stream[0].at_ns
+        if self._last_ns >= begin:  # somebody else was listening
+            stream = [heard for heard in stream if not heard.is_greeting]
+        new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
+        self._heard += new
+        self._unlisted += new
+        self._last_ns = max([self._last_ns, *(heard.at_ns for heard in new)])
+
+    def heard(self) -> list[Heard]:
+        return sorted(self._heard, key=attrgetter("at_ns"))
+
+    def _not_in_since(self, since_ns: int, stream: list[Heard]) -> Iterator[Heard]:
+        """Those of which the others brought no copy from then on, as often as they did."""
+        self._list()
+        copies: Counter[bytes] = Counter()
+        for heard in stream:
+            raw = None if heard.is_greeting else copied(heard.frame)
+            times = self._times.get(raw, ()) if raw is not None else ()
+            if raw is None or copies[raw] >= len(times) - bisect_left(times, since_ns):
+                yield heard
+            else:
+                copies[raw] += 1
+
+    def _list(self) -> None:
+        for heard in self._unlisted:
+            raw = None if heard.is_greeting else copied(heard.frame)
+            if raw is not None:
+                insort(self._times.setdefault(raw, []), heard.at_ns)
+        self._unlisted = []

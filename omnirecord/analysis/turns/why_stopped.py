@@ -1,0 +1,343 @@
+"""Why a session's recording holds no more of it, from the recording alone: a code, and a sentence for a stranger. Pure.
+
+A session never says that it is over: when all is well, its client goes away after a finished turn. So two things
+are told: how the session was (its last turn, what that waited for), and what ended the listening (its last stream).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from ...model import Ending
+from ...text import clip, one_line, seconds
+from .absences import absences_of
+from .values import (
+    SESSION_DELETED,
+    Approval,
+    Child,
+    Fault,
+    Listening,
+    Session,
+    Snapshot,
+    Turn,
+)
+
+Code = Literal[
+    "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
+    "refused", "not_taken_up", "nothing_asked", "nobody_listened",
+    "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
+    "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
+    "recorder_stopped", "recorder_killed", "still_recording", "unknown",
+]  # fmt: skip
+AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
+"""With these, nothing was left undone: the session could have gone on with the next message."""
+RUNNER_LOST = "runner_disconnected"
+"""Omnigent's code for a turn whose runner went away."""
+_INSTANT = 5_000_000
+"""What took less than this, in ns, is told without a time."""
+_TOGETHER = 1_000_000_000
+"""A denial and the end of a POST that lie closer than this, in ns, belong together."""
+LONG_QUIET = 20_000_000_000
+"""From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
+_NOT_KNOWN = "How its stream ended is not known."
+_NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
+_AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why there is no more."""
+
+    code: Code
+    sentence: str
+    """The state of the session, and what ended the listening, for a reader who does not know Omnigent. May hold texts
+    of the recording."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing was left undone."""
+        return self.code in AT_REST
+
+
+class _State(NamedTuple):
+    """How the session was: what it is called, unless the end of the listening names it better, and what is said."""
+
+    code: Code | None
+    said: str
+
+
+def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
+    """Why the session stops where it does. `sessions`: others of its recording by id, for its children's ends."""
+    last = last_stream(session.streams)
+    state = _state(session, sessions or {}, last)
+    if last is None:
+        return Stopped(state.code or "nobody_listened", f"{state.said} No client listened to its stream.")
+    if last.ending == "open":
+        return Stopped("still_recording", f"It is still being recorded. {state.said}")
+    if last.ending == "unknown":
+        return Stopped(state.code or "unknown", f"{state.said} {_NOT_KNOWN if state.code else _NOT_KNOWN_CUT}")
+    end = _end(session, last, state)
+    return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
+
+
+def last_stream(streams: Iterable[Listening]) -> Listening | None:
+    """The one that was heard longest."""
+    return max(streams, key=lambda one: (1 << 62 if one.until_ns is None else one.until_ns, one.from_ns), default=None)
+
+
+def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
+    if not session.turns and session.deleted_ns is not None:
+        return _State("deleted", "A client deleted the session.")
+    if not session.turns:
+        return _nothing(session)
+    turn = session.turns[-1]
+    if turn.ended == "unfinished" and turn.error is not None and turn.error.code == SESSION_DELETED:
+        return _State("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
+                      " how the turn ended.")  # fmt: skip
+    if turn.ended == "unfinished":
+        return _unfinished(session, turn, last)
+    if turn.ended == "completed":
+        return _completed(session, sessions)
+    return _ended(turn)
+
+
+def _nothing(session: Session) -> _State:
+    """Of a session without a turn: what failed, or that nothing was asked."""
+    failed = [one for one in session.failures if one.severity != "note"]
+    code: Code | None = "nothing_asked" if session.streams else None
+    if not failed:
+        return _State(code, "Nothing was asked, and nothing happened.")
+    worst = next((one for one in reversed(failed) if one.severity == "error"), failed[-1])
+    what = "A request" if len(failed) == 1 else f"{len(failed):,} requests"
+    which = "" if len(failed) == 1 else "; the last refused one was"
+    told = f"{which} {worst.method} {clip(one_line(worst.path), 100)}: {clip(one_line(worst.why), 200)}".rstrip(".")
+    said = f"Nothing was asked. {what} failed{told if which else ':' + told}."
+    return _State("refused" if worst.severity == "error" else code, said)
+
+
+def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
+    if session.status == "failed":
+        return _State("failed", "The last turn was finished, but then the session failed.")
+    for child in _children(session):
+        if _is_at_work(child, sessions.get(child.session_id)):
+            name = _quoted(child.title or child.session_id)
+            return _State("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
+                          " The recording does not have its end.")  # fmt: skip
+    return _State("finished", "Finished: the agent had answered, and nothing more was asked.")
+
+
+def _children(session: Session) -> Iterable[Child]:
+    return (child for turn in session.turns for child in turn.children)
+
+
+def is_waited_for(child: Child) -> bool:
+    """Whether its parent was told of no end of it."""
+    return child.status in _AT_WORK
+
+
+def _is_at_work(child: Child, told: Session | None) -> bool:
+    """By its own turns, where it was recorded; else by what its parent was told of it last."""
+    if told is not None and told.turns:
+        return told.turns[-1].ended == "unfinished" and child.status in _AT_WORK
+    return child.status in _AT_WORK
+
+
+def _ended(turn: Turn) -> _State:
+    error = turn.error
+    if turn.ended == "failed":
+        return _failed(turn, error)
+    if turn.ended == "denied":
+        unanswered = next((one for one in turn.approvals if is_unanswered(one, turn.ended_ns)), None)
+        if unanswered is not None:
+            after = _after(unanswered.asked_ns, turn.ended_ns)
+            late = "" if unanswered.action is None else " An answer came too late and changed nothing."
+            asked = f"No answer came when the agent asked for approval ({_quoted(unanswered.message)})"
+            if _is_by_leaving(unanswered, turn.ended_ns):
+                how = f": the client closed the POST of its message{after}, so the server denied it."
+            else:
+                how = f", so{after} the server denied it."
+            return _State("approval_unanswered", f"{asked}{how}{late}")
+        return _State("denied", "A policy or the user denied the message, so the agent did not act on it.")
+    if turn.ended == "interrupted":
+        return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
+    if turn.ended == "cancelled":
+        return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
+    return _State("incomplete", f"The agent stopped before its answer was complete{_because(error)}.")
+
+
+def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
+    """Whether an approval had no answer, or was granted only when its turn was over."""
+    at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
+    return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
+
+
+def _is_by_leaving(one: Approval, ended_ns: int | None) -> bool:
+    """Whether the server denied an approval because the client closed the POST that raised it."""
+    return None not in (one.left_ns, ended_ns) and abs((one.left_ns or 0) - (ended_ns or 0)) < _TOGETHER
+
+
+def _failed(turn: Turn, error: Fault | None) -> _State:
+    if error is not None and error.code == RUNNER_LOST:
+        said = "The runner, the process that runs the agent, was lost. The server gave the turn up"
+        return _State("runner_lost", f"{said}{_quiet_before(turn)}.")
+    if not turn.events:
+        return _State("refused", f"The server refused the last message{_because(error)}.")
+    return _State("failed", f"The last turn failed{_because(error)}.")
+
+
+def _quiet_before(turn: Turn) -> str:
+    """How long nothing had come when the loss was noticed."""
+    last = turn.silences[-1] if turn.silences else None
+    return f" after {seconds(last.length_ns)} without an event of the agent" if last is not None else ""
+
+
+def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
+    waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
+    if waiting and last is not None and last.ending == "unknown":
+        return _State(None, f"The agent was waiting for approval: {_quoted(waiting[-1].message)}.")
+    if waiting:
+        return _State("approval_unanswered", _waits(waiting[-1]))
+    if not turn.events:
+        return _State("not_taken_up", "The last message was posted, but the agent never began to work on it.")
+    snapshot = session.snapshot
+    if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
+        said = "The runner, the process that runs the agent, was lost in the middle of the turn."
+        return _State("runner_lost", said)
+    at_rest = session.status in ("idle", "failed") and (session.status_ns or 0) > turn.begin_ns
+    if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
+        return _State("end_missing", "The session came to rest, but no event said how the last turn ended.")
+    if at_rest:
+        return _State("end_missed", "The last turn was over, but no client was connected when its end came. Later the"
+                      f" server reported the session as {session.status}{_unheard(turn, snapshot)}."
+                      )  # fmt: skip
+    heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
+    away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
+    if away is not None:
+        return _State("end_missed", f"The client was disconnected for {seconds(away.until_ns - away.from_ns)} in the"
+                      " middle of the last turn. After it reconnected, the stream did not report the end of that turn."
+                      )  # fmt: skip
+    return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
+
+
+def _unheard(turn: Turn, snapshot: Snapshot | None) -> str:
+    """The answer that no client heard."""
+    said = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
+    return f", with this answer: {_quoted(said)}" if said and said not in turn.text else ""
+
+
+def _waits(approval: Approval) -> str:
+    return f"The agent was waiting for approval, and no answer came: {_quoted(approval.message)}."
+
+
+def _on(turn: Turn) -> str:
+    """What the turn waited for."""
+    tools = [tool.name for tool in turn.tools if tool.returned_ns is None]
+    if tools:
+        return f", waiting for the tool {_quoted(tools[-1])}"
+    children = [child.title or child.session_id for child in turn.children if child.status in _AT_WORK]
+    return f", waiting for the sub-agent {_quoted(children[-1])}" if children else ""
+
+
+def _silent(turn: Turn, last: Listening | None) -> str:
+    """How long no event came, if that was long."""
+    quiet = _quiet_ns(turn, last)
+    if quiet < LONG_QUIET:
+        return ""
+    if turn.heartbeats:
+        return f" For {seconds(quiet)} only heartbeats came: the server was alive, but the agent sent nothing."
+    return f" For {seconds(quiet)} no event came, not even a heartbeat."
+
+
+def _quiet_ns(turn: Turn, last: Listening | None) -> int:
+    """Nanoseconds without an event when the listening ended."""
+    return 0 if last is None or last.until_ns is None else last.until_ns - turn.last_event_ns
+
+
+def _cut(last: Listening) -> Code:
+    """What the end of the last stream is called where it cut a turn off."""
+    if last.ending == "eof":
+        return "reader_dropped" if last.server_after == "answered" else "server_stopped"
+    if last.ending == "upstream_lost":
+        return "connection_lost" if last.server_after in (None, "answered") else "server_stopped"
+    named: dict[Ending, Code] = {
+        "client_left": "client_left", "recorder_stopped": "recorder_stopped", "recorder_killed": "recorder_killed",
+    }  # fmt: skip
+    return named.get(last.ending, "stream_ended")
+
+
+_ENDS: dict[str, str] = {
+    "client_left": "the client closed its stream",
+    "recorder_stopped": "the recorder was stopped",
+    "recorder_killed": "the recorder was killed",
+    "done": "the server ended the stream",
+    "upstream_unreachable": "the server could not be reached",
+}
+
+
+def _end(session: Session, last: Listening, state: _State) -> str:
+    """What ended the listening, and when."""
+    turn = session.turns[-1] if session.turns else None
+    how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
+    if turn is not None and state.code is None and _quiet_ns(turn, last) >= LONG_QUIET:
+        how = f"then {how}"  # how long that took has been told
+    else:
+        how = _timed(how, _when(session, turn, last, state))
+    if state.code is None:
+        return f"{_capital(how)}. Later events are not in the recording."
+    normal = state.code in AT_REST and last.ending == "client_left"
+    return f"{_capital(how)}{', as clients do after a finished turn' if normal else ''}."
+
+
+def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -> str:
+    """How long after what was told before."""
+    if turn is None:
+        return _after(last.from_ns, last.until_ns)
+    if state.code == "approval_unanswered" and turn.ended == "unfinished":
+        return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
+    if state.code == "end_missed" and session.status_ns is not None and session.status_ns > turn.last_event_ns:
+        return _after(session.status_ns, last.until_ns, "{} later")
+    if turn.ended_ns is None:
+        return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")
+    return _after(turn.ended_ns, last.until_ns, "{} later")
+
+
+def _timed(how: str, when: str) -> str:
+    """When it was, in front of what is told of it further."""
+    what = re.match(r"[^:,]*", how)
+    return f"{how[: what.end()]}{when}{how[what.end() :]}" if what else how
+
+
+def _server_ended(last: Listening, *, cut: bool) -> str:
+    if last.ending == "upstream_lost":
+        how = "the connection to the server broke"
+    else:
+        how = "the server closed the stream before the turn ended" if cut else "the server closed the stream"
+    after = {
+        "gone": f", and {'it' if last.ending == 'eof' else 'the server'} could not be reached then: it had stopped",
+        "restarted": ": it was stopped, and started again later",
+        "answered": ", but still answered other requests: it does this to a client that reads too slowly"
+        if cut and last.ending == "eof" else "",
+        None: ": it had stopped, or it dropped a client that read too slowly" if cut and last.ending == "eof" else "",
+    }  # fmt: skip
+    return how + after[last.server_after]
+
+
+def _because(error: Fault | None) -> str:
+    why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
+    return f": {clip(one_line(why), 240).rstrip('.')}" if why else ""
+
+
+def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:
+    """How long something took; empty where that is unknown, as in a body that was imported."""
+    return "" if until_ns is None or until_ns - from_ns < _INSTANT else form.format(f" {seconds(until_ns - from_ns)}")
+
+
+def _quoted(text: str) -> str:
+    return f"“{clip(one_line(text), 100)}”" if text else "(nothing)"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,296 @@
+"""Output files: written whole or not at all where the path is a regular file, written to where it is anything else.
+
+A path that names a pipe, a device or an open descriptor is opened and written to, and never replaced. A symbolic link
+is followed, as `>` of a shell does it: its target is written, and the link stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import UsageError
+from .temporary import TemporaryFolder
+
+_DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
+"""Folders whose entries are our open descriptors."""
+_MOST_LINKS = 40
+"""Symbolic links that a path may lead through; Linux follows as many."""
+_LITTLE = 1 << 16
+"""Free bytes below which a file system is taken for full."""
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def itself(path: Path) -> Path:
+    """What a link leads to; any other path as it is, since the folders above it may be closed to us."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[BinaryIO]:
+    """A file for the new content of `path`. A regular file is replaced once everything is written, and stays as it was
+    where that fails; anything else is written to.
+
+    The new file has the mode and owner of the one that it replaces, or mode 0600. It is made in a hidden folder beside
+    `path`; the next output to that folder removes the one that a killed process left. Raises `UsageError` where `path`
+    cannot be written, and `BrokenPipeError` where the reader of a pipe has gone.
+    """
+    descriptor = _opened(path)
+    if descriptor is not None:
+        with _Output(descriptor, path) as file:
+            yield file
+        return
+    target = _target(path)
+    with ExitStack() as stack:
+        with _trouble(path):
+            folder = stack.enter_context(TemporaryFolder("partial", target.parent))
+            descriptor, name = tempfile.mkstemp(dir=folder)
+        with _Output(descriptor, path) as file:
+            yield file
+            file.flush()
+            with _trouble(path):
+                os.fsync(descriptor)
+        put(Path(name), path)
+
+
+def put(made: Path, path: Path) -> None:
+    """Let a finished file take the place of `path`, or write its bytes there where that is no regular file.
+
+    `made` is on the same file system: in the folder that `room_for` gives. Raises as `whole_or_not` does.
+    """
+    descriptor = _opened(path)
+    if descriptor is not None:
+        with _Output(descriptor, path) as file, made.open("rb") as source:
+            shutil.copyfileobj(source, file, 1 << 20)
+        return
+    target = _target(path)
+    with _trouble(path):
+        with suppress(FileNotFoundError):
+            _like(made, target.stat())
+        made.replace(target)
+
+
+def room_for(path: Path) -> Path | None:
+    """The folder in which a file is made that is then `put` at `path`; None for the folder of temporary files, where
+    `path` is no regular file. Raises `UsageError` where `path` cannot be written."""
+    with _trouble(path):
+        if _descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir()):
+            return None
+    descriptor = _opened(path)
+    if descriptor is not None:  # a device took the place of a file just now
+        os.close(descriptor)
+        return None
+    return _target(path).parent
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether `path` is the pipe or file that this process prints to."""
+    try:
+        found = path.stat()
+        return not stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.fstat(1))
+    except OSError:
+        return False
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether the disk takes no more: it is full or read-only, or a quota or a limit is reached."""
+    return error.errno in _OF_THE_DISK
+
+
+def unwritable(path: Path | str, error: OSError) -> str:
+    """A sentence on why `path` cannot be written. Of a disk that is full it names the file system."""
+    if error.errno == errno.ENOSPC:
+        return no_room(Path(path))
+    hint = _HINTS.get(error.errno or 0, "").format(mount=mount_of(Path(path)))
+    return f"cannot write {path}: {error.strerror or error}" + (f" ({hint})" if hint else "")
+
+
+_HINTS = {
+    errno.EDQUOT: "your quota on {mount} is used up: remove something there, or write to another disk",
+    errno.EFBIG: "`ulimit -f`, or the file system at {mount}, allows no larger file",
+    errno.EROFS: "choose a path outside {mount}",
+    errno.EIO: "check the disk at {mount}",
+    errno.EISDIR: "name a file in it",
+    errno.ENOENT: "make the folder first",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.ELOOP: "symbolic links lead in a circle: remove one of them",
+    errno.ENXIO: "it is a socket, or a device without a driver: name a file or a pipe",
+    errno.EACCES: "check the owner and the mode of the file and of its folder",
+    errno.EPERM: "check the owner and the mode of the file and of its folder",
+}
+
+
+def no_room(*paths: Path) -> str:
+    """A sentence that names the file system which is full: the first of those of `paths` that has no room."""
+    path = next((one for one in paths if not has_room(one)), paths[0])
+    return (
+        f"cannot write {path}: No space left on device: the file system at {mount_of(path)} is full. Make room there,"
+        " or write to another one"
+    )
+
+
+def has_room(path: Path) -> bool:
+    """Whether the file system of `path` has free blocks."""
+    return _free(path) >= _LITTLE
+
+
+def mount_of(path: Path) -> Path:
+    """Where the file system is mounted that `path` is on, or would be."""
+    place = _nearest(path)
+    while not place.is_mount() and place != place.parent:
+        place = place.parent
+    return place
+
+
+def temporary() -> Path:
+    """The folder of temporary files, also where it takes none."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return Path(os.environ.get("TMPDIR") or "/tmp")
+
+
+@contextmanager
+def copied_aside(path: Path, purpose: str) -> Iterator[None]:
+    """Around the making of a temporary copy of `path`: raises `UsageError` where the temporary folder has no room."""
+    try:
+        yield
+    except OSError as error:
+        where = temporary()
+        place = f"; the file system at {mount_of(where)} is full" if error.errno == errno.ENOSPC else ""
+        raise UsageError(
+            f"{path} has to be {purpose}, and cannot be in {where} ({error.strerror or error}{place}): set TMPDIR to a"
+            " folder with room for it"
+        ) from error
+
+
+class _Output(io.BufferedWriter):
+    """A file to write, whose errors are sentences about `path`. It owns the descriptor."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(_Raw(descriptor, path))
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self.raw.close()
+
+
+class _Raw(io.FileIO):
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
+    def write(self, data: object) -> int:
+        with _trouble(self._path):
+            return super().write(data)  # type: ignore[arg-type]
+
+
+def _opened(path: Path) -> int | None:
+    """A descriptor for writing to `path` where that is no regular file; None where it is one, or is not there yet.
+
+    A regular file is opened as well, and left as it is: what the user may not write is not replaced.
+    """
+    with _trouble(path):
+        number = _descriptor(path)
+        try:
+            found = os.dup(number) if number is not None else os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+    if number is None and stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        return None
+    if os.isatty(found):
+        os.close(found)
+        raise UsageError(f"{path} is a terminal, which may act upon what is recorded: name a file or a pipe")
+    return found
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of our own descriptor that `path` names, as /dev/stdout and /dev/fd/3 do; else None.
+
+    Such a path names no file, even where a file is open there: the shell has opened it, perhaps to append.
+    """
+    ours = [os.path.realpath(folder) for folder in _DESCRIPTORS]
+    for _ in range(_MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if folder in ours and path.name.isascii() and path.name.isdecimal():
+            return int(path.name)
+        try:
+            path = Path(folder) / path.readlink()
+        except OSError:  # no link
+            return None
+    return None
+
+
+def _target(path: Path) -> Path:
+    """The file that is replaced: what a link leads to."""
+    target = itself(path)
+    if path.is_symlink() and target.is_symlink():
+        raise UsageError(unwritable(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))))
+    return target
+
+
+def _like(made: Path, before: os.stat_result) -> None:
+    """Give a new file the mode and, where that is allowed, the owner of the one that it replaces."""
+    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(PermissionError):
+            os.chown(made, before.st_uid, before.st_gid)
+    made.chmod(stat.S_IMODE(before.st_mode) & 0o777)
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    place = Path(os.path.realpath(path))
+    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  # which raises nothing
+        place = place.parent
+    return place
+
+
+def _free(path: Path) -> int:
+    try:
+        found = os.statvfs(_nearest(path))
+    except OSError:
+        return _LITTLE
+    return found.f_bavail * found.f_frsize if found.f_blocks else _LITTLE
+
+
+@contextmanager
+def _trouble(path: Path) -> Iterator[None]:
+    """Turn what the system says about `path` into a sentence, but for a reader that has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(unwritable(path, error)) from error
+
+
+_SETTLED_NS = 100_000_000
+"""How long ago a file has to have changed, for a further change to show in its time."""
+
+
+def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
+    """The file's number, and its size and time, with those of its log; None where it was changed just now.
+
+    To be taken before the cassette is opened: what is written in between is then seen as a change.
+    """
+    found = []
+    cassette = itself(cassette)  # a log stands beside the file itself
+    for path in (cassette, cassette.with_name(cassette.name + "-wal")):
+        with suppress(OSError):
+            found.append(path.stat())
+    if not found:
+        return 0, None
+    is_settled = time.time_ns() - max(one.st_mtime_ns for one in found) > _SETTLED_NS
+    return found[0].st_ino, [n for one in found for n in (one.st_size, one.st_mtime_ns)] if is_settled else None

@@ -1,0 +1,124 @@
+"""Writes the text form of a cassette: one JSON object a line, keys in fixed order, made for git and review.
+
+Its twin `reading` reads it; going there and back loses nothing. The format: docs/cassette-format.md.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from ...model import FORMAT_VERSION, Exchange, Headers, Message
+from ...text import dumps
+from ..sqlite import Store, is_coded
+
+READS_A_LINE = 100
+
+Text = str | dict[str, str]
+"""Bytes in JSON: a string where they are UTF-8, else `{"base64": …}`."""
+
+
+def text(data: bytes) -> Text:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def data_of(value: Text) -> bytes:
+    """The bytes again."""
+    return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
+
+
+def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
+    """The whole cassette, or these sessions of it, without line ends, ordered by recording, time and exchange."""
+    return map(dumps, values(store, sessions))
+
+
+def values(store: Store, sessions: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The values of the lines. Numbers are those of the whole cassette, whatever is left out."""
+    exchanges = [x for x in store.exchanges() if sessions is None or x.session_id in sessions]
+    there = {x.recording for x in exchanges}
+    recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
+    yield {"omnirecord": FORMAT_VERSION, "recordings": [_recording(store, number) for number in recordings]}
+    for incident in store.incidents():
+        if incident.recording in recordings:
+            yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
+    for exchange in exchanges:
+        yield _exchange(store, exchange)
+        if exchange.stream is not None:
+            yield from _stream(store, exchange, exchange.stream)
+        if exchange.kind == "websocket":
+            yield from map(_message, store.messages(exchange.exchange))
+
+
+def _recording(store: Store, number: int) -> dict[str, Any]:
+    value = store.recording(number)
+    return {
+        "recording": value.recording, "started_at": value.started_at, "version": value.version,
+        "contract": value.contract, "upstream": value.upstream,
+    }  # fmt: skip
+
+
+def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
+    request = value.request
+    return {
+        "exchange": value.exchange, "recording": value.recording, "kind": value.kind, "stream": value.stream,
+        "session_id": value.session_id, "party": value.party,
+        "request": {
+            "at_ns": request.at_ns, "method": request.method, "target": request.target,
+            "headers": _pairs(request.headers), "body": text(store.body(value.exchange, "request")),
+        },
+        "response": _response(store, value), "ending": value.ending,
+    }  # fmt: skip
+
+
+def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
+    """None for an exchange that goes on unanswered; one that ended so has its end and nulls."""
+    response = value.response
+    if response is None:
+        nothing: dict[str, Any] = {
+            "at_ns": None,
+            "end_ns": value.end_ns,
+            "status": None,
+            "reason": None,
+            "headers": [],
+            "body": None,
+        }
+        return None if value.end_ns is None else nothing
+    is_coded_stream = value.kind == "sse" and is_coded(value)
+    body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
+    lost = store.lost(value.exchange) if is_coded_stream else []
+    stopped_at = store.stopped_at(value) if is_coded_stream else None
+    return {
+        "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
+        "headers": _pairs(response.headers),
+        "body": text(body) if value.kind == "http" or is_coded_stream else None,
+        **({"lost": lost} if lost else {}),
+        **({"max_decoded": stopped_at} if stopped_at else {}),
+    }  # fmt: skip
+
+
+def _pairs(headers: Headers) -> list[list[str]]:
+    return [[name, value] for name, value in headers]
+
+
+def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
+    for frame in store.frames(exchange, unfinished=True):
+        value = {"stream": stream, "seq": frame.seq, "raw": None if frame.raw is None else text(frame.raw)}
+        yield value if frame.raw is not None else {**value, "length": frame.length}
+    yield from reads_values(stream, [[r.offset_ns, r.sent_ns, r.size] for r in store.reads(exchange.exchange)])
+
+
+def reads_values(stream: int, reads: list[list[int | None]]) -> Iterator[dict[str, Any]]:
+    """The lines of a stream's reads."""
+    for start in range(0, len(reads), READS_A_LINE):
+        yield {"stream": stream, "reads": reads[start : start + READS_A_LINE]}
+
+
+def _message(value: Message) -> dict[str, Any]:
+    return {
+        "exchange": value.exchange, "message": value.message, "at_ns": value.at_ns, "sent_ns": value.sent_ns,
+        "dir": value.dir, "opcode": value.opcode, "data": text(value.data),
+    }  # fmt: skip

@@ -1,0 +1,252 @@
+"""Opens a cassette of either form for reading, and brings foreign files into one.
+
+The text form is read into an SQLite database in memory, so that everything else knows one kind of cassette.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .._version import __version__
+from ..errors import NotACassette, TooLarge, UsageError
+from ..model import Recording
+from ..omnigent.contract import load
+from ..wire.limits import AN_EVENT, max_decoded, shown_size
+from .compressed import lines
+from .files import unwritable
+from .framing import PORTION, Framed, Framer
+from .jsonl import Offsets, Reader
+from .jsonl import lines as lines_of
+from .select import named_session, the_session, with_children
+from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows
+from .sqlite import stream_rows as streamed
+from .sqlite.compressed import content
+from .sqlite.reader import contract_or_default as contract_or_default
+from .sqlite.rows import Row
+from .sqlite.schema import clear_errors, is_usable_path
+
+_IN_MEMORY = 256 << 20
+"""To how many bytes the smallest text may unpack: all of it is held in memory."""
+
+
+def open_store(path: str | Path, session: str | None = None) -> Store:
+    """Open an SQLite or a .jsonl cassette, compressed or not. Raises `UsageError` or `CassetteError`; never writes.
+
+    With a `session`, or of `CASSETTE#SESSION`, the store has only that session and its sub-agents, as they are by now.
+    """
+    path, named = named_session(path)
+    if (wanted := session or named) is None:
+        return _open(path)
+    with closing(_open(path)) as store:
+        return _in_memory(lambda reader: reader.rows(_text_of(store, _family(store, wanted))), path)
+
+
+def _family(store: Store, session: str) -> frozenset[str]:
+    return with_children(store, the_session(store, session))
+
+
+def _open(path: Path) -> Store:
+    path = _existing(path)
+    with clear_errors(path):
+        if is_database(path):
+            return Store.open(path)
+    return _in_memory(lambda reader: _jsonl_rows(reader, path), path)
+
+
+def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
+    writer = Writer(None)
+    try:
+        writer.write(rows_by(Reader(str(path), contract_or_default)))
+    except BaseException:
+        writer.connection.close()
+        raise
+    return Store(writer.connection)
+
+
+def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
+    """Append a .jsonl cassette, a compressed one or a raw `.sse` body to a cassette; return how many exchanges and
+    frames came.
+
+    The file is read through once before the cassette is touched, and written in one transaction: where anything in
+    it is wrong, the cassette stays as it was, or is not made. Of `CASSETTE#SESSION`, only that session comes, with its
+    sub-agents.
+    """
+    (path, session), target = named_session(path), Path(db)
+    is_usable_path(target)
+    if session is not None:
+        with closing(open_store(path, session)) as store:
+            return _append(_rows_of(store), path, target)
+    path = _existing(path)
+    with clear_errors(path):
+        if is_sqlite(path):
+            raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")
+        if is_packed(path) and is_database(path):
+            return _import_packed(path, target)
+        if is_sse(path):
+            return _import_sse(path, target)
+    for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):
+        pass
+    return _append(lambda reader: _jsonl_rows(reader, path), path, target)
+
+
+def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
+    """Write cassettes of any form into a new one, one behind the other; for each of its recordings, which of `paths` it
+    is from, as a place in them. Of one that is being recorded it has what is there by now."""
+    of: dict[int, int] = {}
+    for place, path in enumerate(paths):
+        with closing(open_store(path)) as store:
+            _append(_rows_of(store), path, db)
+        with closing(open_store(db)) as both:
+            of = {one.recording: of.get(one.recording, place) for one in both.recordings()}
+    return of
+
+
+def _import_packed(path: Path, target: Path) -> tuple[int, int]:
+    """A compressed database: nobody writes it, so that what was read through once is still the same."""
+    with closing(open_store(path)) as store:
+        for _ in Reader(str(path), contract_or_default).rows(_text_of(store)):
+            pass
+        return _append(_rows_of(store), path, target, store.pseudonyms_of())
+
+
+def _rows_of(store: Store) -> Callable[[Reader], Iterator[Row]]:
+    return lambda reader: reader.rows(_text_of(store))
+
+
+def _text_of(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
+    return (f"{line}\n".encode() for line in lines_of(store, sessions))
+
+
+def _append(
+    rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path, pseudonyms: tuple[bytes, bytes] | None = None
+) -> tuple[int, int]:
+    """What a reader makes of it, in one transaction, numbered behind what is there. `pseudonyms`: the salt and the mark
+    for a target without its own."""
+    with _appending(target) as writer:
+        offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
+        reader = Reader(str(path), contract_or_default, offsets)
+        writer.write(rows_by(reader))
+        if pseudonyms is not None and writer.salt(pseudonyms[0]) == pseudonyms[0]:
+            writer.has_key(pseudonyms[1])
+    return reader.exchanges, reader.frames
+
+
+@contextmanager
+def _appending(target: Path) -> Iterator[Writer]:
+    """A cassette to append to. One that is new is removed where that fails."""
+    writer = Writer(target)
+    try:
+        with writer.taking_over():
+            yield writer
+    except BaseException:
+        writer.discard()
+        raise
+    finally:
+        writer.close()
+
+
+def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
+    with clear_errors(path):
+        if is_packed(path):
+            with closing(content(path, _IN_MEMORY)) as pieces:
+                yield from reader.rows(lines(pieces))
+            return
+        if is_sse(path):
+            command = f"omnirecord import {shlex.quote(str(path))} --db {shlex.quote(str(path.with_suffix('.db')))}"
+            raise NotACassette(f"{path} is the body of an event stream, no cassette: import it first, with `{command}`")
+        with path.open("rb") as text:
+            yield from reader.rows(text)
+
+
+def refuse_to_overwrite(output: Path, cassette: Path) -> None:
+    """What was recorded is not lost to a slip: raises `UsageError` where `output` is the cassette that it is made from,
+    or a database."""
+    try:
+        if not output.is_file():
+            return
+        is_input, is_recording = output.samefile(cassette), is_database(output)
+    except OSError as error:
+        raise UsageError(unwritable(output, error)) from error
+    if is_input:
+        raise UsageError(f"{output} is the cassette itself: choose another --output")
+    if is_recording:
+        raise UsageError(f"{output} is an SQLite database, perhaps a cassette: choose another --output, or remove it")
+
+
+def is_sse(path: Path) -> bool:
+    """Whether a file is to be taken as the body of one stream: by its name, or because it begins like one."""
+    with path.open("rb") as file:
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+    return path.suffix == ".sse" or head.startswith((b"event:", b"data:", b"id:", b"retry:", b":"))
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    is_usable_path(path)
+    with clear_errors(path):
+        exists = path.exists()
+    if not exists:
+        raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette, compressed (.zst) or not")
+    return path
+
+
+def _import_sse(path: Path, target: Path) -> tuple[int, int]:
+    """Import a raw body as a recording of one stream. All times are 0, since the file has none."""
+    framed = _sse_framed(path)
+    session = next(filter(None, map(_session_in, framed)), None)
+    with _appending(target) as writer:
+        recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
+        writer.write([
+            rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),
+            *_sse_exchange(recording, exchange, stream, session),
+            *_sse_frames(exchange, stream, framed),
+        ])  # fmt: skip
+    return 1, len(framed)
+
+
+def _sse_framed(path: Path) -> list[Framed]:
+    """All frames of a file. Raises `TooLarge`."""
+    framer, found, left = Framer(None, load("omnigent")), [], max_decoded()  # type: Framer, list[Framed], int
+    with path.open("rb") as file:
+        for data in iter(lambda: file.read(PORTION), b""):
+            some = framer.feed(0, data)
+            left -= AN_EVENT * len(some) + len(data)
+            if left < 0:
+                raise TooLarge(
+                    f"{path} holds more than {shown_size(max_decoded())} of events (--max-decoded): give a larger limit"
+                )
+            found += some
+    return found + framer.close()
+
+
+def _sse_exchange(recording: int, exchange: int, stream: int, session: str | None) -> Iterator[Row]:
+    target = f"/v1/sessions/{session}/stream" if session else "/stream"
+    accept = (("Accept", "text/event-stream"),)
+    yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)
+    headers = (("content-type", "text/event-stream; charset=utf-8"),)
+    yield rows.response(exchange, "sse", stream, 0, 200, "OK", headers)
+
+
+def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
+    pieces = streamed.Pieces(exchange)
+    made: list[Row] = []
+    for one in framed:
+        pieces.add(0, None, one.frame.length, one.frame.raw, made)
+    yield from (*made, *pieces.close())
+    yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
+    done = any(one.judgement.verdict == "sentinel" for one in framed)
+    yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
+
+
+def _session_in(framed: Framed) -> str | None:
+    data = framed.judgement.data
+    found = (data.get("conversation_id") or data.get("session_id")) if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _modified(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,290 @@
+"""Rows of a cassette made into values, each checked as it is taken: a stranger's file may hold anything.
+
+What does not fit raises one of `DAMAGED`, which the reader turns into a `BrokenCassette`, never a traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import repeat
+from typing import Any
+
+from pydantic_core import from_json
+
+from ...model import (  # fmt: skip
+    ENDINGS,
+    KINDS,
+    LIMIT,
+    VERDICTS,
+    Ending,
+    Exchange,
+    Headers,
+    Incident,
+    Message,
+    Recording,
+    Request,
+    Response,
+    Streaming,
+    Verdict,
+    checked_headers,
+    checked_method,
+    checked_start,
+    checked_status,
+    checked_target,
+    checked_text,
+)
+from ...wire.sse import read_fields
+
+DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
+"""What a value that does not fit raises where it is looked at."""
+_VERDICTS = frozenset(VERDICTS)
+_LONGEST = 4 << 20
+"""Characters of a JSON text in a row."""
+
+
+def recording_of(row: Any) -> Recording:
+    number, started_at, version, contract, upstream = row
+    return Recording(
+        _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
+        _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
+    )  # fmt: skip
+
+
+def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
+    """An exchange, and whether bytes of its response are in no frame."""
+    (number, recording, kind, stream, session_id, party, at_ns, method, target, headers) = row[:10]
+    (response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, has_unframed) = row[
+        10:
+    ]
+    if not is_recorded:
+        raise ValueError(f"the recording of exchange {number} is not there")
+    if kind not in KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
+        raise ValueError(f"exchange {number} is neither a stream nor anything else")
+    if ending is not None and ending not in ENDINGS:
+        raise ValueError(f"exchange {number} has an ending that is none")
+    end_ns = _int_or_none(end_ns, "end_ns")
+    request = Request(
+        _int(at_ns, "request_at_ns"), checked_method(_str(method, "method")), checked_target(_str(target, "target")),
+        _headers(headers),
+    )  # fmt: skip
+    response = None
+    if status is not None:
+        response = Response(
+            _int(response_at, "response_at_ns"), end_ns, checked_status(_int(status, "status")),
+            checked_text(_str(reason, "reason")), _headers(response_headers),
+        )  # fmt: skip
+    unfinished: Ending = "open" if alive else "recorder_killed"
+    exchange = Exchange(
+        _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
+        _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
+        _size(sent, "request_bytes"), _size(received, "response_bytes"), end_ns,
+    )  # fmt: skip
+    if exchange.ending == "eof" and not exchange.has_times:
+        exchange = replace(exchange, ending="unknown")  # imported before there was this ending
+    return exchange, bool(has_unframed)
+
+
+@functools.lru_cache(maxsize=1024)  # a client sends the same with each request
+def _headers(text: Any) -> Headers:
+    return checked_headers(_pairs(text, "headers"))
+
+
+def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
+    value = json.loads(_short(text, what))
+    if type(value) is not list:
+        raise ValueError(f"{what}: no list")
+    for pair in value:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
+            raise ValueError(f"{what}: no list of pairs of text")
+    return tuple((one, other) for one, other in value)
+
+
+def streaming_of(row: Any) -> Streaming:
+    stream, exchange, recording, session_id, is_over, has_times = row
+    numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
+    return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over), bool(has_times))
+
+
+Times = Sequence[int | None]
+Piece = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
+
+
+def piece_of(row: Any) -> Piece:
+    """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
+    when each was handed on, how large each is; its bytes."""
+    n, start, size, offset, text, data = row
+    found = from_json(_short(text, "reads"))
+    if type(found) is not list or not set(map(type, found)) <= {list}:
+        raise TypeError("reads: no list")
+    came, sent, sizes = zip(*found, strict=True) if found else ((), (), ())
+    kinds = set(map(type, (offset, n, start, *came, *sizes)))
+    if kinds != {int} or not set(map(type, sent)) <= {int, type(None)}:
+        raise TypeError("a read is not of numbers")
+    if n < 0 or start < 0 or sum(sizes) != size or min(sizes, default=0) < 0:
+        raise ValueError("a piece has not the size of its reads")
+    times = *came, *(sent if None not in sent else (one for one in sent if one is not None))
+    if max(n, start + size, abs(offset + min(times, default=0)), abs(offset + max(times, default=0))) >= LIMIT:
+        raise ValueError("a read has a number that is too large")
+    if data is not None and len(blob_of((data,))) != size:
+        raise ValueError("a piece has not the size of its reads")
+    return n, start, size, offset, came, sent, sizes, data
+
+
+Entry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
+"""Where a frame begins and ends in the content, the read that brought its last byte, its type, its verdict, and what
+few have."""
+PAGE = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
+
+
+def entries_of(row: Any) -> tuple[int, list[Entry]]:
+    """The number of a page's first frame, and its frames, of the columns `PAGE`."""
+    seq, frames, start, read, *lists, more = row
+    _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")
+    ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_short(one, "a list")) for one in lists)
+    if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
+        raise TypeError("a frame's type: no text")
+    ends = [start, *(start + end for end in _sizes(ends, frames, LIMIT))]
+    if ends != sorted(ends):
+        raise ValueError("a frame ends before it begins")
+    reads = [read + one for one in _sizes(reads, frames, LIMIT)]
+    types = repeat(names[0], frames) if kinds is None else [names[n] for n in _sizes(kinds, frames, len(names))]
+    judged: Iterable[Verdict] = (
+        repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in _sizes(verdicts, frames, len(VERDICTS))]
+    )
+    found = {} if more is None else json.loads(_short(more, "more"))
+    others = repeat(None, frames) if more is None else [found.get(str(place)) for place in range(frames)]
+    return seq, list(zip(ends, ends[1:], reads, types, judged, others, strict=False))
+
+
+def ends_of(row: Any) -> tuple[list[int], int, bool]:
+    """Where a page's frames end in the content, where it begins, and whether there is something about them that few
+    have, of the columns `PAGE`."""
+    seq, frames, start, _, ends, *_, more = row
+    _size(seq, "seq"), _size(start, "a page's start")
+    found = [start + end for end in _sizes(json.loads(_short(ends, "a list")), frames, LIMIT)]
+    if [start, *found] != sorted([start, *found]):
+        raise ValueError("a frame ends before it begins")
+    return found, start, more is not None and "lost" in _str(more, "more")
+
+
+def _sizes(values: Any, count: Any, below: int) -> list[int]:
+    if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
+        raise ValueError("a page has not as many entries as frames")
+    if not 0 <= min(values) <= max(values) < below:
+        raise ValueError("a page has an entry that is too small or too large")
+    return values
+
+
+def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
+    found = more.get("issues", ())
+    for pair in found:
+        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
+            raise ValueError("issues: no list of pairs of text")
+    return tuple((path, message) for path, message in found)
+
+
+def message_of(row: Any) -> Message:
+    exchange, number, at_ns, sent_ns, dir, opcode, data = row
+    if dir not in ("up", "down"):
+        raise ValueError("a message's dir is neither up nor down")
+    return Message(
+        exchange, _int(number, "a message's number"), _int(at_ns, "at_ns"), _int_or_none(sent_ns, "sent_ns"),
+        dir, _size(opcode, "opcode"), b"" if data is None else _bytes(data),
+    )  # fmt: skip
+
+
+def incident_of(row: Any) -> Incident:
+    recording, at_ns, message = row
+    return Incident(_int(recording, "recording"), _int(at_ns, "at_ns"), _str(message, "an incident's message"))
+
+
+def count_of(row: Any) -> tuple[str, int, int]:
+    """Of which verdict, how many frames, and how long they are together."""
+    verdict, count, length = row
+    if verdict not in _VERDICTS:
+        raise ValueError("a frame's verdict is none")
+    return verdict, _size(count, "frames"), _size(length, "the length of frames")
+
+
+def number_of(row: Any) -> int:
+    (number,) = row
+    return _int(number, "a number")
+
+
+def pair_of(row: Any) -> tuple[int, int]:
+    one, other = row
+    return _size(one, "a number of frames"), _size(other, "their length")
+
+
+def blob_of(row: Any) -> bytes:
+    (data,) = row
+    if type(data) is not bytes:
+        raise TypeError(f"a body's bytes: a {type(data).__name__}")
+    return data
+
+
+def limit_of(row: Any) -> int:
+    """At which limit a stream was decoded no further; 0: not at any."""
+    return _size(int(blob_of(row)[:20] or b"0"), "a limit")
+
+
+def size_or_damage(value: Any, what: str) -> int:
+    """A number of ours. Raises one of `DAMAGED`."""
+    return _size(value, what)
+
+
+def _int(value: Any, what: str) -> int:
+    if type(value) is not int or not -LIMIT < value < LIMIT:
+        raise TypeError(f"{what}: no number, or too large a one")
+    return value
+
+
+def _size(value: Any, what: str) -> int:
+    if type(value) is not int or not 0 <= value < LIMIT:
+        raise TypeError(f"{what}: no size")
+    return value
+
+
+def _int_or_none(value: Any, what: str) -> int | None:
+    return None if value is None else _int(value, what)
+
+
+def _str(value: Any, what: str) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{what}: no text")
+    return value
+
+
+def _short(value: Any, what: str) -> str:
+    """Text that is parsed. Ours has kilobytes; of a long one the values would take many times its size."""
+    if len(_str(value, what)) > _LONGEST:
+        raise ValueError(f"{what}: longer than any is")
+    return str(value)
+
+
+def _str_or_none(value: Any, what: str) -> str | None:
+    return None if value is None else _str(value, what)
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is str:
+        return value.encode()
+    if type(value) is not bytes:
+        raise TypeError(f"bytes: a {type(value).__name__}")
+    return value
+
+
+def payload_of(raw: bytes | None) -> dict[str, Any]:
+    """The JSON object in a frame."""
+    data = None if raw is None else read_fields(raw).data
+    payload = json.loads(data) if data else None
+    return payload if isinstance(payload, dict) else {}
+
+
+def family_of(raw: bytes | None) -> tuple[str, str] | None:
+    payload = payload_of(raw)
+    child, parent = payload.get("child_session_id"), payload.get("conversation_id")
+    return (child, parent) if isinstance(child, str) and isinstance(parent, str) else None

@@ -1,0 +1,128 @@
+"""Compressed cassettes, which are closed ones: unpacked into memory or, where large, into a file without a name.
+
+Rules: nothing of what was unpacked stays behind, however the process ends; it is unpacked no further than a cassette
+of that size may go; what is in it is trusted as little as what is in any other file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import BrokenCassette, UsageError
+from ..compressed import MAGIC, PackingError, most_of, unpacked
+from ..files import copied_aside, room_for, temporary, unwritable
+from ..temporary import TemporaryFolder
+from .disk import clear_writing
+from .migrations import forget_key
+from .untrusted import harden
+
+if TYPE_CHECKING:
+    from .reader import Store
+
+IN_MEMORY = 32 << 20
+"""Bytes up to which a database is read from memory."""
+FREE = 1 << 30
+"""To how many bytes the smallest file may unpack: nobody is surprised by a gigabyte on a disk."""
+_PIECE = 1 << 20
+JOURNAL = slice(18, 20)
+"""Where a database says that it has a log beside it, which one that was packed has not."""
+
+
+def begins_packed(path: Path) -> bool:
+    """Whether the file says of itself that it is compressed with zstd."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
+    """What was packed. Raises `BrokenCassette`; `free`: to how many bytes the smallest file may unpack."""
+    try:
+        with path.open("rb") as file:
+            most = most_of(os.fstat(file.fileno()).st_size, free)
+            yield from unpacked(iter(lambda: file.read(_PIECE), b""), most)
+    except PackingError as error:
+        raise BrokenCassette(
+            f"{path} cannot be unpacked: {error}. Restore it from a copy; or, if you trust it, unpack it with zstd -d"
+        ) from error
+
+
+def head(path: Path, size: int) -> bytes:
+    """The first bytes of what was packed, as far as they can be read."""
+    found = b""
+    with closing(content(path)) as pieces:
+        try:
+            while len(found) < size:
+                found += next(pieces)
+        except (BrokenCassette, StopIteration):
+            pass
+    return found[:size]
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to an unpacked database, that cannot write. Raises `BrokenCassette`, `UsageError` or what SQLite
+    raises."""
+    pieces, begun = content(path), bytearray()
+    with closing(pieces):
+        for piece in pieces:
+            begun += piece
+            if len(begun) > IN_MEMORY:
+                begun[JOURNAL] = b"\1\1"
+                return _without_a_name(path, chain([bytes(begun)], pieces))
+    begun[JOURNAL] = b"\1\1"
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    try:
+        connection.deserialize(begun)
+        return _hardened(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
+    """SQLite has the file open before there is anything in it, and its name and its folder are gone by then."""
+    with copied_aside(path, "unpacked"):
+        with TemporaryFolder("unpacked") as folder:
+            name = Path(folder) / "unpacked.db"
+            file = name.open("xb")
+            # Without locks, which closing the file below would drop; it is nobody else's.
+            connection = sqlite3.connect(f"{name.as_uri()}?mode=ro&nolock=1", uri=True, check_same_thread=False)
+        try:
+            with file:
+                file.writelines(pieces)
+            return _hardened(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
+    harden(connection, reads_only=True)
+    connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header
+    return connection
+
+
+def copy_database(store: Store, output: Path | None) -> Iterator[bytes]:
+    """The bytes of a cassette as a database, its log folded in. `output`: where they go; the copy is made beside that,
+    or where temporary files go. Raises `UsageError` where none can be made."""
+    folder = None if output is None else room_for(output)
+    named = temporary() if output is None else output
+    try:
+        place = TemporaryFolder("packed", folder)
+    except OSError as error:
+        raise UsageError(unwritable(named if folder is not None else temporary(), error)) from error
+    with place as name:
+        made = Path(name) / "copy.db"
+        with closing(sqlite3.connect(made)) as copy:
+            copy.isolation_level = None
+            store.backup(copy, named)
+            with clear_writing(named):
+                copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+                forget_key(copy)
+        with made.open("rb") as file:
+            yield from iter(lambda: file.read(_PIECE), b"")

@@ -1,0 +1,202 @@
+"""Cassettes of versions 1 to 3, which had a row for each frame and each read: what their tables were, and how one
+becomes what is read and written now.
+
+A writer converts the file itself, in one transaction. A reader never writes: it converts what it reads into a database
+in memory, of which nothing is taken over but rows.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from ...omnigent.contract import Issue, Judgement
+from ...wire.sse import Frame
+from ..framing import Framed
+from ..recut import Span, cut
+from . import rows
+from . import stream_rows as streamed
+from .checked import DAMAGED as DAMAGED
+from .views import VIEW_NAMES
+
+_SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
+"""Tables that are as they were."""
+
+_EXCHANGES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE recordings (
+  recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
+  upstream TEXT);
+CREATE TABLE exchanges (
+  exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
+  kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
+  request_at_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL, request_headers TEXT NOT NULL,
+  response_at_ns INTEGER, status INTEGER, reason TEXT, response_headers TEXT,
+  end_ns INTEGER, ending TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, response_bytes INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX exchanges_by_session ON exchanges(session_id);
+CREATE TABLE chunks (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
+  data BLOB NOT NULL);
+CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
+CREATE TABLE reads (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
+  sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
+"""
+_FRAMES = """CREATE TABLE frames (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, read INTEGER NOT NULL,
+  type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
+  ) WITHOUT ROWID;
+CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('session.created', 'session.status');
+"""
+_TALLIES = """CREATE TABLE tallies (
+  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;
+"""
+_OTHERS = """CREATE TABLE messages (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
+  sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
+CREATE TABLE incidents (
+  recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
+"""
+
+SCHEMAS: dict[int, str] = {
+    1: _EXCHANGES
+    + _FRAMES.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq")
+    + _OTHERS,
+    2: _EXCHANGES + _FRAMES + _OTHERS,
+    3: _EXCHANGES + _FRAMES + _TALLIES + _OTHERS,
+}
+"""The tables of each, as they were made. Those that are the same today are written again: what is made now may change,
+and these may not."""
+TABLES: dict[int, frozenset[str]] = {
+    version: frozenset((*_SHARED, "chunks", "reads", "frames", *(("tallies",) if version == 3 else ())))
+    for version in SCHEMAS
+}
+
+_OTHER_CHUNKS = """SELECT c.exchange, c.side, c.start, c.data FROM chunks c JOIN exchanges x USING (exchange)
+WHERE x.kind <> 'sse' OR c.side <> 'response' ORDER BY c.exchange, c.side, c.start"""
+
+
+def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Fill a new cassette with what an old one says. Raises what SQLite raises, or one of `DAMAGED`."""
+    for table in _SHARED:
+        for row in old.execute(f"SELECT * FROM {table}"):
+            new.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+    new.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?)", old.execute(_OTHER_CHUNKS))
+    for row in _converted(old):
+        new.execute(*row)
+
+
+def convert(connection: sqlite3.Connection, version: int, tables: str, views: str) -> None:
+    """Make an old cassette, whose tables are ours to the letter, a new one: to be called in a transaction. A view of
+    somebody's own is left to them."""
+    for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
+        connection.execute(f"DROP VIEW IF EXISTS {view}")
+    connection.execute("DROP TABLE IF EXISTS tallies")
+    _execute_all(connection, tables)
+    for row in _converted(connection):
+        connection.execute(*row)
+    connection.execute(
+        "DELETE FROM chunks WHERE side = 'response' AND exchange IN (SELECT exchange FROM exchanges WHERE kind = 'sse')"
+    )
+    connection.execute("DROP TABLE frames")
+    connection.execute("DROP TABLE reads")
+    _execute_all(connection, views)
+
+
+def forget_key(connection: sqlite3.Connection) -> bool:
+    """Remove the pseudonym key that older omnirecords stored in the file; whether there was one.
+
+    No byte of it stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log.
+    """
+    if connection.execute("SELECT 1 FROM meta WHERE key = 'pseudonyms'").fetchone() is None:
+        return False
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        others = connection.execute("SELECT key, value FROM meta WHERE key <> 'pseudonyms'").fetchall()
+        connection.execute("DELETE FROM meta")  # of all rows: the page is zeroed as a whole
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", others)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return True
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    """Without the COMMIT with which `executescript` begins."""
+    statement = ""
+    for line in statements.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+
+
+def _converted(old: sqlite3.Connection) -> Iterator[rows.Row]:
+    streams = old.execute(
+        "SELECT exchange, stream, response_headers FROM exchanges WHERE stream IS NOT NULL ORDER BY stream"
+    ).fetchall()
+    for exchange, stream, headers in streams:
+        coding = next((value for name, value in json.loads(headers or "[]") if name.lower() == "content-encoding"), "")
+        yield from _stream(old, exchange, stream, coding.strip().lower() not in ("", "identity"))
+
+
+def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool) -> Iterator[rows.Row]:
+    frames = "SELECT length, raw FROM frames WHERE stream = ? ORDER BY seq"
+    spans: Iterator[Span] = ((length, _bytes(raw)) for length, raw in old.execute(frames, (stream,)))
+    if is_coded:
+        yield from _content(exchange, spans)
+        spans = _chunks(old, exchange, 0)
+    else:
+        ((framed,),) = old.execute("SELECT coalesce(sum(length), 0) FROM frames WHERE stream = ?", (stream,))
+        spans = chain(spans, _chunks(old, exchange, framed))
+    reads = old.execute(
+        "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
+    ).fetchall()
+    yield from _pieces(exchange, reads, spans)
+    yield from streamed.pages(stream, _framed(old, stream), lambda read: reads[read][0])
+
+
+def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
+    start = 0
+    for length, raw in spans:
+        if raw is not None:
+            yield from rows.chunks(exchange, "content", start, raw)
+        start += length
+
+
+def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
+    query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'response' ORDER BY start"
+    for start, data in old.execute(query, (exchange,)):
+        if start > at:
+            yield start - at, None
+        rest = data[max(0, at - start) :]
+        if rest:
+            yield len(rest), rest
+        at = max(at, start + len(data))
+
+
+def _pieces(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
+    pieces = streamed.Pieces(exchange)
+    made: list[rows.Row] = []
+    for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
+        pieces.add(offset_ns, sent_ns, size, data, made)
+        yield from made
+        made.clear()
+    yield from pieces.close()
+
+
+def _framed(old: sqlite3.Connection, stream: int) -> Iterator[Framed]:
+    query = "SELECT read, type, verdict, issues, length, raw FROM frames WHERE stream = ? ORDER BY seq"
+    for read, type_, verdict, issues, length, raw in old.execute(query, (stream,)):
+        found = tuple(Issue(path, message) for path, message in json.loads(issues or "[]"))
+        yield Framed(Frame(_bytes(raw), length, True), Judgement(verdict, type_, issues=found), read)
+
+
+def _bytes(raw: str | bytes | None) -> bytes | None:
+    return raw.encode() if isinstance(raw, str) else raw

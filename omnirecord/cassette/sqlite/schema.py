@@ -1,0 +1,393 @@
+"""The form of the SQLite cassette, its version, and how one is opened.
+
+Rules: a reader never writes; a file that is no cassette, or a newer one, is refused and left as it was; an older
+one is migrated in one transaction, by a writer only.
+
+A stream's bytes are stored once, as they arrived, in `pieces`: the reads of a moment to a row, with their times. What
+frames they make, and what the contract says of these, is told by `pages`, which are made behind the recording, again
+many frames to a row: a row for each costs more than the proxy itself. `landmarks` finds the few that are asked for
+alone. Of a stream with a content coding the decoded bytes are in `chunks` (side `content`); bodies that are no
+stream are there as well.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from ...errors import (
+    BrokenCassette,
+    CassetteError,
+    CassetteInUse,
+    NewerCassette,
+    NotACassette,
+    UsageError,
+)
+from ..files import copied_aside, is_of_the_disk, itself, unwritable
+from ..temporary import TemporaryFolder
+from . import compressed as packed
+from . import migrations as former
+from .disk import refused_by_disk
+from .inodes import connect, identity, in_use
+from .lock import refuse_log_elsewhere, refuse_other_name
+from .rows import PAGE_SIZE
+from .untrusted import (
+    harden,
+    refuse_company,
+    refuse_foreign_journal,
+    refuse_other_kinds,
+    refuse_others,
+)
+from .views import VIEWS
+
+log = logging.getLogger("omnirecord")
+
+SCHEMA_VERSION = 4
+"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
+3: `tallies`, so that a list of streams is made without reading all frames. 4: `pieces`, `pages` and `landmarks` in the
+place of a row for each frame and each read (`former`)."""
+APPLICATION_ID = 0x6F6D6E72  # "omnr"
+CACHE = 512
+"""KiB of pages that each writer keeps in memory, a quarter of what SQLite would: it appends, and looks at what it has
+just written; and where there are two, either throws its pages away when the other one has written."""
+_MAGIC = b"SQLite format 3\0"
+
+_TALLIES = """CREATE TABLE tallies (
+  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
+
+_PIECES = """CREATE TABLE pieces (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
+  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
+CREATE UNIQUE INDEX pieces_by_read ON pieces(exchange, n);
+CREATE TABLE pages (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
+  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
+  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
+CREATE UNIQUE INDEX pages_by_seq ON pages(stream, seq);
+CREATE TABLE landmarks (
+  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;"""
+
+SCHEMA = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE recordings (
+  recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
+  upstream TEXT);
+CREATE TABLE exchanges (
+  exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
+  kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
+  request_at_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL, request_headers TEXT NOT NULL,
+  response_at_ns INTEGER, status INTEGER, reason TEXT, response_headers TEXT,
+  end_ns INTEGER, ending TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, response_bytes INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX exchanges_by_session ON exchanges(session_id);
+CREATE TABLE chunks (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
+  data BLOB NOT NULL);
+CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
+{_PIECES}
+{_TALLIES}
+CREATE TABLE messages (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
+  sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
+CREATE TABLE incidents (
+  recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
+{VIEWS}"""
+
+TABLES = frozenset({
+    "meta", "recordings", "exchanges", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents",
+})  # fmt: skip
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether the file says of itself that it is an SQLite database."""
+    if in_use(identity(path)):
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file says of itself that it is compressed."""
+    return not in_use(identity(path)) and packed.begins_packed(path)
+
+
+def is_database(path: Path) -> bool:
+    """Whether the file is an SQLite database, compressed or not."""
+    return is_sqlite(path) or (packed.begins_packed(path) and packed.head(path, len(_MAGIC)) == _MAGIC)
+
+
+@contextmanager
+def clear_errors(path: Path | str) -> Iterator[None]:
+    """Turn what SQLite and the system say about a file into our own sentences."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise CassetteInUse(
+                f"{path} is in use by another program: wait until that has closed it, or stop it"
+            ) from error
+        if (refusal := refused_by_disk(error, Path(path))) is not None:
+            raise CassetteError(refusal) from error
+        raise BrokenCassette(
+            f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
+        ) from error
+    except UnicodeDecodeError as error:  # of what SQLite says, with a piece of the file in it
+        raise BrokenCassette(
+            f"{path} is damaged (text in it is no text): restore it from a copy, or from the .jsonl it was exported to"
+        ) from error
+    except PermissionError as error:
+        raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
+    except OSError as error:
+        if is_of_the_disk(error):
+            raise CassetteError(unwritable(path, error)) from error
+        raise NotACassette(f"{path}: {error.strerror or error}") from error
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, on a file that is closed, being recorded, left behind by a killed recorder, or
+    compressed. An older cassette is converted in memory."""
+    with clear_errors(path):
+        if is_packed(path):
+            connection = packed.connect(path)
+        else:
+            refuse_company(path)
+            refuse_other_name(path)
+            connection = _connect_read_only(path)
+        try:
+            version = _check_version(connection, path)
+            refuse_other_kinds(connection, former.TABLES.get(version, TABLES))
+            return connection if version == SCHEMA_VERSION else _modern(connection)
+        except BaseException:
+            remove_copy(connection)
+            raise
+
+
+def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
+    new = in_memory()
+    try:
+        new.execute("BEGIN")
+        former.copy(old, new)
+        new.execute("COMMIT")
+    except former.DAMAGED as error:
+        new.close()
+        raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
+    except BaseException:
+        new.close()
+        raise
+    remove_copy(old)
+    harden(new, reads_only=True)
+    return new
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path, "ro")
+    except sqlite3.OperationalError:
+        copy = _copy_aside(path)
+    try:
+        return _connect(copy, "rw")
+    except BaseException:
+        _COPIES.pop(copy.parent).cleanup()
+        raise
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = connect(path, mode)
+    try:
+        harden(connection, reads_only=True)
+        connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_COPYING = threading.Lock()
+"""Held while the one empty cassette in memory is copied."""
+_COPIES: dict[Path, TemporaryFolder] = {}
+"""The folders of our own that hold a copy: only these are ever thrown away."""
+
+
+def _copy_aside(path: Path) -> Path:
+    """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
+    path = itself(path)  # the log is beside the file, not beside a link to it
+    with copied_aside(path, "copied"):
+        made = TemporaryFolder("copy")
+        try:
+            folder = Path(made.name).resolve()
+            for part in ("", "-wal"):
+                source = path.with_name(path.name + part)
+                if source.exists():
+                    shutil.copyfile(source, folder / source.name)
+        except BaseException:
+            made.cleanup()
+            raise
+        _COPIES[folder] = made
+    return folder / path.name
+
+
+def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None = None) -> sqlite3.Connection:
+    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older.
+
+    `lock` locks the file for it, or raises `CassetteInUse`. `named`: what errors call the file."""
+    with clear_errors(named or path):
+        if path.exists() and path.stat().st_size and not is_sqlite(path):
+            raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
+        refuse_company(path)
+        if not path.exists():
+            os.close(os.open(itself(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            lock(path)
+        else:
+            lock(path)
+            refuse_log_elsewhere(path)
+            refuse_foreign_journal(path)
+            _refuse_if_not_ours(path)
+        connection = connect(path, "rw", isolation_level=None, timeout=1.0)
+        try:
+            harden(connection, reads_only=False)
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """A connection for a second writer, to a cassette that a recorder has open. Raises what SQLite raises."""
+    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
+    harden(connection, reads_only=False)
+    _tune(connection)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for nobody
+    return connection
+
+
+def _refuse_if_not_ours(path: Path) -> None:
+    """Look before we write: to open and close a database for writing is to fold its log into it, whoever's it is."""
+    try:
+        connection = _connect(path, "ro")
+    except sqlite3.OperationalError:
+        return  # a half-written transaction is to be rolled back first, which no reader can
+    with closing(connection):
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            _check_version(connection, path)
+
+
+def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
+    """An empty cassette that has no file, or the tables of an older one."""
+    connection = _memory()
+    with _COPYING:
+        _empty(version).backup(connection)
+    return connection
+
+
+def _memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+
+
+@functools.cache
+def _empty(version: int) -> sqlite3.Connection:
+    """One to be copied, which takes an eightieth of the time."""
+    connection = _memory()
+    _create(connection, former.SCHEMAS.get(version, SCHEMA), version)
+    atexit.register(connection.close)
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        _create(connection)
+    else:
+        version = _check_version(connection, path)
+        with closing(in_memory(version)) as ours:
+            refuse_others(connection, ours, former.TABLES.get(version, TABLES), path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        _migrate(connection)
+        if former.forget_key(connection):
+            log.warning(
+                "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
+                " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
+            )  # fmt: skip
+    _tune(connection)
+
+
+def _tune(connection: sqlite3.Connection) -> None:
+    """As all who write have it."""
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA cache_size = -{CACHE}")
+
+
+def _create(connection: sqlite3.Connection, schema: str = SCHEMA, version: int = SCHEMA_VERSION) -> None:
+    connection.executescript(
+        f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+    )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        former.convert(connection, version, f"{_TALLIES}\n{_PIECES}\n", VIEWS)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID or version < 1:
+        raise NotACassette(f"{path} is an SQLite database, but no cassette")
+    if version > SCHEMA_VERSION:
+        raise NewerCassette(
+            f"{path} has cassette format {version}, this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
+        )
+    return int(version)
+
+
+def free_path(path: Path) -> Path:
+    """Where a new cassette can be made: at `path`, where that is free or an empty file, else beside it, numbered."""
+    number, found = 1, path
+    while found.exists() and found.stat().st_size:
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
+
+
+def is_aside(connection: sqlite3.Connection) -> bool:
+    """Whether a reading connection is one to a copy that was put aside, or to what an older cassette became."""
+    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    return not file or Path(file).parent in _COPIES
+
+
+def remove_copy(connection: sqlite3.Connection) -> None:
+    """Close a reading connection, and throw away the copy if it was one."""
+    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+    connection.close()
+    if file and (made := _COPIES.pop(Path(file).parent, None)):
+        made.cleanup()
+
+
+def is_usable_path(path: Path) -> None:
+    """Refuse what can be no cassette whatever it holds."""
+    with clear_errors(path):
+        is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
+    if path.is_symlink() and itself(path).is_symlink():
+        raise UsageError(f"{path} is a symbolic link that leads in a circle: name a file")
+    if is_folder:
+        raise UsageError(f"{path} is a directory: name the cassette file in it")
+    if is_odd:
+        raise UsageError(f"{path} is a pipe or a device: name a file")

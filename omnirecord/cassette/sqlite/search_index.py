@@ -1,0 +1,388 @@
+"""The index by which a cassette is searched: a file of its own beside it, `CASSETTE-search`, or memory.
+
+Rules: a cassette is never written for it, so no recorder is ever held up by a search, and a file that was closed stays
+as it is, byte for byte. All that is in an index is in its cassette: it may be removed at any time. Each step is one
+transaction, in which it is looked up what is there already: two searches may index at once, each may be killed, and
+the next one goes on where they were. What was made for another file, or by another version, is made anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import NotACassette
+from ..files import itself
+from .checked import DAMAGED
+from .untrusted import harden, refuse_company, refuse_foreign_journal
+
+VERSION = 3
+APPLICATION_ID = 0x6F6D6E73  # "omns"
+UNUSABLE = (sqlite3.Error, *DAMAGED)
+"""What an index raises that cannot be used: its file is damaged, the disk is full, another search hangs."""
+UNANSWERED = -1
+"""In the place of a frame: the request of an exchange is indexed, and its answer is not known yet."""
+_PATIENCE = 10.0
+"""Seconds that another search may take for one step."""
+_HEAD = 8
+"""From how many characters on two texts that begin alike are one of which one client heard less."""
+
+_SCHEMA = """
+CREATE TABLE state (made INTEGER NOT NULL, state TEXT NOT NULL);
+CREATE TABLE done (exchange INTEGER PRIMARY KEY, seq INTEGER NOT NULL, digest INTEGER NOT NULL);
+CREATE TABLE sessions (
+  id INTEGER PRIMARY KEY, recording INTEGER NOT NULL, session_id TEXT, exchange INTEGER);
+CREATE INDEX sessions_by_name ON sessions(recording, session_id, exchange);
+CREATE TABLE docs (
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, recording INTEGER NOT NULL, exchange INTEGER NOT NULL,
+  kind TEXT NOT NULL, type TEXT, first_seq INTEGER, last_seq INTEGER, first_ns INTEGER NOT NULL,
+  last_ns INTEGER NOT NULL, says INTEGER NOT NULL, near_ns INTEGER NOT NULL, head INTEGER, key TEXT,
+  same INTEGER NOT NULL, in_words INTEGER NOT NULL);
+CREATE INDEX docs_alike ON docs(session, says, last_ns);
+CREATE INDEX docs_begun_alike ON docs(session, head, exchange, last_ns) WHERE head IS NOT NULL;
+CREATE INDEX docs_same ON docs(same, exchange, kind);
+CREATE INDEX docs_under_way ON docs(exchange) WHERE key IS NOT NULL;
+-- A text that goes on is in `words` once `publish` has put it there: each piece anew would be quadratic.
+CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL, marks BLOB);
+CREATE VIRTUAL TABLE words USING fts5(
+  text, content = 'texts', content_rowid = 'id', tokenize = "unicode61 remove_diacritics 2");
+"""
+_DROP = ("words", "texts", "docs", "sessions", "done", "state")
+
+_NEAREST = 20
+"""How many of those that say the same are looked at, before and after: among more of them it is not told apart."""
+_CANDIDATES = """
+SELECT same, last_ns FROM (SELECT same, last_ns FROM docs
+  WHERE session = ?1 AND says = ?2 AND last_ns BETWEEN {} AND id <> ?5 ORDER BY last_ns {} LIMIT ?6)"""
+_ALIKE = f"""
+SELECT same FROM ({_CANDIDATES.format("?3 AND ?4", "DESC")} UNION ALL {_CANDIDATES.format("?4 AND ?7", "ASC")}) d
+WHERE ?8 OR NOT EXISTS (SELECT 1 FROM docs o WHERE o.same = d.same AND o.exchange = ?9 AND o.kind = ?10 AND o.id <> ?5)
+ORDER BY abs(last_ns - ?4) LIMIT 1"""
+_BEGUN_ALIKE = """
+SELECT same FROM (SELECT same, id, last_ns FROM docs WHERE session = ?1 AND head = ?2
+  AND exchange IN (SELECT value FROM json_each(?3)) AND last_ns BETWEEN ?4 AND ?5 LIMIT ?6) JOIN texts USING (id)
+WHERE substr(text, 1, length(?7)) = ?7 OR substr(?7, 1, length(text)) = text ORDER BY last_ns LIMIT 1"""
+
+
+def _objects(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """The schema. How FTS5's own tables are made is left to the SQLite that made them."""
+    found = connection.execute("SELECT type, name, tbl_name, sql, rootpage > 0 FROM sqlite_master").fetchall()
+    return {(*row[:3], str(row[4]) if row[1].startswith("words_") else str(row[3])) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of which cassette an index is, and how it was then."""
+
+    inode: int
+    stamp: list[int] | None
+    """By which a change of the file is seen; None where it changed too short a while ago to tell."""
+    recordings: list[list[Any]]
+    is_closed: bool
+    """Nobody was recording."""
+    is_complete: bool = False
+
+    def standing(self, now: State) -> Literal["current", "behind", "other"]:
+        """Of an index in this state, for a cassette in that one: it has all, has the beginning, or is another's."""
+        if self.inode != now.inode or self.recordings != now.recordings[: len(self.recordings)]:
+            return "other"
+        if self.stamp is not None and self.stamp == now.stamp and self.is_closed and now.is_closed:
+            return "current" if self.is_complete else "behind"
+        is_edited = self.is_closed and now.is_closed and len(now.recordings) == len(self.recordings)
+        return "other" if is_edited and self.stamp is not None else "behind"
+
+
+DOC = "kind, type, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, id, marks"
+"""The columns of a `Doc`."""
+
+
+def doc_of(row: tuple[Any, ...]) -> Doc:
+    kind, type_, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, number, marks = row
+    found = array("q", marks)
+    return Doc(kind, type_, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, number, found)
+
+
+def path_beside(cassette: Path) -> Path:
+    cassette = itself(cassette)  # whichever link to it was named
+    return cassette.with_name(cassette.name + "-search")
+
+
+def remove_index(cassette: Path) -> None:
+    """Remove the index beside a cassette. Only a regular file is removed."""
+    path = path_beside(cassette)
+    with suppress(OSError):
+        if cassette.is_file() and stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
+class Index:
+    """An open index. Raises `sqlite3.Error`, or `NotACassette` where something else lies in its place, if its file
+    cannot be used: then take one `in_memory`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
+        self.connection = connection
+        self._path = path
+
+    @classmethod
+    def in_memory(cls) -> Index:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.executescript(_SCHEMA)
+        return cls(connection)
+
+    @classmethod
+    def beside(cls, cassette: Path) -> Index:
+        """The file beside the cassette, made if it is not there, mode 0600. One of somebody else's stays as it is."""
+        path = path_beside(cassette)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise NotACassette(f"{path} is a link, a pipe or a folder")
+        refuse_company(path)
+        refuse_foreign_journal(path)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
+        index = cls(connection, path)
+        try:
+            harden(connection, reads_only=False)
+            connection.execute("PRAGMA secure_delete = ON")  # what was searched before is not left in free pages
+            index._prepare()
+        except BaseException:
+            connection.close()
+            raise
+        return index
+
+    def _prepare(self) -> None:
+        (application,) = self.connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        is_empty = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        if application != APPLICATION_ID and not is_empty:
+            raise sqlite3.DatabaseError("a database of somebody else's")
+        if version != VERSION:
+            with self.step():
+                (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+                if version != VERSION:  # else another search has just made it
+                    self._make_anew()
+        with closing(Index.in_memory().connection) as ours:
+            if _objects(self.connection) != _objects(ours):
+                raise sqlite3.DatabaseError("its schema is not as we make it: to use it might run something")
+
+    def _make_anew(self) -> None:
+        for table in _DROP:
+            self.connection.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in _SCHEMA.split(";\n")[:-1]:
+            self.connection.execute(statement)
+        self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self.connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def give_up(self, error: Exception) -> None:
+        """A damaged one is removed, so that the next search makes another. One that could only not be written stays."""
+        if not isinstance(error, sqlite3.OperationalError) and self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """One transaction: all of it or nothing, and nobody else's in between."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def state(self) -> tuple[int, State] | None:
+        """Which making of the index this is, and how the cassette was; None for a new one."""
+        row = self.connection.execute("SELECT made, state FROM state").fetchone()
+        return None if row is None else (row[0], State(**json.loads(row[1])))
+
+    def begin(self, state: State, *, instead_of: int) -> int:
+        """Make it anew, for a cassette in this state, unless somebody else has done so; the number of the making."""
+        with self.step():
+            known = self.state()
+            if known is not None and known[0] != instead_of:
+                return known[0]
+            self._make_anew()
+            made = int.from_bytes(os.urandom(7))
+            said = json.dumps(asdict(replace(state, is_complete=False)))
+            self.connection.execute("INSERT INTO state VALUES (?, ?)", (made, said))
+        return made
+
+    def complete(self, made: int, state: State) -> None:
+        """It has all that the cassette has. Nothing happens where it was made anew meanwhile, by another search."""
+        with self.step():
+            said = json.dumps(asdict(replace(state, is_complete=True)))
+            self.connection.execute("UPDATE state SET state = ? WHERE made = ?", (said, made))
+
+    @contextmanager
+    def at_once(self) -> Iterator[bool]:
+        """What is read in here is of one moment. Whether the index is complete."""
+        self.connection.execute("BEGIN")
+        try:
+            known = self.state()
+            yield known is not None and known[1].is_complete
+        finally:
+            self.connection.execute("ROLLBACK")
+
+    def done(self, exchange: int) -> tuple[int, int]:
+        """Up to which frame an exchange is indexed, and the digest of that frame; zeros where it is not."""
+        row = self.connection.execute("SELECT seq, digest FROM done WHERE exchange = ?", (exchange,)).fetchone()
+        return row if row is not None else (0, 0)
+
+    def is_done(self, exchange: int) -> bool:
+        query = "SELECT 1 FROM done WHERE exchange = ? AND seq >= 0"
+        return self.connection.execute(query, (exchange,)).fetchone() is not None
+
+    def has_request(self, exchange: int) -> bool:
+        """Whether the request of an exchange that goes on is indexed."""
+        return self.done(exchange)[0] == UNANSWERED
+
+    def set_done(self, exchange: int, seq: int, digest: int) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (exchange, seq, digest))
+
+    def session(self, recording: int, session_id: str | None, exchange: int) -> int:
+        """The number of a session in one recording; a stream that belongs to none is one for itself."""
+        named = (recording, session_id, None if session_id is not None else exchange)
+        query = "SELECT id FROM sessions WHERE recording = ? AND session_id IS ? AND exchange IS ?"
+        row = self.connection.execute(query, named).fetchone()
+        if row is not None:
+            return int(row[0])
+        return self.connection.execute("INSERT INTO sessions VALUES (NULL, ?, ?, ?)", named).lastrowid or 0
+
+    def under_way(self, exchange: int) -> list[Doc]:
+        """The texts of a stream that may go on."""
+        query = f"SELECT {DOC} FROM docs JOIN texts USING (id) WHERE exchange = ? AND key IS NOT NULL"
+        found = self.connection.execute(query, (exchange,)).fetchall()
+        return [doc_of(row) for row in found]
+
+    def put(self, docs: Iterable[Doc], recording: int, exchange: int, session: int, others: list[int]) -> None:
+        """Add these, or what has become of them. `others`: exchanges in which the same may have been told."""
+        (last,) = self.connection.execute("SELECT coalesce(max(id), 0) FROM docs").fetchone()
+        for doc in docs:
+            if doc.id is not None:
+                self._take_out(doc.id)
+            else:
+                last += 1
+            number, is_over = doc.id or last, doc.key is None
+            is_begun = doc.kind == "text" and len(doc.text) >= _HEAD
+            head = digest(doc.type, doc.text[:_HEAD]) if is_begun else None
+            same = self._same(doc, number, exchange, session, head, others) if others or doc.may_be_repeated else None
+            self.connection.execute(
+                "INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    number, session, recording, exchange, doc.kind, doc.type, doc.first_seq, doc.last_seq,
+                    doc.first_ns, doc.last_ns, doc.says, doc.near_ns, head, doc.key, same or number, is_over,
+                ),
+            )  # fmt: skip
+            self.connection.execute("INSERT INTO texts VALUES (?, ?, ?)", (number, doc.text, doc.marks.tobytes()))
+            if is_over:
+                self.connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, doc.text))
+
+    def publish(self, exchange: int) -> None:
+        """Let the texts of a stream be found that may go on. Within a step."""
+        under_way = "SELECT id FROM docs WHERE exchange = ? AND key IS NOT NULL AND NOT in_words"
+        self.connection.execute(
+            f"INSERT INTO words (rowid, text) SELECT id, text FROM texts WHERE id IN ({under_way})", (exchange,)
+        )
+        self.connection.execute(f"UPDATE docs SET in_words = 1 WHERE id IN ({under_way})", (exchange,))
+
+    def _take_out(self, number: int) -> None:
+        one = (number,)
+        self.connection.execute(
+            "INSERT INTO words (words, rowid, text)"
+            " SELECT 'delete', id, text FROM texts JOIN docs USING (id) WHERE id = ? AND in_words",
+            one,
+        )
+        self.connection.execute("DELETE FROM texts WHERE id = ?", one)
+        self.connection.execute("DELETE FROM docs WHERE id = ?", one)
+        others = "(SELECT min(id) FROM docs WHERE same = ?)"
+        self.connection.execute(f"UPDATE docs SET same = {others} WHERE same = ?", (number, number))
+
+    def _same(
+        self, doc: Doc, number: int, exchange: int, session: int, head: int | None, others: list[int]
+    ) -> int | None:
+        """The number of what says the same already: it is told once."""
+        low, at, high = doc.first_ns - doc.near_ns, doc.last_ns, doc.last_ns + doc.near_ns
+        values = (session, doc.says, low, at, number, _NEAREST, high, doc.is_named, exchange, doc.kind)
+        found = self.connection.execute(_ALIKE, values).fetchone()
+        if found is None and head is not None and others:
+            begun = (session, head, json.dumps(others), low, high, _NEAREST, doc.text)
+            found = self.connection.execute(_BEGUN_ALIKE, begun).fetchone()
+        return int(found[0]) if found is not None else None
+
+
+Kind = Literal["event", "text", "request", "answer"]
+"""`request`: what a client posted; `answer`: what the server answered to a request that failed."""
+
+
+COPIES_NEAR = 10_000_000_000
+"""Copies of an event come to several clients at about the same time, in ns…"""
+
+
+SAID_NEAR = 600_000_000_000
+"""…a message may wait for an approval before it is taken in, and be half heard by a client that comes back later…"""
+
+
+EVER = 1 << 62
+"""…and what has an id is the same whenever it comes."""
+
+
+@dataclass(slots=True)
+class Doc:
+    """One thing that can be found. Times are ns from the start of its recording."""
+
+    kind: Kind
+    type: str | None
+    first_seq: int | None
+    """The event; for a text the first of its deltas. None for a request and its answer."""
+    last_seq: int | None
+    first_ns: int
+    last_ns: int
+    text: str
+    says: int = 0
+    """Equal for two that say the same."""
+    near_ns: int = COPIES_NEAR
+    """How near in time the other one has to be, to be the same thing said once."""
+    key: str | None = None
+    """Of a text that may go on: which."""
+    id: int | None = None
+    """Its number in the index, if it is there already."""
+    marks: array[int] = field(default_factory=lambda: array("q"))
+    """Of a text: for each of its deltas where in it that begins, and its seq, in turns."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether what it says has an id in it."""
+        return self.near_ns == EVER
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether one client alone may be told the same twice: as deltas and as an item, as a request and an event."""
+        return self.near_ns != COPIES_NEAR
+
+    def seq_at(self, place: int) -> int | None:
+        """Which event brought the character at `place`."""
+        starts = self.marks[::2]
+        found = bisect_right(starts, place) - 1
+        return self.marks[2 * found + 1] if starts and found >= 0 else self.first_seq
+
+
+def digest(*parts: str | bytes | None) -> int:
+    """A number that is the same for the same, and for nothing else that comes up."""
+    hashed = blake2b(digest_size=8)
+    for part in parts:
+        data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")
+        hashed.update(len(data).to_bytes(8) + data)
+    return int.from_bytes(hashed.digest(), signed=True)

@@ -1,0 +1,229 @@
+"""A stream's bytes and reads, as they are in the file: row by row, from anywhere on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from ...model import Read
+from ..framing import Framed, Framer, Run
+from .checked import piece_of
+
+
+@dataclass(slots=True)
+class Piece:
+    """The reads of one row. `data` is None where their bytes were lost."""
+
+    n: int
+    """The number of the first, from 0."""
+    start: int
+    """Where it begins in the stream, in bytes."""
+    size: int
+    offset_ns: int
+    """What the times are counted from."""
+    came: Sequence[int]
+    sent: Sequence[int | None]
+    sizes: Sequence[int]
+    data: bytes | None
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+    @property
+    def next(self) -> int:
+        """The number of the first read behind it."""
+        return self.n + len(self.sizes)
+
+    def read(self, number: int) -> Read:
+        """Raises `IndexError` where it is not here."""
+        place = number - self.n
+        if place < 0:
+            raise IndexError(f"read {number} is not there")
+        sent = self.sent[place]
+        base = self.offset_ns
+        return Read(base + self.came[place], None if sent is None else base + sent, self.sizes[place])
+
+    def behind(self, byte: int) -> Piece:
+        """What of it is behind the first `byte` bytes of the stream: a read may be cut."""
+        return self if byte <= self.start else self._cut(byte, self.end)
+
+    def before(self, byte: int) -> Piece:
+        return self if byte >= self.end else self._cut(self.start, byte)
+
+    def _cut(self, start: int, end: int) -> Piece:
+        end = max(start, end)
+        bounds = list(pairwise(accumulate(self.sizes, initial=self.start)))
+        sizes = [min(last, end) - max(first, start) for first, last in bounds]
+        kept = [place for place, size in enumerate(sizes) if size > 0]
+        first, last = (kept[0], kept[-1] + 1) if kept else (0, 0)
+        data = None if self.data is None else self.data[start - self.start : end - self.start]
+        of = slice(first, last)
+        sizes = [max(size, 0) for size in sizes[of]]
+        return Piece(
+            self.n + first, start, end - start, self.offset_ns, self.came[of], self.sent[of], sizes, data
+        )  # fmt: skip
+
+
+_ROWS = "SELECT n, start, size, offset_ns, reads, data FROM pieces WHERE exchange = ? AND n >= ? ORDER BY n"
+_OF_READ = "SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?"
+_OF_BYTE = "SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1"
+_TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM pieces WHERE exchange = ? ORDER BY n"
+
+
+def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[Piece]:
+    """The rows from the one on in which that read is."""
+    return _from(connection, exchange, _OF_READ, read)
+
+
+def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[Piece]:
+    """What lies behind the first `byte` bytes. `row`: the first read of the row that begins there, if that is known: to
+    look for it takes the longer the more is behind it."""
+    pieces = _from(connection, exchange, _OF_BYTE, byte) if row is None else _rows(connection, exchange, row, byte)
+    for piece in pieces:
+        if piece.end > byte:
+            yield piece.behind(byte)
+
+
+def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int) -> Iterator[Piece]:
+    found = connection.execute(query, (exchange, where)).fetchone()
+    first = 0 if found is None or found[0] is None else found[0]
+    return _rows(connection, exchange, first, None if first else 0)
+
+
+def _rows(connection: sqlite3.Connection, exchange: int, first: int, end: int | None) -> Iterator[Piece]:
+    """The rows from that of the read `first` on. `end`: where in the stream it begins, if that is known."""
+    for row in connection.execute(_ROWS, (exchange, first)):
+        piece = Piece(*piece_of(row))
+        if end is not None and piece.start != end:
+            raise ValueError(f"exchange {exchange} lacks some of its reads")
+        end = piece.end
+        yield piece
+
+
+def together(pieces: Iterator[Piece], most: int) -> Iterator[Piece]:
+    """Those that follow each other as one, up to `most` bytes: of small ones, what is done for each is what costs."""
+    some: list[Piece] = []
+    for piece in pieces:
+        if some and (piece.data is None or some[0].data is None or piece.end - some[0].start > most):
+            yield _joined(some)
+            some = []
+        some.append(piece)
+    if some:
+        yield _joined(some)
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    came = [one.offset_ns - first.offset_ns + at for one in pieces for at in one.came]
+    sent = [None if at is None else one.offset_ns - first.offset_ns + at for one in pieces for at in one.sent]
+    sizes = [size for one in pieces for size in one.sizes]
+    data = b"".join([one.data or b"" for one in pieces])
+    return Piece(first.n, first.start, pieces[-1].end - first.start, first.offset_ns, came, sent, sizes, data)
+
+
+def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
+    """All of them, in order."""
+    for *row, data in connection.execute(_TIMES, (exchange,)):
+        _, _, _, base, came, sent, sizes, _ = piece_of((*row, data))
+        for at, handed_on, size in zip(came, sent, sizes, strict=True):
+            yield Read(base + at, None if handed_on is None else base + handed_on, size)
+
+
+def last_read_ns(connection: sqlite3.Connection, exchange: int) -> int:
+    """When the last of them came; 0 where none did."""
+    row = connection.execute(_TIMES + " DESC LIMIT 1", (exchange,)).fetchone()
+    if row is None:
+        return 0
+    _, _, _, base, came, *_ = piece_of(row)
+    return base + came[-1] if came else base
+
+
+class Recent:
+    """The reads of the last rows: a frame may be held back for the LF that belongs to it."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque(maxlen=8)
+
+    def add(self, piece: Piece) -> None:
+        self._pieces.append(piece)
+
+    def of(self, number: int) -> Read:
+        """Raises `LookupError` where it is not among them."""
+        for piece in reversed(self._pieces):
+            if piece.n <= number < piece.next:
+                return piece.read(number)
+        raise LookupError(f"read {number} is not there")
+
+
+def portions(framer: Framer, piece: Piece, *, runs: bool = False) -> Iterator[Sequence[Framed | Run]]:
+    """The frames that are complete with a row, some at a time. `runs`: frames that are alike need not be made."""
+    if piece.data is None:
+        return iter([[one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]])
+    return framer.portions(piece.n, piece.sizes, piece.data, runs=runs)
+
+
+_NONE = Piece(0, 0, 0, 0, (), (), (), None)
+
+
+class Content:
+    """The bytes of one stream and the times of its reads, asked for in order: of each frame first the bytes, then the
+    read that brought the last of them. Both raise `LookupError` for what is not there."""
+
+    def __init__(self, pieces: Iterator[Piece]) -> None:
+        self._pieces = pieces
+        self._is_now(_NONE)
+
+    def _is_now(self, piece: Piece) -> None:
+        self._piece, self._next = piece, piece.next
+        self._start, self._data = piece.start, b"" if piece.data is None else piece.data
+        self._end = piece.end if piece.data is not None else -1  # none of its bytes can be taken
+        self._number, self._read = -1, None  # type: int, Read | None
+
+    def take(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end`."""
+        at = start - self._start
+        if at >= 0 and end <= self._end:  # nearly always
+            return self._data[at : at + end - start]
+        return self._across(start, end)
+
+    def _across(self, start: int, end: int) -> bytes:
+        parts = []
+        while start < end:
+            if start >= self._piece.end:
+                self._step()
+                continue
+            last = min(end, self._piece.end)
+            if start < self._start or last > self._end:
+                raise LookupError(f"bytes from {start} on are not there")
+            parts.append(self._data[start - self._start : last - self._start])
+            start = last
+        return b"".join(parts)
+
+    def read(self, number: int) -> Read:
+        if number == self._number and self._read is not None:  # several frames come with one read
+            return self._read
+        while number >= self._next:
+            self._step()
+        self._number, self._read = number, self._piece.read(number)
+        return self._read
+
+    def _step(self) -> None:
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise LookupError("a stream lacks some of its bytes")
+        self._is_now(piece)
+
+
+def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterator[Piece]:
+    """The decoded bytes of a stream with a content coding, from the row on in which byte `start` of them is."""
+    first = "SELECT coalesce(max(start), 0) FROM chunks WHERE exchange = ? AND side = 'content' AND start <= ?"
+    (begin,) = connection.execute(first, (exchange, start)).fetchone()
+    query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'content' AND start >= ? ORDER BY start"
+    for at, data in connection.execute(query, (exchange, begin)):
+        yield Piece(0, at, len(data), 0, (), (), (), data)

@@ -1,0 +1,325 @@
+"""The rows of a stream: its bytes as they came, and what frames they make; much to a row, since rows are what costs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, groupby, islice
+from typing import Any
+
+from pydantic_core import to_json
+
+from ...model import VERDICTS, Verdict
+from ...omnigent.contract import Judgement
+from ...wire.sse import Frame
+from ..framing import Framed, Run, is_text
+from .rows import PAGE_SIZE, Row
+
+PIECE = 64 * 1024
+"""Bytes of a stream in one row, but for a read that has more; …"""
+MOST_READS = 500
+"""…and reads."""
+SHARE = PAGE_SIZE // 6
+"""Bytes of a row, where it would fit into a page of the file: two that have more than a third leave the rest empty."""
+_A_READ = 24
+"""Bytes that a row has of a read, beside what the read brought."""
+PAGE = 256 * 1024
+"""Bytes of frames that one row tells of, but for a frame that has more; …"""
+MOST_FRAMES = 250
+"""…and frames."""
+LANDMARKS = frozenset({"session.created", "session.status"})
+"""The types whose events are found without looking at all of a stream's."""
+_VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
+
+_PIECE = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SENT_LATE = (
+    "UPDATE pieces SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
+    " AND n BETWEEN (SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?) AND ?"
+)
+_MASK_AGAIN = (
+    "UPDATE pieces SET data = spliced(data, ? - start, ?) WHERE exchange = ?"
+    " AND n = (SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
+)
+_FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
+_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
+_TALLY = (
+    "INSERT INTO tallies VALUES (?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
+)
+
+
+class Pieces:
+    """The reads of one stream on their way to `pieces`: several to a row, since rows are what costs.
+
+    A row has the bytes of reads that follow each other; of those that were lost, none.
+    """
+
+    __slots__ = ("_data", "_exchange", "_first", "_offset_ns", "_reads", "n", "start")
+
+    def __init__(self, exchange: int, n: int = 0, start: int = 0) -> None:
+        self._exchange = exchange
+        self.n, self.start = n, start
+        """The next read, and where in the stream it begins."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._data: list[bytes] | None = []
+        self._first, self._offset_ns = self.start, 0
+        self._reads: list[tuple[int, int | None, int]] = []
+
+    def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None, out: list[Row]) -> None:
+        """The next read; `out` gets a row where one is complete without it."""
+        reads, held = self._reads, self._data
+        if reads and (
+            self.start - self._first >= PIECE or len(reads) >= MOST_READS or (data is None) is not (held is None)
+        ):
+            out += self.close()
+            reads, held = self._reads, self._data
+        if not reads:
+            self._offset_ns = offset_ns
+            if data is None:
+                held = self._data = None
+        if held is not None and data is not None:
+            held.append(data)
+        base = self._offset_ns
+        reads.append((offset_ns - base, None if sent_ns is None else sent_ns - base, size))
+        self.n += 1
+        self.start += size
+
+    def add_all(self, reads: Sequence[tuple[int, int | None, int, bytes | None]], out: list[Row]) -> None:
+        """Reads that follow each other, each as `add` has it: the same, for less work where they all fit into a row."""
+        size = sum([read[2] for read in reads])
+        data = [read[3] for read in reads]
+        is_full = self.start - self._first + size >= PIECE or len(self._reads) + len(reads) > MOST_READS
+        if is_full or self._data is None or None in data:
+            for read in reads:
+                self.add(*read, out)
+            return
+        if not self._reads:
+            self._offset_ns = reads[0][0]
+        base = self._offset_ns
+        self._reads += [(at - base, None if sent is None else sent - base, one) for at, sent, one, _ in reads]
+        self._data += data  # type: ignore[arg-type]
+        self.n += len(reads)
+        self.start += size
+
+    def again(self, start: int, data: bytes) -> Iterator[Row]:
+        """Other bytes, as many, in the place of those at `start`."""
+        if start >= self._first and self._data is not None:
+            at, held = start - self._first, b"".join(self._data)
+            self._data = [held[:at], data, held[at + len(data) :]]
+        else:
+            yield _MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
+
+    def close(self) -> list[Row]:
+        """The rows of what is waiting, if anything is: one, unless it would waste too much of a page."""
+        made: list[Row] = []
+        reads, data = self._reads, None if self._data is None else b"".join(self._data)
+        at, most = 0, self._most()
+        for first in range(0, len(reads), most):
+            some = reads[first : first + most]
+            end = at + sum(size for _, _, size in some)
+            n, of = self.n - len(reads) + first, None if data is None else data[at:end]
+            made.append((_PIECE, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of)))
+            at = end
+        self._begin()
+        return made
+
+    def _most(self) -> int:
+        """How many reads are to share a row."""
+        size = self.start - self._first + _A_READ * len(self._reads)
+        rows = -(-size // SHARE) if SHARE < size < PAGE_SIZE else 1
+        return max(1, -(-len(self._reads) // rows))
+
+
+def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
+    """When these reads, by their numbers in ascending order, were handed on: too late for their rows."""
+    return _SENT_LATE, (json.dumps(sent), exchange, exchange, sent[0][0], sent[-1][0])
+
+
+def storable_type(type_: str | None) -> str | None:
+    """An event's type as it is kept: a lone surrogate in it, which has no UTF-8, is written as an escape."""
+    return type_ and type_.encode("utf-8", "backslashreplace").decode()
+
+
+class Columns:
+    """Frames that follow each other, by what pages tell of them: a list of each, so that much is done at once."""
+
+    __slots__ = ("lengths", "odd", "reads", "types", "verdicts")
+
+    def __init__(self, found: Iterable[Framed | Run] = ()) -> None:
+        self.lengths: list[int] = []
+        self.reads: list[int] = []
+        """Which read brought the last byte of each."""
+        self.types: list[str | None] = []
+        self.verdicts: list[Verdict] = []
+        self.odd: dict[int, dict[str, Any]] = {}
+        """What few of them have, by their place: no bytes, issues, or bytes that are no text."""
+        self.add(found)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def add(self, found: Iterable[Framed | Run]) -> None:
+        for is_run, some in groupby(found, key=lambda one: type(one) is Run):
+            if is_run:
+                for run in some:
+                    self._add_run(run)  # type: ignore[arg-type]
+            else:
+                self._add(list(some))  # type: ignore[arg-type]
+
+    def _add_run(self, run: Run) -> None:
+        self.lengths += run.lengths
+        self.reads += run.reads
+        self.types += [run.type] * len(run.lengths)
+        self.verdicts += ["valid"] * len(run.lengths)
+
+    def _add(self, framed: list[Framed]) -> None:
+        frames, judgements, reads = zip(*framed, strict=True)
+        self._add_odd(frames, judgements)
+        self.lengths += [frame.length for frame in frames]
+        self.reads += reads
+        self.types += [judgement.type for judgement in judgements]
+        self.verdicts += [judgement.verdict for judgement in judgements]
+
+    def _add_odd(self, frames: Sequence[Frame], judgements: Sequence[Judgement]) -> None:
+        raws = [frame.raw for frame in frames]
+        if not any(judgement.issues for judgement in judgements) and None not in raws:
+            whole = b"".join(raws)  # type: ignore[arg-type]
+            if whole.isascii() and b"\0" not in whole:  # nearly always
+                return
+        for place, (raw, judgement) in enumerate(zip(raws, judgements, strict=True), len(self)):
+            if more := _more(raw, judgement):
+                self.odd[place] = more
+
+    def part(self, first: int, last: int) -> Columns:
+        made, of = Columns(), slice(first, last)
+        made.lengths, made.reads = self.lengths[of], self.reads[of]
+        made.types, made.verdicts = self.types[of], self.verdicts[of]
+        if self.odd:
+            made.odd = {place - first: more for place, more in self.odd.items() if first <= place < last}
+        return made
+
+
+def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
+    more: dict[str, Any] = {} if raw is not None else {"lost": 1}
+    if raw is not None and not is_text(raw):
+        more["binary"] = 1
+    if judgement.issues:
+        more["issues"] = [[issue.path, issue.message] for issue in judgement.issues]
+    return more
+
+
+class Pages:
+    """The frames of one stream on their way to `pages`: an entry of a row each, with where its bytes are.
+
+    `came` tells when a read came. `seq`: of the next frame; `start`: where in the content it begins; `read`: in which
+    read at the earliest.
+    """
+
+    def __init__(self, stream: int, came: Callable[[int], int], seq: int = 1, start: int = 0, read: int = 0) -> None:
+        self._stream, self._came = stream, came
+        self._seq, self._start, self._read = seq, start, read
+
+    def page(self, of: Columns) -> Iterator[Row]:
+        """The rows of one page."""
+        names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
+        ends = list(accumulate(of.lengths))
+        came = {read: self._came(read) for read in set(of.reads)}  # asked once: many frames come with one read
+        before, first_ns = self._read, came[of.reads[0]]
+        reads = [read - before for read in of.reads]
+        times = [came[read] - first_ns for read in of.reads]
+        is_valid = of.verdicts.count("valid") == len(ends)
+        yield _PAGE, (
+            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
+            _numbers(reads), _numbers(times),
+            _list(list(map(storable_type, names))),
+            None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
+            None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
+            _list(of.odd) if of.odd else None,
+        )  # fmt: skip
+        for type_ in LANDMARKS.intersection(names):
+            numbers = (seq for seq, one in enumerate(of.types, self._seq) if one == type_)
+            yield from ((_LANDMARK, (type_, self._stream, seq)) for seq in numbers)
+        self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], of.reads[-1]
+
+
+def _are_alike(values: Sequence[object]) -> bool:
+    return values.count(values[0]) == len(values)  # a tenth of what it takes to put them into a set
+
+
+_list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def _numbers(values: Sequence[object]) -> str:
+    """The same, of numbers only, which are most of what is written: in a third of the time."""
+    return to_json(values).decode()
+
+
+def _paged(columns: Columns) -> Iterator[Columns]:
+    """As many as make a page, again and again."""
+    for first in range(0, len(columns), MOST_FRAMES):
+        some = columns.part(first, first + MOST_FRAMES)
+        if sum(some.lengths) <= PAGE:
+            yield some
+        else:
+            yield from _by_length(some)
+
+
+def _by_length(columns: Columns) -> Iterator[Columns]:
+    first, length = 0, 0
+    for last, one in enumerate(columns.lengths, 1):
+        length += one
+        if length >= PAGE or last == len(columns):
+            yield columns.part(first, last)
+            first, length = last, 0
+
+
+def pages(
+    stream: int, framed: Iterable[Framed] | Columns, came: Callable[[int], int], seq: int = 1, start: int = 0,
+    read: int = 0,
+) -> Iterator[Row]:  # fmt: skip
+    """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
+    made, tally = Pages(stream, came, seq, start, read), Tally()
+    for columns in [framed] if isinstance(framed, Columns) else map(Columns, _some(framed)):
+        tally.add(columns)
+        for page in _paged(columns):
+            yield from made.page(page)
+    yield from tally.rows(stream)
+
+
+def _some(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
+    source = iter(framed)
+    while some := list(islice(source, MOST_FRAMES)):
+        yield some
+
+
+def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) -> Row:
+    """The bytes of a frame that was too large to be kept, which came with these reads; what shares a row with its
+    neighbours stays."""
+    return _FORGET, (exchange, *between, start, start + length)
+
+
+class Tally:
+    """How many frames of a stream there are of each verdict, and how long they are together."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def add(self, of: Columns) -> None:
+        if not of:
+            return
+        counts = {of.verdicts[0]: len(of)} if _are_alike(of.verdicts) else Counter(of.verdicts)
+        for verdict, count in counts.items():
+            frames, length = self._found.get(verdict, (0, 0))
+            lengths = of.lengths if count == len(of) else _of(of, verdict)
+            self._found[verdict] = frames + count, length + sum(lengths)
+
+    def rows(self, stream: int) -> list[Row]:
+        return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
+
+
+def _of(columns: Columns, verdict: Verdict) -> list[int]:
+    return [one for one, of in zip(columns.lengths, columns.verdicts, strict=True) if of == verdict]

@@ -1,0 +1,192 @@
+"""The SQL views of a cassette: what somebody sees who opens one in Datasette, or in any other SQLite tool.
+
+Text is text, times are UTC or seconds, and each column costs something only where it is asked for: joins on the left
+to a unique key, and subqueries, are left out of a count or a facet that does not name them. A view shows what is in
+rows: what a recorder has received and not made frames of yet is counted in `streams.pending_bytes`.
+"""
+
+from __future__ import annotations
+
+from ...model import VERDICTS
+from .sizes import FRAMED, size_of
+
+
+def _at(ns: str) -> str:
+    """A time of a recording `c` as UTC, to the millisecond."""
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', c.started_at, printf('%.3f seconds', ({ns}) / 1e9))"
+
+
+def _header(headers: str, name: str) -> str:
+    return (
+        f"(SELECT lower(json_extract(h.value, '$[1]')) FROM json_each({headers}) h"
+        f" WHERE lower(json_extract(h.value, '$[0]')) = '{name}')"
+    )
+
+
+def _body(side: str) -> str:
+    """The beginning of a body, where it is text: 64 kB are more than anybody reads in a table."""
+    headers = f"x.{side}_headers"
+    kind = f"coalesce({_header(headers, 'content-type')}, '')"
+    is_text = f"({kind} LIKE '%json%' OR {kind} LIKE 'text/%' OR {kind} LIKE 'application/x-www-form-urlencoded%')"
+    plain = f"coalesce({_header(headers, 'content-encoding')}, 'identity') = 'identity'"
+    parts = (
+        f"SELECT CAST(data AS TEXT) AS part FROM chunks WHERE exchange = x.exchange AND side = '{side}'"
+        " AND start < 65536 ORDER BY start"
+    )
+    return f"CASE WHEN {is_text} AND {plain} THEN (SELECT group_concat(part, '') FROM ({parts})) END"
+
+
+_LINES = "char(10) || replace(raw, char(13), char(10)) || char(10)"
+_FIRST = f"substr({_LINES}, instr({_LINES}, char(10) || 'data:') + 6)"
+_DATA = f"ltrim(substr({_FIRST}, 1, instr({_FIRST}, char(10)) - 1), ' ')"
+"""The first data line of a frame."""
+
+_IS_DATA = f"typeof(raw) = 'text' AND (json_valid({_DATA}) OR {_DATA} = '[DONE]')"
+
+
+def _seconds(ns: str, unit: str = "1e9") -> str:
+    """With an affinity: Datasette hands over what somebody compares with as text."""
+    return f"CAST(({ns}) / {unit} AS REAL)"
+
+
+def _of(column: str, place: str = "j.key") -> str:
+    """An entry of one of a page's lists."""
+    return f"json_extract(p.{column}, '$[' || {place} || ']')"
+
+
+_VERDICT = (
+    f"CASE coalesce({_of('verdicts')}, {VERDICTS.index('valid')}) "
+    + "".join(f"WHEN {number} THEN '{verdict}' " for number, verdict in enumerate(VERDICTS))
+    + "END"
+)
+_TYPE = _of("types", f"coalesce({_of('kinds')}, 0)")
+_BEGIN = f"CASE j.key WHEN 0 THEN 0 ELSE {_of('ends', '(j.key - 1)')} END"
+_LENGTH = f"(j.value - {_BEGIN})"
+_START = f"(p.start + {_BEGIN})"
+_READ = f"(p.read + {_of('reads')})"
+_FRAMES = "pages p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
+"""A row for each frame: what `_VERDICT` and the others are made of."""
+
+
+def _sent(read: str) -> str:
+    """When a read of exchange `x` was handed on, in ns."""
+    return (
+        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM pieces r"
+        f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
+    )
+
+
+_CAME, _SENT = f"(p.offset_ns + {_of('times')})", _sent(_READ)
+_BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)")} ELSE
+      (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM pages q
+       WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
+"""When the frame before came."""
+_GAP = _seconds(f"{_CAME} - ({_BEFORE})")
+
+
+def _part(start: str, size: str) -> str:
+    """What of a row of bytes belongs to the frame."""
+    return (
+        f"substr(data, max({_START} - {start}, 0) + 1,"
+        f" min({_START} + {_LENGTH}, {start} + {size}) - max({_START}, {start})) AS part"
+    )
+
+
+_OF_PIECES = f"""SELECT {_part("start", "size")} FROM pieces WHERE exchange = x.exchange
+      AND n >= (SELECT max(n) FROM pieces WHERE exchange = x.exchange AND n <= p.read) AND n <= {_READ}
+      AND start < {_START} + {_LENGTH} AND start + size > {_START} AND NOT EXISTS
+        (SELECT 1 FROM chunks WHERE exchange = x.exchange AND side = 'content') ORDER BY n"""
+_OF_CONTENT = f"""SELECT {_part("start", "length(data)")} FROM chunks WHERE exchange = x.exchange
+      AND side = 'content' AND start < {_START} + {_LENGTH} AND start >= (SELECT max(start) FROM chunks
+        WHERE exchange = x.exchange AND side = 'content' AND start <= {_START}) ORDER BY start"""
+_PARTS = f"SELECT part FROM ({_OF_PIECES}) UNION ALL SELECT part FROM ({_OF_CONTENT})"
+_MORE = "json_extract(p.more, '$.' || j.key || '.{}')"
+_RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.format("binary")} IS NULL
+      THEN group_concat(CAST(part AS TEXT), '') ELSE min(part) END"""
+"""Bytes that are no text are shown as far as they are in one row."""
+_SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
+
+_EVENTS = f"""
+CREATE VIEW IF NOT EXISTS events AS
+  SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
+    {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
+    {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
+    {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording
+  FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY p.stream, p.seq, j.key;
+"""
+
+_LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
+_TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
+_PARENT = """SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l JOIN events e ON e.stream = l.stream
+      AND e.seq = l.seq WHERE l.type = 'session.created' AND e.verdict = 'valid' AND x.session_id =
+        CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
+_LAST_SEQ = "(SELECT seq + frames - 1 FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
+
+_SESSIONS = f"""
+CREATE VIEW IF NOT EXISTS sessions AS
+  SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
+    {_TOOK} AS duration_s, count(x.stream) AS streams, count(*) AS exchanges,
+    sum({_LAST_SEQ}) AS frames, sum(x.response_bytes) AS response_bytes,
+    ({_PARENT}) AS parent_session_id
+  FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
+  WHERE x.session_id IS NOT NULL AND x.party <> 'runner'
+  GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns);
+"""
+
+_STREAMS = f"""
+CREATE VIEW IF NOT EXISTS streams AS
+  SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS started_at,
+    {_seconds("x.end_ns - x.request_at_ns")} AS duration_s, x.ending,
+    {_LAST_SEQ} AS frames,
+    (SELECT coalesce(sum(t.frames), 0) FROM tallies t WHERE t.stream = x.stream
+      AND t.verdict NOT IN ('valid', 'comment', 'sentinel')) AS not_valid,
+    x.response_bytes,
+    CASE WHEN {_header("x.response_headers", "content-encoding")} IS NULL
+      THEN nullif({size_of("response")} - {FRAMED}, 0) END AS pending_bytes,
+    x.party, x.method, x.target, x.status, x.recording, x.exchange
+  FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
+  WHERE x.stream IS NOT NULL ORDER BY x.stream;
+"""
+
+_REQUESTS = f"""
+CREATE VIEW IF NOT EXISTS requests AS
+  SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at, x.method, x.target, x.status,
+    {_seconds("coalesce(x.response_at_ns, x.end_ns) - x.request_at_ns")} AS answered_after_s,
+    {_body("request")} AS request_body, {_body("response")} AS response_body, x.kind, x.party, x.ending,
+    x.request_bytes, x.response_bytes, x.recording
+  FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY x.recording, x.request_at_ns, x.exchange;
+"""
+
+_ENDS = "('response.completed', 'response.failed', 'response.incomplete', 'response.cancelled')"
+_RESPONSES = f"""
+CREATE VIEW IF NOT EXISTS responses AS
+  SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
+    substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
+    json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
+    json_extract(e.data, '$.response.usage.output_tokens') AS output_tokens,
+    CAST(json_extract(e.data, '$.response.usage.cost_usd') AS REAL) AS cost_usd,
+    json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording
+  FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq;
+"""
+
+_WEBSOCKET_MESSAGES = f"""
+CREATE VIEW IF NOT EXISTS websocket_messages AS
+  SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at, {_seconds("m.at_ns")} AS offset_s, m.dir,
+    CASE m.opcode WHEN 1 THEN 'text' WHEN 2 THEN 'binary' WHEN 8 THEN 'close' WHEN 9 THEN 'ping' WHEN 10 THEN 'pong'
+      ELSE m.opcode END AS kind, length(CAST(m.data AS BLOB)) AS bytes,
+    CASE typeof(m.data) WHEN 'text' THEN m.data END AS text, x.target, x.recording
+  FROM messages m LEFT JOIN exchanges x ON x.exchange = m.exchange
+    LEFT JOIN recordings c ON c.recording = x.recording
+  ORDER BY m.exchange, m.message;
+"""
+
+_INCIDENT_LOG = f"""
+CREATE VIEW IF NOT EXISTS incident_log AS
+  SELECT i.recording, {_at("i.at_ns")} AS at, {_seconds("i.at_ns")} AS offset_s, i.message
+  FROM incidents i LEFT JOIN recordings c ON c.recording = i.recording ORDER BY i.recording, i.at_ns;
+"""
+
+VIEWS = _EVENTS + _SESSIONS + _STREAMS + _REQUESTS + _RESPONSES + _WEBSOCKET_MESSAGES + _INCIDENT_LOG
+VIEW_NAMES = ("events", "sessions", "streams", "requests", "responses", "websocket_messages", "incident_log")

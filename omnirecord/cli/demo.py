@@ -1,0 +1,108 @@
+"""The whole trip, on a cassette that ships with the project: no network but loopback, no Omnigent.
+
+The cassette is served as the upstream; its clients are run again through a recording proxy in front of that; what
+was recorded is shown, and verified.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..cassette.temporary import TemporaryFolder
+from ..errors import NotACassette
+from .common import DATABASE, decoded_option, is_terminal, json_option, print_rows
+
+if TYPE_CHECKING:
+    from ..replayer.verify.verify import Verification
+    from .screen import Screen
+
+Say = Callable[[str], None]
+
+
+def shipped_cassette() -> Path:
+    """The cassette of the demo: in the wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    for path in (package / "demo.jsonl", package.parent / "cassettes" / "approval.jsonl"):
+        if path.exists():
+            return path
+    raise NotACassette("the demo's cassette is missing from this installation: install omnirecord again")
+
+
+async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
+    """Make the trip, recording into `db`; say what happens, and show it on `screen`. Returns how the replay of that
+    recording compares."""
+
+    from ..analysis.transcript.show import lines_of
+    from ..cassette.open import open_store
+    from ..recorder.proxy.server import Proxy
+    from ..replayer.server import Replay
+    from ..replayer.verify.verify import verify
+    from .live import Live
+
+    cassette = shipped_cassette()
+    kept = " (a temporary file: --db keeps it)" if is_temporary else ""
+    async with Replay(cassette, timing="compressed") as upstream:
+        say(f"1. Serving {cassette.name}, a recorded Omnigent session, at {upstream.url}: that is the upstream.")
+        async with Proxy(upstream.url, db) as proxy:
+            live = None if screen is None else Live(screen, lambda: proxy.db, lambda: proxy.dropped_bytes)
+            say(f"2. Recording it through {proxy.url} into {db.name}{kept}, with the clients of the recording.")
+            await _run_clients(cassette, proxy.url)
+        if live is not None:
+            live.close()
+    say("3. What was recorded (omnirecord show):")
+    say("")
+    store = open_store(db)
+    try:
+        for line in lines_of(store, None):
+            say(f"   {line}")
+    finally:
+        store.close()
+    say("")
+    result = await verify(db, timing="instant")
+    say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
+        + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
+    say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
+    return result
+
+
+async def _run_clients(cassette: Path, url: str) -> None:
+    import asyncio
+
+    from ..cassette.open import open_store
+    from ..replayer.verify.recorded_client import Rerun
+
+    store = await asyncio.to_thread(open_store, cassette)
+    try:
+        for recording in store.recordings():
+            await Rerun(store, recording.recording, url).run()
+    finally:
+        store.close()
+
+
+@click.command(short_help="Replay, record, show and verify a shipped cassette.")
+@click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
+@decoded_option
+@json_option
+def demo(db: Path | None, as_json: bool) -> None:
+    """Replay a shipped session, record it through the proxy, show it and verify it, without a network.
+
+    \b
+    Example:
+      omnirecord demo
+    """
+    import asyncio
+
+    from .screen import Screen
+
+    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
+    say = (lambda _: None) if as_json else click.echo
+    with TemporaryFolder("demo") as folder:
+        result = asyncio.run(run_demo(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))
+    if as_json:
+        print_rows([{"db": None if db is None else str(db), **result.row()}])
+    sys.exit(0 if result.equal else 1)

@@ -1,0 +1,126 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..analysis.listing import EventFilter
+from ..cassette.sqlite import Store
+from ..model import VERDICTS
+from ..text import visible
+from .common import (
+    NothingFound,
+    cassette_argument,
+    decoded_option,
+    fitted,
+    json_option,
+    print_rows,
+    terminal_width,
+)
+
+_NARROW = 100
+"""Below this terminal width, in columns, `events` gives less room to the types and more to what events say."""
+
+
+_TYPE, _TYPE_NARROW = 34, 26
+"""Width of the type column, in characters; a longer type is shown whole."""
+
+
+@click.command(short_help="Print recorded events.")
+@cassette_argument
+@click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
+@click.option("--stream", type=int, metavar="N", help="Only events of this stream.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'session.*'.")
+@click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
+@click.option(
+    "--since", metavar="T",
+    help="Only events from T on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+)  # fmt: skip
+@click.option("--until", metavar="T", help="Only events up to T.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Most events to print.")
+@click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
+@decoded_option
+@json_option
+def events(
+    cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None,
+    since: str | None, until: str | None, limit: int | None, absolute: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Print recorded events with their times and verdicts, stream by stream.
+
+    Exit code 1 if --type is given and no event has such a type.
+
+    \b
+    Example:
+      omnirecord events session.db --type 'response.*' --json
+    """
+    from ..analysis.listing import EventFilter, event_rows, zeros
+    from ..cassette.open import open_store
+    from ..cassette.select import the_session, the_stream
+    from ..cassette.times import moment
+
+    times = moment("--since", since), moment("--until", until)
+    store = open_store(cassette)
+    try:
+        of_streams = the_session(store, session) if session else None, the_stream(store, stream)
+        found = event_rows(store, EventFilter(*of_streams, type_glob, verdict, *times))
+        rows: Iterator[dict[str, Any]] = islice(found, limit)
+        if type_glob is not None:
+            first = list(islice(rows, 1))
+            if not first:
+                raise NothingFound(_no_event(store, EventFilter(*of_streams), type_glob))
+            rows = chain(first, rows)
+        if as_json:
+            print_rows(rows)
+            return
+        zero = None if absolute else zeros(store)
+        for line in event_lines(rows, zero=zero):
+            click.echo(fitted(line))
+        if limit is not None and next(found, None) is not None:
+            click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
+    finally:
+        store.close()
+
+
+def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
+    """A sentence on why no event has such a type."""
+    from ..analysis.listing import types_of
+    from ..replayer.event_address.nearest import nearest_names
+
+    counts = types_of(store, of_streams)
+    if any(fnmatchcase(name, glob) for name in counts):
+        return f"no event of type {glob!r} matches the other options"
+    return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
+
+
+def event_lines(
+    rows: Iterator[dict[str, Any]], empty: str = "no events", zero: Callable[[int, str | None, int], int] | None = None
+) -> Iterator[str]:
+    """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
+    recording, session and stream; by default the recording's start."""
+    from ..omnigent.summary import gist
+
+    stream, before, begun = None, 0, 0
+    wide = _TYPE if terminal_width(_NARROW) == _NARROW else _TYPE_NARROW
+    for row in rows:
+        if row["stream"] != stream:
+            stream, before = row["stream"], row["offset_ns"]
+            begun = 0 if zero is None else zero(row["recording"], row["session_id"], stream)
+            yield f"stream {stream} · recording {row['recording']} · session {visible(row['session_id'] or '-')}"
+        gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
+        times = (
+            f"{(row['offset_ns'] - begun) / 1e9:>9.3f}s {gap:>+8.3f}"
+            if row["at"] is not None
+            else f"{'-':>10} {'-':>8}"
+        )
+        shown = visible(row["type"] or "-")
+        place, said = f"{stream}:{row['seq']}", visible(gist(row["type"], row["data"]))
+        yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
+        yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
+    if stream is None and empty:
+        yield empty

@@ -1,0 +1,201 @@
+"""`export` and `import`: from one form of a cassette to another."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import click
+
+from ..cassette.files import is_stdout, whole_or_not
+from ..errors import UsageError
+from ..text import visible
+from .arguments import STDOUT
+from .common import (
+    OUTPUT,
+    busy,
+    cassette_argument,
+    decoded_option,
+    is_terminal,
+    json_line,
+    json_option,
+    progress,
+    shown,
+)
+
+
+@click.command(short_help="Write a cassette in another form.")
+@cassette_argument
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
+    help="jsonl: the cassette as text; sse: the decoded body of one stream, byte for byte; zst: the cassette,"
+    " compressed; html: a scrubbed page in one file, to share; datasette: metadata for Datasette, which opens the"
+    " cassette itself. Default: the form that the output's name has.",
+)  # fmt: skip
+@click.option("--stream", type=int, metavar="N", help="Stream to write as sse; required if there are several.")
+@click.option("--session", metavar="ID", help="Only this session and its sub-agents; the id may be shortened.")
+@click.option(
+    "--redact", type=click.Choice(["content", "named", "none"]),
+    help="Secrets to remove from html. content (default): also values that look like a secret; named: only fields"
+    " with a secret's name; none: nothing.",
+)  # fmt: skip
+@click.option(
+    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
+    help="For html, also remove words that begin with PREFIX; repeatable.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", type=OUTPUT, metavar="FILE",
+    help="File to write; - is stdout (default). A pipe or a device is written to, never replaced.",
+)  # fmt: skip
+@decoded_option
+@json_option
+def export(
+    cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
+    redact_patterns: tuple[str, ...], output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Write a cassette as text (jsonl), compressed (zst), the body of one of its streams (sse), or a page (html).
+
+    Of CASSETTE#SESSION, or with --session, write only that session and its sub-agents.
+
+    Every command reads a compressed cassette as it is. The page opens anywhere, with no server and no network. With
+    --format datasette, write what Datasette is to know of its views: `datasette CASSETTE -m FILE`.
+
+    \b
+    Example:
+      omnirecord export session.db --format jsonl -o session.jsonl
+      omnirecord export session.db -o session.db.zst
+    """
+    from ..cassette.open import open_store, refuse_to_overwrite
+    from ..cassette.select import the_session
+
+    output = None if output is STDOUT else output
+    form = _form(form, output)
+    if form != "sse" and stream is not None:
+        raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
+    if form == "html":
+        _export_page(cassette, output, redact or "content", redact_patterns, session, as_json)
+        return
+    if redact is not None or redact_patterns:
+        raise UsageError("--redact and --redact-pattern go with --format html; see omnirecord scrub")
+    if form == "datasette" and session is not None:
+        raise UsageError("--format datasette is of the whole cassette: leave the session out")
+    store = open_store(cassette, session)
+    try:
+        if output is not None:
+            refuse_to_overwrite(output, cassette)
+        from ..cassette.export import datasette_bytes, jsonl_bytes, packed_bytes, sse_bytes
+
+        made = {
+            "jsonl": lambda: jsonl_bytes(store), "sse": lambda: sse_bytes(store, stream),
+            "zst": lambda: packed_bytes(store, cassette, output),
+        }  # fmt: skip
+        parts = made.get(form, lambda: datasette_bytes(cassette))()
+        session_id = None if session is None else the_session(store, session)
+        row = {"format": form, "session_id": session_id}
+        write_parts(progress(parts, f"writing {output or 'stdout'}"), output, row, as_json=as_json)
+    finally:
+        store.close()
+
+
+def write_parts(
+    parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = ""
+) -> None:
+    """Write the parts to the output, then say so: on stderr if stdout is the output. `row`: fields that `--json` adds
+    to its name and size."""
+    is_aside = output is None or is_stdout(output)
+    size = 0
+    with output_of(output) as file:
+        for part in parts:
+            file.write(part)
+            size += len(part)
+    if as_json:
+        named = None if output is None else str(output)
+        click.echo(json_line({"output": named, "bytes": size, **row}), err=is_aside)
+    else:
+        say_written(output, f"wrote {output}{remark}", is_aside=is_aside)
+
+
+def _form(given: str | None, output: Path | None) -> str:
+    """The format that was given, or that the name of the output says. Raises `UsageError`."""
+    named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst", ".html": "html"}.get(
+        "" if output is None else output.suffix
+    )
+    if named == "zst":
+        if given in ("sse", "html", "datasette"):
+            raise UsageError(f"{given} is written as it is: leave .zst out of {output}, or compress a whole cassette")
+        if given == "jsonl" and output is not None and not output.name.endswith(".jsonl.zst"):
+            raise UsageError(f"the text form, compressed, is a .jsonl.zst: name it so instead of {output}")
+        return "zst"
+    if given == "zst" and output is not None:
+        raise UsageError(f"a compressed cassette is a .db.zst or a .jsonl.zst: name it so instead of {output}")
+    if given is None and named is None:
+        raise UsageError(
+            "say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst, .html or .sse"
+        )
+    form = given or named
+    assert form is not None
+    if form == "zst" and is_terminal(sys.stdout):
+        raise UsageError("what is compressed is nothing for a terminal: name a file with -o")
+    return form
+
+
+def _export_page(
+    cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], session: str | None, as_json: bool
+) -> None:
+    from ..cassette.open import open_store, refuse_to_overwrite
+    from ..cassette.select import the_session
+    from ..ui.export import sealed_page
+
+    if output is not None:
+        refuse_to_overwrite(output, cassette)
+    if redact == "none" and patterns:
+        raise UsageError("--redact none scrubs nothing: leave --redact-pattern out, or choose content")
+    kind = None if redact == "none" else redact
+    if session is not None:
+        with closing(open_store(cassette)) as store:
+            session = the_session(store, session)
+    with busy(f"making a page of {shown(cassette)}"):
+        parts = list(sealed_page(cassette, redact=kind, redact_patterns=patterns, session=session))
+    row = {"format": "html", "session_id": session}
+    write_parts(parts, output, row, as_json=as_json, remark=f": open it in a browser; {_SCRUBBED[redact]}")
+
+
+_SCRUBBED = {
+    "content": "secrets were scrubbed, and what looks like one; the page says what",
+    "named": "what has a secret's name was scrubbed, and not what only looks like one",
+    "none": "nothing was scrubbed: read it before you hand it on",
+}
+
+
+def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
+    """Print that a file was written. `is_aside`: on stderr, since stdout is that file."""
+    if output is not None:
+        click.echo(visible(sentence), err=is_aside)
+
+
+@contextmanager
+def output_of(path: Path | None) -> Iterator[BinaryIO]:
+    """Stdout, or a file that is there whole or not at all."""
+    if path is None:
+        if sys.stdout is None:
+            raise UsageError("stdout is closed: name a file with -o")
+        yield cast("BinaryIO", _Screen()) if is_terminal(sys.stdout) else sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with whole_or_not(path) as file:
+        yield file
+
+
+class _Screen:
+    """A terminal in the place of a file: what it might act upon is written as an escape, unlike in a file or a pipe."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+
+    def write(self, data: bytes) -> int:
+        click.echo("\n".join(map(visible, self._decode(data).split("\n"))), nl=False)
+        return len(data)

@@ -1,0 +1,119 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import click
+
+from ..text import visible
+from .common import F, is_terminal, json_line
+
+LISTEN = "127.0.0.1:6868"
+
+
+_STOPS_WITHIN = 9.0
+"""Seconds between the first signal and the end of the process, at most."""
+
+
+FILE = click.Path(readable=False, path_type=Path)
+
+
+LISTENS = (
+    click.option(
+        "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
+        help="Address for clients; port 0 takes a free port.",
+    ),
+    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
+    click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key of --tls-cert, if that file has none."),
+)  # fmt: skip
+
+
+def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options, in their order."""
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
+
+
+def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
+    """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
+    if token is not None:
+        row["token"] = token
+        _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
+    click.echo(json_line(row) if as_json else visible(sentence))
+    if sys.stdout is not None:  # closed by whoever started us
+        sys.stdout.flush()
+
+
+def _say(sentence: str) -> None:
+    """Something for the person at the terminal."""
+    click.echo(f"omnirecord: {visible(sentence)}", err=True)
+
+
+def _print_parting(sentence: str) -> None:
+    """What a person who pressed Ctrl-C wants to know; on a line of its own, behind the ^C."""
+    if is_terminal(sys.stderr):
+        click.echo(f"\n{visible(sentence)}", err=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _last_resort(asked: SimpleQueue[None]) -> None:
+    """End the process some seconds after it was asked to, whatever it waits for: a disk may never answer."""
+    asked.get()
+    time.sleep(_STOPS_WITHIN)
+    said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
+    with suppress(OSError):
+        os.set_blocking(sys.stderr.fileno(), False)  # nothing waits for its reader
+        os.write(sys.stderr.fileno(), said.encode())
+    os._exit(1)
+
+
+@contextmanager
+def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """Set by the first SIGINT, SIGTERM or SIGHUP; the next one does not wait for what is going on.
+
+    The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
+    these are the system's, and once all is stopped, signals are ignored to the very end.
+    """
+    import asyncio
+
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    asked: SimpleQueue[None] = SimpleQueue()  # reentrant, unlike an Event: a signal may interrupt this handler
+    threading.Thread(target=_last_resort, args=[asked], name="omnirecord-stop", daemon=True).start()
+
+    def stop_or_hurry() -> None:
+        if stop.is_set():
+            hurry()
+        stop.set()
+
+    def ask(*_: object) -> None:
+        asked.put(None)  # at once: an event loop that is busy takes its time
+        loop.call_soon_threadsafe(stop_or_hurry)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)

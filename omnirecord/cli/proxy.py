@@ -1,0 +1,189 @@
+"""`proxy` and `serve`: the two that run until they are stopped."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from ..errors import UsageError
+from ..server.gc import settle
+from .common import (
+    DATABASE,
+    decoded_option,
+    is_terminal,
+    json_option,
+    log_to_stderr,
+    pseudonym_key_option,
+    redact_options,
+)
+from .listen import (
+    FILE,
+    LISTENS,
+    _count,
+    _print_parting,
+    options,
+    print_ready,
+    stop_signal,
+)
+
+if TYPE_CHECKING:
+    from ..recorder.proxy.server import Proxy
+    from .live import Live
+    from .screen import Screen
+
+log = logging.getLogger("omnirecord")
+
+_SHORT = 0.0005
+"""Seconds after which a thread that computes lets another one go on."""
+
+
+TRUSTS = (
+    click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
+    click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
+    click.option("--key", type=FILE, metavar="FILE", help="Private key of --cert, if that file has none."),
+    click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
+)
+
+
+@click.command(short_help="Record what passes between clients and a server.")
+@click.option("--upstream", required=True, metavar="URL", help="URL of the server; may have a path prefix.")
+@options(*TRUSTS, *LISTENS)
+@click.option(
+    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
+    help="Cassette to append to; created if missing.",
+)  # fmt: skip
+@click.option(
+    "--contract", default="omnigent", show_default=True, metavar="NAME|FILE",
+    help="Contract for the verdicts: omnigent, documented, or an openapi.json.",
+)  # fmt: skip
+@click.option(
+    "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
+    help="Bytes to read ahead of a slow client, per stream; 0 turns it off.",
+)  # fmt: skip
+@click.option(
+    "--resume", is_flag=True,
+    help="Add an id to every event, and resume a reconnecting client after its Last-Event-ID.",
+)  # fmt: skip
+@click.option(
+    "--resume-for", type=float, metavar="S",
+    help="With --resume, seconds that a stream waits for its client to reconnect (default: 30).",
+)  # fmt: skip
+@click.option(
+    "--rotate", multiple=True, metavar="SIZE|DURATION",
+    help="Start a new cassette at SIZE (500MB) or after DURATION (1h); repeatable, the first to come counts. --db then"
+    " links to the newest.",
+)  # fmt: skip
+@click.option(
+    "--keep", multiple=True, metavar="N|DURATION|SIZE",
+    help="Keep N rotated cassettes (10), or those of a DURATION (7d), or a total SIZE (5GB); remove older ones."
+    " Repeatable.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
+@click.option("--control", is_flag=True, help="Serve the recording live below /-/omnirecord/, for omnirecord tail URL.")
+@click.option(
+    "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
+    help="Like --control, and serve the page for browsers on its own address (default: the port after --listen, or a"
+    " free one).",
+)  # fmt: skip
+@redact_options
+@pseudonym_key_option
+@decoded_option
+@json_option
+def proxy(
+    upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
+    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: str | None, redact: str | None,
+    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, quiet: bool, type_glob: str | None, verbose: bool,
+    as_json: bool, **listening: Any,
+) -> None:  # fmt: skip
+    """Record what passes between clients and the server at URL.
+
+    Point clients at the printed address instead of the server's. Every byte passes through untouched; every event is
+    in the cassette as it arrives. Ctrl-C stops it. Stderr shows what happens: messages, answers, tools, approvals,
+    failures. With --json it does so only on a terminal.
+
+    \b
+    Example:
+      omnirecord proxy --upstream http://127.0.0.1:6767 --db session.db
+    """
+    import asyncio
+
+    from ..recorder.proxy.server import GRACE, Proxy
+    from ..server.accept import raise_limit
+    from ..server.listener import parse_listen
+    from .screen import Screen
+
+    if resume_for is not None and not resume:
+        raise UsageError("--resume-for says how long --resume waits: give that as well")
+    if quiet and (verbose or type_glob):
+        raise UsageError("--quiet excludes --verbose and --type")
+    is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
+    screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
+    log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
+    raise_limit()
+    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    sys.setswitchinterval(_SHORT)
+    server = Proxy(
+        upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
+        resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
+        redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
+        apart=True,
+    )  # fmt: skip
+    view = None if screen is None else partial(_watched, server, screen, type_glob, verbose)
+    asyncio.run(_run_proxy(server, view, as_json))
+    if server.is_incomplete:
+        sys.exit(1)
+
+
+def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) -> Live:
+    """The view of a recording, which begins now."""
+    from .live import Live
+
+    return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)
+
+
+async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bool) -> None:
+    import asyncio
+
+    from ..ui.control import UI
+
+    with stop_signal(server.hurry) as stop:
+        async with server:
+            threading.Thread(target=_look_up, args=[server.upstream], name="omnirecord-name", daemon=True).start()
+            live = None if view is None else await asyncio.to_thread(view)
+            sentence = f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})"
+            row = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
+            if server.page is not None:
+                row |= {"ui": server.page.removesuffix(UI), "page": server.page}
+                token = "" if server.made_token is None else f"#token={server.made_token}"
+                sentence += f"; look at it at {server.page}{token}"
+            settle()
+            print_ready(as_json, sentence, row, server.made_token)
+            await stop.wait()
+        if live:
+            live.close()
+        db = shlex.quote(str(server.db))
+        recorded = _count(server.exchanges, "exchange")
+        _print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
+
+
+def _look_up(upstream: str) -> None:
+    """Warn if the upstream's name has no address. This opens no connection: the first one is a client's."""
+    import socket
+
+    host = urlsplit(upstream).hostname or ""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        log.warning("the upstream's name %s has no address (%s): requests get 502 while it has none", host, why)

@@ -1,0 +1,129 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from ..replayer.server import Replay
+from ..server.gc import settle
+from .arguments import by_name
+from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
+from .listen import LISTENS, _count, _print_parting, _say, options, print_ready, stop_signal
+
+
+@click.command(short_help="Answer as the recorded server did.")
+@cassette_argument
+@options(*LISTENS)
+@click.option(
+    "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
+    help="compressed: --speed 10 --max-gap 5; instant: wait only for the client's requests.",
+)  # fmt: skip
+@click.option("--speed", type=float, metavar="N", help="Play N times as fast.")
+@click.option("--max-gap", type=float, metavar="S", help="Longest gap, in recorded seconds, before --speed.")
+@click.option(
+    "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
+    help="Requests that gate the events after them (default: messages, interrupts, resolves); repeatable.",
+)  # fmt: skip
+@click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
+@click.option(
+    "--skip-gates-after", type=float, metavar="S",
+    help="Seconds at a gate after which the replay continues without the request (default: never). In pytest, see"
+    " gate_timeout in docs/pytest.md.",
+)  # fmt: skip
+@click.option(
+    "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
+    help="Deprecated: the former name of --skip-gates-after.",
+)  # fmt: skip
+@click.option(
+    "--match", multiple=True, metavar="RULE",
+    help="Rule for matching requests, as in 'ignore query limit'; 'body' compares whole bodies. Repeatable. See"
+    " docs/matching.md.",
+)  # fmt: skip
+@click.option(
+    "--fault", "faults", multiple=True, metavar="SPEC",
+    help="Fault to inject, as in 'cut before response.completed by reset'; repeatable. See docs/faults.md.",
+)  # fmt: skip
+@click.option(
+    "--chunks", metavar="recorded|frame|byte|random:SEED",
+    help="Size of each write: as recorded, a frame, a byte, or a random number of bytes.",
+)  # fmt: skip
+@click.option(
+    "--resume", is_flag=True,
+    help="Add an id to events that have none, and resume a reconnecting client after its Last-Event-ID.",
+)  # fmt: skip
+@click.option(
+    "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
+    help="Web UI for browsers if the cassette has none; off serves only recorded files. See docs/web-ui.md.",
+)  # fmt: skip
+@decoded_option
+@json_option
+def serve(
+    cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
+    no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
+    match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
+    resume: bool, web_ui: str, as_json: bool, **listening: Any,
+) -> None:  # fmt: skip
+    """Answer as the recorded server did, with its timing and its waits for the client.
+
+    It never connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a
+    terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.
+
+    \b
+    Example:
+      omnirecord serve session.db --timing compressed
+    """
+    import asyncio
+
+    from ..replayer.server import Replay
+    from ..server.accept import raise_limit
+    from ..server.listener import parse_listen
+    from ..wire.limits import seconds
+
+    log_to_stderr()
+    if former_gate_timeout is not None:
+        if skip_gates_after is not None:
+            raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
+        seconds("gate-timeout", former_gate_timeout)
+        _say("--gate-timeout is deprecated: it is called --skip-gates-after now")
+        skip_gates_after = former_gate_timeout
+    elif skip_gates_after is not None:
+        seconds("skip-gates-after", skip_gates_after)
+    raise_limit()
+    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    server = Replay(
+        cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
+        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume,
+        host=host, port=port,
+        web_ui=None if web_ui == "off" else web_ui, **listening,
+    )  # fmt: skip
+    asyncio.run(_run_replay(server, as_json))
+
+
+async def _run_replay(server: Replay, as_json: bool) -> None:
+    from .keys import HELP, Keys, listening
+
+    keys = Keys(server, _say)
+    with stop_signal(lambda: None) as stop:
+        async with AsyncExitStack() as running:
+            with busy(f"reading {shown(server.cassette)}"):
+                await running.enter_async_context(server)
+            settle()
+            print_ready(
+                as_json,
+                f"serving {shown(server.cassette)} at {server.url}",
+                {"url": server.url, "cassette": by_name(str(server.cassette))},
+                server.made_token,
+            )
+            with listening(keys.press) as listens:
+                if listens and is_terminal(sys.stderr):
+                    _say(f"a browser sees {server.page}") if server.page else None
+                    _say(HELP)
+                await stop.wait()
+            keys.close()
+        _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")

@@ -1,0 +1,61 @@
+"""`verify` and `demo`: both servers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..text import visible
+from .common import (
+    Failure,
+    cassette_argument,
+    decoded_option,
+    json_option,
+    print_rows,
+    shown,
+)
+
+
+@click.command(short_help="Replay a cassette, and compare bytes and timing.")
+@cassette_argument
+@click.option(
+    "--timing", default="compressed", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
+    help="As for serve.",
+)  # fmt: skip
+@click.option("--speed", type=float, metavar="N", help="As for serve.")
+@click.option("--max-gap", type=float, metavar="S", help="As for serve.")
+@decoded_option
+@json_option
+def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
+    """Serve a cassette to itself, and compare every stream's bytes and timing with the recording.
+
+    Exit code 1 where they differ.
+
+    \b
+    Example:
+      omnirecord verify session.db --timing original
+    """
+    import asyncio
+
+    from ..replayer.verify.verify import verify as run
+
+    try:
+        result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))
+    except* TimeoutError as group:
+        raise Failure(f"the replay of {shown(cassette)} got stuck: {group.exceptions[0]}") from group
+    if as_json:
+        print_rows([result.row()])
+    else:
+        row = result.row()
+        plural = "" if result.streams == 1 else "s"
+        said = "equal" if result.equal else "different"
+        click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")
+        error = row["timing_error_ms"]
+        click.echo(f"timing error: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
+        for difference in result.differences:
+            click.echo(visible(difference))
+    if not result.streams:
+        click.echo(f"omnirecord: {shown(cassette)} holds no stream: there was nothing to verify", err=True)
+    sys.exit(0 if result.equal and result.streams else 1)

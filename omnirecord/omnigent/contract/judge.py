@@ -1,0 +1,303 @@
+"""From a frame to its verdict. Two rules hold here:
+
+1. Judging never raises, whatever the frame holds.
+2. A verdict is the first of these that is true of the frame:
+   `comment`    it has no data field
+   `sentinel`   its data is the end marker
+   `truncated`  it was cut off, or was too large to be kept
+   `malformed`  its data is no JSON object with a string `type`
+   `unknown`    the contract lacks that type
+   `invalid`    the payload does not fit its type, or `event:` says something else
+   `valid`
+
+An oversized frame is `truncated` before all this: nobody kept the data that it may have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from ...model import Verdict
+from ...wire.sse import (
+    BLANK_LINE,
+    Frame,
+    data_start,
+    event_before,
+    is_comment,
+    read_fields,
+    with_lf,
+)
+from ...wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
+from ..events.base import Event, UntypedEvent, sequence_number, type_name
+from ..events.union import MODELS
+from .known_fields import OPEN, Known, Steps
+from .shapes import LONGEST, Shapes
+
+SENTINEL = "[DONE]"
+MAX_ISSUES = 20
+"""How many issues of one event are told one by one."""
+_MAX_TEXT = 200
+
+
+ProblemKind = Literal[
+    "malformed",
+    "truncated",
+    "unknown type",
+    "event differs",
+    "missing field",
+    "wrong kind",
+    "unknown value",
+    "unknown field",
+]
+"""What can be wrong with an event, the gravest first. `event differs`: its `event:` names another type.
+`unknown value`: of the right kind, but none of those that the contract lists. `unknown field`: one that the contract
+does not name; no fault, unless it says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that is wrong with an event."""
+
+    path: str
+    """Where: `response.usage.input_tokens`, `viewers[0].user_id`, `event`; empty for the event as a whole."""
+    message: str
+    """What, without a subject: "is required"."""
+    problem: ProblemKind = field(default="wrong kind", compare=False)
+    steps: Steps = field(default=(), compare=False, repr=False)
+    """The path before it was made a text."""
+
+    @classmethod
+    def at(cls, steps: Steps, message: str, problem: ProblemKind = "wrong kind") -> Issue:
+        return cls(path_of(steps), message, problem, steps)
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What a contract says of one frame. A value: nobody changes one."""
+
+    verdict: Verdict
+    type: str | None = None
+    """The payload's `type`; None unless it is a string."""
+    sequence_number: int | None = None
+    """The payload's `sequence_number`; None unless it is an integer."""
+    issues: tuple[Issue, ...] = ()
+    """Why it is `malformed`, `unknown` or `invalid`; empty for every other verdict."""
+    data: Any = None
+    """The payload as parsed JSON, or as text where it was not parsed; None where there is none."""
+    _of: Frame = field(init=False, repr=False, compare=False)
+    """The frame of a valid event whose data was not read yet."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for a slot that is empty."""
+            if name not in ("data", "sequence_number"):
+                raise AttributeError(f"a judgement has no {name}")
+            self.data = parse(self._of.data)[0]
+            self.sequence_number = sequence_number(self.data)
+            return getattr(self, name)
+
+
+_new = object.__new__
+
+
+def _valid(type_: str, frame: Frame) -> Judgement:
+    """Of an event whose data may never be asked for."""
+    judgement = _new(Judgement)
+    judgement.verdict = "valid"
+    judgement.type = type_
+    judgement.issues = ()
+    judgement._of = frame
+    return judgement
+
+
+Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
+"""Given a type of the contract and a payload of that type: what is wrong with it; or what is unheard of in it."""
+Names = Callable[[str], Known]
+"""Given a type of the contract: which fields it has."""
+
+
+class Contract:
+    """What events may look like."""
+
+    def __init__(
+        self,
+        name: str,
+        types: Iterable[str],
+        check: Check,
+        names: Names = lambda _: OPEN,
+        odd: Check = lambda _type, _data: (),
+        shapes: Shapes | None = None,
+    ) -> None:
+        self.name: str = name
+        """`omnigent`, `documented`, or the path it was loaded from."""
+        self.types: frozenset[str] = frozenset(types)
+        """The event types it knows."""
+        self._check = check
+        self._odd = odd
+        self._names = names
+        self._known: dict[str, Known] = {}
+        self.shapes = shapes
+        """What may be judged without being read; None where every frame has to go through `judge`."""
+
+    def __repr__(self) -> str:
+        return f"<Contract {self.name!r}, {len(self.types)} types>"
+
+    def judge(self, frame: Frame) -> Judgement:
+        """The frame's verdict, and the reasons for it, if they are many the first of them."""
+        raw, shapes = frame.raw, self.shapes
+        if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
+            return self._judge(frame)
+        raw = with_lf(raw)
+        type_ = shapes.type_of(raw)
+        return self._judge_and_learn(frame, raw, shapes) if type_ is None else _valid(type_, frame)
+
+    def judge_all(self, frames: list[Frame]) -> list[Judgement]:
+        """The verdicts of frames that came one after the other."""
+        shapes = self.shapes
+        if shapes is None:
+            return [self.judge(frame) for frame in frames]
+        judged = []
+        head, at, match, type_, _ = shapes.last
+        for frame in frames:
+            raw = frame.raw
+            if (
+                raw is None
+                or not raw.startswith(head)
+                or len(raw) > LONGEST
+                or not match(raw, at)
+                or not frame.complete
+            ):
+                judged.append(self.judge(frame))
+                head, at, match, type_, _ = shapes.last
+                continue
+            judgement = _new(Judgement)  # as `_valid` makes it, without the call
+            judgement.verdict = "valid"
+            judgement.type = type_
+            judgement.issues = ()
+            judgement._of = frame
+            judged.append(judgement)
+        return judged
+
+    def run(self, data: bytes, start: int) -> tuple[list[int], str]:
+        """How long the frames are that begin at `start`, follow each other, are surely valid and of one type; which."""
+        if self.shapes is None or data.find(BLANK_LINE, start, start + LONGEST) < 0:
+            return [], ""
+        shape = self.shapes.last
+        return shape.run(data, start), shape.type
+
+    def _judge(self, frame: Frame) -> Judgement:
+        judgement = self.examine(frame)
+        return replace(judgement, issues=shortened(judgement.issues)) if judgement.issues else judgement
+
+    def _judge_and_learn(self, frame: Frame, raw: bytes, shapes: Shapes) -> Judgement:
+        judgement = self._judge(frame)
+        if judgement.verdict == "valid" and shapes.missed(raw):
+            surely = self.examine(read_fields(raw))  # by its bytes alone, whatever else the frame was made with
+            if surely.verdict == "valid" and surely.type is not None:
+                shapes.learn(raw, surely.type)
+        return judgement
+
+    def examine(self, frame: Frame) -> Judgement:
+        """The frame's verdict, and all the reasons for it."""
+        raw = frame.raw
+        if raw is None:
+            return Judgement("truncated")
+        raw = with_lf(raw)
+        if is_comment(raw):
+            return Judgement("comment")
+        start = data_start(raw) if frame.complete else 0
+        data = parse_quickly(raw[start:-2]) if start else None
+        if data is not None:
+            return self._judge_payload(event_before(raw, start), data, data)
+        return self._examine_text(frame, frame.data)
+
+    def _examine_text(self, frame: Frame, text: str | None) -> Judgement:
+        if text is None:
+            return Judgement("comment")
+        if text == SENTINEL:
+            return Judgement("sentinel", data=text)
+        if not frame.complete:
+            return Judgement("truncated", data=text)
+        try:
+            data, checkable = parse(text)
+        except MalformedError as error:
+            return Judgement("malformed", issues=(Issue("", str(error), "malformed"),), data=text)
+        return self._judge_payload(frame.event, data, checkable)
+
+    def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
+        if not isinstance(data, dict):
+            return Judgement("malformed", issues=(Issue("", "is not a JSON object", "malformed"),), data=data)
+        type_ = type_name(data)
+        number = sequence_number(data)
+        if type_ is None:
+            problem = "should be a string" if "type" in data else "is required"
+            return Judgement("malformed", None, number, (Issue("type", problem, "malformed"),), data)
+        if type_ not in self.types:
+            return Judgement("unknown", type_, number, (Issue("type", "is not in the contract", "unknown type"),), data)
+        issues = tuple(self._check(type_, checkable))
+        if event and event != type_:
+            issues = (Issue("event", f"differs from the type {type_}", "event differs"), *issues)
+        if issues:
+            return Judgement("invalid", type_, number, issues, data)
+        return Judgement("valid", type_, number, (), data)
+
+    def unheard_of(self, type_: str, data: dict[str, Any]) -> list[Issue]:
+        """What is in a payload of that type and not in the contract. Never a fault: no verdict depends on it."""
+        if type_ not in self.types:
+            return []
+        unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
+        return [*unknown, *self._odd(type_, data)]
+
+    def place(self, type_: str | None, issue: Issue) -> str:
+        """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""
+        return self._of(type_).path(issue.steps) if issue.steps and type_ in self.types else issue.path
+
+    def _of(self, type_: str) -> Known:
+        known = self._known.get(type_)
+        if known is None:
+            known = self._known[type_] = self._names(type_)
+        return known
+
+    def event(self, data: dict[str, Any]) -> Event:
+        """The payload as the model of its type, if that takes it; with its fields unchecked otherwise.
+
+        The models are those of Omnigent whatever the contract: they say what can be read, not what is right.
+        """
+        model = MODELS.get(type_name(data) or "")
+        if model is None:
+            return UntypedEvent.of(data)
+        try:
+            return model.model_validate(data)
+        except ValidationError:
+            return _event_with_odd_keys(model, data)
+
+
+def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:
+    """pydantic takes a lone surrogate in a text, but in no field's name."""
+    try:
+        return model.model_validate(without_surrogates(data))
+    except (ValueError, TypeError, RecursionError):
+        return UntypedEvent.of(data)
+
+
+def path_of(steps: Iterable[str | int]) -> str:
+    """The path of a value: names joined by dots, positions in brackets."""
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return path.removeprefix(".")
+
+
+def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
+    """The first issues, each at a length that fits a line, and how many more there are."""
+    shown = tuple(replace(i, path=_clip(i.path), message=_clip(i.message)) for i in islice(issues, MAX_ISSUES))
+    more = len(issues) - len(shown)
+    return (*shown, Issue("", f"and {more} more")) if more else shown
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"

@@ -1,0 +1,84 @@
+"""Who sends a request: `runner`, or a client, told apart by credentials; and what a person calls it. Pure.
+
+The runner is known by its tunnel token, or by what it asks: Omnigent 0.5.1 sends that token for its tunnel alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from ..model import Exchange, Headers
+from ..wire.headers import header
+from .routes import is_of_client, is_of_runner
+
+RUNNER = "runner"
+_TOKEN = "x-omnigent-runner-tunnel-token"
+_CLIENTS = (
+    ("mozilla/", "web UI"),
+    ("curl/", "curl"),
+    ("python-httpx/", "Python client"),
+    ("python/", "Python client"),
+    ("python-requests/", "Python client"),
+    ("python-urllib/", "Python client"),
+    ("omnigent", "Python client"),
+)
+"""How User-Agents begin, in lower case, and what a person calls such a client."""
+_LONGEST = 30
+"""Characters of a product's name that are shown."""
+
+Credentials = tuple[tuple[str, str], ...]
+
+
+class Parties:
+    """The parties of one recorder. `credentials` finds those of a request, which are kept in memory only."""
+
+    def __init__(self, credentials: Callable[[Headers], Credentials]) -> None:
+        self._credentials = credentials
+        self._names: dict[Credentials, str] = {}
+        self._runners: set[Credentials] = set()
+        self._clients: set[Credentials] = set()
+
+    def of(self, method: str, target: str, headers: Headers) -> str:
+        """Return the party of a request. Whoever asks what runners alone ask is the runner, and from then on all that
+        comes with the same credentials, unless a client has them too."""
+        if has_token(headers):
+            return RUNNER
+        own = self._credentials(headers)
+        if is_of_client(method, target):
+            self._clients.add(own)
+            self._runners.discard(own)
+        elif is_of_runner(method, target):
+            if own not in self._clients:
+                self._runners.add(own)
+            return RUNNER
+        if own in self._runners and (own or self._clients):
+            return RUNNER
+        return self._names.setdefault(own, f"client-{len(self._names) + 1}" if self._names else "client")
+
+
+def is_by_runner(method: str, target: str, headers: Headers) -> bool:
+    """Whether a request alone shows that a runner sends it."""
+    return has_token(headers) or is_of_runner(method, target)
+
+
+def has_token(headers: Headers) -> bool:
+    """Whether a request has the token of a runner's tunnel."""
+    return any(name.lower() == _TOKEN for name, _ in headers)
+
+
+def party_name(exchange: Exchange) -> str:
+    """Return what a person calls the party of a request: by its User-Agent, and by its number if it is not the first
+    client."""
+    if exchange.party == RUNNER:
+        return RUNNER
+    name = _client(header(exchange.request.headers, "user-agent") or "")
+    return name if exchange.party == "client" else f"{name} {exchange.party.removeprefix('client-')}"
+
+
+@lru_cache(256)
+def _client(user_agent: str) -> str:
+    lower = user_agent.lower()
+    known = next((name for begin, name in _CLIENTS if lower.startswith(begin)), None)
+    product = user_agent.split("/", 1)[0].split(" ", 1)[0]
+    return known or product[:_LONGEST] or "client"

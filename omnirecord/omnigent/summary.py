@@ -1,0 +1,244 @@
+"""One short line for one event: what a person wants to know of it beside its type. Pure.
+
+The data may be anything at all, and the line is harmless whatever that is: nothing in it moves a cursor, changes a
+colour or turns the direction of writing. `visible` is what makes text so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..text import clip, one_line
+
+LIMIT = 120
+"""The longest line, in characters."""
+_PREFIX = re.compile(r"[a-z]{1,8}_")
+_ENOUGH = 400
+"""How much of a text is looked at for that."""
+Data = dict[str, Any]
+
+
+def gist(type_: str | None, data: Any, limit: int = LIMIT) -> str:
+    """What one event says. `data`: its payload as parsed JSON, its text where it is none, or None."""
+    if isinstance(data, str):
+        return _fit(data, limit)
+    if not isinstance(data, dict):
+        return "" if data is None else _fit(_json(data), limit)
+    teller = _TELLERS.get(type_ or "", _fields)
+    return _fit(teller(data), limit)
+
+
+def short_id(session_id: str) -> str:
+    """The beginning of a session's id that tells it from others: 8 characters behind a prefix such as `conv_`."""
+    prefix = _PREFIX.match(session_id)
+    return session_id[: (prefix.end() if prefix else 0) + 8]
+
+
+def _fit(text: str, limit: int) -> str:
+    return clip(one_line(text[:_ENOUGH] + ("…" if len(text) > _ENOUGH else "")), limit)
+
+
+def _text(value: Any) -> str:
+    return value[:_ENOUGH] if isinstance(value, str) else ""
+
+
+def _dict(value: Any) -> Data:
+    return value if isinstance(value, dict) else {}
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):
+        return "…"
+
+
+def _quoted(value: Any) -> str:
+    """A text in quotes, its white space seen."""
+    return _json(clip(_text(value), LIMIT - 2)) if isinstance(value, str) else ""
+
+
+def _joined(parts: Iterable[str], by: str = " ") -> str:
+    return by.join(part for part in parts if part)
+
+
+def _field(*names: str) -> Callable[[Data], str]:
+    """These fields, where they are texts."""
+    return lambda data: _joined(_text(data.get(name)) for name in names)
+
+
+def _fields(data: Data) -> str:
+    """What is plain in an event of no known type."""
+    plain = ((k, v) for k, v in data.items() if k not in ("type", "sequence_number") and v is not None)
+    return _joined(f"{k}={clip(v if isinstance(v, str) else _json(v), 40)}" for k, v in list(plain)[:5])
+
+
+def _delta(data: Data) -> str:
+    return _quoted(data.get("delta"))
+
+
+def _error(error: Any) -> str:
+    data = _dict(error)
+    return _joined([_text(data.get("code")), _text(data.get("message"))], ": ") or _text(error)
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(_text(_dict(part).get("text")) or f"[{_dict(part).get('type')}]" for part in parts[:20])
+
+
+def _status(data: Data) -> str:
+    blocked = _text(data.get("blocked_on"))
+    return _joined([_text(data.get("status")), blocked and f"on {blocked}", _error(data.get("error"))])
+
+
+def _input(data: Data) -> str:
+    item = _dict(data.get("data"))
+    inner = _dict(item.get("data"))
+    return _joined([_text(inner.get("role")), _quoted(_content(inner.get("content")))], ": ") or _text(item.get("type"))
+
+
+def _child(data: Data) -> str:
+    child = _dict(data.get("child"))
+    name = _text(child.get("title")) or _text(data.get("child_session_id"))
+    said = _text(child.get("last_message_preview"))
+    return _joined([name, _text(child.get("current_task_status")), said and _quoted(said)])
+
+
+def _presence(data: Data) -> str:
+    viewers = data.get("viewers")
+    names = [_text(_dict(viewer).get("user_id")) for viewer in viewers] if isinstance(viewers, list) else []
+    return _joined([f"{len(names)} watching", ", ".join(filter(None, names))], ": ")
+
+
+def _tokens(usage: Any) -> str:
+    data = _dict(usage)
+    counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
+    told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
+    cost = data.get("cost_usd", data.get("total_cost_usd"))
+    return _joined([told and f"{told} tokens", f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
+
+
+def _session_usage(data: Data) -> str:
+    tokens, window = data.get("context_tokens"), data.get("context_window")
+    context = f"context {tokens} of {window}" if tokens is not None else ""
+    models = [f"{name} {_tokens(used)}" for name, used in _dict(data.get("usage_by_model")).items()]
+    return _joined([context, *models], " · ")
+
+
+def _todos(data: Data) -> str:
+    todos = [_dict(todo) for todo in data["todos"]] if isinstance(data.get("todos"), list) else []
+    done = sum(todo.get("status") == "completed" for todo in todos)
+    now = next((_text(todo.get("content")) for todo in todos if todo.get("status") == "in_progress"), "")
+    return _joined([f"{done} of {len(todos)} done", now], ": ")
+
+
+def _servers(data: Data) -> str:
+    return ", ".join(f"{k} {_text(_dict(v).get('status'))}" for k, v in _dict(data.get("servers")).items())
+
+
+def _response(data: Data) -> str:
+    response = _dict(data.get("response"))
+    reason = _text(_dict(response.get("incomplete_details")).get("reason"))
+    why = _error(response.get("error")) or reason or _tokens(response.get("usage"))
+    return _joined([_text(response.get("id")), why], " · ")
+
+
+def _item(data: Data) -> str:
+    item = _dict(data.get("item"))
+    type_ = _text(item.get("type"))
+    if type_ == "message":
+        return f"{_text(item.get('role')) or 'message'}: {_quoted(_content(item.get('content')))}"
+    if type_ == "function_call":
+        arguments = item.get("arguments")
+        shown = arguments if isinstance(arguments, str) else _json(arguments)
+        return f"{_text(item.get('name'))} {shown[:_ENOUGH]}"
+    if type_ == "function_call_output":
+        output = item.get("output")
+        return f"-> {output if isinstance(output, str) else _json(output)}"
+    if type_ == "resource_event":
+        return _joined([_text(item.get("event_type")), _text(_dict(item.get("resource")).get("title"))])
+    return _joined([type_, _error(item) or _content(item.get("summary"))])
+
+
+def _asks(data: Data) -> str:
+    return f"asks: {_text(_dict(data.get('params')).get('message'))}"
+
+
+def _resolved(data: Data) -> str:
+    return _text(data.get("action")) or _text(data.get("reason")) or "settled"
+
+
+def _trouble(data: Data) -> str:
+    what = _joined([_text(data.get("source")), _text(data.get("tool_name"))])
+    attempt = f"attempt {data['attempt']} of {data.get('max_attempts')}" if "attempt" in data else ""
+    wait = f"again in {data['delay_seconds']} s" if "delay_seconds" in data else ""
+    return _joined([_joined([what, attempt, wait], ", "), _error(data.get("error"))], ": ")
+
+
+def _resource(data: Data) -> str:
+    resource = _dict(data.get("resource"))
+    return _joined([_text(resource.get("type")), _text(resource.get("name")) or _text(resource.get("id"))])
+
+
+def _interrupted(_data: Data) -> str:
+    return "by the user"
+
+
+_TELLERS: Mapping[str, Callable[[Data], str]] = {
+    "session.status": _status,
+    "session.heartbeat": _field("server_time"),
+    "session.interrupted": _interrupted,
+    "session.input.consumed": _input,
+    "session.created": _field("child_session_id"),
+    "session.child_session.updated": _child,
+    "session.agent_changed": _field("agent_name"),
+    "session.model": _field("model"),
+    "session.usage": _session_usage,
+    "session.presence": _presence,
+    "session.skills": _field(),
+    "session.todos": _todos,
+    "session.sandbox_status": _field("stage", "error"),
+    "session.terminal.activity": _field("terminal_id"),
+    "session.resource.created": _resource,
+    "session.resource.deleted": _field("resource_type", "resource_id"),
+    "session.changed_files.invalidated": _field("environment_id"),
+    "session.title": _field("title"),
+    "session.reasoning_effort": _field("reasoning_effort"),
+    "session.collaboration_mode": _field("mode"),
+    "session.permission_mode": _field("permission_mode"),
+    "session.codex_approval_mode": _field("approval_mode"),
+    "session.mcp_startup": _servers,
+    "session.model_options": _field(),
+    "session.superseded": _field("target_conversation_id"),
+    "session.btw_sidechat": _field("question"),
+    "response.created": _response,
+    "response.queued": _response,
+    "response.in_progress": _response,
+    "response.output_text.delta": _delta,
+    "response.reasoning.started": _field(),
+    "response.reasoning_text.delta": _delta,
+    "response.reasoning_summary_text.delta": _delta,
+    "response.function_call_output.delta": _delta,
+    "response.output_item.done": _item,
+    "response.output_file.done": _field("filename"),
+    "response.completed": _response,
+    "response.failed": _response,
+    "response.incomplete": _response,
+    "response.cancelled": _response,
+    "response.error": _trouble,
+    "response.retry": _trouble,
+    "response.policy_denied": _field("phase", "reason"),
+    "response.heartbeat": _field("server_time"),
+    "response.elicitation_request": _asks,
+    "response.elicitation_resolved": _resolved,
+    "response.client_task.cancel": _field("task_id"),
+    "browser.action_request": _field("action"),
+    "turn.failed": lambda data: _error(data.get("error")),
+    **dict.fromkeys(("turn.started", "turn.completed", "turn.cancelled"), _field()),
+}

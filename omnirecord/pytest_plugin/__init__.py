@@ -1,0 +1,195 @@
+"""The pytest plugin: options, the marker `omnirecord`, and its fixtures. PYTEST_DONT_REWRITE
+
+It is loaded with every run of pytest where omnirecord is installed, so it imports nothing heavy; what a test needs
+is loaded when it asks for `omnirecord_server`. Options beat the ini file, markers beat both, and the fixture
+`omnirecord_config` beats markers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from ..errors import OmnirecordError, UsageError
+
+if TYPE_CHECKING:
+    from ..replayer.blocking import Server
+    from .serving import Case
+    from .settings import Settings
+
+_MARKER = (
+    "omnirecord(cassette, *, record, timing, speed, max_gap, gates, no_gate, gate_timeout, skip_gates_after, faults,"
+    " chunks, match, match_on, resume, contract, redact, redact_patterns): the cassette that omnirecord_server replays,"
+    " and how"
+)
+_OPTIONS = {
+    "record": ("none|once|all", "never, where the cassette is missing, or always record from the upstream"),
+    "upstream": ("URL", "the server to record from"),
+    "cassettes": ("DIR", "the folder of cassettes, instead of `cassettes` beside each test file"),
+    "timing": ("original|compressed|instant", "how fast cassettes are replayed; instant by default"),
+    "match_on": ("NAMES", "what makes two requests alike: method, path and query always, and body by default"),
+    "gate_timeout": ("S", "fail a test whose client does not send what the replay waits for, after 30 s; 0: never"),
+}
+_NOT_OF_TESTS = ("upstream", "cassettes")
+_OUTCOMES = pytest.StashKey[list[str]]()  # of its setup where that failed, its subtests, then all of it
+_SERVER = pytest.StashKey["tuple[Server, Path]"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("omnirecord", "record and replay of event streams (omnirecord)")
+    for name, (metavar, what) in _OPTIONS.items():
+        option = f"--omnirecord-{name.replace('_', '-')}"
+        group.addoption(option, dest=f"omnirecord_{name}", metavar=metavar, default=None, help=f"{what}.")
+        parser.addini(f"omnirecord_{name}", f"{what}; {option} beats it.", default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARKER)
+    if _said(config):
+        from .settings import checked
+
+        try:
+            for where, layer in _layers(config):
+                checked(layer, where)
+        except UsageError as error:
+            raise pytest.UsageError(f"omnirecord: {error}") from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A marker with a slip in it fails its test, whether that uses the fixture or not."""
+    item.stash[_OUTCOMES] = []
+    if item.get_closest_marker("omnirecord") is not None:
+        try:
+            _of_markers(item)
+        except OmnirecordError as error:
+            _fail(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call" or report.failed:
+        item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
+    if report.failed and _SERVER in item.stash:
+        from .limit import noted_of
+        from .report import section
+
+        told = str(call.excinfo.value) if call.excinfo is not None else ""
+        said = noted_of(item) or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
+        report.sections.append(("omnirecord", said))
+    if call.when == "teardown" and _SERVER in item.stash:
+        from .limit import forget
+
+        forget(item)
+        del item.stash[_SERVER]  # items live as long as the session
+    return report
+
+
+@pytest.fixture(scope="session")
+def omnirecord_config() -> dict[str, Any]:
+    """What holds for every test that sees this fixture: override it, in whatever scope, with the marker's keywords
+    and `cassette`. It beats the marker."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
+    """The URL of the server to record from; asked for only when something is recorded. Override it to start one."""
+    if not (upstream := _setting(pytestconfig, "upstream")):
+        pytest.fail(
+            "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"
+            " into the ini file, or override the fixture omnirecord_upstream",
+            pytrace=False,
+        )
+    return upstream
+
+
+@pytest.fixture
+def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
+    """A server of this test's own that answers as the recorded one did, or that records: `url` is where it is."""
+    from .limit import limited
+    from .serving import served
+
+    try:
+        case, settings = _asked(request, omnirecord_config)
+        with served(case, settings) as server:
+            request.node.stash[_SERVER] = server, case.cassette
+            with limited(request.node, server, case.cassette, settings.gate_timeout):
+                yield server
+    except OmnirecordError as error:
+        _fail(error)
+
+
+def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
+    """Which test asks for a server, and for what kind of one."""
+    from .paths import cassette_path, cassettes_folder
+    from .serving import Case
+    from .settings import checked, settings_of
+
+    item, config = request.node, request.config
+    of_config = [layer for _, layer in _layers(config)]
+    settings = settings_of(*of_config, _of_markers(item), checked(of_fixture, "omnirecord_config"))
+    folder = cassettes_folder(_folder(config), item.path)
+    names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+    return Case(
+        item.nodeid,
+        cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
+        lambda: str(request.getfixturevalue("omnirecord_upstream")),
+        bool(_setting(config, "upstream")),
+        lambda: _outcomes(item) == {"passed"},
+        lambda: "failed" in _outcomes(item),
+    ), settings
+
+
+def _outcomes(item: pytest.Item) -> set[str]:
+    outcomes: list[str] = item.stash.get(_OUTCOMES, [])
+    return set(outcomes)
+
+
+def _of_markers(item: pytest.Item) -> dict[str, Any]:
+    from .settings import marker_layer
+
+    return marker_layer((mark.args, mark.kwargs) for mark in item.iter_markers("omnirecord"))
+
+
+def _said(config: pytest.Config) -> dict[str, tuple[str | None, str | None]]:
+    """The option and the ini value of each name for which there is one."""
+    said = {name: (config.getoption(f"omnirecord_{name}"), config.getini(f"omnirecord_{name}")) for name in _OPTIONS}
+    return {name: pair for name, pair in said.items() if any(pair)}
+
+
+def _setting(config: pytest.Config, name: str) -> str | None:
+    option, ini = _said(config).get(name, (None, None))
+    return option or ini
+
+
+def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
+    """What options and ini file say about a test, the weaker first."""
+    said = {name: pair for name, pair in _said(config).items() if name not in _NOT_OF_TESTS}
+    return [
+        ("omnirecord_… in the ini file", {name: _value(name, ini) for name, (_, ini) in said.items()}),
+        ("--omnirecord-… on the command line", {name: _value(name, option) for name, (option, _) in said.items()}),
+    ]
+
+
+def _value(name: str, text: str | None) -> Any:
+    """What a text of the command line or the ini file says; None where there is none."""
+    return text.replace(",", " ").split() if text and name == "match_on" else text or None
+
+
+def _folder(config: pytest.Config) -> Path | None:
+    """The configured folder of cassettes: an option is meant from where pytest was started."""
+    option, ini = _said(config).get("cassettes", (None, None))
+    if option:
+        return config.invocation_params.dir / option
+    return (config.inipath.parent if config.inipath else config.rootpath) / ini if ini else None
+
+
+def _fail(error: OmnirecordError) -> NoReturn:
+    raise pytest.fail.Exception(f"omnirecord: {error}", pytrace=False) from None

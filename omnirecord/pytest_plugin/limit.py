@@ -1,0 +1,192 @@
+"""The limit of a test: it ends a test whose client does not send the request that the replay waits for.
+
+A thread looks at the replay. Once the limit is over it notes what is shown of the test, and closes every connection, so
+that a blocked client raises. A test that still does not end is interrupted by a signal, where that can be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from ..errors import ServerError
+from ..replayer.blocking import Server
+from ..server.clock import monotonic
+from .report import section
+
+_LOOKS = 20
+"""Looks at the replay within the limit."""
+GRACE = 3.0
+"""Seconds that a test gets to end by itself, once its connections are closed."""
+_NAME = "omnirecord-limit"
+_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
+
+
+class Limit:
+    """Watches `server` from `start` to `stop`. `seconds`: the limit; `section` makes the section of a failed test."""
+
+    def __init__(self, server: Server, seconds: float, section: Callable[[], str]) -> None:
+        self._server, self._seconds, self._make_section = server, seconds, section
+        self._over, self._is_called = threading.Event(), False
+        self._thread = threading.Thread(target=self._watch, name="omnirecord-limit", daemon=True)
+        self._before: Any = None
+        self._interrupts = self._is_suspended = self._has_cancelled = False
+        self.section: str | None = None
+        """What was to be shown when the limit was over."""
+        self.reason: str | None = None
+        """Why the test fails; None as long as the limit is not over."""
+
+    def start(self) -> None:
+        """Watch from now on. In the main thread, a test can be interrupted."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and _SIGNAL is not None and signal.getsignal(_SIGNAL) is signal.SIG_DFL:
+            self._before, self._interrupts = signal.signal(_SIGNAL, self._interrupt), True
+        self._thread.start()
+
+    def call(self) -> None:
+        """The test's own code begins: a client that does not even connect counts from now on."""
+        self._is_called = True
+
+    def suspend(self) -> None:
+        """Watch no more: a person debugs this test."""
+        self._is_suspended = True
+
+    def stop(self) -> None:
+        """Watch no more: the test has ended. Safe to call twice."""
+        self._over.set()
+        if self._interrupts:
+            self._interrupts = False
+            assert _SIGNAL is not None
+            signal.signal(_SIGNAL, self._before)
+
+    def _watch(self) -> None:
+        waited, looked, opened = 0.0, monotonic(), 0
+        try:
+            while not self._over.wait(self._seconds / _LOOKS):
+                standing = self._server.standing()
+                before, looked = looked, monotonic()
+                is_counted = standing.awaits and (standing.serves or self._is_called)
+                if standing.opened != opened:
+                    waited, opened = 0.0, standing.opened
+                elif is_counted and not self._is_suspended:
+                    waited += looked - before
+                if waited >= self._seconds and standing.awaits:
+                    self._end(standing.awaits)
+                    self._press_on(GRACE if standing.serves else 0.0)
+                    return
+        except ServerError:
+            return  # the server is gone, and says why itself
+
+    def _end(self, awaits: str) -> None:
+        said = f"the replay waited {self._seconds:g} s for {awaits}, and the client did not send it"
+        if not self._server.requests:
+            said = f"the client sent no request for {self._seconds:g} s; the replay waits for {awaits}"
+        self.section = self._make_section()
+        self.reason = (
+            f"{said}. The replay then closed its connections. gate_timeout=S sets this limit, 0 means none;"
+            " skip_gates_after=S goes on without the request."
+        )
+        self._server.release()
+
+    def _press_on(self, grace: float) -> None:
+        """Interrupt the test until it ends, the first time after so many seconds."""
+        main = threading.main_thread().ident
+        while not self._over.wait(grace) and self._interrupts and not self._is_suspended:
+            signal.pthread_kill(main or 0, _SIGNAL or 0)
+            grace = GRACE
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """In the main thread: cancel what waits in an event loop, so that the test's lines are shown; else raise."""
+        __tracebackhide__ = True
+        if not self._interrupts or self._over.is_set():
+            return
+        if not self._has_cancelled and (loop := _waiting_loop()) is not None:
+            self._has_cancelled = True
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.call_soon_threadsafe(lambda: None)  # wakes it
+            return
+        raise pytest.fail.Exception(f"omnirecord: {self.reason}")
+
+
+_LIMIT = pytest.StashKey[Limit]()
+
+
+class _Hooks:
+    """Those hooks that only a run with a limit needs: without one, a run does not pay for them."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """A test whose limit is over fails, whatever its client makes of that."""
+        __tracebackhide__ = True
+        limit = item.stash.get(_LIMIT, None)
+        if limit is None:
+            return (yield)
+        limit.call()
+        try:
+            yield
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException as error:
+            limit.stop()
+            if limit.reason is None or limit.reason in str(error):
+                raise
+            raise pytest.fail.Exception(f"omnirecord: {limit.reason}") from error
+        finally:
+            limit.stop()
+        if limit.reason is not None:
+            raise pytest.fail.Exception(f"omnirecord: {limit.reason}", pytrace=False)
+
+    @pytest.hookimpl
+    def pytest_enter_pdb(self, config: pytest.Config) -> None:
+        """A person who debugs a test has all the time there is."""
+        if (limit := config.stash.get(_LIMIT, None)) is not None:
+            limit.suspend()
+
+
+@contextmanager
+def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
+    """Watch the replay of a test, unless it has no limit."""
+    if seconds is None or server.is_recording:
+        yield
+        return
+    manager, config = item.config.pluginmanager, item.config
+    if not manager.has_plugin(_NAME):
+        manager.register(_Hooks(), _NAME)
+    limit = Limit(server, seconds, lambda: section(server, cassette))
+    item.stash[_LIMIT] = config.stash[_LIMIT] = limit
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.stop()
+        del config.stash[_LIMIT]
+
+
+def noted_of(item: pytest.Item) -> str | None:
+    """The section of a test as its limit was over; None where it was not."""
+    limit = item.stash.get(_LIMIT, None)
+    return None if limit is None else limit.section
+
+
+def forget(item: pytest.Item) -> None:
+    """Let go of the limit of a test: items live as long as the session."""
+    if _LIMIT in item.stash:
+        del item.stash[_LIMIT]
+
+
+def _waiting_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this thread, if no task of it runs at this moment."""
+    try:
+        loop = asyncio.get_running_loop()
+        return loop if asyncio.current_task(loop) is None else None
+    except RuntimeError:
+        return None

@@ -1,0 +1,140 @@
+"""What a test asks for: options, ini file, markers and fixture, each of which may say a part of it. Pure, light.
+
+A later layer beats an earlier one key by key; None says nothing, and takes back what a farther marker said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from os import PathLike, fspath
+from typing import Any
+
+from ..errors import UsageError
+
+MODES = ("none", "once", "all")
+TIMINGS = ("original", "compressed", "instant")
+GATE_TIMEOUT = 30.0
+"""Seconds that a replay waits for a request, unless a test says otherwise."""
+MATCH_ON = ("body",)
+"""What counts beside method, path and query, unless a test says otherwise."""
+LONGEST = 1e6
+"""The longest limit, in seconds."""
+_OF_REPLAY = (
+    "timing", "speed", "max_gap", "gates", "no_gate", "skip_gates_after", "faults", "chunks", "match", "match_on",
+    "resume",
+)  # fmt: skip
+_SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
+_OF_RECORDING = ("contract", "redact", "redact_patterns")
+KEYS = ("cassette", "record", *_OF_RECORDING, *_OF_REPLAY, "gate_timeout")
+_REFUSED = {
+    "new": "a stream's playhead cannot mix a recorded past with a live server",
+    "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one test gets. `replay`, `recording`: the options of `omnirecord.replay` and `record` that were given.
+    `only_replays`: the test has record='none' or faults. `gate_timeout`: seconds after which a test fails if its client
+    does not send the request that the replay waits for; None: never."""
+
+    cassette: str | None = None
+    record: str = "none"
+    only_replays: bool = False
+    gate_timeout: float | None = None
+    recording: Mapping[str, Any] = field(default_factory=dict)
+    replay: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_of(*layers: Mapping[str, Any]) -> Settings:
+    """The settings of a test, from layers that were checked; the last says most. Raises `UsageError`."""
+    merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
+    replay = {key: _all_of(key, merged[key]) for key in _OF_REPLAY if key in merged}
+    if "timing" not in replay and {"speed", "max_gap"} & replay.keys():
+        raise UsageError(
+            "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
+        )
+    replay.setdefault("timing", "instant")
+    replay.setdefault("match_on", MATCH_ON)
+    recording = {key: _all_of(key, merged[key]) for key in _OF_RECORDING if key in merged}
+    cassette, record = merged.get("cassette"), merged.get("record")
+    only_replays = record == "none" or bool(replay.get("faults"))
+    return Settings(
+        cassette and fspath(cassette), record or "none", only_replays, _gate_timeout(merged), recording, replay
+    )
+
+
+def _gate_timeout(merged: Mapping[str, Any]) -> float | None:
+    """The limit of a test in seconds: none where gates are skipped, unless a test says otherwise."""
+    skips = merged.get("skip_gates_after") is not None
+    return float(merged.get("gate_timeout", 0.0 if skips else GATE_TIMEOUT)) or None
+
+
+def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """A layer that has known keys only. Raises `UsageError` with the nearest one."""
+    if not isinstance(layer, Mapping):
+        raise UsageError(f"{where} gives a dict, not {layer!r}")
+    for key, value in layer.items():
+        if key not in KEYS:
+            raise UsageError(f"{where} has no {key!r}: {_nearest(str(key), KEYS)}")
+        if value is not None:
+            _check(key, value, where)
+    return layer
+
+
+def _check(key: str, value: Any, where: str) -> None:
+    if key == "record":
+        if value in _REFUSED:
+            raise UsageError(f"{where}: record {value!r} is not there, {_REFUSED[value]}: use 'all' to record anew")
+        _one_of(key, value, MODES, where)
+    elif key == "timing":
+        _one_of(key, value, TIMINGS, where)
+    elif key == "redact":
+        _one_of(key, value, ("content",), where)
+    elif key == "match_on":
+        from ..replayer.matching.rules import rules_of
+
+        try:
+            rules_of(_all_of(key, value))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+    elif key == "gate_timeout":
+        _seconds(key, value, where)
+    elif key == "cassette" and not isinstance(value, (str, PathLike)):
+        raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
+
+
+def _seconds(key: str, value: Any, where: str) -> None:
+    try:
+        is_fine = not isinstance(value, bool) and 0 <= float(value) <= LONGEST
+    except (TypeError, ValueError):
+        is_fine = False
+    if not is_fine:
+        raise UsageError(f"{where}: {key} {value!r} is no number of seconds: write for instance 30, or 0 for no limit")
+
+
+def _one_of(key: str, value: Any, known: tuple[str, ...], where: str) -> None:
+    if value not in known:
+        raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(known)}")
+
+
+def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> dict[str, Any]:
+    """What a test's markers say together, given the arguments of each, the closest first. Raises `UsageError`."""
+    merged: dict[str, Any] = {}
+    for args, named in reversed(list(marks)):
+        if len(args) > 1 or (args and "cassette" in named):
+            raise UsageError("the omnirecord marker takes one cassette; everything else by its name")
+        merged |= checked({**dict(zip(("cassette",), args, strict=False)), **named}, "the omnirecord marker")
+    return merged
+
+
+def _nearest(key: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(key, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+
+
+def _all_of(key: str, value: Any) -> Any:
+    """A list, where somebody wrote the only one of it."""
+    return (value,) if key in _SEVERAL and not isinstance(value, (list, tuple)) else value

@@ -1,0 +1,301 @@
+"""The files of one run of a recorder: the one that is written, and older ones in which something goes on.
+
+Without rotation there is one. When it is full, what begins from then on goes into the next, and streams and WebSockets
+move there at the end of a frame or message (`tape.Take`); what else is under way ends where it began. Then the old
+file is closed. All this happens in the recording thread, but for `current`, which the event loop reads, and for what
+takes its time: files are closed and removed in a thread of their own, since what arrives is to be written meanwhile.
+
+A file that somebody removes or replaces meanwhile is another matter: there is nothing to end in it, and no event to
+wait for. So its reel gets another one (`replace`), in which all that is open goes on where it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .._version import __version__
+from ..cassette.open import contract_or_default
+from ..cassette.rotation import Shelf
+from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.schema import free_path
+from ..cassette.sqlite.writer import UNWRITABLE
+from ..errors import OmnirecordError
+from ..model import Recording
+from ..omnigent.contract import Contract
+from ..redaction.pseudonyms import UserKey, mark_of, user_key
+from ..redaction.redactor import Redactor, Scanner
+from ..server.clock import monotonic
+from ..server.complaint import Complaint
+from ..wire.limits import Retention, Rotation
+from .rows.exchanges import FrameMaker, Frames, Recorder
+
+FramesOf = Callable[[Writer, int], Frames]
+"""Who makes the frames of a recording in a file."""
+
+log = logging.getLogger("omnirecord")
+
+LINGER = 1.0
+"""Seconds for which an old file is kept open at least, for the times at which its last reads are handed on."""
+LEAST = 1.0
+"""Seconds that a file is written at least."""
+LET_GO = 1.0
+"""Seconds that whoever makes frames has for closing a file that was taken away."""
+AGAIN = 60.0
+"""Seconds between attempts to begin a new file, and between looks for what is not to be kept any more."""
+
+
+class Reel:
+    """One file being written, with the recording in it that began at `zero_ns` on the clock of the tape.
+
+    `last`: the highest numbers of an exchange and of a stream that were in it. `frames` says who makes them.
+    """
+
+    def __init__(
+        self, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None, content: Scanner | None,
+        frames: FramesOf, key: UserKey,
+    ) -> None:  # fmt: skip
+        self.writer, self.zero_ns = writer, zero_ns
+        self.begun = monotonic()
+        self.left = 0.0
+        self.is_used = self.is_closed = False
+        started = datetime.now(UTC).isoformat(timespec="microseconds")
+        try:
+            with writer.taking_over():
+                self.number = writer.last_number("recording") + 1
+                self.last = writer.last_number("exchange"), writer.last_number("stream")
+                self.salt = writer.salt()
+                redactor = Redactor(_key_of(writer, key, self.salt), content)
+                FrameMaker(writer, self.number, contract).finish_killed(contract_or_default)
+                self.recorder = Recorder(self.number, redactor, frames(writer, self.number))
+                self._recording = Recording(self.number, started, __version__, contract.name, upstream)
+                writer.write([rows.recording(self._recording)])
+        except BaseException:
+            writer.close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        assert self.writer.path is not None
+        return self.writer.path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is going on in it any more, and nobody else has it open."""
+        return self.recorder.is_done and self.recorder.let_go()
+
+    def left_behind(self, what: str, at_ns: int) -> None:
+        """Say in the file that was taken away, which may be nowhere, that it ends there; close it."""
+        until = monotonic() + LET_GO
+        while not self.recorder.let_go() and monotonic() < until:
+            time.sleep(LET_GO / 200)
+        goes_on = rows.incident(self.number, at_ns, f"this file {what} while it was recorded, and another one begun")
+        with suppress(Exception):
+            self.writer.write([*self.recorder.left_behind(at_ns), goes_on])
+        self.writer.close()
+
+    def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
+        """Numbers and times go on, so that the files can be laid side by side."""
+        begins = f"{self.path.name} {what} while it was recorded: what came before is not in this file"
+        incident = rows.incident(self.number, at_ns, begins)
+        writer.write([rows.recording(self._recording), *self.recorder.move(writer), incident])
+        self.writer = writer
+
+    def close(self, within: float = math.inf) -> None:
+        """In so many seconds: see `Writer.close`."""
+        self.is_closed = True
+        self.writer.close(within)
+
+
+def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
+    """The key of a cassette's pseudonyms. Where those in the file are of another one, stderr says so."""
+    found = key.of(salt)
+    if not writer.has_key(mark_of(found)) and key.is_kept:  # else this was said when the key was made
+        log.warning(
+            "%s has pseudonyms of another key: a secret of this recording gets another pseudonym than before; name the"
+            " same key file with --pseudonym-key, if you have it", writer.path,
+        )  # fmt: skip
+    return found
+
+
+class Reels:
+    """What a tape writes. `now_ns` is the tape's clock. Raises `UsageError` or `CassetteError`."""
+
+    def __init__(
+        self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
+        now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
+    ) -> None:  # fmt: skip
+        self._key = user_key() if key is None else key
+        self._contract, self._upstream, self._now_ns, self._content = contract, upstream, now_ns, content
+        self._frames = frames
+        self._named = path
+        self._rotation = rotation
+        self.rotates = rotation is not None
+        self._shelf = Shelf(path, keep) if rotation is not None else None
+        self._leaving: list[Reel] = []
+        self._trouble, self._keeping = Complaint(), Complaint()
+        self._not_before = self._pruned = 0.0
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
+        self.current = self._first(path)
+        self._exchanges, self._streams = self.current.last
+
+    def _first(self, path: Path) -> Reel:
+        if self._shelf is None:
+            return self._reel(Writer(path))
+        for left in self._shelf.left_behind():
+            self._finish(left)
+        known = self._shelf.current()
+        reel = self._reel(Writer(known) if known is not None else self._shelf.begin())
+        if known is not None:
+            reel.begun -= self._shelf.age(known)
+        else:
+            try:
+                self._shelf.point(reel.path)
+            except BaseException:
+                self._shelf.discard(reel.writer)
+                raise
+        self._prune_aside({reel.path})
+        return reel
+
+    def _reel(self, writer: Writer) -> Reel:
+        return Reel(writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames, self._key)
+
+    def _finish(self, path: Path) -> None:
+        """What a killed recorder left behind gets its last frames, and becomes one file."""
+        try:
+            with closing(Writer(path)) as writer, writer.taking_over():
+                FrameMaker(writer, 0, self._contract).finish_killed(contract_or_default)
+        except (OmnirecordError, *UNWRITABLE) as error:
+            log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
+
+    def next_exchange(self) -> int:
+        """A number that none has in any of the files."""
+        self._exchanges += 1
+        return self._exchanges
+
+    def next_stream(self) -> int:
+        self._streams += 1
+        return self._streams
+
+    @property
+    def path(self) -> Path:
+        """What to read: the file that is written, or the link to it."""
+        return self.current.path if self._shelf is None else self._named
+
+    @property
+    def all(self) -> list[Reel]:
+        """Oldest first."""
+        return [*self._leaving, self.current]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether frames have still to be made."""
+        return any(reel.recorder.behind for reel in self.all)
+
+    def turn(self) -> None:
+        """Begin a new file where it is time for that, close old ones, remove what is not to be kept. Raises nothing."""
+        try:
+            self._turn(monotonic())
+        except Exception as error:  # promise 2: the file is locked for a moment, or it is a fault of ours
+            self._trouble.say(f"cannot look after the files of the recording: {type(error).__name__}: {error}")
+
+    def _turn(self, now: float) -> None:
+        if self._shelf is None:
+            return
+        if now >= self._not_before and self._is_full(now):
+            self._next(self._shelf, now)
+        done = [reel for reel in self._leaving if now - reel.left > LINGER and reel.is_done]
+        for reel in done:
+            reel.is_closed = True
+            self._leaving.remove(reel)
+            self._aside.submit(reel.close)
+        if done or now - self._pruned > AGAIN:
+            self._prune_aside({reel.path for reel in self.all})
+
+    def _is_full(self, now: float) -> bool:
+        limit, reel = self._rotation, self.current
+        if limit is None or not reel.is_used or now - reel.begun < LEAST:
+            return False
+        if limit.seconds is not None and now - reel.begun >= limit.seconds:
+            return True
+        return limit.size is not None and reel.writer.size() >= limit.size
+
+    def _next(self, shelf: Shelf, now: float) -> None:
+        try:
+            reel = self._reel(shelf.begin(self.current.salt))
+            try:
+                shelf.point(reel.path)
+            except BaseException:
+                shelf.discard(reel.writer)
+                raise
+        except (OmnirecordError, *UNWRITABLE) as error:
+            self._not_before = now + AGAIN
+            self._trouble.say(f"no new file can be begun, {self.current.path.name} grows on: {error}")
+            return
+        self._trouble.over("a new file could be begun")
+        log.info("recording goes on in %s", reel.path.name)
+        self.current.left = now
+        self._leaving.append(self.current)
+        self.current = reel
+
+    def replace(self, reel: Reel, what: str) -> None:
+        """Give it another file in the place of one that `what` happened to. May be called again where it failed.
+
+        Raises `OmnirecordError`, or what SQLite raises.
+        """
+        at, before = self._now_ns() - reel.zero_ns, reel.path
+        reel.left_behind(what, at)
+        writer = self._another(reel)
+        try:
+            reel.go_on_in(writer, what, at)
+        except BaseException:
+            writer.close()
+            raise
+        log.warning("recording degraded: %s %s; it goes on in %s", before, what, writer.path)
+        if self._shelf is not None and reel is self.current:
+            self._point(self._shelf, reel)
+
+    def _another(self, reel: Reel) -> Writer:
+        if self._shelf is not None:
+            return self._shelf.begin(reel.salt)
+        writer = Writer(free_path(self._named))
+        try:
+            writer.salt(reel.salt)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _point(self, shelf: Shelf, reel: Reel) -> None:
+        """What is recorded is not held up by a link that cannot be made."""
+        try:
+            shelf.point(reel.path)
+        except (OmnirecordError, *UNWRITABLE) as error:
+            log.warning("%s does not lead to %s, which is recorded: %s", shelf.link, reel.path.name, error)
+
+    def _prune_aside(self, writing: set[Path]) -> None:
+        self._pruned = monotonic()
+        self._aside.submit(self._prune, writing)
+
+    def _prune(self, writing: set[Path]) -> None:
+        assert self._shelf is not None
+        try:
+            self._shelf.prune(writing)
+        except (OmnirecordError, *UNWRITABLE) as error:
+            self._keeping.say(f"what --keep does not keep cannot be removed: {error}")
+        else:
+            self._keeping.over("what --keep does not keep can be removed again")
+
+    def close(self, within: float = math.inf) -> None:
+        """Close all files, each in so many seconds."""
+        for reel in self.all:
+            reel.close(within)
+        self._aside.shutdown()
+        if self._shelf is not None:
+            self._prune({self.current.path})

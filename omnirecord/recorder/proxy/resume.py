@@ -1,0 +1,136 @@
+"""Which streams can be resumed, by whom, and for how long: what `--resume` adds to the proxy.
+
+A stream whose client has left is kept for a while: upstream is read on, and recorded. Only who asks for the same
+target with the same header fields gets it, that is, with the same credentials; of these a keyed digest is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from ...errors import UsageError
+from ...model import Headers
+from ...wire.event_ids import event_id, parse_event_id
+from ...wire.headers import decoded, end_to_end, header, is_event_stream
+from ...wire.limits import seconds
+from ..queue import Take
+from .resumable import Relay
+
+log = logging.getLogger("omnirecord")
+
+GRACE = 30.0
+"""Seconds that a stream is kept for a client that has left it."""
+MOST_KEPT = 100
+"""Streams that are kept for clients that have left, at the most."""
+_DIFFER = ("last-event-id", "cache-control", "pragma", "traceparent", "tracestate", "x-request-id")
+"""Fields that say nothing of who asks, and may differ when the same client asks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, as far as it tells who may have the answer."""
+
+    target: str
+    headers: Headers
+
+
+def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
+    """Whether ids can be put into this answer, and a client could ask for it again: a plain GET, a plain stream."""
+    headers = decoded(answer.raw_headers)
+    is_plain = (header(headers, "content-encoding") or "identity").strip().lower() == "identity"
+    return (
+        request.method == "GET" and not request.body_exists and answer.status == 200
+        and is_event_stream(headers) and is_plain
+    )  # fmt: skip
+
+
+class Resuming:
+    """The stamped streams of one proxy: those that are listened to, and those that are kept for `grace` seconds.
+
+    Each holds up to `limit` bytes. Raises `UsageError` for a grace that is none, and for a limit of 0.
+    """
+
+    def __init__(self, grace: float, limit: int) -> None:
+        if limit == 0:
+            raise UsageError("--resume sends again what it has read ahead: give --read-ahead more than 0")
+        self._grace = seconds("resume-for", grace)
+        self._limit = limit
+        self._secret = os.urandom(32)
+        self._relays: dict[int, tuple[Relay, bytes]] = {}
+        self._kept: dict[Relay, asyncio.TimerHandle] = {}  # longest first
+        self._stopped = False
+
+    def begin(self, asked: Asked, answer: aiohttp.ClientResponse, take: Take) -> Relay:
+        """A stream that can be stamped has begun."""
+        relay = Relay(answer, take, self._limit, self._left)
+        self._relays[relay.stream] = relay, self._digest(asked)
+        return relay
+
+    def find(self, method: str, asked: Asked) -> tuple[Relay | None, int]:
+        """The stream that this request goes on with, and behind which of its frames. None: upstream is to be asked."""
+        given = parse_event_id((header(asked.headers, "last-event-id") or "").strip())
+        if method != "GET" or given is None or self._stopped:
+            return None, 0
+        stream, seq = given
+        relay = self._of_client(stream, asked)
+        refusal = relay.refusal(seq) if relay else "no stream is held for this client under that number"
+        if refusal is not None:
+            log.warning("event %s cannot be gone on from, a new stream is asked for: %s", event_id(*given), refusal)
+            if relay in self._kept:
+                self._drop(relay)
+            return None, 0
+        assert relay is not None
+        if timer := self._kept.pop(relay, None):
+            timer.cancel()
+        log.info("a client came back to stream %d, behind its frame %d", stream, seq)
+        return relay, seq
+
+    @property
+    def kept(self) -> int:
+        """How many streams are kept for clients that have left: each has a connection to upstream."""
+        return len(self._kept)
+
+    def stop(self) -> None:
+        """The recorder stops: cut them all. May be called again, for those that began since."""
+        self._stopped = True
+        for timer in self._kept.values():
+            timer.cancel()
+        self._kept.clear()
+        for relay, _ in self._relays.values():
+            relay.stop()
+
+    def _of_client(self, stream: int, asked: Asked) -> Relay | None:
+        relay, digest = self._relays.get(stream, (None, b""))
+        return relay if hmac.compare_digest(digest, self._digest(asked)) else None
+
+    def _digest(self, asked: Asked) -> bytes:
+        fields = [(name.lower(), value) for name, value in end_to_end(asked.headers, but=_DIFFER)]
+        fields.sort(key=lambda field: field[0])  # several of one name keep their order
+        return hmac.digest(self._secret, ascii((asked.target, fields)).encode(), "sha256")
+
+    def _left(self, relay: Relay) -> None:
+        """Nobody listens to it any more."""
+        if self._stopped:
+            return
+        if not relay.can_be_resumed:
+            self._drop(relay)
+            return
+        self._kept[relay] = asyncio.get_running_loop().call_later(self._grace, self._drop, relay)
+        if len(self._kept) > MOST_KEPT:
+            oldest = next(iter(self._kept))
+            log.warning("stream %d is let go: more than %d clients have left theirs", oldest.stream, MOST_KEPT)
+            self._drop(oldest)
+
+    def _drop(self, relay: Relay) -> None:
+        """Wait no longer: upstream is told that the client has left."""
+        if timer := self._kept.pop(relay, None):
+            timer.cancel()
+        del self._relays[relay.stream]
+        relay.end("client_left")

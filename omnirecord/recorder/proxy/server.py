@@ -1,0 +1,343 @@
+"""The recording proxy: an aiohttp server whose every request goes to one upstream, and onto the tape.
+
+It opens no connection of its own and knows no Omnigent: a stream is whatever answers `text/event-stream`, a
+WebSocket whatever is switched to. Stopping is deliberate: streams and WebSockets are cut at once, ordinary requests
+get five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from aiohttp import web
+from yarl import URL
+
+from ...errors import ServerError, UsageError
+from ...omnigent.routes import CONTROL, path_of
+from ...redaction.pseudonyms import user_key
+from ...redaction.redactor import content_scanner
+from ...server.accept import Accepting
+from ...server.clock import monotonic
+from ...server.http import Handler, bad_request, error_response, number_of, origin_form
+from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
+from ...server.tls import File, Trust
+from ...ui.control import UI, Control, pages_of
+from ...wire.headers import decoded
+from ...wire.limits import Given, Retention, retention, rotation
+from ..rows.exchanges import NewFrames
+from ..thread import STOP_WITHIN, Tape, Watch, ignore, nothing
+from .forward import Answered, Forward
+from .read_ahead import DEFAULT as READ_AHEAD
+from .resume import GRACE, Asked, Resuming
+from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
+
+log = logging.getLogger("omnirecord")
+
+_COST = 2
+"""File descriptors of a client connection: its own, and the one to upstream."""
+
+__all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
+
+
+def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
+    pass
+
+
+class Proxy:
+    """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
+
+    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself. No
+    browser may read it there, since pages of the upstream have the same origin. With `ui` the same, and `page` shows
+    it, on a listener of its own: at `HOST:PORT`, or for True on the port behind the proxy's, or else on a free one.
+
+    With `rotate`, `db` is a link to the newest of several cassettes, of which `keep` says how many are kept.
+
+    `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
+    back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
+    in content too, on its way to the cassette, and what begins with one of `redact_patterns`. `apart`: frames are made,
+    and judged, in a process of their own, so that they take nothing from the event loop; as the command does. Of very
+    many that came at once, `watch` is then given the last 200.
+
+    `pseudonym_key`: the file of the key from which pseudonyms are derived; the user's own by default.
+
+    Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        db: str | Path = "omnirecord.db",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        allow_remote: bool = False,
+        token: str | None = None,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        insecure: bool = False,
+        contract: str = "omnigent",
+        read_ahead: int = READ_AHEAD,
+        resume: bool = False,
+        resume_for: float = GRACE,
+        control: bool = False,
+        ui: bool | str = False,
+        redact: str | None = None,
+        redact_patterns: Iterable[str] = (),
+        pseudonym_key: File | None = None,
+        rotate: Given = (),
+        keep: Given = (),
+        apart: bool = False,
+        watch: Watch = ignore,
+        answered: Answered = _tell_nobody,
+    ) -> None:
+        if read_ahead < 0:
+            raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
+        self._target: URL = parse_upstream(upstream)
+        self.upstream = str(self._target)
+        self._trust = Trust(ca, cert, key, insecure)
+        self._db = Path(db)
+        self._contract = contract
+        self._content = content_scanner(redact, redact_patterns)
+        self._pseudonym_key = pseudonym_key
+        self._rotation, self._keep = rotation(rotate), retention(keep)
+        if self._rotation is None and self._keep != Retention():
+            raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
+        self._read_ahead = read_ahead
+        self._apart, self._watch = apart, watch
+        self._is_controlled, self._ui = control or bool(ui), ui
+        self._control: Control | None = None
+        self._answered = answered
+        self._resuming = Resuming(resume_for, read_ahead) if resume else None
+        self._running: dict[Forward, asyncio.Task[object]] = {}
+        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
+        self._listener = Listener(self._handle, self._place, cost=_COST)
+        self._paging: Listener | None = None
+        if isinstance(ui, str):
+            parse_listen(ui, allow_remote=allow_remote, option="--ui")
+        self._entered: Tape | None = None
+        self.exchanges = 0
+
+    @property
+    def url(self) -> str:
+        return self._listener.url
+
+    @property
+    def page(self) -> str | None:
+        """Where the page is; None without `ui`."""
+        return f"{self._paging.url}{UI}" if self._paging is not None else None
+
+    @property
+    def _listeners(self) -> list[Listener]:
+        return [self._listener] if self._paging is None else [self._listener, self._paging]
+
+    @property
+    def token(self) -> str | None:
+        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        return next((one.token for one in self._listeners if one.token), None) if self._is_controlled else None
+
+    @property
+    def made_token(self) -> str | None:
+        """The same, where it was made up: nobody knows it yet."""
+        return self.token if any(one.is_made for one in self._listeners) else None
+
+    @property
+    def db(self) -> Path:
+        """The cassette: another than was named, where somebody put something else in its place meanwhile."""
+        return self._db if self._entered is None else self._entered.path
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording that is being made."""
+        return self._tape.recording
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes that passed and are not in the cassette, so far."""
+        return 0 if self._entered is None else self._entered.dropped_bytes
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the cassette lacks something that passed: the disk did not take it in time."""
+        return self._entered is not None and self._entered.is_incomplete
+
+    @property
+    def _tape(self) -> Tape:
+        if self._entered is None:
+            raise UsageError("the proxy does not record yet: enter it with `async with`")
+        return self._entered
+
+    @property
+    def open_exchanges(self) -> int:
+        """How many requests are going on."""
+        return len(self._running)
+
+    async def __aenter__(self) -> Proxy:
+        tls = upstream_context(self._target, self._trust)
+        await self._listener.bind()  # before the cassette is touched
+        try:
+            pseudonym_key = await asyncio.to_thread(user_key, self._pseudonym_key)
+            if self._ui:
+                self._paging = await self._page_listener()
+            for listener in self._listeners:
+                refuse_itself(self._target, listener.url)
+            self._entered = await asyncio.to_thread(
+                Tape, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
+                keep=self._keep, watch=self._watch, apart=self._apart, pseudonym_key=pseudonym_key,
+                news=self._made_control().announce if self._is_controlled else nothing,
+            )  # fmt: skip
+        except BaseException:
+            for listener in self._listeners:
+                await listener.stop(0)
+            raise
+        self._upstream = Upstream(self._target, tls)
+        self._share_descriptors(self._listener.accepting, self._upstream)
+        self._warn()
+        for listener in self._listeners:
+            await listener.start()
+        return self
+
+    async def _page_listener(self) -> Listener:
+        """An origin of the page's own: pages and service workers of the upstream have the proxy's."""
+        place = replace(self._place, token=self._listener.token, option="--ui")
+        if isinstance(self._ui, str):
+            host, port = parse_listen(self._ui, allow_remote=place.allow_remote, option="--ui")
+            return await _bound(self._serve_page, replace(place, host=host, port=port))
+        behind = (URL(self.url).port or 0) + 1 if place.port else 0
+        try:
+            return await _bound(self._serve_page, replace(place, port=behind if behind < 65536 else 0))
+        except ServerError:
+            return await _bound(self._serve_page, replace(place, port=0))
+
+    def _share_descriptors(self, accepting: Accepting, upstream: Upstream) -> None:
+        """Count upstream connections that have no client among those of the listener."""
+        resuming = self._resuming
+        accepting.elsewhere = lambda: upstream.idle + (resuming.kept if resuming is not None else 0)
+        accepting.let_go = upstream.let_go
+        accepting.noted = self._tape.note
+        accepting.closed = lambda protocol: upstream.left(number_of(protocol))
+
+    def _made_control(self) -> Control:
+        pages = pages_of(self._paging.guard, lambda: self.db) if self._paging is not None else None
+        self._control = Control(lambda: self.db, self._state, pages)
+        return self._control
+
+    def _state(self) -> dict[str, Any]:
+        streams = [forward.take for forward in self._running if forward.take.stream is not None]
+        return {
+            "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
+            "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
+            "waiting_bytes": self._tape.waiting_bytes, "dropped_bytes": self._tape.dropped_bytes,
+            "refused": self._listener.accepting.refused,
+            "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
+        }  # fmt: skip
+
+    def _warn(self) -> None:
+        """Of what was allowed and is not safe."""
+        if self._listener.is_remote:
+            log.warning(
+                "whoever can reach %s can use %s through it: clients cannot be asked for a token%s",
+                self.url,
+                self.upstream,
+                ", only who wants to know what is recorded is" if self._is_controlled else "",
+            )
+        if self._trust.insecure:
+            log.warning(
+                "--insecure: the certificate of %s is not verified, so whoever is in between can read and change"
+                " everything", self.upstream,
+            )  # fmt: skip
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time.
+
+        All of it takes about `STOP_WITHIN` seconds; what is not written by then is lost (`is_incomplete`)."""
+        until = monotonic() + max(STOP_WITHIN, timeout)
+        for listener in self._listeners:
+            listener.refuse_connections()
+        self._cut(streams_only=True)
+        await self._wait_for_requests(timeout)
+        self._cut(streams_only=False)
+        if self._control is not None and self._entered is not None:
+            await self._wait_for_requests(0.1)
+            await asyncio.to_thread(self._entered.stop, until - monotonic())
+            await self._control.finish(1.0)
+        for listener in self._listeners:
+            await listener.stop(0.1)
+        if self._entered is not None:
+            await self._upstream.close()
+            await asyncio.to_thread(self._entered.stop, until - monotonic())
+
+    def hurry(self) -> None:
+        """Wait for nothing more: cut what is still open, drop what is not written. For the second signal."""
+        self._cut(streams_only=False)
+        if self._entered is not None:
+            self._entered.hurry()
+
+    def _cut(self, *, streams_only: bool) -> None:
+        if self._resuming is not None:
+            self._resuming.stop()
+        for forward, task in list(self._running.items()):
+            if forward.endless or not streams_only:
+                forward.stopped = True
+                task.cancel()
+
+    async def _wait_for_requests(self, timeout: float) -> None:
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=timeout)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = origin_form(request)
+        if target is None:
+            return bad_request("it names no path of the one upstream", 405)
+        if self._control is not None and target.startswith(CONTROL):
+            return await self._controlled(request, target, self._control)
+        asked = Asked(target, decoded(request.raw_headers))
+        relay, behind = self._resuming.find(request.method, asked) if self._resuming else (None, 0)
+        if relay is not None:
+            return await relay.serve(request, behind=behind)
+        forward = self._forward(request, asked)
+        del asked  # this frame lasts as long as a stream
+        try:
+            return await forward.run()
+        finally:
+            del self._running[forward]
+
+    async def _controlled(self, request: web.BaseRequest, target: str, control: Control) -> web.StreamResponse:
+        if self.page is not None and path_of(target) == UI:  # where it was before it had a listener of its own
+            return web.Response(status=302, headers={"Location": self.page})
+        return await control.handle(request, target, self._listener.guard)
+
+    async def _serve_page(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._control is None or self._paging is None:
+            return error_response(503, "not_ready", "omnirecord: the recording has not begun")
+        return await self._control.serve(request, self._paging.guard)
+
+    def _forward(self, request: web.BaseRequest, asked: Asked) -> Forward:
+        self.exchanges += 1
+        take = self._tape.take(request.method, asked.target, asked.headers)
+        forward = Forward(
+            request, asked, take, self._upstream, self._read_ahead, self._resuming, self._answered
+        )  # fmt: skip
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[forward] = task
+        return forward
+
+
+async def _bound(handler: Handler, place: Place) -> Listener:
+    listener = Listener(handler, place, has_pages=True)
+    await listener.bind()
+    return listener

@@ -1,0 +1,367 @@
+"""What happens on the wire in, rows for the cassette out. No thread, no socket, no clock: times are arguments.
+
+`Recorder` lives behind the wire, in the recording thread. It is told what happened as small values (`ops`), in order.
+Redaction happens here, before anything reaches the disk. Frames are made in a second step (`frames`) from what is
+already safe in the file, so that a burst is durable before it is understood.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ...cassette.sqlite import Writer, rows
+from ...cassette.sqlite import stream_rows as streamed
+from ...cassette.sqlite.rows import Row
+from ...cassette.sqlite.stream_rows import Pieces
+from ...model import CLOSE, Headers, Side
+from ...omnigent.routes import creates_session, session_of
+from ...redaction.coded_body import Body, CodedBody, body
+from ...redaction.redactor import Redactor, Texts
+from ...redaction.stream import MaskedStream
+from ...wire.content_coding import decoded
+from ...wire.headers import header
+from .frames import FrameMaker, fault
+from .making import Frames, NewFrames, Rest, none
+from .operations import (  # fmt: skip
+    HELD,
+    BodyData,
+    Ended,
+    Incidence,
+    Messaged,
+    Op,
+    Passed,
+    Received,
+    Requested,
+    Responded,
+    SentLate,
+    content,
+    held,
+)
+from .pace import PORTION, resting
+
+__all__ = [
+    "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
+    "Received", "Recorder", "Requested", "Responded", "Rest", "SentLate",
+    "content", "held",
+]  # fmt: skip
+
+_STREAMS = 10
+"""Streams whose reads are worked off between two rests."""
+_SESSION_BODY = 1024 * 1024
+"""The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
+
+
+@dataclass(slots=True)
+class _Side:
+    """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back.
+
+    Most have none, so nothing is made for one before there is.
+    """
+
+    kind: tuple[str | None, str | None] = (None, None)
+    """Its content type and coding."""
+    body: Body | None = None
+    texts: Texts | None = None
+    at: int = 0
+    is_cut: bool = False
+    """Whether some of the body was not kept: what comes behind that is not either."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """What must be remembered of an exchange while it lasts."""
+
+    request: _Side
+    response: _Side
+    names_session: bytearray | None
+    stream: int | None = None
+    coding: str | None = None
+    """Of the response."""
+    masked: MaskedStream | None = None
+    """The stream, where its content is masked."""
+    pieces: Pieces | None = None
+    """Of a stream: what came and has no row yet, and where in the file it is."""
+    reads: int = 0
+    """How many reads there were: more than are in this file, where another one was begun meanwhile."""
+    elsewhere: int = 0
+    """How many of its bytes are in a file before this one: what a mask says of them again changes nothing here."""
+    last_ns: int = 0
+    late: list[tuple[int, int]] = field(default_factory=list)
+    """Reads whose rows were written before they were handed on, and when they were."""
+    begun: tuple[Row, ...] = ()
+    """The rows that say what it is."""
+
+    def side(self, name: Side) -> _Side:
+        return self.request if name == "request" else self.response
+
+    @property
+    def received(self) -> int:
+        """Bytes of a stream, as on the wire."""
+        return 0 if self.pieces is None else self.pieces.start
+
+    @property
+    def settled(self) -> int | None:
+        """How many bytes of a stream will not change any more, where that is not all."""
+        return None if self.masked is None else max(self.masked.settled, self.elsewhere)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How much there was of the request's body, and of the response's."""
+        return self.request.at, self.received if self.stream else self.response.at
+
+
+class Recorder:
+    """Turns ops into rows (`rows`), and what these left in the file into frames (`make_frames`)."""
+
+    def __init__(self, recording: int, redactor: Redactor, frames: Frames) -> None:
+        self._recording = recording
+        self._redactor = redactor
+        self._open: dict[int, _Open] = {}
+        self._touched: dict[int, None] = {}  # streams of which something is gathered
+        self._frames = frames
+        self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
+            Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
+            Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
+            Incidence: lambda op: iter([rows.incident(recording, op.at_ns, op.message)]),
+        }  # fmt: skip
+
+    @property
+    def behind(self) -> bool:
+        """Whether `make_frames` has something left to do."""
+        return self._frames.behind
+
+    @property
+    def waiting(self) -> int:
+        """Of how many streams frames are to be made."""
+        return self._frames.waiting
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no exchange goes on, and all frames are made."""
+        return not self._open and not self.behind
+
+    def make_frames(self, rest: Rest = none) -> Iterator[list[NewFrames]]:
+        """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
+        return self._frames.make(rest)
+
+    def let_go(self) -> bool:
+        """Have nothing more to do with the file; whether that is so by now."""
+        return self._frames.let_go()
+
+    def left_behind(self, at_ns: int) -> list[Row]:
+        """What the file is to say of what goes on in another one."""
+        return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
+
+    def move(self, writer: Writer) -> list[Row]:
+        """Go on in another file; return what is to be written there first: the exchanges that are open.
+
+        The bytes that came of a stream before are one read without bytes, so that a reader sees how many it lacks.
+        """
+        self._frames.move(writer)
+        out: list[Row] = []
+        for number, state in self._open.items():
+            out += state.begun
+            if state.stream is None:
+                continue
+            state.elsewhere = state.received
+            state.pieces = Pieces(number)
+            if state.reads:
+                state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
+                out += state.pieces.close()
+            self._frames.begin(number, state.stream, None if state.masked else state.coding)
+            self._frames.arrived(number)
+        return out
+
+    def rows(self, ops: Iterable[Op], rest: Callable[[], object] | None = None) -> list[Row]:
+        """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident.
+
+        `rest` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
+        """
+        out: list[Row] = []
+        reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, till something else happens
+        for op in resting(ops, PORTION, rest):
+            if type(op) is Received:  # nearly always
+                reads[op.exchange].append(op)
+                continue
+            self._all_received(reads, out, rest)
+            self._try(op, self._handlers[type(op)], out)
+        self._all_received(reads, out, rest)
+        for exchange in resting(self._touched, _STREAMS, rest):
+            out += self._gathered(exchange, self._open[exchange])
+        self._touched.clear()
+        return out
+
+    def _try(self, op: Op, make: Callable[[Any], Iterable[Row]], out: list[Row]) -> None:
+        try:
+            out += make(op)
+        except Exception as error:  # promise 2: no fault in here may end a recording
+            out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
+
+    def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
+        """What was gathered of a stream in these ops."""
+        if state.pieces is not None:
+            yield from state.pieces.close()
+            self._frames.arrived(exchange, state.settled)
+        if state.late:
+            yield streamed.reads_sent(exchange, sorted(state.late))
+            state.late.clear()
+
+    def _requested(self, op: Requested) -> Iterator[Row]:
+        names = bytearray() if creates_session(op.method, op.target) else None
+        target = self._redactor.target(op.target)
+        request = rows.request(
+            op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
+            self._redactor.headers(op.headers),
+        )  # fmt: skip
+        self._open[op.exchange] = _Open(_side(op.headers), _Side(), names, begun=(request,))
+        yield request
+
+    def _responded(self, op: Responded) -> Iterator[Row]:
+        state = self._open[op.exchange]
+        if op.stream is None:
+            state.response = _side(op.headers)
+        if op.kind == "websocket":
+            passed = op.passed.texts if op.passed is not None else {}
+            state.request.texts = passed.get("request") or self._redactor.texts()
+            state.response.texts = passed.get("response") or self._redactor.texts()
+        state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
+        headers, coding = op.headers, state.coding
+        if op.stream is not None:
+            state.masked = self._masked(op)
+            if state.masked is not None:
+                headers, coding = state.masked.headers, None
+                yield from self._problem(op.stream, op.at_ns, state.masked.problem)
+            state.pieces = Pieces(op.exchange)
+            self._frames.begin(op.exchange, op.stream, coding)
+        headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
+        response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
+        state.begun += (response,)
+        yield response
+
+    def _masked(self, op: Responded) -> MaskedStream | None:
+        if op.passed is not None and isinstance(op.passed.masked, MaskedStream):
+            return op.passed.masked.goes_on(op.headers)
+        mask = self._redactor.stream()
+        return None if mask is None else MaskedStream(mask, op.headers)
+
+    def _problem(self, stream: int | None, at_ns: int, problem: str | None) -> Iterator[Row]:
+        if problem is not None:
+            yield rows.incident(self._recording, at_ns, f"stream {stream}: {problem}")
+
+    def _body_data(self, op: BodyData) -> Iterator[Row]:
+        state = self._open[op.exchange]
+        if op.data is None or state.side(op.side).is_cut:
+            state.side(op.side).is_cut = True
+            return
+        if state.names_session is not None and op.side == "response":
+            state.names_session += op.data[: _SESSION_BODY - len(state.names_session)]
+        side = state.side(op.side)
+        if side.body is None:
+            side.body = body(*side.kind, self._redactor)
+        yield from self._store(op.exchange, op.side, side, side.body.feed(op.data))
+
+    def _store(self, exchange: int, name: Side, side: _Side, data: bytes) -> Iterator[Row]:
+        if data:
+            yield rows.chunk(exchange, name, side.at, data)
+            side.at += len(data)
+
+    def _all_received(
+        self, reads: dict[int, list[Received]], out: list[Row], rest: Callable[[], object] | None
+    ) -> None:
+        """Work off the reads of each stream, and forget them."""
+        for some in resting(reads.values(), _STREAMS, rest):
+            self._try(some[0], partial(self._received, some), out)
+        reads.clear()
+
+    def _received(self, reads: list[Received], first: Received) -> list[Row]:
+        """Reads of one stream: together, since what is done for each is what all others have to wait for."""
+        exchange = first.exchange
+        state = self._open[exchange]
+        for op in reads:
+            op.written = True  # before `sent_ns` is read: whoever sets that later will see it
+        self._touched[exchange] = None
+        state.reads += len(reads)
+        state.last_ns = reads[-1].at_ns
+        assert state.pieces is not None
+        out: list[Row] = []
+        if state.masked is None:
+            state.pieces.add_all([(op.at_ns, op.sent_ns, op.size, op.data) for op in reads], out)
+        else:
+            mask = partial(self._received_masked, state, state.masked, state.pieces)
+            for op in reads:
+                self._try(op, mask, out)
+        return out
+
+    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: Pieces, op: Received) -> Iterator[Row]:
+        kept = masked.take(op.data, op.size)
+        new = b"".join(piece.data for piece in kept.pieces if not piece.again)
+        for piece in kept.pieces:
+            if piece.again:
+                yield from pieces.again(piece.start, piece.data)
+        full: list[Row] = []
+        pieces.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None, full)
+        yield from full
+        yield from self._problem(state.stream, op.at_ns, kept.problem)
+
+    def _messaged(self, op: Messaged) -> Iterator[Row]:
+        op.written = True
+        side = self._open[op.exchange].side("request" if op.dir == "up" else "response")
+        if op.data is None and side.texts is not None:
+            side.texts.lose()
+        redact = self._redactor.closing if op.opcode == CLOSE else self._redactor.message
+        data = b"" if op.data is None else redact(op.data, side.texts)
+        side.at += len(data)
+        yield rows.message(op.exchange, op.number, op.at_ns, op.sent_ns, op.dir, op.opcode, data)
+
+    def _sent_late(self, op: SentLate) -> Iterator[Row]:
+        of = op.of
+        assert of.sent_ns is not None
+        if isinstance(of, Messaged):
+            yield rows.message_sent(of.exchange, of.number, of.sent_ns)
+            return
+        state = self._open.get(of.exchange)
+        if state is None or state.pieces is None:
+            yield streamed.reads_sent(of.exchange, [(of.n, of.sent_ns)])
+        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in a file before this one
+            state.late.append((n, of.sent_ns))
+            self._touched[of.exchange] = None
+
+    def _ended(self, op: Ended) -> Iterator[Row]:
+        state = self._open.pop(op.exchange)
+        self._touched.pop(op.exchange, None)
+        yield from self._gathered(op.exchange, state)
+        if op.passed is not None:
+            op.passed.masked = state.masked
+            op.passed.texts = {"request": state.request.texts, "response": state.response.texts}
+        sides: dict[Side, _Side] = {"request": state.request, "response": state.response}
+        for name, side in sides.items():
+            if side.body is not None:
+                yield from self._store(op.exchange, name, side, side.body.close())
+                if isinstance(side.body, CodedBody) and side.body.cut:
+                    text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
+                    yield rows.incident(self._recording, op.at_ns, text)
+            if side.is_cut:
+                text = f"exchange {op.exchange}: of its {name} body only the first {side.at} bytes were kept"
+                yield rows.incident(self._recording, op.at_ns, text)
+        if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
+            yield rows.session(op.exchange, self._redactor.text(session_id))
+        self._frames.ended(op.exchange)
+        yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
+
+
+def _side(headers: Headers) -> _Side:
+    return _Side((header(headers, "content-type"), header(headers, "content-encoding")))
+
+
+def _session_named(body: bytes) -> str | None:
+    try:
+        answer = json.loads(body or b"null")
+    except ValueError:
+        return None
+    name = answer.get("session_id") or answer.get("id") if isinstance(answer, dict) else None
+    return name if isinstance(name, str) else None

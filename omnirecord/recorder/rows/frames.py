@@ -1,0 +1,376 @@
+"""From the bytes of streams that are safe in the file to frames: the second step, behind the recording.
+
+Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What the steps of some streams came
+to is written in one transaction; where that failed, they are begun again from what the file holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
+
+from ...cassette.framing import Framed, Framer, Run
+from ...cassette.sqlite import Writer, rows
+from ...cassette.sqlite import stream_rows as streamed
+from ...cassette.sqlite.rows import Row
+from ...cassette.sqlite.stream_reads import from_byte, portions, together
+from ...cassette.sqlite.stream_rows import Columns
+from ...cassette.sqlite.writer import is_transient
+from ...omnigent.contract import Contract, Issue, Judgement
+from ...wire.headers import header
+from ...wire.sse import Frame
+from .making import NewFrames, Rest, none
+
+log = logging.getLogger("omnirecord")
+
+STEP = 256 * 1024
+"""Bytes turned into frames in one step, before another stream, or another thread, has its turn; …"""
+LONG_STEP = 8 * 1024 * 1024
+"""… or so many, where there is a process for it, and nobody who looks at each: for each step the file has to be free
+for a moment, and where it is written all the time, to wait for that costs more than the frames do."""
+_A_FRAME = 64
+"""Bytes that a frame of a step counts for at least: a step is bounded in memory, however small its frames are."""
+SMALL = 16 * 1024
+"""Bytes that are looked at together, where they came in small reads."""
+MOST_STREAMS = 12
+"""Streams that share a transaction: between two, others get the interpreter."""
+
+
+class _Careful(Contract):
+    """A contract whose own faults cost the verdict of one event, and no more."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
+        self._judges = contract.judge
+        self.fault: Exception | None = None
+        """The first there was in this step."""
+
+    def judge(self, frame: Frame) -> Judgement:
+        try:
+            return self._judges(frame)
+        except Exception as error:  # promise 2
+            self.fault = self.fault or error
+            problem = f"could not be judged, by a fault of omnirecord: {type(error).__name__}"
+            return Judgement("invalid", issues=(Issue("", problem),), data=frame.data)
+
+
+@dataclass(slots=True)
+class _Streaming:
+    """A stream on its way from pieces to pages."""
+
+    stream: int
+    coding: str | None
+    judge: _Careful
+    framer: Framer
+    byte: int
+    """Bytes of the body on the wire that are done with."""
+    frames: int
+    """How many frames are stored, …"""
+    length: int
+    """… how many bytes of content they hold, …"""
+    read: int
+    """… and which read brought the last of them."""
+    skip: int
+    """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
+    row: int | None = None
+    """The first read of the row that begins behind those bytes, where it is known that one does."""
+    portions: Iterator[Sequence[Framed | Run]] = field(default_factory=lambda: iter(()))
+    """What is still to be made of a row that a step has begun with."""
+    is_stop_told: bool = False
+    ended: bool = False
+    is_fault_told: bool = False
+    until: int | None = None
+    """How many bytes will not change any more; None: all that are there."""
+    at_ns: int = 0
+    """When the last read came that is worked off."""
+    offsets: dict[int, int] = field(default_factory=dict)
+    """When each read came that a frame of this step may end in."""
+
+    def came(self, read: int) -> int:
+        return self.offsets.get(read, self.at_ns)
+
+    def offsets_kept(self) -> dict[int, int]:
+        """Of the last read alone, in which a frame may end that is held back for its LF; and of those of a row that is
+        not done with."""
+        read = self.framer.read
+        if self.framer.decodes:
+            return {n: at for n, at in self.offsets.items() if n >= read}
+        return {read: self.offsets[read]} if self.framer.holds and read in self.offsets else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What comes of some bytes of a stream, and is to be written."""
+
+    exchange: int
+    state: _Streaming
+    columns: Columns
+    framed: list[Framed]
+    more: bool
+    finished: bool
+    rows: list[Row]
+    fed: int
+
+
+class FrameMaker:
+    """Makes the frames of all streams of one recording, and of those that a killed recorder left behind.
+
+    `shows`: somebody wants to see them; else those that are alike are not made one by one. `step`: bytes that are
+    turned into frames at once, at the most.
+    """
+
+    def __init__(
+        self, writer: Writer, recording: int, contract: Contract, *, shows: bool = True, step: int = STEP
+    ) -> None:
+        self._shows, self._most = shows, step
+        self._writer = writer
+        self._recording = recording
+        self._judge = _Careful(contract)
+        self._streaming: dict[int, _Streaming] = {}
+        self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
+
+    def move(self, writer: Writer) -> None:
+        self._writer = writer
+        self._streaming.clear()
+        self._waiting.clear()
+
+    def let_go(self) -> bool:
+        return True
+
+    @property
+    def behind(self) -> bool:
+        return bool(self._waiting)
+
+    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
+        self._begin(exchange, stream, coding, self._judge)
+
+    def arrived(self, exchange: int, until: int | None = None) -> None:
+        if exchange in self._streaming:
+            self._streaming[exchange].until = until
+            self._waiting[exchange] = None
+
+    def ended(self, exchange: int) -> None:
+        if exchange in self._streaming:
+            self._streaming[exchange].ended = True
+            self._streaming[exchange].until = None
+            self._waiting[exchange] = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def open(self) -> Collection[int]:
+        """The exchanges of which frames are made, or may be."""
+        return self._streaming.keys()
+
+    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
+        """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction, of
+        which each yields what came of it. `rest` is called between two streams.
+
+        Raises what SQLite raises; nothing is lost by that.
+        """
+        waiting = iter(list(self._waiting))
+        while steps := self._steps(waiting, rest):
+            self._write(steps)
+            made = [self._done(step) for step in steps]  # before anybody is told, who may want no more
+            yield [frames for frames in made if frames is not None]
+
+    def _steps(self, waiting: Iterator[int], rest: Rest) -> list[_Step]:
+        """What comes of the next streams, until it is enough for a transaction."""
+        steps: list[_Step] = []
+        fed = 0
+        for exchange in waiting:
+            try:
+                step = self._step(exchange, self._streaming[exchange])
+            except Exception as error:
+                self._begin_again([*(step.exchange for step in steps), exchange])
+                if is_transient(error):
+                    raise
+                self._give_up(exchange, error)
+                return []
+            steps.append(step)
+            fed += step.fed
+            if fed > self._most or len(steps) == MOST_STREAMS:
+                break
+            rest(len(self._waiting))
+        return steps
+
+    def _step(self, exchange: int, state: _Streaming) -> _Step:
+        state.judge.fault = None  # all streams have one judge
+        found, more, fed = self._feed(exchange, state)
+        finished = state.ended and not more
+        if state.skip:  # of a coded stream, so there are no runs
+            found, state.skip = found[state.skip :], max(0, state.skip - len(found))
+        columns = Columns(found)
+        says = bool(found) or finished or state.framer.stopped_at is not None
+        made = list(self._frame_rows(exchange, state, columns, found, finished)) if says else []
+        framed = [one for one in found if isinstance(one, Framed)] if self._shows else []
+        return _Step(exchange, state, columns, framed, more, finished, made, fed)
+
+    def _write(self, steps: list[_Step]) -> None:
+        try:
+            # by statement: each is prepared once, and their order is nothing to each other
+            self._writer.write(sorted((row for step in steps for row in step.rows), key=itemgetter(0)))
+        except Exception as error:
+            if is_transient(error):
+                self._begin_again([step.exchange for step in steps])
+                raise
+            self._write_each(steps)
+
+    def _write_each(self, steps: list[_Step]) -> None:
+        """One of them is refused: it is to cost the others nothing."""
+        for step in list(steps):
+            try:
+                self._writer.write(step.rows)
+            except Exception as error:
+                if is_transient(error):
+                    self._begin_again([step.exchange for step in steps])
+                    raise
+                steps.remove(step)
+                self._give_up(step.exchange, error)
+
+    def _begin_again(self, exchanges: list[int]) -> None:
+        for exchange in exchanges:
+            state = self._streaming[exchange]
+            again = self._begin(exchange, state.stream, state.coding, state.judge)
+            again.ended, again.until = state.ended, state.until
+
+    def _give_up(self, exchange: int, error: Exception) -> None:
+        """Promise 2, again: its bytes are kept, and readers derive what they can."""
+        state = self._streaming.pop(exchange)
+        del self._waiting[exchange]
+        self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
+
+    def _done(self, step: _Step) -> NewFrames | None:
+        """It is written."""
+        exchange, state, columns = step.exchange, step.state, step.columns
+        first = state.frames + 1
+        del self._waiting[exchange]
+        if step.more:
+            self._waiting[exchange] = None
+        if step.finished:
+            del self._streaming[exchange]
+        offsets, state.offsets = state.offsets, state.offsets_kept()
+        if not columns:
+            return None
+        state.frames += len(columns)
+        state.length += sum(columns.lengths)
+        state.read = columns.reads[-1]
+        return NewFrames(exchange, state.stream, first, step.framed, offsets)
+
+    def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool, int]:
+        """The frames of a step, whether there may be more, and how many bytes these come to."""
+        found: list[Framed | Run] = []
+        byte, taken, fed = state.byte, state.framer.taken, 0
+        for some in chain(state.portions, self._portions(exchange, state)):
+            found += some
+            fed = max(state.byte - byte, state.framer.taken - taken, _A_FRAME * len(found))
+            if fed > self._most:
+                return found, True, fed
+        if state.ended:
+            found += state.framer.close()
+        return found, False, fed
+
+    def _portions(self, exchange: int, state: _Streaming) -> Iterator[Sequence[Framed | Run]]:
+        """What is made of the rows that are there, each portion of which may be the last of a step."""
+        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL):
+            piece = whole if state.until is None else whole.before(state.until)
+            if piece.size <= 0:
+                break
+            state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
+            state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
+            state.row = whole.next if piece.end == whole.end else None
+            state.portions = portions(state.framer, piece, runs=not self._shows)
+            for some in state.portions:  # noqa: UP028  # `yield from` would close them where a step ends
+                yield some
+
+    def _frame_rows(
+        self, exchange: int, state: _Streaming, columns: Columns, found: list[Framed | Run], finished: bool
+    ) -> Iterator[Row]:
+        yield from streamed.pages(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
+        if state.framer.decodes:
+            yield from _content(exchange, state.length, found)
+            yield from self._decoded(exchange, state, sum(columns.lengths), finished)
+        else:
+            yield from _lost(exchange, state.length, state.read, columns)
+        if state.judge.fault and not state.is_fault_told:
+            state.is_fault_told = True
+            yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
+        if "sentinel" in columns.verdicts:
+            yield rows.done(state.stream)
+        if finished and state.framer.broken and not state.is_stop_told:
+            yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
+
+    def _decoded(self, exchange: int, state: _Streaming, length: int, finished: bool) -> Iterator[Row]:
+        """Whether that was all of a coded stream: else its readers would have to decode it again to know."""
+        stopped_at = state.framer.stopped_at
+        if state.is_stop_told or (stopped_at is None and not finished):
+            return
+        yield rows.framed(exchange, state.length + length, stopped_at)
+        if stopped_at is not None:
+            state.is_stop_told = True
+            text = f"stream {state.stream}: {state.framer.broken}"
+            log.warning("%s", text)
+            yield rows.incident(self._recording, state.at_ns, text)
+
+    def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
+        """Give the exchanges that a killed recorder left behind their last frames and their ending."""
+        for left in self._writer.unfinished():
+            if left.stream is not None:
+                coding = header(left.headers, "content-encoding")
+                judge = _Careful(contract_of(left.contract))
+                self._begin(left.exchange, left.stream, coding, judge).ended = True
+                self._waiting[left.exchange] = None
+            if left.end_ns is None:
+                sizes = left.request_bytes, left.response_bytes
+                self._writer.write([rows.end(left.exchange, left.last_ns, left.ending or "recorder_killed", *sizes)])
+        while self.behind:
+            list(self.make())
+
+    def _begin(self, exchange: int, stream: int, coding: str | None, judge: _Careful) -> _Streaming:
+        """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
+        frames, length, read = self._writer.framed(stream)
+        framer = Framer(coding, judge, length)
+        byte, skip = length, 0
+        if framer.decodes:
+            framer, byte, skip = Framer(coding, judge), 0, frames
+        state = _Streaming(stream, coding, judge, framer, byte, frames, length, read, skip)
+        self._streaming[exchange] = state
+        return state
+
+
+def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[Row]:
+    """The bytes of frames that are not those of the stream, those of many frames in a row."""
+    held: list[bytes] = []
+    size = 0
+    for one in found:
+        assert isinstance(one, Framed)
+        if held and (one.frame.raw is None or size + one.frame.length > streamed.PIECE):
+            yield from rows.chunks(exchange, "content", start, b"".join(held))
+            start, size = start + size, 0
+            held.clear()
+        if one.frame.raw is None:
+            start += one.frame.length
+        else:
+            held.append(one.frame.raw)
+            size += one.frame.length
+    yield from rows.chunks(exchange, "content", start, b"".join(held))
+
+
+def _lost(exchange: int, start: int, read: int, columns: Columns) -> Iterator[Row]:
+    """That the bytes of these frames, which were too large, are not kept. `read`: which brought the frame before."""
+    reads = [read, *columns.reads]
+    for place in (place for place, more in columns.odd.items() if "lost" in more):
+        before = start + sum(columns.lengths[:place])
+        yield streamed.forgotten(exchange, (reads[place], reads[place + 1]), before, columns.lengths[place])
+
+
+def fault(recording: int, what: str, at_ns: int, error: Exception) -> Row:
+    """An incident of our own making, said on stderr as well."""
+    text = f"could not record {what}: {type(error).__name__}: {error}"
+    log.error("recording degraded: %s", text)
+    return rows.incident(recording, at_ns, text)

@@ -1,0 +1,133 @@
+"""What can happen on the wire, as values: the proxy notes them as they happen, the recorder makes rows of them.
+
+Times are ns since the recording began. Data is None where it could not be kept, for lack of room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...model import Direction, Ending, Headers, Kind, Side
+
+HELD = 300
+"""Bytes of memory that an operation takes beside its data, while it waits."""
+
+HELD_BY_FIELD = 200
+"""Bytes of memory that a header field takes beside its characters."""
+
+
+@dataclass(slots=True)
+class Requested:
+    exchange: int
+    party: str
+    at_ns: int
+    method: str
+    target: str
+    headers: Headers
+
+
+@dataclass(slots=True)
+class Passed:
+    """What masks an exchange that ends in one file and goes on in the next, on its way from there to here."""
+
+    masked: Any = None
+    """The stream."""
+    texts: dict[Side, Any] = field(default_factory=dict)
+    """Both directions of a WebSocket."""
+
+
+@dataclass(slots=True)
+class Responded:
+    """`passed`: where it goes on from another file."""
+
+    exchange: int
+    kind: Kind
+    stream: int | None
+    at_ns: int
+    status: int
+    reason: str
+    headers: Headers
+    passed: Passed | None = None
+
+
+@dataclass(slots=True)
+class BodyData:
+    """Bytes of a body that is no stream."""
+
+    exchange: int
+    side: Side
+    data: bytes | None
+
+
+@dataclass(slots=True)
+class Received:
+    """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row.
+
+    `reel`: in which file it is, for whoever has several; `before`: a part of it that is in the file before that.
+    """
+
+    exchange: int
+    n: int
+    at_ns: int
+    size: int
+    data: bytes | None
+    sent_ns: int | None = None
+    written: bool = False
+    reel: Any = None
+    before: Received | None = None
+
+
+@dataclass(slots=True)
+class Messaged:
+    """One WebSocket message or control frame; `sent_ns`, `written` and `reel` as in `Received`."""
+
+    exchange: int
+    number: int
+    at_ns: int
+    dir: Direction
+    opcode: int
+    data: bytes | None
+    sent_ns: int | None = None
+    written: bool = False
+    reel: Any = None
+
+
+@dataclass(slots=True)
+class SentLate:
+    """A read or message was handed on after its row had been written."""
+
+    of: Received | Messaged
+
+
+@dataclass(slots=True)
+class Ended:
+    """`passed`: where it goes on in another file."""
+
+    exchange: int
+    at_ns: int
+    ending: Ending
+    passed: Passed | None = None
+
+
+@dataclass(slots=True)
+class Incidence:
+    at_ns: int
+    message: str
+
+
+Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended | Incidence
+
+
+def content(op: Op) -> int:
+    """Bytes that are kept with it."""
+    return len(op.data or b"") if isinstance(op, (Received, BodyData, Messaged)) else 0
+
+
+def held(op: Op) -> int:
+    """Bytes of memory that an operation takes while it waits: 0 for an incident, and for a read that is not kept."""
+    if isinstance(op, Incidence) or (isinstance(op, Received) and op.data is None):
+        return 0
+    if isinstance(op, (Requested, Responded)):
+        return HELD + sum([HELD_BY_FIELD + len(name) + len(value) for name, value in op.headers])
+    return HELD + content(op)

@@ -1,0 +1,214 @@
+"""The process apart. It makes frames as it is told, and ends with the process that began it, however that ends."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ...cassette.sqlite import Writer
+from ...cassette.sqlite.writer import is_transient
+from ...omnigent.contract import Contract, load
+from ...server.clock import monotonic
+from ...server.gc import settle
+from ...wire.limits import max_decoded
+from ..rows.exchanges import FrameMaker, NewFrames, Rest
+from ..rows.frames import LONG_STEP, STEP
+from ..rows.pace import RETRY_EVERY, Pace, breath
+from .messages import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
+
+MOST_SHOWN = 200
+"""Frames of one step that are shown: to hand one over costs ten times what it costs to make it."""
+_PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_ROOM = 256 * 1024 * 1024
+"""Bytes that the allocator keeps for the next large frame: to get them from the system each time takes longer than all
+that is done with them."""
+_MANY = 50_000
+"""Objects that are made before it is looked for circles among them: of frames there are none."""
+
+log = logging.getLogger("omnirecord")
+
+
+class _Forwarded(logging.Handler):
+    """What is said here is said there."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._pipe.send(Logged(record.levelno, record.getMessage()))
+
+
+class _Cassette:
+    """A file, and who makes its frames. It is opened, and told of its streams, when there is something to do: then a
+    disk that fails costs an attempt."""
+
+    def __init__(self, file: File, contract: Contract, shows: bool) -> None:
+        self.key = file.key
+        self._path, self._recording, self._contract = Path(file.path), file.recording, contract
+        self._shows = shows
+        self._writer: Writer | None = None
+        self._told: deque[Stream] = deque()
+        self._known: set[int] = set()
+        self._maker: FrameMaker | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Of how many streams there is more to make."""
+        return len(self._told) + (self._maker.waiting if self._maker else 0)
+
+    def tell(self, streams: list[Stream]) -> None:
+        self._told += streams
+
+    def make(self, rest: Rest) -> Iterator[list[NewFrames]]:
+        maker = self._maker or self._open()
+        while self._told:
+            self._begin(maker, self._told[0])
+            self._told.popleft()
+        yield from maker.make(rest)
+
+    def _open(self) -> FrameMaker:
+        self._writer = Writer(self._path, beside=True)
+        step = STEP if self._shows else LONG_STEP
+        self._maker = FrameMaker(self._writer, self._recording, self._contract, shows=self._shows, step=step)
+        return self._maker
+
+    def _begin(self, maker: FrameMaker, of: Stream) -> None:
+        if of.begins:
+            maker.begin(of.exchange, of.stream, of.coding)
+            self._known.add(of.exchange)
+        (maker.ended if of.ended else maker.arrived)(of.exchange, *(() if of.ended else (of.until,)))
+
+    def finished(self) -> list[tuple[int, int]]:
+        """The exchanges that nothing more will come of, once."""
+        done = self._known.difference(self._maker.open) if self._maker else set()
+        self._known -= done
+        return [(self.key, exchange) for exchange in done]
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class Making:
+    """What goes on here. `shows`: whether somebody wants to see the frames themselves."""
+
+    def __init__(self, pipe: Connection, contract: Contract, shows: bool) -> None:
+        self._pipe, self._contract, self._shows = pipe, contract, shows
+        self._cassettes: dict[int, _Cassette] = {}
+        self._pace = Pace()
+        self._number, self._parent = 0, os.getppid()
+        self._hurries = self._holds = self._is_new = False
+        self._again_at = 0.0
+        self._trouble: str | None = None
+
+    def run(self) -> None:
+        """Until it is told to end, or the other side is gone, which is an `EOFError` or an `OSError`."""
+        self._answer(Heard(0))
+        while True:
+            if not self._pipe.poll(self._pause()):
+                self._attempt()
+            elif (told := self._pipe.recv()) is not None:
+                self._hear(told)
+            else:
+                return
+
+    def _waiting(self) -> dict[int, int]:
+        return {key: one.waiting for key, one in self._cassettes.items() if one.waiting}
+
+    def _pause(self) -> float | None:
+        return max(0.0, self._again_at - monotonic()) if self._waiting() and not self._holds else None
+
+    def _hear(self, told: Told) -> None:
+        self._answer(Heard(told.number))
+        self._number, self._hurries, self._holds = told.number, told.hurry, told.hold
+        for file in told.files:
+            if file.key not in self._cassettes:
+                self._cassettes[file.key] = _Cassette(file, self._contract, self._shows)
+            self._cassettes[file.key].tell(file.streams)
+        for key in told.let_go:
+            if key in self._cassettes:
+                self._cassettes.pop(key).close()
+        if told.let_go or not self._waiting():
+            self._report()
+
+    def _answer(self, answer: Answer) -> None:
+        self._pipe.send(answer)
+
+    def _report(self) -> None:
+        finished = [found for one in self._cassettes.values() for found in one.finished()]
+        self._answer(Made(self._number, self._waiting(), finished, self._is_new))
+        self._is_new = False
+
+    def _attempt(self) -> None:
+        try:
+            self._make()
+        except Exception as error:
+            self._fails(error)
+        else:
+            if self._trouble is not None:
+                self._trouble = None
+                self._answer(Trouble(None))
+        self._report()
+
+    def _fails(self, error: Exception) -> None:
+        self._again_at = monotonic() + RETRY_EVERY
+        name = "" if is_transient(error) else f"a fault of omnirecord: {type(error).__name__}: "
+        if (message := f"{name}{error}") != self._trouble:
+            self._trouble = message
+            self._answer(Trouble(message))
+
+    def _rest(self, waiting: int) -> None:
+        """The recorder, and all that it serves, may want the processor more."""
+        if not self._hurries:
+            time.sleep(breath(waiting))
+
+    def _make(self) -> None:
+        self._pace.begin(monotonic())
+        for cassette in self._cassettes.values():
+            if not cassette.waiting:
+                continue
+            for made in cassette.make(self._rest):
+                self._is_new = self._is_new or bool(made)
+                for frames in made if self._shows else ():
+                    self._answer(frames.last(MOST_SHOWN))
+                if self._pace.is_long(monotonic()) or os.getppid() != self._parent:
+                    return
+
+
+def main() -> None:
+    """The arguments: the descriptor of our end, the contract, whether frames are to be shown, and `max_decoded`."""
+    _, fd, contract, shows, limit = sys.argv
+    max_decoded(int(limit))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the recorder, which ends us when it is done
+    with suppress(OSError, AttributeError):  # where there is none of that, it is slower, and ends a little later
+        _settle(ctypes.CDLL(None))
+    pipe = Connection(int(fd))
+    log.addHandler(_Forwarded(pipe))
+    log.propagate = False
+    try:
+        making = Making(pipe, load(contract), shows == "shows")
+        settle(_MANY)
+        making.run()
+    except (EOFError, OSError):
+        pass  # the recorder is gone
+    except Exception as error:
+        log.error("frames cannot be made: %s: %s", type(error).__name__, error)
+    os._exit(0)  # without a checkpoint: the file is the recorder's
+
+
+def _settle(libc: ctypes.CDLL) -> None:
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.mallopt(_M_TRIM_THRESHOLD, _ROOM)
+    libc.mallopt(_M_MMAP_THRESHOLD, _ROOM)

@@ -1,0 +1,318 @@
+"""Our side of the process apart: who begins it, tells it what there is to do, and begins another one when it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ...cassette.sqlite import Writer
+from ...server.clock import monotonic
+from ...server.complaint import Complaint
+from ...wire.limits import max_decoded
+from ..rows.exchanges import NewFrames, Rest
+from ..rows.making import none
+from ..rows.pace import Pace
+from .messages import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
+
+AGAIN = 1.0
+"""Seconds between the end of one and the begin of another; twice as many each time, …"""
+AGAIN_AT_MOST = 60.0
+"""… but not more than these."""
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop());"
+    " from omnirecord.recorder.worker.process import main; main()"
+)
+_FIRST_FREE = 3
+"""Descriptors below are those of a program's own input and output."""
+
+log = logging.getLogger("omnirecord")
+
+
+class ApartFrames:
+    """`recorder.Frames` of one recording, made there: keeps what is to be told."""
+
+    def __init__(self, apart: Apart, key: int, path: Path, recording: int) -> None:
+        self._apart, self.key, self._path, self._recording = apart, key, path, recording
+        self._open: dict[int, Stream] = {}
+        self._news: dict[int, None] = {}  # exchanges, in the order in which there was something new of them
+        self._told = 0
+        self.left = 0
+        """Of how many streams there was more to make, as it said last."""
+
+    @property
+    def waiting(self) -> int:
+        return len(self._news)
+
+    @property
+    def behind(self) -> bool:
+        return bool(self._news or self.left) or self._told > self._apart.made
+
+    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
+        self._open[exchange] = Stream(exchange, stream, coding)
+
+    def arrived(self, exchange: int, until: int | None = None) -> None:
+        if exchange in self._open:
+            self._open[exchange].until = until
+            self._news[exchange] = None
+
+    def ended(self, exchange: int) -> None:
+        if exchange in self._open:
+            self._open[exchange].ended = True
+            self._news[exchange] = None
+
+    def move(self, writer: Writer) -> None:
+        assert writer.path is not None
+        self._path = writer.path
+        self._open.clear()
+        self._news.clear()
+        self.left = 0
+        self._apart.renew(self)
+
+    def make(self, _rest: Rest = none, /) -> Iterator[list[NewFrames]]:
+        return iter(())
+
+    def let_go(self) -> bool:
+        return self._apart.let_go(self)
+
+    def news(self, number: int) -> File:
+        """What there is to tell, in the message of that number."""
+        streams = [replace(self._open[exchange]) for exchange in self._news if exchange in self._open]
+        for exchange in self._news:
+            if exchange in self._open:
+                self._open[exchange].begins = False
+        self._news.clear()
+        self._told = number
+        return File(self.key, str(self._path), self._recording, streams)
+
+    def finished(self, exchange: int) -> None:
+        self._open.pop(exchange, None)
+
+    def begin_again(self) -> None:
+        """Whom it was told to is no longer there."""
+        self.left = self._told = 0
+        for exchange, stream in self._open.items():
+            stream.begins = True
+            self._news[exchange] = None
+
+
+class Apart:
+    """The process apart, begun with the recording. Its methods belong to the recording thread.
+
+    `watch` is given the frames, if `shows`, and `news` called when there are any, both in a thread of their own.
+    `wake` is called when something was answered.
+    """
+
+    def __init__(
+        self, contract: str, watch: Callable[[NewFrames], None], shows: bool, news: Callable[[], None],
+        wake: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._contract, self._watch, self._shows, self._news, self._wake = contract, watch, shows, news, wake
+        self._files: dict[int, ApartFrames] = {}
+        self._keys = 0
+        self._letting_go: dict[int, int] = {}  # keys of files, and in which message that was told; 0: not yet
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._answers: deque[Answer | None] = deque()
+        self.is_loaded = threading.Event()
+        """Set once it was there for the first time, or was found not to come."""
+        self._number = self._heard = 0
+        self.made = 0
+        """The last message of which all was done that it could do then."""
+        self._hurries = self._holds = False
+        self._pace = Pace()
+        self._begin_at, self._pause = 0.0, AGAIN
+        self._trouble = Complaint()
+        self._lacks: str | None = None  # why there is no process
+        self._fails: str | None = None  # why it cannot do what it should
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no frames are made just now."""
+        return self._lacks or self._fails
+
+    def frames(self, writer: Writer, recording: int) -> ApartFrames:
+        """Of a recording in that file."""
+        assert writer.path is not None
+        made = ApartFrames(self, 0, writer.path, recording)
+        self.renew(made)
+        return made
+
+    def renew(self, frames: ApartFrames) -> None:
+        """It is another file from now on."""
+        self._files.pop(frames.key, None)
+        self._keys += 1
+        frames.key = self._keys
+        self._files[frames.key] = frames
+
+    def let_go(self, frames: ApartFrames) -> bool:
+        """Have that file closed; whether it is."""
+        told = self._letting_go.setdefault(frames.key, 0)
+        self.tell()
+        if self._process is not None and not 0 < told <= self.made:
+            return False
+        self._letting_go.pop(frames.key, None)
+        self._files.pop(frames.key, None)
+        return True
+
+    def tell(self, *, hurry: bool = False, hold: bool = False) -> None:
+        """Say what is new, if anything is, and the last message was heard. Call it when that is in the file. `hurry`,
+        `hold`: see `Told`."""
+        self._hear()
+        hurries = hurry and not self._hurries
+        untold = [key for key, number in self._letting_go.items() if not number]
+        if not self._is_there() or self._heard < self._number:
+            return
+        if not (untold or hurries or hold is not self._holds or self.pause() == 0):
+            return
+        self._pace.begin(monotonic())
+        news = [frames for frames in self._files.values() if frames.waiting]
+        self._number, self._hurries, self._holds = self._number + 1, hurry, hold
+        self._letting_go |= dict.fromkeys(untold, self._number)
+        self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
+
+    def pause(self) -> float:
+        """Seconds until it is time to tell what is new: with each message, frames are made of all that is in it. For
+        ever where there is nothing, or nobody listens yet, or any more: `wake` is called when somebody does."""
+        self._hear()
+        waiting = sum(frames.waiting for frames in self._files.values())
+        if not waiting or self._process is None or self._heard < self._number:
+            return math.inf
+        return 0.0 if self._hurries else self._pace.pause(waiting, monotonic())
+
+    def _send(self, told: Told) -> None:
+        assert self._pipe is not None
+        with suppress(OSError):  # it is gone, which is heard
+            self._pipe.send(told)
+
+    def _is_there(self) -> bool:
+        """Whether there is one, which is begun where it is time for that."""
+        if self._process is None and monotonic() >= self._begin_at:
+            try:
+                self._begin()
+            except (OSError, RuntimeError) as error:  # no process, or no thread, can be begun
+                self._failed(f"a process that makes frames cannot be begun: {error}")
+        return self._process is not None
+
+    def _begin(self) -> None:
+        ours, its = socket.socketpair()
+        with ours, its:
+            fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+            shows = "shows" if self._shows else "hides"
+            words = [sys.executable, "-P", "-c", _BOOT, str(fd), self._contract, shows]
+            words += [str(max_decoded()), json.dumps(sys.path)]
+            quiet = subprocess.DEVNULL
+            pipe = Connection(ours.detach())
+            listener = threading.Thread(target=self._listen, args=[pipe], name="omnirecord-frames", daemon=True)
+            try:
+                process = subprocess.Popen(words, pass_fds=[fd], stdin=quiet, stdout=quiet)
+            except BaseException:
+                pipe.close()
+                raise
+            finally:
+                os.close(fd)
+        try:
+            listener.start()
+        except BaseException:
+            pipe.close()
+            process.kill()
+            process.wait()
+            raise
+        self._process, self._pipe, self._listener = process, pipe, listener
+        self._number = self._heard = self.made = 0
+        self._hurries = self._holds = False
+
+    def _listen(self, pipe: Connection) -> None:
+        """Until it is gone."""
+        try:
+            while True:
+                answer = pipe.recv()
+                if isinstance(answer, NewFrames):
+                    self._watch(answer)
+                    continue
+                if isinstance(answer, Made) and answer.is_new:
+                    self._news()
+                self._answers.append(answer)
+                self._wake()
+        except (EOFError, OSError):
+            self._answers.append(None)
+            self._wake()
+
+    def _hear(self) -> None:
+        while self._answers:
+            match self._answers.popleft():
+                case Heard(number):
+                    self._heard = number
+                    self.is_loaded.set()
+                case Made() as made:
+                    self._goes_on(made)
+                case Trouble(message):
+                    self._tell_trouble(message)
+                case Logged(level, message):
+                    log.log(level, "%s", message)
+                case None:
+                    self._lost()
+
+    def _goes_on(self, made: Made) -> None:
+        self.made = made.number
+        for key, frames in self._files.items():
+            frames.left = made.waiting.get(key, 0)
+        for key, exchange in made.finished:
+            if key in self._files:
+                self._files[key].finished(exchange)
+        if self._lacks is not None:
+            self._lacks, self._pause = None, AGAIN
+            self._trouble.over("frames are made again")
+
+    def _tell_trouble(self, message: str | None) -> None:
+        self._fails = message
+        if message is not None:
+            self._trouble.say(f"recording degraded: frames: {message}; streams go on and are recorded, trying again")
+        else:
+            self._trouble.over("frames are made again")
+
+    def _lost(self) -> None:
+        assert self._process is not None
+        assert self._pipe is not None
+        self._pipe.close()
+        code = self._process.wait()
+        self._process = self._pipe = self._fails = None
+        self._letting_go.clear()
+        for frames in self._files.values():
+            frames.begin_again()
+        self._failed(f"the process that makes frames ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
+
+    def _failed(self, what: str) -> None:
+        self._begin_at = monotonic() + self._pause
+        again = f"another one begins in {self._pause:.0f} s"
+        self._pause = min(2 * self._pause, AGAIN_AT_MOST)
+        self._lacks = what
+        self.is_loaded.set()
+        self._trouble.say(f"recording degraded: {what}; streams go on and are recorded, {again}")
+
+    def stop(self, seconds: float) -> None:
+        """End it, within so many seconds."""
+        if self._process is None or self._pipe is None:
+            return
+        with suppress(OSError):
+            self._pipe.send(None)
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._listener.join()
+        self._pipe.close()
+        self._process = self._pipe = None

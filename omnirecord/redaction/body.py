@@ -1,0 +1,361 @@
+"""Secrets out of one body as it passes, whatever its format.
+
+The body is searched for what comes before a secret, at any depth of JSON inside JSON strings: `"name":`,
+`["header",` as in lists of pairs, `?name=` and `&name=` as in URLs and forms, the head of a multipart field. At `://`,
+`:`, `=` and `<` the functions of `plain` look for secrets in other formats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import unquote, unquote_plus
+
+from . import plain
+from .names import (
+    is_numeric,
+    is_secret,
+    is_secret_field,
+    is_secret_header,
+    may_be_secret,
+    may_be_secret_field,
+)
+
+LONGEST_VALUE = 64 * 1024
+"""What is kept of a secret to make its pseudonym."""
+
+_SPACE = rb"[ \t\r\n]{0,64}"
+_PLAIN_WORD = rb"[\w.\x80-\xff]"
+_JSON_WORD, _QUERY_NAME, _TAG_NAME = rb"[\w.\-\\\x80-\xff]", rb"[\w.\-%\[\]+]", rb"[\w.\-:]"
+_PARTS = {
+    b"json": rb"%b{1,256}+(?: %b{1,64}+){0,3}+" % (_JSON_WORD, _JSON_WORD),
+    b"plain": rb"(?:%b{1,256}+(?: %b{1,64}+){0,3}+)" % (_PLAIN_WORD, _PLAIN_WORD),
+    b"odd": rb" ?(?:-|\\{1,256}+[\w.\-\x80-\xff ])",  # in names that the last letters do not tell: headers, escapes
+    b"some_json": rb"(?:%b{1,514}(?: %b{0,64}){0,7})?" % (_JSON_WORD, _JSON_WORD),
+    b"query": _QUERY_NAME,
+    b"tag": _TAG_NAME,
+    b"space": _SPACE,
+    b"may_end": plain.MAY_END_NAME,
+    b"may_follow": plain.MAY_FOLLOW_NAME,
+    b"userinfo": plain.USERINFO,
+}
+_HIT = re.compile(  # first bytes, second bytes, what they may open: so binary data is fast
+    rb'["?&#\[\\fF:=<](?:(?<=["?&#\[\\fF])(?=[\w.\-\\%%\[\]+ \t\r\n"\x80-\xff])'
+    rb'(?:(?<=")(?P<field>(?!")%(plain)b?+(?:%(odd)b(?:%(json)b)?+|(?=\\{0,256}+")%(may_end)b\\{0,256}+))"%(space)b:'
+    rb'|(?<=["?&#])(?P<query>%(query)b{1,256}+)=|(?:(?<=\\)u0026|(?<=&)amp;)(?P<escaped>%(query)b{1,256}+)='
+    rb'|(?<=\[)%(space)b\\{0,7}"(?P<pair>%(json)b)"%(space)b,|(?<=[fF])(?P<part>(?i:orm-data)[ \t]?;)'
+    rb"|(?<=\\)u003[cC](?P<escaped_tag>%(tag)b{1,128}+)(?=[^\w.\-:]))"
+    rb"|(?<=:)(?P<url>\\{0,15}+/\\{0,15}+/)%(userinfo)b|(?<=:)%(may_follow)b(?!\\{0,15}+(?:/|\Z))(?P<colon>)"
+    rb"|(?<==)%(may_follow)b(?P<equals>)|(?<=<)(?P<tag>%(tag)b{1,128}+)%(may_end)b(?=[^\w.\-:]))" % _PARTS
+)
+_MAYBE_HIT = re.compile(
+    rb'(?:"%(some_json)b(?:"%(space)b)?|(?:["?&#]|&amp;)%(query)b{0,256}'
+    rb"|\\(?:u(?:0(?:0(?:2(?:6%(query)b{0,256})?|3(?:[cC]%(tag)b{0,128})?)?)?)?)?"
+    rb"|(?i:f(?:o(?:r(?:m(?:-(?:d(?:a(?:ta?)?)?)?)?)?)?)?[ \t]?)|:\\{0,15}(?:/\\{0,15})?|<%(tag)b{0,128}"
+    rb'|\[%(space)b\\{0,7}(?:"%(some_json)b(?:"%(space)b)?)?)\Z' % _PARTS
+)
+_LONGEST_HIT = 1200
+_CONTEXT = 128
+_DEEPEST = 15
+_BEFORE_FIELD = re.compile(rb"(?:[{,]|\A)(?:[ \t\r\n]|\\+[nrt])*\\*\Z")
+_ENTRY = re.compile(
+    rb'"(?:[nN]ame|[kK]ey)\\{0,15}"[ \t]{0,8}:[ \t]{0,8}\\{0,15}"([\w.\-]{1,64}+)\\{0,15}"[ \t]{0,8},'
+    rb"(?:[ \t\r\n]|\\[nrt]){0,40}+\\{0,15}\Z"
+)
+"""What stands before `"value"` where the name of the value is a value itself."""
+_FORM = re.compile(rb"(%(query)b{1,256}+)=" % _PARTS)
+_MAYBE_FORM = re.compile(rb"%(query)b{0,256}" % _PARTS)
+_PART_HEAD = 2048
+_PART_NAME = re.compile(rb"""(?i)[; \t]name(?:\*=[\w.\-]{0,64}'[\w.\-]{0,64}'|="?)([^";\r\n]{1,256})""")
+_ESCAPE = re.compile(r"(?<!\\)\\+u([0-9a-fA-F]{4})")
+_SPACES = re.compile(rb"[ \t\r\n]*")
+_VALUE, _MAYBE_VALUE = re.compile(rb'(\\{0,15})"|[{\[]|[-0-9]'), re.compile(rb"\\{0,15}\Z")
+_CLOSING = re.compile(rb'\\{0,15}"%b(:)?' % _SPACE)
+_INSIDE, _INSIDE_NUMERIC = re.compile(rb'["{}\[\]]'), re.compile(rb'["{}\[\]\-0-9]')
+_NUMBER = re.compile(rb"[-+.0-9eE]*")
+_QUERY_END = re.compile(rb'[&\x00-\x20"<>#]|\\(?=[^/])')
+_QUOTE, _MAYBE_QUOTE = re.compile(rb"""\\{0,15}["']"""), re.compile(rb"\\{0,15}\Z")
+_FORM_END = re.compile(rb"[&\r\n]")
+_PART_END = re.compile(rb"\r\n--")
+_MAYBE_END = re.compile(rb"(?:\r(?:\n-?)?|\\)\Z")
+
+
+class BodyRedactor:
+    """One body on its way: `feed` returns what can be written by now, `close` the rest."""
+
+    def __init__(self, mask: Callable[[str, str, str, bool], str]) -> None:
+        """`mask` is given the place (`field`, `query` or `url`), the name, the value, and whether that is all of it."""
+        self._mask = mask
+        self._buffer = b""
+        self._at = 0  # all before it is written; the last bytes of that stay, to look back at
+        self._tail = -1  # where what is undecided begins; before `_at`: not known
+        self._out: list[bytes] = []
+        self._step: Callable[[bool], bool] = self._begin  # does one thing; False: it needs more bytes
+        self._query_end = _QUERY_END
+        self._name = ""
+        self._value = bytearray()
+        self._place = "field"
+        self._end = _QUERY_END  # of the value, where it is no JSON
+        self._base = self._level = 0  # backslashes before a quote: of the field's name, of its value
+        self._depth = 0  # of brackets, below a secret's name
+        self._only_string = False
+        self._is_long = False  # not all of the value is kept
+        self._look = plain.assigned  # for a secret, from `_at` on
+
+    def feed(self, data: bytes) -> bytes:
+        self._buffer += data
+        return self._run(final=False)
+
+    def close(self) -> bytes:
+        return self._run(final=True)
+
+    def whole(self, data: bytes) -> bytes:
+        """All of a body at once."""
+        self._buffer = data
+        return self._run(final=True)
+
+    def _run(self, final: bool) -> bytes:
+        self._tail = -1
+        while self._step(final):
+            pass
+        written = max(0, self._at - _CONTEXT)
+        self._buffer, self._at = self._buffer[written:], self._at - written
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def _write_to(self, end: int) -> None:
+        self._out.append(self._buffer[self._at : end])
+        self._at = end
+
+    def _take_to(self, end: int) -> None:
+        """Moves bytes to the value; what is too long is forgotten."""
+        room = LONGEST_VALUE - len(self._value)
+        self._value += self._buffer[self._at : min(end, self._at + room)]
+        self._is_long = self._is_long or end - self._at > room
+        self._at = end
+
+    def _masked(self) -> bytes:
+        value = self._value.decode("utf-8", "surrogateescape")
+        masked = self._mask(self._place, self._name, value, not self._is_long)
+        self._value.clear()
+        self._is_long = False
+        return masked.encode("utf-8", "surrogateescape")
+
+    # Looking for a name
+
+    def _begin(self, final: bool) -> bool:
+        form = _FORM.match(self._buffer)
+        if form is None and not final and _MAYBE_FORM.fullmatch(self._buffer):
+            return False
+        self._step = self._scan
+        if form is not None:
+            self._query_end = _FORM_END
+            self._write_to(form.end())
+            self._found_query(form[1], self._plain)
+        return True
+
+    def _scan(self, final: bool) -> bool:
+        hit = self._next()
+        if hit is None or (not final and hit.start() > self._undecided()):
+            self._write_to(len(self._buffer) if final else self._undecided())
+            return False
+        if hit["part"] is not None:
+            return self._found_part(hit, final)
+        self._write_to(hit.end())
+        if hit["query"] is not None or hit["escaped"] is not None:
+            self._found_query(hit["query"] or hit["escaped"], self._query_value)
+        elif hit["field"] is not None or hit["pair"] is not None:
+            self._found_field(hit)
+        else:
+            self._found_sign(hit)
+        return True
+
+    def _next(self) -> re.Match[bytes] | None:
+        at = self._at
+        while hit := _HIT.search(self._buffer, at):
+            at = hit.end()
+            sign = hit.lastgroup
+            if sign in ("colon", "equals"):
+                may_be = plain.may_follow_name(self._buffer, hit.start())
+            else:
+                may_be = sign not in ("tag", "escaped_tag") or plain.is_secret_tag(hit[sign])
+            if may_be:
+                break
+        return hit
+
+    def _undecided(self) -> int:
+        """Where something begins that the next bytes may make a hit; hits behind it may be part of it."""
+        if self._tail < self._at:
+            maybe = _MAYBE_HIT.search(self._buffer, max(self._at, len(self._buffer) - _LONGEST_HIT))
+            self._tail = len(self._buffer) if maybe is None else maybe.start()
+        return self._tail
+
+    def _found_query(self, raw: bytes, step: Callable[[bool], bool]) -> None:
+        name = unquote_plus(raw.decode("ascii", "replace"))
+        if may_be_secret(name):
+            self._name, self._place, self._end, self._step = name, "query", self._query_end, step
+
+    def _found_sign(self, hit: re.Match[bytes]) -> None:
+        tag = hit["tag"] or hit["escaped_tag"]
+        self._step = self._looked
+        if tag is not None:
+            self._look = partial(plain.element, name=tag)
+        else:
+            self._look = plain.assigned if hit["url"] is None else plain.userinfo
+
+    def _found_part(self, hit: re.Match[bytes], final: bool) -> bool:
+        limit = hit.start() + _PART_HEAD
+        end = self._buffer.find(b"\r\n\r\n", hit.start(), limit)
+        if end < 0 and not final and len(self._buffer) < limit:
+            self._write_to(hit.start())
+            return False
+        names = _PART_NAME.findall(self._buffer, hit.start(), max(end, hit.start()))
+        self._write_to(hit.end())
+        for name in (unquote(raw.decode("utf-8", "replace")) for raw in names):
+            if is_secret(name):
+                self._write_to(end + 4)
+                self._name, self._place, self._end, self._step = name, "field", _PART_END, self._plain
+                break
+        return True
+
+    def _found_field(self, hit: re.Match[bytes]) -> None:
+        raw = hit["field"] or hit["pair"]
+        bare = raw.rstrip(b"\\")
+        name = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), bare.decode("utf-8", "replace"))
+        is_entry = name in ("value", "Value") and hit["pair"] is None
+        entry = _ENTRY.search(self._buffer[max(0, hit.start() - _CONTEXT) : hit.start()]) if is_entry else None
+        if entry is not None:
+            name = entry[1].decode("ascii", "replace")
+        if hit["pair"] is not None:
+            secret = ("-" in name or name.lower() in {"authorization", "cookie", "dpop"}) and is_secret_header(name)
+        else:
+            secret = may_be_secret_field(name) and self._opens_field(hit.start())
+        if secret:
+            self._name, self._place, self._step = name, "field", self._before_value
+            self._base, self._depth = len(raw) - len(bare), 0
+            self._only_string = hit["pair"] is not None or entry is not None or not is_secret_field(name)
+
+    def _opens_field(self, at: int) -> bool:
+        """Whether a name follows `{` or `,`: in `cond ? "token" : "x"`, say, it is no field's."""
+        return _BEFORE_FIELD.search(self._buffer[max(0, at - _CONTEXT) : at]) is not None
+
+    # Taking its value
+
+    def _looked(self, final: bool) -> bool:
+        found = self._look(self._buffer, self._at, final)
+        if found is plain.WAIT:
+            return False
+        self._step = self._scan
+        if isinstance(found, plain.Found):
+            self._write_to(found.start)
+            self._take_to(found.end)
+            self._place, self._name = found.place, found.name
+            self._out.append(found.quote + self._masked() + found.quote)
+        return True
+
+    def _query_value(self, final: bool) -> bool:
+        if not final and _MAYBE_QUOTE.match(self._buffer, self._at):
+            return False
+        if _QUOTE.match(self._buffer, self._at):
+            self._look, self._step = plain.assigned, self._looked
+        else:
+            self._step = self._plain
+        return True
+
+    def _plain(self, final: bool) -> bool:
+        end = self._end.search(self._buffer, self._at)
+        if end is None and not final:
+            maybe = _MAYBE_END.search(self._buffer, max(self._at, len(self._buffer) - 4))
+            self._take_to(len(self._buffer) if maybe is None else maybe.start())
+            return False
+        self._take_to(len(self._buffer) if end is None else end.start())
+        self._out.append(self._masked())
+        self._step = self._scan
+        return True
+
+    def _before_value(self, final: bool) -> bool:
+        self._write_to(_SPACES.match(self._buffer, self._at).end())  # type: ignore[union-attr]  # it always matches
+        value = _VALUE.match(self._buffer, self._at)
+        if value is None and not final and _MAYBE_VALUE.match(self._buffer, self._at):
+            return False
+        self._step = self._scan
+        if value is None:
+            return True
+        if value[1] is not None:
+            self._open_string(value.end(), len(value[1]))
+        elif not self._only_string:
+            bracket = value[0] in b"{["
+            self._step = self._inside if bracket else self._number if is_numeric(self._name) else self._scan
+        return True
+
+    def _open_string(self, at: int, level: int) -> None:
+        self._write_to(at)
+        self._level, self._step = level, self._string
+
+    def _string(self, final: bool) -> bool:
+        period = 2 * (self._level + 1)
+        quote = self._buffer.find(b'"', self._at)
+        if quote < 0:
+            run = 0 if final else plain.backslashes(self._buffer, self._at, len(self._buffer))
+            self._take_to(len(self._buffer) - (run if run < period else run % period + period))
+            if final:
+                self._out.append(self._masked())
+            return False
+        run = plain.backslashes(self._buffer, self._at, quote)
+        if run < self._level or run % period == self._level:
+            self._take_to(quote - min(run, self._level))
+            self._step = self._close_string
+        else:
+            self._take_to(quote + 1)
+        return True
+
+    def _close_string(self, final: bool) -> bool:
+        closing = _CLOSING.match(self._buffer, self._at)
+        assert closing is not None
+        if self._depth and not closing[1] and closing.end() == len(self._buffer) and not final:
+            return False
+        if self._depth and closing[1] and len(self._value) < LONGEST_VALUE:
+            self._out.append(bytes(self._value))  # a name, below a secret's
+            self._value.clear()
+        else:
+            self._out.append(self._masked())
+        self._write_to(self._buffer.index(b'"', self._at) + 1)
+        self._step = self._inside if self._depth else self._scan
+        return True
+
+    def _number(self, final: bool) -> bool:
+        end = _NUMBER.match(self._buffer, self._at).end()  # type: ignore[union-attr]  # it always matches
+        self._take_to(end)
+        if end == len(self._buffer) and not final:
+            return False
+        quote = b"\\" * self._base + b'"'
+        self._out.append(quote + self._masked() + quote)
+        self._step = self._inside if self._depth else self._scan
+        return True
+
+    def _inside(self, _final: bool) -> bool:
+        """In an object or array: all its strings are secrets, its names are not."""
+        token = (_INSIDE_NUMERIC if is_numeric(self._name) else _INSIDE).search(self._buffer, self._at)
+        if token is None:
+            self._write_to(len(self._buffer))
+            return False
+        if token[0] == b'"':
+            self._open_inner(token.start())
+        elif token[0] in b"{}[]":
+            self._write_to(token.end())
+            self._depth += 1 if token[0] in b"{[" else -1
+            self._step = self._inside if self._depth else self._scan
+        else:
+            self._write_to(token.start())
+            self._step = self._number
+        return True
+
+    def _open_inner(self, quote: int) -> None:
+        before = self._buffer[max(0, quote - _DEEPEST) : quote]
+        level = len(before) - len(before.rstrip(b"\\"))
+        if level < self._base:  # the string that held the object ends, though the object does not
+            self._step = self._scan
+        else:
+            self._open_string(quote + 1, level)

@@ -1,0 +1,14 @@
+"""What looks like a secret in content, masked as it passes (`--redact content`): each character of it becomes `*`.
+
+`kinds` is the list, `scanning` finds them in a text that comes in pieces, `escapes` sees through JSON's escapes.
+`labels` finds the names of secrets in a text, `fields` masks the values behind them.
+`Flow` masks a body, `Texts` JSON values whose strings go on with each other, `StreamMask` an event stream.
+No I/O, nothing here raises whatever the bytes, and masking again changes nothing.
+"""
+
+from .bodies import Flow
+from .scanner import Scanner
+from .streams import Piece, StreamMask
+from .texts import Texts
+
+__all__ = ["Flow", "Piece", "Scanner", "StreamMask", "Texts"]

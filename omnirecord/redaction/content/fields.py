@@ -1,0 +1,356 @@
+"""Finds values of fields with a secret's name in a text in pieces: `{"password": "…"}`, `TOKEN=…`, `pin: …`.
+
+The rules of `scanning` hold: cuts change nothing, and no piece waits for the next one. JSON stays JSON: escapes inside
+a value stay escapes at every level, the digits of a number become `1`, and the names below a secret's name stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .labels import REACH, Label, find, is_begun, needs_search, section_end
+from .patterns import PSEUDONYM
+
+_BEGINS = re.compile(
+    rb"(?:\xef\xbb\xbf)?+(?:data:)?+[ \t\r\n*]*+"
+    rb"(?:(\"|[{\[][{\[ \t\r\n]*+(?=[^'{\[ \t\r\n]))|"
+    rb"(?!(?:\xef\xbb?|d(?:a(?:ta?)?)?|[{\[][{\[ \t\r\n]*+)\Z)[^ \t\r\n*])"
+)
+"""The beginning of JSON. A dict of Python is none. A first character that is masked already says nothing."""
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_LONGEST_SPACE = 72
+_DEEPEST = 15
+_MOST_BRACKETS = 64
+_STRING_PART = {mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mark in (b'"', b"'", b"`", b"<")}
+_STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for mark in (b"'", b"`", b"<")}
+_BARE = re.compile(rb"[^\x00-\x20\"'`&;<>|\\,()\[\]{}]++")
+_SOFT = b",)]}([{"
+_STAR = b"002a"
+"""The digits of an escaped `*`: every reading takes it for masked."""
+_QUOTES = b"\"'`"
+_INSIDE = re.compile(rb"[\"'{}\[\]:,\\]|[0-9]++")
+_HIDDEN = re.compile(rb"[^*]")
+_NOT_ONES = re.compile(rb"[02-9]++")
+_HEX = re.compile(rb"[0-9a-fA-F]")
+_DESIGNATORS = b"\"'\\/bfnrt"
+_NO_VALUE = b"$<({[|>"
+_AFTER_PLACEHOLDER = b"<>;,.:!?)]}@/|&\\="
+_SCHEMES = (b"bearer", b"basic", b"token", b"digest", b"negotiate", b"ntlm", b"apikey", b"dpop")
+_BLANK = (b"none", b"null", b"nil", b"undefined", b"true", b"false", b"str", b"string", b"bytes")
+
+
+class Span(NamedTuple):
+    """Characters of a secret. `begins`: it is the first span of that secret. `mark`: replaces each character."""
+
+    start: int
+    end: int
+    kind: str
+    begins: bool
+    mark: bytes = b"*"
+
+    @property
+    def named(self) -> bool:
+        """Whether the name of its field tells that it is a secret."""
+        return self.kind.startswith("field ")
+
+
+class Value(NamedTuple):
+    """State of a value that is being read."""
+
+    label: Label
+    step: str = "lead"
+    quote: bytes = b""
+    level: int = 0
+    """Backslashes before its quotes."""
+    run: int = 0
+    """Backslashes just before the current place."""
+    seen: bytes = b""
+    """A possible word that stays, or white space before the value."""
+    told: bool = False
+    brackets: bytes = b""
+    """Open brackets of a value that has parts; a colon behind a name."""
+    deeper: int = 0
+
+
+class Field(NamedTuple):
+    """State of a text. `seen`: its last bytes; `is_json`: it begins like JSON, None before its first character;
+    `is_ini`: it has had a line such as `[client]`, so that `password = abc` is a setting and no code."""
+
+    value: Value | None = None
+    seen: bytes = b""
+    is_json: bool | None = None
+    is_ini: bool = False
+
+
+NOTHING = Field()
+
+
+def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
+    """The spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON in any
+    case, in which a quote without a backslash ends each value."""
+    value, seen, is_json, is_ini = state
+    if is_json is None and (begins := _BEGINS.match(seen + text)):
+        is_json = begins[1] is not None
+    whole, known = seen + text, len(seen)
+    ini_at = 0 if is_ini else section_end(whole)
+    if value is None and not needs_search(seen, text):
+        return [], Field(None, whole[-REACH:], is_json, ini_at is not None)
+    spans: list[Span] = []
+    at = 0
+    while at < len(text):
+        if value is not None:
+            at, value = _STEPS[value.step](value, text, at, spans, strict or is_json is True)
+            continue
+        found = find(whole, max(0, at + known - REACH), at + known)
+        if found is None:
+            break
+        label = found[0]
+        if label.form == "set" and label.first and ini_at is not None and ini_at < found[1]:
+            label = label._replace(spaced=False, form="ini")
+        value, at = Value(label), found[1] - known
+    return spans, Field(value, whole[-REACH:], is_json, ini_at is not None)
+
+
+def goes_on(state: Field) -> bool:
+    """Whether the next characters may belong to a named secret. Rarely a false positive."""
+    return state.value is not None or is_begun(state.seen)
+
+
+def _hide(value: Value, text: bytes, start: int, end: int, spans: list[Span]) -> Value:
+    """Mask these characters, except those that are masked already."""
+    if _HIDDEN.search(text, start, end) is None:
+        return value
+    spans.append(Span(start, end, f"field {value.label.name}", not value.told))
+    return value._replace(told=True)
+
+
+def _ones(value: Value, text: bytes, start: int, end: int, spans: list[Span]) -> Value:
+    for digits in _NOT_ONES.finditer(text, start, end):
+        spans.append(Span(*digits.span(), f"field {value.label.name}", not value.told, mark=b"1"))
+        value = value._replace(told=True)
+    return value
+
+
+# Each step reads the text from `at` on. It returns where it stopped, and the value then: None at the value's end.
+
+
+def _lead(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) -> tuple[int, Value | None]:
+    """Read the characters between the mark and the value."""
+    space = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it always matches
+    if space > at:
+        return space, _spaced(value, text[at:space])
+    char = text[at : at + 1]
+    if char == b"\\":
+        return at + 1, value._replace(run=value.run + 1) if value.run < _DEEPEST else None
+    if char in _QUOTES:
+        if b"\\" * value.run + char == value.label.inner or (char == b'"' and strict and _ends_text(value)):
+            return at, None
+        return at + 1, value._replace(step="word", quote=char, level=value.run, run=0, seen=b"")
+    if value.run:
+        is_space = char in b"nrt" and value.label.form in ("json", "pair")
+        return at + 1, value._replace(run=0) if is_space else None
+    if value.label.form in ("json", "pair"):
+        return _lead_json(value, char, at)
+    return _lead_bare(value, char, at)
+
+
+def _ends_text(value: Value) -> bool:
+    """Whether a quote with these backslashes before it ends the string in which the label is."""
+    label = value.label
+    if label.form not in ("json", "pair") or label.single:
+        return value.run == 0
+    return value.run < label.level
+
+
+def _spaced(value: Value, space: bytes) -> Value | None:
+    seen = value.seen + space
+    ends = value.label.form not in ("json", "pair") and (b"\n" in space or b"\r" in space)
+    return None if ends or value.run or len(seen) > _LONGEST_SPACE else value._replace(seen=seen)
+
+
+def _lead_json(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
+    if value.label.form == "json" and char in b"{[" and char:
+        return at + 1, value._replace(step="inside", brackets=char)
+    if value.label.form == "json" and value.label.numeric and char in b"-0123456789":
+        return at, value._replace(step="number")
+    if char in b"bBuUrRfF" and not value.seen.strip():  # as in b'…'
+        return at + 1, value._replace(seen=value.seen + char)
+    return at, None
+
+
+def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
+    label, seen = value.label, value.seen
+    if label.bold and char == b"*" and not seen.strip(b"*"):
+        return at + 1, value._replace(seen=seen + b"*") if len(seen) < 3 else None
+    if label.bold and not seen.strip(b"*"):
+        return at, None
+    if char in b"=>" and label.form in ("set", "plain") and not seen:
+        return at + 1, value._replace(seen=b"=", label=label._replace(form="set", spaced=True))
+    if label.form == "tag":  # a placeholder has a blank or the like behind it
+        return at, None if seen or char in _AFTER_PLACEHOLDER else value._replace(step="word", quote=b"<", seen=b"")
+    if char == b"$" and label.form == "set" and not seen:
+        return at + 1, value._replace(step="dollar")
+    unset = label.form == "set" and (label.spaced or seen)
+    odd = (label.form == "plain" and not seen and char in b"/:") or (label.form == "option" and char == b"-")
+    if unset or odd or char in _NO_VALUE or not _BARE.match(char):
+        return at, None
+    return at, value._replace(step="word", seen=b"")
+
+
+def _dollar(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the quote of `TOKEN=$'…'`. A variable has none."""
+    is_string = text[at : at + 1] == b"'" != value.label.inner
+    return (at + 1, value._replace(step="word", quote=b"'")) if is_string else (at, None)
+
+
+def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read a word that may stay: a pseudonym, the scheme of a credential, `None`."""
+    words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()), *(() if value.quote else _BLANK))
+    word = value.seen.strip()
+    body = value._replace(step="string" if value.quote else "bare", seen=b"", run=0)
+    while at < len(text):
+        char = text[at : at + 1]
+        if word in words and not (char.isalnum() or char in b"_-"):
+            if word in _SCHEMES and char in b" \t":
+                return at + 1, value._replace(seen=b" ", label=value.label._replace(credentials=False))
+            return at, body if word in _SCHEMES and value.quote else None
+        longer = word + char.lower()
+        if not any(one.startswith(longer) for one in words):
+            if char in b" \t" and value.seen == b" " and not word:
+                at += 1
+                continue
+            return at, _entered(body, char)
+        word, at = longer, at + 1
+        if word == PSEUDONYM:
+            return at, None
+    return at, value._replace(seen=word or value.seen)
+
+
+def _entered(value: Value, char: bytes) -> Value | None:
+    return None if value.step == "bare" and char in _NO_VALUE else value
+
+
+def _bare(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
+    if value.run:
+        return _bare_escape(value, text, at)
+    found = _BARE.match(text, at)
+    if found is not None:
+        value = _hide(value, text, at, found.end(), spans)
+        size = min(3, len(value.seen) + found.end() - at)
+        return found.end(), value._replace(seen=b"." * size)
+    char = text[at : at + 1]
+    if char == b"\\":
+        return at + 1, value._replace(run=1)
+    is_end = char == value.label.inner or (char == b'"' and strict)
+    if char in _QUOTES and len(value.seen) <= 2 and not is_end:
+        return at + 1, value._replace(step="string", quote=char, level=0)
+    is_cookie = value.label.cookies and value.label.form == "plain" and char in b"; ,"
+    if is_cookie or (char in _SOFT and value.label.first and value.label.form in ("set", "ini")):
+        return at + 1, value._replace(seen=b"...")
+    return at, None
+
+
+def _bare_escape(value: Value, text: bytes, at: int) -> tuple[int, Value | None]:
+    char = text[at : at + 1]
+    if char == b"\\":
+        return at + 1, value._replace(run=value.run + 1)
+    if char in _DESIGNATORS and char != b"/":
+        return at, None
+    if char == b"u":
+        return at + 1, value._replace(step="hex", seen=b"bare", run=0)
+    if char == b"/":
+        return at + 1, value._replace(run=0, seen=b"...")
+    return at, value._replace(run=0, seen=b"...")
+
+
+def _hex(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the digits of an escape. `seen`: the step to go back to, and a dot for each digit."""
+    back = value.seen.partition(b".")[0]
+    digit = len(value.seen) - len(back)
+    if digit == len(_STAR) or not _HEX.match(text, at):
+        return at, value._replace(step=back.decode(), seen=b"..." if back == b"bare" else b"")
+    mark = _STAR[digit : digit + 1]
+    if text[at : at + 1] != mark:
+        spans.append(Span(at, at + 1, f"field {value.label.name}", not value.told, mark=mark))
+        value = value._replace(told=True)
+    return at + 1, value._replace(seen=value.seen + b".")
+
+
+def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
+    parts = _STRICT_PART if strict and value.quote != b'"' else _STRING_PART
+    if not value.run and (part := parts[value.quote].match(text, at)):
+        is_name = value.step == "name"
+        return part.end(), value if is_name else _hide(value, text, at, part.end(), spans)
+    char, run, period = text[at : at + 1], value.run, 2 * (value.level + 1)
+    if char == b"\\":
+        return at + 1, value._replace(run=run + 1)
+    if char == value.quote and (char == b"<" or run < value.level or run % period == value.level):
+        return at + 1, _closed(value)
+    if char == b'"' and strict and value.quote != b'"' and run == 0:
+        return at, None
+    if (char < b" " and char != b"\t") or (char == b"<" == value.quote):
+        return at, None
+    if run % period == 0 or value.step == "name":  # the backslashes stand for themselves
+        value = value._replace(run=0)
+        return at + 1, value if value.step == "name" else _hide(value, text, at, at + 1, spans)
+    if char == b"u":
+        return at + 1, value._replace(step="hex", seen=value.step.encode(), run=0)
+    value = value._replace(run=0)
+    return at + 1, value if char in _DESIGNATORS else _hide(value, text, at, at + 1, spans)
+
+
+def _closed(value: Value) -> Value | None:
+    return value._replace(step="inside", quote=b"", run=0, seen=b"") if value.brackets else None
+
+
+def _number(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    end = at
+    while end < len(text) and text[end] in b"-+.0123456789eE":
+        end += 1
+    return end, None if end == at else _ones(value, text, at, end, spans)
+
+
+def _inside(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
+    """Read an object or array: all its strings are secrets, its names are not."""
+    found = _INSIDE.search(text, at)
+    if found is None:
+        return len(text), value._replace(run=0)
+    token, end = found[0], found.end()
+    run = value.run if found.start() == at else 0
+    value = value._replace(run=0)
+    if token == b"\\":
+        return end, value._replace(run=run + 1)
+    if token in (b'"', b"'"):
+        label = value.label
+        if token == b'"' and (run < label.level or (strict and label.single and run == 0)):
+            return found.start(), None  # the string that held the object ends, though the object does not
+        is_name = value.brackets.endswith(b"{")
+        return end, value._replace(step="name" if is_name else "string", quote=token, level=run)
+    return end, _bracket(value, token, text, found, spans)
+
+
+def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], spans: list[Span]) -> Value | None:
+    open_ = value.brackets
+    if token in b"{[":
+        if len(open_) < _MOST_BRACKETS:
+            return value._replace(brackets=open_ + token)
+        return value._replace(deeper=value.deeper + 1)
+    if token in b"}]":
+        if value.deeper:
+            return value._replace(deeper=value.deeper - 1)
+        open_ = open_.rstrip(b":")[:-1]
+        return value._replace(brackets=open_) if open_ else None
+    if token == b":":
+        return value._replace(brackets=open_ + b":") if open_.endswith(b"{") else value
+    if token == b",":
+        return value._replace(brackets=open_.rstrip(b":"))
+    return _ones(value, text, *found.span(), spans) if value.label.numeric and not open_.endswith(b"{") else value
+
+
+_Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
+_STEPS: dict[str, _Step] = {
+    "lead": _lead, "dollar": _dollar, "word": _word, "bare": _bare, "hex": _hex, "string": _string, "name": _string,
+    "number": _number, "inside": _inside,
+}  # fmt: skip

@@ -1,0 +1,246 @@
+"""Secrets in a text that comes in pieces: which characters of the next piece are a secret's.
+
+Two rules hold, whatever comes: how the text was cut never changes what is found, and nothing is waited for: whether a
+character is a secret's depends on those before it alone. What has to be remembered from piece to piece is a `State`.
+Text here is bytes, one for each character, escapes undone (`escapes`); characters beyond ASCII
+are a secret's only in the value of a named field (`fields`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
+
+from . import fields
+from .fields import NOTHING, Field, Span
+from .patterns import KINDS, PSEUDONYM, WORD, Kind, own
+
+_LONGEST_PATTERN = 64
+_WORD = re.compile(rf"[{WORD}]*".encode())
+_IS_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+_AFTER_ESCAPE = re.compile(rb"(?:\\[nrtbf]|%[0-9A-Fa-f]{2})\Z")
+_BLOCK_BODY = re.compile(rb"[A-Za-z0-9+/=:,.]+")
+_BLOCK_KEPT = re.compile(rb"[ \t\r\n]+")
+
+
+class State(NamedTuple):
+    """Where a text stands. `step`: how far a secret has come; `seen`: what is needed of the text before."""
+
+    rule: Rule | None = None
+    step: str = ""
+    seen: bytes = b""
+    field: Field = NOTHING
+    """Where it stands as to secrets that are known by their names."""
+
+
+PLAIN = State()
+
+
+class Rule:
+    """A kind, ready to be matched."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.name = kind.name
+        self.anywhere = kind.anywhere
+        self.block = kind.block
+        self.soft = frozenset(kind.soft.replace("\\\\", "\\").encode())
+        self.body = re.compile(f"[{kind.body}]*".encode())
+        self.lead = re.compile(f"[{kind.lead}]*".encode()) if kind.lead else None
+        self.longest_lead = kind.longest_lead
+        self.words = frozenset(kind.words)
+        self.beginnings = frozenset(word[:n] for word in kind.words for n in range(1, len(word) + 1))
+        self.prefixes, self.patterns, self.begun = kind.prefixes, kind.patterns, kind.begun
+        self.longest = max([*map(len, kind.prefixes), *(_LONGEST_PATTERN for _ in kind.patterns)], default=0)
+
+
+class Scanner:
+    """Looks for all kinds, and for what begins with a user's `prefixes`; raises `UsageError` for one that cannot be."""
+
+    def __init__(self, prefixes: Iterable[str] = ()) -> None:
+        self._use([Rule(kind) for kind in KINDS])
+        added = own(prefixes)
+        new = tuple(prefix for prefix in added.prefixes if self._first(prefix.encode(), 0, 0) is None)
+        if new:  # shorter ones first, and before ours: of those that begin together, the first to end is found
+            by_length = replace(added, prefixes=tuple(sorted(new, key=len)))
+            self._use([Rule(by_length), *self._rules])
+
+    def _use(self, rules: list[Rule]) -> None:
+        self._rules = rules
+        self._context = max(rule.longest for rule in rules) + 3
+        self._known = {prefix.encode(): rule for rule in rules for prefix in rule.prefixes}
+        self._patterns = [(re.compile(one.encode()), rule) for rule in rules for one in rule.patterns]
+        patterns = [one for rule in rules for one in rule.patterns]
+        self._search = re.compile(_any_of([one.decode() for one in self._known], patterns).encode()).search
+
+    @cached_property
+    def unseen(self) -> State:
+        """Where a text stands of which something was not seen: what is next may be the rest of a secret."""
+        return State(Rule(Kind("unseen")), "body")
+
+    def scan(self, state: State, text: bytes, *, strict: bool = False) -> tuple[list[Span], State]:
+        """The secrets' characters in the next piece of a text, and where it stands then. `strict`: as in `fields`."""
+        spans, after = self.scan_kinds(state, text)
+        named, field = fields.scan(state.field, text, strict=strict)
+        return spans + named if named else spans, State(after.rule, after.step, after.seen, field)
+
+    def scan_kinds(self, state: State, text: bytes) -> tuple[list[Span], State]:
+        """Likewise, of those that are known by their prefixes alone."""
+        spans: list[Span] = []
+        at = 0
+        while at < len(text) or state.rule is None:
+            if state.rule is not None:
+                at, state = _STEPS[state.step](state.rule, state, text, at, spans)
+                continue
+            found = self._next(state.seen, text, at)
+            if found is None:
+                return spans, State(seen=(state.seen + text[at:])[-self._context :])
+            rule, at = found
+            state = State(rule, "block" if rule.block else "lead")
+        return spans, state
+
+    def _next(self, seen: bytes, text: bytes, at: int) -> tuple[Rule, int] | None:
+        """The first prefix that ends behind `at`, and where. `seen`: what of the text before `at` may be part of it."""
+        if at >= len(seen):
+            return self._first(text, at - len(seen), at)
+        found = self._first(seen + text[at:], 0, len(seen))
+        return found and (found[0], found[1] - len(seen) + at)
+
+    def _first(self, text: bytes, start: int, behind: int) -> tuple[Rule, int] | None:
+        """The prefix that ends first, of those that begin at `start` or later and end behind `behind`."""
+        first, limit = None, len(text)
+        while found := self._search(text, start, limit):
+            rule = self._rule_of(found)
+            start = found.start() + 1
+            if found.end() > behind and (rule.anywhere or _begins_word(text, found.start())):
+                first, limit = (rule, found.end()), found.end() - 1
+        return first
+
+    def _rule_of(self, found: re.Match[bytes]) -> Rule:
+        known = self._known.get(found[0])
+        return known or next(rule for one, rule in self._patterns if one.match(found.string, found.start()))
+
+    def may_find(self, raw: bytes) -> bool:
+        """Whether a whole prefix may be in these bytes, perhaps behind an escape."""
+        return self._search(raw) is not None or b"\\u00" in raw
+
+    def is_begun(self, state: State) -> bool:
+        """Whether what follows may be a secret's without a whole prefix of its own. Seldom True where it is not."""
+        return state.rule is not None or fields.goes_on(state.field) or self._begun.search(state.seen) is not None
+
+    @cached_property
+    def _begun(self) -> re.Pattern[bytes]:
+        """A text that ends in the beginning of a prefix."""
+        texts = {prefix[:n] for rule in self._rules for prefix in rule.prefixes for n in range(1, len(prefix))}
+        begun = [rule.begun for rule in self._rules if rule.begun]
+        ends = "|".join([*map(re.escape, sorted(texts, key=len, reverse=True)), *begun])
+        return re.compile(rf"(?:{ends})\Z".encode())
+
+
+def _any_of(texts: list[str], patterns: Iterable[str] = ()) -> str:
+    """A regular expression for these texts, the shortest where several begin alike, and for these patterns. By first
+    characters, which the search skips to what it may be at a fraction of the cost."""
+    if "" in texts:
+        return ""
+    rests: dict[str, tuple[list[str], list[str]]] = {}
+    for text in texts:
+        rests.setdefault(text[0], ([], []))[0].append(text[1:])
+    for pattern in patterns:
+        rests.setdefault(pattern[0], ([], []))[1].append(pattern[1:])
+    parts = []
+    for first, (more, raw) in rests.items():
+        options = [*([_any_of(more)] if more else []), *raw]
+        parts.append(re.escape(first) + (options[0] if len(options) == 1 else f"(?:{'|'.join(options)})"))
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+
+def _begins_word(text: bytes, at: int) -> bool:
+    goes_on = at > 0 and text[at - 1] in _IS_WORD and text[at] in _IS_WORD
+    return not goes_on or _AFTER_ESCAPE.search(text, max(0, at - 3), at) is not None
+
+
+# Each step takes what it can of the text from `at` on, and returns where it stopped, and the state then.
+
+
+def _lead(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
+    if rule.lead is not None:
+        end = min(rule.lead.match(text, at).end(), at + rule.longest_lead - len(state.seen))  # type: ignore[union-attr]
+        if end == len(text):
+            return end, State(rule, "lead", state.seen + text[at:end])
+        at = end
+    return at, State(rule, "word")
+
+
+def _word(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
+    """A word that is no secret, perhaps."""
+    word = state.seen
+    while at < len(text):
+        if word in rule.words and not text[at : at + 1].isalnum():
+            return at, State(rule, "kept")
+        longer = word + text[at : at + 1]
+        if longer not in rule.beginnings:
+            return at, State(rule, "begin")
+        word, at = longer, at + 1
+        if word == PSEUDONYM:
+            return at, State(rule, "kept")
+    return at, State(rule, "word", word)
+
+
+def _kept(rule: Rule, _state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
+    """The rest of a word that is no secret."""
+    end = _WORD.match(text, at).end()  # type: ignore[union-attr]  # it always matches
+    return end, State(rule, "kept") if end == len(text) else PLAIN
+
+
+def _body(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) -> tuple[int, State]:
+    end = rule.body.match(text, at).end()  # type: ignore[union-attr]  # it always matches
+    if end > at:
+        spans.append(Span(at, end, rule.name, state.step == "begin"))
+    elif state.step != "body":
+        return at, PLAIN
+    if end == len(text):
+        return end, State(rule, "body")
+    if text[end] in rule.soft:
+        return end + 1, State(rule, "escaped" if text[end : end + 1] == b"\\" else "soft")
+    return end, PLAIN
+
+
+def _escaped(rule: Rule, _state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
+    """A backslash inside a text: what follows is an escape in JSON within JSON, and a slash is the only one here."""
+    return (at + 1, State(rule, "soft")) if text[at : at + 1] == b"/" else (at, State(seen=b"\\"))
+
+
+def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) -> tuple[int, State]:
+    """The lines of a private key. White space, dashes and escapes stay; five dashes end it."""
+    seen = state.seen
+    if seen[:1] == b"\\":
+        return _block_escape(rule, seen, text, at)
+    if body := _BLOCK_BODY.match(text, at):
+        spans.append(Span(at, body.end(), rule.name, seen == b""))
+        return body.end(), State(rule, "block", b".")
+    if space := _BLOCK_KEPT.match(text, at):
+        return space.end(), State(rule, "block", seen and b".")
+    if text[at : at + 1] == b"\\":
+        return at + 1, State(rule, "block", b"\\" + (seen and b"."))
+    if text[at : at + 1] != b"-":
+        return at, PLAIN
+    dashes = (seen.lstrip(b".") if seen.endswith(b"-") else b"") + b"-"
+    if len(dashes) == 5:
+        return at + 1, State(seen=dashes)
+    return at + 1, State(rule, "block", b"." + dashes)
+
+
+def _block_escape(rule: Rule, seen: bytes, text: bytes, at: int) -> tuple[int, State]:
+    """An escape in JSON within JSON: a backslash and what belongs to it."""
+    designator = text[at : at + 1]
+    if designator in (b'"', b"'"):
+        return at, PLAIN
+    return at + 1, State(rule, "block", seen[1:])
+
+
+_STEPS = {
+    "lead": _lead, "word": _word, "kept": _kept, "begin": _body, "body": _body, "soft": _body, "escaped": _escaped,
+    "block": _block,
+}  # fmt: skip

@@ -1,0 +1,88 @@
+"""A stream whose content is masked on its way to the file: without its content coding, since nothing can be masked in
+that. What cannot be decoded is not kept. No I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model import Headers
+from ..wire.content_coding import CodingError, Decoder, decoder
+from ..wire.headers import header, without
+from ..wire.limits import max_decoded, shown_size
+from .content import Piece
+from .redactor import StreamMask
+
+LIMIT = 32 << 20
+"""What one read of a coded stream may decode to, in bytes: it is masked as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of one read: how many bytes it comes to, those that were not lost, and what went wrong."""
+
+    size: int
+    pieces: list[Piece]
+    problem: str | None = None
+
+
+class MaskedStream:
+    """One stream on its way. `headers`: those of its response."""
+
+    def __init__(self, mask: StreamMask, headers: Headers) -> None:
+        self._mask = mask
+        self._size = 0  # of its content
+        self._decoder: Decoder | None
+        self.headers, self.problem = headers, None
+        """As they are kept; and why nothing of it can be, if that is so."""
+        coding = header(headers, "content-encoding")
+        self._decodes = (coding or "identity").strip().lower() != "identity"
+        try:
+            self._decoder = decoder(coding)
+        except CodingError as error:
+            self._decoder, self.problem = None, f"{error}, so its content is not kept"
+        if self._decodes and self._decoder is not None:
+            self.headers = uncoded(headers)
+
+    @property
+    def settled(self) -> int:
+        """How many bytes will not be written again."""
+        return self._mask.settled
+
+    def goes_on(self, headers: Headers) -> MaskedStream:
+        """The same stream from its next event on, in another file. What it masks goes on: a text may be cut in two."""
+        self._mask.begin_again()
+        self.headers, self.problem = headers, None
+        return self
+
+    def take(self, data: bytes | None, size: int) -> Kept:
+        """The next read: `size` bytes; `data` is None where they could not be held."""
+        if data is None or self._decoder is None:
+            if self._decodes:
+                self._decoder = None  # what follows cannot be decoded either
+            self._mask.lose(size)
+            return Kept(size, [])
+        content = bytearray()
+        problem = None
+        try:
+            for piece in self._decoder.decode(data):
+                content += piece
+                self._refuse_bomb(len(content))
+        except CodingError as error:
+            self._decoder, problem = None, f"{error}, so what follows is not kept"
+        self._size += len(content)
+        return Kept(len(content), self._mask.feed(bytes(content)) if content else [], problem)
+
+    def _refuse_bomb(self, size: int) -> None:
+        """Raise `CodingError` where a read, of which `size` bytes are decoded, brings more than can be masked."""
+        if not self._decodes:
+            return
+        if self._size + size > max_decoded():
+            raise CodingError(f"it decodes to more than {shown_size(max_decoded())} (--max-decoded)")
+        if size > LIMIT:
+            raise CodingError(f"a read of it decodes to more than {shown_size(LIMIT)}")
+
+
+def uncoded(headers: Headers) -> Headers:
+    """The headers of the same body without its content coding."""
+    return without(headers, {"content-encoding", "content-length"})

@@ -1,0 +1,88 @@
+"""A frame with other data. Its line ends, its other lines, a byte order mark and how its JSON is written stay. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...wire.strict_json import MalformedError, parse
+from ..event_address import fields_like, listed
+from .json_spans import find, without
+from .kinds import Corrupt, Edit, SetField
+
+_BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
+_DATA = re.compile(rb"data(?:: ?|$)")
+
+
+class UnfitError(ValueError):
+    """The frame cannot be changed so; its text says why."""
+
+
+def edited(raw: bytes, edit: Edit, *, bom: bool) -> bytes:
+    """The frame after the edit. `bom`: it is the first of its stream. Raises `UnfitError`."""
+    head = _BOM if bom and raw.startswith(_BOM) else b""
+    lines = [(found[1], found[2]) for found in _LINE.finditer(raw, len(head)) if found[0]]
+    values = [line[found.end() :] for line, _ in lines if (found := _DATA.match(line))]
+    text = b"\n".join(values).decode("utf-8", "surrogateescape")  # so that bytes that are no UTF-8 stay as they are
+    new = _edit(text, edit).encode("utf-8", "surrogateescape").split(b"\n")
+    return head + b"".join(_with_data(lines, new))
+
+
+def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[bytes]:
+    """The lines with these values in their `data` fields, which are as many or fewer."""
+    made, rest = [], iter(values)
+    for line, end in lines:
+        found = _DATA.match(line)
+        if not found:
+            made.append(line + end)
+        elif (value := next(rest, None)) is not None:
+            made.append((found[0] if b":" in found[0] or not value else b"data: ") + value + end)
+    return made
+
+
+def _edit(text: str, edit: Edit) -> str:
+    data = _object(text)
+    if isinstance(edit, Corrupt):
+        end = text.rindex("}")
+        return f"{text[:end]}]{text[end + 1 :]}"
+    span = find(text, edit.field.steps)
+    if span is None:
+        near = listed(fields_like(edit.field, data))
+        raise UnfitError(f"has no field {edit.field}" + (f", the nearest are {near}" if near else ""))
+    return text[: span.value] + edit.json + text[span.end :] if isinstance(edit, SetField) else without(text, span)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = parse(text)[0]
+    except MalformedError as error:
+        raise UnfitError(f"has data that cannot be changed: it {error}") from None
+    if not isinstance(data, dict):
+        raise UnfitError("has data that cannot be changed: it is no JSON object")
+    return data
+
+
+def inside_a_character(raw: bytes) -> int | None:
+    """Where the first character of several bytes can be cut in two; None where there is none. A byte order mark is
+    none."""
+    several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
+    return next((found.start() + 1 for found in several if _is_character(found[0])), None)
+
+
+def inside(raw: bytes) -> int:
+    """Half of its bytes, but between two characters."""
+    half = len(raw) // 2
+    while half > 1 and raw[half] & 0xC0 == 0x80:
+        half -= 1
+    return half
+
+
+def _is_character(data: bytes) -> bool:
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+_SEVERAL = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")

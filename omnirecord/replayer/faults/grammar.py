@@ -1,0 +1,188 @@
+"""A fault, read from a line: a verb, then what it wants. `verbs.VERBS` is the grammar; EVENT is that of `addresses`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from ..event_address import HOW_CONDITIONS, Field, Words, field_of, read_address, read_ordinal
+from .durations import TIME, time_ns
+from .kinds import (
+    Answer,
+    Corrupt,
+    Delay,
+    Drop,
+    Duplicate,
+    End,
+    Ends,
+    Fault,
+    RemoveField,
+    Requests,
+    SetField,
+    Slow,
+    StopHeartbeats,
+    Swap,
+    Where,
+)
+from .verbs import EACH_TIME, EXAMPLE, VERBS
+
+_METHOD = re.compile(r"[a-z]+|\*")
+_STATUS = re.compile(r"[2-5][0-9][0-9]")
+_WITH = {"with": HOW_CONDITIONS}
+
+
+def parse_fault(text: str) -> Fault:
+    """Raises `UsageError`, with the word that cannot be read and an example."""
+    words = Words(text, "fault", EXAMPLE)
+    verb = words.peek()
+    if verb not in VERBS:
+        near = get_close_matches(verb, VERBS, 2)
+        words.refuse(f"a fault begins with {' or '.join(near) if near else 'one of ' + ', '.join(VERBS)}")
+    words.example = VERBS[verb].example
+    words.take()
+    fault = _READERS[verb](words)
+    words.end(each=EACH_TIME, **_WITH)
+    return fault
+
+
+def _drop(words: Words) -> Fault:
+    return Drop(read_address(words))
+
+
+def _duplicate(words: Words) -> Fault:
+    return Duplicate(read_address(words))
+
+
+def _corrupt(words: Words) -> Fault:
+    return Corrupt(read_address(words))
+
+
+def _swap(words: Words) -> Fault:
+    _no_every(words)
+    event = read_address(words)
+    if not words.skip("with"):
+        return Swap(event, None)
+    _no_every(words)
+    return Swap(event, read_address(words))
+
+
+def _no_every(words: Words) -> None:
+    words.skip("the")
+    if words.peek() == "every":
+        words.refuse("a swap is of two events")
+
+
+def _delay(words: Words) -> Fault:
+    return Delay(read_address(words), _by_time(words))
+
+
+def _set(words: Words) -> Fault:
+    field = _field(words)
+    event = read_address(words)
+    _expect(words, "to")
+    if (value := words.json()) is None:
+        words.refuse("a JSON value was expected, a text in double quotes")
+    return SetField(event, field, value)
+
+
+def _remove(words: Words) -> Fault:
+    field = _field(words)
+    return RemoveField(read_address(words), field)
+
+
+def _field(words: Words) -> Field:
+    """A field and the `of` behind it."""
+    found = words.comes(_WORD)
+    field = field_of(found[1]) if found else None
+    if found is None or field is None:
+        words.refuse("a field was expected, its names with a dot between each two")
+    words.step(found)
+    _expect(words, "of")
+    return field
+
+
+def _stop(words: Words) -> Fault:
+    _expect(words, "heartbeats")
+    after = _is_after(words)
+    return StopHeartbeats(read_address(words), after)
+
+
+def _freeze(words: Words) -> Fault:
+    where: Where = "after" if _is_after(words) else "before"
+    return Ends(read_address(words), where, "freeze", words.skip("each", "time"))
+
+
+def _cut(words: Words) -> Fault:
+    where = _where(words)
+    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
+
+
+def _where(words: Words) -> Where:
+    where = next((one for one in _WHERE if words.skip(*one.split())), None)
+    if where is None:
+        words.refuse("before, after or inside an event was expected")
+    return where
+
+
+def _how(words: Words) -> End:
+    for how, keywords in _HOW.items():
+        if words.skip(*keywords.split()):
+            return how
+    if words.peek() == "by":
+        words.refuse("a cut is made cleanly, short or by reset")
+    return "clean"
+
+
+def _is_after(words: Words) -> bool:
+    if words.skip("at"):
+        return False
+    if not words.skip("after"):
+        words.refuse("at or after an event was expected")
+    return True
+
+
+def _answer(words: Words) -> Fault:
+    requests = _requests(words)
+    _expect(words, "with")
+    if not _STATUS.fullmatch(words.peek()):
+        words.refuse("a status from 200 to 599 was expected")
+    return Answer(requests, int(words.take()))
+
+
+def _slow(words: Words) -> Fault:
+    return Slow(_requests(words), _by_time(words))
+
+
+def _requests(words: Words) -> Requests:
+    ordinal = read_ordinal(words)
+    if ordinal == "last" or not _METHOD.fullmatch(words.peek()):
+        words.refuse("a method was expected, with 2nd or every before it if need be")
+    method = words.take().upper()
+    if words.peek()[:1] not in ("/", "*"):
+        words.refuse("a path was expected, or a glob over paths")
+    return Requests(ordinal, method, words.take())
+
+
+def _by_time(words: Words) -> int:
+    _expect(words, "by")
+    found = words.comes(TIME)
+    value = time_ns(found) if found else None
+    if found is None or value is None:
+        words.refuse("a time was expected, up to a day, in ms, s or min")
+    words.step(found)
+    return value
+
+
+def _expect(words: Words, keyword: str) -> None:
+    if not words.skip(keyword):
+        words.refuse(f"{keyword!r} was expected")
+
+
+_WORD = re.compile(r"\s*(\S+)")
+_WHERE: tuple[Where, ...] = ("inside a character of", "inside", "before", "after")  # the longer one first
+_HOW: dict[End, str] = {"clean": "cleanly", "short": "short", "reset": "by reset"}
+_READERS: dict[str, Callable[[Words], Fault]] = {
+    "drop": _drop, "duplicate": _duplicate, "swap": _swap, "delay": _delay, "freeze": _freeze, "cut": _cut,
+    "corrupt": _corrupt, "set": _set, "remove": _remove, "stop": _stop, "answer": _answer, "slow": _slow,
+}  # fmt: skip

@@ -1,0 +1,89 @@
+"""What of a request has to be the same for a recorded one to answer it: its key. Pure.
+
+By default method, path and query: `idle` is ignored in a query, its order too, and secrets count as equal, so that
+clients with other credentials match. `rules` add and ignore.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
+
+from ...model import Headers
+from ...omnigent.routes import path_of, query_of
+from ...redaction.redactor import header_without_secrets, without_secrets
+from ...wire.headers import header
+from .rules import DEFAULT, Rules
+
+_MASKED = re.compile(r"\*{4,}")
+"""What `--redact content` and `scrub` leave of a secret; a few characters more or less are another client's."""
+_NOT_IN_GAP = re.compile(r"[/?&\s]")
+_LARGE_QUERY, _MANY_PARAMETERS = 16 * 1024, 200
+"""Characters and parameters from which on a query is not parsed: the event loop waits for that."""
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A spelling with gaps, where secrets were masked: `parts` is the text around the gaps."""
+
+    parts: tuple[str, ...]
+
+    def fits(self, text: str) -> bool:
+        """Returns whether `text` is this spelling with a value in each gap; in time linear in its length."""
+        first, *middle, last = self.parts
+        at, end = len(first), len(text) - len(last)
+        if at >= end or not text.startswith(first) or not text.endswith(last):
+            return False
+        for part in middle:
+            found = text.find(part, at + 1, end)
+            if found < 0 or _NOT_IN_GAP.search(text, at, found):
+                return False
+            at = found + len(part)
+        return at < end and _NOT_IN_GAP.search(text, at, end) is None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What of a request has to be the same. `headers`: those that a rule adds and that are there."""
+
+    method: str
+    path: str
+    query: Pairs
+    headers: Pairs = ()
+
+    def relaxed(self, rules: Rules = DEFAULT) -> Key:
+        """Without what only says how much a read is to hold."""
+        kept = tuple(pair for pair in self.query if not rules.is_relaxed(pair[0], self.method, self.path))
+        return replace(self, query=kept)
+
+    @property
+    def masked(self) -> Masked | None:
+        """The spelling that a request needs to be this one; None if no secret was masked in this one."""
+        parts = tuple(_MASKED.split(str(self)))
+        return Masked(parts) if len(parts) > 1 else None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")
+
+
+def _is_large(part: str, separator: str) -> bool:
+    """Returns whether this part of a target is compared as it is: secrets are looked for in each of its parameters."""
+    return len(part) > _LARGE_QUERY or part.count(separator) >= _MANY_PARAMETERS
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Returns the parameters of a query without secrets; a large query is one parameter."""
+    if _is_large(query, "&"):
+        return [("", query)]
+    return parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)
+
+
+def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
+    path, _, query = target.partition("?")
+    path = path_of(path if _is_large(path, ";") else without_secrets(path))
+    counted = sorted(pair for pair in _pairs(query) if rules.counts(pair[0], method, path))
+    values = ((name, header(headers, name)) for name in rules.headers(method, path))
+    told = ((name, header_without_secrets(name, value)) for name, value in values if value is not None)
+    return Key(method, path, tuple(counted), tuple(told))

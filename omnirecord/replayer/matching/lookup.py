@@ -1,0 +1,222 @@
+"""Which recorded exchange answers a request: the same key, the same in its body where a rule says so, the next in turn.
+
+What was asked for is noted in an `Asked`, of which each playing of a session has its own. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from ...model import Exchange, Request
+from ...omnigent.routes import creates_session, is_bookkeeping, path_of
+from .compare import Bodies
+from .key import Key, Masked, key_of
+from .nearest import NEAREST, Ordered, difference, line, named, nearest
+from .request import Incoming, Mismatch, Miss
+from .rules import DEFAULT, Order, Rules
+
+READS = frozenset({"GET", "HEAD"})
+_REPEATABLE = READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
+_NOTHING = "nothing: it was "
+
+
+@dataclass(slots=True)
+class Asked:
+    """The numbers of the exchanges that have answered."""
+
+    used: set[int] = field(default_factory=set)
+
+
+class Lookup:
+    """Everything recorded, to be found by request. `request_body` reads the content of one that was recorded.
+
+    Runners and clients are answered apart.
+    """
+
+    def __init__(
+        self, exchanges: Sequence[Exchange], request_body: Callable[[Exchange], bytes], rules: Rules = DEFAULT
+    ) -> None:
+        self._rules = rules
+        self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
+        self._bodies = Bodies(request_body, exchanges)
+        self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
+        self._relaxed: dict[tuple[bool, Key], Key] = {}
+        self._masked: dict[tuple[bool, Key], Masked] = {}
+        self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
+        for x in exchanges:
+            self._place(x)
+        self._ordered = Ordered(key for _, key in self._index)
+        self.creations = [x for x in exchanges if _creates(x)]
+        """What made a session, in order."""
+        self._created = Asked()
+
+    def _place(self, x: Exchange) -> None:
+        is_runner, method, target = x.party == "runner", x.request.method, x.request.target
+        key = self.key(x.request)
+        self._index[is_runner, key].append(x)
+        if (masked := key.masked) is not None:
+            self._masked[is_runner, key] = masked
+        self._relaxed.setdefault((is_runner, key.relaxed(self._rules)), key)
+        acts = method not in READS and x.response is not None and not is_bookkeeping(method, target)
+        if acts and x.session_id is not None and not creates_session(method, target):
+            self._acts[is_runner, x.session_id].append(x)
+
+    def key(self, request: Incoming | Request) -> Key:
+        """Returns what of a request has to be the same; that of the last request is remembered."""
+        if request is not self._last[0]:
+            self._last = request, key_of(request.method, request.target, request.headers, self._rules)
+        return self._last[1]
+
+    def alike(self, request: Incoming) -> list[Exchange]:
+        """What was recorded of such a request, in order."""
+        return self._fitting(request, self._recorded(request.is_runner, self.key(request)))
+
+    def _recorded(self, is_runner: bool, key: Key) -> list[Exchange]:
+        """What has this key, else what has it but for a secret in the target that was masked."""
+        if found := self._index.get((is_runner, key)):
+            return found
+        spelling = str(key) if self._masked else ""
+        fits = (
+            other for other, masked in self._masked.items()
+            if other[0] is is_runner and other[1].headers == key.headers and masked.fits(spelling)
+        )  # fmt: skip
+        return next((self._index[other] for other in fits), [])
+
+    def alike_in_other_detail(self, request: Incoming) -> tuple[list[Exchange], Key | None]:
+        """What was recorded of the same resource, asked in more or less detail, and how it was asked for."""
+        other = self._relaxed.get((request.is_runner, self.key(request).relaxed(self._rules)))
+        recorded = self._fitting(request, self._index[request.is_runner, other]) if other else []
+        return recorded, other if recorded else None
+
+    def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
+        """The one whose turn it is, noted as asked for; None where there is none.
+
+        `again`: once all were asked for, they are answered from the first again.
+        """
+        alike = self.alike(request)
+        exchange = self._next_of(alike, request, asked, again=again)
+        if exchange is None and alike and request.method in _REPEATABLE:
+            return alike[-1]
+        if exchange is None or self._comes_too_early(request, exchange, asked):
+            return None
+        asked.used.add(exchange.exchange)
+        return exchange
+
+    def creation(self, request: Incoming) -> Exchange | None:
+        """The recorded `POST /v1/sessions` whose turn it is, whatever its query; after the last the first."""
+        headers = self.key(request).headers
+        alike = [x for x in self.creations if self.key(x.request).headers == headers]
+        exchange = self._next_of(self._fitting(request, alike), request, self._created, again=True)
+        if exchange is not None:
+            self._created.used.add(exchange.exchange)
+        return exchange
+
+    def reset(self) -> None:
+        """Begin again with the first recorded session."""
+        self._created.used.clear()
+
+    def told_of(self, creation: Exchange) -> list[str]:
+        """Which of several recorded sessions it made, for whoever looks on."""
+        count = len(self.creations)
+        number = self.creations.index(creation) + 1
+        return [f"POST /v1/sessions: session {number} of the {count} recorded"] if count > 1 else []
+
+    def is_creation(self, request: Incoming) -> bool:
+        """Whether it makes a session, and such a request was recorded."""
+        return bool(self.creations) and not request.is_runner and creates_session(request.method, request.target)
+
+    def mismatches(self, request: Incoming, exchange: Exchange) -> list[Mismatch]:
+        """Where the body says another `type` or `action` than the one that it is matched with."""
+        what = f"{request.method} {request.target}"
+        return [Mismatch(what, *one) for one in self._bodies.mismatches(request, exchange)]
+
+    def miss(self, request: Incoming, asked: Asked | None = None, instead: Sequence[Exchange] = ()) -> Miss:
+        """What is said of a request that nothing answers. `instead`: what was found for one in other detail."""
+        key = self.key(request)
+        recorded = self._recorded(request.is_runner, key) or list(instead)
+        if not recorded:
+            near = nearest(key, self._ordered.around(key))
+            told = [named(other, difference(key, other)) for other in near]
+            return Miss(f"{key} was never recorded", told, [line(key, other) for other in near])
+        fitting = self._fitting(request, recorded)
+        if not fitting:
+            return self._other_bodies(key, request, recorded, asked)
+        return self._no_answer(key, fitting) or self._used_up(key, request, fitting, asked)
+
+    def _no_answer(self, key: Key, recorded: list[Exchange]) -> Miss | None:
+        answered = [x.response for x in recorded if x.response is not None]
+        if not answered:
+            return Miss(f"{key} was recorded, but never answered", [named(key, f"{_NOTHING}never answered")])
+        if all(response.status == 304 for response in answered):
+            message = f"{key} was recorded only as 304 Not Modified: record it again with a cold cache"
+            return Miss(message, [named(key, f"{_NOTHING}recorded only as 304 Not Modified")])
+        return None
+
+    def _used_up(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
+        unused = [x for x in recorded if asked is not None and x.exchange not in asked.used]
+        if unused and asked is not None and (earlier := self._comes_too_early(request, unused[0], asked)):
+            first = f"{earlier.request.method} {earlier.request.target}"
+            differs = f"order: it was recorded after {first}, which has not come yet"
+            return Miss(f"{key} came too early: it was recorded after {first}", [named(key, differs)])
+        times = _times(len(recorded))
+        used = {1: "that was", 2: "both were"}.get(len(recorded), "all were")
+        message = f"{key} was recorded {times} and answered as often: this is one more than there were"
+        return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
+
+    def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
+        """Those whose turn it is come first."""
+        used = set() if asked is None else asked.used
+        differ = (
+            self._bodies.differences(request, x, self._body_paths(request))
+            for x in sorted(recorded, key=lambda x: x.exchange in used)
+        )
+        told = list(islice(dict.fromkeys(differ), NEAREST))
+        return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
+
+    def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
+        """Those whose bodies are the same where a rule says that they have to be."""
+        return self._bodies.fitting(request, recorded, self._body_paths(request))
+
+    def _body_paths(self, request: Incoming) -> list[str]:
+        return self._rules.body_paths(request.method, path_of(request.target))
+
+    def _next_of(self, recorded: list[Exchange], request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
+        numbers = {x.exchange for x in recorded}
+        if again and asked.used >= numbers:
+            asked.used -= numbers
+        unused = [x for x in recorded if x.exchange not in asked.used]
+        if len(unused) > 1 and self._order(request) == "loose":
+            return self._bodies.most_like(request, unused)
+        return unused[0] if unused else None
+
+    def _comes_too_early(self, request: Incoming, exchange: Exchange, asked: Asked) -> Exchange | None:
+        """Where the order is strict: what was recorded before this one in its session, and has not come yet."""
+        if self._order(request) != "strict":
+            return None
+        acts = self._acts[request.is_runner, exchange.session_id or ""]
+        before = (x for x in acts if x.request.at_ns < exchange.request.at_ns and x.exchange not in asked.used)
+        return next((x for x in before if self._order(x.request) == "strict"), None)
+
+    def _order(self, request: Incoming | Request) -> Order:
+        return self._rules.order(request.method, path_of(request.target))
+
+
+def answers(exchange: Exchange, if_none_match: str | None) -> bool:
+    """Whether there is an answer; a 304 answers only the validator that it answered."""
+    if exchange.response is None or exchange.response.status != 304:
+        return exchange.response is not None
+    recorded = (value for name, value in exchange.request.headers if name.lower() == "if-none-match")
+    return if_none_match is not None and if_none_match in recorded
+
+
+def _creates(exchange: Exchange) -> bool:
+    response = exchange.response
+    ok = response is not None and 200 <= response.status < 300
+    return ok and exchange.party != "runner" and creates_session(exchange.request.method, exchange.request.target)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,0 +1,12 @@
+"""What Omnigent's web UI asks of a replay and nobody recorded, or recorded at another moment. Pure.
+
+A page asks for more than a session's stream, and more often than it did when it was recorded: it is reloaded, or the
+session was recorded with the terminal client. `heard` is what the streams told of a session, `recorded` what answers
+did; `sessions` puts them together as of the playhead, `answers` says which request asks for which of it, `standard` is
+what any server has, `shell` is the page itself, `filling` decides.
+"""
+
+from .fill import Filling, is_page
+from .responses import Files, MadeUp, Quiet
+
+__all__ = ["Files", "Filling", "MadeUp", "Quiet", "is_page"]

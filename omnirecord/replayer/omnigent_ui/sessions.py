@@ -1,0 +1,183 @@
+"""A session as of a moment of its recording: its snapshot, its row in a list, its items. Pure.
+
+What was recorded last is brought up to date with what the streams told since. Where nothing was recorded, a session
+of no particulars is; its title is the one that it gets in the end, so that it can be found in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from ..player import Playing
+from ..player.plan import Script, start_of
+from .defaults import CHILD, ROW, SNAPSHOT
+from .recorded import Data, Recorded, Timed
+from .session_state import Heard, heard
+
+_FRESH: Data = {
+    "status": "idle", "pending_elicitations": [], "pending_elicitations_count": 0, "pending_inputs": [],
+    "last_total_tokens": None, "usage_by_model": None, "total_cost_usd": None, "last_task_error": None,
+    "active_response_id": None, "todos": [], "items": [],
+}  # fmt: skip
+"""What of a later answer is not true yet at an earlier moment, and what is."""
+_TITLE = 80
+"""Characters of a message that stands for a title."""
+
+
+class Sessions:
+    """All sessions of a cassette. `before`: a moment, in ns of recorded time; what came at it is not known yet."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._recorded = Recorded(script)
+        self._heard = cache(self._heard_of)
+        self._title = cache(self._title_of)
+
+    def roots(self) -> list[str]:
+        """Those that no other session started, the newest first."""
+        return list(self._script.trees)[::-1]
+
+    def has(self, name: str) -> bool:
+        return name in self._script.sessions
+
+    def lead_on(self, playing: Playing) -> None:
+        """Let a page's stream end where the recorded client opened the next one: it comes back, and gets that. Where
+        there is none, the stream stays open, and has heartbeats."""
+        x = playing.exchange
+        session = self._script.sessions.get(x.session_id or "")
+        ended = x.end_ns if x.end_ns is not None else float("inf")
+        later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
+        if later and not playing.joined and playing.ending == "client_left":
+            playing.ending = "eof"
+        playing.is_kept_alive = True
+
+    def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
+        """As `GET /v1/sessions/{id}` has it. `answer`: what was recorded of just that request, and when."""
+        at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
+        snapshot = base or {**SNAPSHOT, **self._own(name)}
+        told = self._told(name, before)
+        changed = told.changed(at, before)
+        snapshot |= {key: value for key, value in changed.items() if key in snapshot}
+        snapshot["id"] = name
+        snapshot["title"] = snapshot.get("title") or self._title(name)
+        snapshot["pending_elicitations"] = told.pending(before)
+        return snapshot
+
+    def row(self, name: str, before: float) -> Data:
+        """As a list of sessions has it."""
+        timed = _newest(self._recorded.rows.get(name, []), before)
+        snapshot = self.snapshot(name, before)
+        if timed is None:
+            row = {**ROW, **{key: snapshot[key] for key in ROW if key in snapshot}}
+        else:
+            at, row = self._base(timed, before)
+            changed = self._told(name, before).changed(at, before)
+            row = row | {key: value for key, value in changed.items() if key in row}
+        row["id"] = name
+        row["title"] = row.get("title") or self._title(name)
+        row["pending_elicitations_count"] = len(snapshot["pending_elicitations"])
+        return row
+
+    def items(self, name: str, before: float) -> list[Data]:
+        """Everything that was said and done, the oldest first."""
+        listed = [(at, 1, items) for at, items in self._recorded.item_lists.get(name, []) if at < before]
+        told = [(at, 0, [item]) for at, item in self._told(name, before).items if at < before]
+        return _joined(items for _, _, items in sorted(listed + told, key=lambda one: one[:2]))
+
+    def children(self, name: str, before: float) -> list[Data]:
+        """As `GET …/child_sessions` has them."""
+        told: dict[str, Data] = {}
+        for at, child in self._told(name, before).children:
+            if at < before:
+                told[child["id"]] = told.get(child["id"], {}) | child
+        own = {"parent_session_id": name, "created_at": self._created(name), "updated_at": self._created(name)}
+        return [{**CHILD, **own, **child} for child in told.values()]
+
+    def agent(self, name: str, before: float) -> Data | None:
+        """As `GET …/agent` has it."""
+        timed = _newest(self._recorded.agents.get(name, []), before)
+        return None if timed is None else timed[1]
+
+    def agents(self) -> Iterator[Data]:
+        for name in self._script.sessions:
+            yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
+
+    def _own(self, name: str) -> Data:
+        """What is known of a session of which no snapshot was recorded."""
+        root, created = self._script.sessions[name].root, self._created(name)
+        own = {"id": name, "root_conversation_id": root, "created_at": created, "updated_at": created}
+        for parent, child in self._as_child(name):
+            tool = child.get("tool")
+            own |= {"kind": "sub_agent", "parent_session_id": parent, "agent_name": tool, "sub_agent_name": tool}
+        return own
+
+    def _as_child(self, name: str) -> Iterator[tuple[str, Data]]:
+        """What other sessions told of this one, and which."""
+        session = self._script.sessions.get(name)
+        if session is not None and session.root != name:
+            for other in self._script.trees[session.root].sessions:
+                told = self._heard(other.session_id).children if other.session_id != name else []
+                yield from ((other.session_id, child) for _, child in told if child["id"] == name)
+
+    def _base(self, timed: Timed | None, before: float) -> tuple[float, Data]:
+        """What to start from, and the moment since which it has to be brought up to date."""
+        if timed is None:
+            return -1.0, {}
+        at, value = timed
+        if at < before:
+            return at, dict(value)
+        return -1.0, value | {key: fresh for key, fresh in _FRESH.items() if key in value}
+
+    def _told(self, name: str, before: float) -> Heard:
+        """What its streams told; nothing, where none has begun by then: a long one takes a while to be read."""
+        opens = self._script.sessions[name].opens if self.has(name) else []
+        return self._heard(name) if any(start_of(x) < before for x in opens) else Heard()
+
+    def _heard_of(self, name: str) -> Heard:
+        opens = [x for x in self._script.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
+        frames = [frame for x in opens for frame in self._script.frames(x)]
+        recordings = {x.stream: x.recording for x in opens}
+        return heard(frames, lambda frame: self._script.epoch(recordings[frame.stream], frame.offset_ns))
+
+    def _created(self, name: str) -> int:
+        x = next(x for x in self._script.exchanges if x.session_id == name)
+        return self._script.epoch(x.recording, x.request.at_ns)
+
+    def _title_of(self, name: str) -> str | None:
+        """The last that is known anywhere in the recording, else what was said first."""
+        timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
+        titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=lambda one: one[0])]]
+        if known := [title for title in titles if isinstance(title, str)]:
+            return known[-1]
+        return next(filter(None, map(_text_of, self._recorded.messages(name))), None)
+
+
+def _joined(lists: Iterable[list[Data]]) -> list[Data]:
+    """One list of several that overlap, each in order: what only a later one has stands where it has it."""
+    known: dict[str, Data] = {}
+    order: list[str] = []
+    for items in lists:
+        place = next((order.index(item["id"]) for item in items if item["id"] in known), len(order))
+        for item in items:
+            if item["id"] in known:
+                place = order.index(item["id"])
+            else:
+                order.insert(place, item["id"])
+            known[item["id"]] = item
+            place += 1
+    return [known[one] for one in order]
+
+
+def _newest(timed: list[Timed], before: float) -> Timed | None:
+    """The last before a moment, else the first."""
+    known = [one for one in timed if one[0] < before]
+    return known[-1] if known else timed[0] if timed else None
+
+
+def _text_of(item: Data) -> str | None:
+    content = item.get("content")
+    parts: list[Any] = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return next((text[:_TITLE] for text in texts if isinstance(text, str)), None)

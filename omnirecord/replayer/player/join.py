@@ -1,0 +1,125 @@
+"""What a client gets that connects when the recording has no stream of its own for it: it joins at the playhead.
+
+As the real server does: the connect snapshot, the text in flight joined into one delta, then what is not yet
+played. Never the start again: the client would see the answer twice. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from ...model import TimedFrame
+from ...omnigent.connect_snapshot import greeting_length
+from ...wire.payload import payload_of
+from ..parts import Part
+
+_TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
+_TURN_BEGINS = frozenset({"response.created", "response.in_progress"})
+_DELTA = "response.output_text.delta"
+
+
+def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Part]:
+    """The parts for a client that joins once everything up to `sent_ns` was sent.
+
+    `streams`: the frames of each recorded stream of the session, in order; `greeting_of`: whose greeting is given.
+    """
+    frames = session_line(streams)
+    greeted = streams[greeting_of]
+    greeting = [_part(frame, True) for frame in greeted[: greeting_length(greeted)] if not _carries_text(frame)]
+    played = [frame for frame in frames if frame.offset_ns <= sent_ns]
+    in_flight = [Part(0, data, True) for data in text_in_flight(played)]
+    rest = [_part(frame, False) for frame in frames if frame.offset_ns > sent_ns]
+    return [*greeting[:1], *in_flight, *greeting[1:], *rest]
+
+
+def go_on(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
+    """The parts for a client that has frame `seq` of the first of these streams, and everything before it."""
+    mine = streams[0]
+    greeting = greeting_length(mine)
+    later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
+    return [_part(frame, frame.seq <= greeting) for frame in mine[seq:]] + [_part(frame, False) for frame in later]
+
+
+def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
+    """One run of frames out of a session's streams: of each, what came after the last one ended, without the connect
+    snapshot. Of that, only the text that no stream had brought before: nobody was listening when it was spoken."""
+    line: list[TimedFrame] = []
+    for frames in streams:
+        last = line[-1].offset_ns if line else -1
+        snapshot = greeting_length(frames)
+        resent = [frame for frame in frames[:snapshot] if _carries_text(frame) and frame.offset_ns > last]
+        line += _unheard(line, resent)
+        line += [frame for frame in frames[snapshot:] if frame.offset_ns > last]
+    return line
+
+
+def _unheard(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
+    """What of the text in flight that a server sent again is new to those who heard `line`."""
+    heard, text = _turn(line)[1], _turn(resent)[1]
+    if not heard or not text.startswith(heard):
+        return resent
+    if text == heard:
+        return []
+    raw = frame_of(_DELTA, _delta(text[len(heard) :]))
+    return [replace(resent[-1], raw=raw, length=len(raw), type=_DELTA)]
+
+
+def text_in_flight(played: list[TimedFrame]) -> list[bytes]:
+    """The frames that a server sends of a turn that is going on: `response.created` and all its text so far."""
+    response, text = _turn(played)
+    if not text:
+        return []
+    delta = frame_of(_DELTA, _delta(text))
+    return [frame_of("response.created", {"response": response}), delta] if response else [delta]
+
+
+def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
+    """The response object and the text so far of the turn that goes on behind these frames."""
+    response: dict[str, Any] = {}
+    parts: list[str] = []
+    for frame in frames[_turn_begin(frames) :]:
+        if frame.type in _TURN_BEGINS:
+            begun = _data(frame).get("response")
+            begun = begun if isinstance(begun, dict) else {}
+            parts = parts if begun.get("id") == response.get("id") else []
+            response = begun
+        elif frame.type == _DELTA:
+            parts.append(str(_data(frame).get("delta") or ""))
+    return response, "".join(parts)
+
+
+def _turn_begin(frames: list[TimedFrame]) -> int:
+    """Where the last turn's frames begin: behind the end of the one before."""
+    for number in range(len(frames) - 1, -1, -1):
+        if frames[number].type in _TURN_ENDS or _is_at_rest(frames[number]):
+            return number + 1
+    return 0
+
+
+def _delta(text: str) -> dict[str, Any]:
+    return {"delta": text, "message_id": None, "index": None, "final": None}
+
+
+def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
+    """A frame in the server's own spelling, without a sequence number."""
+    data = json.dumps({"sequence_number": None, "type": type_, **fields})
+    return f"event: {type_}\ndata: {data}\n\n".encode()
+
+
+def _is_at_rest(frame: TimedFrame) -> bool:
+    return frame.type == "session.status" and _data(frame).get("status") in ("idle", "failed")
+
+
+def _carries_text(frame: TimedFrame) -> bool:
+    return (frame.type or "").startswith("response.")
+
+
+def _part(frame: TimedFrame, greeting: bool) -> Part:
+    return Part(frame.offset_ns, frame.raw or b"", greeting, frame.stream, frame.seq, frame.seq)
+
+
+def _data(frame: TimedFrame) -> dict[str, Any]:
+    value = payload_of(frame) if frame.verdict in ("valid", "invalid", "unknown") else None
+    return value if isinstance(value, dict) else {}

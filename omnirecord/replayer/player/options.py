@@ -1,0 +1,53 @@
+"""How a cassette is to be played: everything that a user can choose, checked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..faults import Faults
+from ..matching import DEFAULT, Rules, rules_of
+from .chunks import Chunks, chunks_of
+from .plan import GateRule, gate_rule
+from .timing import Timing, timing_of
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`resume`: frames get ids, and who comes back with one gets what lies behind it."""
+
+    timing: Timing = field(default_factory=Timing)
+    gates: GateRule = field(default_factory=GateRule)
+    chunks: Chunks = field(default_factory=Chunks)
+    faults: Faults = field(default_factory=Faults)
+    rules: Rules = DEFAULT
+    resume: bool = False
+
+
+def options(
+    *,
+    timing: str = "original",
+    speed: float | None = None,
+    max_gap: float | None = None,
+    gates: Iterable[str] = (),
+    no_gate: bool = False,
+    hold_opens: bool = False,
+    match: Iterable[str] = (),
+    match_on: str | Iterable[str] = (),
+    faults: Iterable[str] = (),
+    chunks: str | None = None,
+    resume: bool = False,
+) -> Options:
+    """Options from what `omnirecord serve` and `omnirecord.replay` take. Raises `UsageError`.
+
+    `hold_opens`: every open of a stream after a session's first holds the playhead, as a message does.
+    """
+    how = timing_of(timing, speed, max_gap)
+    return Options(
+        timing=how,
+        gates=gate_rule(gates, off=no_gate, opens=hold_opens),
+        chunks=chunks_of(None if chunks is None and how.instant else "recorded" if chunks is None else chunks),
+        faults=Faults.parse(faults),
+        rules=Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)]),
+        resume=resume,
+    )

@@ -1,0 +1,295 @@
+"""A cassette laid out for playing: sessions with their streams, gates and requests. Read once, then only looked at."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ...analysis.gather import Held
+from ...cassette.sqlite import Store, is_coded
+from ...errors import CassetteError, UsageError
+from ...model import Exchange, TimedFrame
+from ...omnigent.routes import is_gate, is_session_updates, opens_session_stream, path_of, unknown_sessions
+from ...wire.limits import AN_EVENT
+from ..event_address import Stream
+from ..parts import Part
+from .split import coded_parts, greeting_end, parts_of
+from .stream_parts import Strip
+from .timing import NS
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """Which requests are gates: by default messages, interrupts and answers to elicitations."""
+
+    globs: tuple[tuple[str, str], ...] = ()
+    off: bool = False
+    opens: bool = False
+    """Whether every open of a stream after a tree's first is a gate as well."""
+
+    def __call__(self, exchange: Exchange) -> bool:
+        response = exchange.response
+        if self.off or exchange.party == "runner" or response is None or not 200 <= response.status < 300:
+            return False
+        method, target = exchange.request.method, exchange.request.target
+        if not self.globs:
+            return is_gate(method, target)
+        return any(fnmatchcase(method, m) and fnmatchcase(path_of(target), glob) for m, glob in self.globs)
+
+
+def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> GateRule:
+    """The rule of `--gate 'METHOD GLOB'`… and `--no-gate`. Raises `UsageError`."""
+    globs = []
+    for spec in specs:
+        method, _, glob = spec.partition(" ")
+        if not method or not glob.strip():
+            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance 'POST /v1/sessions/*/events'")
+        globs.append((method.upper(), glob.strip()))
+    if globs and off:
+        raise UsageError("--gate and --no-gate exclude each other")
+    return GateRule(tuple(globs), off, opens)
+
+
+@dataclass(slots=True)
+class Session:
+    """What was recorded of one session. `root`: the session at the top of its tree."""
+
+    session_id: str
+    root: str
+    opens: list[Exchange] = field(default_factory=list)
+    """The answered requests for its stream, in order."""
+
+
+@dataclass(slots=True)
+class Tree:
+    """A session with its sub-agents' sessions: one playhead."""
+
+    sessions: list[Session] = field(default_factory=list)
+    gates: list[Exchange] = field(default_factory=list)
+
+
+class Script:
+    """Everything that can be asked of a recording, without its bytes; those come from the store when they are due."""
+
+    def __init__(self, store: Store, rule: GateRule) -> None:
+        self._store = store
+        self._frames: dict[int, list[TimedFrame]] = {}
+        self._held = Held()
+        self._strips: dict[int, Sequence[Part]] = {}
+        self._points: dict[str, Sequence[int]] = {}
+        self._when: dict[int, tuple[array[int], array[int]]] = {}
+        recorded = store.exchanges()
+        self._zero = _zeros(recorded)
+        self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
+        self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
+        self._starts: dict[int, datetime] = {}
+        self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
+        parents = store.parents()
+        self.sessions: dict[str, Session] = {}
+        self.trees: dict[str, Tree] = defaultdict(Tree)
+        unknown = unknown_sessions(self.exchanges)
+        for exchange in self.exchanges:
+            if exchange.session_id is not None and exchange.session_id not in unknown:
+                self._place(exchange, exchange.session_id, parents, rule)
+
+    def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:
+        session = self.sessions.get(name)
+        if session is None:
+            session = self.sessions[name] = Session(name, _root(name, parents))
+            self.trees[session.root].sessions.append(session)
+        request = exchange.request
+        tree = self.trees[session.root]
+        if opens_session_stream(request.method, request.target) and exchange.party != "runner":
+            if exchange.response is not None:
+                if rule.opens and any(one.opens for one in tree.sessions):
+                    tree.gates.append(exchange)
+                session.opens.append(exchange)
+        elif rule(exchange):
+            tree.gates.append(exchange)
+
+    def _on_one_clock(self, exchange: Exchange) -> Exchange:
+        """A session may go on in the next recording, whose clock begins at 0 again."""
+        zero = self._zero[exchange.recording]
+        response = exchange.response
+        if response is not None:
+            response = replace(response, at_ns=response.at_ns + zero)
+        end_ns = None if exchange.end_ns is None else exchange.end_ns + zero
+        request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
+        return replace(exchange, request=request, response=response, end_ns=end_ns)
+
+    def first_gate(self) -> str | None:
+        """The first request of a client that the recording waits for, as `POST /v1/sessions/…/events`."""
+        gates = (x for tree in self.trees.values() for x in tree.gates)
+        first = min(gates, key=lambda x: x.request.at_ns, default=None)
+        return None if first is None else f"{first.request.method} {first.request.target}"
+
+    def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
+        """The offsets of everything that these streams brought, ascending."""
+        return array("q", sorted({offset for x in exchanges if x.stream for offset in self._reads(x)[0]}))
+
+    def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
+        """When the reads came, and how many bytes each; remembered."""
+        if exchange.exchange not in self._when:
+            zero, reads = self._zero[exchange.recording], self._store.reads(exchange.exchange)
+            times = array("q", (read.offset_ns + zero for read in reads))
+            self._when[exchange.exchange] = times, array("q", (read.size for read in reads))
+        return self._when[exchange.exchange]
+
+    def points_of(self, root: str) -> Sequence[int]:
+        """The same for a session tree, remembered."""
+        if root not in self._points:
+            self._points[root] = self.points(x for one in self.trees[root].sessions for x in one.opens)
+        return self._points[root]
+
+    def points_of_stream(self, exchange: Exchange) -> Sequence[int]:
+        """The same for one stream, which belongs to none; remembered."""
+        name = f"stream {exchange.stream}"
+        if name not in self._points:
+            self.parts(exchange)  # which is read at once with the times
+            self._points[name] = self.points([exchange])
+        return self._points[name]
+
+    def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
+        """The rows of the session lists that the recorded server gave, over HTTP or its WebSocket, with their times."""
+        if self._session_rows is None:
+            rows = [*self._listed_rows(), *self._pushed_rows()]
+            self._session_rows = sorted(rows, key=lambda row: row[0])
+        return self._session_rows
+
+    def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for exchange in self.exchanges:
+            if exchange.request.method == "GET" and path_of(exchange.request.target).endswith("/v1/sessions"):
+                yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
+
+    def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for exchange in self._store.exchanges("kind = 'websocket'"):
+            if is_session_updates(exchange.request.target):
+                zero = self._zero[exchange.recording]
+                for message in self._store.messages(exchange.exchange):
+                    if message.dir == "down" and message.opcode == 1:
+                        yield from _rows_in(message.at_ns + zero, message.data, "items")
+
+    def epoch(self, recording: int, at_ns: int) -> int:
+        """A moment of recorded time as seconds since 1970."""
+        if recording not in self._starts:
+            self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
+        return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
+
+    def body(self, exchange: Exchange) -> bytes:
+        """The body of an answer as it was on the wire: it goes out with its header fields."""
+        return self._store.body(exchange.exchange, "response")
+
+    def decoded_body(self, exchange: Exchange) -> bytes:
+        """The content of an answer's body."""
+        return self._store.decoded_body(exchange, "response")
+
+    def request_body(self, exchange: Exchange) -> bytes:
+        """The content of a request's body."""
+        return self._store.decoded_body(exchange, "request")
+
+    def frames(self, exchange: Exchange) -> list[TimedFrame]:
+        """The frames of a stream, remembered."""
+        if exchange.exchange not in self._frames:
+            self._frames[exchange.exchange] = list(self._held.of(self._read_frames(exchange)))
+        return self._frames[exchange.exchange]
+
+    def _read_frames(self, exchange: Exchange) -> Iterator[TimedFrame]:
+        zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
+        return (replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
+
+    def frame(self, stream: int, seq: int) -> TimedFrame | None:
+        """One frame of a recorded stream; None for what was made up, or cannot be told apart."""
+        if not seq or stream not in self._streams:
+            return None
+        frames = self.frames(self._streams[stream])
+        return frames[seq - 1] if seq <= len(frames) else None
+
+    def named_streams(self) -> list[Stream]:
+        """The streams of clients with their frames, in which events are named."""
+        return [Stream(n, self.frames(x)) for n, x in sorted(self._streams.items()) if x.party != "runner"]
+
+    def stream(self, number: int) -> Exchange | None:
+        """The stream of that number."""
+        return self._streams.get(number)
+
+    def parts(self, exchange: Exchange) -> Sequence[Part]:
+        """A stream as it was read from the wire, remembered; one with a content coding in whole reads."""
+        if exchange.exchange not in self._strips:
+            self._strips[exchange.exchange] = self._laid_down(exchange)
+        return self._strips[exchange.exchange]
+
+    def lay_down(self, most: int) -> None:
+        """Read what clients' streams brought before anybody asks, in their order, up to so many bytes: to do so when
+        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it. Raises `TooLarge`
+        where a compressed stream cannot be held."""
+        frames, size = self._store.heaviest()
+        self._held.refuse(size + AN_EVENT * frames)
+        for x in self.exchanges:
+            if x.stream is not None and x.party != "runner":
+                most -= self._decoded(x) if is_coded(x) else x.response_bytes
+                if most < 0:
+                    break
+                with suppress(CassetteError):
+                    self.parts(x)
+        for root, tree in self.trees.items():
+            streams = (x for session in tree.sessions for x in session.opens if x.stream)
+            if all(x.exchange in self._when for x in streams):
+                self.points_of(root)
+
+    def _decoded(self, exchange: Exchange) -> int:
+        """What the events of a coded stream cost, as far as they are made."""
+        verdicts, size = self._store.tally(exchange)
+        return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
+
+    def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
+        known = self._frames.get(exchange.exchange)
+        content = self._store.columns(exchange) if known is None else None
+        if content is not None:
+            zero = self._zero[exchange.recording]
+            self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
+            return Strip.of(content, exchange.stream or 0, greeting_end(self._read_frames(exchange)), zero)
+        reads = zip(*self._reads(exchange), strict=True)
+        if is_coded(exchange):
+            return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
+        return parts_of(reads, self._read_frames(exchange) if known is None else known)
+
+
+def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    rows = value.get(name) if isinstance(value, dict) else None
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and isinstance(row.get("id"), str):
+            yield at_ns, row
+
+
+def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
+    """Where each recording's clock begins once they are laid end to end."""
+    zeros: dict[int, int] = {}
+    end = 0
+    for exchange in exchanges:  # ordered by recording
+        zero = zeros.setdefault(exchange.recording, end)
+        end = max(end, zero + 1 + max(exchange.request.at_ns, exchange.end_ns or 0, start_of(exchange)))
+    return zeros
+
+
+def start_of(exchange: Exchange) -> int:
+    """When a stream began: with its response."""
+    return exchange.response.at_ns if exchange.response else exchange.request.at_ns
+
+
+def _root(name: str, parents: dict[str, str]) -> str:
+    seen = {name}
+    while (parent := parents.get(name)) is not None and parent not in seen:
+        name = parent
+        seen.add(name)
+    return name

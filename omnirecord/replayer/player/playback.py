@@ -1,0 +1,220 @@
+"""One stream on its way to one client: what is left of it, when the next of it is due, how it ends. No clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ...model import Ending, Exchange, TimedFrame
+from ..parts import Part
+from .chunks import Chunks
+from .plan import start_of
+from .stream_parts import Piece, Strip
+from .timeline import Gate, Place, Timeline, place_of
+
+_FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
+_BATCH = 64 * 1024
+"""Bytes after which nothing more is joined to a write, where it is made of parts."""
+Stop = Literal["open", "clean", "short", "reset", "freeze"]
+"""How a response stops: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end;
+or it stays, and nothing more comes (`freeze`)."""
+_STOPS: dict[Ending, Stop] = {"done": "clean", "eof": "clean", "unknown": "clean", "upstream_lost": "short"}
+
+
+@dataclass(slots=True)
+class Sent:
+    """How far the frames of one session were sent to anybody, in recorded ns."""
+
+    upto_ns: int = -1
+
+
+@dataclass(slots=True, eq=False)
+class Playing:
+    """`opened_at`: when the client came, on the replay's clock. `joined`: made up of what lies ahead, not a recorded
+    stream. `coded`: its bytes are compressed, so that nothing can be put in; `decoded`: they were."""
+
+    exchange: Exchange
+    timeline: Timeline
+    planned: Sequence[Part]
+    """What would go out if nothing happened on the way; `parts` is what does."""
+    ending: Ending
+    opened_at: int
+    sent: Sent = field(default_factory=Sent)
+    chunks: Chunks = field(default_factory=Chunks)
+    joined: bool = False
+    coded: bool = False
+    decoded: bool = False
+    is_kept_alive: bool = False
+    """Whether heartbeats are made up once all is played: a page takes silence for a dead stream, and opens another."""
+    begins_at: int = 0
+    """When the response begins at the earliest, on the replay's clock."""
+    parts: Sequence[Part] = ()
+    fault: Stop | None = None
+    """What a fault makes of the end, right behind the last part."""
+    by: str = ""
+    """The fault that does."""
+    quiet_from: float = float("inf")
+    """The recorded offset from which no heartbeat may be made up."""
+    next: int = 0
+    _pieces: Mapping[int, Piece] = field(default_factory=dict)  # by the part with which they begin
+    _size: int = 0  # how many bytes went out
+    _tail: bytes = b""
+    _late: int = 0  # how much of the parts' lateness has been waited out
+    _stalled: int | None = None  # until when, on the replay's clock, it stalls
+    _reached: int | None = None  # when the next part's time came, or will
+    _went: tuple[int, int] | None = None  # when the part before went out, and its offset
+
+    def lay_out(self, parts: Sequence[Part]) -> None:
+        """Send these from now on, without the bytes that went out already."""
+        self.parts, self.next = list(_behind(parts, self._size)) if self._size else parts, 0
+        self._pieces = self.parts.pieces if isinstance(self.parts, Strip) and self.chunks.joined else {}
+        self.fault, self.by, self.quiet_from = None, "", float("inf")
+
+    @property
+    def session_id(self) -> str | None:
+        return self.exchange.session_id
+
+    @property
+    def has_more(self) -> bool:
+        return self.next < len(self.parts)
+
+    @property
+    def stop(self) -> Stop:
+        return self.fault or _STOPS.get(self.ending, "open")
+
+    def next_ns(self) -> float:
+        """The recorded offset of the next part behind the connect snapshot; infinite where there is none."""
+        rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].greeting)
+        return next(rest, float("inf"))
+
+    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: Place) -> Place | None:
+        """Where the next event ends that lies behind a place: frames without data are none."""
+        for number in range(self.next, len(self.parts)):
+            part = self.parts[number]
+            if place_of(part) <= behind:
+                continue
+            known = frame(part.stream, part.seq)
+            if (known is None or known.verdict != "comment") and self._ends_a_frame(number):
+                return place_of(part)
+        return None
+
+    def due(self, now: int) -> int | None:
+        """When the next part may be sent, or the end where there is none; None while a gate or a pause holds it."""
+        if not self.has_more:
+            return self._end_due(now)
+        part = self.parts[self.next]
+        if self.timeline.paused:
+            return now if self.timeline.lets_pass(part, at_once=self.joined and part.greeting) else None
+        at = self._in_time(part, now)
+        return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
+
+    def _end_due(self, now: int) -> int | None:
+        if self.fault or self.exchange.end_ns is None:
+            return None if self.timeline.paused else now
+        return self.timeline.due(self.exchange.end_ns, now)
+
+    def _in_time(self, part: Part, now: int) -> int | None:
+        if not part.greeting:
+            return self.timeline.due(part.offset_ns, now)
+        if self.joined:
+            return now
+        return max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
+
+    def _after_stalls(self, part: Part, at: int, now: int) -> int:
+        """A stall begins when the time of the part behind it comes. What follows keeps its distance to that."""
+        if part.late_ns > self._late:
+            self._reached = at if at > now or self._reached is None else min(at, self._reached)
+            if at > now:
+                return at
+            self._stalled = self._reached + part.late_ns - self._late
+            self._late = part.late_ns
+        elif self._stalled is None and self._went is not None:
+            went, offset_ns = self._went
+            at = max(at, went + self.timeline.between(max(offset_ns, self.timeline.jumped_ns), part.offset_ns))
+        return max(at, self._stalled or 0)
+
+    def waits_for(self) -> Gate | None:
+        """The gate that holds what is next, or the end."""
+        if not self.has_more:
+            return self.timeline.gate_before(self.exchange.end_ns or 0)
+        part = self.parts[self.next]
+        return None if part.greeting else self.timeline.gate_before(part.offset_ns)
+
+    def piece(self, now: int) -> bytes | None:
+        """Many parts in one, where nothing holds any of them, nor asks for any; else `take` is to be asked, once the
+        next part is due."""
+        piece = self._pieces.get(self.next)
+        if piece is None or not self.timeline.runs_freely(piece.last_ns):
+            return None
+        self._went = now, piece.last_ns
+        self.next = piece.upto
+        self.sent.upto_ns = max(self.sent.upto_ns, piece.last_ns)
+        self._size += len(piece.data)
+        self._tail = piece.data[-4:]
+        if piece.frame is not None:
+            self.timeline.pass_by(piece.frame, now)
+        return piece.data
+
+    def take(self, now: int) -> bytes:
+        """What is sent now: the next part, and what goes out with it."""
+        first = self.parts[self.next]
+        data = [self._take(now)]
+        size = len(data[0])
+        while self.has_more and size < _BATCH and self._goes_with(first, now):
+            data.append(self._take(now))
+            size += len(data[-1])
+        sent = b"".join(data)
+        self._size += len(sent)
+        self._tail = (self._tail + sent)[-4:]
+        return sent
+
+    def _goes_with(self, first: Part, now: int) -> bool:
+        if self.next in self._pieces:
+            return False  # the next write is that
+        part = self.parts[self.next]
+        together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
+        if not together and not self.chunks.joined:
+            return False
+        due = self.due(now)
+        return due is not None and due <= now
+
+    def _take(self, now: int) -> bytes:
+        number, part = self.next, self.parts[self.next]
+        self._went = max(self._stalled or 0, self._reached or 0) or now, part.offset_ns
+        self._stalled = self._reached = None
+        self._late = max(self._late, part.late_ns)  # a step waits for no stall
+        self.next += 1
+        if part.data and not part.greeting:
+            self.sent.upto_ns = max(self.sent.upto_ns, part.offset_ns)
+        if self._ends_a_frame(number):
+            self.timeline.pass_by(part, now)
+        return part.data
+
+    def _ends_a_frame(self, number: int) -> bool:
+        """Whether this part is the last of its frame."""
+        if isinstance(self.parts, Strip):
+            return self.parts.ends_a_frame(number)
+        part = self.parts[number]
+        if not part.seq or number + 1 == len(self.parts):
+            return True
+        after = self.parts[number + 1]
+        return (after.stream, after.seq) != (part.stream, part.seq)
+
+    @property
+    def takes_a_frame(self) -> bool:
+        """Whether another frame may be put in here: between two frames, in a body that is not compressed, and not
+        where heartbeats have stopped."""
+        between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
+        reached = self.parts[self.next - 1].offset_ns if self.next else -1
+        return not self.coded and between_frames and reached < self.quiet_from
+
+
+def _behind(parts: Iterable[Part], size: int) -> Iterator[Part]:
+    """What follows the first bytes. A part without bytes stays: something is to end behind it, and not before."""
+    for part in parts:
+        if not size:
+            yield part
+        elif size < len(part.data):
+            yield replace(part, data=part.data[size:])
+        size = max(0, size - len(part.data))

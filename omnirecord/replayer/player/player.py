@@ -1,0 +1,221 @@
+"""The player: takes a request and the time, and decides what it gets. No socket and no clock.
+
+One `Run` is one playing of a session tree, with its own playhead; a new `POST /v1/sessions` for a session that was
+played already begins a new one. Sessions never wait for each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ...model import Exchange
+from ...omnigent.routes import (
+    is_bookkeeping,
+    is_session_updates,
+    is_tunnel,
+    opens_session_stream,
+    session_of,
+)
+from ..matching import READS, Asked, Lookup, answers
+from ..matching.request import Incoming, Mismatch
+from .controls import Controls
+from .decisions import Answering, Decision, Failing, NoContent, Refused, Updates, begun_at
+from .options import Options
+from .plan import Script, Session
+from .playback import Playing
+from .session_ids import own_id, renamed, session_map
+from .streams import Streams
+
+
+class Player:
+    """Plays one cassette to any number of clients. `mismatches` and `notes` are what there is to tell."""
+
+    def __init__(self, script: Script, options: Options) -> None:
+        self._script = script
+        self._timing = options.timing
+        self._lookup = Lookup(script.exchanges, script.request_body, options.rules)
+        self._sessions = session_map(script) if options.rules.maps_sessions else None
+        self.streams = Streams(script, options)
+        self.controls = Controls(script, self.streams, options.timing)
+        self._asked = Asked()
+        self.mismatches: list[Mismatch] = []
+        self.notes: list[str] = []
+
+    def answer(self, request: Incoming, now: int) -> Decision:
+        """What a request gets, and when it begins."""
+        fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
+        if fault is not None and fault.status is not None:
+            return Failing(fault.status, f"the fault {fault.names[0]!r} says so", now + fault.late_ns)
+        decision = self._in_its_ids(request, now)
+        return decision if fault is None else begun_at(decision, now + fault.late_ns)
+
+    def _in_its_ids(self, request: Incoming, now: int) -> Decision:
+        """The answer in the session ids that the client uses."""
+        if self._sessions is None:
+            return self._decide(request, now)
+        if root := self._sessions.meet(request.target):
+            self.streams.supersede(root)
+        told = len(self.mismatches)
+        decision = self._decide(self._sessions.request(request), now)
+        renaming = self._sessions.renaming(request.target)
+        self.mismatches[told:] = [replace(one, request=renaming.string(one.request)) for one in self.mismatches[told:]]
+        decision = renamed(decision, renaming)
+        if isinstance(decision, Playing):
+            self.streams.effects.lay_out(decision)
+        return decision
+
+    def _decide(self, request: Incoming, now: int) -> Decision:
+        session = self._script.sessions.get(session_of(request.target) or "")
+        if self._lookup.is_creation(request):
+            return self._create(request, now)
+        if session and session.opens and opens_session_stream(request.method, request.target):
+            return self._open(request, session, now)
+        if request.method in READS:
+            return self._read(request, session, now)
+        return self._act(request, session, now)
+
+    def unmade(self) -> list[Exchange]:
+        """What clients asked when it was recorded, was answered, and has not been asked again. Of reads one is enough,
+        and bookkeeping does not count."""
+        return [
+            x
+            for x in self._script.exchanges
+            if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
+            if not is_bookkeeping(x.request.method, x.request.target)
+        ]
+
+    def websocket(self, target: str) -> Decision:
+        """What a WebSocket gets. A tunnel is refused always: its frames would start processes on a stranger's word."""
+        if is_tunnel(target):
+            return Refused("a runner's or host's tunnel is never replayed: its frames would start processes")
+        if is_session_updates(target):
+            return Updates()
+        return Refused("terminals and dictation are not replayed")
+
+    def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
+        """The row of each of these sessions in the session list, as of its playhead: the newest, else the first."""
+        recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
+        horizons = {name: self.horizon(name, now) for name in recorded}
+        rows: dict[str, Any] = {}
+        for at_ns, row in self._script.session_rows():
+            name = row.get("id")
+            if name in horizons and (name not in rows or at_ns < horizons[name]):
+                rows[name] = row
+        return self._sessions.rows(rows, session_ids) if self._sessions else rows
+
+    def horizon(self, session_id: str, now: int) -> float:
+        """Up to where in recorded time a read of this session may know what happened."""
+        return self._horizon(self._script.sessions.get(session_id), now)
+
+    def pass_over_unanswered(self, request: Incoming) -> None:
+        """Let a message be the one that is waited for, and no earlier one that was given up unanswered."""
+        session = self._script.sessions.get(session_of(request.target) or "")
+        gate = self.streams.run(session).timeline.closed_gate() if session is not None else None
+        if session is not None and gate is not None:
+            given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
+            self.streams.run(session).asked.used.update(x.exchange for x in given_up)
+
+    def closed(self, playing: Playing) -> None:
+        """A client is gone, or its stream is over."""
+        self.streams.closed(playing)
+
+    def ended(self, playing: Playing) -> bool:
+        """A client came to where a fault ends its stream. False: it happened to another; it has been given the rest."""
+        return self.streams.effects.ended(playing)
+
+    def reset(self) -> None:
+        """Begin again: nothing was asked, nothing was played."""
+        self.streams.reset()
+        self._lookup.reset()
+        self._asked = Asked()
+        if self._sessions is not None:
+            self._sessions.reset()
+        self.mismatches.clear()
+        self.notes.clear()
+
+    def _create(self, request: Incoming, now: int) -> Decision:
+        exchange = self._lookup.creation(request)
+        if exchange is None:
+            return self._act(request, None, now)  # which may be one that failed
+        self.notes += self._lookup.told_of(exchange)
+        session = self._script.sessions.get(exchange.session_id or "")
+        if session is not None:
+            self.streams.begin_again(session).came(exchange, now)
+            if self._sessions is not None:
+                self._sessions.call(session.root, own_id(request) or session.root)
+        return self._answering(request, exchange, None, now)
+
+    def _open(self, request: Incoming, session: Session, now: int) -> Decision:
+        resumed = self.streams.resume(session, request.last_event_id, now)
+        opened = resumed or self.streams.open(session, now)
+        return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
+
+    def _read(self, request: Incoming, session: Session | None, now: int) -> Decision:
+        recorded = self._lookup.alike(request) or self._relaxed(request)
+        if any(x.kind == "sse" for x in recorded):
+            return self._act(request, session, now)
+        self.streams.made |= {x.exchange for x in recorded}
+        if session:
+            self.streams.run(session).came_again(recorded, now)
+        candidates = [x for x in recorded if answers(x, request.if_none_match)]
+        if not candidates:
+            return self._lookup.miss(request, instead=recorded)
+        horizon = self._horizon(session, now)
+        known = [x for x in candidates if x.request.at_ns < horizon]
+        return self._answering(request, known[-1] if known else candidates[0], session, now)
+
+    def _relaxed(self, request: Incoming) -> list[Exchange]:
+        """What was recorded of the same resource, asked in more or less detail."""
+        recorded, other = self._lookup.alike_in_other_detail(request)
+        if other is not None:
+            self.notes.append(f"{self._lookup.key(request)} was not recorded: answered as {other}")
+        return recorded
+
+    def _horizon(self, session: Session | None, now: int) -> float:
+        """What a read may know, in recorded time: of a session, what its playhead has passed."""
+        if session is not None:
+            return self.streams.run(session).horizon(now)
+        return self._common_horizon(now)
+
+    def _common_horizon(self, now: int) -> float:
+        """For what belongs to no session: as far as the session that is furthest on, but not into one that has still
+        to begin."""
+        begun = {root: run for root, run in self.streams.runs.items() if run.started}
+        furthest = max((run.horizon(now) for run in begun.values()), default=-1.0)
+        sent = max((sent.upto_ns for run in begun.values() for sent in run.sent.values()), default=-1)
+        waiting = [self._first(root) for root in self._script.trees if root not in begun]
+        bounds = [first for first in waiting if first > sent]
+        return min([*bounds, furthest] if begun else bounds, default=float("inf"))
+
+    def _first(self, root: str) -> float:
+        """When a session tree's first frame or message came."""
+        points = self._script.points_of(root)
+        gates = (x.request.at_ns for x in self._script.trees[root].gates)
+        return min([*points[:1], *gates], default=float("inf"))
+
+    def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
+        run = self.streams.run(session) if session else None
+        asked = run.asked if run else self._asked
+        exchange = self._lookup.next(request, asked, again=run is None)
+        if exchange is None:
+            is_noted = is_bookkeeping(request.method, request.target)
+            return NoContent() if is_noted else self._lookup.miss(request, asked)
+        if run is not None:
+            run.came(exchange, now)
+        if exchange.kind == "sse":
+            self.mismatches += self._lookup.mismatches(request, exchange)
+            return self.streams.play_alone(exchange, now)
+        return self._answering(request, exchange, session, now)
+
+    def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
+        self.streams.made.add(exchange.exchange)
+        self.mismatches += self._lookup.mismatches(request, exchange)
+        at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
+        lasts = int(self._timing.gap(end - at) / self.streams.pace.speed)
+        earliest, body = now + lasts, self._script.body(exchange)
+        if session is None or request.method in READS:
+            return Answering(exchange, body, earliest)
+        timeline = self.streams.run(session).timeline
+        gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
+        return Answering(exchange, body, earliest, gates, timeline)

@@ -1,0 +1,211 @@
+"""Which stream a client gets that opens one: a recorded one, one joined at the playhead, the rest of one. No clock.
+
+Everything that plays here belongs to a `Run`: one playing of a session tree, or a stream that belongs to no session
+and has a playhead of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import dropwhile
+
+from ...cassette.sqlite import is_coded
+from ...model import Ending, Exchange
+from ...omnigent.connect_snapshot import GREETING_TYPES
+from ..parts import Part
+from .clock import Clock
+from .effects import Effects
+from .join import go_on, join
+from .options import Options
+from .plan import Script, Session, Tree, start_of
+from .playback import Playing
+from .playthrough import Run
+from .split import decoded_parts
+from .timeline import Gate, Timeline, scale_of
+from .timing import Scale
+
+
+@dataclass(slots=True)
+class Pace:
+    """How new runs begin."""
+
+    speed: float = 1.0
+    paused: bool = False
+
+
+class Streams:
+    """All runs of one replay. `runs`: the latest of each session tree, by its root; `alone`: streams without one."""
+
+    def __init__(self, script: Script, options: Options) -> None:
+        self._script = script
+        self._timing = options.timing
+        self._chunks = options.chunks
+        self._renames = options.rules.maps_sessions
+        self.effects = Effects(script, options.faults, resume=options.resume)
+        self._scales: dict[str, Scale] = {}
+        self.pace = Pace()
+        self.begun: Callable[[Run], None] = lambda _: None
+        """Told of each new run."""
+        self.runs: dict[str, Run] = {}
+        self.alone: list[Run] = []
+        self.older: list[Run] = []
+        """Those of session trees that have begun again, as long as somebody listens to them."""
+        self.made: set[int] = set()
+        """The recorded exchanges that were asked for again."""
+
+    def all(self) -> Iterator[Run]:
+        """Every run, those that began first in front."""
+        yield from self.runs.values()
+        yield from self.alone
+
+    def opened_gates(self) -> int:
+        """Return how many gates are open."""
+        return sum(gate.open for run in (*self.all(), *self.older) for gate in run.timeline.gates)
+
+    def reset(self) -> None:
+        """Forget everything that was played."""
+        self.runs.clear()
+        self.alone.clear()
+        self.older.clear()
+        self.effects.reset()
+        self.made.clear()
+
+    def run(self, session: Session) -> Run:
+        """The session's run; a new one where it has none."""
+        if session.root not in self.runs:
+            self.runs[session.root] = self._new_run(session.root)
+        return self.runs[session.root]
+
+    def begin_again(self, session: Session) -> Run:
+        """A new run, whatever has been played of it; where nothing was, the one that somebody may have paused."""
+        run = self.runs.get(session.root)
+        if run is not None and (run.started or run.opened or run.asked.used):
+            self.supersede(session.root)
+        return self.run(session)
+
+    def supersede(self, root: str) -> None:
+        """What comes next of this session tree begins it again. Who listens still gets the rest of what it had."""
+        run = self.runs.pop(root, None)
+        if run is not None and run.live:
+            self.older.append(run)
+
+    def _new_run(self, root: str) -> Run:
+        tree = self._script.trees[root]
+        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
+        timeline = self._timeline(root, self._script.points_of(root), gates)
+        start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
+        run = Run(root, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
+        self.begun(run)
+        return run
+
+    def _timeline(self, name: str, points: Sequence[int], gates: Sequence[Gate]) -> Timeline:
+        """The playhead of a new run. How time is played is the same in all runs of this name: it may be long."""
+        if name not in self._scales:
+            self._scales[name] = scale_of(points, gates, self._timing)
+        clock = Clock(self.pace.speed, paused=self.pace.paused)
+        return Timeline(points, gates, self._timing, clock, self._scales[name])
+
+    def closed(self, playing: Playing) -> None:
+        """A client is gone, or its stream is over."""
+        for run in (*self.all(), *self.older):
+            if playing in run.live:
+                run.live.remove(playing)
+        self.alone = [run for run in self.alone if run.live]
+        self.older = [run for run in self.older if run.live]
+
+    def open(self, session: Session, now: int) -> Playing | Exchange:
+        """The nth open gets the nth recorded one, where that is what comes next; else it joins at the playhead.
+        An exchange is what it gets where that is no stream."""
+        run = self.run(session)
+        number = run.opened[session.session_id]
+        run.opened[session.session_id] += 1
+        if number >= len(session.opens):
+            return self._join(run, session, number, now)
+        recorded = session.opens[number]
+        self.made.add(recorded.exchange)
+        run.came(recorded, now)
+        if number and (run.skips(session, recorded) or self._is_overtaken(run, session, recorded)):
+            return self._join(run, session, number, now)
+        return self._recorded(run, recorded, now) if recorded.kind == "sse" else recorded
+
+    def _is_overtaken(self, run: Run, session: Session, recorded: Exchange) -> bool:
+        """Whether somebody who is still there has got more of the session than this recorded stream begins with.
+        Heartbeats and the like do not count."""
+        sent = run.sent[session.session_id].upto_ns
+        if not run.listeners(session) or sent <= start_of(recorded):
+            return False
+        frames = (frame for x in session.opens if x.kind == "sse" for frame in self._script.frames(x))
+        news = (frame.offset_ns for frame in frames if frame.type not in GREETING_TYPES and frame.verdict != "comment")
+        return any(start_of(recorded) < offset <= sent for offset in news)
+
+    def _recorded(self, run: Run, exchange: Exchange, now: int) -> Playing:
+        playing = self._playing(exchange, run, self._parts(exchange), now)
+        playing.coded = is_coded(exchange) and not self._decodes
+        playing.decoded = is_coded(exchange) and self._decodes
+        run.begin(playing)
+        return playing
+
+    def coded(self) -> list[int]:
+        """The streams of clients that are played compressed, whose events cannot be told apart."""
+        if self._decodes:
+            return []
+        numbered = ((x.stream, x) for x in self._script.exchanges if x.party != "runner")
+        return [number for number, x in numbered if number is not None and is_coded(x)]
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether something has to be done to single frames, which cannot be done to a compressed body."""
+        return self._renames or bool(self.effects) or self._chunks.kind == "frame"
+
+    def _parts(self, exchange: Exchange) -> Sequence[Part]:
+        if is_coded(exchange) and self._decodes:
+            return decoded_parts(self._script.frames(exchange))
+        return self._script.parts(exchange)
+
+    def _join(self, run: Run, session: Session, number: int, now: int) -> Playing | Exchange:
+        streams = [x for x in session.opens if x.kind == "sse"]
+        if not streams:
+            return session.opens[-1]
+        upto_ns = run.sent[session.session_id].upto_ns
+        earlier = sum(x.kind == "sse" for x in session.opens[: number + 1])
+        parts = join([self._script.frames(x) for x in streams], upto_ns, max(0, earlier - 1))
+        return self._ahead(run, streams, parts, now)
+
+    def resume(self, session: Session, last_event_id: str | None, now: int) -> Playing | None:
+        """The rest for a client that has everything up to this id; None where the session has no such event."""
+        place = self.effects.place_of(last_event_id, session)
+        frame = self._script.frame(*place) if place else None
+        if frame is None:
+            return None
+        streams = [x for x in session.opens if x.kind == "sse"]
+        rest = list(dropwhile(lambda x: x.stream != frame.stream, streams))
+        self.made |= {x.exchange for x in rest}
+        parts = go_on([self._script.frames(x) for x in rest], frame.seq)
+        return self._ahead(self.run(session), streams, parts, now)
+
+    def _ahead(self, run: Run, streams: list[Exchange], parts: list[Part], now: int) -> Playing:
+        """What lies ahead, from the session's recorded streams."""
+        playing = self._playing(streams[-1], run, parts, now)
+        playing.joined = playing.decoded = True
+        if all(part.greeting for part in parts):
+            playing.ending = "open"  # it has missed the end
+        run.join(playing, start_of(streams[0]))
+        return playing
+
+    def play_alone(self, exchange: Exchange, now: int) -> Playing:
+        """A stream that belongs to no session has a playhead of its own."""
+        self.made.add(exchange.exchange)
+        name = f"stream {exchange.stream}"
+        timeline = self._timeline(name, self._script.points_of_stream(exchange), ())
+        run = Run(name, start_of(exchange), Tree(), timeline, {})
+        self.alone.append(run)
+        self.begun(run)
+        return self._recorded(run, exchange, now)
+
+    def _playing(self, exchange: Exchange, run: Run, parts: Sequence[Part], now: int) -> Playing:
+        ending: Ending = exchange.ending
+        sent = run.sent[exchange.session_id or ""]
+        playing = Playing(exchange, run.timeline, self._chunks.of(parts), ending, now, sent, self._chunks)
+        self.effects.lay_out(playing)
+        return playing

@@ -1,0 +1,57 @@
+"""What there is to say about a replay, in lines: where its playhead is, and what came otherwise than recorded. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..text import visible
+from .player import Mismatch, Position
+
+_LISTED = 20
+
+
+def place(position: Position) -> str:
+    """A `Position` in a sentence."""
+    behind = "before its first event"
+    if position.seq is not None:
+        behind = f"behind frame {position.seq} of stream {position.stream} ({position.type})"
+    said = [f"{position.at_s:.3f} s into {position.which}, {behind}"]
+    said += [f"next is {position.next}"] if position.next else []
+    said += [f"it waits for {position.waits_for}"] if position.waits_for else []
+    said += ["it is paused"] if position.paused else []
+    return visible("; ".join(said))
+
+
+def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unmade: Sequence[Any]) -> list[str]:
+    """Requests that matched nothing, that said something else than the recorded one, and recorded ones that nobody
+    made: a head and a line for each."""
+    return [
+        *_listed("matched nothing", [_missed(one) for one in unmatched]),
+        *_listed("said something else than the recorded one", [_differing(one) for one in mismatches]),
+        *_listed("recorded, but never made", [request_line(one) for one in unmade]),
+    ]
+
+
+def request_line(request: Any) -> str:
+    """Method and target of a request that came, or of an exchange."""
+    request = getattr(request, "request", request)
+    return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
+
+
+def _missed(request: Any) -> str:
+    """Why nothing matched, in the lines that it has."""
+    return "\n  ".join(map(visible, request.why.split("\n"))) if request.why else request_line(request)
+
+
+def _differing(one: Mismatch) -> str:
+    return visible(f"{one.request}: {one.field} was {one.recorded!r} when recorded, got {one.got!r}")
+
+
+def _listed(what: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    head = f"{len(lines)} request{'' if len(lines) == 1 else 's'} {what}:"
+    listed = (f"  {line}".split("\n") for line in lines[:_LISTED])
+    return [head, *(line for lines in listed for line in lines), *more]

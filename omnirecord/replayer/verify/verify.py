@@ -1,0 +1,137 @@
+"""Serves a cassette to itself: are the bytes of every stream equal, and how far off is the timing?
+
+A real replay server on loopback, and a rerun of the recorded clients against it. The opens of streams hold the
+timeline here, as messages do, so that each is opened where it was.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise, takewhile
+from pathlib import Path
+from typing import Any
+
+from ...cassette.open import open_store
+from ...cassette.sqlite import Store
+from ...model import Exchange
+from ...omnigent.connect_snapshot import Greeting
+from ..player.timing import NS, Scale, Timing
+from ..server import Replay
+from .recorded_client import Rerun, StreamSeen
+
+
+@dataclass(slots=True)
+class Verification:
+    """What came of it. An error is how far a gap between reads was from what the timing makes of the recorded one."""
+
+    streams: int = 0
+    bytes: int = 0
+    differences: list[str] = field(default_factory=list)
+    errors_ms: list[float] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+    def row(self) -> dict[str, Any]:
+        """The object that `verify --json` prints."""
+        errors = sorted(self.errors_ms) or [0.0]
+        figures = {"p50": quantile(errors, 0.5), "p99": quantile(errors, 0.99), "max": errors[-1]}
+        return {
+            "streams": self.streams,
+            "bytes": self.bytes,
+            "equal": self.equal,
+            "timing_error_ms": {name: round(value, 3) for name, value in figures.items()},
+        }
+
+
+def quantile(ordered: list[float], q: float) -> float:
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+async def verify(
+    cassette: Path, *, timing: str = "compressed", speed: float | None = None, max_gap: float | None = None
+) -> Verification:
+    """Raises `UsageError`, `CassetteError`, or `TimeoutError` where the replay got stuck."""
+    result = Verification()
+    async with Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True) as server:
+        store = open_store(cassette)
+        try:
+            for recording in store.recordings():
+                rerun = Rerun(store, recording.recording, server.url, streams_only=True)
+                await rerun.run(_longest_wait(store, server.timing))
+                result.differences += _missing(store, recording.recording, rerun)
+                for seen in rerun.streams.values():
+                    compare(store, seen, result)
+                    result.errors_ms += timing_errors_ms(store, seen, server.timing)
+        finally:
+            store.close()
+    return result
+
+
+def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
+    """The recorded streams that nobody got to see again."""
+    for x in store.exchanges("recording = ? AND kind = 'sse' AND party != 'runner'", recording):
+        if x.response is not None and x.exchange not in rerun.streams:
+            yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
+
+
+def _longest_wait(store: Store, timing: Timing) -> float:
+    """The longest silence that a replay may rightly keep, in seconds."""
+    times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
+    return max((timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS
+
+
+def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
+    """Hold what was seen of a stream against the recording, and note in `result` what differs."""
+    wire = store.wire(seen.exchange)
+    result.streams += 1
+    result.bytes += len(wire)
+    name = f"stream {seen.exchange.stream}"
+    if bytes(seen.body) != wire:
+        at = next(
+            (i for i, (a, b) in enumerate(zip(seen.body, wire, strict=False)) if a != b), min(len(seen.body), len(wire))
+        )
+        result.differences.append(f"{name}: byte {at} differs; {len(wire)} were recorded, {len(seen.body)} replayed")
+    elif seen.cut is not (seen.exchange.ending == "upstream_lost"):
+        how = "was cut" if seen.cut else "ended cleanly"
+        result.differences.append(f"{name}: {how}, but was recorded as {seen.exchange.ending}")
+
+
+def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
+    """How far the gaps between the reads of one stream are off, where both ends are timed from the same moment.
+
+    What follows a request is timed from that, the connect snapshot from the open: how soon a client asks is its own.
+    """
+    reads = store.reads(seen.exchange.exchange)
+    others = store.exchanges("recording = ? AND party != 'runner'", seen.exchange.recording)
+    asked = {x.request.at_ns for x in others}
+    scale = Scale(sorted(asked.union(_points(store, others))), timing)
+    moments = sorted(asked | {_snapshot_ns(store, seen.exchange)})
+    timed = zip((r.offset_ns for r in reads), _arrivals([r.size for r in reads], seen.arrivals), strict=False)
+    for (before, came), (after, comes) in pairwise(timed):
+        if bisect_left(moments, before) == bisect_left(moments, after):
+            yield abs((comes - came) - (scale(after) - scale(before))) / 1e6
+
+
+def _snapshot_ns(store: Store, exchange: Exchange) -> int:
+    """When the last of the connect snapshot came; -1 where there is none."""
+    return max((frame.offset_ns for frame in takewhile(Greeting().takes, store.frames(exchange))), default=-1)
+
+
+def _points(store: Store, exchanges: list[Exchange]) -> Iterator[int]:
+    """A gap is cut, and capped, wherever something came in between on another stream."""
+    return (read.offset_ns for x in exchanges if x.kind == "sse" for read in store.reads(x.exchange))
+
+
+def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int]:
+    """When the last byte of each recorded read arrived, in ns."""
+    position = 0
+    for end in accumulate(sizes):
+        while position < len(arrivals) and arrivals[position][0] < end:
+            position += 1
+        if position == len(arrivals):
+            return
+        yield arrivals[position][1]

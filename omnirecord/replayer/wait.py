@@ -1,0 +1,179 @@
+"""Waiting in a replay: until something is due, at closed gates, while paused; and what is said and done meanwhile.
+
+When something is due, `player` decides; here it is slept, reported, and given up after `--skip-gates-after`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from ..errors import ServerError
+from ..server.timers import Alarms, wake
+from .player import Answering, Playing
+from .player.timeline import Gate, Timeline
+from .player.timing import NS
+
+log = logging.getLogger("omnirecord")
+
+HEARTBEAT_EVERY = 15.0
+"""Seconds at a closed gate after which a heartbeat is put in: clients take 45 s without a byte for a dead stream."""
+REPORT_AFTER = 5.0
+"""Seconds of waiting at a gate after which it is said for what."""
+
+Beat = Callable[[], Awaitable[None]]
+"""Called each time that a wait took as long as clients bear silence."""
+
+
+class Waiting:
+    """Everybody who waits in one replay. `now` is its clock, in ns: the kernel's steady one."""
+
+    def __init__(self, now: Callable[[], int], skip_gates_after: float | None) -> None:
+        self._now = now
+        self._skip_gates_after = skip_gates_after
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self._alarms = Alarms()
+        self._reported: Counter[str] = Counter()
+        self._at_gates: list[tuple[Gate, Timeline]] = []
+        self._timed = 0  # so many wait for a time that is known
+        self._stopped = False
+
+    @property
+    def reported(self) -> list[str]:
+        """What has been waited for, for so long that it was said, and still is."""
+        return list(+self._reported)
+
+    @property
+    def awaited(self) -> str | None:
+        """The request without which nothing goes on. None while a time is awaited, a playhead is paused, or no response
+        waits at a gate."""
+        if self._timed or any(timeline.paused for _, timeline in self._at_gates):
+            return None
+        return next((gate.what for gate, _ in self._at_gates if not gate.open), None)
+
+    def announce(self) -> None:
+        """Something has changed: a gate may be open, a playhead be moved. Wake whoever waits."""
+        sleepers, self._sleepers = self._sleepers, set()
+        for sleeper in sleepers:
+            wake(sleeper)
+
+    async def until_due(self, what: Playing | Answering, beat: Beat | None = None) -> None:
+        """Wait until what is next may be sent."""
+        quiet_since = self._now()
+        while (due := what.due(now := self._now())) is None or due > now:
+            if due is not None:
+                await self._changed_or_due(due)
+                continue
+            gate = what.waits_for()
+            if gate is not None and what.timeline is not None:
+                await self._at(gate, what.timeline, beat)
+            else:
+                quiet_since = await self._held(quiet_since, beat)
+
+    async def sleep_until(self, due: int) -> None:
+        """Wait for a time, whatever changes meanwhile."""
+        await asyncio.sleep(max(0, due - self._now()) / NS)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that is announced. Raises `ServerError` once the server has stopped."""
+        while not is_so():
+            if self._stopped:
+                raise ServerError("the replay was stopped, nothing comes any more")
+            await self._changed()
+
+    def stop(self) -> None:
+        """Nobody is to wait any longer."""
+        self._stopped = True
+        self.announce()
+        self._alarms.close()
+
+    async def _changed_or_due(self, at_ns: int) -> None:
+        """Wait until something changes, or until a time, which is kept as well as it can be."""
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._alarms.wake(sleeper, at_ns)
+        self._timed += 1
+        try:
+            await self._woken(sleeper)
+        finally:
+            self._timed -= 1
+
+    async def _changed(self, seconds: float | None = None) -> None:
+        """Wait until something changes, or for about so long."""
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, wake, sleeper) if seconds is not None else None
+        try:
+            await self._woken(sleeper)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _woken(self, sleeper: asyncio.Future[None]) -> None:
+        self._sleepers.add(sleeper)
+        try:
+            await sleeper
+        finally:
+            self._sleepers.discard(sleeper)
+
+    async def _held(self, quiet_since: int, beat: Beat | None) -> int:
+        """Wait a while for what somebody holds; returns since when nothing was sent."""
+        left = HEARTBEAT_EVERY - (self._now() - quiet_since) / NS
+        if left <= 0:
+            if beat is not None:
+                await beat()
+            return self._now()
+        await self._changed(left)
+        return quiet_since
+
+    async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
+        place = gate, timeline
+        self._at_gates.append(place)
+        try:
+            with self._reporting(gate), self._giving_up(gate, timeline):
+                quiet_since = self._now()
+                while not gate.open:
+                    quiet_since = await self._held(quiet_since, beat)
+        finally:
+            self._at_gates.remove(place)
+
+    @contextmanager
+    def _reporting(self, gate: Gate) -> Iterator[None]:
+        """Say what is waited for, if it takes long: once, however many wait for it."""
+        what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
+        reported = False
+
+        def report() -> None:
+            nonlocal reported
+            reported = True
+            if not self._reported[what]:
+                log.warning("waiting for %s", what)
+            self._reported[what] += 1
+
+        timer = asyncio.get_running_loop().call_later(REPORT_AFTER, report)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._reported[what] -= reported
+
+    @contextmanager
+    def _giving_up(self, gate: Gate, timeline: Timeline) -> Iterator[None]:
+        """Go on without the request that a gate waits for, once the time for it is over."""
+
+        def give_up() -> None:
+            if not gate.open:
+                log.warning("went on without %s: --skip-gates-after is over", gate.what)
+                timeline.open(gate, self._now())
+                self.announce()
+
+        if self._skip_gates_after is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(self._skip_gates_after, give_up)
+        try:
+            yield
+        finally:
+            timer.cancel()

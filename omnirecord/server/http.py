@@ -1,0 +1,308 @@
+"""aiohttp's server with our limits of a request, and our answers to refused requests.
+
+A refusal is a fixed text in Omnigent's error shape. Names of aiohttp below its public surface are used here, in
+`serving` and in `proxy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from ..model import Headers
+from ..text import dumps
+from ..wire.headers import announces_body, asks_for_websocket, section_size, transfer_coding
+from .accept import RETRY_AFTER, Accepting
+
+LIMIT = 1 << 16
+"""The longest request line, and the longest header section with its first line, in bytes."""
+FIELD_LIMIT = LIMIT - 4
+"""The longest name and value of a header field together, in bytes; with `: ` and CRLF they are a line of `LIMIT`."""
+FIELDS = 1000
+"""The most header fields of a message."""
+
+_LINGER, _QUIET = 1.0, 0.05
+"""Longest wait, in seconds, for a refused client to stop sending; and the silence, in seconds, that ends this wait."""
+_ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
+"""A target that names a server, and the rest of that target."""
+_REFUSALS = {
+    400: "bad_request",
+    405: "method_not_allowed",
+    414: "uri_too_long",
+    431: "header_fields_too_large",
+    501: "not_implemented",
+}
+_NUMBERS = count()
+_END = b"\r\n\r\n"
+_LONG_LINE = f"its request line has more than {LIMIT:,} bytes"
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger("omnirecord")
+
+
+def json_response(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=dumps(value), content_type="application/json")
+
+
+def error_response(status: int, code: str, message: str, **details: Any) -> web.Response:
+    """An error in Omnigent's shape: `{"error": {"code", "message"}}`."""
+    return json_response({"error": {"code": code, "message": message, **details}}, status)
+
+
+def origin_form(request: web.BaseRequest) -> str | None:
+    """The target of a request as a path with its query, whatever form it has. None for CONNECT and `*`."""
+    target = request._message.path
+    if request.method == "CONNECT":
+        return None
+    if target.startswith("/"):
+        return target
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    if found is None:
+        return None
+    return found[1] if found[1].startswith("/") else f"/{found[1]}"
+
+
+def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None:
+    """The refusal of a request whose end two servers could see at different places. None if there is one end only.
+
+    It quotes nothing of the request.
+    """
+    if transfer_coding(headers) not in (None, "chunked"):
+        return bad_request("it has a transfer coding that is not chunked", 501)
+    if not announces_body(headers):
+        return None
+    if asks_for_websocket(headers):
+        return bad_request("a request for an upgrade may have no body")
+    return None if request.body_exists else bad_request("its Content-Length is too large")
+
+
+def bad_body(error: BaseException) -> web.Response:
+    """The refusal of a request whose body cannot be read further, for this reason."""
+    if is_too_large(error):
+        return bad_request(SectionTooLarge.message, 431)
+    return bad_request("its body is not valid HTTP")
+
+
+def out_of_descriptors() -> web.Response:
+    """The refusal of a request for which this process has no file descriptor. The connection is closed behind it."""
+    message = "omnirecord has no file descriptor left for this request: try again, or raise its limit (ulimit -n)"
+    answer = error_response(503, "out_of_descriptors", message)
+    answer.headers["Retry-After"] = RETRY_AFTER
+    answer.force_close()
+    return answer
+
+
+def bad_request(why: str, status: int = 400) -> web.Response:
+    """A refusal. The connection ends behind it: the next request cannot be found there."""
+    answer = error_response(status, _REFUSALS[status], f"omnirecord refuses the request: {why}")
+    answer.force_close()
+    return answer
+
+
+class SectionTooLarge(HttpProcessingError):
+    """A header section has more than `LIMIT` bytes, or more than `FIELDS` fields."""
+
+    code = 431
+    message = f"its header section has more than {LIMIT:,} bytes or {FIELDS:,} fields"
+
+
+def is_too_large(error: BaseException | None) -> bool:
+    """Returns whether this error, or one that caused it, says that a header section or a line of one is too large."""
+    while error is not None and not isinstance(error, SectionTooLarge | LineTooLong):
+        if isinstance(error, BadHttpMessage) and error.message == "Too many headers received":
+            return True
+        error = error.__cause__
+    return error is not None
+
+
+class Client(RequestHandler):
+    """A client's connection. Its refusals are fixed texts: neither they nor stderr quote the request. A request whose
+    header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request. The same
+    limit applies to bytes of a body that are not content: a trailer section, a chunk extension.
+
+    aiohttp drops the bytes behind a request for an upgrade to another protocol than WebSocket, up to the end of the
+    segment, and would read the next segment as a request. So such a request is parsed alone, or the connection ends
+    behind it."""
+
+    _section = 0  # bytes since the last request, or since the last content, that belong to a section
+    _upload: StreamReader = EMPTY_PAYLOAD
+    _is_refused = _is_last = False
+    _discarded_at = 0.0
+    _before = b""  # the end of the previous segment
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.number = next(_NUMBERS)
+        """Tells client connections of this process apart."""
+
+    def data_received(self, data: bytes) -> None:
+        is_section = self._upload.is_eof() and not self._upgraded
+        last, begin = data.lower().rfind(b"\nupgrade") if is_section else -1, 0
+        while begin < last and self._upload.is_eof() and (end := data.find(_END, begin) + len(_END)) >= len(_END):
+            self._received(data[begin:end])
+            begin = end
+        if begin < len(data) or not data:
+            self._received(data[begin:])
+
+    def _received(self, data: bytes) -> None:
+        if self._is_refused or (self._is_last and self._upload.is_eof()):
+            self._discarded_at = self._loop.time()
+            return
+        in_section = self._upload.is_eof() and not (self._upgraded or self._buffer_paused)
+        before, content = self._request_count, self._upload.total_bytes
+        super().data_received(data)
+        if new := self._request_count - before:
+            if self._section + len(data) > LIMIT:
+                self._examine(min(new, len(self._messages)))
+            self._begin_last(data)
+        elif in_section or not (self._upload.is_eof() or self._upload.total_bytes > content or self._is_paused()):
+            self._section += len(data)
+            if self._section > LIMIT:
+                self._refuse()
+        else:
+            self._section = 0
+        if self._messages and isinstance(error := self._messages[-1][0], _ErrInfo):
+            self._is_refused, self._discarded_at = True, self._loop.time()
+            self._end_bodies(error.exc)
+        self._before = data[1 - len(_END) :]
+
+    def _is_paused(self) -> bool:
+        """Whether content may wait in the parser, or is no longer read at all."""
+        return self._reading_paused or self._close or self._force_close
+
+    def _begin_last(self, data: bytes) -> None:
+        """Expect the body of the last request in `data`. If bytes behind it may be lost, expect no further request."""
+        message, self._upload = self._messages[-1] if self._messages else (None, EMPTY_PAYLOAD)
+        self._section = 0
+        if isinstance(message, RawRequestMessage) and message.upgrade and not self._upgraded:
+            if self._upload.is_eof() and data.endswith(_END) and (self._before + data).count(_END) == 1:
+                return  # nothing was behind it
+            self._messages[-1] = message._replace(should_close=True), self._upload
+            self._is_last = True
+
+    def _examine(self, new: int) -> None:
+        """Refuse the first of the `new` last requests that has too large a header section, and drop what follows it."""
+        for at in range(len(self._messages) - new, len(self._messages)):
+            message = self._messages[at][0]
+            if isinstance(message, _ErrInfo) or section_size(len(message.path), message.raw_headers) > LIMIT:
+                while len(self._messages) > at:
+                    refused, _ = self._messages.pop()
+                self._refuse(refused.exc if isinstance(refused, _ErrInfo) else None)
+                return
+
+    def _refuse(self, error: BaseException | None = None) -> None:
+        self._is_refused, self._discarded_at = True, self._loop.time()
+        why = error if isinstance(error, HttpProcessingError) else SectionTooLarge()
+        self._messages.append((_ErrInfo(why.code, why, why.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Handler:
+        if not is_too_large(err_info.exc):
+            return super()._make_error_handler(err_info)
+        is_line = isinstance(err_info.exc, LineTooLong) and err_info.exc.args[1] == LIMIT
+
+        async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
+            return bad_request(_LONG_LINE, 414) if is_line else bad_request(SectionTooLarge.message, 431)
+
+        return refuse
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the rest of a response; a refusal only once the client has stopped sending."""
+        if self._is_refused and not resp.prepared:
+            await self._linger()
+        before, behind = self._request_count, self._message_tail
+        finished = await super().finish_response(request, resp, start_time)
+        if self._request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
+            self._begin_last(behind)
+        return finished
+
+    async def _linger(self) -> None:
+        """Wait until the client stops sending: if a connection is closed with unread bytes, its answer is lost."""
+        began = self._loop.time()
+        while self._loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
+            await asyncio.sleep(_QUIET)
+
+    def _end_bodies(self, why: BaseException) -> None:
+        """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
+        error = web.RequestPayloadError("the body is no valid HTTP")
+        error.__cause__ = why
+        current = [] if self._current_request is None else [self._current_request.content]
+        for body in (*current, *(body for _, body in self._messages)):
+            if not body.is_eof() and body.exception() is None:
+                body.set_exception(error)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, _message: str | None = None
+    ) -> web.StreamResponse:
+        is_refused = status < 500 or isinstance(exc, web.RequestPayloadError)
+        if is_refused:
+            log.warning("a request was refused: it is not valid HTTP")
+        else:
+            self.log_exception(exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the response is sent")
+        if isinstance(exc, web.RequestPayloadError):
+            return bad_body(exc)
+        if is_refused:
+            return bad_request("it is not valid HTTP")
+        answer = error_response(500, "internal_error", "omnirecord: a fault of omnirecord, which stderr names")
+        answer.force_close()
+        return answer
+
+    def log_exception(self, *_args: Any, **kw: Any) -> None:
+        """Log the place of a fault of ours: its message may quote the request. Ignore a body that ended early."""
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            return
+        log.error("a request failed by a fault of omnirecord: %s", _place(error))
+
+
+def number_of(connection: RequestHandler) -> int:
+    """The number of a client connection; -1 for one that another server accepted."""
+    return connection.number if isinstance(connection, Client) else -1
+
+
+def _place(error: object) -> str:
+    """The class of an exception, and the line that raised it."""
+    kind = type(error).__name__
+    raised = error.__traceback__ if isinstance(error, BaseException) else None
+    while raised is not None and raised.tb_next is not None:
+        raised = raised.tb_next
+    return kind if raised is None else f"{kind} in {raised.tb_frame.f_code.co_filename}, line {raised.tb_lineno}"
+
+
+class Server(web.Server):
+    """aiohttp's server. It reports closed connections to `accepting`, which admits or refuses each request."""
+
+    def __init__(self, handler: Handler, accepting: Accepting, **options: Any) -> None:
+        super().__init__(self._handle, **options)
+        self._handler, self._accepting = handler, accepting
+
+    def __call__(self) -> RequestHandler:
+        return Client(self, loop=self._loop, **self._kwargs)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._accepting.left(handler)
+
+    def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Return the handler's coroutine: one of its own would last as long as a stream."""
+        return self._handler(request) if self._accepting.admits(request.protocol) else _no_descriptor()
+
+
+async def _no_descriptor() -> web.Response:
+    return out_of_descriptors()

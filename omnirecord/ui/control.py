@@ -1,0 +1,206 @@
+"""The control interface of a proxy, below `/-/omnirecord/`: how the recording is, and what is recorded, as it is.
+
+Each listener has a cursor in the cassette, and reads from there what it has not got: however slow one is, nothing waits
+for it, neither a stream nor in memory. Reading is done in two threads of our own, and only when there is something new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from ..analysis.follow import LAST, Follower, Part, Wanted
+from ..errors import CassetteError, UsageError
+from ..model import VERDICTS
+from ..omnigent.routes import CONTROL, path_of, query_of
+from ..server.access import Guard
+from ..server.http import error_response, json_response
+from ..server.listener import refused
+from ..text import dumps
+from ..wire.headers import decoded, header
+
+if TYPE_CHECKING:
+    from .http import Pages
+
+UI = f"{CONTROL}ui/"
+"""Where the page is."""
+_MOST = 64
+"""How many may listen at once."""
+_HEARTBEAT = 15.0
+"""Seconds of silence after which a comment says that we are there."""
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Omnirecord": "events",
+}  # fmt: skip
+_TAKES = ("session", "stream", "type", "verdict", "last", "requests")
+
+
+class Control:
+    """Answers what is asked below the control path. `state` gives what a GET tells.
+
+    `pages`: the page, where there is to be one. `goes_on`: whether more is recorded, where that may end before we do.
+    """
+
+    def __init__(
+        self, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
+        self._db, self._state, self._pages, self._goes_on = db, state, pages, goes_on
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
+        self._listening: set[asyncio.Task[object]] = set()
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._is_over = False
+
+    def announce(self) -> None:
+        """There is something new in the cassette. Called in the recording thread."""
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        """Each event is for those who wait now; who is busy looks again before it waits."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def finish(self, timeout: float) -> None:
+        """The recording is closed: let those who listen have the rest, `timeout` seconds at the most."""
+        self._is_over = True
+        self._wake()
+        if self._listening:
+            await asyncio.wait(self._listening, timeout=timeout)
+        for task in self._listening:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._pages is not None:
+            self._pages.close()
+
+    async def serve(self, request: web.BaseRequest, guard: Guard) -> web.StreamResponse:
+        """Answer a request to a listener that has the page, and nothing else."""
+        target = request._message.path
+        if path_of(target) in ("/", CONTROL):
+            return web.Response(status=302, headers={"Location": UI})
+        if self._pages is not None and target.startswith(UI):
+            return await self._pages.handle(request, target)
+        if target.startswith(CONTROL):
+            return await self.handle(request, target, guard)
+        return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
+
+    async def handle(self, request: web.BaseRequest, target: str, guard: Guard) -> web.StreamResponse:
+        """Answer a request below the control path, if `guard` lets it pass."""
+        name = path_of(target).removeprefix(CONTROL)
+        if refusal := refused(guard, request):
+            return refusal
+        if name not in ("", "events"):
+            known = f"GET {CONTROL} and GET {CONTROL}events"
+            return error_response(404, "not_found", f"omnirecord: there are {known}")
+        if request.method not in ("GET", "HEAD"):
+            return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} is read: GET it")
+        if not name:
+            return json_response({**self._state(), "listening": len(self._listening)})
+        try:
+            follower = self._follower(request, target)
+        except UsageError as error:
+            return error_response(400, "bad_request", f"omnirecord: {error}")
+        if len(self._listening) >= _MOST or self._is_over:
+            return error_response(503, "too_many", f"omnirecord: {_MOST} listen already: close one of them")
+        return await self._events(request, follower)
+
+    def _follower(self, request: web.BaseRequest, target: str) -> Follower:
+        options = dict(parse_qsl(query_of(target), keep_blank_values=True))
+        if odd := [name for name in options if name not in _TAKES]:
+            raise UsageError(f"events takes no {odd[0]}, but {', '.join(_TAKES)}")
+        verdict = options.get("verdict")
+        if verdict is not None and verdict not in VERDICTS:
+            raise UsageError(f"verdict={verdict!r} is none: there are {', '.join(VERDICTS)}")
+        stream = _number(options, "stream")
+        tells_requests = options.get("requests") == "1"
+        wanted = Wanted(options.get("session"), stream, options.get("type"), verdict, tells_requests)
+        last = _number(options, "last")
+        behind = header(decoded(request.raw_headers), "last-event-id")
+        return Follower(self._db(), wanted, LAST if last is None else last, bookmark=behind)
+
+    async def _events(self, request: web.BaseRequest, follower: Follower) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._listening.add(task)
+        response = web.StreamResponse(headers=_HEADERS)
+        try:
+            await response.prepare(request)
+            await response.write(b": omnirecord\n\n")
+            if request.method == "GET":
+                await self._follow(response, follower)
+        except ConnectionError:
+            pass  # whoever listened has left
+        finally:
+            self._listening.discard(task)
+        return response
+
+    async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
+        cassette = ""
+        while True:
+            news, was_over = self._news, self._is_over or not self._goes_on()
+            reading = self._loop.run_in_executor(self._threads, _read, follower, cassette)
+            data, has_more, cassette = await reading
+            if data:
+                await response.write(data)  # waits for whoever reads slowly
+            if has_more:
+                continue
+            if was_over:
+                await response.write(b'event: end\ndata: {"ended": true}\n\n')
+                return
+            if not await _in_time(news, _HEARTBEAT):
+                await response.write(b": omnirecord\n\n")
+
+
+def pages_of(guard: Guard, db: Callable[[], Path]) -> Pages:
+    """The page of the cassette. What it needs is loaded only for who has one."""
+    from .data.api import Answers
+    from .http import Pages
+
+    return Pages(guard, Answers(db))
+
+
+async def _in_time(news: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
+    """What is new, as a piece of an event stream; whether there is more; of which cassette it is, as it was of
+    `cassette` before. Runs in a thread.
+
+    The first event says which cassette it is, as does one before the rows of another (`--rotate`). The last one has a
+    bookmark as its id: who asks again with it as `Last-Event-ID` gets what lies behind it.
+    """
+    try:
+        batch = follower.read()
+    except CassetteError as error:
+        return f"event: trouble\ndata: {dumps({'message': str(error)})}\n\n".encode(), False, cassette
+    lines = []
+    for part in batch.parts or ([] if cassette else [Part(follower.cassette, [])]):
+        if part.cassette != cassette:
+            cassette = part.cassette
+            lines.append(f"event: cassette\ndata: {dumps({'id': cassette})}\n\n")
+        for row in part.happenings:
+            name = "event: request\n" if row.get("exchange") is not None else ""
+            lines.append(f"{name}data: {dumps(row)}\n\n")
+    if lines:
+        lines[-1] = f"id: {follower.bookmark}\n{lines[-1]}"
+    return "".join(lines).encode("utf-8", "surrogatepass"), batch.has_more, cassette
+
+
+def _number(options: dict[str, str], name: str) -> int | None:
+    value = options.get(name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) < 10):
+        raise UsageError(f"{name}={value!r} is no number")
+    return int(value)

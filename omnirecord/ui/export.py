@@ -1,0 +1,173 @@
+"""The page as one file: opened from a disk, with no server and no network, it shows what a cassette held.
+
+The data stands in it as a block of JSON, compressed, in base64: no script, and nothing in it can end the block. A
+Content-Security-Policy names the one script and the one style by their digests and allows nothing else, no request
+among it. What is exported to be handed on is scrubbed first, unless somebody wants it as it was recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from ..analysis.gather import Held
+from ..cassette.open import open_store
+from ..cassette.scrub import Leak, scrub
+from ..cassette.select import the_session
+from ..cassette.sqlite import Store
+from ..cassette.temporary import TemporaryFolder
+from ..model import Exchange
+from ..text import dumps
+from .bundle import bundle, digest
+from .data.comparison import comparison
+from .data.events import PIECE, columns_of, event_of, gist_of
+from .data.exchanges import exchange_of
+from .data.keys import read_key
+from .data.overview import findings, overview
+from .data.search_texts import search_data
+from .data.session import session_data
+
+Row = dict[str, Any]
+Watch = Callable[[Iterable[Any]], Iterable[Any]]
+"""Passes on what it is given, and may show how far it is."""
+MOST_COMPARED = 6
+"""Of how many sessions each two are compared: a file cannot do that itself."""
+_LEVEL = 9
+_BASE64_OF = 3 * 64 * 1024
+
+
+def sealed_page(
+    cassette: Path,
+    *,
+    redact: str | None = "content",
+    redact_patterns: Iterable[str] = (),
+    session: str | None = None,
+    watch: Watch = iter,
+) -> Iterator[bytes]:
+    """The file, piece by piece. `redact`: `content`, `named`, or None to leave all as it was recorded; `session`: only
+    that one, with its sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
+    with _to_be_shown(cassette, redact, redact_patterns) as (store, shared):
+        data = sealed_data(store, cassette.name, shared, session, watch)
+        yield from _html(gzip.compress(dumps(data).encode(), _LEVEL, mtime=0))
+
+
+def sealed_data(
+    store: Store, name: str, shared: Row, session: str | None = None, watch: Watch = iter
+) -> Row:  # fmt: skip
+    """All that the page may ask for, by what it asks."""
+    whole = overview(store, name)
+    wanted = None if session is None else the_session(store, session)
+    sessions = {
+        row["key"]: session_data(store, read_key(row["key"])) for row in watch(whole["sessions"])
+        if wanted in (None, row["session_id"])
+    }  # fmt: skip
+    shown = {one["key"] for data in sessions.values() for one in data["family"]}
+    for key in shown - sessions.keys():
+        sessions[key] = session_data(store, read_key(key))
+    rows = [row for row in whole["sessions"] if row["key"] in shown]
+    ids = {row["session_id"] for row in rows}
+    others = whole["others"] if wanted is None else []
+    numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
+    exchanges, held = [x for x in store.exchanges() if x.exchange in numbers], Held()
+    return {
+        "overview": {
+            **whole,
+            "is_recorded": False,
+            "sessions": rows,
+            "others": others,
+            "shared": shared,
+            "compares": len(rows) <= MOST_COMPARED,
+        },
+        "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
+        "sessions": sessions,
+        "streams": {str(x.stream): _stream(store, x, held) for x in watch(exchanges) if x.stream is not None},
+        "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
+        "searched": search_data(store, numbers),
+        "comparisons": _comparisons(store, [row["key"] for row in rows]),
+    }
+
+
+def _stream(store: Store, x: Exchange, held: Held) -> Row:
+    """The columns of a stream's events, and what the page else asks for of each."""
+    started_at = store.recording(x.recording).started_at
+    frames = list(held.of(store.frames(x)))
+    pieces = [frames[at : at + PIECE] for at in range(0, len(frames), PIECE)]
+    return {
+        "columns": [columns_of(iter(piece), x.stream or 0, len(frames) + 1) for piece in pieces],
+        "gists": [gist_of(frame) for frame in frames],
+        "events": [_event(x, frame, started_at) for frame in frames],
+    }
+
+
+def _event(x: Exchange, frame: Any, started_at: str) -> list[Any]:
+    """What the columns do not have: raw, event field, number, issues, cut."""
+    row = event_of(x, frame, started_at)
+    return [row["raw"], row["event"], row["sequence_number"], row["issues"], row["cut"]]
+
+
+def _comparisons(store: Store, keys: list[str]) -> Row:
+    if len(keys) > MOST_COMPARED:
+        return {}
+    return {f"{a} {b}": comparison(store, a, b) for a, b in combinations(keys, 2)}
+
+
+@contextmanager
+def _to_be_shown(cassette: Path, redact: str | None, patterns: Iterable[str]) -> Iterator[tuple[Store, Row]]:
+    """The cassette, or a copy without its secrets, and what is said of that."""
+    if redact is None:
+        with closing(open_store(cassette)) as store:
+            yield store, {"badge": "as recorded", "sentence": AS_RECORDED, "replaced": []}
+        return
+    with TemporaryFolder("html") as folder:
+        copy = Path(folder) / "scrubbed.db"
+        found = scrub(cassette, copy, redact=redact, redact_patterns=patterns)
+        with closing(open_store(copy)) as store:
+            yield store, {"badge": "scrubbed", "sentence": _said(redact, found), "replaced": _counted(found)}
+
+
+AS_RECORDED = (
+    "Nothing was scrubbed when this page was made: it shows what was recorded. What has a secret's name, in headers,"
+    " queries and JSON fields, never gets into a recording; what else looks like a secret may be in it."
+)
+
+
+def _said(redact: str, found: list[Leak]) -> str:
+    looked = (
+        "what has a secret's name and what looks like a secret"
+        if redact == "content"
+        else "what has a secret's name, but not what only looks like a secret"
+    )
+    count = sum(one.count for one in found)
+    replaced = f"{count} value{'' if count == 1 else 's'} had to be replaced" if count else "nothing had to be replaced"
+    return f"This page was made from a scrubbed copy: {looked} was looked for, and {replaced}."
+
+
+def _counted(found: list[Leak]) -> list[Row]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        counts[one.place, one.kind] += one.count
+    return [{"place": place, "kind": kind, "count": count} for (place, kind), count in sorted(counts.items())]
+
+
+def _html(data: bytes) -> Iterator[bytes]:
+    page = bundle()
+    policy = (
+        f"default-src 'none'; script-src {digest(page.script)}; style-src {digest(page.style)}; img-src data:;"
+        " base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types"
+    )
+    head, _, body = page.html.partition('<link rel="stylesheet" href="page.css">\n')
+    charset = '<meta charset="utf-8">\n'
+    before, _, after = head.partition(charset)
+    yield f'{before}{charset}<meta http-equiv="Content-Security-Policy" content="{policy}">\n{after}'.encode()
+    yield f"<style>{page.style}</style>\n".encode()
+    body, _, end = body.partition('<script src="page.js" defer></script>\n')
+    yield f'{body}<script type="application/json" id="cassette">'.encode()
+    for at in range(0, len(data), _BASE64_OF):
+        yield base64.b64encode(data[at : at + _BASE64_OF])
+    yield f"</script>\n<script>{page.script}</script>\n{end}".encode()

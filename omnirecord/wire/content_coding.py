@@ -1,0 +1,199 @@
+"""Content codings (RFC 9110, section 8.4.1): a compressed body in, its content out, piece by piece.
+
+No I/O. A piece is at most `PIECE` bytes, whatever a hostile body would inflate to. What cannot be decoded raises
+`CodingError`; the bytes on the wire are kept elsewhere, so nothing is lost by that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import brotli
+
+if sys.version_info >= (3, 14):
+    from compression import zstd as zstd
+else:
+    from backports import zstd as zstd
+
+PIECE = 1 << 20
+"""The most that a decoder hands out at once, in bytes."""
+
+
+_UNKNOWN, _NOT_CODED = "content coding", "the body is not what its Content-Encoding says"
+
+
+class CodingError(ValueError):
+    """The body is not what its Content-Encoding says, or that coding is not known here."""
+
+
+def tells_of_coding(text: str) -> bool:
+    """Whether this text, an incident of a recording for instance, holds the message of a `CodingError`."""
+    return f": {_UNKNOWN} " in text or f": {_NOT_CODED}: " in text
+
+
+class Decoder(Protocol):
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """The content that these bytes of the body complete. Raises `CodingError`."""
+        ...
+
+
+class Identity:
+    """No coding at all."""
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        yield data
+
+
+class _Zlib:
+    """`gzip` (members may follow each other) and `deflate` (with the zlib header that browsers expect, or without)."""
+
+    def __init__(self, wbits: int) -> None:
+        self._wbits = wbits
+        self._inflate = zlib.decompressobj(wbits)
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        is_full = False  # all of `data` may be taken in, and more content than fits a piece be in it
+        while data or is_full:
+            piece = self._inflate.decompress(data, PIECE)
+            yield piece
+            is_full = len(piece) == PIECE
+            data = self._inflate.unconsumed_tail
+            if self._inflate.eof:
+                data = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(self._wbits)
+
+
+class _Deflate:
+    def __init__(self) -> None:
+        self._zlib: _Zlib | None = None
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        if self._zlib is None and data:
+            self._zlib = _Zlib(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        yield from self._zlib.decode(data) if self._zlib else ()
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._inflate = brotli.Decompressor()
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        # `can_accept_more_data` speaks of the input alone, and up to twice the limit comes out.
+        piece = self._inflate.process(data, output_buffer_limit=PIECE // 2)
+        while piece or not self._inflate.can_accept_more_data():
+            yield piece
+            piece = self._inflate.process(b"", output_buffer_limit=PIECE // 2)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._inflate = zstd.ZstdDecompressor()
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._inflate.needs_input or self._inflate.eof):
+            yield self._inflate.decompress(data, PIECE)
+            data = b""
+            if self._inflate.eof:
+                data = self._inflate.unused_data
+                self._inflate = zstd.ZstdDecompressor()
+
+
+class _Chain:
+    """Codings that were applied one after the other, undone in reverse."""
+
+    def __init__(self, decoders: list[Decoder]) -> None:
+        self._decoders = decoders
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        try:
+            yield from self._through(len(self._decoders) - 1, data)
+        except (zlib.error, brotli.error, zstd.ZstdError) as error:
+            raise CodingError(f"{_NOT_CODED}: {error}") from error
+
+    def _through(self, last: int, data: bytes) -> Iterator[bytes]:
+        if last < 0:
+            yield data
+            return
+        for piece in self._decoders[last].decode(data):
+            yield from self._through(last - 1, piece)
+
+
+class _Coding(NamedTuple):
+    """One content coding: makes a decoder, and encodes a whole body."""
+
+    decoder: Callable[[], Decoder]
+    encode: Callable[[bytes], bytes]
+
+
+_IDENTITY = Identity()
+_GZIP = _Coding(lambda: _Zlib(zlib.MAX_WBITS | 16), lambda data: gzip.compress(data, mtime=0))
+_CODINGS: dict[str, _Coding] = {
+    "gzip": _GZIP,
+    "x-gzip": _GZIP,
+    "deflate": _Coding(_Deflate, zlib.compress),
+    "br": _Coding(_Brotli, brotli.compress),
+    "zstd": _Coding(_Zstd, zstd.compress),
+}
+"""Every content coding that can be decoded can be encoded: a body is redacted under its coding."""
+
+
+def codings_of(content_encoding: str | None) -> list[str]:
+    """The names of the codings in a Content-Encoding header's value, in the order of their application."""
+    names = [name.strip().lower() for name in (content_encoding or "").split(",")]
+    return [name for name in names if name not in ("", "identity")]
+
+
+def are_known(codings: Iterable[str]) -> bool:
+    """Whether a body with these codings can be decoded and encoded."""
+    return _CODINGS.keys() >= set(codings)
+
+
+def decoder(content_encoding: str | None) -> Decoder:
+    """The decoder for a Content-Encoding header's value; raises `CodingError` for a coding that is not known."""
+    decoders = [_coding(name).decoder() for name in codings_of(content_encoding)]
+    return _Chain(decoders) if decoders else _IDENTITY
+
+
+def encoded(data: bytes, codings: Iterable[str]) -> bytes:
+    """The body that has this content under these codings; raises `CodingError` for a coding that is not known."""
+    for name in codings:
+        data = _coding(name).encode(data)
+    return data
+
+
+def _coding(name: str) -> _Coding:
+    if name not in _CODINGS:
+        raise CodingError(f"{_UNKNOWN} {name!r} is not known")
+    return _CODINGS[name]
+
+
+LIMIT = 32 * 1024 * 1024
+"""The most of a compressed body, and of its content, that is kept, in bytes."""
+
+
+def decoded(data: bytes, content_encoding: str | None) -> bytes:
+    """The content of a body, as far as it can be decoded and `LIMIT` goes."""
+    return _content(data, codings_of(content_encoding))[0]
+
+
+def content_of(data: bytes, content_encoding: str | None) -> bytes | None:
+    """The content of a body; None where it cannot be decoded, or is larger than `LIMIT`."""
+    content, whole = _content(data, codings_of(content_encoding))
+    return content if whole else None
+
+
+def _content(data: bytes, codings: list[str]) -> tuple[bytes, bool]:
+    """The decoded bytes, and whether that is all of it."""
+    content = bytearray()
+    try:
+        for piece in decoder(",".join(codings)).decode(data):
+            content += piece
+            if len(content) >= LIMIT:
+                return bytes(content[:LIMIT]), False
+    except CodingError:
+        return bytes(content), False
+    return bytes(content), True

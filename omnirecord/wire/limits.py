@@ -1,0 +1,140 @@
+"""Limits of a cassette's size and age, of the number of full cassettes, and of decoded events: `500MB`, `1h`, `10`.
+
+SIZE is a number with KB, MB, GB or TB (of 1000) or KiB, MiB, GiB, TiB; DURATION one with s, min, h, d or w.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ..errors import UsageError
+
+Given = str | int | Iterable[str | int]
+"""One limit or several, as they are written."""
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt])(i?)b", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|min|h|d|w)", re.IGNORECASE)
+MAX_DECODED = 1 << 30
+"""The default of `max_decoded`, in bytes. A session of hours costs a third of that."""
+AN_EVENT = 512
+"""What an event costs beside its own bytes, in bytes: the objects that a program holds for it."""
+MORE_MEMORY = "give the process more, or a smaller --max-decoded, or look at one session only"
+"""What to do where memory ends before a limit does."""
+_COUNT = re.compile(r"[0-9]{1,9}")
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LEAST_SIZE = 1_000_000
+"""An empty cassette has a tenth of that already."""
+_MOST_SIZE = 1 << 60
+_MOST_SECONDS = 100 * 366 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """From when on a cassette is full: at so many bytes, or after so many seconds; None: never."""
+
+    size: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept of full ones: so many `files`, younger than so many `seconds`, `size` bytes with the current one.
+    All that are given have to hold; None: no limit."""
+
+    files: int | None = None
+    size: int | None = None
+    seconds: float | None = None
+
+
+_max_decoded = MAX_DECODED
+
+
+def max_decoded(new: str | int | None = None) -> int:
+    """As `omnirecord.max_decoded`."""
+    global _max_decoded  # one limit for a process, as csv.field_size_limit
+    if new is not None:
+        _max_decoded = _bytes(new)
+    return _max_decoded
+
+
+def _bytes(given: str | int) -> int:
+    kind, value = (
+        ("size", given) if isinstance(given, int) else _read("--max-decoded", given, "a size as in 2GB", False)
+    )
+    if kind != "size" or not 0 < value <= _MOST_SIZE:
+        raise UsageError(f"--max-decoded {given!r} cannot be used: give a size as in 2GB")
+    return int(value)
+
+
+def shown_size(size: int) -> str:
+    """A size as a person reads it, in a unit of 1024."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:.4g} {unit}"
+    return f"{size} bytes"
+
+
+def rotation(given: Given) -> Rotation | None:
+    """What `--rotate` says; None where it was not given. Raises `UsageError`."""
+    found = _each("--rotate", given, "a size as in 500MB, or a time as in 1h", counts=False)
+    if not found:
+        return None
+    size, seconds = found.get("size"), found.get("seconds")
+    if size is not None and size < _LEAST_SIZE:
+        raise UsageError(f"--rotate {int(size)} bytes is too little for a cassette: give at least 1MB")
+    if seconds is not None and seconds < 1:
+        raise UsageError(f"--rotate {seconds:g} s is too short: give at least 1s")
+    return Rotation(None if size is None else int(size), seconds)
+
+
+def retention(given: Given) -> Retention:
+    """What `--keep` says. Raises `UsageError`."""
+    found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
+    files, size = found.get("files"), found.get("size")
+    return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
+
+
+def duration(option: str, text: str, forms: str) -> timedelta:
+    """A duration, as in `2h`. `forms`: what may be given instead, for the error. Raises `UsageError`."""
+    kind, value = _read(option, text.strip(), forms, counts=False)
+    if kind != "seconds":
+        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
+    return timedelta(seconds=value)
+
+
+def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for one in [given] if isinstance(given, (str, int)) else given:
+        kind, value = _read(option, str(one).strip(), forms, counts)
+        if kind in found:
+            raise UsageError(f"{option} {one} is the second of its kind: give one of them")
+        found[kind] = value
+    return found
+
+
+def _read(option: str, text: str, forms: str, counts: bool) -> tuple[str, float]:
+    kind, value, most = "", 0.0, 0.0
+    if found := _SIZE.fullmatch(text):
+        base = 1024 if found[3] else 1000
+        kind, value, most = "size", float(found[1]) * base ** ("kmgt".index(found[2].lower()) + 1), _MOST_SIZE
+    elif found := _DURATION.fullmatch(text):
+        kind, value, most = "seconds", float(found[1]) * _SECONDS[found[2].lower()], _MOST_SECONDS
+    elif counts and _COUNT.fullmatch(text):
+        kind, value, most = "files", float(text), 1e9
+    if not 0 < value <= most:
+        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
+    return kind, value
+
+
+LONGEST = 1e9
+"""Seconds, some thirty years: what is longer is a slip, and too much for a clock in nanoseconds."""
+
+
+def seconds(name: str, value: float) -> float:
+    """A length of time that somebody chose. Raises `UsageError` where it is none."""
+    if not 0 <= value <= LONGEST:
+        raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")
+    return value
