@@ -1,4 +1,4 @@
-"""TODO."""
+"""Text for people and JSON as text: characters that a terminal acts upon become escapes. Pure."""
 
 from __future__ import annotations
 

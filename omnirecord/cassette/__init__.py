@@ -1,1 +1,1 @@
-"""TODO."""
+"""Cassettes: the SQLite and JSON Lines forms, and opening, importing, exporting, rotating and scrubbing them."""

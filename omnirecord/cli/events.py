@@ -1,4 +1,4 @@
-"""TODO."""
+"""`omnirecord events`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..analysis.listing import EventFilter
-from ..cassette.sqlite import Store
 from ..model import VERDICTS
 from ..text import visible
 from .common import (
@@ -23,6 +21,10 @@ from .common import (
     print_rows,
     terminal_width,
 )
+
+if TYPE_CHECKING:
+    from ..analysis.listing import EventFilter
+    from ..cassette.sqlite import Store
 
 _NARROW = 100
 """Below this terminal width, in columns, `events` gives less room to the types and more to what events say."""

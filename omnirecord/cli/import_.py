@@ -1,4 +1,4 @@
-"""TODO."""
+"""`omnirecord import`."""
 
 from __future__ import annotations
 

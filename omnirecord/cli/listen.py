@@ -1,8 +1,7 @@
-"""TODO."""
+"""What `proxy`, `serve` and `ui` share: their listening options, the line that says they are ready, their signals."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import signal
@@ -13,12 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..text import visible
 from .common import F, is_terminal, json_line
+
+if TYPE_CHECKING:
+    import asyncio
 
 LISTEN = "127.0.0.1:6868"
 

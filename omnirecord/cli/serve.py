@@ -1,20 +1,22 @@
-"""TODO."""
+"""`omnirecord serve`."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
-from ..replayer.server import Replay
 from ..server.gc import settle
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
 from .listen import LISTENS, _count, _print_parting, _say, options, print_ready, stop_signal
+
+if TYPE_CHECKING:
+    from ..replayer.server import Replay
 
 
 @click.command(short_help="Answer as the recorded server did.")

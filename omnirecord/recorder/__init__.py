@@ -1,1 +1,1 @@
-"""TODO."""
+"""What `proxy` runs: the proxy, and the recorder that writes what it passes."""

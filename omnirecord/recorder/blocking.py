@@ -1,4 +1,4 @@
-"""TODO."""
+"""A recording proxy for programs without an event loop: it runs in a thread."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What `serve` runs: the replay of a cassette as a server."""

@@ -58,4 +58,4 @@ def _visit(name: str, order: list[str]) -> None:
 
 
 def _file(name: str) -> str:
-    return (files(__package__) / "page" / name).read_text(encoding="utf-8")
+    return (files(__package__) / "static" / name).read_text(encoding="utf-8")

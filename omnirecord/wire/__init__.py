@@ -1,1 +1,1 @@
-"""TODO."""
+"""Bytes on the wire: SSE, header fields, content codings, WebSocket frames, event ids, payloads. Pure."""

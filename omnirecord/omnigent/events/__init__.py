@@ -1,1 +1,1 @@
-"""TODO."""
+"""Models of Omnigent's events."""

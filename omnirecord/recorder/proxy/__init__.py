@@ -1,1 +1,1 @@
-"""TODO."""
+"""The proxy between clients and the upstream."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A request to the replay, and what is said where no recorded request matches it. Pure."""
 
 from __future__ import annotations
 

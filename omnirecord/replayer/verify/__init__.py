@@ -1,1 +1,1 @@
-"""TODO."""
+"""What `verify` runs: a replay whose clients are the recorded ones, compared with the recording."""

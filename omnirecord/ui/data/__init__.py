@@ -1,1 +1,1 @@
-"""TODO."""
+"""The values that the page for browsers asks for."""
