@@ -17,7 +17,7 @@ from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.stack import Stack
 from tests.omnigent_rig.troubles import Bench
-from tests.process import Process
+from tests.support.process import Process
 
 AT_ONCE = 4
 Publish = Callable[[str, Path], None]

@@ -20,8 +20,8 @@ from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import conversation
 from tests.omnigent_rig.provider import Answer
 from tests.omnigent_rig.stack import Stack
-from tests.sse_clients import browser_running
-from tests.web_page import WebPage, web_page
+from tests.support.sse_clients import browser_running
+from tests.support.web_page import WebPage, web_page
 
 ANSWERS = {text: step.text for text, step in script.SCRIPT.items() if isinstance(step, Answer)}
 INSTALLED = "explainer"

@@ -22,8 +22,7 @@ from omnirecord.omnigent.contract.shapes import _any_head, _shape
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.player.renaming import Renaming
 from omnirecord.wire.limits import Retention
-
-from .pumped import slow
+from tests.support.pumped import slow
 
 pytestmark = pytest.mark.slow
 ROOT = Path(omnirecord.__file__).parent

@@ -3,7 +3,7 @@
 A name is split into words: `clientSecret`, `X-Client-Secret` and `CLIENT_SECRET` end in the same two. The last words
 decide: `refresh_token` is a secret, `token_count`, `secret_name` and `max_tokens` are none.
 
-The tables make the page `docs/secret-names.md`: run `python -m tests.secret_names` after a change.
+The tables make the page `docs/secret-names.md`: run `python -m tests.support.secret_names` after a change.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from itertools import groupby
 
 import click
 
-from . import scenarios
-from .driver import Seen
-from .provider import Provider
-from .responses_standin import ResponsesStandin
-from .scenarios import SCENARIOS
-from .script import SCRIPT
-from .stack import Stack
+from tests.omnigent_rig import scenarios
+from tests.omnigent_rig.driver import Seen
+from tests.omnigent_rig.provider import Provider
+from tests.omnigent_rig.responses_standin import ResponsesStandin
+from tests.omnigent_rig.scenarios import SCENARIOS
+from tests.omnigent_rig.script import SCRIPT
+from tests.omnigent_rig.stack import Stack
 
 
 def show(name: str, seen: Seen, seconds: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from omnigent_client import OmnigentClient
 
-from .agents import bundle
+from tests.omnigent_rig.agents import bundle
 
 TIMEOUT_S = 60.0
 TERMINAL = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from .provider import Answer
-from .script import SCRIPT
+from tests.omnigent_rig.provider import Answer
+from tests.omnigent_rig.script import SCRIPT
 
 Event = dict[str, Any]
 

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from omnigent_client import OmnigentClient
 
-from . import agents, script
-from .driver import TIMEOUT_S, Conversation, Joined, Listener, Seen, conversation
+from tests.omnigent_rig import agents, script
+from tests.omnigent_rig.driver import TIMEOUT_S, Conversation, Joined, Listener, Seen, conversation
 
 
 class Scenario(Protocol):

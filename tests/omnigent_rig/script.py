@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .provider import Answer, Failure, InTurn, Step, ToolCall
+from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step, ToolCall
 
 EXPLAIN = "What is a flight recorder?"
 COUNT = "How many lines has the poem in poem.txt?"

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from omnigent_client import OmnigentClient, OmnigentError
 
-from . import agents, script
-from .driver import AT_REST, TIMEOUT_S, Conversation, Event, Listener, Seen, conversation
-from .narrow import NarrowLine
-from .provider import Provider
-from .scenarios import DELTA
-from .stack import Stack
+from tests.omnigent_rig import agents, script
+from tests.omnigent_rig.driver import AT_REST, TIMEOUT_S, Conversation, Event, Listener, Seen, conversation
+from tests.omnigent_rig.narrow import NarrowLine
+from tests.omnigent_rig.provider import Provider
+from tests.omnigent_rig.scenarios import DELTA
+from tests.omnigent_rig.stack import Stack
 
 IMPATIENT = {"HARNESS_TURN_TIMEOUT_S": "3"}
 """The stack's environment for `retries`: how long a turn may be silent. By default it is an hour."""

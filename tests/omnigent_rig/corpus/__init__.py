@@ -4,7 +4,7 @@ said.py     user messages and the model's answers      parts.py    runner, serve
 asking.py   approvals and requests                     turns.py    tools and the model
 clients.py  clients that leave, and sub-agents         healthy.py  rare events
 
-`STORIES` has them by name; `tests/corpus.py` says what is done in each, and what `doctor` has to find.
+`STORIES` has them by name; `tests/support/corpus.py` says what is done in each, and what `doctor` has to find.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ..troubles import Bench
-from . import asking, clients, healthy, parts, turns
+from tests.omnigent_rig.corpus import asking, clients, healthy, parts, turns
+from tests.omnigent_rig.troubles import Bench
 
 Wiring = Literal["plain", "process", "line below", "line above", "decoder above", "no upstream"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 from omnigent_client import OmnigentClient, OmnigentError
 
-from .. import agents, script
-from ..driver import TIMEOUT_S, Conversation, Event, Listener, user_message
-from ..troubles import Bench, is_heartbeat
+from tests.omnigent_rig import agents, script
+from tests.omnigent_rig.driver import TIMEOUT_S, Conversation, Event, Listener, user_message
+from tests.omnigent_rig.troubles import Bench, is_heartbeat
 
 INTERNAL = {"Origin": "omnigent://internal"}
 POST_TIMEOUT_S = 5.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from omnigent_client import OmnigentClient
 
-from .. import agents, script
-from ..driver import Listener
-from ..scenarios import DELTA
-from ..troubles import Bench, at_rest, in_a_turn, is_heartbeat
-from . import said
+from tests.omnigent_rig import agents, script
+from tests.omnigent_rig.corpus import said
+from tests.omnigent_rig.driver import Listener
+from tests.omnigent_rig.scenarios import DELTA
+from tests.omnigent_rig.troubles import Bench, at_rest, in_a_turn, is_heartbeat
 
 
 async def left_in_turn(bench: Bench) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 from omnigent_client import OmnigentClient
 
-from .. import agents, script
-from ..driver import TIMEOUT_S, Conversation
-from ..troubles import Bench
+from tests.omnigent_rig import agents, script
+from tests.omnigent_rig.driver import TIMEOUT_S, Conversation
+from tests.omnigent_rig.troubles import Bench
 
 INTERNAL = {"Origin": "omnigent://internal"}
 EXTERNAL: tuple[tuple[str, dict[str, Any]], ...] = (

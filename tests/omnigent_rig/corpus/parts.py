@@ -9,11 +9,11 @@ import signal
 import httpx
 from omnigent_client import OmnigentError
 
-from .. import agents, script
-from ..driver import Listener, conversation
-from ..scenarios import DELTA
-from ..troubles import GIVEN_UP_S, Bench, has_failed, in_a_turn, is_heartbeat
-from . import said
+from tests.omnigent_rig import agents, script
+from tests.omnigent_rig.corpus import said
+from tests.omnigent_rig.driver import Listener, conversation
+from tests.omnigent_rig.scenarios import DELTA
+from tests.omnigent_rig.troubles import GIVEN_UP_S, Bench, has_failed, in_a_turn, is_heartbeat
 
 
 async def runner_restarted(bench: Bench) -> None:

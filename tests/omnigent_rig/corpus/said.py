@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..provider import Answer, Failure, Step, ToolCall
-from ..script import SCRIPT
+from tests.omnigent_rig.provider import Answer, Failure, Step, ToolCall
+from tests.omnigent_rig.script import SCRIPT
 
 FAIL_TOOL = "Run the failing check."
 KILL_TOOL = "Run the check that is killed."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from .. import agents
-from ..troubles import Bench, is_heartbeat
-from . import said
+from tests.omnigent_rig import agents
+from tests.omnigent_rig.corpus import said
+from tests.omnigent_rig.troubles import Bench, is_heartbeat
 
 Story = Callable[[Bench], Awaitable[None]]
 

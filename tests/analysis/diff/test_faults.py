@@ -1,0 +1,133 @@
+"""No fault that changes what happened goes unnoticed: each fault of the grammar, at each event of each cassette."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from omnirecord.analysis.diff import compare, counts
+from omnirecord.analysis.diff.normalize import role
+from omnirecord.analysis.diff.steps import IGNORED
+from omnirecord.errors import UsageError
+from omnirecord.model import TimedFrame
+from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.wire.payload import payload_of
+from tests.support.cassettes import SHIPPED
+from tests.support.retold import Recorded
+
+RECORDED = {path.stem: Recorded(path) for path in sorted(SHIPPED.glob("*.jsonl"))}
+BASE = {name: recorded.tellings() for name, recorded in RECORDED.items()}
+FAULTS = ("drop {}", "duplicate {}", "corrupt {}", "cut before {}", "swap {}")
+MEANS_NOTHING = {
+    "the last piece that a client got before it left, and that another, or itself, got as well": {
+        ("reconnect", "drop #21 in stream 1"), ("two_clients", "drop #21 in stream 2"),
+    },
+    "two events that are the same": {
+        ("approval", "swap #5 in stream 1"), ("interrupt", "swap #13 in stream 1"), ("turns", "swap #6 in stream 1"),
+        ("turns", "swap #79 in stream 1"), ("turns", "swap #100 in stream 1"),
+    },
+    "`running` and the input, or two summaries of one child: the live server sends them in either order": {
+        ("approval", "swap #7 in stream 1"), ("failed", "swap #4 in stream 1"), ("interrupt", "swap #4 in stream 1"),
+        ("interrupt", "swap #16 in stream 1"), ("reconnect", "swap #4 in stream 1"), ("text", "swap #4 in stream 1"),
+        ("subagent", "swap #4 in stream 1"), ("subagent", "swap #11 in stream 1"), ("tool", "swap #5 in stream 1"),
+        ("subagent", "swap #36 in stream 1"), ("subagent", "swap #4 in stream 2"), ("turns", "swap #8 in stream 1"),
+        ("turns", "swap #81 in stream 1"), ("turns", "swap #102 in stream 1"),
+    },
+}  # fmt: skip
+"""What looks like a change and is none, and why."""
+
+
+def happened(name: str) -> Iterator[tuple[int, TimedFrame]]:
+    """The events of a cassette that say that something happened, each with its stream."""
+    for stream in RECORDED[name].streams:
+        frames = RECORDED[name].frames(stream.number)
+        for frame in frames[greeting_length(frames) :]:
+            if frame.verdict != "comment" and frame.type not in IGNORED:
+                yield stream.number, frame
+
+
+EVENTS = [(name, stream, frame) for name in RECORDED for stream, frame in happened(name)]
+
+
+def is_noticed(name: str, fault: str) -> bool:
+    try:
+        return counts(compare(BASE[name], RECORDED[name].tellings(fault)))
+    except UsageError:  # there is nothing to swap it with, or nothing to corrupt
+        return True
+
+
+@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_any_event_is_noticed(name: str, fault: str) -> None:
+    unnoticed = {
+        (name, fault.format(f"#{frame.seq} in stream {stream}"))
+        for stream, frame in happened(name)
+        if not is_noticed(name, fault.format(f"#{frame.seq} in stream {stream}"))
+    }
+    assert unnoticed <= set().union(*MEANS_NOTHING.values())
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Path, name of the field, and value."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            below = f"{path}.{key}" if path else key
+            yield from leaves(one, below) if isinstance(one, dict | list) else [(below, key, one)]
+    elif isinstance(value, list):
+        for n, one in enumerate(value):
+            yield from leaves(one, f"{path}[{n}]") if isinstance(one, dict | list) else [(f"{path}[{n}]", "", one)]
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    return f"other {value}" if isinstance(value, str) else value + 7
+
+
+FIELDS = [
+    (name, stream, frame.seq, path, value)
+    for name, stream, frame in EVENTS
+    for path, field, value in leaves(payload_of(frame))
+    if value is not None and role(field) == ""
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(field=st.sampled_from(FIELDS), verb=st.sampled_from(["set", "remove"]))
+def test_a_field_that_is_replaced_or_removed_is_noticed(field: tuple[str, int, int, str, Any], verb: str) -> None:
+    name, stream, seq, path, value = field
+    ending = f" to {json.dumps(other(value))}" if verb == "set" else ""
+    assert is_noticed(name, f"{verb} {path} of #{seq} in stream {stream}{ending}")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(event=st.sampled_from(EVENTS), fault=st.sampled_from(FAULTS))
+def test_a_fault_at_some_event_is_noticed_the_other_way_round_too(
+    event: tuple[str, int, TimedFrame], fault: str
+) -> None:
+    name, stream, frame = event
+    spec = fault.format(f"#{frame.seq} in stream {stream}")
+    try:
+        faulty = RECORDED[name].tellings(spec)
+    except UsageError:
+        assume(False)
+    assume(not any((name, spec) in known for known in MEANS_NOTHING.values()))
+    there, back = compare(BASE[name], faulty), compare(faulty, BASE[name])
+    assert counts(there)
+    assert sorted((x.kind, repr(x.a), repr(x.b)) for x in there) == sorted((x.kind, repr(x.b), repr(x.a)) for x in back)
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED.keys() - {"two_clients"}))  # where one of two copies is none any more
+def test_another_time_or_number_of_the_wire_is_not_noticed(name: str) -> None:
+    for stream, frame in happened(name):
+        for path, field, value in leaves(payload_of(frame)):
+            if role(field) in ("noise", "time") and isinstance(value, int):
+                fault = f"set {path} of #{frame.seq} in stream {stream} to {value + 1}"
+                assert not counts(compare(BASE[name], RECORDED[name].tellings(fault))), fault
+                break

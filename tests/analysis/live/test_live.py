@@ -1,0 +1,189 @@
+"""The view of a recording: deltas folded, what happened in one line each, its ending seen at 80 columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.live import Told, Watching
+from omnirecord.analysis.live.line import cells
+from omnirecord.cassette.open import open_store
+from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """All that a follower tells of a cassette."""
+    follower, found = Follower(path, Wanted(requests=True), last=10_000, opens=open_store), list[dict[str, Any]]()
+    while True:
+        batch = follower.read()
+        found += batch.happenings
+        if not batch.has_more:
+            return found
+
+
+def told(path: Path, *, every: bool = False) -> list[Told]:
+    watching = Watching(every=every)
+    return [one for row in rows(path) for one in watching.hear(row)] + list(watching.rest())
+
+
+def lines(path: Path, width: int | None = 200) -> list[str]:
+    """Without times and places."""
+    return [" ".join(one.line(width).split()[1:]) for one in told(path)]
+
+
+@pytest.fixture
+def tape() -> Made:
+    return Made()
+
+
+def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened() -> None:
+    assert lines(HEALTHY["approval"]) == [
+        "stream Python client listens to session 04cc962c #4",
+        "approval asked: always_ask_on_input: Confirm this message before I process it. 1:4",
+        "approval answered: accept by Python client 1:5",
+        'message user: "Please summarise the release notes." 1:7',
+        "turn begins with helper 1:9",
+        'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
+        " 1:10",
+        "turn completed in 0.64 s · 40 in, 32 out tokens 1:29",
+        "stream Python client left after 0.86 s #4",
+    ]
+
+
+def test_deltas_are_counted_as_deltas_with_their_rate_and_the_last_words(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, (0.0, heartbeat()), *((1 + n / 10, delta(f"word{n} ", n)) for n in range(21)))
+    watching = Watching()
+    for row in rows(tape.save(tmp_path / "a.db"))[:-1]:
+        for _ in watching.hear(row):
+            pass
+    growing = watching.growing()
+    assert growing is not None
+    line = growing.line(60)
+    assert "assistant  21 deltas, 10/s: …" in line
+    assert "word20" in line
+    assert cells(line) <= 60
+    (finished,) = watching.rest()
+    shown = finished.line(80)
+    assert 'assistant  "word0 word1 word2' in shown
+    assert shown.endswith("(21 deltas, 10/s, 2.00 s)  1:2")
+
+
+@pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("every", [False, True])
+def test_no_line_is_wider_than_the_terminal_or_holds_a_control_character(path: Path, every: bool) -> None:
+    for one in told(path, every=every):
+        for width in (40, 80, 200):
+            assert all(cells(line) <= width and line.isprintable() for line in one.lines(width))
+        assert one.line().isprintable()
+
+
+def test_a_refused_write_is_a_failure_with_what_the_server_said(tape: Made, tmp_path: Path) -> None:
+    answer = {"error": {"code": "invalid_input", "message": "runner 'x' is not registered, so bind another one to it"}}
+    tape.request("PATCH", "/v1/sessions/0123456789ab", 1.0, status=400, answer=answer)
+    (one,) = told(tape.save(tmp_path / "a.db"))
+    assert one.kind == "trouble"
+    first, *below = one.lines(80)
+    assert "request    400 PATCH …/01234567 invalid_input: runner" in first
+    assert "bind another one to it" in " ".join(" ".join(below).split())
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "party"),
+    [
+        ("POST", "/v1/sessions/s/resources/terminals", 503, "client"),
+        ("GET", "/v1/sessions/s/resources/github", 404, "client"),
+        ("GET", "/v1/hosts/h/worktrees", 400, "client"),
+        ("POST", "/v1/runners/r/token", 401, "runner"),
+    ],
+)
+def test_a_failure_that_healthy_sessions_have_is_not_red(
+    tape: Made, tmp_path: Path, method: str, target: str, status: int, party: str
+) -> None:
+    tape.request(method, target, 1.0, status=status, party=party)
+    assert [one.kind for one in told(tape.save(tmp_path / "a.db"))] == ["note"]
+
+
+def test_an_approval_says_which_client_answered(tape: Made, tmp_path: Path) -> None:
+    tape.stream(
+        "s", 0.0, (0.0, heartbeat()),
+        (1.0, event("response.elicitation_request", elicitation_id="e", params={"message": "May I?"})),
+        (3.0, event("response.elicitation_resolved", elicitation_id="e", action="decline")),
+        (3.0, event("response.elicitation_resolved", elicitation_id="e", action="decline")), end=5.0,
+    )  # fmt: skip
+    tape.post("/v1/sessions/s/elicitations/e/resolve", 2.0, body={"action": "decline"}, party="client-2", until=3.1)
+    found = lines(tape.save(tmp_path / "a.db"))
+    assert [line for line in found if line.startswith("approval")] == [
+        "approval asked: May I? 1:2", "approval answered: decline by client 2 1:3",
+    ]  # fmt: skip
+
+
+def test_two_clients_of_a_session_are_told_once(tape: Made, tmp_path: Path) -> None:
+    ended = event("response.completed", response={"id": "r", "status": "completed", "model": "m", "created_at": 1})
+    reads = [*((1.0 + n / 100, delta("x", n)) for n in range(5)), (2.0, ended)]
+    tape.stream("s", 0.0, (0.0, heartbeat()), *reads, end=3.0)
+    tape.stream("s", 0.0, (0.0, heartbeat()), *((at + 0.01, data) for at, data in reads), end=3.0)
+    found = lines(tape.save(tmp_path / "a.db"))
+    assert sum("assistant" in line for line in found) == 1
+    assert 'assistant "xxxxx" (5 deltas) 1:2' in found
+    assert sum("completed" in line for line in found) == 1
+
+
+def test_a_client_that_comes_back_does_not_have_the_text_so_far_told_again() -> None:
+    said = [line for line in lines(HEALTHY["reconnect"]) if line.startswith("assistant")]
+    assert len(said) == 2
+    assert sum("A flight recorder" in line for line in said) == 1
+
+
+def test_sessions_are_named_where_there_are_several() -> None:
+    assert any("9a909932 1:11" in line for line in lines(HEALTHY["subagent"]))
+    assert not any("586d66e2 1:" in line for line in lines(HEALTHY["tool"]))
+
+
+def test_a_tool_that_failed_is_red(tape: Made, tmp_path: Path) -> None:
+    item = {"type": "function_call_output", "call_id": "c", "output": '{"stdout": "", "exit_code": 3}'}
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, event("response.output_item.done", item=item)))
+    (one,) = (one for one in told(tape.save(tmp_path / "a.db")) if one.label == "tool")
+    assert one.kind == "trouble"
+    assert "failed, exit code 3" in one.line()
+
+
+def test_wide_characters_take_two_columns(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("漢字と絵文字👍🏽 " * 30)))
+    for one in told(tape.save(tmp_path / "a.db")):
+        assert all(cells(line) <= 80 for line in one.lines(80))
+    assert cells("漢字👍e\u0301❤\ufe0f") == 2 + 2 + 2 + 1 + 2
+
+
+def test_a_count_says_more_than_where_events_are_left_out(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("x")))
+    watching = Watching()
+    for row in rows(tape.save(tmp_path / "a.db"))[:-1]:
+        for _ in watching.hear(row):
+            pass
+    watching.lacks_some()
+    assert "more than 1 delta" in next(iter(watching.rest())).line()
+
+
+def test_an_event_that_does_not_fit_the_contract_is_told_once(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, *((n / 10, event("session.status")) for n in range(5)), (1.0, event("new.thing", a=1)))
+    assert [(one.label, one.kind) for one in told(tape.save(tmp_path / "a.db")) if one.label != "stream"] == [
+        ("invalid", "warning"), ("unknown", "warning"),
+    ]  # fmt: skip
+
+
+def test_the_page_shows_what_tail_prints() -> None:
+    page = (SHIPPED.parent / "docs" / "tail.md").read_text()
+    shown = page.partition("omnirecord tail cassettes/approval.jsonl\n\n")[2].partition("```")[0].splitlines()
+    assert shown[:-1] == [one.line() for one in told(HEALTHY["approval"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("tool_hangs", ["warning"]), ("server_killed", ["trouble"]), ("approval_unanswered", [])]
+)
+def test_a_stream_that_ends_in_a_turn_stands_out(name: str, kinds: list[str]) -> None:
+    ends = [one for one in told(TROUBLED[name]) if one.label == "stream" and "listens" not in one.head]
+    assert [one.kind for one in ends] == kinds
+    assert all("in a turn" in one.head for one in ends)

@@ -1,0 +1,47 @@
+"""The sessions of a store, each with all that is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omnirecord.analysis.gather import gathered
+from omnirecord.cassette.open import open_store
+from omnirecord.errors import UsageError
+from tests.support.cassettes import Made, heartbeat
+
+SUBAGENT = Path(__file__).parent.parent.parent / "cassettes" / "subagent.jsonl"
+
+
+def test_each_session_comes_with_its_frames_its_acts_and_its_parent() -> None:
+    store = open_store(SUBAGENT)
+    parent, child = gathered(store)
+    assert (parent.parent_id, child.parent_id) == (None, parent.exchanges[0].session_id)
+    assert [act.text for act in parent.acts] == ["Ask the reviewer whether the plan is sound."]
+    assert {frame.stream for frame in child.frames()} == {2}
+    store.close()
+
+
+def test_one_session_is_found_by_the_beginning_of_its_id() -> None:
+    store = open_store(SUBAGENT)
+    assert [one.parent_id is None for one in gathered(store, "c6dd")] == [False]
+    with pytest.raises(UsageError, match="no session begins with 'x'"):
+        list(gathered(store, "x"))
+    store.close()
+
+
+def test_a_session_is_one_in_each_recording_and_a_stream_of_none_is_on_its_own() -> None:
+    made = Made()
+    made.stream("s", 1.0, (1.1, heartbeat()))
+    made.stream("/v1/responses", 2.0, (2.1, heartbeat()), method="POST")
+    made.another_recording()
+    made.stream("s", 1.0, (1.1, heartbeat()))
+    found = [(one.exchanges[0].recording, one.exchanges[0].session_id) for one in gathered(made.store())]
+    assert found == [(1, "s"), (1, None), (2, "s")]
+
+
+def test_what_a_runner_did_is_left_out() -> None:
+    made = Made()
+    made.stream("s", 1.0, (1.1, heartbeat()), party="runner")
+    assert list(gathered(made.store())) == []

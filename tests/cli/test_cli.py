@@ -1,0 +1,355 @@
+"""The command line as scripts see it: outputs, exit codes, and a sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from omnirecord.cassette.open import import_file
+from omnirecord.cli import main
+
+CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
+EVENT_KEYS = [
+    "recording", "stream", "session_id", "seq", "offset_ns", "sent_ns", "at", "event", "type", "sequence_number",
+    "verdict", "issues", "data", "raw",
+]  # fmt: skip
+STREAM_KEYS = [
+    "recording", "stream", "session_id", "party", "party_name", "method", "path", "status", "started_at", "duration_s",
+    "frames", "events", "bytes", "ending", "verdicts",
+]  # fmt: skip
+EXCHANGE_KEYS = [
+    "recording", "exchange", "kind", "session_id", "party", "party_name", "method", "path", "status", "started_at",
+    "duration_s", "request_bytes", "response_bytes", "ending",
+]  # fmt: skip
+SESSION_KEYS = [
+    "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending",
+    "parent_session_id", "conclusion",
+]  # fmt: skip
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(params=["db", "jsonl"])
+def cassette(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A real session, in each of the two forms."""
+    text = tmp_path / "session.jsonl"
+    shutil.copy(CASSETTES / "approval.jsonl", text)
+    if request.param == "jsonl":
+        return text
+    import_file(text, tmp_path / "session.db")
+    return tmp_path / "session.db"
+
+
+def test_ls_json_has_a_row_for_each_session(cassette: Path) -> None:
+    (row,) = rows(run("ls", cassette, "--json"))
+    assert list(row) == SESSION_KEYS
+    assert (row["streams"], row["last_status"], row["ending"]) == (1, "idle", "client_left")
+
+
+def test_ls_streams_json_counts_frames_bytes_and_verdicts(cassette: Path) -> None:
+    (row,) = rows(run("ls", cassette, "--streams", "--json"))
+    assert list(row) == STREAM_KEYS
+    assert row["verdicts"] == {"valid": row["frames"]}
+    assert row["bytes"] == len(CliRunner().invoke(main, ["export", str(cassette), "--format", "sse"]).stdout_bytes)
+
+
+def test_ls_exchanges_json_has_a_row_for_each_request(cassette: Path) -> None:
+    found = rows(run("ls", cassette, "--exchanges", "--json"))
+    assert all(list(row) == EXCHANGE_KEYS for row in found)
+    assert [row["kind"] for row in found].count("sse") == 1
+
+
+def test_events_json_has_all_keys_in_order(cassette: Path) -> None:
+    found = rows(run("events", cassette, "--json"))
+    assert all(list(row) == EVENT_KEYS for row in found)
+    assert [row["seq"] for row in found] == list(range(1, len(found) + 1))
+    assert found[0]["type"] == found[0]["event"] == "session.heartbeat"
+    assert found[0]["at"].endswith("Z")
+
+
+def test_events_can_be_narrowed_by_type_verdict_stream_and_session(cassette: Path) -> None:
+    deltas = rows(run("events", cassette, "--type", "*.delta", "--json"))
+    assert {row["type"] for row in deltas} == {"response.output_text.delta"}
+    assert rows(run("events", cassette, "--verdict", "invalid", "--json")) == []
+    assert rows(run("events", cassette, "--stream", "1", "--json"))
+    assert rows(run("events", cassette, "--session", deltas[0]["session_id"][:8], "--json"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("--stream", "2"), ("--session", "nobody")])
+def test_events_of_what_is_not_there_is_a_mistake(cassette: Path, option: str, value: str) -> None:
+    result = run("events", cassette, option, value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there are" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["events"], ["ls"], ["export", "--format", "jsonl"]], ids=lambda words: words[0])
+def test_a_full_disk_under_the_output_gets_a_sentence(words: list[str], cassette: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "omnirecord", words[0], str(cassette), *words[1:]]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2
+    assert "cannot write" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_proxy_in_front_of_itself_is_refused_and_makes_no_cassette(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = ["--upstream", f"http://localhost:{port}", "--listen", f"127.0.0.1:{port}", "--db", tmp_path / "x.db"]
+    result = run("proxy", *words)
+    assert (result.exit_code, "own address" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_person_gets_a_table_and_lines(cassette: Path) -> None:
+    assert "session" in run("ls", cassette).stdout.splitlines()[0]
+    assert "response.elicitation_request" in run("events", cassette).stdout
+    assert run("events", cassette, "--verdict", "invalid").stdout == "no events\n"
+
+
+def test_text_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -> None:
+    first = run("export", cassette, "--format", "jsonl").stdout_bytes
+    (tmp_path / "there.jsonl").write_bytes(first)
+    assert run("import", tmp_path / "there.jsonl", "--db", tmp_path / "back.db").exit_code == 0
+    assert run("export", tmp_path / "back.db", "--format", "jsonl").stdout_bytes == first
+
+
+def test_a_raw_body_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -> None:
+    assert run("export", cassette, "--format", "sse", "-o", tmp_path / "body.sse").exit_code == 0
+    assert run("import", tmp_path / "body.sse", "--db", tmp_path / "back.db").exit_code == 0
+    body = (tmp_path / "body.sse").read_bytes()
+    assert run("export", tmp_path / "back.db", "--format", "sse").stdout_bytes == body
+
+
+def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
+    (row,) = rows(run("verify", cassette, "--timing", "instant", "--json"))
+    assert list(row) == ["streams", "bytes", "equal", "timing_error_ms"]
+    assert list(row["timing_error_ms"]) == ["p50", "p99", "max"]
+    assert (row["streams"], row["equal"]) == (1, True)
+
+
+def wrong_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files that are no usable cassette, each with what the sentence has to say."""
+    lines = (CASSETTES / "approval.jsonl").read_text().splitlines(keepends=True)
+    texts = {
+        "prose.txt": "Dear diary,\n", "empty.jsonl": "", "other.jsonl": '{"a": 1}\n',
+        "line17.jsonl": "".join([*lines[:16], lines[16][:40] + "\n", *lines[17:]]),
+        "cut.jsonl": "".join(lines)[:-30],
+        "newer.jsonl": lines[0].replace('"omnirecord": 1', '"omnirecord": 2'),
+    }  # fmt: skip
+    says = {
+        "prose.txt": "no cassette", "empty.jsonl": "no cassette", "other.jsonl": "no cassette",
+        "line17.jsonl": "line 17", "cut.jsonl": f"line {len(lines)}", "newer.jsonl": "upgrade omnirecord",
+    }  # fmt: skip
+    for name, content in texts.items():
+        (folder / name).write_text(content)
+        yield folder / name, says[name]
+    yield from wrong_databases(folder)
+    yield folder, "is a directory"
+    yield folder / "nowhere.db", "does not exist"
+
+
+def wrong_databases(folder: Path) -> Iterator[tuple[Path, str]]:
+    import_file(CASSETTES / "approval.jsonl", folder / "good.db")
+    data = (folder / "good.db").read_bytes()
+    (folder / "cut.db").write_bytes(data[: len(data) // 2])
+    (folder / "newer.db").write_bytes(data)
+    with sqlite3.connect(folder / "newer.db") as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with sqlite3.connect(folder / "foreign.db") as foreign:
+        foreign.execute("CREATE TABLE cats (name)")
+    foreign.close()
+    yield folder / "cut.db", "damaged"
+    yield folder / "newer.db", "upgrade omnirecord"
+    yield folder / "foreign.db", "no cassette"
+
+
+COMMANDS = [
+    ["ls"],
+    ["events"],
+    ["show"],
+    ["show", "--follow"],
+    ["doctor"],
+    ["validate"],
+    ["stats"],
+    ["search", "word"],
+    ["tail"],
+    ["verify"],
+    ["export", "--format", "jsonl"],
+    ["serve", "--listen", "127.0.0.1:0"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str], tmp_path: Path) -> None:
+    for path, says in wrong_files(tmp_path):
+        before = path.read_bytes() if path.is_file() else None
+        result = run(command[0], path, *command[1:])
+        assert result.exit_code == 2, f"{path.name}: {result.output}"
+        assert says in result.stderr, f"{path.name}: {result.stderr}"
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stdout == ""
+        assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_a_failed_import_leaves_the_cassette_as_it_was(tmp_path: Path) -> None:
+    broken = {path.name: path for path, _ in wrong_files(tmp_path)}["line17.jsonl"]
+    before = (tmp_path / "good.db").read_bytes()
+    assert "line 17" in run("import", broken, "--db", tmp_path / "good.db").stderr
+    assert (tmp_path / "good.db").read_bytes() == before
+    assert run("import", broken, "--db", tmp_path / "new.db").exit_code == 2
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_file_without_permission_gets_a_sentence(cassette: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        shutil.copy(cassette, folder / cassette.name)
+        (folder / cassette.name).chmod(0)
+        for path in (folder / cassette.name, tmp_path_factory.getbasetemp() / "locked" / "x.db"):
+            result = run_as_nobody("ls", path)
+            assert (result.returncode, result.stdout) == (2, "")
+            assert "permission" in result.stderr.lower() or "does not exist" in result.stderr
+            assert len(result.stderr.splitlines()) == 1, result.stderr
+    finally:
+        shutil.rmtree(folder)
+
+
+def run_as_nobody(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Root may read every file, so it is nobody who runs the command then, with all that it needs loaded before."""
+    code = (
+        "import os, sys, encodings.idna, omnirecord.cassette.open, omnirecord.analysis.listing\n"
+        "import omnirecord.cassette.jsonl\n"
+        "from omnirecord.cli import main\n"
+        "os.geteuid() == 0 and os.setuid(65534)\n"
+        f"main({[str(word) for word in words]!r})"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--upstream", "127.0.0.1:6767"], "needs a scheme"),
+        (["--upstream", "http://user:pw@localhost:1"], "user or password"),
+        (["--upstream", "ftp://localhost"], "needs a scheme"),
+        (["--upstream", "http://localhost:99999"], "no URL"),
+        (["--upstream", "http://localhost:1", "--listen", "6868"], "no HOST:PORT"),
+        (["--upstream", "http://localhost:1", "--listen", "0.0.0.0:0"], "--allow-remote"),
+        (["--upstream", "http://localhost:1", "--resume-for", "5"], "give that as well"),
+        (["--upstream", "http://localhost:1", "--resume", "--resume-for", "-5"], "0 or more"),
+        (["--upstream", "http://localhost:1", "--resume", "--read-ahead", "0"], "more than 0"),
+        (["--upstream", "http://localhost:1", "--contract", "nothing"], "contract"),
+        (["--upstream", "http://localhost:1", "--db", "."], "is a directory"),
+        (["--upstream", "http://localhost:1", "--db", "nowhere/x.db"], "No such file"),
+    ],
+)
+def test_a_proxy_that_cannot_be_gets_one_sentence(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("proxy", "--listen", "127.0.0.1:0", *words)
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--timing", "instant", "--speed", "2"], ["--timing", "instant", "--max-gap", "1"], ["--speed", "0"],
+     ["--max-gap", "-1"], ["--gate", "POST"], ["--no-gate", "--gate", "POST /x"], ["--listen", "host:"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_replay_that_cannot_be_gets_one_sentence(words: list[str], cassette: Path) -> None:
+    result = run("serve", cassette, "--listen", "127.0.0.1:0", *words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_a_port_in_use_gets_a_sentence_from_both_servers(cassette: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        for words in (["serve", cassette], ["proxy", "--upstream", "http://127.0.0.1:1", "--db", tmp_path / "p.db"]):
+            result = run(*words, "--listen", listen)
+            assert (result.exit_code, "is in use" in result.stderr) == (2, True)
+    assert not (tmp_path / "p.db").exists()
+
+
+def test_a_second_recorder_on_one_file_is_refused(tmp_path: Path) -> None:
+    words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "one.db"), "--listen", "127.0.0.1:0"]
+    with Started(*words) as (first, _):
+        result = run(*words)
+        assert (result.exit_code, "another omnirecord" in result.stderr) == (2, True)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(10) == 0
+
+
+def test_the_ready_line_is_json_where_asked_and_sigterm_is_the_end(cassette: Path, tmp_path: Path) -> None:
+    for words, keys in (
+        (["serve", str(cassette)], ["url", "cassette"]),
+        (["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "p.db")], ["url", "db", "upstream"]),
+    ):
+        with Started(*words, "--listen", "127.0.0.1:0", "--json") as (process, line):
+            assert list(json.loads(line)) == keys
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+def test_a_proxy_without_a_terminal_is_quiet(tmp_path: Path) -> None:
+    words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "p.db"), "--listen", "127.0.0.1:0"]
+    with Started(*words) as (process, _):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert errors == ""
+
+
+def test_escapes_in_recorded_text_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    body = tmp_path / "evil.sse"
+    body.write_bytes(
+        b'event: x\ndata: {"type": "x\\u001b[2J", "delta": "\\u001b]0;owned\\u0007"}\n\nevent: \x1b[31m\ndata: {}\n\n'
+    )
+    run("import", body, "--db", tmp_path / "evil.db")
+    for command in ("events", "ls", "show", "stats"):
+        assert "\x1b" not in run(command, tmp_path / "evil.db").output
+
+
+class Started:
+    """A command in a process of its own, once it has printed its first line."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def __enter__(self) -> tuple[subprocess.Popen[str], str]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "omnirecord", *self._words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        return self._process, self._process.stdout.readline()
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()

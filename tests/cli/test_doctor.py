@@ -1,0 +1,152 @@
+"""The command: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from omnirecord.cli import main
+from tests.support import forked
+from tests.support.cassettes import Made, completed, event, heartbeat, status
+from tests.support.faulted import FOLDER, faulted
+
+KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next", "because"]
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["doctor", *map(str, words)])
+
+
+def test_a_cassette_without_a_stream_is_not_called_healthy(tmp_path: Path) -> None:
+    made = Made()
+    made.request("GET", "/v1/sessions/s", 1.0)
+    told = run(made.save(tmp_path / "a.db")).stdout.splitlines()
+    assert told[0] == "nothing to examine: no event stream was recorded"
+    assert told[-1] == "  Unknown: no event stream recorded · connected: no client"
+
+
+def test_a_healthy_session_has_nothing_to_report() -> None:
+    result = run(FOLDER / "text.jsonl")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "nothing to report\n"
+        "\n"
+        "session 717aee700fc441c59c658a3c2f9a2430: no finding\n"
+        "  Finished at 03:39:49 UTC · 2.68 s · connected: Python client · asked: What is a flight recorder?\n"
+    )
+
+
+def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
+    result = run(FOLDER / "interrupt.jsonl")
+    assert result.stdout == (
+        "Note: The user interrupted the turn\n"
+        "\n"
+        "session 30637e90559e416ab30d586bb1b22454: 1 note\n"
+        "  Finished at 03:39:54 UTC · 1.58 s · connected: Python client · asked: Tell me a long story about a\n"
+        "  lighthouse.\n"
+        "\n"
+        "note    turn-interrupted  1:13\n"
+        "        the user interrupted the turn\n"
+        "        why: The user stopped the turn. It has no answer, and the live server sends no response.*\n"
+        "        end.\n"
+        "        next: Nothing to do, unless the interrupt was a mistake.\n"
+    )
+
+
+def test_json_is_one_object_a_line_with_fixed_keys() -> None:
+    result = run(FOLDER / "troubled" / "missed_end.jsonl", "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [list(row) for row in rows] == [KEYS] * len(rows)
+    assert [(row["code"], row["severity"]) for row in rows][:2] == [
+        ("reconnect-missed", "error"),
+        ("turn-unfinished", "error"),
+    ]
+    assert run(FOLDER / "text.jsonl", "--json").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("cassette", "fail_on", "code"),
+    [
+        ("text", "note", 0), ("interrupt", "note", 1), ("interrupt", "warning", 0), ("interrupt", "error", 0),
+        ("failed", "error", 1), ("failed", "note", 1),
+    ],
+)  # fmt: skip
+def test_the_exit_code_says_whether_a_finding_is_that_bad(cassette: str, fail_on: str, code: int) -> None:
+    assert run(FOLDER / f"{cassette}.jsonl", "--fail-on", fail_on).exit_code == code
+
+
+def test_only_errors_fail_unless_something_else_is_said(tmp_path: Path) -> None:
+    made = faulted(FOLDER / "text.jsonl", "drop session.status")
+    path = made.save(tmp_path / "text.db")
+    assert (run(path).exit_code, run(path, "--fail-on", "warning").exit_code) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("nowhere.db",), "nowhere.db does not exist"),
+        ((FOLDER / "text.jsonl", "zz"), "no session begins with 'zz'"),
+        ((FOLDER / "README.md",), "README.md"),
+    ],
+)
+def test_what_cannot_be_examined_is_a_sentence(words: tuple[str | Path, ...], sentence: str) -> None:
+    result = run(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_sessions_are_told_apart_the_worst_first(tmp_path: Path) -> None:
+    made = faulted(FOLDER / "subagent.jsonl", "corrupt response.output_text.delta in stream 2")
+    told = run(made.save(tmp_path / "two.db")).stdout
+    assert told.splitlines()[0].startswith("Error: 1 event could not be read: is not JSON")
+    assert told.splitlines()[3] == "session c6dde6498cf3476ebdda786dfb6f4cfa: 2 errors"
+    assert run(tmp_path / "two.db", "9a90").stdout.startswith("nothing to report\n")
+
+
+def test_nothing_that_an_event_says_acts_on_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;pwned\x07\x1b[31m[bold]\u202e"
+    made = Made()
+    error = {"code": evil, "message": evil}
+    failed = event("response.failed", response={"id": evil, "error": error}, source="llm")
+    call = {"id": "x", "type": "function_call", "call_id": evil, "name": evil}
+    asks = event("response.elicitation_request", elicitation_id=evil, params={"message": evil})
+    frames = [heartbeat(), status(evil), event(evil), asks, event("response.output_item.done", item=call), failed]
+    made.stream(evil.replace("\x1b", "e"), 1.0, (1.0, b"".join(frames)))
+    made.request("POST", "/v1/sessions/s/events", 2.0, status=503, body={"type": "message", "data": {"content": evil}})
+    made.incident(1.0, evil)
+    told = run(made.save(tmp_path / "evil.db")).stdout
+    assert "[bold]" in told
+    assert all(line.isprintable() for line in told.splitlines())
+
+
+def test_many_findings_are_few_lines(tmp_path: Path) -> None:
+    made = Made()
+    odd = b"".join(event(f"odd.{n}") for n in range(3000)) + completed()
+    made.stream("s", 1.0, (1.0, heartbeat() + odd))
+    assert len(run(made.save(tmp_path / "odd.db")).stdout.splitlines()) < 400
+
+
+def test_a_reader_that_has_enough_ends_it_as_a_broken_pipe_does() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "omnirecord", "doctor", str(FOLDER / "failed.jsonl")]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_terminal_gets_colours() -> None:
+    assert "\x1b[31merror   \x1b[0m" in on_a_terminal(FOLDER / "failed.jsonl")
+    assert "\x1b[31m" not in on_a_terminal(FOLDER / "failed.jsonl", NO_COLOR="1")
+
+
+def on_a_terminal(cassette: Path, **environment: str) -> str:
+    """What a person sees there."""
+    return forked.on_a_terminal("doctor", cassette, TERM="xterm", **environment)[0]

@@ -1,0 +1,64 @@
+"""What a command imports: names, since milliseconds depend on the machine (`python -m benchmarks start` has those)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cassettes import HEALTHY
+
+CODE = """
+import json, os, sys
+from omnirecord.cli import main
+shown, sys.stdout = sys.stdout, open(os.devnull, "w")
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as left:
+        assert left.code in (0, 1, None), (words, left)
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=shown)
+"""
+HEAVY = {
+    "aiohttp", "asyncio", "brotli", "concurrent", "jiter", "jsonpath", "jsonschema_rs", "multidict", "multiprocessing",
+    "pydantic", "pygments", "pytest", "rich", "sqlite3", "ssl", "uvloop", "wsproto", "yarl",
+}  # fmt: skip
+"""What takes long enough to be there for a reason."""
+
+A_CASSETTE = {"brotli", "jiter", "pydantic", "sqlite3"}
+"""It is opened, and frames are judged where no recorder has done so."""
+
+
+def imported(*commands: list[str]) -> set[str]:
+    """What of that is there once these commands have run, in a process of their own."""
+    command = [sys.executable, "-c", CODE, json.dumps(commands)]
+    return HEAVY & set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.fixture
+def cassette(tmp_path: Path) -> str:
+    return str(shutil.copy(HEALTHY["text"], tmp_path / "text.jsonl"))
+
+
+def test_help_imports_none_of_it() -> None:
+    assert imported(["--help"], ["proxy", "--help"], ["show", "--help"]) == set()
+
+
+def test_what_prints_rows_imports_what_reads_a_cassette_and_nothing_more(cassette: str) -> None:
+    rows = [[name, cassette] for name in ("ls", "events", "validate", "stats")]
+    assert imported(*rows, ["search", cassette, "a"], ["diff", cassette, cassette]) == A_CASSETTE
+
+
+def test_what_makes_another_file_of_a_cassette_imports_nothing_more_either(cassette: str) -> None:
+    export = ["export", cassette, "--format", "sse", "-o", f"{cassette}.sse"]
+    assert (
+        imported(export, ["import", cassette, "--db", f"{cassette}.db"], ["scrub", cassette, "--check"]) == A_CASSETTE
+    )
+
+
+def test_what_tells_a_story_imports_what_draws_it_too(cassette: str) -> None:
+    assert imported(["show", cassette], ["doctor", cassette]) == A_CASSETTE | {"rich"}

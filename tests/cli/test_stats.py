@@ -1,0 +1,125 @@
+"""`omnirecord stats` as a person and as a script see it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from omnirecord.analysis.stats import stats_row
+from omnirecord.analysis.stats.stats import stats
+from omnirecord.cli import common, main
+from tests.support import forked
+from tests.support.cassettes import Made, delta, event, heartbeat
+
+CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["stats", *(str(word) for word in words)])
+
+
+def test_json_has_one_object_a_session_with_the_fields_of_the_dataclass() -> None:
+    lines = run(CASSETTES / "subagent.jsonl", "--json").stdout.splitlines()
+    told = json.loads(json.dumps([stats_row(one) for one in stats(CASSETTES / "subagent.jsonl")]))
+    assert [json.loads(line) for line in lines] == told
+    assert len(lines) == 2
+
+
+def test_several_sessions_are_a_table_whose_cells_are_dashes_where_nothing_was_seen() -> None:
+    medians, _, head, parent, child = run(CASSETTES / "subagent.jsonl").stdout.splitlines()
+    assert medians == "Median of 3 turns: first token after 1.464 s, 409 tokens/s, 0.827 s a turn"
+    columns = re.split(r"  +", head)
+    assert columns[:4] == ["session", "took s", "ended", "turns"]
+    by_name = dict(zip(columns, re.split(r"  +", child), strict=True))
+    assert (by_name["1st token s"], by_name["cost $"], by_name["tools s"]) == ("-", "-", "-")
+    assert float(dict(zip(columns, re.split(r"  +", parent), strict=True))["tools s"]) > 0
+
+
+def test_the_only_session_is_a_page_and_so_is_one_that_is_named() -> None:
+    page = run(CASSETTES / "tool.jsonl").stdout
+    for title in ("How soon", "How fast", "Turns", "Tools", "Usage", "Gaps between events", "Events: 23", "Streams"):
+        assert f"\n{title}" in page, title
+    assert "sys_os_shell  1      1" in page
+    assert "Approvals" not in page
+    named = run(CASSETTES / "subagent.jsonl", "c6dde6").stdout
+    assert named.splitlines()[2].startswith("Session c6dde6498cf3476ebdda786dfb6f4cfa · recording 1 · 2026-")
+    assert "sub-agent of 9a9099329a1f4e17b8103828f2125a3b" in named
+
+
+def test_a_session_that_is_not_there_is_a_usage_error_that_names_those_that_are() -> None:
+    result = run(CASSETTES / "tool.jsonl", "nosuch")
+    assert result.exit_code == 2
+    assert "no session begins with 'nosuch': there are 586d66e2" in result.stderr
+
+
+def test_an_empty_cassette_says_so_and_has_no_objects(tmp_path: Path) -> None:
+    path = Made().save(tmp_path / "empty.db")
+    assert run(path).stdout == f"{path} holds no sessions yet\n"
+    assert run(path, "--json").stdout == ""
+
+
+def test_a_session_without_streams_says_that_nobody_listened(tmp_path: Path) -> None:
+    tape = Made()
+    tape.get("/v1/sessions/s", 1.0, {"status": "idle"})
+    assert "no stream was recorded" in run(tape.save(tmp_path / "reads.db")).stdout
+
+
+def test_what_was_recorded_moves_no_cursor(tmp_path: Path) -> None:
+    tape = Made()
+    evil = "\x1b[2J\x1b]0;owned\x07[bold]"
+    call = {"type": "function_call", "call_id": "c", "name": evil, "arguments": "{}"}
+    usage = event("session.usage", usage_by_model={evil: {"output_tokens": 1}})
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, event(evil)), (2.5, event("response.output_item.done", item=call)),
+                (3.0, usage), (4.0, delta("a")), party=evil)  # fmt: skip
+    page = run(tape.save(tmp_path / "evil.db")).stdout
+    assert "\x1b" not in page
+    assert "\\x1b[2J" in page
+    tape.stream("t", 5.0, (5.0, heartbeat()))
+    assert "\x1b" not in run(tape.save(tmp_path / "two.db")).stdout
+
+
+def on_a_terminal(columns: int, *words: str) -> str:
+    """What a person sees, colours taken out."""
+    shown = forked.on_a_terminal(*words, COLUMNS=str(columns), TERM="xterm")[0]
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 110])
+def test_on_a_terminal_the_table_fits_and_ids_can_still_be_told_apart(columns: int) -> None:
+    lines = on_a_terminal(columns, "stats", str(CASSETTES / "subagent.jsonl")).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [line[:8] for line in lines[-2:]] == ["9a909932", "c6dde649"]
+    assert lines[-2].split()[-1] in ("0.630", "17.3kB")
+
+
+class Terminal:
+    """A stderr that is one."""
+
+    def __init__(self) -> None:
+        self.written = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.written += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("after", "shows"), [(60.0, False), (0.01, True)])
+def test_work_is_shown_where_it_takes_long(after: float, shows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with common.busy("measuring", after=after):
+        time.sleep(0.5)
+    assert ("measuring" in terminal.written) is shows

@@ -1,0 +1,130 @@
+"""The documentation is true: every command is in it, and every example in it runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import omnirecord
+from omnirecord.cassette.open import import_file
+from omnirecord.cli import main
+from tests.support import forked
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = ("cassettes", "examples/chat-client")
+EXAMPLE = re.compile(r"^\$ (omnirecord .+)$", re.MULTILINE)
+SERVERS = ("proxy", "serve", "ui")
+
+
+def examples() -> list[tuple[str, str]]:
+    return [(page.name, line) for page in PAGES for line in EXAMPLE.findall(page.read_text())]
+
+
+def help_examples() -> list[tuple[str, str]]:
+    found = []
+    for name, command in main.commands.items():
+        found += [
+            (name, line.strip()) for line in (command.help or "").splitlines() if line.strip().startswith("omnirecord ")
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader of the documentation would be: with a recorded session in both forms."""
+    folder = tmp_path_factory.mktemp("docs")
+    for cassette in (ROOT / "cassettes").rglob("*.jsonl"):
+        shutil.copy(cassette, folder)
+    shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
+    import_file(folder / "session.jsonl", folder / "session.db")
+    shutil.copytree(ROOT / "cassettes" / "troubled", folder / "cassettes" / "troubled")
+    (folder / "cassettes" / "test_answers").mkdir()
+    shutil.copy(folder / "session.jsonl", folder / "cassettes" / "test_answers" / "test_an_answer_comes_whole.jsonl")
+    return folder
+
+
+def run(line: str, folder: Path) -> forked.Done:
+    """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
+    words = shlex.split(line.partition("  # ")[0])[1:]
+    if words[0] not in SERVERS:
+        return forked.run(words, folder)
+    words += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
+    return forked.run(words, folder, stopped_by=signal.SIGINT)
+
+
+@pytest.mark.parametrize(("page", "line"), [*examples(), *help_examples()], ids=lambda value: value)
+def test_an_example_runs(page: str, line: str, folder: Path) -> None:
+    done = run(line, folder)
+    assert done.code == (1 if line.endswith("# exits with 1") else 0), f"{page}: {done.errors!r}"
+    warned = [one for one in done.errors.splitlines() if b" has no address (" not in one]  # as the name of an example
+    assert warned == []
+    assert done.out or " -o " in line or " --output " in line
+
+
+def test_every_command_is_documented_with_an_example() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for name in main.commands:
+        section = page.partition(f"## omnirecord {name}\n")[2].partition("\n## ")[0]
+        assert f"$ omnirecord {name} " in section, name
+
+
+def test_every_option_is_documented() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for command in main.commands.values():
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name != "help":
+                assert any(name in page for name in option.opts), f"{command.name} {option.opts}"
+
+
+def test_every_command_has_help_that_ends_with_an_example() -> None:
+    assert {name for name, _ in help_examples()} == set(main.commands)
+
+
+def test_no_link_in_the_documentation_is_broken() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / folder / "README.md" for folder in FOLDERS)]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_row_about_security_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    heads = [line for line in rows if line == "| | held by |"]
+    named = [
+        re.findall(r"`(test_\w+\.py)`", row.rpartition("|")[0].rpartition("|")[2]) for row in rows if row not in heads
+    ]
+    assert len(heads) >= 4
+    assert all(named)
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for names in named for name in names} <= there
+
+
+async def test_the_python_of_the_documentation_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of docs/python.md, one after the other, against a replay in the place of the server."""
+    monkeypatch.chdir(folder)
+    page = (ROOT / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    async with omnirecord.replay("session.jsonl") as upstream:
+        code = "\n".join(blocks).replace("http://127.0.0.1:6767", upstream.url)
+        body = "async def page():\n" + "".join(f"    {line}\n" for line in code.splitlines())
+        space: dict[str, Any] = {}
+        exec(compile(body, "docs/python.md", "exec"), space)
+        await space["page"]()
+    assert len(blocks) > 5
+    assert (folder / "run.db").exists()
+
+
+def test_the_architecture_page_has_the_layers_that_are_checked() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## The files")[2]
+    told = [set(re.findall(r"`(\w+)`", line.split("|")[1])) for line in page.splitlines() if line.startswith("| `")]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    assert told == [set(layer.split(" | ")) for layer in contract["layers"]]

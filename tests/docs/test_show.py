@@ -1,0 +1,36 @@
+"""What docs/show.md and the README say that `show` prints. `python -m tests.docs.test_show` writes it there anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support import forked
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = {ROOT / "docs" / "show.md": 5, ROOT / "README.md": 1}
+"""The pages, and how many examples each has."""
+BLOCK = re.compile(r"^```console\n\$ omnirecord show ([\w/]+\.jsonl)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def shown(name: str) -> str:
+    (path,) = (ROOT / "cassettes").rglob(Path(name).name)
+    done = forked.run(["show", path], ROOT)
+    assert done.code == 0, done.errors
+    return done.out.decode()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_is_what_is_printed(page: Path) -> None:
+    blocks = BLOCK.findall(page.read_text())
+    assert len(blocks) == PAGES[page]
+    for name, told in blocks:
+        assert told == shown(name), name
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        written = BLOCK.sub(lambda m: f"```console\n$ omnirecord show {m[1]}\n{shown(m[1])}```", page.read_text())
+        page.write_text(written)

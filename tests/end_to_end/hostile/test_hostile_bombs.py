@@ -1,0 +1,112 @@
+"""A bomb for the proxy and for each command, with the memory that processes take for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import resource
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from omnirecord.cassette.open import open_store
+from tests.end_to_end.hostile.harness import Harness, Peak
+from tests.support.bombs import EVENT, MIB, cassette
+from tests.support.process import children
+from tests.support.wire import Wire, connected, get
+
+BOUND = 300 * MIB
+
+
+COMMANDS = [
+    ["ls"], ["ls", "--streams"], ["events", "--type", "no"], ["show"], ["doctor"], ["stats"], ["search", "x"],
+    ["validate"], ["export", "--format", "sse", "-o", "x.sse"], ["export", "--format", "jsonl", "-o", "x.jsonl"],
+    ["export", "-o", "x.db.zst"], ["export", "--format", "html", "-o", "x.html"], ["scrub", "--check"],
+]  # fmt: skip
+
+
+def measured(words: list[str], folder: Path, space: int | None = None) -> tuple[int, str, int]:
+    """The exit code of a command, what it says on stderr, and the most memory that it had, in bytes. `space`: the
+    address space that it may have."""
+
+    def bounded() -> None:
+        if space is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (space, space))
+
+    code = (
+        "import resource, sys; from omnirecord.__main__ import run\n"
+        "try: run()\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, timeout=300,
+        preexec_fn=bounded, check=False,
+    )  # fmt: skip
+    *errors, peak = process.stderr.strip().split("\n")
+    return process.returncode, "\n".join(errors), int(peak) * 1024
+
+
+@pytest.fixture(scope="module")
+def bomb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """128 MiB of events in 0.6 MB, of which no frames were made."""
+    folder = tmp_path_factory.mktemp("bomb")
+    return cassette(folder / "a.db", gzip.compress(EVENT * (128 * MIB // len(EVENT)), 6))
+
+
+@pytest.mark.slow
+async def test_neither_process_of_a_proxy_takes_more_memory_for_a_bomb_than_its_limit(tmp_path: Path) -> None:
+    body = gzip.compress(EVENT * (256 * MIB // len(EVENT)), 6)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {len(body)}\r\n"
+
+    async def upstream(conn: Wire) -> None:
+        await conn.request()
+        await conn.send(f"{head}Content-Encoding: gzip\r\n\r\n".encode() + body)
+
+    async with Harness(tmp_path, "--max-decoded", "16MiB") as harness:
+        (apart,) = await children_of(harness.pid)
+        async with (
+            harness.with_upstream(upstream), connected(harness.proxy.url, get("/bomb")) as client,
+            Peak(harness.pid) as ours, Peak(apart) as its,
+        ):  # fmt: skip
+            await client.head()
+            harness.answer_again()
+            (found,) = await harness.recorded(patience=300)
+            with closing(open_store(harness.db)) as store:
+                while not store.stopped_at(found):
+                    await asyncio.sleep(0.05)
+                    store.refresh()
+        assert found.response_bytes == len(body)
+        assert children(harness.pid) == [apart], "it did not die"
+        errors = await harness.stop()
+    assert "stream 1: decoded up to 16 MiB of events, the limit (--max-decoded)" in errors
+    assert max(ours.most, its.most) < BOUND
+
+
+async def children_of(pid: int) -> list[int]:
+    """The processes that a proxy has begun, once it has."""
+    while not (found := children(pid)):  # noqa: ASYNC110  # another process tells nobody
+        await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_takes_more_memory_for_a_bomb_than_its_limit(bomb: Path, words: list[str]) -> None:
+    code, errors, peak = measured([words[0], "a.db", *words[1:], "--max-decoded", "8MiB"], bomb.parent)
+    assert code in (0, 1, 2)
+    assert "Traceback" not in errors
+    assert errors or words[-1].endswith(".zst"), "a limit that is reached is said"
+    assert peak < BOUND
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["show"], ["stats"]], ids=" ".join)
+def test_where_memory_ends_one_sentence_says_so(bomb: Path, words: list[str]) -> None:
+    code, errors, _ = measured([words[0], "a.db", "--max-decoded", "1TB"], bomb.parent, space=220 * MIB)
+    assert code == 2
+    assert "Traceback" not in errors
+    assert "there is not enough memory" in errors
+    assert "damaged" not in errors

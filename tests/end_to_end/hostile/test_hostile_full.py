@@ -1,0 +1,174 @@
+"""A full disk while a file is written: one sentence that names it, exit code 2, and no half file."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from omnirecord.cassette.open import import_file, open_store
+from tests.end_to_end.hostile.disks import fill, small_disk
+from tests.support.cassettes import HEALTHY
+from tests.support.forked import Done, run
+
+WRITERS: dict[str, tuple[str, ...]] = {
+    "s.db": ("scrub",), "s.db.zst": ("scrub",), "s.jsonl": ("scrub",), "s.jsonl.zst": ("scrub",),
+    "x.db.zst": ("export",), "x.jsonl": ("export",), "x.jsonl.zst": ("export",),
+    "x.html": ("export", "--redact", "none"), "x.sse": ("export",), "x.json": ("export", "--format", "datasette"),
+}  # fmt: skip
+LEFT = (0, 8192, 90112)
+"""Bytes that are free: where it fails differs."""
+
+
+@pytest.fixture(scope="module")
+def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    db = tmp_path_factory.mktemp("cassette") / "a.db"
+    import_file(HEALTHY["text"], db)
+    return db
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with small_disk(tmp_path_factory.mktemp("here") / "disk", "1m") as folder:
+        yield folder
+
+
+def is_one_sentence(done: Done, *names: Path) -> bool:
+    said = done.errors.decode()
+    return (
+        done.code == 2 and said.startswith("Error: ") and said.count("\n") == 1 and "damaged" not in said
+        and all(str(name) in said for name in names)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_named_and_nothing_is_left_on_it(name: str, left: int, cassette: Path, disk: Path) -> None:
+    output = disk / name
+    filler = fill(disk, left)
+    try:
+        done = run([*WRITERS[name], cassette, "-o", output])
+        if done.code == 0:
+            assert left > 0
+            output.unlink()
+        else:
+            assert is_one_sentence(done, output, disk), done.errors
+            assert f"the file system at {disk} is full" in done.errors.decode()
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+    finally:
+        filler.unlink()
+
+
+def test_a_file_that_is_there_stays_as_it_was(cassette: Path, disk: Path) -> None:
+    (disk / "x.jsonl").write_bytes(b"old")
+    filler = fill(disk)
+    try:
+        assert run(["export", cassette, "-o", disk / "x.jsonl"]).code == 2
+        assert (disk / "x.jsonl").read_bytes() == b"old"
+    finally:
+        filler.unlink()
+        (disk / "x.jsonl").unlink()
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_import_makes_all_of_a_new_cassette_or_none(left: int, disk: Path) -> None:
+    filler = fill(disk, left)
+    try:
+        done = run(["import", HEALTHY["text"], "--db", disk / "i.db"])
+        assert is_one_sentence(done, disk / "i.db", disk), done.errors
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+    finally:
+        filler.unlink()
+
+
+def test_import_leaves_a_cassette_that_is_there_as_it_was(disk: Path) -> None:
+    db = disk / "i.db"
+    import_file(HEALTHY["text"], db)
+    size = db.stat().st_size
+    filler = fill(disk, 16384)
+    try:
+        done = run(["import", HEALTHY["approval"], "--db", db])
+        assert is_one_sentence(done, db, disk), done.errors
+        with closing(open_store(db)) as store:
+            assert len(store.recordings()) == 1
+        assert db.stat().st_size == size
+        assert sorted(path.name for path in disk.iterdir()) == ["filler", "i.db"]
+    finally:
+        filler.unlink()
+        db.unlink()
+
+
+@pytest.mark.parametrize("words", [("serve",), ("ls",), ("import",)])
+def test_a_full_temporary_folder_is_named_where_a_cassette_is_unpacked(
+    words: tuple[str, ...], disk: Path, tmp_path: Path
+) -> None:
+    """One that is unpacked into memory up to a limit, and into a file beyond it; the limit is lowered."""
+    packed = tmp_path / "a.db.zst"
+    db = tmp_path / "a.db"
+    import_file(HEALTHY["text"], db)
+    assert run(["export", db, "-o", packed]).code == 0
+    command = [*words, str(packed), *(["--db", str(tmp_path / "b.db")] if words == ("import",) else [])]
+    code = "import sys; from omnirecord.cassette.sqlite import compressed as packed; packed.IN_MEMORY = 4096;"
+    code += " from omnirecord.cli import main"
+    filler = fill(disk, 8192)
+    try:
+        run_ = subprocess.run(
+            [sys.executable, "-c", f"{code}; main({command!r})"], env={**os.environ, "TMPDIR": str(disk)},
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert is_one_sentence(Done(run_.returncode, run_.stdout, run_.stderr), packed, disk), run_.stderr
+        assert b"set TMPDIR" in run_.stderr
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+        assert not (tmp_path / "b.db").exists()
+    finally:
+        filler.unlink()
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "import"])
+def test_a_limit_on_the_size_of_files_is_a_sentence_too(name: str, cassette: Path, tmp_path: Path) -> None:
+    """EFBIG, which SQLite calls an I/O error; a quota comes about in the same way. It needs no root."""
+    output = tmp_path / name
+    words = ["import", str(HEALTHY["text"]), "--db"] if name == "import" else [*WRITERS[name], str(cassette), "-o"]
+    done = subprocess.run(
+        [sys.executable, "-m", "omnirecord", *words, str(output)], capture_output=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400)),
+    )  # fmt: skip
+    assert is_one_sentence(Done(done.returncode, b"", done.stderr), output), done.stderr
+    assert b"ulimit -f" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recorder_that_cannot_begin_leaves_no_file(disk: Path) -> None:
+    filler = fill(disk, 4096)
+    try:
+        done = run(["proxy", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--db", disk / "run.db"])
+        assert is_one_sentence(done, disk / "run.db", disk), done.errors
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+    finally:
+        filler.unlink()
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("ls", "--help"), ("--version",), ("ls", "a.db"), ("events", "a.db", "--json"),
+              ("export", "a.db", "--format", "jsonl"), ("scrub", "--check", "a.db")],
+)  # fmt: skip
+def test_a_full_stdout_is_a_sentence(words: tuple[str, ...], cassette: Path) -> None:
+    """`/dev/full` refuses every write as a full disk does. It is opened for writing only."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "omnirecord", *words], stdout=full, stderr=subprocess.PIPE, cwd=cassette.parent,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    said = "cannot write the output: No space left on device"
+    if "--json" in words:
+        assert json.loads(done.stderr) == {"error": said, "exit_code": 2}
+    else:
+        assert done.stderr.decode() == f"Error: {said}\n"

@@ -1,0 +1,110 @@
+"""Many tests of a project like the example, with the real client: what one costs, and that none of them fails."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.pytest_suite import OPTIONS
+
+pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
+
+pytest_plugins = ["pytester"]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "chat-client"
+MANY = """
+    import asyncio
+    import pytest
+    from chat import StreamLost
+
+    QUESTION, ANSWER = "What is a flight recorder?", "A flight recorder keeps what happened"
+    fifty = pytest.mark.parametrize("n", range(50))
+
+    @fifty
+    @pytest.mark.omnirecord("turn.jsonl")
+    async def test_a_turn(chat, omnirecord_server, n):
+        assert (await chat.ask(QUESTION)).startswith(ANSWER)
+        omnirecord_server.assert_all_played()
+
+    @fifty
+    @pytest.mark.omnirecord("turn.jsonl")
+    async def test_a_turn_that_is_stopped_in_the_middle(chat, omnirecord_server, n):
+        asking = asyncio.create_task(chat.ask(QUESTION))
+        await asyncio.to_thread(omnirecord_server.run_until, "response.output_text.delta", nth=3)
+        omnirecord_server.play()
+        assert (await asking).startswith(ANSWER)
+
+    @fifty
+    @pytest.mark.omnirecord("turn.jsonl", chunks="frame", faults="cut before response.completed")
+    async def test_a_turn_that_is_lost(chat, n):
+        chat.reconnects = 0
+        with pytest.raises(StreamLost):
+            await chat.ask(QUESTION)
+
+    @fifty
+    @pytest.mark.omnirecord("reconnect.jsonl", faults="cut after 2nd response.output_text.delta by reset")
+    async def test_a_turn_that_is_gone_on_with(chat, omnirecord_server, n):
+        assert (await chat.ask(QUESTION)).startswith(ANSWER)
+        omnirecord_server.assert_all_played()
+"""
+COST = """
+    import time
+    from statistics import median
+    import pytest
+
+    SETUP, SERVER, TEARDOWN = [], [], []
+
+    @pytest.fixture
+    def omnirecord_config():
+        yield {"cassette": "turn.jsonl"}
+        TEARDOWN[-1] += time.perf_counter()  # after it was stopped
+
+    @pytest.fixture
+    def began(request):
+        return time.perf_counter()
+
+    @pytest.fixture
+    def server(began, omnirecord_server):
+        SETUP.append(time.perf_counter() - began)
+        yield omnirecord_server
+        TEARDOWN.append(-time.perf_counter())
+
+    @pytest.mark.parametrize("n", range(20))
+    async def test_a_turn(server, chat, n):
+        assert await chat.ask("What is a flight recorder?")
+        SERVER.append(server._background.run(time.thread_time))
+
+    def test_what_it_took():
+        took = [1000 * median(times) for times in (SETUP, SERVER, TEARDOWN)]
+        print("ms to start, in the server's thread, to stop:", *(f"{one:.1f}" for one in took))
+        assert sum(took) < 50
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    for name in ("chat.py", "agents", "pyproject.toml", "tests"):
+        copy = shutil.copytree if (EXAMPLE / name).is_dir() else shutil.copy
+        copy(EXAMPLE / name, pytester.path / name)
+    for path in (pytester.path / "tests").glob("test_*.py"):
+        path.unlink()
+    return pytester
+
+
+def add(project: pytest.Pytester, source: str) -> None:
+    project.makepyfile(test_it=source)
+    (project.path / "test_it.py").rename(project.path / "tests" / "test_it.py")
+
+
+def test_two_hundred_tests_in_four_workers_never_fail(project: pytest.Pytester) -> None:
+    add(project, MANY)
+    project.runpytest_subprocess(*OPTIONS, "-n", "4").assert_outcomes(passed=200)
+
+
+@pytest.mark.timed
+def test_one_costs_less_than_fifty_milliseconds_beside_the_clients_own_time(project: pytest.Pytester) -> None:
+    """At the most: what the server's thread computes while it starts is counted twice."""
+    add(project, COST)
+    project.runpytest_subprocess(*OPTIONS, "-s").assert_outcomes(passed=21)

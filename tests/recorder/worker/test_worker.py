@@ -1,0 +1,304 @@
+"""Frames made in a process apart: the same as those made here, whatever becomes of that process or of ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.recorder import files as reels
+from omnirecord.recorder.queue import Take
+from omnirecord.recorder.rows.exchanges import NewFrames
+from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.worker import supervisor as telling
+from omnirecord.recorder.worker.process import MOST_SHOWN
+from omnirecord.wire.limits import Rotation
+from tests.support import wire
+from tests.support.process import Process, children
+from tests.support.wire import connected, event, get, stored_frames
+
+KILLS = 10
+HEADERS = (("Content-Type", "text/event-stream"),)
+
+
+@contextmanager
+def taped(db: Path, **options: Any) -> Iterator[Tape]:
+    tape = Tape(db, None, apart=True, **options)
+    try:
+        yield tape
+    finally:
+        tape.stop()
+
+
+def stream(tape: Tape, *parts: bytes, headers: Any = HEADERS) -> Take:
+    take = tape.take("GET", "/x", ())
+    take.respond("sse", 200, "OK", headers)
+    receive(take, *parts)
+    return take
+
+
+def receive(take: Take, *parts: bytes) -> None:
+    for part in parts:
+        take.sent(take.receive(part))
+
+
+def until(is_so: Callable[[], Any]) -> None:
+    patience = time.monotonic() + wire.PATIENCE
+    while not is_so():
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def process_of(tape: Tape) -> subprocess.Popen[bytes]:
+    """The process that makes its frames."""
+    apart = tape._apart
+    assert apart is not None
+    until(lambda: apart._process)
+    assert apart._process is not None
+    return apart._process
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_is_made_apart_is_what_is_made_here(tmp_path: Path) -> None:
+    odd = b'data: {"type": "session.status"}\n\n: only a comment\n\ndata: no json\n\ndata: \xff\n\n'
+    cut = b'data: {"type": "cut'
+    pages = []
+    for apart in (False, True):
+        db = tmp_path / f"{apart}.db"
+        tape = Tape(db, None, apart=apart)
+        take = stream(tape, *map(event, range(700)), odd, cut)
+        take.end("eof")
+        tape.stop()
+        pages.append([(frame.raw, frame.verdict, frame.type) for frame in wire.frames(db)])
+        assert stored_frames(db) == len(pages[-1]) == 705
+    assert pages[0] == pages[1]
+
+
+def test_who_watches_is_told_of_each_frame_with_its_data(tmp_path: Path) -> None:
+    seen: list[NewFrames] = []
+    told: list[None] = []
+    with taped(tmp_path / "t.db", watch=seen.append, news=lambda: told.append(None)) as tape:
+        stream(tape, event(1), event(2)).end("eof")
+        until(lambda: sum(len(frames.framed) for frames in seen) == 2)
+    framed = [one for frames in seen for one in frames.framed]
+    assert [one.judgement.data["delta"] for one in framed] == ["1 ", "2 "]
+    assert told, "who only wants to know that there are some"
+
+
+def test_of_very_many_at_once_the_last_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    seen: list[NewFrames] = []
+    with taped(tmp_path / "t.db", watch=seen.append) as tape:
+        stream(tape, b"".join(map(event, range(1, 1001)))).end("eof")
+        until(lambda: sum(len(frames.framed) + frames.left_out for frames in seen) == 1000)
+    assert len(seen[-1].framed) == MOST_SHOWN
+    assert (seen[-1].first_seq, seen[-1].framed[-1].frame.raw) == (1001 - MOST_SHOWN, event(1000))
+
+
+def test_a_process_that_dies_costs_no_byte_and_no_verdict(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "AGAIN", 0.05)
+    caplog.set_level(logging.WARNING, "omnirecord")
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        take = stream(tape, event(1))
+        until(lambda: stored_frames(db) == 1)
+        process_of(tape).kill()
+        until(lambda: tape.degraded)
+        assert "the process that makes frames ended (signal 9)" in str(tape.degraded)
+        receive(take, *map(event, range(2, 6)))
+        until(lambda: stored_frames(db) == 5)
+        until(lambda: tape.degraded is None)
+    assert wire.content(db) == b"".join(map(event, range(1, 6)))
+    said = [record.message for record in caplog.records]
+    assert said[0].startswith("recording degraded: the process that makes frames ended")
+    assert said[-1] == "frames are made again"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.db"]
+
+
+def test_one_that_is_killed_again_and_again_under_load_makes_no_frame_twice_and_leaves_none_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "AGAIN", 0.01)
+    monkeypatch.setattr(telling, "AGAIN_AT_MOST", 0.01)
+    db, moments, sent = tmp_path / "t.db", random.Random(7), 0
+    with taped(db) as tape:
+        takes = [stream(tape) for _ in range(4)]
+        for _ in range(KILLS):
+            process = process_of(tape)
+            dies_at = time.monotonic() + moments.uniform(0.0, 0.4)
+            while time.monotonic() < dies_at:
+                for take in takes:
+                    receive(take, b"".join(map(event, range(sent, sent + 20))))
+                sent += 20
+                time.sleep(0.005)
+            process.kill()
+            until(lambda one=process: process_of(tape) is not one)
+        for take in takes:
+            take.end("eof")
+        until(lambda: all(stored_frames(db, number) == sent for number in range(1, 5)))
+    assert sent > 0
+    for number in range(1, 5):
+        assert wire.content(db, number) == b"".join(map(event, range(sent)))
+        assert {frame.verdict for frame in wire.frames(db, number)} == {"valid"}
+    assert wire.incidents(db) == []
+
+
+def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        stream(tape, event(1), event(2))
+        until(lambda: wire.content(db) == event(1) + event(2))
+        assert "cannot be begun" in str(tape.degraded)
+        before = time.process_time()
+        time.sleep(0.3)  # in which the recorder is to do nothing: there is nobody to tell what is new
+        assert time.process_time() - before < 0.15
+    assert [frame.verdict for frame in wire.frames(db)] == ["valid"] * 2, "whoever reads makes them"
+    assert any("frames were not finished in time" in record.message for record in caplog.records)
+
+
+def test_where_no_thread_can_be_begun_bytes_are_recorded_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error ended the recording thread, and nothing was written from then on."""
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "omnirecord-frames":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        stream(tape, event(1), event(2))
+        until(lambda: wire.content(db) == event(1) + event(2))
+        assert "cannot be begun: can't start new thread" in str(tape.degraded)
+
+
+def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        take = stream(tape, event(1))
+        until(lambda: stored_frames(db) == 1)
+        with monkeypatch.context() as late:
+            late.setattr("omnirecord.recorder.thread.LATE", -1)
+            receive(take, event(2))
+            until(lambda: wire.content(db) == event(1) + event(2))
+            receive(take, event(3))
+            until(lambda: wire.content(db) == event(1) + event(2) + event(3))
+            assert stored_frames(db) == 1
+        until(lambda: stored_frames(db) == 3)
+
+
+def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
+    db = tmp_path / "t.db"
+    with taped(db) as tape:
+        take = stream(tape, event(1))
+        until(lambda: stored_frames(db) == 1)
+        other = sqlite3.connect(db, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        receive(take, event(2))
+        until(lambda: tape.degraded)
+        other.close()
+        until(lambda: stored_frames(db) == 2)
+        until(lambda: tape.degraded is None)
+
+
+def test_a_full_file_is_let_go_and_left_as_one_clean_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reels, "LEAST", 0.0)
+    monkeypatch.setattr(reels, "LINGER", 0.05)
+    with taped(tmp_path / "run.db", rotation=Rotation(size=1)) as tape:
+        take = stream(tape, event(1))
+        first = tape.reel.path
+        until(lambda: tape.reel.path != first)
+        receive(take, event(2), event(3))
+        until(lambda: not first.with_name(first.name + "-wal").exists())
+        take.end("eof")
+    assert stored_frames(first) == 2, "it goes on behind the end of an event"
+    assert sum(stored_frames(path) for path in tmp_path.glob("run-*.db")) == 3
+
+
+def test_a_file_that_is_moved_away_has_its_frames_and_so_has_the_next(tmp_path: Path) -> None:
+    db, moved = tmp_path / "t.db", tmp_path / "moved.db"
+    with taped(db) as tape:
+        take = stream(tape, event(1))
+        until(lambda: stored_frames(db) == 1)
+        before = tape.reel.writer
+        db.rename(moved)
+        until(lambda: tape.reel.writer is not before)
+        receive(take, event(2))
+        until(lambda: stored_frames(db) >= 2)
+    assert wire.content(moved) == event(1)
+    assert wire.frames(db)[-1].raw == event(2)
+
+
+def test_what_masks_content_decides_how_far_frames_are_made(tmp_path: Path) -> None:
+    from omnirecord.redaction.redactor import content_scanner
+    from tests.cassette.scrub.test_scrub import KEY, SECRET
+    from tests.support.cassettes import delta
+
+    db = tmp_path / "t.db"
+    whole = delta(KEY) + delta("x")
+    with taped(db, content=content_scanner("content", ())) as tape:
+        stream(tape, whole[:70], whole[70:]).end("eof")
+    assert stored_frames(db) == 2
+    assert SECRET.encode() not in db.read_bytes()
+
+
+async def streaming(conn: wire.Wire) -> None:
+    await conn.stream(event(1))
+    await conn.gone()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_it_ends_with_the_recorder_however_that_ends(tmp_path: Path, is_killed: bool) -> None:
+    async with wire.Upstream(streaming) as upstream, Process(upstream.url, tmp_path / "t.db") as proxy:
+        await wire.eventually(lambda: children(proxy.process.pid))
+        (child,) = children(proxy.process.pid)
+        await proxy.end(signal.SIGKILL if is_killed else signal.SIGTERM)
+        await wire.eventually(lambda: not is_alive(child))
+
+
+@pytest.mark.slow
+async def test_a_signal_to_all_of_them_ends_it_as_it_should(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal reaches every process of the group."""
+    db = tmp_path / "t.db"
+    async with (
+        wire.Upstream(streaming) as upstream,
+        Process(upstream.url, db) as proxy,
+        connected(proxy.url, get()) as client,
+    ):
+        await client.head()
+        await wire.eventually(lambda: stored_frames(db) == 1)
+        (child,) = children(proxy.process.pid)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(child, number)
+        code, errors = await proxy.end(signal.SIGINT)
+    assert (code, errors) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.db"]
+    assert wire.ending(db) == "recorder_stopped"

@@ -1,0 +1,119 @@
+"""What masking costs, and how often it hits what is no secret: the figures of `docs/redaction.md`.
+
+`python -m tests.redaction.test_cost [FOLDER...]` prints them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import sysconfig
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import pytest
+
+from omnirecord.cassette.scrub import scrub
+from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.model import Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Recorder, Requested, Responded
+from omnirecord.redaction.content.scanner import PLAIN
+from omnirecord.redaction.redactor import Redactor, Scanner
+
+CASSETTES = sorted((Path(__file__).parent.parent.parent / "cassettes").rglob("*.jsonl"))
+EVENTS = 5000
+BATCH = 250
+TEXT = {*[".py", ".pyi", ".md", ".rst", ".txt", ".js", ".ts", ".json", ".html", ".css", ".toml", ".yaml", ".sh"]}
+MOST = 16.0
+"""How many times as long an event takes that is masked: twice what it was, so that a busy machine does not fail it."""
+
+
+def event(n: int) -> bytes:
+    """One as the real server sends it."""
+    data = {"sequence_number": n, "type": "response.output_text.delta", "delta": " word", "message_id": None}
+    return f"event: response.output_text.delta\ndata: {json.dumps({**data, 'index': None, 'final': None})}\n\n".encode()
+
+
+def recorded(content: Scanner | None) -> float:
+    """Seconds for each event, from its read to its row."""
+    with tempfile.TemporaryDirectory() as folder:
+        writer = Writer(Path(folder) / "run.db")
+        writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None))])
+        recorder = Recorder(1, Redactor(b"key", content), FrameMaker(writer, 1, load("omnigent")))
+        headers = (("content-type", "text/event-stream"),)
+        writer.write(
+            recorder.rows([Requested(1, "client", 0, "GET", "/", ()), Responded(1, "sse", 1, 0, 200, "OK", headers)])
+        )
+        reads = [Received(1, n, n, len(data), data) for n in range(EVENTS) if (data := event(n))]
+        began = time.process_time()
+        for at in range(0, EVENTS, BATCH):
+            writer.write(recorder.rows(reads[at : at + BATCH]))
+            while recorder.behind:
+                list(recorder.make_frames())
+        took = time.process_time() - began
+        writer.write(recorder.rows([Ended(1, EVENTS, "eof")]))
+        writer.close()
+    return took / EVENTS
+
+
+def costs() -> tuple[float, float]:
+    """Without and with masking: the best of three, taken in turns."""
+    scanner = Scanner()
+    runs = [(recorded(None), recorded(scanner)) for _ in range(3)]
+    return min(off for off, _ in runs), min(on for _, on in runs)
+
+
+def python() -> Iterator[bytes]:
+    """Python's language reference and its standard library."""
+    yield "\n".join(topics.values()).encode()
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for path in library.rglob("*.py"):
+        if "site-packages" not in path.parts and "test" not in path.parts:
+            yield path.read_bytes()
+
+
+def files(folder: Path) -> Iterator[bytes]:
+    return (path.read_bytes() for path in folder.rglob("*") if path.suffix in TEXT and path.is_file())
+
+
+def hits(texts: Iterable[bytes]) -> tuple[int, int, Counter[str]]:
+    """How many words and bytes these have, and what of them was taken for a secret."""
+    scanner, found = Scanner(), Counter[str]()
+    words = size = 0
+    for text in texts:
+        words, size = words + len(text.split()), size + len(text)
+        found.update(span.kind for span in scanner.scan(PLAIN, text)[0] if span.begins)
+    return words, size, found
+
+
+@pytest.mark.slow
+@pytest.mark.timed
+def test_masking_costs_no_more_than_is_said() -> None:
+    off, on = costs()
+    assert on / off < MOST
+
+
+@pytest.mark.slow
+def test_ordinary_text_and_code_are_left_alone() -> None:
+    words, _, found = hits(python())
+    assert words > 500_000
+    assert sum(count for kind, count in found.items() if not kind.startswith("field ")) <= words / 100_000
+    assert found.total() <= words / 20_000
+
+
+@pytest.mark.parametrize("cassette", CASSETTES, ids=lambda path: path.stem)
+def test_nothing_in_the_shipped_cassettes_is_taken_for_a_secret(cassette: Path) -> None:
+    assert scrub(cassette, None) == []
+
+
+if __name__ == "__main__":
+    off, on = costs()
+    print(f"{off * 1e6:.0f} us an event without, {on * 1e6:.0f} us with masking: {on / off:.1f} times")  # noqa: T201
+    for name in ("Python", *sys.argv[1:]):
+        words, size, found = hits(python() if name == "Python" else files(Path(name)))
+        print(f"{name}: {found.total()} hits in {words} words ({size / 1e6:.1f} MB): {dict(found)}")  # noqa: T201

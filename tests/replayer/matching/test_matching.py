@@ -1,0 +1,70 @@
+"""Rules of matching over real sockets: headers and bodies count, and a client's own ids come out of every answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import omnirecord
+from omnirecord.errors import UsageError
+from omnirecord.replayer.server import Replay
+from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, zipped
+from tests.support.wire import ask, get
+
+ID = "04cc962c53894fceb438253de1a3c240"
+
+
+def post(target: str, body: bytes, header: bytes = b"") -> bytes:
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (target.encode(), header, len(body))
+    return head + body
+
+
+@pytest.mark.parametrize("coding", [(), (("content-encoding", "gzip"),)], ids=["plain", "gzip"])
+async def test_a_clients_own_id_comes_out_of_every_answer(tmp_path: Path, coding: tuple[tuple[str, str], ...]) -> None:
+    reads = [(0.1, heartbeat()), (0.3, event("session.status", conversation_id=ID, status="idle"))]
+    tape = Made()
+    headers = (*JSON, ("Content-Length", "99"), ("Location", f"/v1/sessions/{ID}"))
+    tape.get(f"/v1/sessions/{ID}", 0.0, {"id": ID}, headers=headers)
+    tape.stream(ID, 0.1, *(zipped(reads) if coding else reads), headers=(*SSE, *coding), ending="eof", end=0.4)
+    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant", match=["sessions mapped"]) as server:
+        answer = await ask(server.url, get("/v1/sessions/mine"))
+        stream = await ask(server.url, get("/v1/sessions/mine/stream"))
+    assert json.loads(answer.body) == {"id": "mine"}
+    assert {(b"Location", b"/v1/sessions/mine"), (b"Content-Length", b"14")} <= set(answer.headers)
+    assert stream.body == b"".join(data for _, data in reads).replace(ID.encode(), b"mine")
+    assert not any(name.lower() == b"content-encoding" for name, _ in stream.headers)
+    assert server.unmatched == []
+
+
+async def test_headers_and_bodies_count_where_a_rule_says_so(tmp_path: Path) -> None:
+    tape = Made()
+    for n, team in enumerate(("red", "blue"), 1):
+        tape.post("/v1/x", n, body={"n": n}, answer={"of": team}, sent=(("X-Team", team),))
+    rules = ["add header X-Team", "body $.n"]
+    async with omnirecord.replay(tape.save(tmp_path / "tape.db"), timing="instant", match=rules) as server:
+        blue = await ask(server.url, post("/v1/x", b'{"n": 2}', b"x-team: blue\r\n"))
+        odd = await ask(server.url, post("/v1/x", b'{"n": 1}', b"x-team: blue\r\n"))
+    assert json.loads(blue.body) == {"of": "blue"}
+    assert json.loads(odd.body)["error"]["nearest"] == [
+        {"request": "POST /v1/x", "differs": "body $.n: recorded 2, got 1"}
+    ]
+
+
+async def test_what_is_no_rule_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the nearest is 'ignore'"):
+        Replay(tmp_path / "none.db", match=["ignor query x"])
+
+
+async def test_after_a_reset_ids_are_given_anew(tmp_path: Path) -> None:
+    tape = Made()
+    for n, name in enumerate(("conv_1", "conv_2")):
+        tape.get(f"/v1/sessions/{name}", n, {"number": n})
+    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant", match=["sessions mapped"]) as server:
+        numbers = []
+        for name in ("a", "b"):
+            numbers.append(json.loads((await ask(server.url, get(f"/v1/sessions/{name}"))).body)["number"])
+        await server.reset()
+        numbers.append(json.loads((await ask(server.url, get("/v1/sessions/b"))).body)["number"])
+    assert numbers == [0, 1, 0]

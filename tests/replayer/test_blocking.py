@@ -1,0 +1,173 @@
+"""`with` beside `async with`: clients without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import omnirecord
+from omnirecord.replayer.blocking import Server
+from tests.support.cassettes import conversation
+from tests.support.process import allow_many_files
+
+SESSION = "/v1/sessions/s"
+
+
+@pytest.fixture
+def cassette(tmp_path: Path) -> Path:
+    return conversation("eof").save(tmp_path / "talk.db")
+
+
+def talk(url: str) -> str:
+    """What a client hears that makes a session, listens and speaks: it is synchronous all the way."""
+    with httpx.Client(base_url=url) as client:
+        client.post("/v1/sessions")
+        with client.stream("GET", f"{SESSION}/stream") as stream:
+            client.post(f"{SESSION}/events", json={"type": "message"})
+            return "".join(stream.iter_text())
+
+
+def test_a_synchronous_client_is_replayed_to(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        assert "response.completed" in talk(server.url)
+        server.assert_all_matched()
+        assert [one.method for one in server.requests] == ["POST", "GET", "POST"]
+        assert not server.is_recording
+    assert not [thread for thread in threading.enumerate() if thread.name == "omnirecord"]
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_three_hundred_live_in_one_process_and_leave_nothing(cassette: Path) -> None:
+    allow_many_files()
+    before, threads = descriptors(), threading.active_count()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(omnirecord.replay(cassette, timing="instant")) for _ in range(300)]
+        assert len({server.url for server in servers}) == 300
+        for server in servers[::50]:
+            assert "response.completed" in talk(server.url)
+            server.assert_all_matched()
+        assert sum(len(server.requests) for server in servers) == 3 * 6
+    assert (descriptors(), threading.active_count()) == (before, threads)
+
+
+async def test_a_loop_that_is_blocked_does_not_stop_the_replay(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        assert "response.completed" in talk(server.url)  # in the loop's own thread: nothing else runs here meanwhile
+
+
+def test_a_synchronous_client_is_recorded(cassette: Path, tmp_path: Path) -> None:
+    with (
+        omnirecord.replay(cassette, timing="instant") as upstream,
+        omnirecord.record(upstream.url, tmp_path / "b.db") as proxy,
+    ):
+        heard = talk(proxy.url)
+        assert (proxy.exchanges, proxy.recording, proxy.db) == (3, 1, tmp_path / "b.db")
+        assert proxy.upstream == upstream.url
+    with omnirecord.replay(tmp_path / "b.db", timing="instant") as server:
+        assert talk(server.url) == heard
+
+
+def test_what_is_wrong_is_raised_on_entering(tmp_path: Path) -> None:
+    with pytest.raises(omnirecord.NotACassette, match="does not exist"), omnirecord.replay(tmp_path / "none.db"):
+        pass
+
+
+def test_the_differences_are_listed_by_one_assertion(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server, httpx.Client(base_url=server.url) as client:
+        client.post(f"{SESSION}/events", json={"type": "interrupt"})
+        client.get("/v1/session/s")
+        with pytest.raises(AssertionError) as failure:
+            server.assert_all_matched()
+    lines = str(failure.value).splitlines()
+    assert lines[:2] == ["the client did not do what was recorded", "1 request matched nothing:"]
+    assert lines[2] == "  GET /v1/session/s was never recorded; nearest recorded, as [-recorded-]{+asked+}:"
+    assert lines[3].strip() == "GET /v1/[-sessions-]{+session+}/s"
+    assert "1 request said something else than the recorded one:" in lines
+    assert "  POST /v1/sessions/s/events: type was 'message' when recorded, got 'interrupt'" in lines
+
+
+def test_a_long_list_of_differences_is_cut(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server, httpx.Client(base_url=server.url) as client:
+        for n in range(22):
+            client.get(f"/{n}")
+        assert "  and 2 more" in server.differences()
+
+
+def test_what_came_can_still_be_read_when_the_server_is_stopped(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        httpx.get(f"{server.url}{SESSION}")
+    assert [one.target for one in server.requests] == [SESSION]
+
+
+def test_a_server_whose_thread_died_says_so(cassette: Path) -> None:
+    server = Server(omnirecord.replay(cassette)).start()
+    with pytest.raises(omnirecord.ServerError, match="has ended"):
+        server._background.run(lambda: asyncio.get_running_loop().stop() or asyncio.sleep(1))
+    with pytest.raises(omnirecord.ServerError, match="has ended: RuntimeError"):
+        server.stop()
+    assert server.requests == []
+
+
+@contextmanager
+def talking(server: Server) -> Iterator[None]:
+    """A client in a thread of its own, that is done in the end."""
+    with ThreadPoolExecutor(1) as threads:
+        heard = threads.submit(talk, server.url)
+        yield
+        assert "response.completed" in heard.result(10)
+
+
+def test_the_buttons_are_pressed_without_await(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        server.pause()
+        with talking(server):
+            assert server.step().type == "session.heartbeat"
+            assert server.step(2).type == "session.status"
+            assert server.run_until("response.output_text.*", nth=2).seq == 6
+            assert server.run_until(lambda event: event.type == "response.completed").next == "session.status"
+            position = server.position()
+            assert (position.which, position.paused, position.next) == ("s", True, "session.status")
+            assert server.positions() == [position]
+            server.play(which="s")
+        server.reset()
+        assert server.requests == []
+
+
+def test_speed_and_place_are_set_without_await(cassette: Path) -> None:
+    with omnirecord.replay(cassette) as server:
+        server.set_speed(1000)
+        with talking(server):
+            assert server.run_until("session.status").speed == 1000
+            assert server.jump(2.5).at_s >= 1.5
+            server.play()
+
+
+def test_a_button_that_waits_too_long_says_for_what(cassette: Path) -> None:
+    with (
+        omnirecord.replay(cassette, timing="instant") as server,
+        httpx.stream("GET", f"{server.url}{SESSION}/stream"),
+        pytest.raises(
+            TimeoutError, match=r"run_until was not done after 0.1 s: .* waits for POST /v1/sessions/s/events"
+        ),
+    ):
+        server.run_until("response.completed", timeout=0.1)
+
+
+def test_what_nobody_made_is_listed_by_another_assertion(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        talk(server.url)
+        server.assert_all_matched()
+        with pytest.raises(AssertionError, match=r"(?s)4 requests recorded, but never made:.*GET /v1/sessions/s"):
+            server.assert_all_played()
+        httpx.get(f"{server.url}{SESSION}")
+        server.assert_all_played()

@@ -1,0 +1,240 @@
+"""The replay server at its gates: what it holds back, what it says meanwhile, and what it tells about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.errors import UsageError
+from omnirecord.replayer import wait as waiting
+from omnirecord.replayer.server import Replay
+from omnirecord.wire.sse import Parser
+from tests.replayer.test_server import STREAM, heard, post
+from tests.support.cassettes import Made, conversation, delta, heartbeat, status, zipped
+from tests.support.stage import EVENTS, SESSION
+from tests.support.wire import Wire, ask, connected, eventually, get
+
+RESOLVE = "/v1/sessions/s/elicitations/e/resolve"
+GATE = f"POST {EVENTS} (recorded at 2.0 s)"
+MARK = b": omnirecord is waiting at a gate\n"
+
+
+@asynccontextmanager
+async def listening(tape: Made, folder: Path, **options: Any) -> AsyncIterator[tuple[Replay, Wire]]:
+    """A replay, instant, with a client on its stream."""
+    path = tape.save(folder / "tape.db")
+    async with Replay(path, timing="instant", **options) as server, connected(server.url, get(STREAM)) as wire:
+        await wire.head()
+        yield server, wire
+
+
+async def state(server: Replay) -> Any:
+    return json.loads((await ask(server.url, get("/-/omnirecord/state", host="localhost"))).body)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats every 0.1 s, and reports after 0.05."""
+    monkeypatch.setattr(waiting, "HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr(waiting, "REPORT_AFTER", 0.05)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_closed_gate_sends_heartbeats_that_say_what_they_are(tmp_path: Path) -> None:
+    async with listening(conversation(), tmp_path) as (server, wire):
+        assert await heard(wire, 2) == ["heartbeat", "presence"]
+        for _ in range(2):
+            synthetic = await wire.chunk()
+            assert synthetic.startswith(MARK)
+            (frame,) = Parser().feed(synthetic)
+            assert (frame.event, json.loads(frame.data or "")["type"]) == ("session.heartbeat", "session.heartbeat")
+        await ask(server.url, post(EVENTS))
+        rest = b"".join([await wire.chunk() for _ in range(1)])
+        assert MARK not in rest
+
+
+@pytest.mark.usefixtures("soon")
+async def test_other_requests_do_not_put_off_a_heartbeat(tmp_path: Path) -> None:
+    async with listening(conversation(), tmp_path) as (server, wire):
+        await heard(wire, 2)
+        beat = asyncio.create_task(wire.chunk())
+        begun = time.monotonic()
+        while not beat.done() and time.monotonic() - begun < 5:
+            await ask(server.url, get(SESSION))
+        assert (await beat).startswith(MARK)
+        assert time.monotonic() - begun < 4
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("coded", [False, True], ids=["in a frame", "in a compressed body"])
+async def test_no_heartbeat_is_put_where_it_would_break_something(tmp_path: Path, coded: bool) -> None:
+    tape = Made()
+    reads = [(1.0, heartbeat()), (1.5, b"data: hal"), (3.0, b"f\n\n")]
+    headers = (("content-type", "text/event-stream"), *((("content-encoding", "gzip"),) if coded else ()))
+    tape.stream("s", 1.0, *(zipped(reads) if coded else reads), headers=headers, ending="eof")
+    tape.post(EVENTS, 2.0, status=202)
+    async with listening(tape, tmp_path) as (server, wire):
+        await eventually(lambda: server.waiting)
+        await asyncio.sleep(0.3)
+        await ask(server.url, post(EVENTS))
+        body, whole = await wire.body([(b"transfer-encoding", b"chunked")])
+    assert (body, whole) == (tape.wire[1], True)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_frame_that_came_in_two_reads_ends_where_a_heartbeat_may_follow(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, b"data: 1\n"), (1.1, b"\n"), (3.0, b"data: 2\n\n"))
+    tape.post(EVENTS, 2.0, status=202)
+    async with listening(tape, tmp_path) as (_, wire):
+        await wire.chunk()
+        assert (await wire.chunk()).startswith(MARK)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_what_it_waits_for_is_said_and_taken_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "omnirecord")
+    async with listening(conversation(), tmp_path) as (server, _):
+        assert server.waiting == []
+        await eventually(lambda: server.waiting)
+        assert server.waiting == [GATE]
+        assert (await state(server))["waiting"] == [GATE]
+        assert caplog.messages == [f"waiting for {GATE}"]
+        await asyncio.sleep(0.3)
+        assert server.waiting == [GATE], "a heartbeat does not take it back"
+        await ask(server.url, post(EVENTS))
+        await eventually(lambda: not server.waiting)
+        assert caplog.messages == [f"waiting for {GATE}"]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_two_that_wait_for_the_same_are_one_line_until_both_are_gone(tmp_path: Path) -> None:
+    async with listening(conversation(), tmp_path) as (server, _):
+        async with connected(server.url, get(STREAM)):
+            await asyncio.sleep(0.2)
+            assert server.waiting == [GATE]
+        await asyncio.sleep(0.2)
+        assert server.waiting == [GATE]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_after_the_time_for_a_gate_it_goes_on_alone_though_heartbeats_come_in_between(tmp_path: Path) -> None:
+    async with listening(conversation(), tmp_path, skip_gates_after=0.5) as (_, wire):
+        begun = time.monotonic()
+        assert await heard(wire, 2) == ["heartbeat", "presence"]
+        while (data := await wire.chunk()).startswith(MARK):
+            pass
+    assert b"running" in data
+    assert time.monotonic() - begun >= 0.45
+
+
+async def test_the_former_name_of_skip_gates_after_is_known_with_a_warning(tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "tape.db")
+    with pytest.warns(DeprecationWarning, match="gate_timeout is called skip_gates_after now"):
+        server = Replay(path, timing="instant", gate_timeout=0.1)
+    async with server, connected(server.url, get(STREAM)) as wire:
+        await wire.head()
+        await heard(wire, 2)
+        assert b"running" in await wire.chunk()
+    with pytest.raises(UsageError, match="the former name of skip_gates_after: give one of them"):
+        Replay(path, gate_timeout=1, skip_gates_after=1)
+
+
+async def test_after_the_time_for_a_gate_an_answer_is_given_too(tmp_path: Path) -> None:
+    tape = Made()
+    tape.post(EVENTS, 1.0, until=3.0, status=202, answer={"queued": True})
+    tape.post(RESOLVE, 2.0, status=202)
+    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant", skip_gates_after=0.1) as server:
+        assert (await ask(server.url, post(EVENTS))).body == b'{"queued": true}'
+
+
+async def test_a_message_is_answered_once_its_approval_was_given(tmp_path: Path) -> None:
+    tape = Made()
+    tape.post(EVENTS, 1.0, until=3.0, status=202, answer={"queued": True})
+    tape.post(RESOLVE, 2.0, status=202, answer={"resolved": True})
+    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant") as server:
+        answer = asyncio.create_task(ask(server.url, post(EVENTS)))
+        await asyncio.wait({answer}, timeout=0.2)
+        assert not answer.done()
+        assert (await ask(server.url, post(RESOLVE))).body == b'{"resolved": true}'
+        assert (await answer).body == b'{"queued": true}'
+
+
+async def test_a_session_that_began_anew_leaves_a_waiting_listener_its_own_gates(tmp_path: Path) -> None:
+    async with listening(conversation(), tmp_path, skip_gates_after=0.3) as (server, wire):
+        await heard(wire, 2)
+        await ask(server.url, post("/v1/sessions"))
+        assert b"running" in await wire.chunk()
+
+
+async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_path: Path) -> None:
+    async with Replay(conversation().save(tmp_path / "tape.db"), timing="instant") as server:
+        await ask(server.url, get(SESSION))
+        await ask(server.url, post(EVENTS, b'{"type": "interrupt"}'))
+        missed = await ask(server.url, get("/v1/sessions/s/item"))
+        await ask(server.url, post("/v1/sessions/s/events"))
+        await ask(server.url, b"PUT /v1/sessions/s/read-state HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        assert [(one.method, one.target, one.status) for one in server.requests] == [
+            ("GET", SESSION, 200), ("POST", EVENTS, 202), ("GET", "/v1/sessions/s/item", 404), ("POST", EVENTS, 404),
+            ("PUT", "/v1/sessions/s/read-state", 204),
+        ]  # fmt: skip
+        assert [one.target for one in server.unmatched] == ["/v1/sessions/s/item", EVENTS]
+        assert [(one.field, one.got) for one in server.mismatches] == [("type", "interrupt")]
+        told = await state(server)
+    error = json.loads(missed.body)["error"]
+    assert (missed.status[:12], error["code"]) == (b"HTTP/1.1 404", "not_recorded")
+    differs = "path (segment 4: 'item' instead of nothing)"
+    assert {"request": f"GET {SESSION}", "differs": differs} in error["nearest"]
+    assert f"\n  GET {SESSION}{{+/item+}}" in error["message"]
+    assert told["requests"] == 5
+    assert told["unmatched"] == ["GET /v1/sessions/s/item", f"POST {EVENTS}"]
+    assert told["mismatches"] == [
+        {"request": f"POST {EVENTS}", "field": "type", "recorded": "message", "got": "interrupt"}
+    ]
+
+
+async def test_below_its_own_path_there_is_nothing_but_the_state(tmp_path: Path) -> None:
+    async with Replay(conversation().save(tmp_path / "tape.db")) as server:
+        assert (await ask(server.url, get("/-/omnirecord/other", host="localhost"))).status.startswith(b"HTTP/1.1 404")
+        assert server.unmatched == []
+
+
+@pytest.mark.parametrize("target", ["/v1/runners/r/tunnel", "/v1/sessions/s/resources/terminals/t/attach"])
+async def test_a_websocket_is_refused_with_a_reason(tmp_path: Path, target: str) -> None:
+    tape = conversation()
+    tape.websocket(target, 1.0, (1.1, "down", {"kind": "host.launch_runner"}))
+    upgrade = get(
+        target, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: a"
+    )
+    async with Replay(tape.save(tmp_path / "tape.db"), no_gate=True) as server:
+        answer = await ask(server.url, upgrade)
+    assert answer.status.startswith(b"HTTP/1.1 403")
+    assert json.loads(answer.body)["error"]["code"] == "not_replayed"
+
+
+async def test_a_relaxed_read_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "omnirecord")
+    async with Replay(conversation().save(tmp_path / "tape.db")) as server:
+        await ask(server.url, get(SESSION + "?include_items=true"))
+    assert [text for text in caplog.messages if "answered as" in text]
+
+
+async def test_who_joins_a_compressed_stream_gets_it_readable(tmp_path: Path) -> None:
+    tape = Made()
+    headers = (("content-type", "text/event-stream"), ("content-encoding", "gzip"))
+    tape.stream("s", 1.0, *zipped([(1.0, heartbeat()), (1.5, delta("a")), (3.0, status("idle"))]), headers=headers)
+    tape.post(EVENTS, 2.0, status=202)
+    async with listening(tape, tmp_path) as (server, _), connected(server.url, get(STREAM)) as other:
+        _, fields = await other.head()
+        assert b"content-encoding" not in dict(fields)
+        assert (await heard(other, 2))[:2] == ["heartbeat", "a"]
+        await ask(server.url, post(EVENTS))
+        assert await heard(other, 1) == ["idle"]

@@ -1,0 +1,84 @@
+"""A real browser for the tests of the page, and the page in it. Playwright's synchronous side: nothing awaits here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omnirecord.server.background import Background
+from omnirecord.ui.viewer import Viewer
+from tests.support.sse_clients import SWITCHES, chromium
+
+
+@contextmanager
+def chromium_running() -> Iterator[Any]:
+    """A browser."""
+    from playwright.sync_api import sync_playwright
+
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(SWITCHES))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def showing(cassette: Path, other: Path | None = None) -> Iterator[str]:
+    """Where the page of a cassette is, or of two beside each other."""
+    viewer = Viewer(cassette, other)
+    background = Background(viewer)
+    background.start()
+    try:
+        yield viewer.address
+    finally:
+        background.stop()
+
+
+@contextmanager
+def opened(
+    browser: Any, url: str, *, width: int = 1280, height: int = 800, expected: str | None = None, **settings: Any
+) -> Iterator[Any]:
+    """A page at that address; fails on errors of its script, and on anything that its policy had to stop, but for what
+    is `expected`."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+    context.set_default_timeout(6_000)
+    page, troubles = context.new_page(), []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda said: troubles.append(said.text) if said.type in ("error", "warning") else None)
+    try:
+        page.goto(url)
+        yield page
+        assert [trouble for trouble in troubles if expected is None or expected not in trouble] == []
+    finally:
+        context.close()
+
+
+def texts(page: Any, selector: str) -> list[str]:
+    """What is written in those elements that can be seen, as it stands there."""
+    script = "found => found.filter(one => one.checkVisibility()).map(one => one.textContent)"
+    found: list[str] = page.locator(selector).evaluate_all(script)
+    return found
+
+
+def settled(page: Any) -> None:
+    """Once all of the session is there, and drawn."""
+    page.wait_for_selector(".session[data-loaded]")
+    drawn(page)
+
+
+def drawn(page: Any) -> None:
+    """Once what has changed is on the screen."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.02)

@@ -1,0 +1,159 @@
+"""Where other people's readers of event streams make something else of a case than the standard does, and why.
+
+`docs/parsers.md` tells of each cause; `tests/end_to_end/test_whatwg_clients.py` holds both against what the readers do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.support.whatwg import Event
+
+
+class Difference(NamedTuple):
+    """`cause`: as the page says it; `heard`: by case, what the reader makes of it."""
+
+    cause: str
+    heard: dict[str, list[Event]]
+
+
+def m(data: str, last_event_id: str = "") -> Event:
+    return Event("message", data, last_event_id)
+
+
+EMPTY = m("")
+NO_UTF8 = Event("raises", "UnicodeDecodeError")
+
+HTTPX_SSE = [
+    Difference(
+        "a frame without data is an event",
+        {
+            "an event without data": [Event("a", "")],
+            "an event without data is over": [Event("a", ""), m("c")],
+            "an id before one with a NUL": [m("", "1")],
+            "an id without data": [m("", "1"), m("a", "1")],
+            "an id, then one with a NUL": [m("", "1"), m("a", "1")],
+            "an id, then comments and retries": [m("a", "1"), m("", "1"), m("", "1")],
+            "retry": [EMPTY],
+            "retry with leading zeros": [EMPTY],
+            "retry of twenty digits": [EMPTY],
+        },
+    ),
+    Difference(
+        "a `retry` may have a sign, spaces, or digits of other scripts",
+        {
+            "retry negative": [EMPTY],
+            "retry with a sign": [EMPTY],
+            "retry with two spaces": [EMPTY],
+            "retry in other digits": [EMPTY],
+        },
+    ),
+    Difference("a byte order mark belongs to the first field's name", {"a BOM": []}),
+]
+
+AIOSSECLIENT = [
+    Difference(
+        "only an LF ends a line of the stream",
+        {"CR": [], "CR frames": [], "CR then CRLF": []},
+    ),
+    Difference(
+        "within a frame, all that `str.splitlines` takes for one ends a line",
+        {"U+2028, U+0085 and form feed": [m("a")]},
+    ),
+    Difference(
+        "a frame of anything but comments is an event",
+        {
+            "an event without data": [Event("a", "")],
+            "an event without data is over": [Event("a", ""), m("c")],
+            "a field name with a space": [EMPTY],
+            "a field name in capitals": [EMPTY],
+            **{
+                f"retry{kind}": [EMPTY]
+                for kind in (
+                    "", " with leading zeros", " negative", " with a sign", " with a fraction", " with two spaces",
+                    " empty", " in other digits", " of twenty digits", " absurdly large",
+                )
+            },
+        },
+    ),
+    Difference(
+        "a line without a colon is dropped",
+        {"two empty lines of data": [EMPTY], "data ends in an empty line": [m("a")]},
+    ),
+    Difference("an empty `event` is no `message`", {"an empty event": [Event("", "x")]}),
+    Difference(
+        "an `id` may hold a NUL",
+        {
+            "an id with a NUL": [m("x", "7\0")],
+            "an id before one with a NUL": [m("", "7\0")],
+            "an id, then one with a NUL": [m("", "1"), m("a", "2\0")],
+        },
+    ),
+    Difference(
+        "an `id` goes for its own frame only",
+        {
+            "an id stays": [m("a", "1"), m("b")],
+            "an id without data": [m("", "1"), m("a")],
+            "an id, then comments and retries": [m("a", "1"), EMPTY],
+        },
+    ),
+    Difference(
+        "a byte order mark belongs to the first field's name",
+        {
+            "a BOM": [EMPTY],
+            "a BOM and blank lines": [EMPTY, m("x")],
+            "a BOM belongs to the first": [EMPTY, m("a")],
+            "a BOM after a blank line": [EMPTY],
+            "a BOM later is content": [m("a"), EMPTY],
+            "a second BOM": [EMPTY],
+        },
+    ),
+    Difference(
+        "bytes that are no UTF-8 raise `UnicodeDecodeError`",
+        {"bytes that are no UTF-8": [NO_UTF8], "half a BOM is content": [NO_UTF8]},
+    ),
+]  # fmt: skip
+
+AIOHTTP_SSE_CLIENT2 = [
+    Difference(
+        "only an LF ends a line",
+        {
+            "CR": [],
+            "CR frames": [],
+            "CR then CRLF": [],
+            "mixed line ends": [Event("a\rdata: b", "c")],
+            "blank lines at the head": [],
+        },
+    ),
+    Difference("all spaces at the head of a value are dropped", {"two spaces": [m("x")]}),
+    Difference(
+        "all line feeds at the end of the data are dropped",
+        {"two empty lines of data": [EMPTY], "data ends in an empty line": [m("a")]},
+    ),
+    Difference(
+        "an `id` may hold a NUL",
+        {"an id with a NUL": [m("x", "7\0")], "an id, then one with a NUL": [m("a", "2\0")]},
+    ),
+    Difference(
+        "a `retry` of many digits raises `OverflowError`",
+        {"retry of twenty digits": [Event("raises", "OverflowError")]},
+    ),
+    Difference("a byte order mark belongs to the first field's name", {"a BOM": []}),
+    Difference(
+        "bytes that are no UTF-8 raise `UnicodeDecodeError`",
+        {"bytes that are no UTF-8": [NO_UTF8], "half a BOM is content": [NO_UTF8]},
+    ),
+]
+
+DIFFERENCES: dict[str, list[Difference]] = {
+    "httpx-sse": HTTPX_SSE,
+    "aiohttp": [],
+    "aiosseclient": AIOSSECLIENT,
+    "aiohttp-sse-client2": AIOHTTP_SSE_CLIENT2,
+    "EventSource": [],
+}
+
+
+def heard_otherwise(client: str) -> dict[str, list[Event]]:
+    """By case, what a client makes of those where it differs."""
+    return {case: heard for difference in DIFFERENCES[client] for case, heard in difference.heard.items()}

@@ -1,0 +1,96 @@
+"""A recorded cassette once more, as a recorder behind `omnirecord serve --fault …` would have it.
+
+made = faulted(CASSETTES / "text.jsonl", "drop response.completed")
+store = made.store()
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.model import Ending, Exchange
+from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.faults import Bound, Faults, Faulty
+from omnirecord.replayer.parts import Part
+from tests.support.cassettes import Made
+
+FOLDER = Path(__file__).parent.parent.parent / "cassettes"
+PATIENCE = 60.0
+"""How long a client waits for a stream that has frozen, in seconds: the web UI gives up after 45."""
+ENDINGS: dict[str, Ending] = {
+    "clean": "eof",
+    "short": "upstream_lost",
+    "reset": "upstream_lost",
+    "freeze": "client_left",
+}
+
+
+def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]], None] | None = None) -> Made:
+    """The cassette with these faults. `change` may alter what is given to `Made.stream` or `Made.request`."""
+    store = _recorded(path)
+    streams = store.streams()
+    bound = Faults.parse(faults).bind(Stream(x.stream or 0, list(store.frames(x))) for x in streams)
+    made = Made()
+    for x in store.exchanges():
+        fields = _stream(store, x, bound) if x.stream is not None else _request(store, x, bound)
+        if change is not None:
+            change(x, fields)
+        if x.stream is not None:
+            made.stream(fields.pop("session"), fields.pop("at"), *fields.pop("reads"), **fields)
+        else:
+            made.request(fields.pop("method"), fields.pop("target"), fields.pop("at"), **fields)
+    return made
+
+
+@functools.cache
+def _recorded(path: Path) -> Store:
+    """Opened once: some get hundreds of faults."""
+    store = open_store(path)
+    atexit.register(store.close)
+    return store
+
+
+def _stream(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
+    assert x.response
+    parts = [Part(f.offset_ns, f.raw or b"", stream=f.stream, seq=f.seq, read=n) for n, f in enumerate(store.frames(x))]
+    faulty = bound.on(x.stream or 0, parts)
+    if faulty.by:
+        bound.happened(faulty.by)
+    reads = [((part.offset_ns + part.late_ns) / 1e9, part.data) for part in faulty.parts if part.data]
+    ending, end = _end(x, faulty, reads[-1][0] if reads else x.response.at_ns / 1e9)
+    return {
+        "session": x.request.target, "at": x.response.at_ns / 1e9, "reads": reads, "ending": ending, "end": end,
+        "method": x.request.method, "headers": x.response.headers, "party": x.party, "asked": x.request.at_ns / 1e9,
+        "body": store.body(x.exchange, "request"),
+    }  # fmt: skip
+
+
+def _end(x: Exchange, faulty: Faulty, last: float) -> tuple[Ending, float]:
+    """A client waits for what comes late; the server's end is not the recorded one."""
+    if faulty.end is not None:
+        return ENDINGS[faulty.end], last + (PATIENCE if faulty.end == "freeze" else 0.0)
+    late = max((part.late_ns for part in faulty.parts), default=0)
+    ending: Ending = "eof" if x.ending == "done" and not _is_done(faulty) else x.ending
+    return ending, ((x.end_ns or 0) + late) / 1e9
+
+
+def _is_done(faulty: Faulty) -> bool:
+    return any(part.data.strip() == b"data: [DONE]" for part in faulty.parts)
+
+
+def _request(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
+    response = x.response
+    fault = bound.on_request(x.request.method, x.request.target)
+    status = fault.status if fault and fault.status else response.status if response else 0
+    answer = store.body(x.exchange, "response") if not (fault and fault.status) else b'{"error": {"code": "injected"}}'
+    return {
+        "method": x.request.method, "target": x.request.target, "at": x.request.at_ns / 1e9,
+        "until": (x.end_ns or x.request.at_ns) / 1e9, "status": status, "body": store.body(x.exchange, "request"),
+        "answer": answer, "party": x.party, "ending": x.ending, "answered": response is not None,
+    }  # fmt: skip

@@ -1,0 +1,129 @@
+"""`omnirecord` as a process of its own, forked from one that has loaded it: a tenth of the work of starting Python.
+
+What a program shows by how it starts and ends is tested with `python -m omnirecord`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import pty
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TextIO
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.support.loaded"])
+_LONGEST = 60.0
+"""Seconds that a command may take."""
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int | None
+    out: bytes
+    errors: bytes
+
+
+def run(
+    words: Sequence[str | Path], folder: Path | None = None, stopped_by: signal.Signals | None = None, *,
+    has_stdout: bool = True, stdin: Path | None = None,
+) -> Done:  # fmt: skip
+    """What it prints, and its exit code; once it has printed a line it is sent `stopped_by`, if that is given. `stdin`:
+    the file that it reads there."""
+    with tempfile.TemporaryDirectory() as aside:
+        out, errors = Path(aside, "out"), Path(aside, "errors")
+        out.touch()
+        process = _started(words, out if has_stdout else None, errors, folder, os.environ, stdin)
+        if stopped_by is not None:
+            _until_a_line(out, process)
+            assert process.pid is not None
+            os.kill(process.pid, stopped_by)
+        process.join(_LONGEST)
+        _is_over(process)
+        return Done(process.exitcode, out.read_bytes(), errors.read_bytes())
+
+
+def on_a_terminal(
+    *words: str | Path, stopped_behind: bytes | None = None, errors: Path | None = None, **environment: str
+) -> tuple[str, int | None]:
+    """All that it writes to a terminal, `errors` elsewhere if that is given, and its exit code.
+
+    It is terminated once it has written what it is to be `stopped_behind`.
+    """
+    ours, theirs = pty.openpty()
+    terminal, shown = Path(os.ttyname(theirs)), b""
+    around = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = _started(words, terminal, errors or terminal, None, {**around, "TERM": "xterm-256color", **environment})
+    while ours in select.select([ours, process.sentinel], [], [], _LONGEST)[0]:  # till there is no more, and it is over
+        shown += os.read(ours, 65536)
+        if stopped_behind is not None and stopped_behind in shown:
+            process.terminate()
+    os.close(ours)
+    os.close(theirs)
+    process.join(_LONGEST)
+    _is_over(process)
+    return shown.decode(), process.exitcode
+
+
+def _started(
+    words: Sequence[str | Path], out: Path | None, errors: Path, folder: Path | None, environment: Mapping[str, str],
+    stdin: Path | None = None,
+) -> BaseProcess:  # fmt: skip
+    files = out and str(out), str(errors), str(folder or Path.cwd())
+    given = [str(word) for word in words], *files, dict(environment), stdin and str(stdin)
+    process = _CONTEXT.Process(target=_omnirecord, args=given)
+    process.start()
+    return process
+
+
+def _until_a_line(out: Path, process: BaseProcess) -> None:
+    until = time.monotonic() + _LONGEST
+    while process.is_alive() and b"\n" not in out.read_bytes():
+        assert time.monotonic() < until, "it printed nothing"
+        time.sleep(0.005)
+
+
+def _is_over(process: BaseProcess) -> None:
+    if process.is_alive():
+        process.kill()
+        raise AssertionError("it did not end")
+
+
+def _omnirecord(
+    words: list[str], out: str | None, errors: str, folder: str, environment: dict[str, str], stdin: str | None
+) -> None:
+    """Runs in the forked process."""
+    if stdin is not None:
+        sys.stdin = Path(stdin).open()  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.stderr = _written_to(errors, 2)
+    if out is not None:
+        sys.stdout = _written_to(out, 1)
+    else:
+        os.close(1)
+        sys.stdout = None  # type: ignore[assignment]  # as Python has it then
+    sys.argv = ["omnirecord", *words]
+    from omnirecord.__main__ import run
+
+    try:
+        run()
+    finally:
+        atexit._run_exitfuncs()
+
+
+def _written_to(path: str, fd: int) -> TextIO:
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o600)
+    os.dup2(opened, fd)
+    os.close(opened)
+    return os.fdopen(fd, "w", buffering=1, closefd=False)

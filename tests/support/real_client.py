@@ -1,0 +1,182 @@
+"""The real Omnigent client, led through one turn in each of the ways that it has, against a replay with faults."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from omnigent_client import OmnigentClient, StreamHooks, _responses, _sessions, _sessions_chat
+
+from omnirecord.replayer.server import Replay
+from tests.support.cassettes import Made, completed, delta, heartbeat, status
+from tests.support.client_words import Turn, ending, told
+
+CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
+STREAM_READ_S, REQUEST_S, READY_S = 0.5, 0.3, 0.1
+"""Instead of the client's own 600, 30 and 1 s, where a test is of a wait."""
+MESSAGE = {"type": "message", "data": {"role": "user", "content": [{"type": "input_text", "text": "Go on."}]}}
+BUNDLE = b"the replay does not look into it"
+
+
+def shorten(patch: pytest.MonkeyPatch, patience: int = 1) -> float:
+    """Give the client short timeouts, or that many times as long ones; the one for requests is to be given to it."""
+    for module in (_sessions, _responses):
+        patch.setattr(module, "_SSE_TIMEOUT", httpx.Timeout(30.0, read=patience * STREAM_READ_S))
+    patch.setattr(_sessions_chat, "_STREAM_READY_TIMEOUT_S", patience * READY_S)
+    return patience * REQUEST_S
+
+
+def cassette(name: str, folder: Path) -> Path:
+    """A shipped one, or one that is made, in `folder`."""
+    return with_done().save(folder / "with_done.db") if name == "with [DONE]" else CASSETTES / f"{name}.jsonl"
+
+
+def with_done() -> Made:
+    """A session's stream with the end marker, which the live server was never seen to send, and an event behind it."""
+    tape = Made()
+    session = {"id": "s", "session_id": "s", "agent_id": "a", "status": "idle", "created_at": 1}
+    tape.post("/v1/sessions", 0.0, status=201, answer=session)
+    tape.get("/v1/sessions/s", 0.5, session)
+    reads = [heartbeat(), delta("Hi."), completed(), status("idle"), b"data: [DONE]\n\n", status("waiting")]
+    tape.stream("s", 1.0, *((1.0 if n == 0 else 2.5 + n, data) for n, data in enumerate(reads)), ending="eof")
+    tape.post("/v1/sessions/s/events", 2.0, status=202, body=MESSAGE, answer={"queued": True})
+    return tape
+
+
+async def sessions_stream(client: OmnigentClient, name: str) -> Turn:
+    """Say something once the stream is open, accept what is asked, leave when the session is at rest."""
+    turn = Turn()
+    with keeping(turn):
+        session = await client.sessions.create(BUNDLE)
+        await listen(client, session.id, turn, name, speaks=True)
+    return turn
+
+
+async def sessions_stream_again(client: OmnigentClient, name: str) -> Turn:
+    """The same, and then the stream once more."""
+    turn = Turn(again=Turn())
+    with keeping(turn):
+        session = await client.sessions.create(BUNDLE)
+        with keeping(turn):
+            await listen(client, session.id, turn, name, speaks=True)
+        assert turn.again is not None
+        with keeping(turn.again):
+            await listen(client, session.id, turn.again, name, speaks=False)
+    return turn
+
+
+async def listen(client: OmnigentClient, session_id: str, turn: Turn, name: str, *, speaks: bool) -> None:
+    rest = {"failed": "failed", "with [DONE]": None}.get(name, "idle")
+    post: asyncio.Task[object] | None = None
+    try:
+        async with aclosing(client.sessions.stream(session_id)) as events:
+            async for event in events:
+                if speaks and post is None:
+                    post = asyncio.create_task(client.sessions.post_event(session_id, MESSAGE))
+                turn.events.append((event.type, event.model_dump_json()))
+                if event.type == "response.elicitation_request":
+                    await accept(client, session_id, event.elicitation_id, turn)
+                turn.rested = event.type == "session.status" and event.status == rest
+                if turn.rested:
+                    break
+    finally:
+        if post is not None:
+            turn.asides += await raised("post_event", post)
+
+
+async def accept(client: OmnigentClient, session_id: str, elicitation_id: str, turn: Turn) -> None:
+    """Once, however often it is asked."""
+    if sum(type_ == "response.elicitation_request" for type_, _ in turn.events) == 1:
+        answer = client.sessions.resolve_elicitation(session_id, elicitation_id, {"action": "accept"})
+        turn.asides += await raised("resolve_elicitation", answer)
+
+
+async def raised(name: str, request: Awaitable[object]) -> list[str]:
+    try:
+        await request
+    except Exception as error:
+        return [f"`{name}` {ending(error)}"]
+    return []
+
+
+async def sessions_chat_query(client: OmnigentClient, _name: str) -> Turn:
+    turn = Turn()
+    with keeping(turn):
+        chat = await client.sessions_chat(BUNDLE, hooks=StreamHooks(on_elicitation_request=lambda _: True))
+        turn.text = (await chat.query("Go on.")).text
+    return turn
+
+
+async def responses_stream(client: OmnigentClient, _name: str) -> Turn:
+    turn = Turn()
+    with keeping(turn):
+        async with aclosing(client.responses.stream(model="helper", input="Go on.")) as events:
+            async for event in events:
+                turn.events.append((type(event).__name__, repr(event)))
+    return turn
+
+
+async def client_query(client: OmnigentClient, _name: str) -> Turn:
+    turn = Turn()
+    with keeping(turn):
+        turn.text = (await client.query(model="helper", input="Go on.")).text
+    return turn
+
+
+class keeping(suppress):  # noqa: N801  # as those of contextlib
+    """Keep in a turn what is raised, and go on behind the block."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__(Exception)
+        self._turn = turn
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        if isinstance(error, Exception):
+            self._turn.error = error
+        return bool(super().__exit__(kind, error, trace))
+
+
+CALLERS: dict[str, Callable[[OmnigentClient, str], Awaitable[Turn]]] = {
+    "sessions.stream": sessions_stream,
+    "sessions.stream, once more": sessions_stream_again,
+    "SessionsChat.query": sessions_chat_query,
+    "responses.stream": responses_stream,
+    "client.query": client_query,
+}
+
+
+async def make_turn(
+    caller: str, name: str, path: Path, faults: Sequence[str] = (), *, request_s: float = 30.0
+) -> tuple[Turn, Replay]:
+    """A turn, and the replay that it was made with. `request_s`: the client's timeout."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        async with (
+            Replay(path, timing="instant", faults=faults) as server,
+            OmnigentClient(server.url, timeout=request_s) as client,
+        ):
+            return await CALLERS[caller](client, name), server
+
+
+async def whole_turn(caller: str, name: str, path: Path) -> None:
+    """Make the turn without faults that others are told beside, if that was not done yet."""
+    if (caller, name) not in WHOLE:
+        WHOLE[caller, name], _ = await make_turn(caller.removesuffix(", once more"), name, path)
+
+
+async def outcome(caller: str, name: str, path: Path, faults: Sequence[str], *, request_s: float = 30.0) -> str:
+    """What a caller did, in words. All faults have happened to it."""
+    turn, server = await make_turn(caller, name, path, faults, request_s=request_s)
+    assert server.faults == list(faults)
+    asked = [request.method for request in server.requests if request.target.endswith("/events")]
+    unsent = caller == "SessionsChat.query" and not asked
+    return told(turn, WHOLE[caller, name]) + ("; the message was never sent" if unsent else "")
+
+
+WHOLE: dict[tuple[str, str], Turn] = {}
+"""By caller and cassette, the turn without faults."""
