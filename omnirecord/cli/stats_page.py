@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from ..analysis.stats import Gaps, SessionStats, Spread, UsageStats
 from ..text import visible
 from .common import table
+
+if TYPE_CHECKING:
+    from ..analysis.stats import Gaps, SessionStats, Spread, UsageStats
 
 _INDENT = "  "
 

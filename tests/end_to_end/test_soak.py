@@ -1,4 +1,4 @@
-"""Long and large, in small: memory is flat, nothing is leaked, nothing lost. All: `python -m tests.support.soak NAME`."""
+"""Long and large, in small: memory is flat, nothing leaks, nothing is lost. `tests.support.soak` runs them in full."""
 
 from __future__ import annotations
 
