@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
+from ...server.aiohttp_private import drop_header_section
 from ...server.http import (  # fmt: skip
     SectionTooLarge,
     ambiguous,
@@ -39,7 +40,7 @@ from ..queue import Take
 from .pass_through import Passing, ReadAhead
 from .resumable import LOST
 from .resume import Asked, Resuming, can_be_stamped
-from .upstream import Upstream, is_out_of_descriptors, keep_body_only, why_unreachable
+from .upstream import Upstream, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel
 
 log = logging.getLogger("omnirecord")
@@ -231,7 +232,7 @@ class Forward:
     def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
         """What it was asked with is let go, and what was answered, since a thousand streams may be open for days."""
         self._asked = Asked(self._asked.target, ())
-        keep_body_only(answer)
+        drop_header_section(answer)
 
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
         ahead = ReadAhead(self._request, response, self.take, self._read_ahead)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from ...model import Ending
+from ...server.aiohttp_private import HttpProcessingError
 from ...server.listener import RawResponse
 from ...wire.event_ids import Stamped, StreamStamper
 from ...wire.headers import decoded, end_to_end

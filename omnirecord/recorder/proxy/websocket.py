@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 import aiohttp
 from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_writer import StreamWriter
 
 from ...model import CLOSE, Direction, Ending
+from ...server.aiohttp_private import BaseProtocol, StreamWriter
 from ...server.listener import RawResponse
 from ...wire.headers import decoded
 from ...wire.websocket import MessageReader
