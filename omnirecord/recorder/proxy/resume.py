@@ -20,7 +20,7 @@ from ...model import Headers
 from ...wire.event_ids import event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
 from ...wire.limits import seconds
-from ..queue import Take
+from ..queue import ExchangeRecorder
 from .resumable import Relay
 
 log = logging.getLogger("omnirecord")
@@ -67,9 +67,9 @@ class Resuming:
         self._kept: dict[Relay, asyncio.TimerHandle] = {}  # longest first
         self._stopped = False
 
-    def begin(self, asked: Asked, answer: aiohttp.ClientResponse, take: Take) -> Relay:
+    def begin(self, asked: Asked, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> Relay:
         """A stream that can be stamped has begun."""
-        relay = Relay(answer, take, self._limit, self._left)
+        relay = Relay(answer, recorder, self._limit, self._left)
         self._relays[relay.stream] = relay, self._digest(asked)
         return relay
 
