@@ -1,7 +1,7 @@
 """The example of each code of `doctor`: a shipped cassette, what went wrong with it, and what the command then prints.
 
 `python -m tests.support.doctor_examples` writes the output and the texts of the code into the pages in `docs/doctor/`,
-and the tables of codes, mutations and the corpus into `docs/doctor.md`.
+the tables of codes into `docs/doctor.md`, and those of mutations and the corpus into `docs/doctor-coverage.md`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.support.faulted import FOLDER, faulted
 from tests.support.mutations import run, table
 
 DOCS = FOLDER.parent / "docs"
+COVERAGE = DOCS / "doctor-coverage.md"
 BLOCK = re.compile(r"```console\n\$ omnirecord doctor .*?```", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 LEAD = re.compile(r"(?<=`\n\n).*(?=\n)")
@@ -224,7 +225,9 @@ if __name__ == "__main__":
         page = DOCS / "doctor" / f"{code}.md"
         page.write_text(page_of(code, page.read_text()))
     index = DOCS / "doctor.md"
-    written = ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {CODES[row[2]].why} |", index.read_text())
-    written = TABLE.sub(lambda _: "\n".join(table(run())), written)
-    index.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
+    index.write_text(
+        ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {CODES[row[2]].why} |", index.read_text())
+    )
+    written = TABLE.sub(lambda _: "\n".join(table(run())), COVERAGE.read_text())
+    COVERAGE.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")
