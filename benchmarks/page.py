@@ -48,9 +48,7 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
 def _doubts(about: dict[str, Any]) -> str:
     """What speaks against quoting these figures, as sentences."""
     few = " These rounds are too few or too short to quote: they only show where to look."
-    busy = (
-        f" Other programs ran (load {about['machine']['load']}): they slow both sides of a ratio."
-    )
+    busy = f" Other programs ran (load {about['machine']['load']}): they slow both sides of a ratio."
     return (few if about["rounds"] < 5 or about["seconds"] < 10 else "") + (
         busy if about["machine"]["load"] > 1 else ""
     )
