@@ -9,11 +9,11 @@ from tests.end_to_end.hostile.row import Row
 from tests.end_to_end.hostile.rows_client import SHAPES, Shape
 from tests.end_to_end.hostile.rows_upstream import ROWS
 
-SAME = "what it sees without the proxy"
+SAME = "as without the proxy"
 
 
 def upstream_lines() -> Iterator[str]:
-    yield "| what upstream does | what the client sees | `ending` |"
+    yield "| action of upstream | result for the client | `ending` |"
     yield "|---|---|---|"
     yield from map(_upstream_line, ROWS)
 
@@ -24,18 +24,18 @@ def _upstream_line(row: Row) -> str:
         status, _ = row.through
         seen = f"{status.decode() or 'the end of the connection'}: {row.why}"
     elif row.may_lack:
-        seen += "; of the chunk that is broken off, what came may come or not"
+        seen += "; bytes of the broken chunk may be missing"
     return f"| {row.name} | {seen} | `{row.ending}` |"
 
 
 def client_lines() -> Iterator[str]:
-    yield "| what a client sends | what it gets | what upstream gets |"
+    yield "| request of a client | response | upstream gets |"
     yield "|---|---|---|"
     yield from map(_client_line, SHAPES)
 
 
 def _client_line(shape: Shape) -> str:
-    return f"| {shape.name} | {shape.status} | {'the one request' if shape.arrives else 'nothing'} |"
+    return f"| {shape.name} | {shape.status} | {'the request' if shape.arrives else 'nothing'} |"
 
 
 if __name__ == "__main__":
