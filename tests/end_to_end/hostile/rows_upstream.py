@@ -48,9 +48,9 @@ def ends() -> list[Row]:
         "in the last chunk": STREAM + chunk(ONE) + b"0\r\n",
     }
     return [
-        Row(f"{how} {point}", script, ending="upstream_lost", may_lack=point == "in a chunk", **HALF_A_HEAD)
+        Row(f"{how}: {point}", script, ending="upstream_lost", may_lack=point == "in a chunk", **HALF_A_HEAD)
         if data and b"\r\n\r\n" not in data
-        else Row(f"{how} {point}", script, ending="upstream_lost", may_lack=point == "in a chunk")
+        else Row(f"{how}: {point}", script, ending="upstream_lost", may_lack=point == "in a chunk")
         for how in ("close", "reset")
         for point, data, script in [
             ("before the request is read", b"", sends(then=how)),
