@@ -12,6 +12,7 @@ _COMMANDS = {
     "list": "ls", "follow": "tail", "watch": "tail", "grep": "search", "find": "search", "check": "doctor",
     "diagnose": "doctor", "analyze": "doctor", "compare": "diff", "view": "ui", "open": "ui", "web": "ui",
     "redact": "scrub", "convert": "export", "cat": "events", "dump": "events", "story": "show", "print": "show",
+    "sql": "query", "select": "query", "sqlite": "query",
 }  # fmt: skip
 """Other words for commands."""
 _OPTIONS = {

@@ -30,7 +30,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 """Only what a name does not say: Datasette puts all of this above the rows."""
 
-_ABOUT = {
+ABOUT = {
     "events": "Every event as it arrived, with its time and verdict.",
     "sessions": "Each session in each recording.",
     "streams": "Each event stream: who heard it, how long, how it ended.",
@@ -40,6 +40,7 @@ _ABOUT = {
     "incident_log": "What went wrong with the recording itself: empty is good.",
     "recordings": "Runs of the proxy.",
 }
+"""What each view holds, and each table that is for people."""
 
 _FACETS = {
     "events": ["type", "verdict", "stream"],
@@ -67,7 +68,7 @@ _QUERIES = {
 def datasette_metadata(database: str) -> dict[str, Any]:
     """The metadata for `datasette -m`; `database` is what a cassette is called there: its file name without `.db`."""
     tables: dict[str, dict[str, Any]] = {name: {"hidden": True} for name in HIDDEN}
-    for name, about in _ABOUT.items():
+    for name, about in ABOUT.items():
         tables[name] = {"description": about, "facets": _FACETS.get(name, [])}
         tables[name]["columns"] = _COLUMNS.get(name, {})
     tables["recordings"]["label_column"] = "started_at"
