@@ -67,6 +67,7 @@ def query(
       omnirecord query session.db "SELECT type, count(*) FROM events GROUP BY type"
       omnirecord query session.db "SELECT * FROM turns WHERE turn = :n" -p n 1 --json
     """
+    from ..analysis.query import query_of
     from ..cassette.open import open_store
 
     form = _form(form, as_json)
@@ -74,10 +75,7 @@ def query(
     values = {name.lstrip(":@$"): _value(value) for name, value in params}
     with busy(f"opening {shown(cassette)}"):
         store = open_store(cassette)
-    with closing(store):
-        from ..analysis.query import query_of
-
-        made = query_of(store)
+    with closing(store), closing(query_of(store)) as made:
         if text is None:
             _print_names(made.names, form)
         else:

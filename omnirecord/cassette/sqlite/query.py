@@ -50,17 +50,19 @@ class Result(NamedTuple):
 
 
 class Query:
-    """Runs queries over an open store. `rows_of` is called once for each computed table that a query names."""
+    """Runs queries over an open store, which can have one `Query`. `rows_of` is called once for each computed table
+    that a query names."""
 
     def __init__(self, store: Store, computed: Computed, rows_of: Rows) -> None:
         self._store, self._rows_of, self._connection = store, rows_of, store._connection
         self._made = Database(sqlite3.connect(":memory:"), recursive_triggers=False, execute_plugins=False)
         self._filled: set[str] = set()
-        for name, columns in computed.items():
-            self._made.create_table(name, dict(columns))
         try:
+            for name, columns in computed.items():
+                self._made.create_table(name, dict(columns))
             self._define(computed)
         except sqlite3.Error as error:
+            self.close()
             raise store._clear(error) from error
         self.names: Names = {name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(TABLES))}
         """The columns of all that a query can name: computed tables, views, tables of the file."""
@@ -88,6 +90,10 @@ class Query:
     def _columns(self, name: str) -> tuple[str, ...]:
         schema = "main" if name in TABLES else "temp"
         return tuple(one[0] for one in self._connection.execute(f"SELECT * FROM {schema}.{name} LIMIT 0").description)
+
+    def close(self) -> None:
+        """Forget the computed tables; the store stays open."""
+        self._made.conn.close()
 
     def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
         """Run one statement. Raises `UsageError` with one sentence for a mistake in it, `CassetteError` for a damaged
@@ -129,11 +135,14 @@ class Query:
 
     def _checked(self, cursor: sqlite3.Cursor, sql: str) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from cursor
+            for row in cursor:  # noqa: UP028  # `yield from` closes the cursor, perhaps after the cassette
+                yield row
         except (sqlite3.Error, OverflowError) as error:
             raise self._clear(error, sql) from error
 
     def _clear(self, error: Exception, sql: str) -> BaseException:
+        if isinstance(error, UnicodeEncodeError):
+            return UsageError("the SQL is not UTF-8, or a parameter is not: write it in UTF-8")
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_INTERRUPT:
             return KeyboardInterrupt()
