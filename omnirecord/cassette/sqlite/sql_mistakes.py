@@ -11,7 +11,10 @@ from ...errors import UsageError
 Names = Mapping[str, tuple[str, ...]]
 """The columns of each table and view, by its name."""
 
-_SKIPPED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)"
+_SKIPPED = "|".join((
+    r"'[^']*(?:'|\Z)", r'"[^"]*(?:"|\Z)', r"`[^`]*(?:`|\Z)", r"\[[^\]]*(?:\]|\Z)", r"--[^\n]*", r"/\*.*?(?:\*/|\Z)",
+))  # fmt: skip
+"""Texts, quoted names and comments. A doubled quote ends one text and begins the next."""
 _PARAMETER, _WORD = r"(?P<parameter>[:@$][A-Za-z_]\w*|\?\d*)", r"(?P<word>[A-Za-z_]\w*)"
 _TOKEN = re.compile(rf"(?P<skipped>{_SKIPPED})|{_PARAMETER}|{_WORD}", re.DOTALL)
 _BEGIN = re.compile(r"(?:\s|;|\ufeff|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
@@ -71,8 +74,9 @@ def mistake(said: str, sql: str, names: Names) -> str:
     """The sentence for what SQLite said of a statement."""
     if found := re.match(r"no such table: (.*)", said):
         return _no_table(found[1], names)
-    if found := re.match(r"no such column: (\"?)(.*?)\1(?: - should.*)?$", said):
-        return _no_column(found[2], sql, names)
+    if said.startswith("no such column: "):
+        name = said.removeprefix("no such column: ").partition(" - should be")[0].strip('"')
+        return _no_column(name, sql, names)
     if found := re.match(r'near "(.*)": syntax error', said, re.DOTALL):
         near = [] if found[1].upper() in _KEYWORDS else _near(found[1].upper(), _KEYWORDS)
         return f"the SQL has a syntax error near {found[1]!r}{_did_you_mean(near)}"
