@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..model import Direction, Ending, Headers, Kind, Side
+from ..wire.content_coding import codings_of
 from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
@@ -198,7 +199,7 @@ class ExchangeRecorder:
         if kind == "sse":
             self.stream = self._files.next_stream()
         at, reason, headers = self._now(), printable_text(reason), printable(headers)
-        is_coded = (header(headers, "content-encoding") or "identity").strip().lower() != "identity"
+        is_coded = bool(codings_of(header(headers, "content-encoding")))
         request, self._request = self._request, None
         response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
         can_move = not self._is_left_out and (kind == "websocket" or (kind == "sse" and not is_coded))

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from ...errors import UsageError
 from ...model import Headers
+from ...wire.content_coding import codings_of
 from ...wire.event_ids import event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
 from ...wire.limits import seconds
@@ -44,7 +45,7 @@ class Asked:
 def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
     """Whether ids can be put into this answer, and a client could ask for it again: a plain GET, a plain stream."""
     headers = decoded(answer.raw_headers)
-    is_plain = (header(headers, "content-encoding") or "identity").strip().lower() == "identity"
+    is_plain = not codings_of(header(headers, "content-encoding"))
     return (
         request.method == "GET" and not request.body_exists and answer.status == 200
         and is_event_stream(headers) and is_plain
