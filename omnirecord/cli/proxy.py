@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..errors import UsageError
-from ..server.background import settle
+from ..server.background import reduce_gc
 from .common import (
     DATABASE,
     decoded_option,
@@ -167,7 +167,7 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
-            settle()
+            reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)
             await stop.wait()
         if live:

@@ -34,12 +34,12 @@ RESERVE = 48
 RETRY_AFTER = "1"
 """`Retry-After` of a refusal, in seconds."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors that say that the process or the system has no descriptor, or no memory for one."""
+"""Errors of a process or a system that has no descriptor left, or no memory for one."""
 
 _AT_ONCE = 64
 """Connections that are accepted before other events have their turn."""
 _PAUSE = 0.25
-"""Seconds until `accept` is tried again when there was no descriptor."""
+"""Seconds until `accept` is retried after it found no descriptor."""
 _IDLE = 5.0
 """Seconds after which an open connection without a request may be closed, if its descriptor is needed."""
 _LOOK_EVERY = 0.05

@@ -7,9 +7,9 @@ import sys
 
 SETTLED = """
 import gc
-from omnirecord.server.background import MANY, settle
+from omnirecord.server.background import MANY, reduce_gc
 loaded = [[] for _ in range(1000)]
-settle()
+reduce_gc()
 print(any(found is loaded for found in gc.get_objects()), gc.get_threshold()[0] == MANY)
 circle = []; circle.append(circle); del circle
 print(gc.collect())

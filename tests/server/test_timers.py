@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from omnirecord.server.timers import Alarms, Timer, _Libc, monotonic_ns, timer
+from omnirecord.server.timers import Timer, Timers, _Libc, monotonic_ns, timer
 
 MS = 1_000_000
 KERNELS = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="timerfd is Linux's")
@@ -24,7 +24,7 @@ def sleeper() -> asyncio.Future[None]:
 
 @EITHER
 async def test_everybody_is_woken_in_the_order_of_their_times_whatever_the_order_they_asked_in(make: Make) -> None:
-    alarms, woken = Alarms(make), []
+    alarms, woken = Timers(make), []
     begun = monotonic_ns()
     sleepers = {n: sleeper() for n in (3, 1, 2, 0)}
     for n, one in sleepers.items():
@@ -39,7 +39,7 @@ async def test_everybody_is_woken_in_the_order_of_their_times_whatever_the_order
 
 @KERNELS
 async def test_nobody_is_woken_early_by_the_kernel() -> None:
-    alarms = Alarms()
+    alarms = Timers()
     for n in range(50):
         one, at = sleeper(), monotonic_ns() + n * 20_000
         alarms.wake(one, at)
@@ -49,7 +49,7 @@ async def test_nobody_is_woken_early_by_the_kernel() -> None:
 
 
 async def test_a_time_that_is_over_is_now() -> None:
-    alarms = Alarms()
+    alarms = Timers()
     one = sleeper()
     alarms.wake(one, 1)
     await asyncio.wait_for(one, 1)
@@ -58,7 +58,7 @@ async def test_a_time_that_is_over_is_now() -> None:
 
 @EITHER
 async def test_who_was_woken_by_something_else_or_gave_up_is_left_alone(make: Make) -> None:
-    alarms = Alarms(make)
+    alarms = Timers(make)
     done, cancelled, last = sleeper(), sleeper(), sleeper()
     for one in (done, cancelled, last):
         alarms.wake(one, monotonic_ns() + 5 * MS)
@@ -69,7 +69,7 @@ async def test_who_was_woken_by_something_else_or_gave_up_is_left_alone(make: Ma
 
 
 async def test_who_was_woken_long_before_its_time_is_not_remembered_until_then() -> None:
-    alarms = Alarms()
+    alarms = Timers()
     for _ in range(1000):
         one = sleeper()
         alarms.wake(one, monotonic_ns() + 3600_000 * MS)
@@ -81,7 +81,7 @@ async def test_who_was_woken_long_before_its_time_is_not_remembered_until_then()
 @KERNELS
 async def test_closing_gives_the_file_back_and_wakes_nobody() -> None:
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    alarms, one = Alarms(), sleeper()
+    alarms, one = Timers(), sleeper()
     alarms.wake(one, monotonic_ns() + MS)
     alarms.close()
     alarms.close()
@@ -118,7 +118,7 @@ async def test_nearly_everybody_is_woken_within_a_millisecond() -> None:
 
 async def _lateness(times: int) -> float:
     """How late the second latest was, in ms."""
-    alarms, late = Alarms(), []
+    alarms, late = Timers(), []
     for n in range(times):
         one, at = sleeper(), monotonic_ns() + (n % 7) * 700_000
         alarms.wake(one, at)

@@ -21,7 +21,7 @@ from pathlib import Path
 from ...cassette.sqlite import Writer
 from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, load
-from ...server.background import settle
+from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
 from ..pace import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
@@ -272,7 +272,7 @@ def main() -> None:
     log.propagate = False
     try:
         worker = Worker(pipe, load(contract), shows == "shows")
-        settle(_GC_THRESHOLD)
+        reduce_gc(_GC_THRESHOLD)
         worker.run()
     except (EOFError, OSError):
         pass  # the recorder is gone
