@@ -91,7 +91,7 @@ class CassetteType(_FileType):
         assert ctx is not None
         root = ctx.find_root()
         if _SPOOLED in root.meta:
-            raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+            raise UsageError("- is given twice, but standard input can be read only once: name a file for the second")
         folder = TemporaryFolder("stdin")
         root.call_on_close(folder.cleanup)
         root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
@@ -112,7 +112,9 @@ class _DatabaseType(_FileType):
     """A cassette to append to, which cannot be a pipe."""
 
     def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
-        raise UsageError("--db - is no file, and SQLite writes at any position: name a .db, or ./- for a file called -")
+        raise UsageError(
+            "--db needs a file, because SQLite writes at any position: name a .db, or ./- for a file named -"
+        )
 
 
 CASSETTE = CassetteType()
