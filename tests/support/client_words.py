@@ -1,4 +1,4 @@
-"""Describes the result of a client in the words of `docs/client-behaviour.md`, compared with its result without faults."""
+"""Compares the result of a client with its result without faults, in the words of `docs/client-behaviour.md`."""
 
 from __future__ import annotations
 
