@@ -20,7 +20,7 @@ from omnirecord.cassette.rotation import Shelf
 from omnirecord.omnigent.contract import load
 from omnirecord.omnigent.contract.shapes import _any_head, _shape
 from omnirecord.redaction.redactor import Scanner
-from omnirecord.replayer.player.renaming import Renaming
+from omnirecord.replayer.player.session_ids import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.pumped import slow
 

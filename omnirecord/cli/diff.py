@@ -29,7 +29,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     """Compare two recordings by meaning: questions, answers, tools, approvals, order, usage, timing.
 
     A and B are cassettes, or one session of a cassette each: CASSETTE#SESSION, where the id may be shortened. Ids,
-    times, sequence numbers, and the division of text into deltas are ignored. Exit code 1 if anything but timing differs.
+    times, sequence numbers, and the division of text into deltas do not count. Exit code 1 if more than timing differs.
 
     \b
     Example:

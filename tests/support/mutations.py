@@ -17,7 +17,7 @@ from typing import Any
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, TimedFrame
-from omnirecord.wire.payload import payload_of
+from omnirecord.wire.strict_json import payload_of
 from tests.support.faulted import faulted
 
 FOLDER = Path(__file__).parent.parent.parent / "cassettes"

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..turns.lenient import as_dict, as_text, text_of
-from .event import BEGINS, ENDS, Event, Handlers, Place, said, sign_at
-from .finding import Sign
+from .finding import BEGINS, ENDS, Event, Handlers, Place, Sign, said, sign_at
 
 _MOST = 20
 """The most differences that are told of one stream."""
