@@ -47,14 +47,14 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
     cassette = shipped_cassette()
     kept = " (a temporary file: --db keeps it)" if is_temporary else ""
     async with Replay(cassette, timing="compressed") as upstream:
-        say(f"1. Serving {cassette.name}, a recorded Omnigent session, at {upstream.url}: that is the upstream.")
+        say(f"1. The upstream: {cassette.name}, a recorded Omnigent session, served at {upstream.url}.")
         async with Proxy(upstream.url, db) as proxy:
             live = None if screen is None else Live(screen, lambda: proxy.db, lambda: proxy.dropped_bytes)
-            say(f"2. Recording it through {proxy.url} into {db.name}{kept}, with the clients of the recording.")
+            say(f"2. The proxy at {proxy.url} records it into {db.name}{kept}, with the clients of the recording.")
             await _run_clients(cassette, proxy.url)
         if live is not None:
             live.close()
-    say("3. What was recorded (omnirecord show):")
+    say("3. The recording (omnirecord show):")
     say("")
     store = open_store(db)
     try:
@@ -64,7 +64,8 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
         store.close()
     say("")
     result = await verify(db, timing="instant")
-    say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
+    replayed = f"{result.streams} stream(s), {result.bytes} bytes"
+    say(f"4. A replay, compared with the recording (omnirecord verify): {replayed}, "
         + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
     return result

@@ -19,7 +19,7 @@ HELP = "keys: space pauses, . steps to the next event, + and - change the speed"
 
 
 class Keys:
-    """What each key does to a replay. `say` is told what came of it."""
+    """What each key does to a replay. `say` prints the result."""
 
     def __init__(self, buttons: Buttons, say: Callable[[str], None]) -> None:
         self._buttons = buttons
@@ -92,8 +92,10 @@ def listening(press: Callable[[str], None]) -> Iterator[bool]:
 
 
 class _Terminal:
-    """The one that we were started on, which is ours only in the foreground: who reads from it or sets it while it is
-    another job's, after Ctrl-Z and `bg`, is stopped by the system."""
+    """The controlling terminal of this process.
+
+    The system stops a background process (Ctrl-Z and `bg`) that reads from the terminal or changes its settings.
+    """
 
     def __init__(self, descriptor: int, settings: list[Any], press: Callable[[str], None]) -> None:
         self._descriptor, self._settings, self._press = descriptor, settings, press

@@ -1,4 +1,4 @@
-"""The view of a recording for the person who started `proxy`.
+"""The view of a recording on the terminal of `proxy`.
 
 A thread reads the cassette while it grows, and prints what happened. It holds nothing that a stream or the recorder
 waits for. After each read it sleeps for several times as long as that took, so that it takes a small part of one
@@ -67,7 +67,7 @@ class Live:
         self._stop = threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
-            self._read()  # what is there by now is not told
+            self._read()  # skip earlier events
         self._thread = threading.Thread(target=self._run, name="omnirecord-live", daemon=True)
         self._thread.start()
 
@@ -124,9 +124,9 @@ class Live:
     def _tell_what_lacks(self) -> None:
         """Say how many events the view left out, and how many bytes the recording lacks."""
         if self._left_out:
-            self._screen.say(f"… {self._left_out:,} events are recorded and not shown: too many at once")
+            self._screen.say(f"… {self._left_out:,} events are recorded, but not shown: too many at once")
             self._left_out = 0
         dropped = self._count_dropped()
         if dropped > self._dropped:
             self._dropped = dropped
-            self._screen.say(f"… {dropped / 1e6:.1f} MB are not kept so far: too much waits for the disk")
+            self._screen.say(f"… {dropped / 1e6:.1f} MB are not recorded so far: the disk is too slow")

@@ -1,7 +1,7 @@
-"""Lines for a person: finished ones below each other, and on a terminal one below them that grows.
+"""Lines of output: finished lines, and on a terminal a growing line below them.
 
-The line that grows is drawn without an end, and the cursor goes back to its begin: other output that comes in between
-stands in its place. Where the output is no terminal, there are only finished lines, without control characters.
+The growing line has no line end, and the cursor returns to its beginning. So other output overwrites it. Without a
+terminal, only finished lines are printed, without control characters.
 
 A table that fits a terminal: wide columns are cut first, then columns are left out.
 """

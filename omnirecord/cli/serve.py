@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..replayer.server import Replay
 
 
-@click.command(short_help="Answer as the recorded server did.")
+@click.command(short_help="Replay a cassette as a server.")
 @cassette_argument
 @options(*LISTENS)
 @click.option(
@@ -71,7 +71,7 @@ def serve(
     match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Answer as the recorded server did, with its timing and its waits for the client.
+    """Replay a cassette as a server, with the recorded timing and waits for the client.
 
     It never connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a
     terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.

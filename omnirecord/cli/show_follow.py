@@ -29,7 +29,7 @@ _HEIGHT = 12
 def follow(
     store: Store, session: str | None, width: int, *, full: bool, long_silence: int, absolute: bool, as_json: bool
 ) -> None:
-    """Tell what comes until the recording ends, or somebody presses Ctrl-C."""
+    """Print turns until the recording ends, or until Ctrl-C."""
     following = Following(store, session, width=width, full=full, long_silence=long_silence, absolute=absolute)
     painter = Painter()
     try:
@@ -39,7 +39,7 @@ def follow(
             _on_a_terminal(following, painter)
         else:
             _until_the_end(following, lambda last: _print(painter, following.news(last=last)))
-    except KeyboardInterrupt:  # nothing of what had come is lost
+    except KeyboardInterrupt:  # no event is lost
         if as_json:
             print_rows(map(turn_row, following.finished_turns(last=True)))
         else:
@@ -52,7 +52,7 @@ def _until_the_end(following: Following, tell: Callable[[bool], None]) -> None:
         following.look()
         last = not following.goes_on
         tell(last)
-        if sys.stdout is not None:  # closed by whoever started us
+        if sys.stdout is not None:  # closed by the parent process
             sys.stdout.flush()
         if last:
             return

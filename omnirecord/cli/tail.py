@@ -20,7 +20,7 @@ from .common import (
 )
 
 LAST, LAST_FOLDED = 10, 100
-"""Events that are shown of what was there before, with a line each, and folded."""
+"""Number of earlier events to show: with a line each, and folded."""
 
 
 @click.command(short_help="Follow a recording live.")

@@ -107,7 +107,7 @@ def test_too_many_events_at_once_are_counted_and_the_end_is_told(
     monkeypatch.setattr("omnirecord.cli.live._MOST", 100)
     monkeypatch.setattr("omnirecord.cli.live._EVERY", 30.0)  # it reads once more: at the end
     screen = watched(tmp_path / "a.db", stream(heartbeat(), *[delta("x")] * 1000, completed()))
-    assert any("events are recorded and not shown: too many at once" in line for line in screen.lines)
+    assert any("events are recorded, but not shown: too many at once" in line for line in screen.lines)
     assert any("completed" in line for line in screen.lines)
 
 
@@ -155,7 +155,7 @@ def test_bytes_that_are_not_kept_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     dropped[0] = 1_500_000
     tape.stop()
     live.close()
-    assert screen.lines == ["… 1.5 MB are not kept so far: too much waits for the disk"]
+    assert screen.lines == ["… 1.5 MB are not recorded so far: the disk is too slow"]
 
 
 async def talk(conn: Wire) -> None:

@@ -41,7 +41,7 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
         at, where = _place(one.path)
         if one.session_id != session:
             session, turn = one.session_id, None
-            yield f"session {visible(one.session_id)}" if one.session_id else "a stream of no session"
+            yield f"session {visible(one.session_id)}" if one.session_id else "a stream without a session"
         if at != turn:
             turn, told = at, 0
             yield f"  {at}"

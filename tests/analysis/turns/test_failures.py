@@ -168,7 +168,8 @@ def test_a_session_that_could_not_be_made_is_told_as_a_request_of_no_session(tmp
     )
     assert found(tape) == [("request-failed", "error", None)]
     assert shown(tape).split("\n")[-2:] == [
-        "Requests of no session", "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
+        "Requests without a session",
+        "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
     ]  # fmt: skip
     with closing(open_store(tape.save(tmp_path / "made.db"))) as store:
         following = Following(store, None, width=200)
@@ -238,7 +239,7 @@ def test_a_session_that_only_got_404s_is_none_anywhere(tmp_path: Path) -> None:
 def test_its_requests_are_told_as_those_of_no_session_and_listed_on_the_page() -> None:
     tape = strange()
     assert [one for one in found(tape) if one[2] is None] == [("request-failed", "warning", None)]
-    assert "Requests of no session" in shown(tape)
+    assert "Requests without a session" in shown(tape)
     others = overview(tape.store(), "made")["others"]
     assert [one["target"] for one in others if one["status"] == 404] == [
         "/v1/sessions/old", "/v1/sessions/old/items", "/v1/sessions/old/stream",

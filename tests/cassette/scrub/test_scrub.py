@@ -438,7 +438,7 @@ def test_of_several_cassettes_no_one_copy_is_made(tmp_path: Path) -> None:
 def test_one_of_the_two_has_to_be_asked_for(source: Path, args: list[str]) -> None:
     done = run(source, *args)
     assert done.exit_code == 2
-    assert "give -o FILE for the copy, or --check to look only" in done.stderr
+    assert "give -o FILE for the copy, or --check for a list" in done.stderr
 
 
 @pytest.mark.parametrize(
