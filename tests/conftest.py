@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,8 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
 
 
-_OF_SERVERS = ("test_proxy", "test_replay", "test_relay", "test_serving")
-"""Files whose tests run our servers in their own process: the event loop is watched in all of them."""
+_OF_SERVERS = ("recorder/proxy/", "replayer/test_", "server/test_listener", "ui/test_control")
+"""Paths of tests that run our servers in their own process: the event loop is watched in all of them."""
+_TESTS = Path(__file__).parent
 _MOST_ELSEWHERE = 4 * MOST
 """Seconds for those: a socket's callback takes up to 7 ms where a test sends many bytes at once."""
 _HEAVY = ("real", "browser", "slow")
@@ -42,7 +44,7 @@ _HEAVY = ("real", "browser", "slow")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
     for item in items:
-        if item.path.name.startswith(_OF_SERVERS):
+        if str(item.path.relative_to(_TESTS)).startswith(_OF_SERVERS):
             item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
     items.sort(key=lambda item: item.path not in heavy)
@@ -67,7 +69,7 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with Watchdog(marker.kwargs.get("most", MOST)).watching() as watchdog:
         yield
-    found = watchdog.found()
+    found = watchdog.found(marker.kwargs.get("times", 1))
     assert not found, "\n".join(map(str, found))
 
 
