@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,11 @@ _STATE = tempfile.mkdtemp(prefix="tests-of-omnirecord-")
 os.environ["XDG_STATE_HOME"] = _STATE
 os.environ.pop("OMNIRECORD_PSEUDONYM_KEY", None)
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
+
+# A shell that starts a command in the background lets it ignore Ctrl-C, and each process that the command starts. A test
+# that sends SIGINT to such a process would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Figure = Callable[[str, str], None]
 """Tells what was measured, and how much it was."""
