@@ -29,10 +29,10 @@ ROOT = Path(omnirecord.__file__).parent
 METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "findall"}
 
 BOUNDED = {
-    "addresses.grammar._CONDITION": "matched, never searched, by `Words.comes`, in a sentence that the user writes",
-    "addresses.words._WORD": "the same",
-    "faults.grammar.TIME": "the same",
-    "web.bundle._IMPORT": "searches the scripts of the package itself",
+    "replayer.event_address.grammar._CONDITION": "matched, never searched, by `Words.comes`, in a sentence that the user writes",
+    "replayer.event_address.tokens._WORD": "the same",
+    "replayer.faults.durations.TIME": "the same",
+    "ui.bundle._IMPORT": "searches the scripts of the package itself",
 }
 """Expressions that may be superlinear, and why that does no harm."""
 
@@ -139,8 +139,10 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
 
 def test_an_expression_takes_linear_time() -> None:
     assert len(compiled()) > 80
-    found = {name: slow(pattern, uses) for name, (pattern, uses) in compiled().items()}
-    assert {name: attack for name, attack in found.items() if attack is not None and name not in BOUNDED} == {}
+    assert compiled().keys() >= BOUNDED.keys()
+    judged = {name: one for name, one in compiled().items() if name not in BOUNDED}
+    found = {name: slow(pattern, uses) for name, (pattern, uses) in judged.items()}
+    assert {name: attack for name, attack in found.items() if attack is not None} == {}
 
 
 def test_an_expression_in_a_function_takes_linear_time() -> None:
@@ -165,7 +167,7 @@ _LITERAL = re.compile(rf"(?:(?<=[(!])|(?<=[,=:?] ))/((?:[^/*\\\n\[]|\\.|{_CLASS}
 
 def test_an_expression_of_the_page_takes_linear_time() -> None:
     found = [
-        (file.name, one[1]) for file in (ROOT / "web/page").glob("*.js") for one in _LITERAL.finditer(file.read_text())
+        (file.name, one[1]) for file in (ROOT / "ui/static").glob("*.js") for one in _LITERAL.finditer(file.read_text())
     ]
     assert len(found) > 20
     for name, source in found:
