@@ -26,8 +26,8 @@ os.environ["XDG_STATE_HOME"] = _STATE
 os.environ.pop("OMNIRECORD_PSEUDONYM_KEY", None)
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 
-# A shell that starts a command in the background lets it ignore Ctrl-C, and each process that the command starts. A test
-# that sends SIGINT to such a process would wait for ever.
+# A shell that starts a command in the background lets the command and its child processes ignore SIGINT. A test that
+# sends SIGINT to such a process would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -50,7 +50,7 @@ _HEAVY = ("real", "browser", "slow")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
     for item in items:
-        if str(item.path.relative_to(_TESTS)).startswith(_OF_SERVERS):
+        if os.path.relpath(item.path, _TESTS).startswith(_OF_SERVERS):
             item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
     items.sort(key=lambda item: item.path not in heavy)

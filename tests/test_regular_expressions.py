@@ -20,7 +20,7 @@ from omnirecord.cassette.rotation import Shelf
 from omnirecord.omnigent.contract import load
 from omnirecord.omnigent.contract.shapes import _any_head, _shape
 from omnirecord.redaction.redactor import Scanner
-from omnirecord.replayer.player.renaming import Renaming
+from omnirecord.replayer.player.session_ids import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.pumped import slow
 
@@ -29,10 +29,10 @@ ROOT = Path(omnirecord.__file__).parent
 METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "findall"}
 
 BOUNDED = {
-    "replayer.event_address.grammar._CONDITION": "matched, never searched, by `Words.comes`, in a sentence that the user writes",
-    "replayer.event_address.tokens._WORD": "the same",
-    "replayer.faults.durations.TIME": "the same",
-    "ui.bundle._IMPORT": "searches the scripts of the package itself",
+    "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
+    "replayer.event_address.grammar._WORD": "the same",
+    "replayer.faults.grammar.TIME": "the same",
+    "ui.http._IMPORT": "searches the scripts of the package itself",
 }
 """Expressions that may be superlinear, and why that does no harm."""
 
@@ -127,13 +127,15 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
     shape = _shape(FRAME, "response.output_text.delta", load("omnigent").shapes._model_of("response.output_text.delta"))
     assert shape is not None
     return {
-        "redact.content.scanning": [
+        "redaction.content.scanner": [
             *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
             *((one, {"match"}) for one, _ in scanner._patterns),
         ],
-        "contract.shapes": [(re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"})],
-        "player.renaming": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
-        "shelf": [(Shelf(folder / "run.db", Retention())._name, {"fullmatch"})],
+        "omnigent.contract.shapes": [
+            (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
+        ],
+        "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
+        "cassette.rotation": [(Shelf(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..cassette.jsonl import text
+from ..cassette.select import Moment, span
 from ..cassette.sqlite import Store
-from ..cassette.times import Moment, span
 from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from ..omnigent.parties import party_name
 from ..wire.sse import read_fields

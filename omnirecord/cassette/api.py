@@ -17,7 +17,7 @@ from types import TracebackType
 
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
 from ..omnigent.contract import Event, UntypedEvent, load
-from ..wire.payload import payload_of
+from ..wire.strict_json import payload_of
 from .open import open_store
 from .sqlite import Store
 

@@ -19,13 +19,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..errors import CassetteError, UsageError
-from ..server.clock import monotonic
+from ..server.timers import monotonic
 from ..wire.limits import Retention
+from .files import TemporaryFolder
 from .sqlite import Writer
 from .sqlite.lock import RecorderLock, recorder_is_alive
-from .sqlite.rotation_mark import beside, bytes_of, mark, number_made
 from .sqlite.schema import clear_errors, is_usable_path
-from .temporary import TemporaryFolder
+from .sqlite.writer import beside, bytes_of, mark, number_made
 
 log = logging.getLogger("omnirecord")
 

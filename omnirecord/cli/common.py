@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from ..cassette.temporary import sweep
+from ..cassette.files import sweep
 from ..errors import OmnirecordError
-from ..server.complaint import Complaint, fault_of
+from ..server.timers import Complaint, fault_of
 from ..text import visible
 from ..wire.limits import MAX_DECODED, MORE_MEMORY, max_decoded
-from . import mistakes, stderr
+from . import arguments as mistakes
+from . import stderr
 from .arguments import (
     CASSETTE,
     DATABASE,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..cassette.temporary import TemporaryFolder
+from ..cassette.files import TemporaryFolder
 from ..errors import NotACassette
 from .common import DATABASE, decoded_option, is_terminal, json_option, print_rows
 

@@ -135,7 +135,7 @@ def _concluded(one: Concluded) -> str:
 
 
 def _folded(text: str, rest: str) -> Iterator[str]:
-    from ..analysis.transcript.wrap import wrap
+    from ..analysis.transcript.lines import wrap
 
     return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
 
@@ -160,7 +160,7 @@ def _told(finding: Finding) -> Iterator[Text]:
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    from ..analysis.transcript.wrap import wrap
+    from ..analysis.transcript.lines import wrap
 
     return wrap(text, terminal_width(_WIDTH), " " * 8, " " * 8)
 

@@ -63,8 +63,7 @@ def events(
     """
     from ..analysis.listing import EventFilter, event_rows, zeros
     from ..cassette.open import open_store
-    from ..cassette.select import the_session, the_stream
-    from ..cassette.times import moment
+    from ..cassette.select import moment, the_session, the_stream
 
     times = moment("--since", since), moment("--until", until)
     store = open_store(cassette)
@@ -92,7 +91,7 @@ def events(
 def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
     """A sentence on why no event has such a type."""
     from ..analysis.listing import types_of
-    from ..replayer.event_address.nearest import nearest_names
+    from ..replayer.event_address.matcher import nearest_names
 
     counts = types_of(store, of_streams)
     if any(fnmatchcase(name, glob) for name in counts):

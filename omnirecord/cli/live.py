@@ -17,8 +17,7 @@ from typing import Protocol
 from ..analysis.follow import Batch, Follower, Wanted
 from ..analysis.live import Told, Watching
 from ..errors import OmnirecordError
-from ..server.clock import monotonic
-from ..server.complaint import fault_of
+from ..server.timers import fault_of, monotonic
 
 _EVERY = 0.1
 """Seconds between two reads, at least."""

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from .columns import fitted_table
 from .common import (
     cassette_argument,
     decoded_option,
@@ -20,6 +19,7 @@ from .common import (
     shown,
     terminal_width,
 )
+from .screen import fitted_table
 
 
 @click.command(short_help="List sessions, exchanges or streams of a cassette.")

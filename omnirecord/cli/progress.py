@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from ..server.clock import monotonic
+from ..server.timers import monotonic
 
 if TYPE_CHECKING:
     from rich.progress import Progress

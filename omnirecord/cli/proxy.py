@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..errors import UsageError
-from ..server.gc import settle
+from ..server.background import settle
 from .common import (
     DATABASE,
     decoded_option,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..server.gc import settle
+from ..server.background import settle
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
 from .listen import LISTENS, _count, _print_parting, _say, options, print_ready, stop_signal

@@ -15,7 +15,6 @@ import click
 from ..omnigent.summary import short_id
 from ..text import clip, one_line, seconds, visible
 from .arguments import by_name
-from .columns import fitted_table
 from .common import (
     CASSETTE,
     busy,
@@ -27,6 +26,7 @@ from .common import (
     shown,
     terminal_width,
 )
+from .screen import fitted_table
 
 if TYPE_CHECKING:
     from ..analysis.sessions import Summary

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..server.clock import monotonic
+from ..server.timers import monotonic
 
 _MOST = 1000
 """Lines that may wait; what is more is counted, and said once there is room again."""

@@ -6,7 +6,7 @@ Who replays holds none of it back at a gate; who tells a session knows that noth
 from __future__ import annotations
 
 from ..model import TimedFrame
-from ..wire.payload import payload_of
+from ..wire.strict_json import payload_of
 
 GREETING_TYPES = frozenset(
     {

@@ -17,7 +17,7 @@ from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from ..replayer.blocking import Server
-    from .serving import Case
+    from .recording import Case
     from .settings import Settings
 
 _MARKER = (
@@ -78,7 +78,7 @@ def pytest_runtest_makereport(
         item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
     if report.failed and _SERVER in item.stash:
         from .limit import noted_of
-        from .report import section
+        from .recording import section
 
         told = str(call.excinfo.value) if call.excinfo is not None else ""
         said = noted_of(item) or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
@@ -114,7 +114,7 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
     """A server of this test's own that answers as the recorded one did, or that records: `url` is where it is."""
     from .limit import limited
-    from .serving import served
+    from .recording import served
 
     try:
         case, settings = _asked(request, omnirecord_config)
@@ -128,9 +128,8 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
     """Which test asks for a server, and for what kind of one."""
-    from .paths import cassette_path, cassettes_folder
-    from .serving import Case
-    from .settings import checked, settings_of
+    from .recording import Case
+    from .settings import cassette_path, cassettes_folder, checked, settings_of
 
     item, config = request.node, request.config
     of_config = [layer for _, layer in _layers(config)]

@@ -19,8 +19,8 @@ import pytest
 
 from ..errors import ServerError
 from ..replayer.blocking import Server
-from ..server.clock import monotonic
-from .report import section
+from ..server.timers import monotonic
+from .recording import section
 
 _LOOKS = 20
 """Looks at the replay within the limit."""

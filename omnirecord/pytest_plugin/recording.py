@@ -1,20 +1,30 @@
-"""A test being recorded: a proxy that looks like a replay; its cassette is kept if it passes, else beside it."""
+"""A test being recorded: a proxy that looks like a replay; its cassette is kept if it passes, else beside it.
+
+What is shown of a test's server when the test fails. Never raises: it is not to hide what went wrong.
+
+The server of one test: from what it asks for to a replay, or to a recording that is kept if it passes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from ..cassette.export import jsonl_bytes
-from ..cassette.files import unwritable, whole_or_not
+from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
-from ..errors import UsageError
+from ..errors import NotACassette, UsageError
 from ..recorder.proxy.server import Proxy
-from ..replayer.server import Served
-from .paths import failed_path
+from ..replayer.blocking import Server
+from ..replayer.report import place
+from ..replayer.server import Replay, Served
+from ..text import visible
+from .settings import Settings, checked_for_recording, failed_path
 
 _LEAVE_IN = 1.0
 """Seconds that clients get to be gone, so that it is not the recorder who ends their streams."""
@@ -97,3 +107,109 @@ def _write(store: Store, db: Path, path: Path) -> None:
             file.write(db.read_bytes())
             return
         file.writelines(jsonl_bytes(store))
+
+
+_LISTED = 10
+"""Requests of the client that are listed."""
+
+
+def section(server: Server, cassette: Path, *, stopped: bool = False, told: str = "") -> str:
+    """Lines about the cassette, the playhead, and the differences from the recording, without those
+    that the failure `told` already."""
+    try:
+        if server.is_recording:
+            kept, name = visible(str(failed_path(cassette))), visible(str(cassette))
+            as_it_was = "is unchanged" if cassette.exists() else "is written when the test passes"
+            return f"recorded, and kept since the test failed: {kept}\nits cassette {as_it_was}: {name}"
+        where = f"{visible(str(cassette))}, replayed at {server.url}"
+        playhead = [] if stopped else _playhead(server)
+        faults = [f"fault that struck: {visible(one)}" for one in server.faults]
+        return "\n".join([where, *_came(server), *playhead, *faults, *_not_in(told, server.differences())])
+    except Exception as error:
+        return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
+
+
+def _not_in(told: str, lines: list[str]) -> list[str]:
+    known = set(told.split("\n"))
+    return [line for line in lines if line not in known]
+
+
+def _playhead(server: Server) -> Iterator[str]:
+    yield from (f"waiting for {visible(one)}" for one in server.waiting)
+    try:
+        places = [place(position) for position in server.positions()] or ["nobody has listened yet"]
+    except Exception as error:  # a thread that died
+        places = [visible(str(error))]
+    yield from (f"playhead: {one}" for one in places)
+
+
+def _came(server: Server) -> list[str]:
+    requests = server.requests
+    if not requests:
+        return ["no request came"]
+    head = "1 request came:" if len(requests) == 1 else f"{len(requests)} requests came:"
+    if len(requests) > _LISTED:
+        head = f"{len(requests)} requests came, the last {_LISTED} of them:"
+    return [head, *(visible(f"  {one.method} {one.target} -> {one.status}") for one in requests[-_LISTED:])]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test that asks for a server. `upstream`, `passed` and `failed` are called when they are needed."""
+
+    node_id: str
+    cassette: Path
+    upstream: Callable[[], str]
+    has_upstream: bool
+    passed: Callable[[], bool]
+    failed: Callable[[], bool]
+
+
+@contextmanager
+def served(case: Case, settings: Settings) -> Iterator[Server]:
+    """A running server. Raises `UsageError`, `CassetteError` or `ServerError`."""
+    if settings.record == "all" or (settings.record == "once" and not case.cassette.exists()):
+        with _recorded(case, settings) as server:
+            yield server
+        return
+    if not case.cassette.exists():
+        raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
+    replay = Replay(case.cassette, **settings.replay)
+    replay.logs_misses = False  # a failed test shows them, once
+    with _running(Server(replay)) as server:
+        yield server
+
+
+@contextmanager
+def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
+    path = checked_for_recording(case.cassette)
+    if settings.replay.get("faults"):
+        raise UsageError(
+            f"{path} cannot be recorded by a test with faults, a live server makes no faults to order: let another"
+            " test record it, and give this one record='none'"
+        )
+    with TemporaryFolder("test") as folder:
+        db = Path(folder) / "recording.db"
+        recording = Recording(case.upstream(), db, **settings.recording)
+        with _running(Server(cast("Replay", recording))) as server:
+            yield server
+        if case.passed():
+            keep(db, path)
+        elif case.failed():
+            keep_failed(db, path)
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _how_to_record_it(case: Case, settings: Settings) -> str:
+    options = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
+    if settings.only_replays:
+        return f", and this test does not record it: run the one that does, first, with {options}"
+    return f": record it with `pytest '{case.node_id}' {options}`"

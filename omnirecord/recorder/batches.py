@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ..server.clock import monotonic
+from ..server.timers import monotonic
 from .files import Reel
 from .rows.exchanges import BodyData, Messaged, Op, Received, SentLate, content, held
 from .rows.pace import PORTION, resting

@@ -31,8 +31,7 @@ from ..model import Recording
 from ..omnigent.contract import Contract
 from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
-from ..server.clock import monotonic
-from ..server.complaint import Complaint
+from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
 from .rows.exchanges import FrameMaker, Frames, Recorder
 

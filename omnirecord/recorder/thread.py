@@ -25,8 +25,7 @@ from ..omnigent.parties import Parties
 from ..omnigent.routes import session_of
 from ..redaction.pseudonyms import UserKey
 from ..redaction.redactor import Scanner, credentials
-from ..server.clock import monotonic, monotonic_ns
-from ..server.complaint import Complaint, fault_of
+from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
 from .batches import Batch, forgotten, parts, taken

@@ -14,7 +14,7 @@ from ..model import Exchange
 from ..server.background import Background
 from . import server as replaying
 from .player import Mismatch, Position
-from .player.run_until import Predicate
+from .player.controls import Predicate
 from .report import differences, place
 from .server import Served, Standing
 

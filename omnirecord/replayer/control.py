@@ -20,9 +20,8 @@ from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
-from .player.controls import Controls, Position, as_row, is_behind
-from .player.playthrough import Run
-from .player.run_until import Predicate
+from .player.controls import Controls, Position, Predicate, as_row, is_behind
+from .player.playback import Run
 from .player.timeline import Place
 from .wait import Waiting
 

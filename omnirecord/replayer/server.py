@@ -21,9 +21,9 @@ from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.parties import is_by_runner
 from ..omnigent.routes import CONTROL
-from ..server.clock import monotonic_ns
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
+from ..server.timers import monotonic_ns
 from ..server.tls import File
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import seconds
@@ -47,8 +47,7 @@ from .player import (  # fmt: skip
     options,
 )
 from .player.plan import Script
-from .send import Sender, keep_quiet, send_made_up
-from .session_updates import serve_updates
+from .send import Sender, keep_quiet, send_made_up, serve_updates
 from .wait import Waiting
 
 log = logging.getLogger("omnirecord")

@@ -25,8 +25,7 @@ from itertools import islice
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from .clock import monotonic
-from .complaint import Complaint
+from .timers import Complaint, monotonic
 
 BACKLOG = 4096
 """Connections that the kernel queues for us: a client beyond them waits for a second or longer."""

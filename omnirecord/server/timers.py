@@ -4,12 +4,18 @@ An event loop counts in whole milliseconds, and rounds up: what waits for its ti
 it may be early. Here one timer of the kernel (`timerfd_create(2)`) is set to the next time, and the loop waits for it
 as for a socket: nothing is polled, and nobody sleeps short of the time to wait out the rest. Where there is none, the
 loop's timers have to do.
+
+The kernel's steady clock. It goes on where a test has frozen those of Python: servers of ours run beside such tests,
+and a recording made beside one has its times.
+
+Something that goes on being wrong, said when it begins, once a minute at the most, and when it is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import sys
 import time
@@ -18,7 +24,16 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
-from .clock import monotonic_ns
+
+def monotonic() -> float:
+    """Seconds."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def monotonic_ns() -> int:
+    """Nanoseconds, of the same clock."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
 
 _NS = 1_000_000_000
 _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
@@ -144,3 +159,42 @@ def wake(sleeper: asyncio.Future[None]) -> None:
     """Let it go on, unless it has been woken or has given up."""
     if not sleeper.done():
         sleeper.set_result(None)
+
+
+EVERY = 60.0
+"""Seconds."""
+
+log = logging.getLogger("omnirecord")
+
+
+class Complaint:
+    """One kind of trouble. What comes and goes within a minute is told once, and so is its end."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._told_at: float | None = None
+        self._is_told = False
+
+    def say(self, sentence: str) -> bool:
+        """It is wrong, or still is. Returns whether that is said now."""
+        now = self._clock()
+        if self._told_at is not None and now - self._told_at < EVERY:
+            return False
+        self._told_at, self._is_told = now, True
+        log.warning("%s", sentence)
+        return True
+
+    def over(self, sentence: str) -> bool:
+        """It is no longer. Returns whether that is said now."""
+        if not self._is_told:
+            return False
+        self._is_told = False
+        log.warning("%s", sentence)
+        return True
+
+
+def fault_of(error: Exception) -> str:
+    """Why a step of the recording failed, in words."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    return f"a fault of omnirecord: {type(error).__name__}: {error}"

@@ -17,21 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.gather import Held
+from ..cassette.files import TemporaryFolder
 from ..cassette.open import open_store
 from ..cassette.scrub import Leak, scrub
 from ..cassette.select import the_session
 from ..cassette.sqlite import Store
-from ..cassette.temporary import TemporaryFolder
 from ..model import Exchange
 from ..text import dumps
-from .bundle import bundle, digest
-from .data.comparison import comparison
-from .data.events import PIECE, columns_of, event_of, gist_of
-from .data.exchanges import exchange_of
-from .data.keys import read_key
-from .data.overview import findings, overview
-from .data.search_texts import search_data
-from .data.session import session_data
+from .data.api import comparison, search_data
+from .data.events import PIECE, columns_of, event_of, exchange_of, gist_of, read_key
+from .data.overview import findings, overview, session_data
+from .http import bundle, digest
 
 Row = dict[str, Any]
 Watch = Callable[[Iterable[Any]], Iterable[Any]]

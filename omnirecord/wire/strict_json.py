@@ -4,6 +4,8 @@
 2. Refused beyond that: NaN and the infinities, a key given twice, and nesting deeper than `MAX_DEPTH`, where
    the answer would hang on the reader's stack.
 3. Nothing here raises anything but `MalformedError`.
+
+What a recorded frame carries, as JSON, and JSON as text. One way for whoever plays, tells or lists. Pure.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import json
 from typing import Any, NoReturn
 
 import jiter
+
+from ..model import TimedFrame
+from .sse import read_fields
 
 MAX_DEPTH = 500
 """How deep a payload may be nested. No event was seen to pass 20."""
@@ -80,3 +85,13 @@ def _children(value: Any) -> Any:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
+
+
+def payload_of(frame: TimedFrame) -> Any:
+    """The JSON value of a frame's data; None where it has none, or none that every client would read alike."""
+    if frame.raw is None:
+        return None
+    try:
+        return parse(read_fields(frame.raw, bom=frame.seq == 1).data or "")[0]
+    except MalformedError:
+        return None

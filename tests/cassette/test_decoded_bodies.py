@@ -23,7 +23,7 @@ from omnirecord.analysis.transcript.show import lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import Script
-from omnirecord.ui.data.exchanges import exchange
+from omnirecord.ui.data.events import exchange
 from omnirecord.ui.data.overview import overview
 from omnirecord.wire.content_coding import zstd
 from tests.support.cassettes import ANSWER, JSON, Made, event, heartbeat, status

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette.recut import LONGEST, Span, cut
+from omnirecord.cassette.framing import LONGEST, Span, cut
 
 SPANS = st.lists(st.tuples(st.binary(max_size=6), st.booleans()), max_size=8)
 

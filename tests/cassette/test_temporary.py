@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.cassette.files import whole_or_not
+from omnirecord.cassette.files import AGE, TemporaryFolder, sweep, whole_or_not
 from omnirecord.cassette.scrub import scrub
-from omnirecord.cassette.temporary import AGE, TemporaryFolder, sweep
 from omnirecord.cli import main
 from tests.support.cassettes import HEALTHY
 
@@ -35,7 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def other() -> Iterator[Path]:
     """The folder of another process, which still runs."""
-    script = "import sys; from omnirecord.cassette.temporary import *;"
+    script = "import sys; from omnirecord.cassette.files import *;"
     script += " f = TemporaryFolder('copy'); print(f.name, flush=True)"
     command = [sys.executable, "-c", f"{script}; sys.stdin.read()"]
     pipe = subprocess.PIPE

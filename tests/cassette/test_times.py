@@ -6,7 +6,7 @@ from datetime import datetime, time
 
 import pytest
 
-from omnirecord.cassette.times import Given, moment, span
+from omnirecord.cassette.select import Given, moment, span
 from omnirecord.errors import UsageError
 from omnirecord.model import Recording
 from tests.support.cassettes import ns

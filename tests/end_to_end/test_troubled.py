@@ -12,7 +12,7 @@ import pytest
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Exchange, TimedFrame
-from omnirecord.wire.payload import payload_of
+from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import TROUBLED
 
 

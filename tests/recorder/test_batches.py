@@ -13,7 +13,7 @@ from omnirecord.recorder.batches import forgotten, parts, taken
 from omnirecord.recorder.files import Reel
 from omnirecord.recorder.rows.exchanges import BodyData, Ended, Messaged, Op, Received, SentLate, held
 from omnirecord.recorder.rows.pace import PORTION
-from omnirecord.server.clock import monotonic
+from omnirecord.server.timers import monotonic
 from tests.support.reeling import reel_in
 
 Waiting = deque[tuple[Reel, Op]]

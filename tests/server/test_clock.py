@@ -6,7 +6,7 @@ import time
 
 import freezegun
 
-from omnirecord.server.clock import monotonic, monotonic_ns
+from omnirecord.server.timers import monotonic, monotonic_ns
 
 
 def test_it_goes_on_where_time_is_frozen() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.server.complaint import Complaint
+from omnirecord.server.timers import Complaint
 
 
 def test_trouble_is_said_once_a_minute_and_its_end_where_it_was_said(caplog: pytest.LogCaptureFixture) -> None:

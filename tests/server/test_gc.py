@@ -7,7 +7,7 @@ import sys
 
 SETTLED = """
 import gc
-from omnirecord.server.gc import MANY, settle
+from omnirecord.server.background import MANY, settle
 loaded = [[] for _ in range(1000)]
 settle()
 print(any(found is loaded for found in gc.get_objects()), gc.get_threshold()[0] == MANY)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from omnirecord.server.clock import monotonic_ns
-from omnirecord.server.timers import Alarms, Timer, _Libc, timer
+from omnirecord.server.timers import Alarms, Timer, _Libc, monotonic_ns, timer
 
 MS = 1_000_000
 KERNELS = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="timerfd is Linux's")

@@ -9,8 +9,7 @@ import httpx  # noqa: F401  # loaded once, not anew in each suite that runs in t
 import pytest
 
 import omnirecord
-import omnirecord.pytest_plugin.report
-import omnirecord.pytest_plugin.serving  # loaded once, not anew in each suite that runs in this process
+import omnirecord.pytest_plugin.recording
 from omnirecord.cassette.export import jsonl_bytes
 from tests.support.cassettes import conversation
 

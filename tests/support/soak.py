@@ -25,7 +25,7 @@ from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.server.clock import monotonic
+from omnirecord.server.timers import monotonic
 from tests.support import wire
 from tests.support.process import Process, allow_many_files, children
 from tests.support.wire import Wire, chunk, connected, event, get

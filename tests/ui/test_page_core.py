@@ -14,10 +14,9 @@ import pytest
 from omnirecord.analysis.gather import gathered
 from omnirecord.cassette.open import open_store
 from omnirecord.omnigent import summary as gist
-from omnirecord.ui.bundle import joined
-from omnirecord.ui.data.events import columns
-from omnirecord.ui.data.keys import key_of_exchange
-from omnirecord.ui.data.session import session_data
+from omnirecord.ui.data.events import columns, key_of_exchange
+from omnirecord.ui.data.overview import session_data
+from omnirecord.ui.http import joined
 from tests.support.browsing import chromium_running
 from tests.support.cassettes import HEALTHY
 from tests.support.whatwg import CASES

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from omnirecord.model import TimedFrame
 from omnirecord.text import dumps, harmless
-from omnirecord.wire.payload import payload_of
+from omnirecord.wire.strict_json import payload_of
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -10,10 +10,9 @@ person. All of it is linear in the number of events, but for gaps of a bounded s
 
 from __future__ import annotations
 
+from .align import KINDS, Difference, Kind, counts
 from .report import plain, report, summary
-from .session import Telling, telling_of
-from .sessions import TOLERANCE_S, by_session, compare, turn_pairs
-from .values import KINDS, Difference, Kind, counts
+from .sessions import TOLERANCE_S, Telling, by_session, compare, telling_of, turn_pairs
 
 __all__ = [
     "KINDS",

@@ -1,15 +1,19 @@
-"""Two turns, as their user lived them: what was asked and said, the tools, the approvals, the end, usage, timing."""
+"""Two turns, as their user lived them: what was asked and said, the tools, the approvals, the end, usage, timing.
+
+The events of two turns: what the story does not tell of them, what only one side has, and their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..turns import Tool, Turn
-from .align import aligned
-from .collect import Finding
+from .align import Kind, Pair, aligned, moved
 from .normalize import Normal
-from .values import Kind
+from .report import Finding, is_length, nulls
+from .steps import Step
 
 T = TypeVar("T")
 NS = 1_000_000_000
@@ -140,3 +144,136 @@ def _at(side: Sequence[T], place: int | None) -> T | None:
 
 def _place(i: int | None, j: int | None) -> int | None:
     return j if i is None else i
+
+
+_LONGEST = 40
+"""How many steps of an order are told."""
+_USAGE_EVENTS = ("session.usage", "session.model")
+
+
+class Happening:
+    """The steps of two turns, put beside each other. Ids are bound by what is alike before anything is told."""
+
+    def __init__(self, find: Finding, path: str, a: Sequence[Step], b: Sequence[Step]) -> None:
+        self._find, self._path, self._a, self._b = find, path, a, b
+        pairs = aligned(a, b, lambda step: step.key, lambda step: f"{step.label} {step.family}")
+        self._pairs = moved(pairs, lambda i: a[i].key, lambda j: b[j].key)
+        self._has_moved = self._pairs != pairs
+        self._unlike = [pair for pair in self._pairs if not self._is_alike(*pair)]
+        self._told_nulls: set[tuple[str, str, str, str]] = set()
+
+    def _is_alike(self, i: int | None, j: int | None) -> bool:
+        if i is None or j is None or self._a[i].key != self._b[j].key:
+            return False
+        return self._find.ids.bind_all(self._a[i].ids, self._b[j].ids)
+
+    def tell(self) -> None:
+        """Add what differs."""
+        names = _Names(self._a), _Names(self._b)
+        runs = False
+        for i, j in self._unlike:
+            one, other = None if i is None else self._a[i], None if j is None else self._b[j]
+            if one is not None and other is not None:
+                self._changed(f"{self._path}{names[0].of(i)}", one, other)
+            else:
+                only, name = (one, names[0].of(i)) if one is not None else (other, names[1].of(j))
+                assert only is not None
+                runs |= self._only(f"{self._path}{name}", only, is_a=one is not None)
+        for i, j in self._pairs:
+            if i is not None and j is not None:
+                self._nulls(f"{self._path}{names[0].of(i)}", self._a[i], self._b[j])
+        if self._has_moved or runs:
+            before, behind = self._orders()
+            self._find.add("order", f"{self._path}.order".lstrip("."), before, behind)
+
+    def _changed(self, path: str, a: Step, b: Step) -> None:
+        for below, name, one, other in self._find.unlike(a.data, b.data):
+            kind: Kind = "timing" if is_length(name) else _kind(a, below)
+            self._find.add_once(kind, path + below, one, other, a.label)
+
+    def _nulls(self, path: str, a: Step, b: Step) -> None:
+        """Fields that are null on one side and missing on the other: of each type of event once."""
+        if not any(b"null" in (step.raw or b"") for step in (a, b)):
+            return
+        for below, one, other in nulls(a.data, b.data):
+            told = a.label, below, one, other
+            if told not in self._told_nulls:
+                self._told_nulls.add(told)
+                self._find.add("null", path + below, one, other)
+
+    def _only(self, path: str, step: Step, *, is_a: bool) -> bool:
+        """What one side alone has; True where it is a piece of text in another place, which is a matter of order."""
+        if self._find.explains(step.about):
+            return False
+        if step.label in ("text", "reasoning"):
+            return True
+        data = step.data if step.data is not None else step.label
+        self._find.add(_kind(step, ""), path, data if is_a else None, None if is_a else data)
+        return False
+
+    def _orders(self) -> Iterator[list[str]]:
+        """What stands in another order, without the ends that are equal."""
+        sides = [step.key for step in self._a], [step.key for step in self._b]
+        head = next((n for n, (x, y) in enumerate(zip(*sides, strict=False)) if x != y), 0)
+        for side in (self._a, self._b):
+            other = sides[1] if side is self._a else sides[0]
+            yield _labels(side, head, _tail(side, other, head))
+
+
+def _tail(side: Sequence[Step], other: list[str], head: int) -> int:
+    """Where the end begins that both have."""
+    n = 0
+    while n < min(len(side), len(other)) - head and side[-1 - n].key == other[-1 - n]:
+        n += 1
+    return len(side) - n
+
+
+def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
+    told = [_label(step) for step in side[start : min(stop, start + _LONGEST)]]
+    return [*told, f"… and {stop - start - _LONGEST} more"] if stop - start > _LONGEST else told
+
+
+def _label(step: Step) -> str:
+    """What a step is, in a word or three."""
+    data = step.data if step.label not in ("text", "reasoning") else None
+    item = data.get("item") if isinstance(data, dict) else None
+    if isinstance(item, dict):
+        words = [step.label, *(item.get(name) for name in ("type", "name", "status"))]
+    else:
+        words = [step.label, data.get("status") if isinstance(data, dict) else None]
+    return " ".join(word for word in words if isinstance(word, str))
+
+
+class _Names:
+    """Names a step by its type and its place among those of its type: `.events[session.usage][0]`."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._numbers: list[int] = []
+
+    def of(self, place: int | None) -> str:
+        assert place is not None
+        if not self._numbers:
+            seen: Counter[str] = Counter()
+            for step in self._steps:
+                self._numbers.append(seen[step.label])
+                seen[step.label] += 1
+        return f".events[{self._steps[place].label}][{self._numbers[place]}]"
+
+
+def _kind(step: Step, path: str) -> Kind:
+    """What an event, or a field of it, is about."""
+    words = path.replace("]", ".").replace("[", ".").split(".")
+    if step.label in _USAGE_EVENTS or any(
+        word in ("usage", "model") or "token" in word or "cost" in word for word in words
+    ):
+        return "usage"
+    if step.label == "session.status" and path in ("", ".status"):
+        return "order"
+    is_tool = step.family.startswith("function_call") or step.label.startswith("response.function_call")
+    return "tools" if is_tool else "content"
+
+
+def paired(pairs: Sequence[Pair]) -> list[Pair]:
+    """In an order that does not depend on which side is the first."""
+    return sorted(pairs, key=lambda pair: (min(n for n in pair if n is not None), pair[0] is None))

@@ -12,21 +12,21 @@ them explains which; `codes` lists them. All of it is linear in the number of fr
 
 from __future__ import annotations
 
-from .causes import explained
 from .codes import CODES, Code
+from .endings import Upstream
 from .finding import (
     SEVERITIES,
     Finding,
     Severity,
     Sign,
+    explained,
     finding_of,
     in_order,
     is_at_least,
     row_of,
 )
+from .order import Snapshot, reads_a_snapshot, snapshot_of
 from .session import Examined
-from .snapshots import Snapshot, reads_a_snapshot, snapshot_of
-from .upstream import Upstream
 
 __all__ = [
     "CODES",

@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..turns import Act
 from ..turns.lenient import DENIED, as_dict, as_text, text_of
-from .event import BEGINS, SECOND, Event, Handlers, Place, said, seconds, sign_at
-from .finding import Severity, Sign
+from .finding import BEGINS, SECOND, Event, Handlers, Place, Severity, Sign, said, seconds, sign_at
 
 _MOST = 50
 _PATIENCE = 10 * SECOND

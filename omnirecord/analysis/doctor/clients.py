@@ -9,10 +9,9 @@ from ..turns import Act, FailedRequest
 from ..turns.failures import group_key
 from .approvals import Approvals
 from .endings import PATIENCE, Endings
-from .event import SECOND, counted, said, seconds, sign_at
-from .finding import Severity, Sign
-from .items import Items
+from .finding import SECOND, Severity, Sign, counted, said, seconds, sign_at
 from .stream import Listening
+from .tools import Items
 from .turns import Turn
 
 _MOST = 20

@@ -111,17 +111,17 @@ CODES: Mapping[str, Code] = {
         "Look for a proxy between server and recorder that retries. Clients should deduplicate by id.",
     ),
     "sequence-repeats": _warning(
-        "Two events of one turn have the same sequence number. One may be a copy, or was changed on its way.",
+        "Two events of one turn have the same sequence number. One may be a copy, or was changed on the way.",
         "Compare both events, and compare the text with the stored item.",
     ),
     "sequence-goes-back": _error(
         "Events of one turn arrived in another order than the server sent them. Text made of their deltas is garbled.",
-        "Read the events around it. Then check what is between server and proxy.",
+        "Read the events around it. Then check for another proxy between server and recorder.",
     ),
     # What the agent or its model did.
     "approval-unanswered": _error(
-        "The agent does nothing until its question is answered. The server denies it at its own time limit, or when"
-        " the client closes the POST that raised it.",
+        "The agent does nothing until its question is answered. The server denies the question after its own time"
+        " limit, or when the client closes the POST that raised the question.",
         "Check whether a client showed the question. The server does not send an open question again; only the"
         " snapshot has it. Then check the timeout of the client's POST.",
     ),
@@ -135,15 +135,15 @@ CODES: Mapping[str, Code] = {
     ),
     "turn-failed": _error(
         "The turn ended with an error instead of an answer.",
-        "Read the error's code and message, then the log of the runner or of the model's provider.",
+        "Read the error's code and message. Then read the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
         "The server refused the client's message, so the agent does not act on it.",
         "Read the body of the answer, and check whether a runner was online.",
     ),
     "request-failed": _error(
-        "The server refused or failed a client's request. A write changed nothing; after a read, the client lacks"
-        " current data.",
+        "The server refused or failed a client's request. A failed write changed nothing. After a failed read, the"
+        " client has old data or none.",
         "Read the error in the answer: omnirecord request CASSETTE N shows exchange N. Then read the server's log.",
     ),
     "runner-silent": _error(
@@ -165,11 +165,11 @@ CODES: Mapping[str, Code] = {
         "Read the call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
-        "No client listened while the agent continued. Of its later output, the server stores only items.",
+        "No client listened while the agent continued. The server stores only the items of the later output.",
         "Find out why the client closed its stream: its own timeout, a closed tab, a crash.",
     ),
     "tool-without-output": _error(
-        "The agent called a tool and never got its output: the tool hangs, or the output was lost.",
+        "The agent called a tool and never got the output: the tool hangs, or the output was lost.",
         "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
@@ -183,18 +183,18 @@ CODES: Mapping[str, Code] = {
     ),
     "turn-without-beginning": _warning(
         "A turn ended, but no event began it. A client may show its text under the previous turn.",
-        "Read the events before its first event.",
+        "Read the events before the first event of the turn.",
     ),
     "event-after-end": _warning(
         "A client that stops reading a turn at its end misses this event.",
-        "Check the order in which the server sent the events, and what is between server and proxy.",
+        "Check the order in which the server sent the events. Then check for another proxy before the recorder.",
     ),
     "turn-incomplete": _warning(
         "The answer is not complete.",
         "Read the reason in the response: a limit of the model or of the agent.",
     ),
     "output-without-call": _warning(
-        "A tool output arrived without its call. A client cannot show what the output belongs to.",
+        "A tool output arrived without its call. A client cannot show the call that the output belongs to.",
         "Read the events before it: the call may have been lost.",
     ),
     "approval-unasked": _warning(
@@ -210,7 +210,7 @@ CODES: Mapping[str, Code] = {
         "Check that the client deduplicates questions by elicitation_id.",
     ),
     "text-differs-from-item": _error(
-        "The streamed text differs from the text that the server stored: after a reload, the user reads another text.",
+        "The streamed text differs from the stored text, so after a reload the user reads a different text.",
         "Read the deltas of this text. A client should replace them by the item's text when the item arrives.",
     ),
     "text-never-stored": _warning(
@@ -231,7 +231,7 @@ CODES: Mapping[str, Code] = {
     ),
     "status-unknown-transition": _warning(
         "Omnigent's reference page does not list this change of status. A client that tracks the status may get stuck.",
-        "Read the events around it: was a status lost?",
+        "Read the events around the change, and check whether a status was lost.",
     ),
     "status-left-running": _warning(
         "The turn is over, but the last status on the stream says that the session runs. Clients keep showing Working…",
@@ -255,16 +255,17 @@ CODES: Mapping[str, Code] = {
         "Check how its stream ended, and how large the event was.",
     ),
     "reader-slow": _warning(
-        "The client took its events long after they arrived. At 1,024 waiting events, the server drops the client.",
+        "The client received events long after they arrived at the proxy. At 1,024 waiting events, the server drops"
+        " the client.",
         "Find out what the client does between two reads.",
     ),
     # Good to know.
     "retried": _note(
         "Something failed and was retried while the user waited.",
-        "Read the error in the message: that of the provider, or of the tool.",
+        "Read the error in the message: the provider's or the tool's.",
     ),
     "turn-interrupted": _note(
-        "The user stopped the turn. It has no answer, and the live server sends no response.* end.",
+        "The user stopped the turn. It has no answer, and the live server ends it without a response.* event.",
         "Nothing to do, unless the interrupt was a mistake.",
     ),
     "reconnected": _note(

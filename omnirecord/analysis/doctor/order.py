@@ -4,15 +4,41 @@
    finding, since the live server skips numbers.
 2. Some events happen once. The live server repeats `session.status`, `response.elicitation_resolved` and what a
    connect snapshot holds; it does not repeat these.
+
+What the server said it holds: the answers to reads of a session and of its items. Reading never fails. Pure.
+
+The way that a session's status goes.
+
+Known ways are those of Omnigent's page (idle, running, waiting, failed), `launching`, and what the live server was seen
+to do in healthy sessions: say a status twice, or run on from one turn to the next.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
 
-from ..turns.lenient import as_dict, as_text
-from .event import BEGINS, ENDS, Event, Group, Handlers, counted, said
-from .finding import Sign
+from ...model import Exchange
+from ...omnigent.routes import below_session, query_of
+from ..turns.lenient import as_dict, as_text, text_of, written
+from .finding import (
+    BEGINS,
+    ENDS,
+    SECOND,
+    WORKING,
+    Event,
+    Group,
+    Handlers,
+    Place,
+    Severity,
+    Sign,
+    counted,
+    said,
+    sign_at,
+)
 
 _ONCE = frozenset({
     "response.output_item.done", "response.output_file.done", "response.error", "response.retry",
@@ -108,3 +134,165 @@ class Order:
         ):
             if group.count:
                 yield group.sign(code, f"{counted(group.count, 'event')} {message}")
+
+
+Key = tuple[str, str]
+"""What an item is known by on both sides: the id of a message, the call id of a tool call and of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    exchange: int
+    asked_ns: int
+    at_ns: int
+    """When the answer came."""
+    items: tuple[tuple[Key, str], ...]
+    """In the order in which they were stored, each with its text."""
+    is_whole: bool
+    """Whether the list has every item of the session."""
+    is_history: bool = True
+    """Whether it tells what the session held: false without items (`include_items=false`), and for an older page."""
+    status: str | None = None
+    runner_online: bool | None = None
+    pending: tuple[str, ...] = ()
+    """The elicitations that wait for an answer."""
+
+
+def reads_a_snapshot(x: Exchange) -> bool:
+    """Whether the answer to an exchange is one."""
+    is_read = x.kind == "http" and x.request.method == "GET" and x.response is not None and x.response.status == 200
+    return is_read and below_session(x.request.target) in ("", "/items")
+
+
+def snapshot_of(x: Exchange, answer: bytes) -> Snapshot | None:
+    """The snapshot that an exchange brought; None where its answer is none."""
+    try:
+        data = as_dict(json.loads(answer))
+    except (ValueError, RecursionError):
+        return None
+    assert x.response is not None
+    at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
+    query = parse_qs(query_of(x.request.target))
+    if below_session(x.request.target) == "/items":
+        is_page = bool(query.keys() & {"after", "before"})
+        return Snapshot(
+            x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page
+        )
+    has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
+    pending = tuple(_ids(data.get("pending_elicitations")))
+    online = data.get("runner_online")
+    return Snapshot(
+        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
+        as_text(data.get("status")), online if isinstance(online, bool) else None, pending,
+    )  # fmt: skip
+
+
+def _is_whole(data: dict[str, Any], x: Exchange) -> bool:
+    query = parse_qs(query_of(x.request.target))
+    return data.get("has_more") is False and not query.keys() & {"after", "before"}
+
+
+def _ordered(value: Any, x: Exchange) -> tuple[tuple[Key, str], ...]:
+    items = list(_items(value))
+    return tuple(reversed(items) if "desc" in parse_qs(query_of(x.request.target)).get("order", []) else items)
+
+
+def _items(value: Any) -> Iterator[tuple[Key, str]]:
+    for one in value if isinstance(value, list) else []:
+        item = as_dict(one)
+        yield from keyed({**as_dict(item.get("data")), **item})
+
+
+def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
+    """What an item is known by, and its text; nothing for those that the stream tells otherwise, as errors."""
+    type_, id_, call_id = item.get("type"), as_text(item.get("id")), as_text(item.get("call_id"))
+    if type_ == "message" and id_ is not None:
+        yield ("message", id_), text_of(item.get("content"))
+    elif type_ == "function_call" and call_id is not None:
+        yield ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
+    elif type_ == "function_call_output" and call_id is not None:
+        yield ("output", call_id), written(item.get("output")) or ""
+
+
+def _ids(value: Any) -> Iterator[str]:
+    for one in value if isinstance(value, list) else []:
+        id_ = (
+            one
+            if isinstance(one, str)
+            else as_text(as_dict(one).get("elicitation_id")) or as_text(as_dict(one).get("id"))
+        )
+        if id_ is not None:
+            yield id_
+
+
+_KNOWN = frozenset({
+    ("idle", "launching"), ("idle", "running"), ("failed", "launching"), ("failed", "running"), ("failed", "idle"),
+    ("launching", "running"), ("launching", "idle"), ("launching", "failed"), ("running", "waiting"),
+    ("running", "idle"), ("running", "failed"), ("waiting", "running"), ("waiting", "idle"), ("waiting", "failed"),
+    ("running", "launching"), ("waiting", "launching"), ("idle", "failed"),
+})  # fmt: skip
+_SOON = 2 * SECOND
+"""How long after a turn its last status may take."""
+
+
+class Statuses:
+    """The statuses of one stream."""
+
+    def __init__(self) -> None:
+        self.last: str | None = None
+        self.place: Place | None = None
+        self._ended: Place | None = None
+        """The end of a turn, while no status has come since."""
+        self._heard_input = False
+        self.heard_post = False
+        """Whether a client posted a message while this stream was open: then the turn's status came on it too. A
+        client that joins a sub-agent behind its `running` hears the message, and then the response."""
+        self._odd: dict[tuple[str, str], Group] = {}
+
+    def handlers(self) -> Handlers:
+        return {
+            "session.status": self._status, "session.input.consumed": self._input,
+            **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
+        }  # fmt: skip
+
+    def _status(self, event: Event) -> None:
+        status = as_text(event.data.get("status"))
+        if status is None:
+            return
+        if self.last not in (None, status) and (self.last, status) not in _KNOWN:
+            self._add(event, self.last or "", status)
+        self.last, self.place, self._ended = status, event.place, None
+
+    def _input(self, _event: Event) -> None:
+        self._heard_input = True
+
+    def _begin(self, event: Event) -> None:
+        """A response is worked on: so the session runs, and should have said so."""
+        is_heard_from_start = self.last is not None or (self._heard_input and self.heard_post)
+        if not event.greeting and is_heard_from_start and self.last not in WORKING:
+            self._add(event, self.last or "no status", "a response under way")
+            self.last, self.place = "running", event.place
+        self._heard_input = False
+
+    def _end(self, event: Event) -> None:
+        id_ = as_text(as_dict(event.data.get("response")).get("id")) or ""
+        if not id_.startswith("deny_"):
+            self._ended = event.place
+
+    def _add(self, event: Event, before: str, after: str) -> None:
+        key = (said(before, 30), said(after, 30))
+        if key in self._odd or len(self._odd) < len(_KNOWN):
+            self._odd.setdefault(key, Group()).add(event)
+
+    def signs(self, end_ns: int | None) -> Iterator[Sign]:
+        for (before, after), group in self._odd.items():
+            yield group.sign("status-unknown-transition", f"the status went from {before} to {after}")
+        if self._ended and self.place and self.last in WORKING:
+            yield self._left(self._ended, self.place, end_ns)
+
+    def _left(self, ended: Place, place: Place, end_ns: int | None) -> Sign:
+        """A client that leaves right behind the end of a turn does not wait for the status."""
+        soon = end_ns is None or end_ns - ended.at_ns < _SOON
+        severity: Severity = "note" if soon else "warning"
+        message = f"the turn ended, and the last status is still {said(self.last)}"
+        return sign_at("status-left-running", message, [place, ended], since_ns=ended.at_ns, severity=severity)

@@ -9,14 +9,12 @@ from ...model import Exchange, TimedFrame
 from ..turns import Act, FailedRequest
 from .approvals import Approvals
 from .clients import deletion, failures, reconnects, refusals, untaken
-from .endings import BY_SERVER, Endings
+from .endings import BY_SERVER, Endings, Upstream
 from .finding import Sign
-from .items import Items
-from .snapshots import Snapshot
+from .order import Snapshot
 from .stream import Listening
-from .sub_agents import Children
-from .tools import Tools
-from .upstream import Upstream
+from .tools import Items, Tools
+from .turns import Children
 
 
 class Examined:

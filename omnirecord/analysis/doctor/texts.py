@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..turns.lenient import as_dict, as_text, text_of
-from .event import BEGINS, ENDS, Event, Handlers, Place, said, sign_at
-from .finding import Sign
+from .finding import BEGINS, ENDS, Event, Handlers, Place, Sign, said, sign_at
 
 _MOST = 20
 """The most differences that are told of one stream."""
@@ -86,9 +85,7 @@ class Texts:
         assert self._first
         assert self._last
         text = "".join(self._parts)
-        message = (
-            f"the deltas add up to {_length(text)}, the stored item has {_length(stored)}: {_difference(text, stored)}"
-        )
+        message = f"the deltas have {_length(text)}, the stored item has {_length(stored)}: {_difference(text, stored)}"
         places = [self._first, self._last, event.place]
         self._found.append(sign_at("text-differs-from-item", message, places))
 
@@ -114,10 +111,10 @@ class Texts:
         if id_ is None:
             return
         if id_ not in self._stored:
-            message = f"the response's output holds a message that no item has: {said(text)!r}"
+            message = f"the response's output has a message that no item has: {said(text)!r}"
             self._found.append(sign_at("items-missed", message, [event.place]))
         elif self._stored[id_] != text:
-            message = f"the response's output has another text than its item: {_difference(text, self._stored[id_])}"
+            message = f"the response's output differs from its item: {_difference(text, self._stored[id_])}"
             self._found.append(sign_at("text-differs-from-item", message, [event.place]))
 
     def _left(self, event: Event, is_told: bool) -> None:
@@ -125,7 +122,9 @@ class Texts:
         if is_told or self._first is None or self._last is None:
             return
         text = "".join(self._parts)
-        message = f"a text of {_length(text)} came, and its turn ended without an item that holds it: {said(text)!r}"
+        message = (
+            f"a text of {_length(text)} was streamed, but the turn ended without an item that has it: {said(text)!r}"
+        )
         self._found.append(sign_at("text-never-stored", message, [self._first, self._last, event.place]))
 
     def _clear(self) -> None:
@@ -143,4 +142,5 @@ def _difference(text: str, stored: str) -> str:
     """Where they part."""
     same = next((n for n, (a, b) in enumerate(zip(text, stored, strict=False)) if a != b), min(len(text), len(stored)))
     begin = max(same - 10, 0)
-    return f"from character {same + 1:,} on, {said(text[begin:], 40)!r} came and {said(stored[begin:], 40)!r} is stored"
+    streamed, item = said(text[begin:], 40), said(stored[begin:], 40)
+    return f"from character {same + 1:,} on, the stream has {streamed!r}, the item {item!r}"

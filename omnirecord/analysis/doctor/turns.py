@@ -7,28 +7,32 @@
 3. If another response follows without a message in between, the runner was restarted, and the server runs the same
    turn again: it is one turn, which ends with its last response.
 4. What the server puts in a refused message's place (`deny_…`) is an end without a beginning.
+
+Sub-agents: the sessions that a session spawned, whether each of them ended, and whether it failed unheard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..turns.lenient import as_dict, as_text
-from .event import (
+from .finding import (
     BEGINS,
     ENDS,
     HEARTBEATS,
+    SECOND,
     Event,
     Group,
     Handlers,
     Place,
+    Severity,
+    Sign,
     said,
     seconds,
     sign_at,
 )
-from .finding import Severity, Sign
 
 _NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
 DISCONNECTED = "runner_disconnected"
@@ -285,3 +289,90 @@ def _error(event: Event) -> dict[str, Any]:
 
 def _response_id(event: Event) -> str | None:
     return as_text(as_dict(event.data.get("response")).get("id"))
+
+
+_UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
+_MOST = 50
+_PATIENCE = 10 * SECOND
+"""A sub-agent of which nothing was heard for less than this may just be at work."""
+
+
+@dataclass(eq=False)
+class Child:
+    first: Place
+    last: Place
+    title: str = ""
+    status: str | None = None
+    error: str = ""
+    """Why its last task failed, as far as the parent was told."""
+    statuses: list[tuple[int, str]] = field(default_factory=list)
+    """Each status, and when it came."""
+
+    def is_at_work(self, at_ns: int) -> bool:
+        """Whether it had not ended at that time."""
+        known = [status for when, status in self.statuses if when <= at_ns]
+        return not known or known[-1] in _UNDER_WAY
+
+
+class Children:
+    """The child sessions of one session."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Child] = {}
+
+    def handlers(self) -> Handlers:
+        return {"session.created": self._created, "session.child_session.updated": self._updated}
+
+    def _child(self, event: Event) -> Child | None:
+        id_ = as_text(event.data.get("child_session_id"))
+        return None if id_ is None else self.known.setdefault(id_, Child(event.place, event.place))
+
+    def _created(self, event: Event) -> None:
+        self._child(event)
+
+    def _updated(self, event: Event) -> None:
+        child, told = self._child(event), as_dict(event.data.get("child"))
+        if child is None:
+            return
+        child.title = as_text(told.get("title")) or child.title
+        status = as_text(told.get("current_task_status"))
+        if status is not None:
+            child.statuses.append((event.at_ns, status))
+        if status is not None and event.at_ns >= child.last.at_ns:
+            child.status, child.last = status, event.place
+            child.error = fault(as_dict(told.get("last_task_error")))
+
+    def signs(
+        self, until_ns: int, at_rest: Collection[str], deleted: Mapping[str, int], *, is_open: bool = False
+    ) -> Iterator[Sign]:
+        """`at_rest`: the sessions of which their own stream has said that they came to an end. `deleted`: those that
+        clients deleted, and when. `is_open`: how the streams ended is unknown."""
+        for id_, child in list(self.known.items())[:_MOST]:
+            if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
+                message = f"the session of the sub-agent {said(child.title or id_)} was deleted while it worked"
+                places = list(dict.fromkeys([child.first, child.last]))
+                severity: Severity | None = None if child.status in _UNDER_WAY else "warning"  # the parent goes on
+                yield sign_at(
+                    "session-deleted", message, places, since_ns=deleted[id_], until_ns=until_ns, about=id_,
+                    severity=severity,
+                )  # fmt: skip
+                continue
+            if id_ not in at_rest and child.status == "failed":
+                why = child.error or "no reason was given"
+                message = f"the sub-agent {said(child.title or id_)} failed, and no client heard its turn: {why}"
+                yield sign_at("turn-failed", message, [child.last], about=id_, severity="warning")
+            elif id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
+                name = said(child.title or id_)
+                status = said(child.status or "unknown")
+                waited = f", and no event about it came for {seconds(until_ns - child.last.at_ns)}"
+                message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
+                may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
+                places = list(dict.fromkeys([child.first, child.last]))
+                yield sign_at(
+                    "child-unfinished",
+                    message,
+                    places,
+                    until_ns=until_ns,
+                    about=id_,
+                    severity="note" if may_work else None,
+                )

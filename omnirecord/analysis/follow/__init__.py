@@ -19,7 +19,7 @@ from ...cassette.rotation import Shelf
 from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...wire.limits import Retention
-from . import bookmark as bookmarks
+from . import file as bookmarks
 from .file import LAST, File
 from .values import Batch, Cursor, Part, Wanted
 

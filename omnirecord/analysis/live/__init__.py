@@ -12,8 +12,7 @@ line holds a control character, whatever a row holds.
 
 from __future__ import annotations
 
-from .each import each
-from .line import Told
-from .view import Watching
+from .events import Told
+from .view import Watching, each
 
 __all__ = ["Told", "Watching", "each"]

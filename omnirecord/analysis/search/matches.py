@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...cassette.sqlite.search_index import DOC, Doc, doc_of
-from .query import Clause, Query, Term
-from .snippets import OPEN, SHUT
+from .query import OPEN, SHUT, Clause, Query, Term
 
 Values = list[Any]
 

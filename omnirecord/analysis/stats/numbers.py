@@ -1,12 +1,25 @@
-"""Counting and dividing: where there is nothing to count, there is None, not 0."""
+"""Counting and dividing: where there is nothing to count, there is None, not 0.
+
+The time from one event to the next. Where nobody listened in between, there is no gap: nobody knows what came.
+
+Linear in the events, but for a bisection in the streams.
+
+Tokens and cost by model: as the turns that were recorded have it, and as the server counts for the whole session.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from statistics import quantiles
+from typing import Any
 
-from ...model import LIMIT
-from .values import Spread
+from ...model import LIMIT, TimedFrame
+from ..turns import Turn, TurnUsage
+from ..turns.lenient import as_dict, as_int, as_number, payload
+from .values import Gaps, Spread, UsageStats
 
 NS = 1_000_000_000
 
@@ -51,3 +64,79 @@ def total(values: Iterable[int | None]) -> int | None:
 def per_second(count: int | None, ns: int | None) -> float | None:
     """A rate; None where nothing was counted, or no time went by."""
     return round(count * NS / ns, 3) if count is not None and ns else None
+
+
+Span = tuple[int, int]
+
+
+def listened(spans: Iterable[Span]) -> list[Span]:
+    """The spans of time in which at least one stream was open, from those of each: sorted, and apart."""
+    joined: list[Span] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
+    """The gaps between events that are in order, each with the next one in the same span; None where there are none."""
+    begins = [begin for begin, _ in spans]
+    places = [bisect_right(begins, event.offset_ns) for event in events]
+    pairs = [
+        (max(0, after.offset_ns - before.offset_ns), before, after)
+        for (before, after), (one, other) in zip(pairwise(events), pairwise(places), strict=True)
+        if one == other
+    ]
+    if not pairs:
+        return None
+    p50, p99 = percentiles(sorted(length for length, _, _ in pairs))
+    length, before, after = max(pairs, key=lambda pair: pair[0])
+    return Gaps(
+        len(pairs), round(p50 / NS, 9), round(p99 / NS, 9), length / NS,
+        _place(before), type_of(before), _place(after), type_of(after),
+    )  # fmt: skip
+
+
+def type_of(event: TimedFrame) -> str:
+    """The name under which an event is counted."""
+    return "[DONE]" if event.verdict == "sentinel" else event.type or "(no type)"
+
+
+def _place(event: TimedFrame) -> str:
+    return f"{event.stream}:{event.seq}"
+
+
+def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
+    """Of the turns whose end told it, in the order in which the models were first used."""
+    by: dict[str | None, list[TurnUsage]] = defaultdict(list)
+    for turn in turns:
+        if turn.usage is not None:
+            by[turn.model].append(turn.usage)
+    return tuple(_added(model, usages) for model, usages in by.items())
+
+
+def _added(model: str | None, usages: Sequence[TurnUsage]) -> UsageStats:
+    costs = [one for one in (cost(usage.cost_usd) for usage in usages) if one is not None]
+    return UsageStats(
+        model, len(usages), total(count(usage.input_tokens) for usage in usages),
+        total(count(usage.output_tokens) for usage in usages), total(count(usage.reasoning_tokens) for usage in usages),
+        total(count(usage.total_tokens) for usage in usages), round(sum(costs), 9) if costs else None,
+    )  # fmt: skip
+
+
+def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
+    """What the last `session.usage` says; nothing where there is none."""
+    last = next((event for event in reversed(events) if event.type == "session.usage"), None)
+    data = payload(last) if last is not None else {}
+    models = as_dict(data.get("usage_by_model"))
+    if models:
+        return tuple(_reported(name, as_dict(usage)) for name, usage in models.items())
+    return () if as_number(data.get("total_cost_usd")) is None else (_reported(None, data),)
+
+
+def _reported(model: str | None, usage: dict[str, Any]) -> UsageStats:
+    names = [f"{what}_tokens" for what in ("input", "output", "reasoning", "total")]
+    tokens = {name: count(as_int(usage.get(name))) for name in names}
+    return UsageStats(model=model, turns=None, **tokens, cost_usd=cost(as_number(usage.get("total_cost_usd"))))

@@ -16,9 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..turns import FailedRequest, Session
 from .lines import WIDTH, Line, Page
-from .live_turn import UnfoldingTurn
 from .tree import Tree, failures, told_failures, total
-from .turn import tell_turn
+from .turn import UnfoldingTurn, tell_turn
 
 __all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "tell", "tell_turn", "total"]
 

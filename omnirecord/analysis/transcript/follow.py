@@ -29,7 +29,7 @@ from ..turns import (
     snapshot_of,
 )
 from ..turns.draft import Draft
-from ..turns.merge_live import Relay
+from ..turns.merge import Relay
 from ..turns.narrator import Narrator
 from . import WIDTH, Line, Page, UnfoldingTurn, total
 from .tree import failures, told_failures, verdict, why

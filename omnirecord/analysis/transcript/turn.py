@@ -1,11 +1,21 @@
-"""One turn as lines, in the order of its times."""
+"""One turn as lines, in the order of its times.
+
+A turn told while it goes on: each thing as soon as it is finished, and the beginnings of what is not.
+
+Every piece of it is looked at while it is news or goes on, and never again: the work is that of what happened, however
+long a turn gets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from typing import Any
 
-from ...text import seconds
+from ...text import one_line, seconds
 from ..turns import Tool, Turn
+from ..turns.builder import Course
+from ..turns.draft import Block, Draft
 from . import sentences as words
 from .lines import COLUMN, LAST, WIDTH, Line, Page, Piece
 
@@ -61,3 +71,144 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
 
 def tool_piece(page: Page, one: Tool) -> Piece:
     return Piece(one.called_ns, one.place, words.tool(page, one), "trouble" if words.has_failed(one) else "tool")
+
+
+_GROWING = 2_000
+"""How much of a text that still grows is shown: its last characters."""
+
+
+class UnfoldingTurn:
+    """One draft, and how much of it was told."""
+
+    def __init__(self, draft: Draft, number: int) -> None:
+        self.draft, self.number = draft, number
+        self._has_begun = self._end_seen = self.is_told = False
+        self._at: dict[str, int] = {}
+        self._tools: dict[str, None] = {}
+        self._asking: dict[str, None] = {}
+        self._children: dict[str, str | None] = {}
+        self._asked: set[tuple[str, int]] = set()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something of it may still come, though it is over."""
+        at_work = any(self._said(key) is None for key in self._children)
+        return not self.is_told or bool(self._tools or self._asking) or at_work
+
+    def news(self, page: Page, course: Course, *, last: bool = False) -> Iterator[Line]:
+        """The lines of what is finished since it was asked last. `last`: nothing follows."""
+        draft = self.draft
+        if draft.is_empty:
+            return
+        over = draft is not course.open
+        if over:
+            course.settle(draft)
+        settled = last or (over and self._end_seen)  # what an end brings with it comes right behind it
+        for piece in sorted(self._pieces(page, course, over=over, settled=settled), key=lambda one: one[:2]):
+            yield from self._line(page, piece)
+        if settled and not self.is_told:
+            self.is_told = True
+            yield from tell_end(page, draft.freeze(1, None, self.number))
+        self._end_seen = over
+
+    def growing(self, page: Page) -> Iterator[Line]:
+        """What has begun and is not finished: the text so far, tools and approvals that are waited for."""
+        draft, rest = self.draft, " " * COLUMN
+        for blocks, kind, name in ((draft.thoughts, "thought", "thought: "), (draft.messages, "said", "Assistant: ")):
+            if len(blocks) > self._at.get(kind, 0):
+                yield from page.wrapped(name + _tail(blocks[-1]), kind, rest, rest)  # type: ignore[arg-type]
+        for key in self._tools:
+            tool = draft.tools[key]
+            text = f"tool {page.short(tool.name) or '(no name)'} {page.short(tool.arguments)} -> …"
+            yield from page.wrapped(text, "tool", rest, rest)
+        for _ in self._asking:
+            yield from page.wrapped("waiting for approval …", "approval", rest, rest)
+        if beats := draft.heartbeats - draft.beats_told:
+            yield from page.wrapped(f"{words.count(beats, 'heartbeat')}, nothing else", "heartbeat", rest, rest)
+
+    def _line(self, page: Page, piece: Piece) -> Iterator[Line]:
+        begin = min([self.draft.started_ns, *(one.at_ns for one in self.draft.asked[:1])])
+        number = "" if self._has_begun else str(self.number)
+        since = f"+{seconds(max(piece.at_ns - begin, 0))}" if self._has_begun else page.clock(begin)
+        self._has_begun = True
+        head = f"{number:>3}  {since:>7}"
+        yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
+
+    def _new(self, name: str, things: Any, upto: int | None = None) -> list[Any]:
+        """Those of a list that only grows which were not looked at yet."""
+        begin = self._at.get(name, 0)
+        found = list(islice(things, begin, upto))
+        self._at[name] = begin + len(found)
+        return found
+
+    def _pieces(self, page: Page, course: Course, *, over: bool, settled: bool) -> Iterator[Piece]:
+        draft = self.draft
+        for name, things in (("asked", draft.asked), ("midway", draft.midway)):
+            for one in self._new(name, things):
+                if (one.text, one.at_ns) not in self._asked:  # what was said midway may be asked once more
+                    self._asked.add((one.text, one.at_ns))
+                    yield Piece(one.at_ns, one.place, words.asked(page, one), "asked")
+        for block in self._new("thought", draft.thoughts, _closed(draft.thoughts, over=over)):
+            one = block.passage()
+            yield Piece(one.first_ns, one.place, words.thought(page, one), "thought")
+        for block in self._new("said", draft.messages, _closed(draft.messages, over=over)):
+            one = block.passage()
+            if one.text:
+                yield Piece(one.first_ns, one.place, words.said(page, one), "said")
+        yield from self._tool_pieces(page, settled=settled and not self.is_told)
+        yield from self._approvals(page, course, over=over)
+        yield from self._child_pieces(page)
+        for one in self._new("troubles", draft.troubles):
+            yield Piece(one.at_ns, one.place, words.trouble(page, one), "trouble")
+        for one in self._new("notes", draft.notes):
+            yield Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note")
+        for one in self._new("silences", draft.silences):
+            yield Piece(one.from_ns, LAST, words.silence(page, one), "silence")
+
+    def _tool_pieces(self, page: Page, *, settled: bool) -> Iterator[Piece]:
+        self._tools.update(dict.fromkeys(self._new("tools", self.draft.tools)))
+        for key in list(self._tools):
+            tool = self.draft.tools[key]
+            if tool.returned_ns is not None or settled:
+                del self._tools[key]
+                yield tool_piece(page, tool)
+
+    def _approvals(self, page: Page, course: Course, *, over: bool) -> Iterator[Piece]:
+        for key in self._new("approvals", self.draft.approvals):
+            one = self.draft.approvals[key]
+            self._asking[key] = None
+            yield Piece(one.asked_ns, one.place, f"the agent waits for approval: {page.short(one.message)}", "approval")
+        for key in list(self._asking):
+            one = course.answered(self.draft.approvals[key])
+            done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
+            if done is not None and (one.resolved_ns is not None or over):
+                del self._asking[key]
+                yield Piece(done, LAST, f"approval {words.answer(page, one, done)}", "approval")
+
+    def _child_pieces(self, page: Page) -> Iterator[Piece]:
+        for key in self._new("children", self.draft.children):
+            self._children[key] = None
+            child = self.draft.children[key]
+            yield next(words.child(page, child, is_told=True))
+        for key, told in list(self._children.items()):
+            status = self._said(key)
+            if status is not None and status != told:
+                self._children[key] = status
+                yield from islice(words.child(page, self.draft.children[key], is_told=False), 1, None)
+
+    def _said(self, key: str) -> str | None:
+        """How a sub-agent ended, once it has."""
+        status = self.draft.children[key].status
+        return None if status in (None, "launching", "in_progress", "queued") else status
+
+
+def _closed(blocks: list[Block], *, over: bool) -> int:
+    """How many of them grow no more."""
+    return len(blocks) if over or not blocks or blocks[-1].closed else len(blocks) - 1
+
+
+def _tail(block: Block) -> str:
+    """The end of a text that grows."""
+    text = "".join(block.parts[-_GROWING:])
+    whole = len(block.parts) <= _GROWING and len(text) <= _GROWING
+    return one_line(text if whole else "…" + text[-_GROWING:])

@@ -14,15 +14,14 @@ event that fits no type is counted, and told as far as it can be.
 from __future__ import annotations
 
 from ...omnigent.routes import is_session, unknown_sessions
-from .aftermath import ENDED_BY_SERVER, Aftermath
+from .builder import ENDED_BY_SERVER, Aftermath
 from .client_actions import Act, act_of, may_act
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
+from .draft import Pace, growth_of, pace_of
 from .failures import FailedRequest, deleted_at, failed_requests
+from .items import is_snapshot, snapshot_of
 from .merge import one_line
 from .narrator import grown_session, session_of, turns
-from .pace import Pace, pace_of
-from .snapshots import is_snapshot, snapshot_of
-from .text_growth import growth_of
 from .values import (
     LONG_SILENCE,
     Approval,

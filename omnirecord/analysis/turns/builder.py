@@ -9,19 +9,27 @@ The live server's turns do not keep to the page, so these rules hold:
    question, if it has no other. If nothing was said, the runner was restarted, and it is the same turn once more.
    Of several messages that the agent took in before a response, it answers the first; the next response the others.
 5. What was posted and never taken in is a turn of its own.
+
+When nobody listened to a session: what was silent then may have said something. Pure.
+
+What a server did after it had ended a stream: whether it had stopped, or had only given up that one reader.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
+from operator import attrgetter
+from typing import NamedTuple
 
-from .client_actions import Act
+from ...model import Exchange
+from ...text import seconds
+from ...wire.headers import header
+from .client_actions import Act, Posts
 from .draft import Draft
-from .posts import Posts
-from .values import LONG_SILENCE, Approval, Asked, Ended, Fault
+from .values import LONG_SILENCE, Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Turn
 
 
 class Course:
@@ -156,3 +164,114 @@ def _unheard(post: Act) -> Draft:
     if post.refused:
         draft.end("failed", post.at_ns, Fault(post.refused, post.refusal or "the server did not take the message"))
     return draft
+
+
+LAST = 1 << 60
+"""The place of a note that comes behind everything of its time."""
+
+
+class Absence(NamedTuple):
+    """A stretch between two streams."""
+
+    from_ns: int
+    until_ns: int
+
+
+def absences_of(listenings: Iterable[Listening]) -> Iterator[Absence]:
+    """The stretches in which no stream was open, between the first and the last one, in order."""
+    heard_until: int | None = None
+    for one in sorted(listenings, key=lambda one: one.from_ns):
+        if heard_until is not None and one.from_ns > heard_until:
+            yield Absence(heard_until, one.from_ns)
+        until = 1 << 62 if one.until_ns is None else one.until_ns
+        heard_until = until if heard_until is None else max(heard_until, until)
+
+
+def leavings_of(listenings: Iterable[Listening]) -> list[int]:
+    """When a client left while another one went on listening, in order."""
+    listenings = sorted(listenings, key=lambda one: one.from_ns)
+    begins = [one.from_ns for one in listenings]
+    longest = list(accumulate((1 << 62 if one.until_ns is None else one.until_ns for one in listenings), max))
+    left = sorted(one.until_ns for one in listenings if one.until_ns is not None and one.ending == "client_left")
+    return [at for at in left if (there := bisect_right(begins, at)) and longest[there - 1] > at]
+
+
+def with_leavings(turn: Turn, leavings: list[int]) -> Turn:
+    """The turn, with a note for each client that left while it went on."""
+    end = turn.ended_ns if turn.ended_ns is not None else 1 << 62
+    within = leavings[bisect_right(leavings, turn.begin_ns) : bisect_left(leavings, end)]
+    notes = [Note(at, "a client left; another one went on listening", LAST) for at in within]
+    return replace(turn, notes=(*turn.notes, *notes)) if notes else turn
+
+
+def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
+    """The turn, with a note for each stretch in which nobody listened to it, and its silences knowing of them."""
+    within = _within(absences, turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else 1 << 62)
+    if not within:
+        return turn
+    notes = [Note(one.from_ns, f"no client listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
+    longest = turn.longest_silence
+    return replace(
+        turn, notes=(*turn.notes, *notes), silences=tuple(_unheard_spans(silence, within) for silence in turn.silences),
+        longest_silence=None if longest is None else _unheard_spans(longest, within),
+    )  # fmt: skip
+
+
+def _within(absences: list[Absence], begin: int, end: int) -> list[Absence]:
+    """Those that overlap that stretch."""
+    first = bisect_right(absences, begin, key=lambda one: one.until_ns)
+    return absences[first : max(first, bisect_left(absences, end, key=lambda one: one.from_ns))]
+
+
+def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
+    begin, end = silence.from_ns, silence.from_ns + silence.length_ns
+    cut = _within(absences, begin, end)
+    sum_ns = sum(min(end, one.until_ns) - max(begin, one.from_ns) for one in cut)
+    return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
+
+
+TOGETHER = 1_000_000_000
+"""Streams that end within this many ns of each other end for one reason: a server that stops ends all that it has."""
+ENDED_BY_SERVER = ("eof", "upstream_lost")
+_EPOCH = "x-omnigent-stream-epoch"
+_request_at = attrgetter("request.at_ns")
+
+
+class Aftermath:
+    """The exchanges of one recording, laid out so that each question about them is a look-up."""
+
+    def __init__(self, exchanges: Iterable[Exchange]) -> None:
+        self._all = sorted(exchanges, key=_request_at)
+        self._streams = [x for x in self._all if x.stream is not None]
+        self._longest = list(accumulate(map(_end, self._streams), max))  # of the streams up to there
+
+    def of(self, x: Exchange) -> ServerAfter | None:
+        """What the server did after `x`, a stream that it had ended."""
+        if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
+            return None
+        if _epoch(x) and (following := self._after(self._streams, x)) and _epoch(following) not in (None, _epoch(x)):
+            return "restarted"
+        following = self._after(self._all, x)
+        if following is not None and following.ending == "upstream_unreachable":
+            return "gone"
+        answered = following is not None and following.response is not None
+        return "answered" if answered or self._outlived(x.end_ns) else None
+
+    @staticmethod
+    def _after(exchanges: list[Exchange], x: Exchange) -> Exchange | None:
+        """The first that was asked for after `x` had ended."""
+        number = bisect_right(exchanges, x.end_ns or 0, key=_request_at)
+        return exchanges[number] if number < len(exchanges) else None
+
+    def _outlived(self, end_ns: int) -> bool:
+        """Whether another stream that was there already went on for longer."""
+        number = bisect_right(self._streams, end_ns, key=_request_at)
+        return number > 0 and self._longest[number - 1] > end_ns + TOGETHER
+
+
+def _end(x: Exchange) -> int:
+    return 1 << 62 if x.end_ns is None else x.end_ns
+
+
+def _epoch(x: Exchange) -> str | None:
+    return header(x.response.headers, _EPOCH) if x.response else None

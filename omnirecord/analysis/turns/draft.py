@@ -2,13 +2,19 @@
 
 Text comes in blocks: a block ends where the server stored it as an item, where a tool is called, and where the wire
 names another message.
+
+How soon a turn's first token came, and how fast the rest. Pure.
+
+How the texts of a turn grew, so that they can be shown as they were at any time.
+
+A text at a time is what `Passage.text` begins with: as many characters as the last mark up to then says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from .lenient import SYSTEM, failure_in
 from .values import (
@@ -284,3 +290,70 @@ class Draft:
 
 def _passages(blocks: list[Block]) -> tuple[Passage, ...]:
     return tuple(passage for passage in (block.passage() for block in blocks) if passage.text)
+
+
+_AT_ONCE = 20_000_000
+"""What took less than this, in ns, has no pace worth a number."""
+
+
+class Pace(NamedTuple):
+    """How a turn's text came."""
+
+    first_ns: int | None
+    """From the question to the first delta, of text or of thoughts; None where either was not seen."""
+    deltas: int
+    """How many there were, of both."""
+    deltas_per_s: float | None
+    """Of what came behind the first delta of each stretch; None where there is nothing to measure, or all came at
+    once."""
+
+
+def pace_of(turn: Turn) -> Pace:
+    """The pace of a turn. Deltas are counted, not tokens: the wire does not say how many tokens a delta holds."""
+    streamed = [passage for passage in (*turn.thoughts, *turn.messages) if passage.pieces]
+    begin = min((passage.first_ns for passage in streamed), default=None)
+    known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
+    return Pace(
+        begin - turn.asked_ns if known and begin is not None and turn.asked_ns is not None else None,
+        sum(passage.pieces for passage in streamed),
+        _rate(streamed),
+    )
+
+
+def _rate(streamed: list[Passage]) -> float | None:
+    gaps = sum(passage.pieces - 1 for passage in streamed)
+    took = sum(passage.last_ns - passage.first_ns for passage in streamed)
+    return gaps * 1e9 / took if gaps > 0 and took >= _AT_ONCE else None
+
+
+Marks = list[int]
+"""Times and lengths, one after the other: at so many ns the text had so many UTF-16 code units, as a browser counts."""
+
+
+def growth_of(draft: Draft) -> dict[str, Any]:
+    """The marks of a turn's messages and thoughts, in the order of their passages; and, by call id, what its tools put
+    out while they ran: `[text, marks]`."""
+    return {
+        "messages": _all(draft.messages),
+        "thoughts": _all(draft.thoughts),
+        "printed": {call_id: [block.text, marks(block)] for call_id, block in draft.printed.items()},
+    }
+
+
+def marks(block: Block) -> Marks:
+    """Those of one text; one that came at once has only its end."""
+    if not block.parts:
+        return [block.first_ns, units(block.stored or "")]
+    found, length = [], 0
+    for part, at_ns in zip(block.parts, block.times, strict=True):
+        length += units(part)
+        found += [at_ns, length]
+    return found
+
+
+def units(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _all(blocks: Iterable[Block]) -> list[Marks]:
+    return [marks(block) for block in blocks if block.text or block.stored]

@@ -1,16 +1,21 @@
 """What each type of output item adds to its turn: messages, tool calls and their answers, thoughts.
 
 A function call comes twice, in progress and completed, and is one call; a message repeats the text of its deltas.
+
+What a client was told of a session when it asked for it, read from the answer. Reading never fails. Pure.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from ...model import Exchange
+from ...omnigent.routes import below_session
 from .builder import Course
 from .draft import Draft
 from .lenient import as_dict, as_text, text_of, written
-from .values import Trouble
+from .values import Snapshot, Trouble
 
 Data = dict[str, Any]
 _SILENT = frozenset({"resource_event", "routing_decision"})
@@ -87,3 +92,36 @@ def _tool_output(course: Course, at_ns: int, item: Data) -> None:
 def _named(type_: str, item: Data) -> str:
     told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary")) or ""
     return f"{type_.replace('_', ' ')}: {told}" if told else type_.replace("_", " ")
+
+
+def is_snapshot(exchange: Exchange) -> bool:
+    """Whether an exchange asked for a session as it is, and got it."""
+    answered = exchange.response is not None and exchange.response.status == 200
+    return answered and exchange.request.method == "GET" and below_session(exchange.request.target) == ""
+
+
+def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
+    """The session as the answer has it; None where that is no session."""
+    try:
+        data = as_dict(json.loads(response))
+    except (ValueError, RecursionError):
+        return None
+    if not data:
+        return None
+    pending, online = data.get("pending_elicitations"), data.get("runner_online")
+    ids = (as_text(as_dict(one).get("elicitation_id")) for one in (pending if isinstance(pending, list) else ()))
+    return Snapshot(
+        exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
+        as_text(data.get("agent_name")), as_text(data.get("llm_model")),
+        online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
+        _last_said(data.get("items")),
+    )  # fmt: skip
+
+
+def _last_said(items: Any) -> str | None:
+    """What the assistant said last, of a list of items."""
+    for item in map(as_dict, reversed(items if isinstance(items, list) else ())):
+        message = as_dict(item.get("data")) or item
+        if item.get("type") == "message" and message.get("role") == "assistant":
+            return text_of(message.get("content"))
+    return None

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...model import TimedFrame
-from ...wire.payload import payload_of
+from ...wire.strict_json import payload_of
 
 DENIED = "[Denied by policy: "
 """How the server begins the text that it puts in the place of a refused one."""

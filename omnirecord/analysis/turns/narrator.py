@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent.parties import party_name
 from . import events
-from .absences import absences_of, leavings_of, with_absences, with_leavings
-from .aftermath import Aftermath
-from .builder import Course
+from .builder import Aftermath, Course, absences_of, leavings_of, with_absences, with_leavings
 from .client_actions import Act
 from .draft import Draft
 from .failures import deleted_at

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from ...model import Ending
 from ...text import clip, one_line, seconds
-from .absences import absences_of
+from .builder import absences_of
 from .values import (
     SESSION_DELETED,
     Approval,

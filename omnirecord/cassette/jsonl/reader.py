@@ -23,8 +23,7 @@ from ...omnigent.contract import Contract, Judgement
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ...wire.sse import Frame
-from ..framing import Framed, Framer
-from ..recut import cut
+from ..framing import Framed, Framer, cut
 from ..sqlite import rows
 from ..sqlite import stream_rows as streamed
 from ..sqlite.rows import Row

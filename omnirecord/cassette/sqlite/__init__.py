@@ -6,9 +6,9 @@ and `making` checks what it finds; `views` and `datasette` are for people who op
 Everything in here is synchronous and belongs to one thread at a time.
 """
 
-from .datasette import datasette_metadata
 from .reader import Store, is_coded
 from .schema import is_database, is_packed, is_sqlite
+from .views import datasette_metadata
 from .writer import Writer
 
 __all__ = ["Store", "Writer", "datasette_metadata", "is_coded", "is_database", "is_packed", "is_sqlite"]

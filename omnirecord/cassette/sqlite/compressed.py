@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import BrokenCassette, UsageError
 from ..compressed import MAGIC, PackingError, most_of, unpacked
-from ..files import copied_aside, room_for, temporary, unwritable
-from ..temporary import TemporaryFolder
+from ..files import TemporaryFolder, copied_aside, room_for, temporary, unwritable
 from .disk import clear_writing
 from .migrations import forget_key
 from .untrusted import harden

@@ -14,8 +14,7 @@ from itertools import chain
 
 from ...omnigent.contract import Issue, Judgement
 from ...wire.sse import Frame
-from ..framing import Framed
-from ..recut import Span, cut
+from ..framing import Framed, Span, cut
 from . import rows
 from . import stream_rows as streamed
 from .checked import DAMAGED as DAMAGED

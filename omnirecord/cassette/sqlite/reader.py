@@ -59,9 +59,8 @@ from .checked import (  # fmt: skip
 )
 from .disk import clear_writing
 from .lock import recorder_is_alive
-from .outline import outlined
+from .rows import FRAMED, size_of
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
-from .sizes import FRAMED, size_of
 from .stream_reads import (
     Content,
     Piece,
@@ -70,6 +69,7 @@ from .stream_reads import (
     from_byte,
     from_read,
     last_read_ns,
+    outlined,
     portions,
     reads,
 )

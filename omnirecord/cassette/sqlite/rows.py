@@ -2,6 +2,8 @@
 
 A list of rows is applied in one transaction (`Writer.write`), and again in full if that failed. What a stream brings is
 many things to a row: `streamed`.
+
+How many bytes of an exchange are kept, for one that has no end yet and so no count in its row.
 """
 
 from __future__ import annotations
@@ -115,3 +117,17 @@ def message_sent(exchange: int, number: int, sent_ns: int) -> Row:
 
 def incident(recording: int, at_ns: int, message: str) -> Row:
     return _INCIDENT, (recording, at_ns, message)
+
+
+def size_of(side: Side) -> str:
+    """An SQL expression over a row `x` of exchanges: bytes on the wire for a stream, else as they are stored."""
+    direction = "up" if side == "request" else "down"
+    pieces = "SELECT start + size FROM pieces WHERE exchange = x.exchange ORDER BY n DESC LIMIT 1"
+    chunks = f"SELECT sum(length(data)) FROM chunks WHERE exchange = x.exchange AND side = '{side}'"
+    messages = f"SELECT sum(length(data)) FROM messages WHERE exchange = x.exchange AND dir = '{direction}'"
+    first = f"({pieces}), " if side == "response" else ""
+    return f"coalesce({first}({chunks}), ({messages}), 0)"
+
+
+FRAMED = "coalesce((SELECT start + length FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1), 0)"
+"""How many bytes of its content are in frames."""

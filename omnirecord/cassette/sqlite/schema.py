@@ -31,8 +31,7 @@ from ...errors import (
     NotACassette,
     UsageError,
 )
-from ..files import copied_aside, is_of_the_disk, itself, unwritable
-from ..temporary import TemporaryFolder
+from ..files import TemporaryFolder, copied_aside, is_of_the_disk, itself, unwritable
 from . import compressed as packed
 from . import migrations as former
 from .disk import refused_by_disk

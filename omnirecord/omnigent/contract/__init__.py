@@ -13,36 +13,22 @@ decides, `shapes` spares both what was seen before, `known` says which fields ar
 from __future__ import annotations
 
 from ..events.base import Event, Shape, UntypedEvent
-from ..events.compaction import (
-    CompactionCompletedEvent,
-    CompactionFailedEvent,
-    CompactionInProgressEvent,
-)
-from ..events.elicitation import (
-    BrowserActionRequestEvent,
-    ClientTaskCancelEvent,
-    ElicitationRequestEvent,
-    ElicitationRequestParams,
-    ElicitationResolvedEvent,
-)
-from ..events.items import (
-    CompactionItem,
-    FunctionCallItem,
-    FunctionCallOutputItem,
-    MessageItem,
-    OutputItem,
-    ReasoningItem,
-)
 from ..events.objects import (
     BackgroundTaskInfo,
     ChildSessionSummary,
+    CompactionItem,
     ConversationRef,
     ErrorDetail,
     FailedResponseObject,
+    FunctionCallItem,
+    FunctionCallOutputItem,
     IncompleteDetails,
     McpServerStartup,
+    MessageItem,
     ModelUsage,
+    OutputItem,
     PresenceViewer,
+    ReasoningItem,
     ResponseObject,
     RetryErrorDetail,
     SessionResourceObject,
@@ -52,6 +38,9 @@ from ..events.objects import (
 )
 from ..events.response import (
     CancelledEvent,
+    CompactionCompletedEvent,
+    CompactionFailedEvent,
+    CompactionInProgressEvent,
     CompletedEvent,
     CreatedEvent,
     ErrorEvent,
@@ -69,8 +58,17 @@ from ..events.response import (
     ReasoningTextDeltaEvent,
     RetryEvent,
     ToolOutputDeltaEvent,
+    TurnCancelledEvent,
+    TurnCompletedEvent,
+    TurnFailedEvent,
+    TurnStartedEvent,
 )
 from ..events.session import (
+    BrowserActionRequestEvent,
+    ClientTaskCancelEvent,
+    ElicitationRequestEvent,
+    ElicitationRequestParams,
+    ElicitationResolvedEvent,
     SessionAgentChangedEvent,
     SessionBtwSidechatEvent,
     SessionChangedFilesInvalidatedEvent,
@@ -100,12 +98,6 @@ from ..events.session import (
     SessionTitleEvent,
     SessionTodosEvent,
     SessionUsageEvent,
-)
-from ..events.turn import (
-    TurnCancelledEvent,
-    TurnCompletedEvent,
-    TurnFailedEvent,
-    TurnStartedEvent,
 )
 from ..events.union import ServerStreamEvent
 from .judge import Contract, Issue, Judgement, ProblemKind

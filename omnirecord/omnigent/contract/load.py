@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from os import PathLike, fspath
 
-from .documented import documented
+from .documented import documented, omnigent
 from .judge import Contract
-from .live import omnigent
 
 _NAMED = {"omnigent": cache(omnigent), "documented": cache(documented)}
 

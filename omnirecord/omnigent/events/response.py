@@ -2,15 +2,20 @@
 
 A turn opens with `response.created` or, as was seen, with `response.in_progress`; it ends with one of
 completed, failed, incomplete and cancelled, or with none of them where it was interrupted or its runner died.
+
+The turn events: the runner's own account of a turn, in four words.
+
+The compaction events: the history grew too long and is being replaced by a summary.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from .base import Event
-from .items import OutputItem, output_item
-from .objects import ErrorSource, FailedResponseObject, ResponseObject, RetryErrorDetail
+from .objects import ErrorSource, FailedResponseObject, OutputItem, ResponseObject, RetryErrorDetail, output_item
 
 
 class CreatedEvent(Event):
@@ -159,3 +164,56 @@ class HeartbeatEvent(Event):
     type: Literal["response.heartbeat"]
     server_time: str | None = None
     last_event_seq: int | None = None
+
+
+class TurnStartedEvent(Event):
+    """The runner took up a new turn."""
+
+    type: Literal["turn.started"]
+    session_id: str
+
+
+class TurnCompletedEvent(Event):
+    """The turn ended well, and nothing is left to do."""
+
+    type: Literal["turn.completed"]
+    session_id: str
+
+
+class TurnFailedEvent(Event):
+    """The turn failed."""
+
+    type: Literal["turn.failed"]
+    session_id: str
+    error: dict[str, Any] = Field(default_factory=dict)
+
+
+class TurnCancelledEvent(Event):
+    """The turn was interrupted."""
+
+    type: Literal["turn.cancelled"]
+    session_id: str
+
+
+class CompactionInProgressEvent(Event):
+    """A summary of the history is being written."""
+
+    type: Literal["response.compaction.in_progress"]
+    started_at: int | None = None
+
+
+class CompactionCompletedEvent(Event):
+    """The summary has taken the history's place."""
+
+    type: Literal["response.compaction.completed"]
+    total_tokens: int | None = None
+    """How large the context is now, estimated."""
+    summary: str | None = None
+    summary_model: str | None = None
+    compacted_messages: list[dict[str, Any]] | None = None
+
+
+class CompactionFailedEvent(Event):
+    """No summary could be made; the history is as it was."""
+
+    type: Literal["response.compaction.failed"]

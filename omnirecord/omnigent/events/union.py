@@ -8,19 +8,11 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from .base import Event
-from .compaction import (
+from .response import (
+    CancelledEvent,
     CompactionCompletedEvent,
     CompactionFailedEvent,
     CompactionInProgressEvent,
-)
-from .elicitation import (
-    BrowserActionRequestEvent,
-    ClientTaskCancelEvent,
-    ElicitationRequestEvent,
-    ElicitationResolvedEvent,
-)
-from .response import (
-    CancelledEvent,
     CompletedEvent,
     CreatedEvent,
     ErrorEvent,
@@ -38,8 +30,16 @@ from .response import (
     ReasoningTextDeltaEvent,
     RetryEvent,
     ToolOutputDeltaEvent,
+    TurnCancelledEvent,
+    TurnCompletedEvent,
+    TurnFailedEvent,
+    TurnStartedEvent,
 )
 from .session import (
+    BrowserActionRequestEvent,
+    ClientTaskCancelEvent,
+    ElicitationRequestEvent,
+    ElicitationResolvedEvent,
     SessionAgentChangedEvent,
     SessionBtwSidechatEvent,
     SessionChangedFilesInvalidatedEvent,
@@ -67,12 +67,6 @@ from .session import (
     SessionTitleEvent,
     SessionTodosEvent,
     SessionUsageEvent,
-)
-from .turn import (
-    TurnCancelledEvent,
-    TurnCompletedEvent,
-    TurnFailedEvent,
-    TurnStartedEvent,
 )
 
 ServerStreamEvent = Annotated[

@@ -14,7 +14,6 @@ import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
-from ...server.complaint import Complaint
 from ...server.http import (  # fmt: skip
     SectionTooLarge,
     ambiguous,
@@ -25,6 +24,7 @@ from ...server.http import (  # fmt: skip
     out_of_descriptors,
 )
 from ...server.listener import RawResponse, continue_upload
+from ...server.timers import Complaint
 from ...text import unquoted
 from ...wire.headers import (  # fmt: skip
     asks_for_websocket,
@@ -36,8 +36,7 @@ from ...wire.headers import (  # fmt: skip
     without,
 )
 from ..queue import Take
-from .pass_through import Passing
-from .read_ahead import ReadAhead
+from .pass_through import Passing, ReadAhead
 from .resumable import LOST
 from .resume import Asked, Resuming, can_be_stamped
 from .upstream import Upstream, is_out_of_descriptors, keep_body_only, why_unreachable

@@ -23,9 +23,9 @@ from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.accept import Accepting
-from ...server.clock import monotonic
 from ...server.http import Handler, bad_request, error_response, number_of, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
+from ...server.timers import monotonic
 from ...server.tls import File, Trust
 from ...ui.control import UI, Control, pages_of
 from ...wire.headers import decoded
@@ -33,7 +33,7 @@ from ...wire.limits import Given, Retention, retention, rotation
 from ..rows.exchanges import NewFrames
 from ..thread import STOP_WITHIN, Tape, Watch, ignore, nothing
 from .forward import Answered, Forward
-from .read_ahead import DEFAULT as READ_AHEAD
+from .pass_through import DEFAULT as READ_AHEAD
 from .resume import GRACE, Asked, Resuming
 from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
 

@@ -26,21 +26,24 @@ from ...redaction.stream import MaskedStream
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from .frames import FrameMaker, fault
-from .making import Frames, NewFrames, Rest, none
 from .operations import (  # fmt: skip
     HELD,
     BodyData,
     Ended,
+    Frames,
     Incidence,
     Messaged,
+    NewFrames,
     Op,
     Passed,
     Received,
     Requested,
     Responded,
+    Rest,
     SentLate,
     content,
     held,
+    none,
 )
 from .pace import PORTION, resting
 

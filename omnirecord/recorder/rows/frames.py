@@ -22,7 +22,7 @@ from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
-from .making import NewFrames, Rest, none
+from .operations import NewFrames, Rest, none
 
 log = logging.getLogger("omnirecord")
 

@@ -19,13 +19,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ...cassette.sqlite import Writer
-from ...server.clock import monotonic
-from ...server.complaint import Complaint
+from ...server.timers import Complaint, monotonic
 from ...wire.limits import max_decoded
 from ..rows.exchanges import NewFrames, Rest
-from ..rows.making import none
+from ..rows.operations import none
 from ..rows.pace import Pace
-from .messages import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
+from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
 AGAIN = 1.0
 """Seconds between the end of one and the begin of another; twice as many each time, …"""

@@ -6,9 +6,8 @@
 No I/O, nothing here raises whatever the bytes, and masking again changes nothing.
 """
 
-from .bodies import Flow
 from .scanner import Scanner
 from .streams import Piece, StreamMask
-from .texts import Texts
+from .texts import Flow, Texts
 
 __all__ = ["Flow", "Piece", "Scanner", "StreamMask", "Texts"]

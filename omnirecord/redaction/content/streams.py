@@ -16,9 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..aside import Aside
-from .bodies import Flow
 from .scanner import Scanner
-from .texts import LINE, Texts
+from .texts import LINE, Flow, Texts
 
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|)")
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")

@@ -5,13 +5,22 @@ frame, live too, whether it is the kind of event that is meant. `grammar` is the
 there is no such event; `Words` and `Field` serve whoever builds a language around it.
 """
 
-from .address import Address
-from .fields import MISSING, Field, field_of, fields_like
-from .grammar import HOW_CONDITIONS, parse_address, read_address, read_ordinal
-from .matcher import Condition, Matcher, is_event, name_of
-from .nearest import listed
-from .pick import Ordinal, Pick, Stream, ordinal_text
-from .tokens import Words
+from .grammar import HOW_CONDITIONS, Address, Words, parse_address, read_address, read_ordinal
+from .matcher import (
+    MISSING,
+    Condition,
+    Field,
+    Matcher,
+    Ordinal,
+    Pick,
+    Stream,
+    field_of,
+    fields_like,
+    is_event,
+    listed,
+    name_of,
+    ordinal_text,
+)
 
 __all__ = [
     "HOW_CONDITIONS",

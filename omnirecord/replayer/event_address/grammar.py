@@ -5,18 +5,177 @@ WHICH   := [the] [first | last | every | 2nd] NAME [with FIELD=VALUE]...
 NAME    := a type, with * ? and [abc] as in file names | event | [DONE] | #17
 
 NAME may be left out behind an ordinal: any event. Keywords may be written in any case. Pure.
+
+A line of a small language, read word by word, and what is said where it cannot be read. Pure.
+
+An event of a recording, as somebody names it, and which frames that means. Pure.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NoReturn
 
-from .address import Address
-from .fields import field_of
-from .matcher import ANY, DONE, Condition, Matcher
-from .pick import Ordinal, Pick
-from .tokens import Words
+from ...errors import UsageError
+from ...text import clip, dumps
+from .matcher import ANY, DONE, Condition, Matcher, Ordinal, Pick, Stream, field_of, why_not
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`2nd session.status with status=idle after response.created in stream 1`, read.
+
+    `place`: a stream's number; `every` one; or None: `every` event is looked for in every stream, one event in the
+    first stream that has it.
+    """
+
+    pick: Pick
+    after: Pick | None = None
+    before: Pick | None = None
+    place: int | Literal["every"] | None = None
+
+    def __str__(self) -> str:
+        words = [str(self.pick)]
+        words += [f"after {self.after}"] if self.after else []
+        words += [f"before {self.before}"] if self.before else []
+        words += [f"in stream {self.place}"] if isinstance(self.place, int) else []
+        words += ["in every stream"] if self.place == "every" else []
+        return " ".join(words)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it means one event of a stream."""
+        return self.pick.ordinal != "every"
+
+    def resolve(self, streams: Iterable[Stream]) -> list[tuple[int, int]]:
+        """The number of the stream and of the frame of each event that is meant, in recorded order.
+
+        Raises `UsageError` where there is none, with what there is instead.
+        """
+        streams = list(streams)
+        places = [stream for stream in streams if self.place in (None, "every", stream.number)]
+        found: list[tuple[int, int]] = []
+        for stream in places:
+            found += [(stream.number, seq) for seq in self.within(stream)]
+            if found and self.place is None and self.is_one:
+                break
+        if not found:
+            what = str(self).removeprefix("every ")
+            raise UsageError(f"there is no {what}: {why_not(self.picks, streams, places)}")
+        return found
+
+    @property
+    def picks(self) -> list[Pick]:
+        """What has to be there for it."""
+        return [pick for pick in (self.pick, self.after, self.before) if pick is not None]
+
+    def within(self, stream: Stream) -> list[int]:
+        """The numbers of the frames of one stream that it means."""
+        frames = stream.frames
+        begin, end = 0, len(frames)
+        if self.after is not None:
+            at = self.after.first_among(frames)
+            begin = end if at is None else at + 1
+        if self.before is not None:
+            counted_behind = begin if self.before.ordinal == "nearest" else 0
+            at = self.before.first_among(frames, counted_behind)
+            end = 0 if at is None else at
+        backwards = self.before is not None and self.after is None
+        return [frames[n].seq for n in self.pick.among(frames, begin, end, backwards=backwards)]
+
+
+_WORD = re.compile(r"\s*(\S+)")
+_SHOWN = 160
+"""How much of a text is repeated to whoever wrote it."""
+
+
+class Words:
+    """`what` the text is, and an `example` of one, for whoever wrote it wrong. Keywords are read in any case."""
+
+    def __init__(self, text: str, what: str, example: str) -> None:
+        self._text = text
+        self._at = 0
+        self.what = what
+        self.example = example
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+            raise UsageError(f"the {what} {_quoted(text)} is not UTF-8: write it anew, for instance {example!r}")
+
+    def peek(self) -> str:
+        """The next word in lower case; empty at the end."""
+        found = _WORD.match(self._text, self._at)
+        return found[1].lower() if found else ""
+
+    def take(self) -> str:
+        """The next word as it is written; empty at the end."""
+        found = _WORD.match(self._text, self._at)
+        self._at = found.end() if found else len(self._text)
+        return found[1] if found else ""
+
+    def skip(self, *keywords: str) -> bool:
+        """Step over these words, if they come next."""
+        before = self._at
+        if all(self.take().lower() == keyword for keyword in keywords):
+            return True
+        self._at = before
+        return False
+
+    def comes(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """What the pattern makes of the text that comes next."""
+        return pattern.match(self._text, self._at)
+
+    def step(self, match: re.Match[str]) -> None:
+        """Step over what `comes` found."""
+        self._at = match.end()
+
+    def json(self) -> str | None:
+        """Take a JSON value that ends at a blank, as its canonical text; None where there is none."""
+        found = _WORD.match(self._text, self._at)
+        if not found:
+            return None
+        try:
+            value, end = _DECODER.raw_decode(self._text, found.start(1))
+            text = dumps(value)
+        except (ValueError, RecursionError):
+            return None
+        if not self._text[end : end + 1].strip():
+            self._at = end
+            return text
+        return None
+
+    def end(self, **hints: str) -> None:
+        """Nothing may be left. `hints`: what to say of a word that is."""
+        if word := self.peek():
+            self.refuse(hints.get(word, "nothing more is expected"))
+
+    def refuse(self, why: str) -> NoReturn:
+        """Say that the next word cannot be read."""
+        found = _WORD.match(self._text, self._at)
+        word = f"{_quoted(found[1])} at character {found.start(1) + 1}" if found else "where it ends"
+        raise UsageError(
+            f"cannot read the {self.what} {_quoted(self._text)}: {word}, {why}; write for instance {self.example!r}"
+        )
+
+
+def _quoted(text: str) -> str:
+    return repr(clip(text, _SHOWN))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(text)
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
 
 EXAMPLE = "2nd session.status"
 HOW_CONDITIONS = "a condition is written with FIELD=VALUE"

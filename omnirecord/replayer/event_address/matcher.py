@@ -1,20 +1,82 @@
 """Whether a frame is the kind of event that somebody means: its type, and conditions on its data. Pure.
 
 A frame's JSON is parsed only where its type fits and a condition asks for it.
+
+The nth of the events that match, within a stream. Pure.
+
+A field of an event's data, as a dotted path: `response.usage.input_tokens`, `viewers[0].user_id`. Pure.
+
+What is said where the recording has no such event: which there are instead, and where. Pure.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 from ...model import TimedFrame
-from ...wire.payload import payload_of
+from ...text import clip, dumps
 from ...wire.sse import read_fields
-from .fields import Field
+from ...wire.strict_json import payload_of
+
+MISSING: Any = object()
+"""What `Field.of` returns where there is no such field."""
+_POSITION = re.compile(r"\[([0-9]+)\]")
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`steps`: names, and positions from 0 where the value is a list."""
+
+    steps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ".".join(self.steps)
+
+    def of(self, data: Any) -> Any:
+        """The field's value, or `MISSING`."""
+        for step in self.steps:
+            data = _step(data, step)
+        return data
+
+
+def field_of(text: str) -> Field | None:
+    """The field that a text names; None where it names none."""
+    steps = tuple(_POSITION.sub(r".\1", text).split("."))
+    return Field(steps) if all(steps) else None
+
+
+def fields_like(field: Field, data: Any) -> list[str]:
+    """The fields that there are instead of one that is missing, the nearest first."""
+    for number, step in enumerate(field.steps):
+        if (below := _step(data, step)) is MISSING:
+            names = [str(name) for name in data] if isinstance(data, dict) else []
+            return [str(Field((*field.steps[:number], name))) for name in _nearest(step, names)]
+        data = below
+    return []
+
+
+def _nearest(wanted: str, names: Iterable[str]) -> list[str]:
+    names = list(names)[:100]
+    return (get_close_matches(wanted, names, _LISTED) or names)[:_LISTED]
+
+
+def _step(data: Any, step: str) -> Any:
+    if isinstance(data, dict):
+        return data.get(step, MISSING)
+    if isinstance(data, list) and step.isascii() and step.isdigit() and len(step) < 10:
+        return data[int(step)] if int(step) < len(data) else MISSING
+    return MISSING
+
 
 ANY = "event"
 DONE = "[DONE]"
@@ -89,3 +151,154 @@ def name_of(frame: TimedFrame) -> str | None:
 @lru_cache(256)
 def _loads(text: str) -> Any:
     return json.loads(text)
+
+
+Ordinal = int | Literal["nearest", "last", "every"]
+"""Which of those that match: the nth from 1. `nearest`, unsaid: the first, or the last before another."""
+_SUFFIXES = {1: "st", 2: "nd", 3: "rd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A recorded stream: its number and all of its frames, in order."""
+
+    number: int
+    frames: Sequence[TimedFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Which of the events that match."""
+
+    ordinal: Ordinal
+    matcher: Matcher
+
+    def __str__(self) -> str:
+        ordinal = ordinal_text(self.ordinal)
+        return f"{ordinal} {self.matcher}" if ordinal else str(self.matcher)
+
+    def among(self, frames: Sequence[TimedFrame], begin: int, end: int, *, backwards: bool = False) -> Iterator[int]:
+        """The positions that it means, within `begin` and `end`. `backwards`: the nearest is the last."""
+        last = self.ordinal == "last" or (backwards and self.ordinal == "nearest")
+        places = range(end - 1, begin - 1, -1) if last else range(begin, end)
+        found = (n for n in places if self.matcher.matches(frames[n]))
+        if self.ordinal == "every":
+            return found
+        nth = self.ordinal if isinstance(self.ordinal, int) else 1
+        return islice(found, nth - 1, nth)
+
+    def first_among(self, frames: Sequence[TimedFrame], begin: int = 0) -> int | None:
+        return next(self.among(frames, begin, len(frames)), None)
+
+
+def ordinal_text(ordinal: Ordinal) -> str:
+    """As it is written: `2nd`; empty for `nearest`."""
+    if ordinal == "nearest":
+        return ""
+    if isinstance(ordinal, str):
+        return ordinal
+    if ordinal == 1:
+        return "first"
+    return f"{ordinal}{'th' if ordinal // 10 % 10 == 1 else _SUFFIXES.get(ordinal % 10, 'th')}"
+
+
+_COMPARED = 300
+"""How many types a name is compared with: Omnigent has 56, a stranger's cassette may have any number."""
+_LONGEST = 60
+_WILDCARDS = re.compile("[*?]+")
+_ALIKE = 0.75
+
+
+def why_not(picks: list[Pick], streams: list[Stream], places: list[Stream]) -> str:
+    """Why these are not in those `places` of all `streams`, or not in the order that was asked for."""
+    if not streams:
+        return "the cassette holds no stream"
+    if not places:
+        noun = "stream" if len(streams) == 1 else "streams"
+        return f"the cassette has {noun} {listed(str(stream.number) for stream in streams)}"
+    for pick in picks:
+        if reason := _lacks(pick, places):
+            return reason
+    return "; ".join(_where(matcher, places) for matcher in dict.fromkeys(pick.matcher for pick in picks))
+
+
+def listed(items: Iterable[str]) -> str:
+    """The first few, and how many more."""
+    items = list(items)
+    more = len(items) - _LISTED
+    return ", ".join(items[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lacks(pick: Pick, streams: list[Stream]) -> str | None:
+    """Why there is no such event anywhere in these streams; None where there is."""
+    matcher = pick.matcher
+    named = [frame for stream in streams for frame in stream.frames if matcher.names(frame)]
+    if not named:
+        return _no_name(matcher, streams)
+    for number, condition in enumerate(matcher.conditions):
+        so_far = Matcher(matcher.name, matcher.conditions[: number + 1])
+        if not any(so_far.holds(frame) for frame in named):
+            return _no_value(matcher.name, condition, named)
+    if any(pick.first_among(stream.frames) is not None for stream in streams):
+        return None
+    return _where(matcher, streams)
+
+
+def _no_name(matcher: Matcher, streams: list[Stream]) -> str:
+    if matcher.name[0] == "#":
+        return listed(f"stream {stream.number} has {_counted(len(stream.frames), 'frame')}" for stream in streams)
+    if matcher.name == DONE:
+        return listed(_last_event(stream) for stream in streams)
+    counts = Counter(clip(name_of(frame) or "", _LONGEST) for stream in streams for frame in stream.frames)
+    del counts[""]
+    return f"no event matches {matcher.name}, {nearest_names(matcher.name, counts)}"
+
+
+def nearest_names(name: str, counts: Counter[str]) -> str:
+    """The types that are most like a name, or most of those that there are, with how many events each has."""
+    common = [one for one, _ in counts.most_common(_COMPARED)]
+    near = get_close_matches(name[:_LONGEST], common, _LISTED) or [one for one in common if _is_like(one, name)]
+    found = listed(f"{clip(one, _LONGEST)} ({counts[one]})" for one in near or common) or "none with a type"
+    return f"{'the nearest are' if near else 'there are'} {found}"
+
+
+def _is_like(name: str, glob: str) -> bool:
+    """Whether a name begins or ends nearly as the longest plain part of a pattern."""
+    part = max(_WILDCARDS.split(glob[:_LONGEST]), key=len).strip(".")
+    ends = (name[: len(part)], name[-len(part) :]) if part else ()
+    return any(SequenceMatcher(None, end, part).ratio() >= _ALIKE for end in ends)
+
+
+def _last_event(stream: Stream) -> str:
+    last = next((frame for frame in reversed(stream.frames) if is_event(frame)), None)
+    what = "no event" if last is None else f"as its last event {name_of(last) or 'one without a type'} (#{last.seq})"
+    return f"stream {stream.number} has {what}"
+
+
+def _no_value(name: str, condition: Condition, named: list[TimedFrame]) -> str:
+    """The values that the field has instead, or that it is missing."""
+    field, payloads = condition.field, [payload_of(frame) for frame in named]
+    values = Counter(_shown(value) for value in map(field.of, payloads) if value is not MISSING)
+    if not values:
+        near = listed(fields_like(field, payloads[0]))
+        return f"no {name} has the field {field}" + (f", the nearest are {near}" if near else "")
+    return f"{field} of {name} is {listed(f'{value} ({count})' for value, count in values.most_common())}"
+
+
+def _shown(value: Any) -> str:
+    return clip(dumps(value), _LONGEST)
+
+
+def _where(matcher: Matcher, streams: list[Stream]) -> str:
+    """How often it is in each stream, and in which frames."""
+    told = []
+    for stream in streams:
+        seqs = [frame.seq for frame in stream.frames if matcher.matches(frame)]
+        if seqs:
+            noun = "frame" if len(seqs) == 1 else "frames"
+            told.append(f"stream {stream.number} has {len(seqs)} {matcher} ({noun} {listed(map(str, seqs))})")
+    return listed(told)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun if count == 1 else noun + 's'}"

@@ -5,10 +5,8 @@
 what each is on the wire.
 """
 
-from .bound import Bound, Faults
-from .kinds import End, Fault
+from .bound import Bound, Faults, RequestFault
+from .kinds import VERBS, End, Fault, Verb
 from .layout import Faulty
-from .requests import RequestFault
-from .verbs import VERBS, Verb
 
 __all__ = ["VERBS", "Bound", "End", "Fault", "Faults", "Faulty", "RequestFault", "Verb"]

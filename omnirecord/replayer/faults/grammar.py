@@ -7,8 +7,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from ..event_address import HOW_CONDITIONS, Field, Words, field_of, read_address, read_ordinal
-from .durations import TIME, time_ns
 from .kinds import (
+    EACH_TIME,
+    EXAMPLE,
+    TIME,
+    VERBS,
     Answer,
     Corrupt,
     Delay,
@@ -24,8 +27,8 @@ from .kinds import (
     StopHeartbeats,
     Swap,
     Where,
+    time_ns,
 )
-from .verbs import EACH_TIME, EXAMPLE, VERBS
 
 _METHOD = re.compile(r"[a-z]+|\*")
 _STATUS = re.compile(r"[2-5][0-9][0-9]")

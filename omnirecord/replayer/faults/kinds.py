@@ -1,12 +1,38 @@
-"""The faults, as values. `str` of one is the line that it was read from, in its plainest spelling."""
+"""The faults, as values. `str` of one is the line that it was read from, in its plainest spelling.
+
+The verbs of the fault grammar: how each is written, what it does, an example. Pure.
+
+Lengths of time as they are written: `2s`, `500ms`, `1.5min`. Pure.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from ..event_address import Address, Field, Ordinal, ordinal_text
-from .durations import time_text
+
+LONGEST_NS = 24 * 3600 * 10**9
+"""A day."""
+TIME = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(ms|s|min)(?!\S)", re.IGNORECASE)
+_UNITS = {"min": 60 * 10**9, "s": 10**9, "ms": 10**6}
+
+
+def time_ns(found: re.Match[str]) -> int | None:
+    """What `TIME` found, in ns; None where that is nothing, or more than a day."""
+    value = int(Decimal(found[1]) * _UNITS[found[2].lower()])
+    return value if 0 < value <= LONGEST_NS else None
+
+
+def time_text(value_ns: int) -> str:
+    """In the largest unit in which it is a whole number, else in ms."""
+    for unit, size in _UNITS.items():
+        if value_ns % size == 0:
+            return f"{value_ns // size}{unit}"
+    return f"{(Decimal(value_ns) / 10**6).normalize():f}ms"
+
 
 End = Literal["clean", "short", "reset", "freeze"]
 """How a stream ends, or that nothing more comes."""
@@ -142,3 +168,51 @@ Edit = Corrupt | SetField | RemoveField
 Change = Drop | Duplicate | Swap | Delay | Edit | StopHeartbeats
 OnRequest = Answer | Slow
 Fault = Change | Ends | OnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    usage: str
+    meaning: str
+    """One line."""
+    example: str
+
+
+VERBS: dict[str, Verb] = {
+    "drop": Verb("drop EVENT", "it never comes", "drop 2nd session.status"),
+    "duplicate": Verb("duplicate EVENT", "it comes twice", "duplicate response.completed"),
+    "swap": Verb(
+        "swap EVENT [with EVENT]", "the two change places; without the second, with the next event",
+        "swap response.created with response.in_progress",
+    ),
+    "delay": Verb("delay EVENT by TIME", "it and all that follows come later", "delay response.completed by 2s"),
+    "freeze": Verb(
+        "freeze at|after EVENT [each time]", "from there on nothing comes, and the connection stays open",
+        "freeze after 3rd response.output_text.delta",
+    ),
+    "cut": Verb(
+        "cut before|after|inside|inside a character of EVENT [cleanly|short|by reset] [each time]",
+        "the response ends there", "cut before response.completed by reset",
+    ),
+    "corrupt": Verb("corrupt EVENT", "its data are no JSON any more", "corrupt last response.output_text.delta"),
+    "set": Verb(
+        "set FIELD of EVENT to JSON", "a field has another value",
+        'set status of last session.status to "failed"',
+    ),
+    "remove": Verb("remove FIELD of EVENT", "a field is missing", "remove response.usage of response.completed"),
+    "stop": Verb(
+        "stop heartbeats at|after EVENT", "from there on no heartbeat comes, and all else does",
+        "stop heartbeats after session.heartbeat",
+    ),
+    "answer": Verb(
+        "answer [2nd|every] METHOD GLOB with STATUS", "a request is answered with an error, or another status",
+        "answer 2nd POST /v1/sessions/*/events with 503",
+    ),
+    "slow": Verb(
+        "slow [2nd|every] METHOD GLOB by TIME", "the answer to a request begins later",
+        "slow every GET /v1/sessions/* by 500ms",
+    ),
+}  # fmt: skip
+"""By their first word, in the order in which they are told."""
+EXAMPLE = VERBS["drop"].example
+EACH_TIME = "only a cut or a freeze happens once: all others happen each time as they are"

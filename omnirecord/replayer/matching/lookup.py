@@ -12,10 +12,9 @@ from itertools import islice
 
 from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
-from .compare import Bodies
-from .key import Key, Masked, key_of
+from .bodies import Bodies
+from .key import Incoming, Key, Masked, Mismatch, Miss, key_of
 from .nearest import NEAREST, Ordered, difference, line, named, nearest
-from .request import Incoming, Mismatch, Miss
 from .rules import DEFAULT, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from itertools import takewhile, zip_longest
 
-from .key import Key, Pairs
-from .request import short_ids
+from .key import Key, Pairs, short_ids
 
 NEAREST = 3
 _LOOKED_AT = 40

@@ -6,7 +6,7 @@ did; `sessions` puts them together as of the playhead, `answers` says which requ
 what any server has, `shell` is the page itself, `filling` decides.
 """
 
+from .endpoints import Files, MadeUp, Quiet
 from .fill import Filling, is_page
-from .responses import Files, MadeUp, Quiet
 
 __all__ = ["Files", "Filling", "MadeUp", "Quiet", "is_page"]

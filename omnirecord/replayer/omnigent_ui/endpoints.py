@@ -1,16 +1,48 @@
-"""Which request of a page asks for which part of a session, or for what any server has. Pure."""
+"""Which request of a page asks for which part of a session, or for what any server has. Pure.
+
+Answers that were made up, as frozen values; `replaying` sends them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ...model import Headers
 from ...omnigent.routes import below_session, path_of, query_of, session_of
-from .defaults import AGENT, OF_A_SERVER, OF_A_SESSION, page_of
-from .recorded import Data, Timed
-from .responses import MadeUp, made, not_there
-from .sessions import Sessions
+from ...text import dumps
+from .session_state import Data, Timed
+from .sessions import AGENT, OF_A_SERVER, OF_A_SESSION, Sessions, page_of
+
+Files = Callable[[str], "MadeUp | None"]
+"""A file of a web UI by its path below `/`; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeUp:
+    """An answer that nobody recorded."""
+
+    body: bytes
+    headers: Headers
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A stream that nobody recorded: it is open, and nothing comes but heartbeats."""
+
+
+def made(value: Any, status: int = 200) -> MadeUp:
+    """JSON, as the server has it."""
+    headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+    return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
+
+
+def not_there(message: str = "Not found.") -> MadeUp:
+    return made({"error": {"code": "not_found", "message": message}}, 404)
+
 
 Before = Callable[[str], float]
 """Up to where a session's playhead lets reads know what happened, in ns of recorded time."""

@@ -7,7 +7,7 @@ stream on its way to one client; `lookup` finds what answers a request, by `matc
 """
 
 from ..matching import Rules
-from ..matching.request import Incoming, Mismatch, Miss
+from ..matching.key import Incoming, Mismatch, Miss
 from .controls import Controls, Position
 from .decisions import Answering, Decision, Failing, NoContent, Refused, Updates
 from .options import Options, options

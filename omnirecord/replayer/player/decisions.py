@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...model import Exchange
-from ..matching.request import Miss
+from ..matching.key import Miss
 from .playback import Playing
 from .timeline import Gate, Timeline
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...model import TimedFrame
 from ...omnigent.connect_snapshot import greeting_length
-from ...wire.payload import payload_of
+from ...wire.strict_json import payload_of
 from ..parts import Part
 
 _TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ..faults import Faults
 from ..matching import DEFAULT, Rules, rules_of
-from .chunks import Chunks, chunks_of
 from .plan import GateRule, gate_rule
+from .stream_parts import Chunks, chunks_of
 from .timing import Timing, timing_of
 
 

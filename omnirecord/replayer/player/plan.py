@@ -20,8 +20,7 @@ from ...omnigent.routes import is_gate, is_session_updates, opens_session_stream
 from ...wire.limits import AN_EVENT
 from ..event_address import Stream
 from ..parts import Part
-from .split import coded_parts, greeting_end, parts_of
-from .stream_parts import Strip
+from .stream_parts import Strip, coded_parts, greeting_end, parts_of
 from .timing import NS
 
 

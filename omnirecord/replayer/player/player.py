@@ -18,7 +18,7 @@ from ...omnigent.routes import (
     session_of,
 )
 from ..matching import READS, Asked, Lookup, answers
-from ..matching.request import Incoming, Mismatch
+from ..matching.key import Incoming, Mismatch
 from .controls import Controls
 from .decisions import Answering, Decision, Failing, NoContent, Refused, Updates, begun_at
 from .options import Options

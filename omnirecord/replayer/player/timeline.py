@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..parts import Part
-from .clock import Clock
-from .timing import Scale, Timing
+from .timing import Clock, Scale, Timing
 
 Place = tuple[float, float, float]
 """Where something stands among all that a session tree plays: offset in ns, stream, seq."""

@@ -2,27 +2,131 @@
 
 A `.db` is opened for each answer and closed again, so that a recorder can begin and end as it likes. What has to be
 unpacked, converted or parsed first is kept as that, until its file has changed.
+
+Two sessions of a cassette beside each other: the turns of both, and in what they differ, as `diff` finds it. Where
+two cassettes were brought together, also which session of the one is which of the other.
+
+What is looked through in an exported file: the texts that `omnirecord search` looks through, by the same code.
 """
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...analysis.gather import Known
-from ...analysis.search.search import search
+from ...analysis.diff import Difference, Telling, by_session, compare, counts, telling_of, turn_pairs
+from ...analysis.diff.text import spans
+from ...analysis.gather import Gathered, Known, gathered
+from ...analysis.search.matches import everything
+from ...analysis.search.search import bring_up, search
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
+from ...cassette.sqlite.search_index import Doc, Index
 from ...errors import UsageError
-from .comparison import comparison, pairs
-from .events import GISTS, columns, event, gists, matching
-from .exchanges import exchange, exchanges_with
-from .keys import read_key
-from .overview import findings, overview
-from .session import session_data
+from ...model import Exchange
+from .events import GISTS, Key, columns, event, exchange, exchanges_with, gists, key_of_exchange, matching, read_key
+from .overview import findings, overview, session_data
+
+Row = dict[str, Any]
+Places = dict[int, dict[int | None, int]]
+TOLERANCE_S = 1.0
+
+
+def comparison(store: Store, a: str, b: str) -> Row:
+    """The differences of two sessions. `turns`: which turn stands beside which, by their places; `turn` of a difference
+    is the place in that list, None where it is around the turns; `spans`: its two texts as one, where it is one of
+    texts. Raises `UsageError`."""
+    one, other = _telling(store, read_key(a)), _telling(store, read_key(b))
+    pairs = turn_pairs(one, other)
+    places = {side: {pair[side]: place for place, pair in enumerate(pairs)} for side in (0, 1)}
+    found = compare([one], [other], tolerance_s=TOLERANCE_S)
+    return {"a": a, "b": b, "tolerance_s": TOLERANCE_S, "turns": pairs, "found": [_row(one, places) for one in found]}
+
+
+def _row(one: Difference, places: Places) -> Row:
+    both = isinstance(one.a, str) and isinstance(one.b, str)
+    said = [list(span) for span in spans(one.a, one.b)] if both else None
+    return {**one.row(), "turn": _turn(one, places), "spans": said}
+
+
+def _turn(one: Difference, places: Places) -> int | None:
+    """A path counts in the first session, but for a turn that only the second one has."""
+    found = re.match(r"turns\[(\d+)\](.*)", one.path, re.DOTALL)
+    if found is None:
+        return None
+    return places[one.a is None and not found[2]][int(found[1])]
+
+
+def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
+    """The sessions of two cassettes that were brought together, as `diff` pairs them, and how many differences each
+    pair has. `files`: of which cassette a recording is; `a`, `b`: only this session of it. Raises `UsageError`."""
+    names = list(dict.fromkeys(files.values()))
+    if len(names) != 2:
+        raise UsageError("there is one cassette: choose two of its sessions")
+    sessions = list(gathered(store))
+    sides = [[one for one in sessions if files[one.exchanges[0].recording] == name] for name in names]
+    sides = [
+        [one for one in side if key in ("", _key(one))] for side, key in zip(sides, (a, b), strict=True)
+    ]  # fmt: skip
+    found = by_session(*([_told(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    return [
+        {"a": None if i is None else _key(sides[0][i]), "b": None if j is None else _key(sides[1][j]),
+         "differences": len(differences), "counts": counts(differences)}
+        for (i, j), differences in found
+    ]  # fmt: skip
+
+
+def _key(one: Gathered) -> str:
+    return str(key_of_exchange(one.exchanges[0]))
+
+
+def _told(one: Gathered) -> Telling:
+    return telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+
+
+def _telling(store: Store, key: Key) -> Telling:
+    for one in gathered(store, key.session_id):
+        if key_of_exchange(one.exchanges[0]) == key:
+            return _told(one)
+    raise UsageError(f"the cassette holds no session {key}")
+
+
+def search_data(store: Store, exchanges: set[int]) -> Row:
+    """Of these exchanges: each text once, and what has it, by session and time. `same` is equal for what says the same;
+    `at` ns of its recording; `marks` of a text that came in deltas how long each piece is, in characters, and how many
+    events further on it came."""
+    with closing(Index.in_memory()) as index:
+        for _ in bring_up(store, index, (0, None)):
+            pass
+        found = [one for one in everything(index.connection) if one[1] in exchanges]
+    by_number = {x.exchange: x for x in store.numbered({number for _, number, _ in found})}
+    places: dict[str, int] = {}
+    docs = [
+        _search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places)))
+        for doc, number, same in found
+    ]
+    return {"texts": list(places), "docs": docs}
+
+
+def _search_row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
+    is_request = doc.kind in ("request", "answer")
+    row = {
+        "recording": x.recording, "session_id": x.session_id, "stream": None if is_request else x.stream,
+        "exchange": x.exchange if is_request else None, "seq": doc.first_seq, "type": doc.type, "at": doc.first_ns,
+        "same": same, "text": text,
+    }  # fmt: skip
+    return {**row, "marks": _steps(doc.marks)} if doc.marks else row
+
+
+def _steps(marks: array[int]) -> list[int]:
+    """From (place, event, place, event…) to how far each is from the one before: small numbers take less room."""
+    return [one - before for one, before in zip(marks, [0, marks[1], *marks], strict=False)]
+
 
 Options = Mapping[str, str]
 HITS = 200

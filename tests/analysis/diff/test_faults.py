@@ -16,7 +16,7 @@ from omnirecord.analysis.diff.steps import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
 from omnirecord.omnigent.connect_snapshot import greeting_length
-from omnirecord.wire.payload import payload_of
+from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED
 from tests.support.retold import Recorded
 

@@ -9,7 +9,7 @@ import pytest
 
 from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.analysis.live import Told, Watching
-from omnirecord.analysis.live.line import cells
+from omnirecord.analysis.live.events import cells
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
 

@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.search.documents import Texts
-from omnirecord.analysis.search.query import Clause, Query, Term, parse
-from omnirecord.analysis.search.snippets import OPEN, SHUT, apart, best, cut, signs_in, unmarked
-from omnirecord.analysis.search.texts import plain, spaced, text_in
+from omnirecord.analysis.search.documents import Texts, plain, spaced, text_in
+from omnirecord.analysis.search.query import (
+    OPEN,
+    SHUT,
+    Clause,
+    Query,
+    Term,
+    apart,
+    best,
+    cut,
+    parse,
+    signs_in,
+    unmarked,
+)
 from omnirecord.cassette.sqlite.search_index import Doc
 from omnirecord.errors import UsageError
 from tests.support.cassettes import completed, created, delta, event, heartbeat, status

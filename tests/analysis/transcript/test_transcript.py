@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.analysis.transcript import tell, tell_turn
-from omnirecord.analysis.transcript.wrap import cells, wrap
+from omnirecord.analysis.transcript.lines import cells, wrap
 from omnirecord.analysis.turns import (
     Approval,
     Asked,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette.framing import Framer, Run
 from omnirecord.cassette.sqlite.stream_rows import Columns
 from omnirecord.omnigent.contract import Contract
-from omnirecord.omnigent.contract.live import omnigent
+from omnirecord.omnigent.contract.documented import omnigent
 from omnirecord.omnigent.contract.shapes import LONGEST
 
 OMNIGENT = omnigent()

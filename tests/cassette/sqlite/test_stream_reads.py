@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
-from omnirecord.cassette.sqlite.functions import spliced, with_sent
 from omnirecord.cassette.sqlite.stream_reads import Content, Piece, from_byte, from_read, reads, together
+from omnirecord.cassette.sqlite.views import spliced, with_sent
 from omnirecord.model import Read
 
 ONE = st.tuples(st.integers(-5, 10**12), st.none() | st.integers(0, 10**12), st.binary(max_size=9), st.booleans())

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from omnirecord.omnigent.contract import Contract, Judgement, judge
-from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented
-from omnirecord.omnigent.contract.live import omnigent
+from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented, omnigent
 from omnirecord.omnigent.contract.shapes import LONGEST
 from omnirecord.omnigent.events import objects as nested
 from omnirecord.omnigent.events.union import MODELS

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientPayloadError, HttpVersion11
 from aiohttp.base_protocol import BaseProtocol
 
-from omnirecord.recorder.proxy.upstream_connection import Connection
+from omnirecord.recorder.proxy.upstream import Connection
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

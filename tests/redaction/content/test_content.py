@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
 from omnirecord.redaction.content import Flow, Scanner, StreamMask, Texts
-from omnirecord.redaction.content.escapes import masked, undone
 from omnirecord.redaction.content.fields import Span
 from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.content.streams import LINE
+from omnirecord.redaction.content.strings import masked, undone
 from omnirecord.wire.sse import Parser
 
 SCANNER = Scanner()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
 from omnirecord.replayer.parts import Part
-from omnirecord.replayer.player.chunks import LONGEST, chunks_of
+from omnirecord.replayer.player.stream_parts import LONGEST, chunks_of
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import DONE, Made, delta, heartbeat
 from tests.support.stage import Stage

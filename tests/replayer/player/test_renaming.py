@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.replayer.parts import Part, frames_of
-from omnirecord.replayer.player.renaming import Renaming, is_plain
+from omnirecord.replayer.player.session_ids import Renaming, is_plain
 
 ID = "04cc962c53894fceb438253de1a3c240"
 OTHER = "conv_9"

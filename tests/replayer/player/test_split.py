@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from omnirecord.model import TimedFrame
 from omnirecord.replayer.parts import frames_of
-from omnirecord.replayer.player.split import decoded_parts, parts_of
-from omnirecord.replayer.player.stream_parts import Strip
+from omnirecord.replayer.player.stream_parts import Strip, decoded_parts, parts_of
 from tests.support.cassettes import Made, delta, heartbeat, ns, status
 
 BODY = heartbeat() + status("running") + delta("é") + b": comment\n\n" + delta("b") + b"data: cut o"

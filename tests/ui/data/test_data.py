@@ -14,8 +14,7 @@ from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import UsageError
 from omnirecord.ui.data.api import Answers
-from omnirecord.ui.data.events import columns
-from omnirecord.ui.data.keys import Key, read_key
+from omnirecord.ui.data.events import Key, columns, read_key
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 
 SHIPPED = {**HEALTHY, **TROUBLED}
