@@ -25,9 +25,9 @@ from .select import named_session, the_session, with_children
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows
 from .sqlite import stream_rows as streamed
 from .sqlite.compressed import content
-from .sqlite.reader import contract_or_default as contract_or_default
 from .sqlite.rows import Row
 from .sqlite.schema import clear_errors, is_usable_path
+from .sqlite.tables import contract_or_default as contract_or_default
 
 _IN_MEMORY = 256 << 20
 """To how many bytes the smallest text may unpack: all of it is held in memory."""

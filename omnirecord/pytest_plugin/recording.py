@@ -83,7 +83,7 @@ def keep(db: Path, path: Path) -> None:
     `UsageError` where it cannot be written, or the upstream was not there for all of it."""
     store = open_store(db)
     try:
-        missed = store.exchanges("ending = 'upstream_unreachable'")
+        missed = store.exchanges(ending="upstream_unreachable")
         if missed:
             request = missed[0].request
             raise UsageError(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.jsonl import Reader
+from omnirecord.cassette.open import contract_or_default
 from omnirecord.cassette.sqlite import rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
-from omnirecord.cassette.sqlite.reader import contract_or_default
 from omnirecord.cassette.sqlite.rows import Row
 
 

@@ -302,7 +302,7 @@ def exchanges(db: Path) -> list[Exchange]:
 
 def frames(db: Path, stream: int = 1) -> list[TimedFrame]:
     with opened(db) as store:
-        return [frame for found in store.exchanges("stream = ?", stream) for frame in store.frames(found)]
+        return [frame for found in store.exchanges(stream=stream) for frame in store.frames(found)]
 
 
 def stored_frames(db: Path, stream: int = 1) -> int:
@@ -316,7 +316,7 @@ def stored_frames(db: Path, stream: int = 1) -> int:
 def content(db: Path, stream: int = 1) -> bytes:
     """The decoded body of a stream, as far as it is in the file."""
     with opened(db) as store:
-        found = store.exchanges("stream = ?", stream)
+        found = store.exchanges(stream=stream)
         return b"".join(store.content(found[0])) if found else b""
 
 

@@ -6,8 +6,9 @@ and `making` checks what it finds; `views` and `datasette` are for people who op
 Everything in here is synchronous and belongs to one thread at a time.
 """
 
-from .reader import Store, is_coded
+from .reader import Store
 from .schema import is_database, is_packed, is_sqlite
+from .tables import is_coded
 from .views import datasette_metadata
 from .writer import Writer
 

@@ -168,7 +168,7 @@ class Script:
                 yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
 
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for exchange in self._store.exchanges("kind = 'websocket'"):
+        for exchange in self._store.exchanges(kind="websocket"):
             if is_session_updates(exchange.request.target):
                 zero = self._zero[exchange.recording]
                 for message in self._store.messages(exchange.exchange):

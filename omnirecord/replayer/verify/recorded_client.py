@@ -52,8 +52,10 @@ class Rerun:
         self._base = base_url.rstrip("/")
         self._exchanges = [
             x
-            for x in store.exchanges("recording = ? AND kind != 'websocket' AND party != 'runner'", recording)
-            if x.response is not None and (not streams_only or x.kind == "sse" or x.request.method == "POST")
+            for x in store.exchanges(recording=recording, by_clients=True)
+            if x.kind != "websocket"
+            and x.response is not None
+            and (not streams_only or x.kind == "sse" or x.request.method == "POST")
         ]
         self._moved = asyncio.Event()
         self._answered: set[int] = set()

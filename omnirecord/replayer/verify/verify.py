@@ -73,7 +73,7 @@ async def verify(
 
 def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
     """The recorded streams that nobody got to see again."""
-    for x in store.exchanges("recording = ? AND kind = 'sse' AND party != 'runner'", recording):
+    for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
         if x.response is not None and x.exchange not in rerun.streams:
             yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
 
@@ -106,7 +106,7 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
     What follows a request is timed from that, the connect snapshot from the open: how soon a client asks is its own.
     """
     reads = store.reads(seen.exchange.exchange)
-    others = store.exchanges("recording = ? AND party != 'runner'", seen.exchange.recording)
+    others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
     asked = {x.request.at_ns for x in others}
     scale = Scale(sorted(asked.union(_points(store, others))), timing)
     moments = sorted(asked | {_snapshot_ns(store, seen.exchange)})

@@ -108,7 +108,7 @@ def _frames(store: Store, stream: int, after: int) -> Iterator[TimedFrame]:
 
 
 def _stream(store: Store, stream: int) -> Exchange:
-    found = store.exchanges("stream = ?", stream)
+    found = store.exchanges(stream=stream)
     if not found:
         raise UsageError(f"the cassette holds no stream {stream}")
     return found[0]

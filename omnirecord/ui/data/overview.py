@@ -116,7 +116,7 @@ def session_data(store: Store, key: Key) -> Row:
     started_at = store.recording(key.recording).started_at
     by_id = {(told.recording, told.session_id): told for told, _ in family}
     ids = {told.session_id for told, _ in family if told.session_id is not None}
-    exchanges = [x for x in store.exchanges("recording = ?", key.recording) if _is_of(x, ids, key)]
+    exchanges = [x for x in store.exchanges(recording=key.recording) if _is_of(x, ids, key)]
     return {
         "key": str(key),
         "started_at": started_at,

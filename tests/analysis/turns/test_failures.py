@@ -186,7 +186,7 @@ def test_an_answer_that_comes_after_a_search_is_indexed_by_the_next_one() -> Non
     tape = bound(200)
     tape.post("/v1/sessions/s/events", 2.0, status=503, body={"type": "odd", "data": "Hello"}, answer=BUSY)
     store, index = tape.store(), Index.in_memory()
-    (x,) = store.exchanges("method = 'POST'")
+    (x,) = (one for one in store.exchanges() if one.request.method == "POST")
     body, answer = store.decoded_body(x, "request"), store.decoded_body(x, "response")
     goes_on, both = replace(x, response=None, end_ns=None), ["request", "answer"]
     for value, kinds in ((goes_on, both[:1]), (goes_on, both[:1]), (x, both), (x, both)):
