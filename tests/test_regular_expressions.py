@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.cassette.rotation import Shelf
+from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.omnigent.contract import load
 from omnirecord.omnigent.contract.shapes import _any_head, _shape
 from omnirecord.redaction.redactor import Scanner
@@ -135,7 +135,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
         "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
-        "cassette.rotation": [(Shelf(folder / "run.db", Retention())._name, {"fullmatch"})],
+        "cassette.rotation": [(RotatedCassettes(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..server.timers import monotonic
-from .files import Reel
+from .files import RecordingFile
+from .pace import PORTION, resting
 from .rows.exchanges import BodyData, Messaged, Op, Received, SentLate, content, held
-from .rows.pace import PORTION, resting
 
 _LOOK_EVERY = 1000
 """Operations between two looks at the clock: 2 ms."""
@@ -23,7 +23,7 @@ _LOOK_EVERY = 1000
 class Batch:
     """Some of it that is for one file, in order."""
 
-    reel: Reel
+    file: RecordingFile
     ops: list[Op] = field(default_factory=list)
     size: int = 0
     """Bytes of memory that it takes, as the intake counts them."""
@@ -35,15 +35,15 @@ class Batch:
                 rest()
 
 
-def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch]:
+def taken(waiting: deque[tuple[RecordingFile, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch]:
     """Take what waits by now, until it is `most` bytes; what comes meanwhile is for the next time. `rest` leaves the
     interpreter to others for a moment; None: they want it less than what waits wants to be written."""
     batches: list[Batch] = []
     size = 0
     for _ in resting(range(len(waiting)), PORTION, rest):
-        reel, op = waiting.popleft()
-        if not batches or batches[-1].reel is not reel:
-            batches.append(Batch(reel))
+        file, op = waiting.popleft()
+        if not batches or batches[-1].file is not file:
+            batches.append(Batch(file))
         came = held(op)
         batches[-1].ops.append(op)
         batches[-1].size += came
@@ -68,7 +68,7 @@ class Forgotten:
     """Whether there was no time for all of them."""
 
 
-def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgotten:
+def forgotten(waiting: deque[tuple[RecordingFile, Op]], until: float = math.inf) -> Forgotten:
     """Take all that waits, without its bytes. The reads of a stream become one, so that this takes little time.
     `until`: the time, by the steady clock, after which the rest is left."""
     found = Forgotten()
@@ -77,7 +77,7 @@ def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgo
         if n % _LOOK_EVERY == 1 and monotonic() > until:
             found.is_cut = True
             break
-        reel, op = waiting.popleft()
+        file, op = waiting.popleft()
         found.held += held(op)
         if size := content(op):
             found.size += size
@@ -86,14 +86,14 @@ def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgo
             continue
         if type(op) is Received:
             op.data, op.written = None, True
-            if (first := reads.get((reel.number, op.exchange))) is not None and first.reel is op.reel:
+            if (first := reads.get((file.index, op.exchange))) is not None:
                 first.size += op.size
                 continue
-            reads[reel.number, op.exchange] = op
+            reads[file.index, op.exchange] = op
         elif type(op) is BodyData or type(op) is Messaged:
             op.data = None
-        if not found.batches or found.batches[-1].reel is not reel:
-            found.batches.append(Batch(reel))
+        if not found.batches or found.batches[-1].file is not file:
+            found.batches.append(Batch(file))
         found.batches[-1].ops.append(op)
     return found
 
@@ -101,11 +101,11 @@ def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgo
 def parts(batches: list[Batch], most: int) -> Iterator[Batch]:
     """The same operations in order, cut into batches of about `most` bytes of memory."""
     for batch in batches:
-        part = Batch(batch.reel)
+        part = Batch(batch.file)
         for op in batch.ops:
             part.ops.append(op)
             part.size += held(op)
             if part.size >= most:
                 yield part
-                part = Batch(batch.reel)
+                part = Batch(batch.file)
         yield part

@@ -80,7 +80,7 @@ class Control:
 
     async def serve(self, request: web.BaseRequest, guard: Guard) -> web.StreamResponse:
         """Answer a request to a listener that has the page, and nothing else."""
-        target = request._message.path
+        target = request.raw_path
         if path_of(target) in ("/", CONTROL):
             return web.Response(status=302, headers={"Location": UI})
         if self._pages is not None and target.startswith(UI):

@@ -24,7 +24,7 @@ import pytest
 
 from omnirecord.analysis.live import Told
 from omnirecord.cli.live import Live
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from tests.support import wire
 from tests.support.cassettes import delta, event, heartbeat
 from tests.support.process import Process
@@ -68,23 +68,23 @@ def _ends_when_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.cli.live._LAST", wire.PATIENCE)
 
 
-def watched(path: Path, record: Callable[[Tape], None], **options: object) -> Printed:
+def watched(path: Path, record: Callable[[RecorderThread], None], **options: object) -> Printed:
     """What is shown of a recording of which this is recorded."""
-    tape, screen = Tape(path, None), Printed()
+    thread, screen = RecorderThread(path, None), Printed()
     live = Live(screen, lambda: path, lambda: 0, **options)  # type: ignore[arg-type]
-    record(tape)
-    tape.stop()
+    record(thread)
+    thread.stop()
     live.close()
     return screen
 
 
-def stream(*frames: bytes, target: str = "/v1/sessions/s/stream") -> Callable[[Tape], None]:
-    def record(tape: Tape) -> None:
-        take = tape.take("GET", target, ())
-        take.respond("sse", 200, "OK", SSE)
+def stream(*frames: bytes, target: str = "/v1/sessions/s/stream") -> Callable[[RecorderThread], None]:
+    def record(thread: RecorderThread) -> None:
+        recorder = thread.begin_exchange("GET", target, ())
+        recorder.respond("sse", 200, "OK", SSE)
         for frame in frames:
-            take.sent(take.receive(frame))
-        take.end("eof")
+            recorder.sent(recorder.receive(frame))
+        recorder.end("eof")
 
     return record
 
@@ -128,10 +128,10 @@ def test_a_screen_that_takes_nothing_holds_up_neither_the_recording_nor_its_end(
             list(lines)
             gate.wait(60)
 
-    tape = Tape(tmp_path / "a.db", None)
+    thread = RecorderThread(tmp_path / "a.db", None)
     live = Live(Stuck(), lambda: tmp_path / "a.db", lambda: 0)
-    stream(heartbeat(), *[delta("x")] * 100, completed())(tape)
-    tape.stop()
+    stream(heartbeat(), *[delta("x")] * 100, completed())(thread)
+    thread.stop()
     live.close()
     gate.set()
     assert len(wire.frames(tmp_path / "a.db")) == 102
@@ -155,10 +155,10 @@ def test_a_fault_of_the_view_is_said_once(
 def test_bytes_that_are_not_kept_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.cli.live._TELL_EVERY", 0.0)
     monkeypatch.setattr("omnirecord.cli.live._EVERY", 0.01)
-    dropped, screen, tape = [0], Printed(), Tape(tmp_path / "a.db", None)
+    dropped, screen, thread = [0], Printed(), RecorderThread(tmp_path / "a.db", None)
     live = Live(screen, lambda: tmp_path / "a.db", lambda: dropped[0])
     dropped[0] = 1_500_000
-    tape.stop()
+    thread.stop()
     live.close()
     assert screen.lines == ["… 1.5 MB are not recorded so far: the disk is too slow"]
 

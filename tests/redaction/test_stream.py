@@ -11,7 +11,7 @@ import pytest
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Headers, Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Recorder, Requested, Responded
+from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Requested, Responded, RowMaker
 from omnirecord.redaction.redactor import Redactor, Scanner, StreamMask
 from omnirecord.redaction.stream import MaskedStream, uncoded
 from tests.cassette.scrub.test_scrub import KEY, SECRET
@@ -84,7 +84,7 @@ def test_a_coding_that_is_not_known_is_said_at_once() -> None:
 def test_what_was_lost_of_a_recorded_stream_is_a_frame_without_bytes(headers: Headers) -> None:
     writer = Writer(None)
     writer.write([rows.recording(RECORDING)])
-    recorder = Recorder(1, Redactor(b"key", Scanner()), FrameMaker(writer, 1, load("omnigent")))
+    row_maker = RowMaker(1, Redactor(b"key", Scanner()), FrameMaker(writer, 1, load("omnigent")))
     packer = zlib.compressobj(wbits=31)
     parts = [delta(KEY), delta("x")]
     if headers is CODED:
@@ -95,9 +95,9 @@ def test_what_was_lost_of_a_recorded_stream_is_a_frame_without_bytes(headers: He
         Received(1, 2, 3, len(parts[1]), parts[1]), Ended(1, 4, "eof"),
     ]  # fmt: skip
     for op in ops:
-        writer.write(recorder.rows([op]))
-        while recorder.behind:
-            list(recorder.make_frames())
+        writer.write(row_maker.rows([op]))
+        while row_maker.frames.behind:
+            list(row_maker.frames.make())
     store = Store(writer.connection)
     (x,) = store.exchanges()
     frames = list(store.frames(x))

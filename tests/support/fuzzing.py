@@ -28,7 +28,7 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import OmnirecordError, UsageError
 from omnirecord.model import checked_headers, checked_method, checked_target
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.replayer.event_address import Stream, parse_address
 from omnirecord.replayer.faults import VERBS, Faults
 from omnirecord.replayer.matching import FORMS
@@ -94,14 +94,14 @@ def databases() -> list[bytes]:
 def left_behind() -> tuple[bytes, bytes]:
     """A database and its log, as a killed recorder leaves them."""
     with tempfile.TemporaryDirectory() as folder:
-        tape = Tape(Path(folder) / "a.db", "http://a")
+        thread = RecorderThread(Path(folder) / "a.db", "http://a")
         for number, body in enumerate(bodies()[:4]):
-            take = tape.take("GET", f"/v1/sessions/{number}/stream", ())
-            take.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
-            take.receive(body[:4000])
+            recorder = thread.begin_exchange("GET", f"/v1/sessions/{number}/stream", ())
+            recorder.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
+            recorder.receive(body[:4000])
         time.sleep(0.3)
         found = [(Path(folder) / name).read_bytes() for name in ("a.db", "a.db-wal")]
-        tape.stop()
+        thread.stop()
     return found[0], found[1]
 
 
@@ -262,7 +262,7 @@ def log(given: tuple[Spoiled, bool, int]) -> None:
         with suppress(OmnirecordError), in_time():
             _READERS[reader % len(_READERS)](path)
         with suppress(OmnirecordError), in_time():
-            Tape(path, None).stop()
+            RecorderThread(path, None).stop()
     finally:
         for one in SCRATCH.glob(path.name + "*"):
             one.unlink()

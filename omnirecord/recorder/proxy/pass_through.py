@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from ...server.listener import RawResponse
-from ..queue import Take
+from ..queue import ExchangeRecorder
 from ..rows.exchanges import Received
 from .resumable import LOST
 from .upstream import connection_of
@@ -48,12 +48,12 @@ class _Queue:
 class ReadAhead:
     """The buffer of one stream. With a limit of 0 every read waits for the client."""
 
-    __slots__ = ("_limit", "_queue", "_request", "_response", "_sender", "_take")
+    __slots__ = ("_limit", "_queue", "_recorder", "_request", "_response", "_sender")
 
-    def __init__(self, request: web.BaseRequest, response: RawResponse, take: Take, limit: int) -> None:
+    def __init__(self, request: web.BaseRequest, response: RawResponse, recorder: ExchangeRecorder, limit: int) -> None:
         self._request = request
         self._response = response
-        self._take = take
+        self._recorder = recorder
         self._limit = limit
         self._queue: _Queue | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -82,7 +82,7 @@ class ReadAhead:
                     await queue.room.wait()
 
     def _waits_for_disk(self, queue: _Queue) -> bool:
-        return queue.size > _ENOUGH and self._take.is_behind
+        return queue.size > _ENOUGH and self._recorder.is_behind
 
     async def flush(self) -> None:
         """Wait until everything is handed on."""
@@ -99,7 +99,7 @@ class ReadAhead:
                 await self._response.writer().drain()
                 read, data = queue.waiting.popleft()
                 self._response.write_at_once(data)
-                self._take.sent(read)
+                self._recorder.sent(read)
                 queue.size -= len(data)
                 queue.room.set()
         finally:
@@ -116,11 +116,13 @@ def _retrieved(sender: asyncio.Task[None]) -> None:
 class Passing:
     """One stream. Its client is kept up with, or else is `ahead`'s."""
 
-    __slots__ = ("_ahead", "_answer", "_content", "_is_passing", "_over", "_read", "_response", "_take")
+    __slots__ = ("_ahead", "_answer", "_content", "_is_passing", "_over", "_read", "_recorder", "_response")
 
-    def __init__(self, answer: aiohttp.ClientResponse, response: RawResponse, take: Take, ahead: ReadAhead) -> None:
+    def __init__(
+        self, answer: aiohttp.ClientResponse, response: RawResponse, recorder: ExchangeRecorder, ahead: ReadAhead
+    ) -> None:
         self._answer, self._content = answer, answer.content
-        self._response, self._take, self._ahead = response, take, ahead
+        self._response, self._recorder, self._ahead = response, recorder, ahead
         self._over: asyncio.Future[bool] | None = None
         self._is_passing = False
         self._read = 0  # bytes of the body
@@ -150,7 +152,7 @@ class Passing:
             if not (data := await self._content.readany()):
                 return True
             self._read += len(data)
-            await self._ahead.pass_on(self._take.receive(data), data)
+            await self._ahead.pass_on(self._recorder.receive(data), data)
         return False
 
     def _arrived(self) -> None:
@@ -170,7 +172,7 @@ class Passing:
 
     def _pass(self) -> bool | None:
         """As `_pass_directly`; None: neither is so yet."""
-        content, take = self._content, self._take
+        content, recorder = self._content, self._recorder
         while not self._ahead.is_needed:
             if content.total_bytes == self._read:
                 if (error := content.exception()) is not None:
@@ -178,11 +180,11 @@ class Passing:
                 return True if content.at_eof() else None
             data = content.read_nowait()
             self._read += len(data)
-            at = take.now()
+            at = recorder.now()
             try:
                 self._response.write_at_once(data)
             except LOST:
-                take.receive(data)
+                recorder.receive(data)
                 raise
-            take.passed(data, at)
+            recorder.passed(data, at)
         return False

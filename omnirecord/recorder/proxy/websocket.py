@@ -10,14 +10,13 @@ from collections.abc import Callable
 
 import aiohttp
 from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_writer import StreamWriter
 
 from ...model import CLOSE, Direction, Ending
+from ...server.aiohttp_private import BaseProtocol, StreamWriter
 from ...server.listener import RawResponse
 from ...wire.headers import decoded
 from ...wire.websocket import MessageReader
-from ..queue import Take
+from ..queue import ExchangeRecorder
 
 _HIGH_WATER = 1 << 20
 """Bytes received and not yet passed on at which a side is no longer read."""
@@ -86,10 +85,10 @@ class _Inflow:
 class Tunnel:
     """The two directions of one WebSocket, from the 101 on."""
 
-    def __init__(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, take: Take) -> None:
+    def __init__(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> None:
         self._request = request
         self._answer = answer
-        self._take = take
+        self._recorder = recorder
         self._headers = decoded(answer.raw_headers)
         self._closed: set[Direction] = set()
         self._first_gone: Direction = "up"
@@ -145,6 +144,6 @@ class Tunnel:
             for opcode, payload in reader.feed(data):
                 if opcode == CLOSE:
                     self._closed.add(direction)
-                self._take.sent(self._take.message(direction, opcode, payload))
+                self._recorder.sent(self._recorder.message(direction, opcode, payload))
 
         return note

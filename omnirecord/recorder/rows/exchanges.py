@@ -25,6 +25,7 @@ from ...redaction.redactor import Redactor, Texts
 from ...redaction.stream import MaskedStream
 from ...wire.content_coding import decoded
 from ...wire.headers import header
+from ..pace import PORTION, STREAMS_PORTION, resting
 from .frames import FrameMaker, fault
 from .operations import (  # fmt: skip
     HELD,
@@ -39,22 +40,17 @@ from .operations import (  # fmt: skip
     Received,
     Requested,
     Responded,
-    Rest,
     SentLate,
     content,
     held,
-    none,
 )
-from .pace import PORTION, resting
 
 __all__ = [
     "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
-    "Received", "Recorder", "Requested", "Responded", "Rest", "SentLate",
+    "Received", "Requested", "Responded", "RowMaker", "SentLate",
     "content", "held",
 ]  # fmt: skip
 
-_STREAMS = 10
-"""Streams whose reads are worked off between two rests."""
 _SESSION_BODY = 1024 * 1024
 """The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
 
@@ -118,7 +114,7 @@ class _Open:
         return self.request.at, self.received if self.stream else self.response.at
 
 
-class Recorder:
+class RowMaker:
     """Turns ops into rows (`rows`), and what these left in the file into frames (`make_frames`)."""
 
     def __init__(self, recording: int, redactor: Redactor, frames: Frames) -> None:
@@ -126,7 +122,7 @@ class Recorder:
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
         self._touched: dict[int, None] = {}  # streams of which something is gathered
-        self._frames = frames
+        self.frames = frames
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
             Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
@@ -134,27 +130,8 @@ class Recorder:
         }  # fmt: skip
 
     @property
-    def behind(self) -> bool:
-        """Whether `make_frames` has something left to do."""
-        return self._frames.behind
-
-    @property
-    def waiting(self) -> int:
-        """Of how many streams frames are to be made."""
-        return self._frames.waiting
-
-    @property
-    def is_done(self) -> bool:
-        """Whether no exchange goes on, and all frames are made."""
-        return not self._open and not self.behind
-
-    def make_frames(self, rest: Rest = none) -> Iterator[list[NewFrames]]:
-        """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
-        return self._frames.make(rest)
-
-    def let_go(self) -> bool:
-        """Have nothing more to do with the file; whether that is so by now."""
-        return self._frames.let_go()
+    def has_open_exchanges(self) -> bool:
+        return bool(self._open)
 
     def left_behind(self, at_ns: int) -> list[Row]:
         """What the file is to say of what goes on in another one."""
@@ -165,7 +142,7 @@ class Recorder:
 
         The bytes that came of a stream before are one read without bytes, so that a reader sees how many it lacks.
         """
-        self._frames.move(writer)
+        self.frames.move(writer)
         out: list[Row] = []
         for number, state in self._open.items():
             out += state.begun
@@ -176,8 +153,8 @@ class Recorder:
             if state.reads:
                 state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.pieces.close()
-            self._frames.begin(number, state.stream, None if state.masked else state.coding)
-            self._frames.arrived(number)
+            self.frames.begin(number, state.stream, None if state.masked else state.coding)
+            self.frames.arrived(number)
         return out
 
     def rows(self, ops: Iterable[Op], rest: Callable[[], object] | None = None) -> list[Row]:
@@ -194,7 +171,7 @@ class Recorder:
             self._all_received(reads, out, rest)
             self._try(op, self._handlers[type(op)], out)
         self._all_received(reads, out, rest)
-        for exchange in resting(self._touched, _STREAMS, rest):
+        for exchange in resting(self._touched, STREAMS_PORTION, rest):
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
         return out
@@ -209,7 +186,7 @@ class Recorder:
         """What was gathered of a stream in these ops."""
         if state.pieces is not None:
             yield from state.pieces.close()
-            self._frames.arrived(exchange, state.settled)
+            self.frames.arrived(exchange, state.settled)
         if state.late:
             yield streamed.reads_sent(exchange, sorted(state.late))
             state.late.clear()
@@ -240,14 +217,14 @@ class Recorder:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
             state.pieces = Pieces(op.exchange)
-            self._frames.begin(op.exchange, op.stream, coding)
+            self.frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)
         yield response
 
     def _masked(self, op: Responded) -> MaskedStream | None:
-        if op.passed is not None and isinstance(op.passed.masked, MaskedStream):
+        if op.passed is not None and op.passed.masked is not None:
             return op.passed.masked.goes_on(op.headers)
         mask = self._redactor.stream()
         return None if mask is None else MaskedStream(mask, op.headers)
@@ -277,7 +254,7 @@ class Recorder:
         self, reads: dict[int, list[Received]], out: list[Row], rest: Callable[[], object] | None
     ) -> None:
         """Work off the reads of each stream, and forget them."""
-        for some in resting(reads.values(), _STREAMS, rest):
+        for some in resting(reads.values(), STREAMS_PORTION, rest):
             self._try(some[0], partial(self._received, some), out)
         reads.clear()
 
@@ -353,7 +330,7 @@ class Recorder:
                 yield rows.incident(self._recording, op.at_ns, text)
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
             yield rows.session(op.exchange, self._redactor.text(session_id))
-        self._frames.ended(op.exchange)
+        self.frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
 
 

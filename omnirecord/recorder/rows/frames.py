@@ -22,21 +22,13 @@ from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
-from .operations import NewFrames, Rest, none
+from ..pace import SMALL_READS, STEP, STEP_STREAMS
+from .operations import Frames, NewFrames, Rest, no_rest
 
 log = logging.getLogger("omnirecord")
 
-STEP = 256 * 1024
-"""Bytes turned into frames in one step, before another stream, or another thread, has its turn; …"""
-LONG_STEP = 8 * 1024 * 1024
-"""… or so many, where there is a process for it, and nobody who looks at each: for each step the file has to be free
-for a moment, and where it is written all the time, to wait for that costs more than the frames do."""
 _A_FRAME = 64
 """Bytes that a frame of a step counts for at least: a step is bounded in memory, however small its frames are."""
-SMALL = 16 * 1024
-"""Bytes that are looked at together, where they came in small reads."""
-MOST_STREAMS = 12
-"""Streams that share a transaction: between two, others get the interpreter."""
 
 
 class _Careful(Contract):
@@ -115,7 +107,7 @@ class _Step:
     fed: int
 
 
-class FrameMaker:
+class FrameMaker(Frames):
     """Makes the frames of all streams of one recording, and of those that a killed recorder left behind.
 
     `shows`: somebody wants to see them; else those that are alike are not made one by one. `step`: bytes that are
@@ -136,9 +128,6 @@ class FrameMaker:
         self._writer = writer
         self._streaming.clear()
         self._waiting.clear()
-
-    def let_go(self) -> bool:
-        return True
 
     @property
     def behind(self) -> bool:
@@ -167,7 +156,7 @@ class FrameMaker:
         """The exchanges of which frames are made, or may be."""
         return self._streaming.keys()
 
-    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
+    def make(self, rest: Rest = no_rest, /) -> Iterator[list[NewFrames]]:
         """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction, of
         which each yields what came of it. `rest` is called between two streams.
 
@@ -194,7 +183,7 @@ class FrameMaker:
                 return []
             steps.append(step)
             fed += step.fed
-            if fed > self._most or len(steps) == MOST_STREAMS:
+            if fed > self._most or len(steps) == STEP_STREAMS:
                 break
             rest(len(self._waiting))
         return steps
@@ -277,7 +266,7 @@ class FrameMaker:
 
     def _portions(self, exchange: int, state: _Streaming) -> Iterator[Sequence[Framed | Run]]:
         """What is made of the rows that are there, each portion of which may be the last of a step."""
-        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL):
+        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL_READS):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break

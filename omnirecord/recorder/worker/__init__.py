@@ -10,6 +10,6 @@ the next recorder: nothing is in it that is nowhere else.
 
 from __future__ import annotations
 
-from .supervisor import Apart
+from .supervisor import WorkerSupervisor
 
-__all__ = ["Apart"]
+__all__ = ["WorkerSupervisor"]

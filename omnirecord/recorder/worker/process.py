@@ -24,9 +24,9 @@ from ...omnigent.contract import Contract, load
 from ...server.background import settle
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
-from ..rows.exchanges import FrameMaker, NewFrames, Rest
-from ..rows.frames import LONG_STEP, STEP
-from ..rows.pace import RETRY_EVERY, Pace, breath
+from ..pace import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
+from ..rows.frames import FrameMaker
+from ..rows.operations import NewFrames, Rest
 
 
 @dataclass(slots=True)
@@ -53,12 +53,12 @@ class File:
 
 @dataclass(slots=True)
 class Told:
-    """What there is to do. `let_go`: files that are done with; `hurry`: make everything now, the recording stops;
+    """What there is to do. `release`: files that are done with; `hurry`: make everything now, the recording stops;
     `hold`: make nothing until you are told something else, since the recording needs the processor."""
 
     number: int
     files: list[File]
-    let_go: list[int]
+    release: list[int]
     hurry: bool
     hold: bool
 
@@ -172,13 +172,13 @@ class _Cassette:
             self._writer.close()
 
 
-class Making:
+class Worker:
     """What goes on here. `shows`: whether somebody wants to see the frames themselves."""
 
     def __init__(self, pipe: Connection, contract: Contract, shows: bool) -> None:
         self._pipe, self._contract, self._shows = pipe, contract, shows
         self._cassettes: dict[int, _Cassette] = {}
-        self._pace = Pace()
+        self._pace = FrameSchedule()
         self._number, self._parent = 0, os.getppid()
         self._hurries = self._holds = self._is_new = False
         self._again_at = 0.0
@@ -208,10 +208,10 @@ class Making:
             if file.key not in self._cassettes:
                 self._cassettes[file.key] = _Cassette(file, self._contract, self._shows)
             self._cassettes[file.key].tell(file.streams)
-        for key in told.let_go:
+        for key in told.release:
             if key in self._cassettes:
                 self._cassettes.pop(key).close()
-        if told.let_go or not self._waiting():
+        if told.release or not self._waiting():
             self._report()
 
     def _answer(self, answer: Answer) -> None:
@@ -270,9 +270,9 @@ def main() -> None:
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
     try:
-        making = Making(pipe, load(contract), shows == "shows")
+        worker = Worker(pipe, load(contract), shows == "shows")
         settle(_MANY)
-        making.run()
+        worker.run()
     except (EOFError, OSError):
         pass  # the recorder is gone
     except Exception as error:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -21,15 +21,10 @@ from pathlib import Path
 from ...cassette.sqlite import Writer
 from ...server.timers import Complaint, monotonic
 from ...wire.limits import max_decoded
-from ..rows.exchanges import NewFrames, Rest
-from ..rows.operations import none
-from ..rows.pace import Pace
+from ..pace import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
+from ..rows.operations import Frames, NewFrames
 from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
-AGAIN = 1.0
-"""Seconds between the end of one and the begin of another; twice as many each time, …"""
-AGAIN_AT_MOST = 60.0
-"""… but not more than these."""
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop());"
     " from omnirecord.recorder.worker.process import main; main()"
@@ -40,11 +35,11 @@ _FIRST_FREE = 3
 log = logging.getLogger("omnirecord")
 
 
-class ApartFrames:
+class WorkerFrames(Frames):
     """`recorder.Frames` of one recording, made there: keeps what is to be told."""
 
-    def __init__(self, apart: Apart, key: int, path: Path, recording: int) -> None:
-        self._apart, self.key, self._path, self._recording = apart, key, path, recording
+    def __init__(self, supervisor: WorkerSupervisor, key: int, path: Path, recording: int) -> None:
+        self._supervisor, self.key, self._path, self._recording = supervisor, key, path, recording
         self._open: dict[int, Stream] = {}
         self._news: dict[int, None] = {}  # exchanges, in the order in which there was something new of them
         self._told = 0
@@ -57,7 +52,7 @@ class ApartFrames:
 
     @property
     def behind(self) -> bool:
-        return bool(self._news or self.left) or self._told > self._apart.made
+        return bool(self._news or self.left) or self._told > self._supervisor.made
 
     def begin(self, exchange: int, stream: int, coding: str | None) -> None:
         self._open[exchange] = Stream(exchange, stream, coding)
@@ -78,13 +73,10 @@ class ApartFrames:
         self._open.clear()
         self._news.clear()
         self.left = 0
-        self._apart.renew(self)
+        self._supervisor.renew(self)
 
-    def make(self, _rest: Rest = none, /) -> Iterator[list[NewFrames]]:
-        return iter(())
-
-    def let_go(self) -> bool:
-        return self._apart.let_go(self)
+    def release(self) -> bool:
+        return self._supervisor.release(self)
 
     def news(self, number: int) -> File:
         """What there is to tell, in the message of that number."""
@@ -107,7 +99,7 @@ class ApartFrames:
             self._news[exchange] = None
 
 
-class Apart:
+class WorkerSupervisor:
     """The process apart, begun with the recording. Its methods belong to the recording thread.
 
     `watch` is given the frames, if `shows`, and `news` called when there are any, both in a thread of their own.
@@ -119,9 +111,9 @@ class Apart:
         wake: Callable[[], None],
     ) -> None:  # fmt: skip
         self._contract, self._watch, self._shows, self._news, self._wake = contract, watch, shows, news, wake
-        self._files: dict[int, ApartFrames] = {}
+        self._files: dict[int, WorkerFrames] = {}
         self._keys = 0
-        self._letting_go: dict[int, int] = {}  # keys of files, and in which message that was told; 0: not yet
+        self._releasing: dict[int, int] = {}  # keys of files, and in which message that was told; 0: not yet
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._answers: deque[Answer | None] = deque()
@@ -131,8 +123,8 @@ class Apart:
         self.made = 0
         """The last message of which all was done that it could do then."""
         self._hurries = self._holds = False
-        self._pace = Pace()
-        self._begin_at, self._pause = 0.0, AGAIN
+        self._pace = FrameSchedule()
+        self._begin_at, self._pause = 0.0, RESTART_AFTER
         self._trouble = Complaint()
         self._lacks: str | None = None  # why there is no process
         self._fails: str | None = None  # why it cannot do what it should
@@ -142,27 +134,27 @@ class Apart:
         """Why no frames are made just now."""
         return self._lacks or self._fails
 
-    def frames(self, writer: Writer, recording: int) -> ApartFrames:
+    def frames(self, writer: Writer, recording: int) -> WorkerFrames:
         """Of a recording in that file."""
         assert writer.path is not None
-        made = ApartFrames(self, 0, writer.path, recording)
+        made = WorkerFrames(self, 0, writer.path, recording)
         self.renew(made)
         return made
 
-    def renew(self, frames: ApartFrames) -> None:
+    def renew(self, frames: WorkerFrames) -> None:
         """It is another file from now on."""
         self._files.pop(frames.key, None)
         self._keys += 1
         frames.key = self._keys
         self._files[frames.key] = frames
 
-    def let_go(self, frames: ApartFrames) -> bool:
+    def release(self, frames: WorkerFrames) -> bool:
         """Have that file closed; whether it is."""
-        told = self._letting_go.setdefault(frames.key, 0)
+        told = self._releasing.setdefault(frames.key, 0)
         self.tell()
         if self._process is not None and not 0 < told <= self.made:
             return False
-        self._letting_go.pop(frames.key, None)
+        self._releasing.pop(frames.key, None)
         self._files.pop(frames.key, None)
         return True
 
@@ -171,7 +163,7 @@ class Apart:
         `hold`: see `Told`."""
         self._hear()
         hurries = hurry and not self._hurries
-        untold = [key for key, number in self._letting_go.items() if not number]
+        untold = [key for key, number in self._releasing.items() if not number]
         if not self._is_there() or self._heard < self._number:
             return
         if not (untold or hurries or hold is not self._holds or self.pause() == 0):
@@ -179,7 +171,7 @@ class Apart:
         self._pace.begin(monotonic())
         news = [frames for frames in self._files.values() if frames.waiting]
         self._number, self._hurries, self._holds = self._number + 1, hurry, hold
-        self._letting_go |= dict.fromkeys(untold, self._number)
+        self._releasing |= dict.fromkeys(untold, self._number)
         self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
 
     def pause(self) -> float:
@@ -272,7 +264,7 @@ class Apart:
             if key in self._files:
                 self._files[key].finished(exchange)
         if self._lacks is not None:
-            self._lacks, self._pause = None, AGAIN
+            self._lacks, self._pause = None, RESTART_AFTER
             self._trouble.over("frames are made again")
 
     def _tell_trouble(self, message: str | None) -> None:
@@ -288,7 +280,7 @@ class Apart:
         self._pipe.close()
         code = self._process.wait()
         self._process = self._pipe = self._fails = None
-        self._letting_go.clear()
+        self._releasing.clear()
         for frames in self._files.values():
             frames.begin_again()
         self._failed(f"the process that makes frames ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
@@ -296,7 +288,7 @@ class Apart:
     def _failed(self, what: str) -> None:
         self._begin_at = monotonic() + self._pause
         again = f"another one begins in {self._pause:.0f} s"
-        self._pause = min(2 * self._pause, AGAIN_AT_MOST)
+        self._pause = min(2 * self._pause, RESTART_AT_MOST)
         self._lacks = what
         self.is_loaded.set()
         self._trouble.say(f"recording degraded: {what}; streams go on and are recorded, {again}")

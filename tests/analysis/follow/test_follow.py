@@ -13,7 +13,7 @@ import pytest
 
 from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.cassette.framing import Framer
-from omnirecord.cassette.rotation import Shelf
+from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.cassette.sqlite.lock import lock_path
@@ -236,14 +236,14 @@ class Rotating:
     """A recorder with several files, of which the test says when one is begun and when one is let go."""
 
     def __init__(self, link: Path) -> None:
-        self._shelf, self.files = Shelf(link, Retention()), list[Recorder]()
+        self._rotated, self.files = RotatedCassettes(link, Retention()), list[Recorder]()
         self.next()
 
     def next(self) -> Recorder:
-        writer = self._shelf.begin()
+        writer = self._rotated.begin()
         assert writer.path is not None
         self.files.append(Recorder(writer, second=len(self.files)))
-        self._shelf.point(writer.path)
+        self._rotated.point(writer.path)
         return self.files[-1]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A file that is being written, without a tape that writes it."""
+"""A file that is being written, without a recorder thread."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.files import Reel, Reels
+from omnirecord.recorder.files import RecordingFile, RecordingFiles
 from omnirecord.recorder.rows.exchanges import FrameMaker
 from omnirecord.wire.limits import Retention
 
 
 @contextmanager
-def reel_in(db: Path) -> Iterator[Reel]:
+def file_in(db: Path) -> Iterator[RecordingFile]:
     judge = load("omnigent")
-    reels = Reels(db, judge, None, None, Retention(), lambda: 0, None, partial(FrameMaker, contract=judge))
+    files = RecordingFiles(db, judge, None, None, Retention(), lambda: 0, None, partial(FrameMaker, contract=judge))
     try:
-        yield reels.current
+        yield files.current
     finally:
-        reels.close()
+        files.close()

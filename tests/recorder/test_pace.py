@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from omnirecord.recorder.rows.pace import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, Lag, Pace, breath
+from omnirecord.recorder.pace import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, FrameSchedule, Lag, breath
 
 
 def test_those_of_few_streams_are_due_at_once() -> None:
-    pace = Pace()
+    pace = FrameSchedule()
     pace.begin(100.0)
     assert pace.pause(FEW, 100.0) == 0.0
 
 
 def test_those_of_many_streams_are_due_a_while_after_the_last_ones() -> None:
-    pace = Pace()
+    pace = FrameSchedule()
     assert pace.pause(FEW + 1, 100.0) == 0.0, "the first ones at once"
     pace.begin(100.0)
     assert pace.pause(FEW + 1, 100.0 + FRAME_EVERY / 4) == FRAME_EVERY * 3 / 4
@@ -20,7 +20,7 @@ def test_those_of_many_streams_are_due_a_while_after_the_last_ones() -> None:
 
 
 def test_what_there_was_no_time_for_is_due_at_once() -> None:
-    pace = Pace()
+    pace = FrameSchedule()
     pace.begin(100.0)
     assert not pace.is_long(100.0 + FRAME_FOR / 2)
     assert pace.is_long(100.0 + 2 * FRAME_FOR)
