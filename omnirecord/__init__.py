@@ -260,7 +260,7 @@ def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance:
     (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
     Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.diff.open import compared
+    from .analysis.diff.diff import compared
 
     return compared(a, b, session=session, tolerance_s=tolerance).found
 

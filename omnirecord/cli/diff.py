@@ -36,7 +36,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
       omnirecord diff session.db session.jsonl
     """
     from ..analysis.diff import counts, plain, report, summary
-    from ..analysis.diff.open import compared
+    from ..analysis.diff.diff import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
     found = result.found

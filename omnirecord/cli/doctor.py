@@ -49,7 +49,6 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     Example:
       omnirecord doctor session.db
     """
-    from ..analysis.doctor import is_at_least, row_of
     from ..analysis.doctor.doctor import examine
     from ..analysis.gather import conclusions
     from ..cassette.open import open_store
@@ -63,12 +62,12 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     finally:
         store.close()
     if as_json:
-        print_rows(map(row_of, found))
+        print_rows(finding.row() for finding in found)
     else:
         _print(
             found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
         )
-    sys.exit(1 if any(is_at_least(finding, fail_on) for finding in found) else 0)
+    sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
 
 
 def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> None:

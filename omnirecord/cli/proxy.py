@@ -1,4 +1,4 @@
-"""`proxy` and `serve`: the two that run until they are stopped."""
+"""`proxy`: a recording proxy in front of an upstream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import click
 
 from ..errors import UsageError
-from ..server.background import settle
 from .common import (
     DATABASE,
     decoded_option,
@@ -167,6 +166,8 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
+            from ..server.background import settle
+
             settle()
             print_ready(as_json, sentence, row, server.made_token)
             await stop.wait()

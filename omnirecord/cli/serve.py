@@ -1,4 +1,4 @@
-"""`omnirecord serve`."""
+"""`serve`: a server that answers as the recorded one did."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..server.background import settle
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
 from .listen import LISTENS, _count, _print_parting, _say, options, print_ready, stop_signal
@@ -115,6 +114,8 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
+            from ..server.background import settle
+
             settle()
             print_ready(
                 as_json,

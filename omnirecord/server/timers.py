@@ -13,7 +13,6 @@ Something that goes on being wrong, said when it begins, once a minute at the mo
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import logging
 import os
@@ -22,7 +21,10 @@ import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # commands without a server do not load asyncio
+    import asyncio
 
 
 def monotonic() -> float:

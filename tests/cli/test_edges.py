@@ -127,7 +127,7 @@ run()
         ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
         ("omnirecord.analysis.transcript.show", ["show"]),
         ("omnirecord.analysis.stats.stats", ["stats"]), ("omnirecord.analysis.validate", ["validate"]),
-        ("omnirecord.analysis.diff.open", ["diff", "other.db"]),
+        ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
         ("omnirecord.analysis.search.search", ["search", "notes"]),
         ("omnirecord.analysis.listing", ["events"]),
     ],

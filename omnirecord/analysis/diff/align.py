@@ -1,9 +1,7 @@
-"""Which element of one sequence is which of another: by equal keys, in order. Never quadratic.
+"""Pairs of elements of two sequences, by equal keys and in order. Never quadratic.
 
-Equal ends are taken first, then what is unique on both sides (patience diff), then, in the gaps between, the longest
-common subsequence where a gap is small. The result does not depend on which sequence is the first.
-
-What a comparison finds. Frozen; the fields of `Difference` are the keys of `diff --json`.
+Equal ends are paired first, then elements that are unique on both sides (patience diff). In a small gap between those,
+the longest common subsequence is paired. The result does not depend on which sequence is the first.
 """
 
 from __future__ import annotations
@@ -11,8 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 Pair = tuple[int | None, int | None]
@@ -149,33 +146,3 @@ def moved(pairs: Sequence[Pair], key_a: Callable[[int], Hashable], key_b: Callab
     gone = set(taken.values())
     joined = [(i, taken.get(i) if j is None and i is not None else j) for i, j in pairs]
     return [(i, j) for i, j in joined if i is not None or j not in gone]
-
-
-Kind = Literal["content", "order", "tools", "usage", "null", "timing"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing in which two sessions are not alike."""
-
-    kind: Kind
-    session_id: str | None
-    """The session's id in the first cassette; in the second where only that has it; None for a stream of no session."""
-    path: str
-    """Where: `turns[2].tools[0].output`. Counted from 0, in the first cassette, or in the second where only that has
-    it. The names are those of `show --json`."""
-    a: Any
-    """What the first one has there, as JSON: text as it was recorded, seconds for a time; None for nothing. Of kind
-    `null` it is the text `null` or `missing`."""
-    b: Any
-    """What the second one has there."""
-
-    def row(self) -> dict[str, Any]:
-        """The object that `diff --json` prints."""
-        return asdict(self)
-
-
-def counts(found: Sequence[Difference]) -> bool:
-    """Whether the two differ in anything but timing."""
-    return any(difference.kind != "timing" for difference in found)

@@ -1,7 +1,4 @@
-"""Differences as lines for a person: session by session, turn by turn. Nothing of them acts on a terminal.
-
-Where differences are gathered: what counts as alike, which ids go together, and what has been said already.
-"""
+"""Differences as lines of text, by session and turn. No line holds a control character."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ from typing import Any
 
 from ...omnigent.summary import gist
 from ...text import clip, visible
-from .align import KINDS, Difference, Kind
-from .normalize import Ids, Normal, is_absent, role
+from .differences import KINDS, Difference
 from .text import MAX_SHOWN, Span, middle_out, spans
 
 Paint = Callable[[Span], str]
@@ -145,90 +141,3 @@ def summary(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-class Finding:
-    """What is found in one session. `ids` are shared by all sessions of a comparison."""
-
-    def __init__(self, session_id: str | None, ids: Ids) -> None:
-        self.session_id = session_id
-        self.ids = ids
-        self.found: list[Difference] = []
-        self._told: dict[tuple[str, str, str], str] = {}
-        self._absent: set[str] = set()
-
-    def add(self, kind: Kind, path: str, a: Any, b: Any, by: str = "") -> None:
-        """Something differs. `by`: the type of event that says so, where it is not the story."""
-        self.found.append(Difference(kind, self.session_id, path, a, b))
-        self._told.setdefault(_pair(path, a, b), by)
-
-    def add_once(self, kind: Kind, path: str, a: Any, b: Any, by: str) -> None:
-        """The same, unless this very change was told by the story, or by an event of another type: a text comes as
-        deltas, as an item, and in the response."""
-        if self._told.get(_pair(path, a, b), by) == by:
-            self.add(kind, path, a, b, by)
-
-    def explain(self, *about: str | None) -> None:
-        """What these ids or texts stand for was told to be on one side only."""
-        self._absent.update(text for text in about if text)
-
-    def explains(self, about: str | None) -> bool:
-        return about in self._absent
-
-    def next_turn(self) -> None:
-        """What was told of one turn may be told of the next."""
-        self._told.clear()
-        self._absent.clear()
-
-    def says_the_same(self, a: str | None, b: str | None) -> bool:
-        """Whether two texts that somebody said are alike, ids apart."""
-        if a is None or b is None:
-            return a is b
-        left, right = Normal(), Normal()
-        return left.said(a) == right.said(b) and self.ids.bind_all(left.ids, right.ids)
-
-    def means_the_same(self, a: Any, b: Any, name: str = "") -> bool:
-        """Whether two values are alike: as JSON, where a text is JSON."""
-        if a is None or b is None:
-            return a is b
-        left, right = Normal(), Normal()
-        return bool(left.of(a, name) == right.of(b, name)) and self.ids.bind_all(left.ids, right.ids)
-
-    def unlike(self, a: Any, b: Any, path: str = "", name: str = "") -> Iterator[tuple[str, str, Any, Any]]:
-        """The leaves in which two JSON values differ: path, name of the field, and both values."""
-        if isinstance(a, dict) and isinstance(b, dict):
-            for key in sorted(a.keys() | b.keys()):
-                one, other = a.get(key), b.get(key)
-                if not (is_absent(one, key) and is_absent(other, key)):
-                    yield from self.unlike(one, other, f"{path}.{key}", key)
-        elif isinstance(a, list) and isinstance(b, list):
-            for n in range(max(len(a), len(b))):
-                one, other = (side[n] if n < len(side) else None for side in (a, b))
-                yield from self.unlike(one, other, f"{path}[{n}]", name)
-        elif not self.means_the_same(a, b, name):
-            yield path, name, a, b
-
-
-def nulls(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """The fields that are null in one JSON value and missing in the other: path, and which of both each side has."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(a.keys() | b.keys()):
-            at = f"{path}.{key}"
-            if key in a and key in b:
-                yield from nulls(a[key], b[key], at)
-            elif a.get(key, b.get(key)) is None and role(key) != "noise":
-                yield at, *(("null", "missing") if key in a else ("missing", "null"))
-    elif isinstance(a, list) and isinstance(b, list):
-        for n, (one, other) in enumerate(zip(a, b, strict=False)):
-            yield from nulls(one, other, f"{path}[{n}]")
-
-
-def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
-    """By what a change is known: a text by itself, anything else only with the name of its field."""
-    is_text = any(isinstance(value, str) for value in (a, b))
-    return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
-
-
-def is_length(name: str) -> bool:
-    """Whether a field says how long something took."""
-    return role(name) == "length"

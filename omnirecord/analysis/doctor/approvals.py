@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..turns import Act
 from ..turns.lenient import DENIED, as_dict, as_text, text_of
-from .finding import BEGINS, SECOND, Event, Handlers, Place, Severity, Sign, said, seconds, sign_at
+from .check import BEGINS, SECOND, Event, FrameRef, Handlers, said, seconds, sign_at
+from .finding import Severity, Sign
 
 _MOST = 50
 _PATIENCE = 10 * SECOND
@@ -26,14 +27,14 @@ class Approvals:
     """The questions of one session."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, list[Place]] = defaultdict(list)
+        self.asked: dict[str, list[FrameRef]] = defaultdict(list)
         self.messages: dict[str, str] = {}
-        self.resolved: dict[str, list[Place]] = defaultdict(list)
-        self.decided: dict[str, Place] = {}
+        self.resolved: dict[str, list[FrameRef]] = defaultdict(list)
+        self.decided: dict[str, FrameRef] = {}
         """Where a question was first resolved with an action."""
         self.actions: dict[str, set[str]] = defaultdict(set)
-        self.denials: list[Place] = []
-        self._worked: Place | None = None
+        self.denials: list[FrameRef] = []
+        self._worked: FrameRef | None = None
         """The last event that shows the agent at work."""
 
     def handlers(self) -> Handlers:
@@ -46,17 +47,17 @@ class Approvals:
     def _ask(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
-            self.asked[id_].append(event.place)
+            self.asked[id_].append(event.ref)
             message = as_text(as_dict(event.data.get("params")).get("message")) or ""
             self.messages.setdefault(id_, said(message))
 
     def _resolve(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
-            self.resolved[id_].append(event.place)
+            self.resolved[id_].append(event.ref)
             if (action := as_text(event.data.get("action"))) is not None:
                 self.actions[id_].add(action)
-                self.decided.setdefault(id_, event.place)
+                self.decided.setdefault(id_, event.ref)
 
     def _item(self, event: Event) -> None:
         """An item of the agent's, or the text that the server answers a refused message or call with."""
@@ -64,13 +65,13 @@ class Approvals:
         if (as_text(item.get("response_id")) or "").startswith("deny_") or text_of(item.get("content")).startswith(
             DENIED
         ):
-            self.denials.append(event.place)
+            self.denials.append(event.ref)
         else:
             self._work(event)
 
     def _work(self, event: Event) -> None:
-        if self._worked is None or _when(event.place) > _when(self._worked):
-            self._worked = event.place
+        if self._worked is None or _when(event.ref) > _when(self._worked):
+            self._worked = event.ref
 
     def signs(
         self,
@@ -90,20 +91,20 @@ class Approvals:
                 answers[act.elicitation_id].append(act)
             elif act.kind == "message":
                 posts.append(act)
-        for id_, places in list(self.asked.items())[:_MOST]:
-            yield from self._of(id_, places, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
-        for id_, places in list(self.resolved.items())[:_MOST]:
+        for id_, refs in list(self.asked.items())[:_MOST]:
+            yield from self._of(id_, refs, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
+        for id_, refs in list(self.resolved.items())[:_MOST]:
             if id_ not in self.asked and id_ not in told_elsewhere:
                 what = f"the question {said(id_)} was resolved"
                 if given := answers.get(id_):
                     what = f"a client answered the question {said(id_)} (exchange {given[0].exchange})"
                 message = f"{what}, but no event had asked it"
-                yield sign_at("approval-unasked", message, places, severity="note" if is_open else None)
+                yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
 
     def _of(
         self,
         id_: str,
-        places: list[Place],
+        refs: list[FrameRef],
         answers: list[Act],
         posts: list[Act],
         until_ns: int,
@@ -113,19 +114,19 @@ class Approvals:
     ) -> Iterator[Sign]:
         name = f"the question {self.messages[id_]!r}"
         settled, decided = self.resolved.get(id_, []), self._decided(id_, answers)
-        denied = min((one for one in self.denials if _when(one) >= _when(places[0])), key=_when, default=None)
+        denied = min((one for one in self.denials if _when(one) >= _when(refs[0])), key=_when, default=None)
         if decided is None and not (settled and denied is None and self._went_on(settled[0])):
-            yield self._unanswered(name, places[0], denied, settled, posts, until_ns, is_open=is_open)
+            yield self._unanswered(name, refs[0], denied, settled, posts, until_ns, is_open=is_open)
         elif decided is not None and denied is not None and decided > _when(denied):
-            yield self._too_late(id_, name, places[0], denied, answers, posts)
-        elif answers and (lost := self._lost(name, places[0], answers[0], until_ns, cuts)):
+            yield self._too_late(id_, name, refs[0], denied, answers, posts)
+        elif answers and (lost := self._lost(name, refs[0], answers[0], until_ns, cuts)):
             yield lost
         actions = [act.action for act in answers] if len(answers) > 1 else sorted(self._actions(id_, answers))
         if len(actions) > 1:
             times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
             message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
-            yield sign_at("approval-answered-twice", message, [*places[:1], *settled])
-        yield from _again(name, places, settled)
+            yield sign_at("approval-answered-twice", message, [*refs[:1], *settled])
+        yield from _again(name, refs, settled)
 
     def _actions(self, id_: str, answers: list[Act]) -> set[str]:
         return {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
@@ -136,16 +137,16 @@ class Approvals:
         times += [_when(self.decided[id_])] if id_ in self.decided else []
         return min(times, default=None)
 
-    def _went_on(self, settled: Place) -> bool:
+    def _went_on(self, settled: FrameRef) -> bool:
         """Whether the agent worked after a question was resolved: then it was answered where no recorder saw it."""
         return self._worked is not None and _when(self._worked) > _when(settled)
 
     def _unanswered(
         self,
         name: str,
-        asked: Place,
-        denied: Place | None,
-        settled: list[Place],
+        asked: FrameRef,
+        denied: FrameRef | None,
+        settled: list[FrameRef],
         posts: list[Act],
         until_ns: int,
         *,
@@ -166,7 +167,9 @@ class Approvals:
         message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
         return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
 
-    def _too_late(self, id_: str, name: str, asked: Place, denied: Place, answers: list[Act], posts: list[Act]) -> Sign:
+    def _too_late(
+        self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]
+    ) -> Sign:
         """An accepted question that is denied is an error to the user; another answer changes nothing."""
         action = answers[0].action if answers else min(self.actions[id_])
         decided = self.decided.get(id_)
@@ -176,10 +179,10 @@ class Approvals:
             f"{name} was not answered in time{_denied(asked, denied, posts)};"
             f" the answer {said(action)} came{_after(at_ns - denied.at_ns, ' {} later', ' later')} and changed nothing"
         )
-        places = [asked, denied, *([decided] if decided else [])]
-        return sign_at("approval-too-late", message, places, until_ns=max(at_ns, denied.at_ns), severity=severity)
+        refs = [asked, denied, *([decided] if decided else [])]
+        return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
 
-    def _lost(self, name: str, asked: Place, answer: Act, until_ns: int, cuts: Sequence[int]) -> Sign | None:
+    def _lost(self, name: str, asked: FrameRef, answer: Act, until_ns: int, cuts: Sequence[int]) -> Sign | None:
         """An answer after the server had stopped: it takes the answer, and knows nothing of the question."""
         worked = self._worked is not None and self._worked.at_ns > answer.at_ns
         if worked or until_ns - answer.at_ns < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in cuts):
@@ -191,16 +194,16 @@ class Approvals:
         return sign_at("approval-lost", message, [asked], until_ns=until_ns)
 
 
-def _when(place: Place) -> tuple[int, int]:
+def _when(ref: FrameRef) -> tuple[int, int]:
     """The order of events, in an imported body without times too."""
-    return place.at_ns, place.seq
+    return ref.at_ns, ref.seq
 
 
 def _after(ns: int, form: str = " after {}", unknown: str = "") -> str:
     return form.format(seconds(ns)) if ns > 0 else unknown
 
 
-def _raised_by(asked: Place, posts: Iterable[Act]) -> Act | None:
+def _raised_by(asked: FrameRef, posts: Iterable[Act]) -> Act | None:
     """The client's POST that waited for the question, where the client closed it."""
     raised = (act for act in posts if act.client_left and act.end_ns is not None)
     return next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
@@ -210,7 +213,7 @@ def _lasted(post: Act) -> str:
     return f" {seconds((post.end_ns or 0) - post.at_ns)} after sending it"
 
 
-def _denied(asked: Place, denied: Place, posts: Iterable[Act]) -> str:
+def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
     """What made the server deny it, as far as the recording shows."""
     after = denied.at_ns - asked.at_ns
     waited = (post for post in posts if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
@@ -220,13 +223,13 @@ def _denied(asked: Place, denied: Place, posts: Iterable[Act]) -> str:
     return f"; the server denied it{_after(after)}{', its own time limit' if post is not None else ''}"
 
 
-def _again(name: str, places: list[Place], settled: list[Place]) -> Iterator[Sign]:
+def _again(name: str, refs: list[FrameRef], settled: list[FrameRef]) -> Iterator[Sign]:
     """The same question once more. Two streams that listen at once hear each event of course; one hears it once."""
-    streams = [place.stream for place in places]
+    streams = [ref.stream for ref in refs]
     is_twice = len(set(streams)) < len(streams)
-    over = min((place.at_ns for place in settled), default=None)
-    is_late = over is not None and any(place.at_ns > over and place.stream != places[0].stream for place in places)
+    over = min((ref.at_ns for ref in settled), default=None)
+    is_late = over is not None and any(ref.at_ns > over and ref.stream != refs[0].stream for ref in refs)
     if is_twice or is_late:
         severity: Severity | None = "warning" if is_late else None
         message = f"{name} was asked again{', though it was resolved' if is_late else ''}"
-        yield sign_at("approval-asked-again", message, places, severity=severity)
+        yield sign_at("approval-asked-again", message, refs, severity=severity)

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...analysis.diff import Difference, Telling, by_session, compare, counts, telling_of, turn_pairs
+from ...analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
 from ...analysis.diff.text import spans
 from ...analysis.gather import Gathered, Known, gathered
 from ...analysis.search.matches import everything
@@ -85,11 +85,11 @@ def _key(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
-def _told(one: Gathered) -> Telling:
-    return telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+def _told(one: Gathered) -> DiffSession:
+    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
 
 
-def _telling(store: Store, key: Key) -> Telling:
+def _telling(store: Store, key: Key) -> DiffSession:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
             return _told(one)

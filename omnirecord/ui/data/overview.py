@@ -16,7 +16,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ..._version import __version__
-from ...analysis.doctor import row_of
 from ...analysis.doctor.doctor import examine
 from ...analysis.gather import Concluded, Known, children_of, conclusions, strays
 from ...analysis.transcript.show import grown_sessions, turn_rows
@@ -67,7 +66,7 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
         for what in (x.stream, x.session_id):
             recordings.setdefault(what, set()).add(x.recording)
     return [
-        {**row_of(one), "because": one.because, "recording": _only(recordings.get(one.stream or one.session_id))}
+        {**one.row(), "recording": _only(recordings.get(one.stream or one.session_id))}
         for one in examine(store, session)
     ]  # fmt: skip
 

@@ -1,34 +1,45 @@
-"""Two lists of sessions: which is which on the other side, and what differs in each.
+"""The differences between the sessions of two cassettes: `diff`.
 
-A session as it is compared: its turns as `story` tells them, and beside each turn its events as steps.
+Sessions of both sides are paired by their questions, then turns, then events. Linear in the number of events, except
+for gaps of a bounded size.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
+from ...cassette.open import open_store
+from ...cassette.select import named_session
+from ...errors import UsageError
 from ...model import Exchange, TimedFrame
+from ..gather import Gathered, gathered
 from ..turns import Act, Turn, one_line
 from ..turns.draft import Draft
 from ..turns.merge import Heard, copied
 from ..turns.narrator import Narrator
-from .align import Difference, Kind, Pair, aligned, moved
+from .align import Pair, aligned, moved
+from .differences import Difference, Differences, Kind
 from .normalize import Ids, Normal
-from .report import Finding
 from .steps import IGNORED, Step, Steps
-from .turns import Happening, compare_story, compare_timing, paired
+from .turns import EventComparison, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
 """Endings of a stream that a server made; the others say what the client or the recorder did."""
 _NO_EVENTS = ("comment",)
+TOLERANCE_S = 1.0
+"""By how many seconds times may differ."""
+Watch = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Hands on what it is given, and may show how far it is: the items, and what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeardTurn:
+class DiffTurn:
     """One turn, and its events."""
 
     turn: Turn
@@ -36,7 +47,7 @@ class HeardTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Listened:
+class StreamDeviation:
     """What one of several clients heard otherwise than the others: types of events, and how many."""
 
     missed: Counter[str]
@@ -46,17 +57,17 @@ class Listened:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class DiffSession:
     """One session of one recording."""
 
     session_id: str | None
     is_child: bool
-    turns: list[HeardTurn]
+    turns: list[DiffTurn]
     outside: list[Step]
     """Events before the first turn."""
     endings: list[str]
     """How the server ended its streams, where it did."""
-    listened: list[Listened]
+    deviations: list[StreamDeviation]
     """For each stream, where there are several."""
     refusals: list[tuple[str, str, str]]
     """What clients did and the server did not take: what, its text, why."""
@@ -66,7 +77,72 @@ class Telling:
     """False where the ending of a stream is unknown."""
 
 
-class _Listener:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What differs, and how much there was to compare."""
+
+    found: list[Difference]
+    sessions: int
+    """Of the side that has more; so it is with the turns."""
+    turns: int
+
+
+def compared(
+    a: str | Path,
+    b: str | Path,
+    *,
+    session: str | None = None,
+    tolerance_s: float = TOLERANCE_S,
+    watch: Watch = lambda items, _: items,
+) -> Compared:
+    """What differs between two cassettes, or between a session of each. Raises `UsageError` or `CassetteError`."""
+    if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
+        raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
+    sides = list(_sessions_of(a, session, watch)), list(_sessions_of(b, session, watch))
+    sessions = max(len(side) for side in sides)
+    turns = max(sum(len(one.turns) for one in side) for side in sides)
+    return Compared(compare(*sides, tolerance_s=tolerance_s), sessions, turns)
+
+
+def _sessions_of(source: str | Path, session: str | None, watch: Watch) -> Iterator[DiffSession]:
+    path, named = named_session(source)
+    if named is not None and session is not None and named != session:
+        raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
+    store = open_store(path)
+    try:
+        label, sessions = f"reading {path.name}", list(gathered(store, named or session))
+        if len(sessions) == 1:
+            yield _session_of(sessions[0], watch(sessions[0].frames(), label))
+        else:
+            yield from (_session_of(one, one.frames()) for one in watch(sessions, label))
+    finally:
+        store.close()
+
+
+def _session_of(one: Gathered, frames: Iterable[TimedFrame]) -> DiffSession:
+    return diff_session(one.exchanges, frames, one.acts, is_child=one.parent_id is not None)
+
+
+def compare(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
+) -> list[Difference]:
+    """The differences, session by session, turn by turn. Of times, those that differ by more than `tolerance_s`."""
+    return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
+
+
+def by_session(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
+) -> list[tuple[Pair, list[Difference]]]:
+    """The same for each pair of sessions, with their places; None where one side has none."""
+    ids = Ids()
+    pairs = _sessions(a, b)
+    for i, j in pairs:
+        if i is not None and j is not None:
+            _bind(ids, a[i].session_id, b[j].session_id)
+    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+
+
+class _StepsByTurn:
     """Hears a session's frames, and notes which turn each belongs to."""
 
     def __init__(self, narrator: Narrator) -> None:
@@ -82,16 +158,16 @@ class _Listener:
         self.steps.setdefault(draft, Steps()).hear(heard.frame)
 
 
-def telling_of(
+def diff_session(
     exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False
-) -> Telling:
+) -> DiffSession:
     """A session as one recording has it. `exchanges`: all of that session and recording, at least one."""
     acts = list(acts)
     narrator = Narrator(acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    listener, line = _Listener(narrator), one_line(frames)
-    listened = _listened(line, frames) if isinstance(frames, list) else []
+    listener, line = _StepsByTurn(narrator), one_line(frames)
+    deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
     while line:  # what was heard is let go: a hundred thousand frames are much to keep for long
@@ -99,26 +175,26 @@ def telling_of(
     drafts = narrator.course.finish(until)
     session_id = exchanges[0].session_id
     turns = [
-        HeardTurn(draft.freeze(exchanges[0].recording, session_id, n), listener.steps.pop(draft, Steps()).close())
+        DiffTurn(draft.freeze(exchanges[0].recording, session_id, n), listener.steps.pop(draft, Steps()).close())
         for n, draft in enumerate(drafts, 1)
     ]
     outside = [step for steps in listener.steps.values() for step in steps.close()]
-    return Telling(
+    return DiffSession(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
-        listened,
+        deviations,
         [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
         all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
     )  # fmt: skip
 
 
-def _listened(line: list[Heard], frames: list[TimedFrame]) -> list[Listened]:
+def _deviations(line: list[Heard], frames: list[TimedFrame]) -> list[StreamDeviation]:
     """For each stream, what it brought beside what the others did."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
     by_stream: dict[int, list[TimedFrame]] = {}
     for frame in frames:
         by_stream.setdefault(frame.stream, []).append(frame)
-    return [Listened(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
+    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
 
 
 def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
@@ -146,34 +222,15 @@ def _late(places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str
     return late
 
 
-TOLERANCE_S = 1.0
-"""By how many seconds times may differ."""
-
-
-def compare(a: Sequence[Telling], b: Sequence[Telling], *, tolerance_s: float = TOLERANCE_S) -> list[Difference]:
-    """The differences, session by session, turn by turn. Of times, those that differ by more than `tolerance_s`."""
-    return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
-
-
-def by_session(
-    a: Sequence[Telling], b: Sequence[Telling], *, tolerance_s: float = TOLERANCE_S
-) -> list[tuple[Pair, list[Difference]]]:
-    """The same for each pair of sessions, with their places; None where one side has none."""
-    ids = Ids()
-    pairs = _sessions(a, b)
-    for i, j in pairs:
-        if i is not None and j is not None:
-            _bind(ids, a[i].session_id, b[j].session_id)
-    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
-
-
 def _differences(
-    a: Sequence[Telling], b: Sequence[Telling], pair: Pair, ids: Ids, tolerance_s: float
+    a: Sequence[DiffSession], b: Sequence[DiffSession], pair: Pair, ids: Ids, tolerance_s: float
 ) -> list[Difference]:
     i, j = pair
     one, other = None if i is None else a[i], None if j is None else b[j]
     if one is not None and other is not None:
-        return _Sessions(Finding(one.session_id or other.session_id, ids), one, other, tolerance_s).compare()
+        return _SessionComparison(
+            Differences(one.session_id or other.session_id, ids), one, other, tolerance_s
+        ).compare()
     only = one or other
     assert only is not None
     path = f"sessions[{j if i is None else i}]"
@@ -186,7 +243,7 @@ def _bind(ids: Ids, a: str | None, b: str | None) -> None:
         ids.bind(a, b)
 
 
-def _sessions(a: Sequence[Telling], b: Sequence[Telling]) -> list[Pair]:
+def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
     """By what was asked first, then as they stand."""
     pairs = aligned(a, b, _asked_at_all, _asked_first)
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
@@ -195,43 +252,43 @@ def _sessions(a: Sequence[Telling], b: Sequence[Telling]) -> list[Pair]:
     return paired([pair for pair in pairs if None not in pair] + list(rest))
 
 
-def _asked_at_all(one: Telling) -> str:
+def _asked_at_all(one: DiffSession) -> str:
     return f"{one.is_child} " + "\0\0".join(_asked(turn) for turn in one.turns)
 
 
-def _asked_first(one: Telling) -> str:
+def _asked_first(one: DiffSession) -> str:
     return f"{one.is_child} " + (_asked(one.turns[0]) if one.turns else "")
 
 
-def _asked(heard: HeardTurn) -> str:
+def _asked(heard: DiffTurn) -> str:
     return "\0".join(Normal().said(asked.text) for asked in heard.turn.asked)
 
 
-def _answered(heard: HeardTurn) -> str:
+def _answered(heard: DiffTurn) -> str:
     tools = [(tool.name, Normal().written(tool.arguments)) for tool in heard.turn.tools]
     return f"{_asked(heard)}\0{Normal().said(heard.turn.text)}\0{tools}"
 
 
-def turn_pairs(a: Telling, b: Telling) -> list[Pair]:
+def turn_pairs(a: DiffSession, b: DiffSession) -> list[Pair]:
     """Which turn of one session is compared with which of the other, by their places, as a person reads them; None
     where one has none."""
     return _turns(a.turns, b.turns)[0]
 
 
-def _turns(a: Sequence[HeardTurn], b: Sequence[HeardTurn]) -> tuple[list[Pair], list[Pair]]:
+def _turns(a: Sequence[DiffTurn], b: Sequence[DiffTurn]) -> tuple[list[Pair], list[Pair]]:
     """All pairs, and those of them that stand in another order."""
     pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
     together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
     return _rest(together), list(set(together) - set(pairs))
 
 
-def _summary(one: Telling) -> dict[str, Any]:
+def _summary(one: DiffSession) -> dict[str, Any]:
     """What is told of a session that only one side has."""
     asked = [asked.text for heard in one.turns for asked in heard.turn.asked]
     return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked}
 
 
-def _turn_summary(heard: HeardTurn) -> dict[str, Any]:
+def _turn_summary(heard: DiffTurn) -> dict[str, Any]:
     turn = heard.turn
     return {
         "asked": [asked.text for asked in turn.asked], "text": turn.text, "tools": [tool.name for tool in turn.tools],
@@ -239,49 +296,49 @@ def _turn_summary(heard: HeardTurn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Sessions:
+class _SessionComparison:
     """One session and what it is on the other side."""
 
-    def __init__(self, find: Finding, a: Telling, b: Telling, tolerance_s: float) -> None:
-        self._find, self._a, self._b, self._tolerance_s = find, a, b, tolerance_s
+    def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
+        self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
 
     def compare(self) -> list[Difference]:
         self._outside()
         for i, j in self._turns():
-            self._find.next_turn()
+            self._out.next_turn()
             if i is not None and j is not None:
                 self._turn(i, self._a.turns[i], self._b.turns[j])
             elif i is not None:
-                self._find.add("content", f"turns[{i}]", _turn_summary(self._a.turns[i]), None)
+                self._out.add("content", f"turns[{i}]", _turn_summary(self._a.turns[i]), None)
             elif j is not None:
-                self._find.add("content", f"turns[{j}]", None, _turn_summary(self._b.turns[j]))
-        self._find.next_turn()
+                self._out.add("content", f"turns[{j}]", None, _turn_summary(self._b.turns[j]))
+        self._out.next_turn()
         self._around()
-        return self._find.found
+        return self._out.found
 
     def _outside(self) -> None:
-        Happening(self._find, "", self._a.outside, self._b.outside).tell()
+        EventComparison(self._out, "", self._a.outside, self._b.outside).tell()
 
     def _turns(self) -> list[Pair]:
         pairs, strays = _turns(self._a.turns, self._b.turns)
         for i, j in paired(strays):
-            self._find.add("order", f"turns[{i}]", i, j)
+            self._out.add("order", f"turns[{i}]", i, j)
         return paired(pairs)
 
-    def _turn(self, number: int, a: HeardTurn, b: HeardTurn) -> None:
+    def _turn(self, number: int, a: DiffTurn, b: DiffTurn) -> None:
         path = f"turns[{number}]"
-        happening = Happening(self._find, path, a.steps, b.steps)
-        compare_story(self._find, path, a.turn, b.turn)
-        happening.tell()
+        events = EventComparison(self._out, path, a.steps, b.steps)
+        compare_turn(self._out, path, a.turn, b.turn)
+        events.tell()
         if self._a.has_times and self._b.has_times:
-            compare_timing(self._find, path, a.turn, b.turn, self._tolerance_s)
+            compare_timing(self._out, path, a.turn, b.turn, self._tolerance_s)
 
     def _around(self) -> None:
         """What is of the session, and of no turn."""
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
             if one != other and self._a.knows_endings and self._b.knows_endings:
-                self._find.add("content", f"endings[{n}]", one, other)
-        for n, (heard, too) in enumerate(zip_longest(self._a.listened, self._b.listened)):
+                self._out.add("content", f"endings[{n}]", one, other)
+        for n, (heard, too) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
             self._counted(
                 "content", f"streams[{n}].missed", heard.missed if heard else None, too.missed if too else None
             )
@@ -293,11 +350,11 @@ class _Sessions:
                     None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
                     for n, side in zip((i, j), refused, strict=True)
                 )
-                self._find.add("content", f"refusals[{j if i is None else i}]", one, other)
+                self._out.add("content", f"refusals[{j if i is None else i}]", one, other)
 
     def _counted(self, kind: Kind, path: str, a: Counter[str] | None, b: Counter[str] | None) -> None:
         if (a or {}) != (b or {}):
-            self._find.add(kind, path, dict(a or {}) or None, dict(b or {}) or None)
+            self._out.add(kind, path, dict(a or {}) or None, dict(b or {}) or None)
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:
