@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..server.background import settle
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
-    help="Fault to inject, as in 'cut before response.completed by reset'; repeatable. See docs/faults.md.",
+    help=f"Fault to inject, as in 'cut before {RESPONSE_COMPLETED} by reset'; repeatable. See docs/faults.md.",
 )  # fmt: skip
 @click.option(
     "--chunks", metavar="recorded|frame|byte|random:SEED",

@@ -11,7 +11,7 @@ person. All of it is linear in the number of events, but for gaps of a bounded s
 from __future__ import annotations
 
 from .align import KINDS, Difference, Kind, counts
-from .report import plain, report, summary
+from .report import headline, plain, report
 from .sessions import TOLERANCE_S, Telling, by_session, compare, telling_of, turn_pairs
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "by_session",
     "compare",
     "counts",
+    "headline",
     "plain",
     "report",
-    "summary",
     "telling_of",
     "turn_pairs",
 ]

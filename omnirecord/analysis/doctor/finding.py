@@ -21,7 +21,7 @@ from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from ...model import TimedFrame, Verdict
-from ...omnigent.connect_snapshot import greeting_length
+from ...omnigent.connect_snapshot import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import payload_of
 from .codes import CODES, EXPLAINS, RANK
@@ -151,16 +151,9 @@ def _once(signs: Iterable[Sign]) -> list[Sign]:
     return [*told.values(), *alone]
 
 
-BEGINS = frozenset({"response.created", "response.queued", "response.in_progress"})
-ENDS: Mapping[str, str] = {
-    "response.completed": "completed", "response.failed": "failed", "response.incomplete": "incomplete",
-    "response.cancelled": "cancelled", "turn.completed": "completed", "turn.failed": "failed",
-    "turn.cancelled": "cancelled",
-}  # fmt: skip
-HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000
-_LONGEST_GREETING = 300
+_LONGEST_SNAPSHOT = 300
 """How many frames of a stream are looked at for the connect snapshot."""
 _UNREADABLE = frozenset({"comment", "sentinel", "truncated", "malformed"})
 
@@ -204,8 +197,8 @@ class Check(Protocol):
 def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
     """The frames of one stream."""
     coming = iter(frames)
-    head = list(islice(coming, _LONGEST_GREETING))
-    greeting = greeting_length(head)
+    head = list(islice(coming, _LONGEST_SNAPSHOT))
+    greeting = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
         data = {} if frame.verdict in _UNREADABLE else payload_of(frame)
         data = data if isinstance(data, dict) else {}

@@ -22,11 +22,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ...model import Exchange
+from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ..turns.lenient import as_dict, as_text, text_of, written
 from .finding import (
-    BEGINS,
-    ENDS,
     SECOND,
     WORKING,
     Event,
@@ -41,8 +40,8 @@ from .finding import (
 )
 
 _ONCE = frozenset({
-    "response.output_item.done", "response.output_file.done", "response.error", "response.retry",
-    "session.input.consumed", "session.created", *ENDS,
+    protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.RESPONSE_OUTPUT_FILE_DONE, protocol.RESPONSE_ERROR,
+    protocol.RESPONSE_RETRY, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_CREATED, *protocol.ENDS,
 })  # fmt: skip
 
 
@@ -64,7 +63,7 @@ class Order:
         self._repeats, self._back, self._late = Group(), Group(), Group()
 
     def handlers(self) -> Handlers:
-        return {**dict.fromkeys(_ONCE, self._once), "session.status": self._rest}
+        return {**dict.fromkeys(_ONCE, self._once), protocol.SESSION_STATUS: self._rest}
 
     def _rest(self, event: Event) -> None:
         """At rest a turn is over, said or not: an interrupted one ends so."""
@@ -77,7 +76,7 @@ class Order:
         if key in self._seen:
             self._copy(event)
         self._seen.add(key)
-        if event.type == "response.output_item.done" and event.number is None:
+        if event.type == protocol.RESPONSE_OUTPUT_ITEM_DONE and event.number is None:
             item = as_dict(event.data.get("item"))
             if self._ended and item.get("response_id") == self._ended and item.get("type") == "message":
                 self._late.add(event)
@@ -85,7 +84,7 @@ class Order:
     def numbered(self, event: Event) -> None:
         """An event with a sequence number."""
         number, last = event.number or 0, self._last
-        if event.type in BEGINS:
+        if event.type in protocol.RESPONSE_BEGINS:
             last = self._begin(event, last)
         if self._ended is not None and last is not None and number < last:
             self._after_end(event, number)
@@ -94,7 +93,7 @@ class Order:
         elif last is not None and number < last:
             self._back.add(event)
         self._last, self._last_raw = number, event.frame.raw
-        if event.type in ENDS:
+        if event.type in protocol.ENDS:
             self._ended, self._open = as_text(as_dict(event.data.get("response")).get("id")) or "", None
         elif self._ended is None:
             self._top = number
@@ -251,8 +250,8 @@ class Statuses:
 
     def handlers(self) -> Handlers:
         return {
-            "session.status": self._status, "session.input.consumed": self._input,
-            **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
+            protocol.SESSION_STATUS: self._status, protocol.SESSION_INPUT_CONSUMED: self._input,
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin), **dict.fromkeys(protocol.ENDS, self._end),
         }  # fmt: skip
 
     def _status(self, event: Event) -> None:
@@ -276,7 +275,7 @@ class Statuses:
 
     def _end(self, event: Event) -> None:
         id_ = as_text(as_dict(event.data.get("response")).get("id")) or ""
-        if not id_.startswith("deny_"):
+        if not protocol.is_denial(id_):
             self._ended = event.place
 
     def _add(self, event: Event, before: str, after: str) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ...model import Exchange, TimedFrame
+from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from .finding import (
-    HEARTBEATS,
     SECOND,
     Check,
     Event,
@@ -83,9 +83,9 @@ class Pulse:
             self._late.add(event)
             self._longest = max(self._longest, quiet)
         self.last = event.place
-        if event.type in HEARTBEATS:
+        if event.type in protocol.HEARTBEATS:
             self.heartbeats += 1
-            if event.type == "response.heartbeat":
+            if event.type == protocol.RESPONSE_HEARTBEAT:
                 self.runner_ns = event.at_ns
 
     def happened(self, event: Event, waits_for: str | None, *, works: bool) -> None:
@@ -187,9 +187,10 @@ def _sentence(code: str, type_: str, problem: str, count: int) -> str:
 SLOW = 1 * SECOND
 """How much later than it came an event may be handed to the client before that is worth a word."""
 VERY_SLOW = 5 * SECOND
-_OF_A_TURN = frozenset(
-    {"response.output_text.delta", "response.output_item.done", "response.function_call_output.delta"}
-)
+_OF_A_TURN = frozenset({
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA, protocol.RESPONSE_OUTPUT_ITEM_DONE,
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
+})  # fmt: skip
 """Nothing of a turn begins with these: who hears them first has joined in its middle."""
 _UNSENT = 64
 """How many events may be under way to a client when it leaves."""
@@ -233,8 +234,8 @@ class Listening:
             if event.number is not None:
                 self.order.numbered(event)
             if event.greeting:
-                self.joined = self.joined or event.type == "response.created"
-            elif event.type not in HEARTBEATS and event.type != "session.presence":
+                self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
+            elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
                 self._happened(event)
             for handler in self._handlers.get(event.type or "", nobody):
                 handler(event)

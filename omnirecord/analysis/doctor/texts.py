@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text, text_of
-from .finding import BEGINS, ENDS, Event, Handlers, Place, Sign, said, sign_at
+from .finding import Event, Handlers, Place, Sign, said, sign_at
 
 _MOST = 20
 """The most differences that are told of one stream."""
@@ -32,11 +33,11 @@ class Texts:
         self._interrupted = False
 
     def handlers(self) -> Handlers:
-        ended = dict.fromkeys(ENDS, self._end)
-        begun = dict.fromkeys(BEGINS, self._begin)
+        ended = dict.fromkeys(protocol.ENDS, self._end)
+        begun = dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin)
         return {
-            "response.output_text.delta": self._delta, "response.output_item.done": self._item,
-            "session.interrupted": self._interrupt, **ended, **begun,
+            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self._delta, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
         }  # fmt: skip
 
     def _delta(self, event: Event) -> None:
@@ -102,7 +103,7 @@ class Texts:
         )
         for item in messages:
             self._output(event, item)
-        if self._parts and ENDS[event.type or ""] == "completed" and not self._interrupted:
+        if self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted:
             self._left(event, any(self._is(text_of(item.get("content"))) for item in messages))
         self._clear()
         self._stored.clear()

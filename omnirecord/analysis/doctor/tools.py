@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ...omnigent.protocol import RESPONSE_OUTPUT_ITEM_DONE, SESSION_INPUT_CONSUMED
 from ..turns.lenient import as_dict, as_text, failure_in, text_of, written
 from .finding import SECOND, Event, Handlers, Place, Severity, Sign, counted, said, seconds, sign_at
 from .order import Key, Snapshot, keyed
@@ -39,7 +40,7 @@ class Tools:
         """How calls failed, by their outputs."""
 
     def handlers(self) -> Handlers:
-        return {"response.output_item.done": self._item}
+        return {RESPONSE_OUTPUT_ITEM_DONE: self._item}
 
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))
@@ -113,7 +114,7 @@ class Items:
         """Where each came first, a hash of its text, and the beginning of that."""
 
     def handlers(self) -> Handlers:
-        return {"response.output_item.done": self._item, "session.input.consumed": self._input}
+        return {RESPONSE_OUTPUT_ITEM_DONE: self._item, SESSION_INPUT_CONSUMED: self._input}
 
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))

@@ -17,11 +17,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text
 from .finding import (
-    BEGINS,
-    ENDS,
-    HEARTBEATS,
     SECOND,
     Event,
     Group,
@@ -34,8 +32,9 @@ from .finding import (
     sign_at,
 )
 
-_NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
-DISCONNECTED = "runner_disconnected"
+_NO_WORK = protocol.HEARTBEATS | {
+    protocol.SESSION_PRESENCE, protocol.SESSION_STATUS, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_USAGE
+}  # fmt: skip
 _PARKED = "status"
 """Under which name a turn waits for its sub-agents, beside the ids of calls and questions."""
 
@@ -89,17 +88,23 @@ class Turns:
 
     def handlers(self) -> Handlers:
         return {
-            "session.status": self._status, "session.interrupted": self._interrupted, "turn.started": self._started,
-            "session.input.consumed": self._input, "response.output_item.done": self._item,
-            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved,
-            "response.retry": self._retry, **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
-        }  # fmt: skip
+            protocol.SESSION_STATUS: self._status,
+            protocol.SESSION_INTERRUPTED: self._interrupted,
+            protocol.TURN_STARTED: self._started,
+            protocol.SESSION_INPUT_CONSUMED: self._input,
+            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.RESPONSE_ELICITATION_REQUEST: self._asked,
+            protocol.RESPONSE_ELICITATION_RESOLVED: self._resolved,
+            protocol.RESPONSE_RETRY: self._retry,
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin),
+            **dict.fromkeys(protocol.ENDS, self._end),
+        }
 
     def touch(self, event: Event) -> None:
         """Something happened that is no heartbeat."""
         if self.open is not None:
             self.open.before, self.open.last = self.open.last, event.place
-            if (event.type or "").startswith("response."):
+            if protocol.is_of_response(event.type):
                 spoke = self.open.spoke
                 self.open.spoke = (spoke[1] if spoke else event.place, event.place)
 
@@ -144,24 +149,24 @@ class Turns:
             return
         self._contradicts(event)
         turn = self._turn(event)
-        if turn.id is None and not id_.startswith("deny_") and turn.was_asked and event.number is not None:
+        if turn.id is None and not protocol.is_denial(id_) and turn.was_asked and event.number is not None:
             message = f"the response {said(id_)} ended, but no event began it"
             self._signs.append(sign_at("turn-without-beginning", message, [turn.first, event.place]))
         turn.id = turn.id or id_ or None
         turn.error = _error(event)
-        self._close(event, ENDS[event.type or ""])
+        self._close(event, protocol.ENDS[event.type or ""])
 
     def _end_late(self, event: Event, last: Turn) -> None:
         if last.ended == "unfinished":
             message = f"{said(event.type)} came after the session had come to rest"
             self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.place]))
         if last.ended in ("unfinished", "rest"):
-            last.ended, last.end, last.error = ENDS[event.type or ""], event.place, _error(event)
+            last.ended, last.end, last.error = protocol.ENDS[event.type or ""], event.place, _error(event)
 
     def _contradicts(self, event: Event) -> None:
         """The type says how a turn ended, and so does the response in it."""
         status = as_text(as_dict(event.data.get("response")).get("status"))
-        if status not in (None, ENDS[event.type or ""]):
+        if status not in (None, protocol.ENDS[event.type or ""]):
             message = f"a {said(event.type)} whose response has the status {said(status)}"
             self._signs.append(sign_at("contract-invalid", message, [event.place]))
 
@@ -185,7 +190,7 @@ class Turns:
         last = self.all[-1] if self.all else None
         if self.open is None and last is not None and last.ended == "failed":
             return  # it only says once more what the response's end has said
-        if self.open is None and error.get("code") != DISCONNECTED:
+        if self.open is None and error.get("code") != protocol.RUNNER_DISCONNECTED:
             return
         self._turn(event).error = error
         self._close(event, "failed")
@@ -250,7 +255,7 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
         )  # fmt: skip
     if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
         yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
-    elif turn.ended == "failed" and turn.error.get("code") == DISCONNECTED:
+    elif turn.ended == "failed" and turn.error.get("code") == protocol.RUNNER_DISCONNECTED:
         last = turn.before or turn.first
         quiet_ns = turn.until_ns - last.at_ns
         after = f"; the server reported that {seconds(quiet_ns)} after the last event" if quiet_ns else ""
@@ -321,7 +326,7 @@ class Children:
         self.known: dict[str, Child] = {}
 
     def handlers(self) -> Handlers:
-        return {"session.created": self._created, "session.child_session.updated": self._updated}
+        return {protocol.SESSION_CREATED: self._created, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
 
     def _child(self, event: Event) -> Child | None:
         id_ = as_text(event.data.get("child_session_id"))

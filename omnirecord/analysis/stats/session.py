@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from ...model import Exchange, TimedFrame, wall_clock
+from ...omnigent.protocol import HEARTBEATS, RESPONSE_OUTPUT_TEXT_DELTA
 from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, one_line, session_of
 from ..turns.merge import Heard
 from .numbers import (
@@ -123,7 +124,6 @@ def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, .
     return tuple(ApprovalStats(who, len(ns), seconds(sum(ns)), seconds(max(ns))) for who, ns in ordered)
 
 
-_HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 _MS = 1_000_000
 
 
@@ -200,13 +200,13 @@ def _is_event(frame: TimedFrame) -> bool:
 
 def _joined(line: Iterable[Heard]) -> set[int]:
     """When a connect snapshot brought text that was said before."""
-    return {heard.at_ns for heard in line if heard.is_greeting and heard.frame.type == "response.output_text.delta"}
+    return {heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == RESPONSE_OUTPUT_TEXT_DELTA}
 
 
 def _of_events(line: Sequence[Heard], spans: Sequence[Span]) -> dict[str, Any]:
     """What the events tell: each of them once, whoever heard it."""
     events = [heard.frame for heard in line if _is_event(heard.frame)]
-    data = [event for event in events if event.type not in _HEARTBEATS]
+    data = [event for event in events if event.type not in HEARTBEATS]
     heartbeats = len(events) - len(data)
     return {
         "events": len(events), "events_by_type": _counted(map(type_of, events)),
