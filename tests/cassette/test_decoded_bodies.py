@@ -36,7 +36,7 @@ PASSES_BYTES_ON = {
     "cassette/api.py": "promises the bytes of the wire",
     "replayer/verify/recorded_client.py": "sends the request again with its header fields",
     "cassette/sqlite/reader.py": "decodes them",
-    "ui/data/exchanges.py": "shows a command that sends the request again with its header fields",
+    "ui/data/events.py": "shows a command that sends the request again with its header fields",
 }
 """The modules that take a body as it was on the wire, and why. Every other module takes `decoded_body`."""
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
