@@ -86,17 +86,17 @@ def serve(
     from ..replayer.server import Replay
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
-    from ..wire.limits import seconds
+    from ..wire.limits import checked_seconds
 
     log_to_stderr()
     if former_gate_timeout is not None:
         if skip_gates_after is not None:
             raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
-        seconds("gate-timeout", former_gate_timeout)
+        checked_seconds("gate-timeout", former_gate_timeout)
         _say("--gate-timeout is deprecated: it is called --skip-gates-after now")
         skip_gates_after = former_gate_timeout
     elif skip_gates_after is not None:
-        seconds("skip-gates-after", skip_gates_after)
+        checked_seconds("skip-gates-after", skip_gates_after)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(

@@ -23,7 +23,7 @@ from .common import (
     shown,
     table,
 )
-from .stats_page import cost, number, seconds, size
+from .stats_page import cost, number, shown_s, size
 
 if TYPE_CHECKING:
     from ..analysis.stats import SessionStats
@@ -82,9 +82,9 @@ def _medians(found: Sequence[SessionStats]) -> str:
     """The first line: the medians of all turns."""
     turns = [turn for one in found for turn in one.turns]
     named = (
-        ("first token after {} s", seconds, [turn.first_token_s for turn in turns]),
+        ("first token after {} s", shown_s, [turn.first_token_s for turn in turns]),
         ("{} tokens/s", number, [turn.output_tokens_per_s for turn in turns]),
-        ("{} s a turn", seconds, [turn.duration_s for turn in turns]),
+        ("{} s a turn", shown_s, [turn.duration_s for turn in turns]),
     )  # fmt: skip
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
@@ -133,18 +133,18 @@ def _gap(one: SessionStats) -> float | None:
 _COLUMNS: dict[str, Callable[[SessionStats], str]] = {
     "session": lambda one: one.session_id or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
     "rec": lambda one: str(one.recording),
-    "took s": lambda one: seconds(one.duration_s),
+    "took s": lambda one: shown_s(one.duration_s),
     "ended": lambda one: one.conclusion.outcome,
     "turns": lambda one: str(len(one.turns)) if one.turns else "-",
-    "1st token s": lambda one: seconds(None if one.first_token_s is None else one.first_token_s.p50),
+    "1st token s": lambda one: shown_s(None if one.first_token_s is None else one.first_token_s.p50),
     "tokens/s": lambda one: number(one.output_tokens_per_s, 1),
     "out": lambda one: number(one.output_tokens),
     "cost $": lambda one: number(cost(one), 4),
-    "tools s": lambda one: seconds(one.tool_s),
-    "asked s": lambda one: seconds(one.approval_s),
+    "tools s": lambda one: shown_s(one.tool_s),
+    "asked s": lambda one: shown_s(one.approval_s),
     "events": lambda one: f"{one.events:,}" if one.streams else "-",
     "beats %": lambda one: number(None if one.heartbeat_share is None else 100 * one.heartbeat_share),
-    "gap s": lambda one: seconds(_gap(one)),
+    "gap s": lambda one: shown_s(_gap(one)),
     "bytes": lambda one: size(sum(s.content_bytes for s in one.streams)) if one.streams else "-",
 }
 """The columns of the table, and what is in them."""

@@ -48,7 +48,7 @@ def _head(one: SessionStats) -> str:
     parts = [name, f"recording {one.recording}"]
     parts += [f"{one.started_at[:19].replace('T', ' ')} UTC"] if one.started_at is not None else []
     parts += [f"sub-agent of {visible(one.parent_session_id)}"] if one.parent_session_id else []
-    parts += [f"{seconds(one.duration_s)} s"] if one.duration_s is not None else []
+    parts += [f"{shown_s(one.duration_s)} s"] if one.duration_s is not None else []
     parts += [_listed(one.turns_ended, "turn") if one.turns else "no turns", visible(one.conclusion.verdict)]
     return " · ".join(parts)
 
@@ -67,15 +67,15 @@ def _soon(one: SessionStats) -> Iterator[str]:
 
 def _spread(value: Spread, unit: str) -> str:
     if value.count == 1:
-        return f"{seconds(value.max)} {unit}"
-    return f"p50 {seconds(value.p50)}, p99 {seconds(value.p99)}, max {seconds(value.max)} {unit}"
+        return f"{shown_s(value.max)} {unit}"
+    return f"p50 {shown_s(value.p50)}, p99 {shown_s(value.p99)}, max {shown_s(value.max)} {unit}"
 
 
 def _fast(one: SessionStats) -> Iterator[str]:
     if one.output_tokens_per_s is not None:
         yield f"{number(one.output_tokens_per_s, 1)} output tokens a second while deltas came, in turns without tools"
     if one.deltas_per_s is not None:
-        yield f"{number(one.deltas_per_s, 1)} deltas a second: {one.deltas:,} in {seconds(one.streaming_s)} s"
+        yield f"{number(one.deltas_per_s, 1)} deltas a second: {one.deltas:,} in {shown_s(one.streaming_s)} s"
     if one.events_per_s is not None:
         yield f"{number(one.events_per_s, 1)} events a second during turns, heartbeats apart"
 
@@ -83,11 +83,11 @@ def _fast(one: SessionStats) -> Iterator[str]:
 def _turns(one: SessionStats) -> Iterator[str]:
     rows = [
         {
-            "turn": str(t.turn), "ended": t.ended, "took s": seconds(t.duration_s),
-            "1st event s": seconds(t.first_event_s), "1st token s": seconds(t.first_token_s),
+            "turn": str(t.turn), "ended": t.ended, "took s": shown_s(t.duration_s),
+            "1st event s": shown_s(t.first_event_s), "1st token s": shown_s(t.first_token_s),
             "tokens/s": number(t.output_tokens_per_s, 1), "out": number(t.output_tokens),
             "deltas": f"{t.deltas:,}", "events": f"{t.events:,}",
-            "tools s": seconds(t.tool_s), "asked s": seconds(t.approval_s), "silence s": seconds(t.longest_silence_s),
+            "tools s": shown_s(t.tool_s), "asked s": shown_s(t.approval_s), "silence s": shown_s(t.longest_silence_s),
         } for t in one.turns
     ]  # fmt: skip
     return _table(rows)
@@ -95,15 +95,15 @@ def _turns(one: SessionStats) -> Iterator[str]:
 
 def _tools(one: SessionStats) -> Iterator[str]:
     return _table([
-        {"tool": t.name or "-", "calls": str(t.calls), "answered": str(t.answered), "total s": seconds(t.total_s),
-         "longest s": seconds(t.longest_s)} for t in one.tools
+        {"tool": t.name or "-", "calls": str(t.calls), "answered": str(t.answered), "total s": shown_s(t.total_s),
+         "longest s": shown_s(t.longest_s)} for t in one.tools
     ])  # fmt: skip
 
 
 def _approvals(one: SessionStats) -> Iterator[str]:
     return _table([
-        {"waited for": a.answered_by or "(no answer recorded)", "count": str(a.count), "total s": seconds(a.total_s),
-         "longest s": seconds(a.longest_s)} for a in one.approvals
+        {"waited for": a.answered_by or "(no answer recorded)", "count": str(a.count), "total s": shown_s(a.total_s),
+         "longest s": shown_s(a.longest_s)} for a in one.approvals
     ])  # fmt: skip
 
 
@@ -126,14 +126,14 @@ def _gaps(one: SessionStats) -> Iterator[str]:
     named = (("all events", one.gaps), ("heartbeats apart", one.gaps_without_heartbeats))
     yield from _table([_gap_row(name, gaps) for name, gaps in named if gaps is not None])
     if one.silent_at_end_s is not None:
-        yield f"after the last event, heartbeats apart, somebody listened for {seconds(one.silent_at_end_s)} s"
+        yield f"after the last event, heartbeats apart, somebody listened for {shown_s(one.silent_at_end_s)} s"
 
 
 def _gap_row(name: str, gaps: Gaps) -> dict[str, str]:
     where = f"{gaps.longest_from} {gaps.longest_from_type} -> {gaps.longest_to} {gaps.longest_to_type}"
     return {
-        "between": name, "p50 s": seconds(gaps.p50_s), "p99 s": seconds(gaps.p99_s),
-        "longest s": seconds(gaps.longest_s), "where (stream:seq)": where,
+        "between": name, "p50 s": shown_s(gaps.p50_s), "p99 s": shown_s(gaps.p99_s),
+        "longest s": shown_s(gaps.longest_s), "where (stream:seq)": where,
     }  # fmt: skip
 
 
@@ -153,8 +153,8 @@ def _counts(counts: Mapping[str, int]) -> Iterator[str]:
 
 def _streams(one: SessionStats) -> Iterator[str]:
     return _table([
-        {"stream": str(s.stream), "party": s.party, "ending": s.ending, "took s": seconds(s.duration_s),
-         "1st event s": seconds(s.first_event_s), "events": f"{s.events:,}", "content": size(s.content_bytes),
+        {"stream": str(s.stream), "party": s.party, "ending": s.ending, "took s": shown_s(s.duration_s),
+         "1st event s": shown_s(s.first_event_s), "events": f"{s.events:,}", "content": size(s.content_bytes),
          "on the wire": size(s.wire_bytes),
          "delay p99 ms": number(None if s.proxy_delay_ms is None else s.proxy_delay_ms.p99, 3),
          "never sent": number(s.never_sent)} for s in one.streams
@@ -177,7 +177,7 @@ def number(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def seconds(value: float | None) -> str:
+def shown_s(value: float | None) -> str:
     """The same, for seconds: to the millisecond where they are few."""
     return number(value, 3 if value is not None and value < 10 else 1)
 

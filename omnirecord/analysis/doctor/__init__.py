@@ -25,7 +25,7 @@ from .finding import (
     is_at_least,
     row_of,
 )
-from .order import Snapshot, reads_a_snapshot, snapshot_of
+from .order import ItemList, item_list_of, reads_items
 from .session import Examined
 
 __all__ = [
@@ -34,15 +34,15 @@ __all__ = [
     "Code",
     "Examined",
     "Finding",
+    "ItemList",
     "Severity",
     "Sign",
-    "Snapshot",
     "Upstream",
     "explained",
     "finding_of",
     "in_order",
     "is_at_least",
-    "reads_a_snapshot",
+    "item_list_of",
+    "reads_items",
     "row_of",
-    "snapshot_of",
 ]

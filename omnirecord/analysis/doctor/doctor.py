@@ -18,13 +18,13 @@ from ..turns import deleted_at
 from . import (
     Examined,
     Finding,
+    ItemList,
     Sign,
-    Snapshot,
     Upstream,
     explained,
     in_order,
-    reads_a_snapshot,
-    snapshot_of,
+    item_list_of,
+    reads_items,
 )
 
 _MOST = 20
@@ -111,10 +111,10 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[Snapshot]:
+def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[ItemList]:
     for x in exchanges:
-        if reads_a_snapshot(x):
-            snapshot = snapshot_of(x, store.decoded_body(x, "response"))
+        if reads_items(x):
+            snapshot = item_list_of(x, store.decoded_body(x, "response"))
             if snapshot is not None:
                 yield snapshot
 

@@ -15,7 +15,7 @@ from ...model import Exchange
 from ...omnigent.parties import party_name
 from ...wire.headers import header
 from .finding import SECOND, Severity, Sign, counted, said, seconds, sign_at
-from .order import Snapshot
+from .order import ItemList
 from .stream import LATE, LONG, QUIET, Listening
 from .turns import Turn
 
@@ -79,7 +79,7 @@ BY_SERVER = ("eof", "upstream_lost")
 class Endings:
     """How the streams of one session ended."""
 
-    def __init__(self, listenings: Sequence[Listening], snapshots: Sequence[Snapshot], upstream: Upstream) -> None:
+    def __init__(self, listenings: Sequence[Listening], snapshots: Sequence[ItemList], upstream: Upstream) -> None:
         self._listenings, self._snapshots, self._upstream = listenings, snapshots, upstream
         self._ended = {turn.id for one in listenings for turn in one.turns.all if turn.id and turn.ended is not None}
 

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs
 from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
+from ..turns.items import snapshot_in
 from ..turns.lenient import as_dict, as_text, text_of, written
 from .finding import (
     SECOND,
@@ -140,7 +141,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ItemList:
     exchange: int
     asked_ns: int
     at_ns: int
@@ -151,19 +152,18 @@ class Snapshot:
     """Whether the list has every item of the session."""
     is_history: bool = True
     """Whether it tells what the session held: false without items (`include_items=false`), and for an older page."""
-    status: str | None = None
     runner_online: bool | None = None
     pending: tuple[str, ...] = ()
     """The elicitations that wait for an answer."""
 
 
-def reads_a_snapshot(x: Exchange) -> bool:
+def reads_items(x: Exchange) -> bool:
     """Whether the answer to an exchange is one."""
     is_read = x.kind == "http" and x.request.method == "GET" and x.response is not None and x.response.status == 200
     return is_read and below_session(x.request.target) in ("", "/items")
 
 
-def snapshot_of(x: Exchange, answer: bytes) -> Snapshot | None:
+def item_list_of(x: Exchange, answer: bytes) -> ItemList | None:
     """The snapshot that an exchange brought; None where its answer is none."""
     try:
         data = as_dict(json.loads(answer))
@@ -174,15 +174,14 @@ def snapshot_of(x: Exchange, answer: bytes) -> Snapshot | None:
     query = parse_qs(query_of(x.request.target))
     if below_session(x.request.target) == "/items":
         is_page = bool(query.keys() & {"after", "before"})
-        return Snapshot(
+        return ItemList(
             x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page
         )
     has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
-    pending = tuple(_ids(data.get("pending_elicitations")))
-    online = data.get("runner_online")
-    return Snapshot(
+    state = snapshot_in(x, data)
+    return ItemList(
         x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
-        as_text(data.get("status")), online if isinstance(online, bool) else None, pending,
+        state.runner_online, state.pending,
     )  # fmt: skip
 
 
@@ -211,17 +210,6 @@ def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
         yield ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
     elif type_ == "function_call_output" and call_id is not None:
         yield ("output", call_id), written(item.get("output")) or ""
-
-
-def _ids(value: Any) -> Iterator[str]:
-    for one in value if isinstance(value, list) else []:
-        id_ = (
-            one
-            if isinstance(one, str)
-            else as_text(as_dict(one).get("elicitation_id")) or as_text(as_dict(one).get("id"))
-        )
-        if id_ is not None:
-            yield id_
 
 
 _KNOWN = frozenset({

@@ -11,7 +11,7 @@ from .approvals import Approvals
 from .clients import deletion, failures, reconnects, refusals, untaken
 from .endings import BY_SERVER, Endings, Upstream
 from .finding import Sign
-from .order import Snapshot
+from .order import ItemList
 from .stream import Listening
 from .tools import Items, Tools
 from .turns import Children
@@ -24,7 +24,7 @@ class Examined:
         self,
         session_id: str | None,
         acts: Iterable[Act] = (),
-        snapshots: Iterable[Snapshot] = (),
+        snapshots: Iterable[ItemList] = (),
         upstream: Upstream | None = None,
         failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ...omnigent.protocol import RESPONSE_OUTPUT_ITEM_DONE, SESSION_INPUT_CONSUMED
 from ..turns.lenient import as_dict, as_text, failure_in, text_of, written
 from .finding import SECOND, Event, Handlers, Place, Severity, Sign, counted, said, seconds, sign_at
-from .order import Key, Snapshot, keyed
+from .order import ItemList, Key, keyed
 
 _MOST = 50
 
@@ -139,14 +139,14 @@ class Items:
             key[0] == "message" and one[1] == found and one[0].at_ns >= since_ns for key, one in self.heard.items()
         )
 
-    def signs(self, snapshots: Sequence[Snapshot], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
+    def signs(self, snapshots: Sequence[ItemList], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
         """`begun_ns`: when somebody began to listen; `posted`: the items that clients' messages have become."""
         if begun_ns is not None:
             yield from self._missed(snapshots, begun_ns, posted)
         yield from self._never_stored(snapshots)
         yield from self._differing(snapshots)
 
-    def _missed(self, snapshots: Sequence[Snapshot], begun_ns: int, posted: Collection[str]) -> Iterator[Sign]:
+    def _missed(self, snapshots: Sequence[ItemList], begun_ns: int, posted: Collection[str]) -> Iterator[Sign]:
         known: set[Key] = {("message", id_) for id_ in posted}
         has_history = False
         for snapshot in snapshots:
@@ -168,7 +168,7 @@ class Items:
             if is_behind and not is_known:
                 yield key, text
 
-    def _missing(self, new: list[tuple[Key, str]], snapshot: Snapshot) -> Sign:
+    def _missing(self, new: list[tuple[Key, str]], snapshot: ItemList) -> Sign:
         before = [place for place, _, _ in self.heard.values() if place.at_ns < snapshot.asked_ns]
         last = max(before, key=lambda place: place.at_ns, default=None)
         what = ", ".join(f"{key[0]} {text!r}" for key, text in ((key, said(text, 40)) for key, text in new[:3]))
@@ -179,7 +179,7 @@ class Items:
         stream, seqs = (last.stream, (last.seq,)) if last else (None, ())
         return Sign("items-missed", message, since, snapshot.at_ns, stream, seqs)
 
-    def _never_stored(self, snapshots: Sequence[Snapshot]) -> Iterator[Sign]:
+    def _never_stored(self, snapshots: Sequence[ItemList]) -> Iterator[Sign]:
         whole = [snapshot for snapshot in snapshots if snapshot.is_whole]
         if not whole:
             return
@@ -199,7 +199,7 @@ class Items:
         """A call is stored once its output is there."""
         return key[0] == "call" and ("output", key[1]) not in self.heard
 
-    def _differing(self, snapshots: Sequence[Snapshot]) -> Iterator[Sign]:
+    def _differing(self, snapshots: Sequence[ItemList]) -> Iterator[Sign]:
         told: set[Key] = set()
         for snapshot in snapshots:
             for key, text in snapshot.items:

@@ -25,7 +25,7 @@ from .values import Gaps, Spread, UsageStats
 NS = 1_000_000_000
 
 
-def seconds(ns: int | None) -> float | None:
+def in_seconds(ns: int | None) -> float | None:
     return None if ns is None else ns / NS
 
 

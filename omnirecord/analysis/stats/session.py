@@ -18,10 +18,10 @@ from .numbers import (
     Span,
     count,
     gaps_of,
+    in_seconds,
     listened,
     per_second,
     reported_usage,
-    seconds,
     spread,
     total,
     type_of,
@@ -78,14 +78,15 @@ class Measured:
         silence = turn.longest_silence
         return TurnStats(
             turn=turn.turn, ended=turn.ended,
-            duration_s=seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
-            first_event_s=seconds(self.first_event), first_token_s=seconds(self.first_token),
-            first_text_s=seconds(self.first_text), events=turn.events,
-            events_per_s=per_second(turn.events, self.spent), deltas=self.deltas, streaming_s=seconds(self.streaming),
+            duration_s=in_seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
+            first_event_s=in_seconds(self.first_event), first_token_s=in_seconds(self.first_token),
+            first_text_s=in_seconds(self.first_text), events=turn.events,
+            events_per_s=per_second(turn.events, self.spent), deltas=self.deltas,
+            streaming_s=in_seconds(self.streaming),
             deltas_per_s=per_second(self.later_deltas, self.streaming), output_tokens=self.output_tokens,
             output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
-            tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
-            longest_silence_s=seconds(silence.length_ns if silence else None),
+            tool_s=in_seconds(self.tools), approval_s=in_seconds(self.approvals),
+            longest_silence_s=in_seconds(silence.length_ns if silence else None),
         )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
 
 def _tool(name: str, took: list[int | None]) -> ToolStats:
     answered = [ns for ns in took if ns is not None]
-    return ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(max(answered, default=None)))
+    return ToolStats(name, len(took), len(answered), in_seconds(total(took)), in_seconds(max(answered, default=None)))
 
 
 def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, ...]:
@@ -121,7 +122,7 @@ def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, .
         for approval in turn.approvals:
             by[approval.answered_by].append(waited(turn, approval, until_ns))
     ordered = sorted(by.items(), key=lambda item: -sum(item[1]))
-    return tuple(ApprovalStats(who, len(ns), seconds(sum(ns)), seconds(max(ns))) for who, ns in ordered)
+    return tuple(ApprovalStats(who, len(ns), in_seconds(sum(ns)), in_seconds(max(ns))) for who, ns in ordered)
 
 
 _MS = 1_000_000
@@ -174,8 +175,8 @@ class _Stream:
         x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
         asked = x.request.at_ns
         return StreamStats(
-            stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(self.span[1] - asked),
-            first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
+            stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=in_seconds(self.span[1] - asked),
+            first_event_s=in_seconds(max(0, events[0].offset_ns - asked) if events else None),
             frames=len(self.frames), events=len(events), content_bytes=sum(frame.length for frame in self.frames),
             wire_bytes=x.response_bytes, proxy_delay_ms=_delays(self.frames), never_sent=_unsent(self.frames),
         )  # fmt: skip
@@ -213,7 +214,7 @@ def _of_events(line: Sequence[Heard], spans: Sequence[Span]) -> dict[str, Any]:
         "verdicts": _counted(heard.frame.verdict for heard in line), "heartbeats": heartbeats,
         "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
         "gaps": gaps_of(events, spans), "gaps_without_heartbeats": gaps_of(data, spans),
-        "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
+        "silent_at_end_s": in_seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
         "reported_usage": reported_usage(events),
     }  # fmt: skip
 
@@ -230,14 +231,14 @@ def _of_turns(turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], unti
         "first_token_s": spread(one.first_token for one in all_),
         "first_text_s": spread(one.first_text for one in all_),
         "events_per_s": per_second(sum(one.turn.events for one in all_), total(one.spent for one in all_)),
-        "streaming_s": seconds(streaming), "deltas": sum(one.deltas for one in all_),
+        "streaming_s": in_seconds(streaming), "deltas": sum(one.deltas for one in all_),
         "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
         "output_tokens": total(one.output_tokens for one in all_),
         "output_tokens_per_s": per_second(
             total(one.streamed_tokens for one in timed), total(one.streaming for one in timed)
         ),
-        "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
-        "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
+        "tools": tools_of(turns), "tool_s": in_seconds(total(one.tools for one in all_)),
+        "approvals": approvals_of(turns, until_ns), "approval_s": in_seconds(total(one.approvals for one in all_)),
         "usage": usage_of(turns),
     }  # fmt: skip
 
