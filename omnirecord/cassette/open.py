@@ -15,6 +15,7 @@ from .._version import __version__
 from ..errors import NotACassette, TooLarge, UsageError
 from ..model import Recording
 from ..omnigent.contract import load
+from ..omnigent.routes import stream_target
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .compressed import lines
 from .files import unwritable
@@ -224,7 +225,7 @@ def _sse_framed(path: Path) -> list[Framed]:
 
 
 def _sse_exchange(recording: int, exchange: int, stream: int, session: str | None) -> Iterator[Row]:
-    target = f"/v1/sessions/{session}/stream" if session else "/stream"
+    target = stream_target(session) if session else "/stream"
     accept = (("Accept", "text/event-stream"),)
     yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)
     headers = (("content-type", "text/event-stream; charset=utf-8"),)

@@ -35,7 +35,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..analysis.diff import counts, plain, report, summary
+    from ..analysis.diff import counts, headline, plain, report
     from ..analysis.diff.diff import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
@@ -45,7 +45,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     elif not result.sessions:
         click.echo("nothing to compare: neither cassette has a session")
     else:
-        click.echo(summary(found, sessions=result.sessions, turns=result.turns))
+        click.echo(headline(found, sessions=result.sessions, turns=result.turns))
         for line in report(found, _painted if is_terminal(sys.stdout) else plain):
             click.echo(line)
     sys.exit(1 if counts(found) else 0)

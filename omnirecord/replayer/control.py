@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from ..errors import UsageError
+from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
@@ -207,7 +208,7 @@ class ControlPath:
     async def _run_until(self, options: dict[str, Any]) -> Position:
         patience, nth, event = _number(options, "timeout", PATIENCE), _whole(options, "nth"), options.get("event")
         if not isinstance(event, str):
-            raise UsageError("run-until needs an event: a type as in event=response.completed, or a glob")
+            raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
         return await _in_time(self._buttons.run_until(event, nth, _which(options)), patience, f"{event} has not come")
 
     async def _begin_again(self, options: dict[str, Any]) -> None:  # noqa: ARG002  # as the others

@@ -20,6 +20,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from ..model import Exchange, Headers, Response
+from ..omnigent.protocol import SESSION_HEARTBEAT
 from ..server.http import error_response
 from ..server.listener import RawResponse
 from ..server.timers import monotonic
@@ -173,7 +174,7 @@ def _sized(headers: Headers, body: bytes) -> Headers:
 
 def _synthetic_heartbeat(why: str = "omnirecord is waiting at a gate") -> bytes:
     """A heartbeat that nobody recorded: a comment says so, which clients do not see."""
-    return f": {why}\n".encode() + frame_of("session.heartbeat", {"server_time": None})
+    return f": {why}\n".encode() + frame_of(SESSION_HEARTBEAT, {"server_time": None})
 
 
 async def send_made_up(request: web.BaseRequest, answer: MadeUp) -> web.StreamResponse:

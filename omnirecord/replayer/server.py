@@ -26,7 +26,7 @@ from ..server.listener import Listener, Place, continue_upload
 from ..server.timers import monotonic_ns
 from ..server.tls import File
 from ..wire.headers import asks_for_websocket, decoded, header
-from ..wire.limits import seconds
+from ..wire.limits import checked_seconds
 from .control import Buttons, ControlPath
 from .matching.bodies import COMPARED
 from .omnigent_ui import Filling, MadeUp, Quiet
@@ -356,8 +356,8 @@ def _skip_gates_after(chosen: float | None, former: float | None) -> float | Non
         if chosen is not None:
             raise UsageError("gate_timeout is the former name of skip_gates_after: give one of them")
         warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=3)
-        return seconds("gate_timeout", former)
-    return None if chosen is None else seconds("skip_gates_after", chosen)
+        return checked_seconds("gate_timeout", former)
+    return None if chosen is None else checked_seconds("skip_gates_after", chosen)
 
 
 def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:

@@ -152,7 +152,7 @@ class _StepsByTurn:
     def hear(self, heard: Heard) -> None:
         course, before = self._narrator.course, self._narrator.course.open
         self._narrator.hear(heard)
-        if heard.is_greeting or heard.frame.verdict in _NO_EVENTS:
+        if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
             return
         draft = course.open or before or course.latest()
         self.steps.setdefault(draft, Steps()).hear(heard.frame)
@@ -206,7 +206,7 @@ def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedF
         frame, raw = heard.frame, copied(heard.frame)
         if left[raw]:
             left[raw] -= 1
-        elif not heard.is_greeting and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
+        elif not heard.in_snapshot and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
             missed[frame.type or frame.verdict] += 1
     return missed
 

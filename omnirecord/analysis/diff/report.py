@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...omnigent.summary import gist
+from ...omnigent.summary import summary
 from ...text import clip, visible
 from .differences import KINDS, Difference
 from .text import MAX_SHOWN, Span, middle_out, spans
@@ -29,7 +29,7 @@ def plain(span: Span) -> str:
 
 
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
-    """The lines, but for the first one: see `summary`. `paint`: for a change in the middle of a text."""
+    """The lines, but for the first one: see `headline`. `paint`: for a change in the middle of a text."""
     session: object = ()
     turn: str | None = None
     told = 0
@@ -81,7 +81,7 @@ def _told(value: Any) -> Iterator[str]:
     if not isinstance(value, dict):
         yield value if isinstance(value, str) else _json(value)
     elif isinstance(value.get("type"), str):
-        yield f"{value['type']} {gist(value['type'], value)}".rstrip()
+        yield f"{value['type']} {summary(value['type'], value)}".rstrip()
     else:
         yield from (f"{key}: {_json(one)}" for key, one in value.items() if one not in (None, [], ""))
 
@@ -127,7 +127,7 @@ def _json(value: Any) -> str:
         return "…"
 
 
-def summary(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
+def headline(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
     """The first line: how many differences of which kind, or that there is none in so many sessions and turns."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text, failure_in, written
 from .check import (
     SECOND,
@@ -39,7 +40,7 @@ class Tools:
         """How calls failed, by their outputs."""
 
     def handlers(self) -> Handlers:
-        return {"response.output_item.done": self._item}
+        return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item}
 
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))

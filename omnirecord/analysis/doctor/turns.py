@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text
 from .check import (
     BEGINS,
@@ -35,8 +36,13 @@ from .check import (
 )
 from .finding import Severity, Sign
 
-_NO_WORK = HEARTBEATS | {"session.presence", "session.status", "session.input.consumed", "session.usage"}
-DISCONNECTED = "runner_disconnected"
+_NO_WORK = HEARTBEATS | {
+    protocol.SESSION_PRESENCE,
+    protocol.SESSION_STATUS,
+    protocol.SESSION_INPUT_CONSUMED,
+    protocol.SESSION_USAGE,
+}
+DISCONNECTED = protocol.RUNNER_DISCONNECTED
 _PARKED = "status"
 """Under which name a turn waits for its sub-agents, beside the ids of calls and questions."""
 
@@ -90,11 +96,17 @@ class Turns:
 
     def handlers(self) -> Handlers:
         return {
-            "session.status": self._status, "session.interrupted": self._interrupted, "turn.started": self._started,
-            "session.input.consumed": self._input, "response.output_item.done": self._item,
-            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved,
-            "response.retry": self._retry, **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
-        }  # fmt: skip
+            protocol.SESSION_STATUS: self._status,
+            protocol.SESSION_INTERRUPTED: self._interrupted,
+            protocol.TURN_STARTED: self._started,
+            protocol.SESSION_INPUT_CONSUMED: self._input,
+            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.RESPONSE_ELICITATION_REQUEST: self._asked,
+            protocol.RESPONSE_ELICITATION_RESOLVED: self._resolved,
+            protocol.RESPONSE_RETRY: self._retry,
+            **dict.fromkeys(BEGINS, self._begin),
+            **dict.fromkeys(ENDS, self._end),
+        }
 
     def touch(self, event: Event) -> None:
         """Something happened that is no heartbeat."""
@@ -318,7 +330,7 @@ class Statuses:
 
     def handlers(self) -> Handlers:
         return {
-            "session.status": self._status, "session.input.consumed": self._input,
+            protocol.SESSION_STATUS: self._status, protocol.SESSION_INPUT_CONSUMED: self._input,
             **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
         }  # fmt: skip
 

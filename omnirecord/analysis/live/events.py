@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from ...omnigent.summary import gist, short_id
+from ...omnigent import protocol
+from ...omnigent.summary import sentence, short_id, summary
 from ...text import clip, one_line, seconds, visible
-from ..turns.events import NOTES
 from ..turns.lenient import as_dict, as_text, failure_in, text_of
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
@@ -132,7 +132,6 @@ def _head(text: str, room: int) -> str:
 
 Row = dict[str, Any]
 Data = dict[str, Any]
-_INTERRUPTED = "[System: interrupted]"
 _ENOUGH = 400
 """Characters of a text that a line can show at most."""
 
@@ -161,7 +160,7 @@ class State:
 
     def grow(self, row: Row) -> None:
         """A delta came."""
-        self.has_text = self.has_text or row["type"] == "response.output_text.delta"
+        self.has_text = self.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
         self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 
 
@@ -172,8 +171,8 @@ def tell(state: State, row: Row, place: str) -> Iterator[Told]:
     type_, data = row["type"] or "", as_dict(row["data"])
     if (handler := _HANDLERS.get(type_)) is not None:
         told = handler(state, row, data, make)
-    elif type_ in NOTES and (note := NOTES[type_](data)):
-        told = make("note", "note", text=note)
+    elif said := sentence(type_, data):
+        told = make("note", "note", text=said)
     else:
         told = None
     if told is not None:
@@ -192,7 +191,7 @@ def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
     if not state.is_new("objection", f"{verdict} {type_} {path}"):
         return
     why = "; ".join(f"{issue['path']}: {issue['message']}" for issue in row["issues"][:3])
-    text = why or (gist(row["type"], row["data"]) if verdict == "unknown" else "")
+    text = why or (summary(row["type"], row["data"]) if verdict == "unknown" else "")
     kind: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
     yield make(verdict, kind, type_, text)
 
@@ -200,7 +199,7 @@ def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
 def _asked(state: State, row: Row, data: Data, make: Make) -> Told | None:
     item = as_dict(as_dict(data.get("data")).get("data"))
     text = text_of(item.get("content"))
-    if not text or text.startswith(_INTERRUPTED):
+    if not text or text.startswith(protocol.INTERRUPTED_TEXT):
         return None
     state.turn_ns, state.has_text = row["offset_ns"], False
     return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:_ENOUGH])}"')
@@ -223,11 +222,11 @@ def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | N
     if id_ and not state.is_new("end", id_):
         return None
     begun, state.turn_ns, state.has_text = state.turn_ns, None, False
-    if id_.startswith("deny_"):
+    if protocol.is_denial(id_):
         how = "denied"
     lasted = "" if begun is None or not row["offset_ns"] else f" in {seconds(row['offset_ns'] - begun)}"
     kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
-    text = gist(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
+    text = summary(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
     state.failure = text
     return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
 
@@ -241,7 +240,7 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     status = as_text(data.get("status")) or ""
     if status == "failed":
         state.turn_ns = None
-        why = gist("session.status", data, _ENOUGH).removeprefix("failed").strip()
+        why = summary(protocol.SESSION_STATUS, data, _ENOUGH).removeprefix("failed").strip()
         return make("session", "trouble", "failed", "" if why == state.failure else why)
     if status == "waiting":
         return make("session", "note", "waits", f"for {as_text(data.get('blocked_on')) or 'sub-agents'}")
@@ -250,7 +249,7 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
 
 def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
     item = as_dict(data.get("item"))
-    type_, text = as_text(item.get("type")) or "", gist(row["type"], data, _ENOUGH)
+    type_, text = as_text(item.get("type")) or "", summary(row["type"], data, _ENOUGH)
     if type_ == "message":
         was_told, state.has_text = state.has_text, False
         said = one_line(text_of(item.get("content"))[:_ENOUGH])
@@ -300,41 +299,34 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
 def _trouble(_state: State, row: Row, data: Data, make: Make) -> Told | None:
     is_retry = "attempt" in data
     return make(
-        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", gist(row["type"], data, _ENOUGH)
+        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", summary(row["type"], data, _ENOUGH)
     )
 
 
 def _denied(_state: State, row: Row, data: Data, make: Make) -> Told | None:
-    return make("policy", "trouble", "denied", gist(row["type"], data, _ENOUGH))
+    return make("policy", "trouble", "denied", summary(row["type"], data, _ENOUGH))
 
 
 def _titled(label: str) -> Handler:
-    return lambda _state, row, data, make: make(label, "note", "", gist(row["type"], data))
+    return lambda _state, row, data, make: make(label, "note", "", summary(row["type"], data))
 
 
 Handler = Callable[[State, Row, Data, Make], Told | None]
 _HANDLERS: Mapping[str, Handler] = {
-    "session.input.consumed": _asked,
-    "session.interrupted": _interrupted,
-    "session.status": _status,
-    "session.created": _child,
-    "session.child_session.updated": _child,
-    "session.title": _titled("title"),
-    "session.todos": _titled("todos"),
-    "response.created": _begun,
-    "response.in_progress": _begun,
-    "response.output_item.done": _item,
-    "response.elicitation_request": _asks,
-    "response.elicitation_resolved": _resolved,
-    "response.error": _trouble,
-    "response.retry": _trouble,
-    "response.policy_denied": _denied,
-    **{
-        f"{of}.{how}": partial(_ended, how=how)
-        for of, hows in (
-            ("response", ("completed", "failed", "incomplete", "cancelled")),
-            ("turn", ("completed", "failed", "cancelled")),
-        )
-        for how in hows
-    },
+    protocol.SESSION_INPUT_CONSUMED: _asked,
+    protocol.SESSION_INTERRUPTED: _interrupted,
+    protocol.SESSION_STATUS: _status,
+    protocol.SESSION_CREATED: _child,
+    protocol.SESSION_CHILD_SESSION_UPDATED: _child,
+    protocol.SESSION_TITLE: _titled("title"),
+    protocol.SESSION_TODOS: _titled("todos"),
+    protocol.RESPONSE_CREATED: _begun,
+    protocol.RESPONSE_IN_PROGRESS: _begun,
+    protocol.RESPONSE_OUTPUT_ITEM_DONE: _item,
+    protocol.RESPONSE_ELICITATION_REQUEST: _asks,
+    protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
+    protocol.RESPONSE_ERROR: _trouble,
+    protocol.RESPONSE_RETRY: _trouble,
+    protocol.RESPONSE_POLICY_DENIED: _denied,
+    **{type_: partial(_ended, how=how) for type_, how in protocol.ENDS.items()},
 }

@@ -18,9 +18,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ...model import TimedFrame
-from ...omnigent.connect_snapshot import Greeting
-from ...omnigent.routes import path_of, session_of
-from ...omnigent.summary import gist, short_id
+from ...omnigent import protocol
+from ...omnigent.connect_snapshot import ConnectSnapshot
+from ...omnigent.routes import is_bookkeeping, path_of, session_of
+from ...omnigent.summary import short_id, summary
 from ...text import clip, one_line, seconds
 from .events import Kind, State, Told, tell
 
@@ -99,7 +100,7 @@ class Requests:
         if row["method"] in _READS or row["party"] == "runner" or row["kind"] == "websocket":
             return False
         is_heard = row["act"] is not None and row["session_id"] in self._listening.values()
-        return not is_heard and not path_of(row["path"]).endswith(("/read-state", "/order"))
+        return not is_heard and not is_bookkeeping(row["method"], row["path"])
 
 
 def _has_failed(row: Row) -> bool:
@@ -141,12 +142,12 @@ _ISSUES = 3
 
 
 def each(row: Row, before_ns: int, place: str) -> Iterator[Told]:
-    """An event: the gap, its type, verdict and gist; below it what the contract objects to."""
+    """An event: the gap, its type, verdict and summary; below it what the contract objects to."""
     gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
     verdict, type_ = row["verdict"], row["type"] or row["verdict"]
     kind = _KINDS.get(verdict, "trouble")
     shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"
-    yield Told(row["offset_ns"], gap, kind, shown, gist(row["type"], row["data"]), place=place)
+    yield Told(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
     for issue in row["issues"][:_ISSUES]:
         yield Told(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
 
@@ -156,10 +157,10 @@ _KEPT = 300
 _SHORTEST = 250_000_000
 """Nanoseconds from which on a rate says something."""
 _LABELS: dict[str, tuple[str, Kind]] = {
-    "response.output_text.delta": ("assistant", "said"),
-    "response.reasoning_text.delta": ("thinking", "thought"),
-    "response.reasoning_summary_text.delta": ("thinking", "thought"),
-    "response.function_call_output.delta": ("tool", "tool"),
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
+    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
 }
 
 
@@ -244,7 +245,7 @@ class Watching:
         self._copies: OrderedDict[tuple[str, int], tuple[int, set[int]]] = OrderedDict()
         self._requests = Requests(every=every)
         self._last = ""
-        self._greetings: dict[int, Greeting] = {}
+        self._snapshots: dict[int, ConnectSnapshot] = {}
         self._before: dict[int, int] = {}
 
     def hear(self, row: Row) -> Iterator[Told]:
@@ -259,7 +260,7 @@ class Watching:
             before: int = self._before.get(stream) or at_ns
             self._before[stream] = at_ns
             yield from each(row, before, self._place(name, f"{row['stream']}:{row['seq']}"))
-        elif not self._is_greeting(row, name) and not self._is_copy(row):
+        elif not self._in_snapshot(row, name) and not self._is_copy(row):
             yield from self._event(row, name or f"stream {row['stream']}")
 
     def growing(self) -> Told | None:
@@ -296,7 +297,7 @@ class Watching:
         for told in tell(session.state, row, place):
             yield from self._finish(session)
             yield told
-        if row["type"] == "response.output_item.done":
+        if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             yield from self._finish(session)
 
     def _session(self, name: str) -> _Session:
@@ -330,19 +331,19 @@ class Watching:
             self._copies.popitem(last=False)
         return False
 
-    def _is_greeting(self, row: Row, name: str) -> bool:
+    def _in_snapshot(self, row: Row, name: str) -> bool:
         """Whether a server sends this again to a client that connects to a session of which more was told already."""
         stream, seq = row["stream"], row["seq"]
         if seq == 1 and name in self._sessions:
-            self._greetings[stream] = Greeting()
-        greeting = self._greetings.get(stream)
+            self._snapshots[stream] = ConnectSnapshot()
+        greeting = self._snapshots.get(stream)
         if greeting is None:
             return False
         raw = None if row["raw"] is None else row["raw"].encode("utf-8", "surrogateescape")
         frame = TimedFrame(stream, seq, row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
         if greeting.takes(frame):
             return True
-        del self._greetings[stream]
+        del self._snapshots[stream]
         return False
 
     def _place_of(self, fold: Fold) -> str:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
 from ...model import Exchange, TimedFrame, wall_clock
+from ...omnigent import protocol
 from ..gather import conclusions
 from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, one_line, session_of
 from ..turns.merge import Heard
@@ -33,7 +34,7 @@ from .numbers import (
 )
 from .values import ApprovalStats, Gaps, SessionStats, Spread, StreamStats, ToolStats, TurnStats
 
-_HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
+_HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
 _MS = 1_000_000
 
 
@@ -272,7 +273,9 @@ def _is_event(frame: TimedFrame) -> bool:
 
 def _joined(line: Iterable[Heard]) -> set[int]:
     """Times in ns at which a connect snapshot repeated earlier text."""
-    return {heard.at_ns for heard in line if heard.is_greeting and heard.frame.type == "response.output_text.delta"}
+    return {
+        heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+    }
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -25,6 +25,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ...model import Exchange
+from ...omnigent.protocol import STREAM_EPOCH
 from ...text import seconds
 from ...wire.headers import header
 from .client_actions import Act, Posts
@@ -233,7 +234,6 @@ def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
 TOGETHER = 1_000_000_000
 """Streams that end within this many ns of each other end for one reason: a server that stops ends all that it has."""
 ENDED_BY_SERVER = ("eof", "upstream_lost")
-_EPOCH = "x-omnigent-stream-epoch"
 _request_at = attrgetter("request.at_ns")
 
 
@@ -274,4 +274,4 @@ def _end(x: Exchange) -> int:
 
 
 def _epoch(x: Exchange) -> str | None:
-    return header(x.response.headers, _EPOCH) if x.response else None
+    return header(x.response.headers, STREAM_EPOCH) if x.response else None

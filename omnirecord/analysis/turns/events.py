@@ -1,72 +1,21 @@
-"""What each type of event adds to its turn. A type that is not in the table adds nothing but its time.
-
-Events that are told in one sentence, each with the sentence; an empty one is not told.
-"""
+"""What each type of event adds to its turn. A type that is not in the table adds nothing but its time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
+from ...omnigent import protocol
+from ...omnigent.summary import sentence
 from .builder import Course
 from .draft import Block, Draft
 from .items import tell_item
 from .lenient import as_dict, as_int, as_number, as_text, text_of
 from .values import Approval, Child, Ended, Fault, Trouble, TurnUsage
 
-
-def _say(data: Data, *names: str) -> str:
-    """The first of these fields that is a text."""
-    return next((text for text in (as_text(data.get(name)) for name in names) if text), "")
-
-
-def _denied(data: Data) -> str:
-    phase = _say(data, "phase")
-    return f"a policy said no{f' ({phase})' if phase else ''}: {_say(data, 'reason')}"
-
-
-def _compacted(data: Data) -> str:
-    tokens = as_int(data.get("total_tokens"))
-    return "the history was summarised" + (f": {tokens} tokens now" if tokens is not None else "")
-
-
-def _sandbox(data: Data) -> str:
-    stage = _say(data, "stage")
-    return f"sandbox {stage}: {_say(data, 'error')}".rstrip(": ") if stage == "failed" else ""
-
-
-def _mcp(data: Data) -> str:
-    servers = as_dict(data.get("servers")).items()
-    failed = [f"{name}: {_say(as_dict(server), 'error')}" for name, server in servers
-              if as_dict(server).get("status") == "failed"]  # fmt: skip
-    return f"MCP server failed to start: {', '.join(failed)}" if failed else ""
-
-
-NOTES: Mapping[str, Callable[[Data], str]] = {
-    "response.policy_denied": _denied,
-    "response.output_file.done": lambda data: f"file {_say(data, 'filename', 'file_id')}",
-    "response.compaction.in_progress": lambda _: "the history is being summarised",
-    "response.compaction.completed": _compacted,
-    "response.compaction.failed": lambda _: "the history could not be summarised",
-    "response.client_task.cancel": lambda data: f"client task {_say(data, 'task_id')} cancelled",
-    "browser.action_request": lambda data: f"asked the browser to {_say(data, 'action')}",
-    "session.agent_changed": lambda data: f"the agent is now {_say(data, 'agent_name', 'agent_id')}",
-    "session.superseded": lambda data: f"goes on in session {_say(data, 'target_conversation_id')}",
-    "session.btw_sidechat": lambda data: f"by the way: {_say(data, 'question')}: {_say(data, 'answer')}",
-    "session.sandbox_status": _sandbox,
-    "session.mcp_startup": _mcp,
-}
-
-
 Data = dict[str, Any]
-INTERRUPTED = "[System: interrupted]"
-_ENDS: dict[str | None, Ended] = {
-    "response.completed": "completed", "response.failed": "failed", "response.incomplete": "incomplete",
-    "response.cancelled": "cancelled", "turn.completed": "completed", "turn.failed": "failed",
-    "turn.cancelled": "cancelled",
-}  # fmt: skip
 
 
 def tell(course: Course, type_: str | None, at_ns: int, data: Data) -> None:
@@ -76,15 +25,15 @@ def tell(course: Course, type_: str | None, at_ns: int, data: Data) -> None:
     handler = _HANDLERS.get(type_)
     if handler is not None:
         handler(course, at_ns, data)
-    elif (ended := _ENDS.get(type_)) is not None:
-        _end(course, at_ns, data, ended, is_response=type_.startswith("response."))
-    elif type_ in NOTES and (draft := course.latest()) is not None and (text := NOTES[type_](data)):
+    elif (ended := protocol.ENDS.get(type_)) is not None:
+        _end(course, at_ns, data, ended, is_response=type_ in protocol.RESPONSE_ENDS)
+    elif (draft := course.latest()) is not None and (text := sentence(type_, data)):
         draft.note(text, at_ns)
 
 
 def tell_again(course: Course, type_: str, at_ns: int, data: Data) -> None:
     """Add what the connect snapshot tells of a turn that goes on."""
-    if type_ == "response.created":
+    if type_ == protocol.RESPONSE_CREATED:
         _begin(course, at_ns, data, is_again=True)
     elif delta := as_text(data.get("delta")):
         course.turn(at_ns).say_again(delta, at_ns)
@@ -125,7 +74,7 @@ def _end(course: Course, at_ns: int, data: Data, ended: Ended, *, is_response: b
     draft = course.turn(at_ns)
     draft.terminal = is_response
     _settle(draft, response)
-    if (id_ or "").startswith("deny_"):
+    if protocol.is_denial(id_):
         ended = "denied"
     course.close(ended, at_ns, _why(draft, data, ended))
 
@@ -137,7 +86,7 @@ def _is_late(last: Draft, id_: str | None) -> bool:
 def _settle(draft: Draft, response: Data) -> None:
     """What a response's end says of the whole of it."""
     id_ = as_text(response.get("id")) or ""
-    if not id_.startswith("deny_"):
+    if not protocol.is_denial(id_):
         draft.response_id = draft.response_id or id_ or None
         draft.agent = draft.agent or as_text(response.get("model"))
     usage = as_dict(response.get("usage"))
@@ -213,7 +162,7 @@ def _interrupted(course: Course, at_ns: int, _data: Data) -> None:
 def _input(course: Course, at_ns: int, data: Data) -> None:
     item = as_dict(data.get("data"))
     text, item_id = text_of(as_dict(item.get("data")).get("content")), as_text(item.get("item_id"))
-    if text.startswith(INTERRUPTED) or not text:
+    if text.startswith(protocol.INTERRUPTED_TEXT) or not text:
         return  # said to the agent, not to the user
     post = course.posts.claim(text, at_ns, item_id)
     draft = course.next_turn(at_ns)
@@ -322,24 +271,24 @@ def _started(course: Course, at_ns: int, _data: Data) -> None:
 
 
 _HANDLERS: dict[str, Callable[[Course, int, Data], None]] = {
-    "session.status": _status,
-    "session.interrupted": _interrupted,
-    "session.input.consumed": _input,
-    "session.created": _child,
-    "session.child_session.updated": _child,
-    "session.model": _model,
-    "session.usage": _session_usage,
-    "response.created": _begin,
-    "response.queued": _begin,
-    "response.in_progress": _begin,
-    "response.output_text.delta": _text,
-    "response.reasoning_text.delta": _thought,
-    "response.reasoning_summary_text.delta": _thought,
-    "response.function_call_output.delta": _printed,
-    "response.output_item.done": tell_item,
-    "response.error": _trouble,
-    "response.retry": _trouble,
-    "response.elicitation_request": _elicitation,
-    "response.elicitation_resolved": _resolved,
-    "turn.started": _started,
+    protocol.SESSION_STATUS: _status,
+    protocol.SESSION_INTERRUPTED: _interrupted,
+    protocol.SESSION_INPUT_CONSUMED: _input,
+    protocol.SESSION_CREATED: _child,
+    protocol.SESSION_CHILD_SESSION_UPDATED: _child,
+    protocol.SESSION_MODEL: _model,
+    protocol.SESSION_USAGE: _session_usage,
+    protocol.RESPONSE_CREATED: _begin,
+    protocol.RESPONSE_QUEUED: _begin,
+    protocol.RESPONSE_IN_PROGRESS: _begin,
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: _text,
+    protocol.RESPONSE_REASONING_TEXT_DELTA: _thought,
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: _thought,
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: _printed,
+    protocol.RESPONSE_OUTPUT_ITEM_DONE: tell_item,
+    protocol.RESPONSE_ERROR: _trouble,
+    protocol.RESPONSE_RETRY: _trouble,
+    protocol.RESPONSE_ELICITATION_REQUEST: _elicitation,
+    protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
+    protocol.TURN_STARTED: _started,
 }

@@ -21,6 +21,8 @@ from ...omnigent.routes import (
     below_session,
     deletes_session,
     is_bookkeeping,
+    is_of_machines,
+    is_of_sessions,
     is_tunnel,
     path_of,
     session_of,
@@ -31,8 +33,6 @@ _READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
 """What each session has, below its path."""
 _BOOTING = (409, 503)
-_OF_MACHINES = ("/v1/runners", "/v1/hosts")
-"""Paths of runners and hosts, which the web UI only probes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def severity_of(
     """How bad it is that a client's request was answered with that status, of 400 or above; None if it happens in
     healthy sessions. `later`: the same request succeeded later."""
     below = below_session(target)
-    if below is None and path_of(target).startswith(_OF_MACHINES):
+    if below is None and is_of_machines(target):
         return None
     if (below or "").startswith("/resources/terminals") and status in _BOOTING:
         return None if later else "note"
@@ -146,7 +146,7 @@ def severity_of(
 
 def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
     if below is None:
-        is_api = path_of(target).startswith("/v1/sessions")
+        is_api = is_of_sessions(target)
         return "warning" if status >= 500 or (is_api and status in (401, 403)) else None
     if below not in _ESSENTIAL:
         if status in (404, 405, 410) or (later and status in _BOOTING):

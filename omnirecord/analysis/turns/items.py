@@ -95,27 +95,35 @@ def _named(type_: str, item: Data) -> str:
 
 
 def is_snapshot(exchange: Exchange) -> bool:
-    """Whether an exchange asked for a session as it is, and got it."""
+    """Return whether an exchange is a successful GET of a session."""
     answered = exchange.response is not None and exchange.response.status == 200
     return answered and exchange.request.method == "GET" and below_session(exchange.request.target) == ""
 
 
 def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
-    """The session as the answer has it; None where that is no session."""
+    """Return the state of a session from the body of an answer; None if the body is no JSON object."""
     try:
         data = as_dict(json.loads(response))
     except (ValueError, RecursionError):
         return None
-    if not data:
-        return None
+    return snapshot_in(exchange, data) if data else None
+
+
+def snapshot_in(exchange: Exchange, data: Data) -> Snapshot:
+    """Return the state of a session from the JSON object that answered this exchange."""
     pending, online = data.get("pending_elicitations"), data.get("runner_online")
-    ids = (as_text(as_dict(one).get("elicitation_id")) for one in (pending if isinstance(pending, list) else ()))
+    ids = map(_elicitation_id, pending if isinstance(pending, list) else ())
     return Snapshot(
         exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
         as_text(data.get("agent_name")), as_text(data.get("llm_model")),
         online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
         _last_said(data.get("items")),
     )  # fmt: skip
+
+
+def _elicitation_id(value: Any) -> str | None:
+    data = as_dict(value)
+    return as_text(value) or as_text(data.get("elicitation_id")) or as_text(data.get("id"))
 
 
 def _last_said(items: Any) -> str | None:

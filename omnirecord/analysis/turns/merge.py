@@ -25,7 +25,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ...model import TimedFrame
-from ...omnigent.connect_snapshot import Greeting, greeting_length
+from ...omnigent.connect_snapshot import ConnectSnapshot, connect_snapshot_length
 
 SUBSCRIBING = 50_000_000
 """How long before its first frame came a stream may have begun to listen, in ns."""
@@ -35,7 +35,7 @@ class Heard(NamedTuple):
     """A frame, and whether it is of the connect snapshot."""
 
     frame: TimedFrame
-    is_greeting: bool
+    in_snapshot: bool
 
     @property
     def at_ns(self) -> int:
@@ -64,7 +64,7 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
     for frame in frames:
         by_stream.setdefault(frame.stream, []).append(frame)
     for stream in by_stream.values():
-        greeting = greeting_length(stream)
+        greeting = connect_snapshot_length(stream)
         yield [Heard(frame, number < greeting) for number, frame in enumerate(stream)]
 
 
@@ -81,7 +81,7 @@ class _Line:
         """Add what only this stream brought."""
         begin = stream[0].at_ns
         if self._last_ns >= begin:  # somebody else was listening
-            stream = [heard for heard in stream if not heard.is_greeting]
+            stream = [heard for heard in stream if not heard.in_snapshot]
         new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
         self._heard += new
         self._unlisted += new
@@ -95,7 +95,7 @@ class _Line:
         self._list()
         copies: Counter[bytes] = Counter()
         for heard in stream:
-            raw = None if heard.is_greeting else copied(heard.frame)
+            raw = None if heard.in_snapshot else copied(heard.frame)
             times = self._times.get(raw, ()) if raw is not None else ()
             if raw is None or copies[raw] >= len(times) - bisect_left(times, since_ns):
                 yield heard
@@ -104,7 +104,7 @@ class _Line:
 
     def _list(self) -> None:
         for heard in self._unlisted:
-            raw = None if heard.is_greeting else copied(heard.frame)
+            raw = None if heard.in_snapshot else copied(heard.frame)
             if raw is not None:
                 insort(self._times.setdefault(raw, []), heard.at_ns)
         self._unlisted = []
@@ -115,7 +115,7 @@ class Relay:
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Heard]] = {}  # by stream, in the order in which they began
-        self._greetings: dict[int, Greeting] = {}
+        self._snapshots: dict[int, ConnectSnapshot] = {}
         self._told: deque[Heard] = deque()  # of the last moments before `_told_ns`
         self._told_ns = -1
         self._seam_ns = -1
@@ -125,19 +125,19 @@ class Relay:
 
     def hear(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[Heard]:
         """The frames that are news, of those that came on a stream."""
-        greeting = self._greetings.setdefault(stream, Greeting())
+        greeting = self._snapshots.setdefault(stream, ConnectSnapshot())
         heard = (Heard(frame, greeting.takes(frame)) for frame in frames)
         waiting = self._waiting.setdefault(stream, deque())
         if stream == next(iter(self._waiting)):
             yield from self._tell(heard)
         else:
-            waiting.extend(one for one in heard if not one.is_greeting)
+            waiting.extend(one for one in heard if not one.in_snapshot)
 
     def end(self, stream: int) -> Iterator[Heard]:
         """Nothing follows on that stream: what is news of the one that takes over."""
         was_first = stream in self._waiting and stream == next(iter(self._waiting))
         self._waiting.pop(stream, None)
-        self._greetings.pop(stream, None)
+        self._snapshots.pop(stream, None)
         if was_first:
             self._seam_ns, self._copies = self._told_ns, Counter(heard.frame.raw for heard in self._told)
             following = next(iter(self._waiting.values()), deque())

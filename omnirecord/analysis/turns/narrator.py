@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...model import Exchange, TimedFrame, wall_clock
+from ...omnigent import protocol
 from ...omnigent.parties import party_name
 from . import events
 from .builder import Aftermath, Course, absences_of, leavings_of, with_absences, with_leavings
@@ -23,7 +24,6 @@ from .values import (
     Turn,
 )
 
-_HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
 _NO_EVENTS = frozenset({"comment", "sentinel"})
 
 
@@ -42,9 +42,9 @@ class Narrator:
         """The next frame. Nothing that it holds makes this fail."""
         course, frame, before = self.course, heard.frame, self.course.open
         self.last_ns = frame.offset_ns
-        if frame.type in _HEARTBEATS or heard.is_greeting:
+        if frame.type in protocol.HEARTBEATS or heard.in_snapshot:
             self._keepalive(heard)
-        elif frame.verdict not in _NO_EVENTS and frame.type != "session.presence":
+        elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
                 before.touch(frame.offset_ns)
             events.tell(course, frame.type, frame.offset_ns, payload(frame))
@@ -94,15 +94,15 @@ class Narrator:
     def _keepalive(self, heard: Heard) -> None:
         """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
         course, frame = self.course, heard.frame
-        if not heard.is_greeting:
+        if not heard.in_snapshot:
             self.heartbeats += 1
             if course.open is not None:
                 course.open.heartbeats += 1
-        elif frame.type in ("response.created", "response.output_text.delta"):
+        elif frame.type is not None and frame.type in protocol.RESENT:
             events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
             if course.open is not None:
                 course.open.joined_ns = frame.offset_ns
-        elif frame.type == "session.heartbeat" and course.open is not None:
+        elif frame.type == protocol.SESSION_HEARTBEAT and course.open is not None:
             course.open.note("a client connected", frame.offset_ns)
 
 

@@ -23,6 +23,7 @@ from ...model import (
     Streaming,
     TimedFrame,
 )
+from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
 from .checked import (  # fmt: skip
@@ -290,7 +291,7 @@ class Store(Tables):
                         break
                     verdicts[frame.verdict] += 1
                     size += frame.length
-                    status = frame.raw if frame.type == "session.status" else status
+                    status = frame.raw if frame.type == SESSION_STATUS else status
                 self._look = max(0, min(left, self._look - framer.cost))
                 if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
                     self._tell(exchange, _UNDECODED)
@@ -333,7 +334,7 @@ class Store(Tables):
 
     def parents(self) -> dict[str, str]:
         """Session id to the id of the session that spawned it, as `session.created` told."""
-        created = self._landmarks("session.created")
+        created = self._landmarks(SESSION_CREATED)
         return dict(
             filter(None, self._checked(lambda: (family_of(frame.raw) for frame in created if frame.verdict == "valid")))
         )
@@ -352,8 +353,8 @@ class Store(Tables):
 
     def last_status(self, exchange: Exchange) -> str | None:
         """The status that the last `session.status` of a stream gave."""
-        query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = 'session.status' AND stream = ?"
-        (seq,) = self._rows(number_of, query, exchange.stream)
+        query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = ? AND stream = ?"
+        (seq,) = self._rows(number_of, query, SESSION_STATUS, exchange.stream)
         last = [frame.raw for frame in islice(self.stored_frames(exchange, seq - 1), 1)] if seq else []
         if (behind := self._counted(exchange).status) is not None:
             last.append(behind)

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from ...model import VERDICTS, Verdict
 from ...omnigent.contract import Judgement
+from ...omnigent.protocol import LANDMARKS
 from ...wire.sse import Frame
 from ..framing import Framed, Run, is_text
 from .rows import PAGE_SIZE, Row
@@ -28,8 +29,6 @@ PAGE = 256 * 1024
 """Bytes of frames that one row tells of, but for a frame that has more; …"""
 MOST_FRAMES = 250
 """…and frames."""
-LANDMARKS = frozenset({"session.created", "session.status"})
-"""The types whose events are found without looking at all of a stream's."""
 _VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
 _PIECE = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"

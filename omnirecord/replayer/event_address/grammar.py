@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from ...errors import UsageError
+from ...omnigent.protocol import SESSION_STATUS
 from ...text import clip, dumps
 from .matcher import ANY, DONE, Condition, Matcher, Ordinal, Pick, Stream, field_of, why_not
 
@@ -177,7 +178,7 @@ def _finite(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
-EXAMPLE = "2nd session.status"
+EXAMPLE = f"2nd {SESSION_STATUS}"
 HOW_CONDITIONS = "a condition is written with FIELD=VALUE"
 _ORDINAL = re.compile(r"([0-9]+)(?:st|nd|rd|th)")
 _ORDINALS: dict[str, Ordinal] = {"first": 1, "second": 2, "third": 3, "last": "last", "every": "every"}

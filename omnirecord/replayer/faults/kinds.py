@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from ...omnigent.protocol import (
+    RESPONSE_COMPLETED,
+    RESPONSE_CREATED,
+    RESPONSE_IN_PROGRESS,
+    RESPONSE_OUTPUT_TEXT_DELTA,
+    SESSION_HEARTBEAT,
+    SESSION_STATUS,
+)
+from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
 from ..event_address import Address, Field, Ordinal, ordinal_text
 
 LONGEST_NS = 24 * 3600 * 10**9
@@ -179,38 +188,38 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "drop": Verb("drop EVENT", "it never comes", "drop 2nd session.status"),
-    "duplicate": Verb("duplicate EVENT", "it comes twice", "duplicate response.completed"),
+    "drop": Verb("drop EVENT", "it never comes", f"drop 2nd {SESSION_STATUS}"),
+    "duplicate": Verb("duplicate EVENT", "it comes twice", f"duplicate {RESPONSE_COMPLETED}"),
     "swap": Verb(
         "swap EVENT [with EVENT]", "the two change places; without the second, with the next event",
-        "swap response.created with response.in_progress",
+        f"swap {RESPONSE_CREATED} with {RESPONSE_IN_PROGRESS}",
     ),
-    "delay": Verb("delay EVENT by TIME", "it and all that follows come later", "delay response.completed by 2s"),
+    "delay": Verb("delay EVENT by TIME", "it and all that follows come later", f"delay {RESPONSE_COMPLETED} by 2s"),
     "freeze": Verb(
         "freeze at|after EVENT [each time]", "from there on nothing comes, and the connection stays open",
-        "freeze after 3rd response.output_text.delta",
+        f"freeze after 3rd {RESPONSE_OUTPUT_TEXT_DELTA}",
     ),
     "cut": Verb(
         "cut before|after|inside|inside a character of EVENT [cleanly|short|by reset] [each time]",
-        "the response ends there", "cut before response.completed by reset",
+        "the response ends there", f"cut before {RESPONSE_COMPLETED} by reset",
     ),
-    "corrupt": Verb("corrupt EVENT", "its data are no JSON any more", "corrupt last response.output_text.delta"),
+    "corrupt": Verb("corrupt EVENT", "its data are no JSON any more", f"corrupt last {RESPONSE_OUTPUT_TEXT_DELTA}"),
     "set": Verb(
         "set FIELD of EVENT to JSON", "a field has another value",
-        'set status of last session.status to "failed"',
+        f'set status of last {SESSION_STATUS} to "failed"',
     ),
-    "remove": Verb("remove FIELD of EVENT", "a field is missing", "remove response.usage of response.completed"),
+    "remove": Verb("remove FIELD of EVENT", "a field is missing", f"remove response.usage of {RESPONSE_COMPLETED}"),
     "stop": Verb(
         "stop heartbeats at|after EVENT", "from there on no heartbeat comes, and all else does",
-        "stop heartbeats after session.heartbeat",
+        f"stop heartbeats after {SESSION_HEARTBEAT}",
     ),
     "answer": Verb(
         "answer [2nd|every] METHOD GLOB with STATUS", "a request is answered with an error, or another status",
-        "answer 2nd POST /v1/sessions/*/events with 503",
+        f"answer 2nd {GATE_EXAMPLE} with 503",
     ),
     "slow": Verb(
         "slow [2nd|every] METHOD GLOB by TIME", "the answer to a request begins later",
-        "slow every GET /v1/sessions/* by 500ms",
+        f"slow every {READ_EXAMPLE} by 500ms",
     ),
 }  # fmt: skip
 """By their first word, in the order in which they are told."""

@@ -11,6 +11,7 @@ from itertools import islice
 
 from ...errors import UsageError
 from ...model import TimedFrame
+from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...wire.sse import read_fields
 from ..event_address import Address, Stream, is_event, listed
 from ..parts import Part
@@ -29,8 +30,6 @@ from .kinds import (
     Swap,
 )
 from .layout import Key, Layout
-
-HEARTBEAT = "session.heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Silence:
 
 
 def _is_heartbeat(data: bytes) -> bool:
-    return HEARTBEAT.encode() in data and read_fields(data).event == HEARTBEAT
+    return SESSION_HEARTBEAT.encode() in data and read_fields(data).event == SESSION_HEARTBEAT
 
 
 class Aims:
@@ -173,7 +172,11 @@ class Aims:
 
     def _heartbeats(self, silence: Silence) -> list[Key]:
         frames = self._frames[silence.stream]
-        return [(silence.stream, frame.seq) for frame in frames if frame.seq >= silence.seq and frame.type == HEARTBEAT]
+        return [
+            (silence.stream, frame.seq)
+            for frame in frames
+            if frame.seq >= silence.seq and frame.type == SESSION_HEARTBEAT
+        ]
 
     def _pairs(self, fault: Swap) -> list[Key]:
         pairs: list[Key] = []

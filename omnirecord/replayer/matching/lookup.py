@@ -121,7 +121,9 @@ class Lookup:
         """Which of several recorded sessions it made, for whoever looks on."""
         count = len(self.creations)
         number = self.creations.index(creation) + 1
-        return [f"POST /v1/sessions: session {number} of the {count} recorded"] if count > 1 else []
+        return (
+            [f"POST {path_of(creation.request.target)}: session {number} of the {count} recorded"] if count > 1 else []
+        )
 
     def is_creation(self, request: Incoming) -> bool:
         """Whether it makes a session, and such a request was recorded."""

@@ -21,6 +21,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from ...errors import UsageError
+from ...omnigent.routes import GATE_EXAMPLE
 from . import jsonpaths
 
 Order = Literal["recorded", "loose", "strict"]
@@ -166,7 +167,7 @@ def _split_scope(spec: str) -> tuple[str, Scope]:
         return spec, EVERY
     words = tail.split()
     if len(words) != 2 or not _METHOD.fullmatch(words[0].upper()) or not words[1].startswith(("/", "*")):
-        raise _wrong(spec, "behind 'for' stands no METHOD GLOB, as in 'for POST /v1/sessions/*/events'")
+        raise _wrong(spec, f"behind 'for' stands no METHOD GLOB, as in 'for {GATE_EXAMPLE}'")
     return head, Scope(words[0].upper(), words[1])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ...model import Exchange, TimedFrame
+from ...omnigent import protocol
 from ...omnigent.routes import below_session, is_gate, query_of
 from ...wire.strict_json import payload_of
 from ..player.plan import Script
@@ -28,7 +29,6 @@ _USED = {
 }  # fmt: skip
 """What a session's usage is called on its stream, and in its snapshot."""
 Epoch = Callable[[TimedFrame], int]
-_ENDS = ("completed", "failed", "incomplete", "cancelled")
 
 
 @dataclass(slots=True)
@@ -140,21 +140,21 @@ def _model(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
 
 
 _READERS: dict[str, Reader] = {
-    "response.output_item.done": _item,
-    "session.input.consumed": _consumed,
-    "response.elicitation_request": _asks,
-    "response.elicitation_resolved": _answers,
-    "session.child_session.updated": _child,
-    "session.status": _status,
-    "session.usage": _usage,
-    "session.model": _model,
-    "response.created": _begins,
-    "response.in_progress": _begins,
-    **{f"response.{end}": _ends for end in _ENDS},
-    **_same("session.title", "title"),
-    **_same("session.todos", "todos"),
-    **_same("session.agent_changed", "agent_id", "agent_name"),
-    **_same("session.reasoning_effort", "reasoning_effort"),
+    protocol.RESPONSE_OUTPUT_ITEM_DONE: _item,
+    protocol.SESSION_INPUT_CONSUMED: _consumed,
+    protocol.RESPONSE_ELICITATION_REQUEST: _asks,
+    protocol.RESPONSE_ELICITATION_RESOLVED: _answers,
+    protocol.SESSION_CHILD_SESSION_UPDATED: _child,
+    protocol.SESSION_STATUS: _status,
+    protocol.SESSION_USAGE: _usage,
+    protocol.SESSION_MODEL: _model,
+    protocol.RESPONSE_CREATED: _begins,
+    protocol.RESPONSE_IN_PROGRESS: _begins,
+    **dict.fromkeys(protocol.RESPONSE_ENDS, _ends),
+    **_same(protocol.SESSION_TITLE, "title"),
+    **_same(protocol.SESSION_TODOS, "todos"),
+    **_same(protocol.SESSION_AGENT_CHANGED, "agent_id", "agent_name"),
+    **_same(protocol.SESSION_REASONING_EFFORT, "reasoning_effort"),
 }
 
 

@@ -11,13 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from ...model import TimedFrame
-from ...omnigent.connect_snapshot import greeting_length
+from ...omnigent import protocol
+from ...omnigent.connect_snapshot import connect_snapshot_length
 from ...wire.strict_json import payload_of
 from ..parts import Part
-
-_TURN_ENDS = frozenset({"response.completed", "response.failed", "response.cancelled", "response.incomplete"})
-_TURN_BEGINS = frozenset({"response.created", "response.in_progress"})
-_DELTA = "response.output_text.delta"
 
 
 def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Part]:
@@ -27,7 +24,7 @@ def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> lis
     """
     frames = session_line(streams)
     greeted = streams[greeting_of]
-    greeting = [_part(frame, True) for frame in greeted[: greeting_length(greeted)] if not _carries_text(frame)]
+    greeting = [_part(frame, True) for frame in greeted[: connect_snapshot_length(greeted)] if not _carries_text(frame)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
     in_flight = [Part(0, data, True) for data in text_in_flight(played)]
     rest = [_part(frame, False) for frame in frames if frame.offset_ns > sent_ns]
@@ -37,7 +34,7 @@ def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> lis
 def go_on(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
     """The parts for a client that has frame `seq` of the first of these streams, and everything before it."""
     mine = streams[0]
-    greeting = greeting_length(mine)
+    greeting = connect_snapshot_length(mine)
     later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
     return [_part(frame, frame.seq <= greeting) for frame in mine[seq:]] + [_part(frame, False) for frame in later]
 
@@ -48,7 +45,7 @@ def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
     line: list[TimedFrame] = []
     for frames in streams:
         last = line[-1].offset_ns if line else -1
-        snapshot = greeting_length(frames)
+        snapshot = connect_snapshot_length(frames)
         resent = [frame for frame in frames[:snapshot] if _carries_text(frame) and frame.offset_ns > last]
         line += _unheard(line, resent)
         line += [frame for frame in frames[snapshot:] if frame.offset_ns > last]
@@ -62,8 +59,8 @@ def _unheard(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFram
         return resent
     if text == heard:
         return []
-    raw = frame_of(_DELTA, _delta(text[len(heard) :]))
-    return [replace(resent[-1], raw=raw, length=len(raw), type=_DELTA)]
+    raw = frame_of(protocol.RESPONSE_OUTPUT_TEXT_DELTA, _delta(text[len(heard) :]))
+    return [replace(resent[-1], raw=raw, length=len(raw), type=protocol.RESPONSE_OUTPUT_TEXT_DELTA)]
 
 
 def text_in_flight(played: list[TimedFrame]) -> list[bytes]:
@@ -71,8 +68,8 @@ def text_in_flight(played: list[TimedFrame]) -> list[bytes]:
     response, text = _turn(played)
     if not text:
         return []
-    delta = frame_of(_DELTA, _delta(text))
-    return [frame_of("response.created", {"response": response}), delta] if response else [delta]
+    delta = frame_of(protocol.RESPONSE_OUTPUT_TEXT_DELTA, _delta(text))
+    return [frame_of(protocol.RESPONSE_CREATED, {"response": response}), delta] if response else [delta]
 
 
 def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
@@ -80,12 +77,12 @@ def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
     response: dict[str, Any] = {}
     parts: list[str] = []
     for frame in frames[_turn_begin(frames) :]:
-        if frame.type in _TURN_BEGINS:
+        if frame.type in (protocol.RESPONSE_CREATED, protocol.RESPONSE_IN_PROGRESS):
             begun = _data(frame).get("response")
             begun = begun if isinstance(begun, dict) else {}
             parts = parts if begun.get("id") == response.get("id") else []
             response = begun
-        elif frame.type == _DELTA:
+        elif frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA:
             parts.append(str(_data(frame).get("delta") or ""))
     return response, "".join(parts)
 
@@ -93,7 +90,7 @@ def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
 def _turn_begin(frames: list[TimedFrame]) -> int:
     """Where the last turn's frames begin: behind the end of the one before."""
     for number in range(len(frames) - 1, -1, -1):
-        if frames[number].type in _TURN_ENDS or _is_at_rest(frames[number]):
+        if frames[number].type in protocol.RESPONSE_ENDS or _is_at_rest(frames[number]):
             return number + 1
     return 0
 
@@ -109,11 +106,11 @@ def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
 
 
 def _is_at_rest(frame: TimedFrame) -> bool:
-    return frame.type == "session.status" and _data(frame).get("status") in ("idle", "failed")
+    return frame.type == protocol.SESSION_STATUS and _data(frame).get("status") in ("idle", "failed")
 
 
 def _carries_text(frame: TimedFrame) -> bool:
-    return (frame.type or "").startswith("response.")
+    return protocol.is_of_response(frame.type)
 
 
 def _part(frame: TimedFrame, greeting: bool) -> Part:

@@ -16,7 +16,15 @@ from ...analysis.gather import Held
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
 from ...model import Exchange, TimedFrame
-from ...omnigent.routes import is_gate, is_session_updates, opens_session_stream, path_of, unknown_sessions
+from ...omnigent.routes import (
+    GATE_EXAMPLE,
+    is_gate,
+    is_session_updates,
+    lists_sessions,
+    opens_session_stream,
+    path_of,
+    unknown_sessions,
+)
 from ...wire.limits import AN_EVENT
 from ..event_address import Stream
 from ..parts import Part
@@ -49,7 +57,7 @@ def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = Fal
     for spec in specs:
         method, _, glob = spec.partition(" ")
         if not method or not glob.strip():
-            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance 'POST /v1/sessions/*/events'")
+            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {GATE_EXAMPLE!r}")
         globs.append((method.upper(), glob.strip()))
     if globs and off:
         raise UsageError("--gate and --no-gate exclude each other")
@@ -164,7 +172,7 @@ class Script:
 
     def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self.exchanges:
-            if exchange.request.method == "GET" and path_of(exchange.request.target).endswith("/v1/sessions"):
+            if lists_sessions(exchange.request.method, exchange.request.target):
                 yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
 
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -23,7 +23,7 @@ from typing import overload
 
 from ...errors import UsageError
 from ...model import Columns, TimedFrame
-from ...omnigent.connect_snapshot import Greeting, greeting_length
+from ...omnigent.connect_snapshot import ConnectSnapshot, connect_snapshot_length
 from ..parts import Part, frames_of
 
 PIECE = 256 * 1024
@@ -207,7 +207,7 @@ Reads = Iterable[tuple[int, int]]
 def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
     """A part for each read and frame that have bytes in common, in order. Of an oversized frame nothing was kept."""
     rest = iter(frames)
-    greeting = Greeting()
+    greeting = ConnectSnapshot()
     first = list(_up_to_the_first_that_is_none(greeting, rest))
     count = sum(takes for _, takes in first)
     every = chain((frame for frame, _ in first), rest)
@@ -217,12 +217,12 @@ def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
 
 def greeting_end(frames: Iterator[TimedFrame]) -> int:
     """The number of the last frame of the connect snapshot; 0 where there is none."""
-    taken = [frame.seq for frame, takes in _up_to_the_first_that_is_none(Greeting(), frames) if takes]
+    taken = [frame.seq for frame, takes in _up_to_the_first_that_is_none(ConnectSnapshot(), frames) if takes]
     return max(taken, default=0)
 
 
 def _up_to_the_first_that_is_none(
-    greeting: Greeting, frames: Iterator[TimedFrame]
+    greeting: ConnectSnapshot, frames: Iterator[TimedFrame]
 ) -> Iterator[tuple[TimedFrame, bool]]:
     """The frames of the connect snapshot, and the one behind it; with whether they are of it."""
     for frame in frames:
@@ -248,7 +248,7 @@ def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int,
 
 def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]) -> list[Part]:
     """The reads of a body with a content coding, whose frames cannot be told apart in it."""
-    count = greeting_length(frames)
+    count = connect_snapshot_length(frames)
     ends_ns = frames[count].offset_ns if count < len(frames) else float("inf")
     parts, start = [], 0
     for number, (offset_ns, size) in enumerate(reads):
@@ -265,7 +265,7 @@ def decoded_parts(frames: list[TimedFrame]) -> list[Part]:
 
 
 def _whole_frames(frames: list[TimedFrame]) -> Iterator[Part]:
-    greeting = greeting_length(frames)
+    greeting = connect_snapshot_length(frames)
     for frame in frames:
         if frame.raw:
             yield Part(frame.offset_ns, frame.raw, frame.seq <= greeting, frame.stream, frame.seq, frame.seq)

@@ -16,7 +16,7 @@ from itertools import dropwhile
 
 from ...cassette.sqlite import is_coded
 from ...model import Ending, Exchange
-from ...omnigent.connect_snapshot import GREETING_TYPES
+from ...omnigent.connect_snapshot import SNAPSHOT_TYPES
 from ...wire.event_ids import event_id, parse_event_id, stamp
 from ...wire.sse import read_fields
 from ..faults import Bound, Faults, RequestFault
@@ -241,7 +241,7 @@ class Streams:
         if not run.listeners(session) or sent <= start_of(recorded):
             return False
         frames = (frame for x in session.opens if x.kind == "sse" for frame in self._script.frames(x))
-        news = (frame.offset_ns for frame in frames if frame.type not in GREETING_TYPES and frame.verdict != "comment")
+        news = (frame.offset_ns for frame in frames if frame.type not in SNAPSHOT_TYPES and frame.verdict != "comment")
         return any(start_of(recorded) < offset <= sent for offset in news)
 
     def _recorded(self, run: Run, exchange: Exchange, now: int) -> Playing:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from ...errors import UsageError
-from ...wire.limits import seconds
+from ...wire.limits import checked_seconds
 
 NS = 1_000_000_000
 SLOWEST, FASTEST = 1e-6, 1e9
@@ -44,7 +44,7 @@ def timing_of(mode: str = "original", speed: float | None = None, max_gap: float
     if speed is not None and not SLOWEST <= speed <= FASTEST:
         raise UsageError(f"speed {speed:g} must be over 0, from {SLOWEST:g} to {FASTEST:g}: 2 is twice as fast")
     if max_gap is not None:
-        seconds("max-gap", max_gap)
+        checked_seconds("max-gap", max_gap)
     default_speed, default_gap = (10.0, 5.0) if mode == "compressed" else (1.0, None)
     return Timing(speed or default_speed, default_gap if max_gap is None else max_gap, mode == "instant")
 

@@ -16,7 +16,7 @@ from typing import Any
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
 from ...model import Exchange
-from ...omnigent.connect_snapshot import Greeting
+from ...omnigent.connect_snapshot import ConnectSnapshot
 from ..player.timing import NS, Scale, Timing
 from ..server import Replay
 from .recorded_client import Rerun, StreamSeen
@@ -118,7 +118,7 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
 
 def _snapshot_ns(store: Store, exchange: Exchange) -> int:
     """When the last of the connect snapshot came; -1 where there is none."""
-    return max((frame.offset_ns for frame in takewhile(Greeting().takes, store.frames(exchange))), default=-1)
+    return max((frame.offset_ns for frame in takewhile(ConnectSnapshot().takes, store.frames(exchange))), default=-1)
 
 
 def _points(store: Store, exchanges: list[Exchange]) -> Iterator[int]:

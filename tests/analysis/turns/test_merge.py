@@ -64,11 +64,11 @@ def put_together(streams: list[list[TimedFrame]]) -> list[Heard]:
         heard = list(one_line(stream))  # of one stream, only the connect snapshot is marked
         begin = heard[0].at_ns
         if line and max(one.at_ns for one in line) >= begin:
-            heard = [one for one in heard if not one.is_greeting]
-        before = [one for one in line if one.at_ns >= begin - SUBSCRIBING and not one.is_greeting]
+            heard = [one for one in heard if not one.in_snapshot]
+        before = [one for one in line if one.at_ns >= begin - SUBSCRIBING and not one.in_snapshot]
         copies = Counter(copied(one.frame) for one in before)
         for one in heard:
-            raw = None if one.is_greeting else copied(one.frame)
+            raw = None if one.in_snapshot else copied(one.frame)
             if raw is not None and copies[raw]:
                 copies[raw] -= 1
             else:

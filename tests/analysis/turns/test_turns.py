@@ -495,7 +495,7 @@ def test_a_turn_that_ended_while_nobody_listened_is_told_apart_from_the_next() -
 
 def test_one_line_is_in_the_order_of_time_and_marks_the_snapshot() -> None:
     line = one_line(stream(*GREETING, RUNNING, HEARTBEAT))
-    assert [heard.is_greeting for heard in line] == [True, True, True, False, False]
+    assert [heard.in_snapshot for heard in line] == [True, True, True, False, False]
     assert one_line([]) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
-from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.plan import Script, gate_rule
 from omnirecord.replayer.player.stream_parts import Strip
@@ -46,7 +46,7 @@ def greeting(*reads: tuple[float, bytes]) -> int:
     tape = Made()
     tape.stream("s", reads[0][0], *reads)
     store = tape.store()
-    return greeting_length(list(store.frames(store.streams()[0])))
+    return connect_snapshot_length(list(store.frames(store.streams()[0])))
 
 
 def test_a_sub_agent_belongs_to_its_parents_tree_however_deep() -> None:
