@@ -112,7 +112,7 @@ class Turns:
         """Something happened that is no heartbeat."""
         if self.open is not None:
             self.open.before, self.open.last = self.open.last, event.ref
-            if (event.type or "").startswith("response."):
+            if protocol.is_of_response(event.type):
                 spoke = self.open.spoke
                 self.open.spoke = (spoke[1] if spoke else event.ref, event.ref)
 
