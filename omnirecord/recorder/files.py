@@ -1,12 +1,12 @@
-"""The files of one run of a recorder: the one that is written, and older ones in which something goes on.
+"""The cassette files that a recorder has open: the current one, and rotated ones with open exchanges.
 
-Without rotation there is one. When it is full, what begins from then on goes into the next, and streams and WebSockets
-move there at the end of a frame or message (`tape.Take`); what else is under way ends where it began. Then the old
-file is closed. All this happens in the recording thread, but for `current`, which the event loop reads, and for what
-takes its time: files are closed and removed in a thread of their own, since what arrives is to be written meanwhile.
+Without rotation there is one file. When it is full, new exchanges go into the next one. Streams and WebSockets move
+there at the end of a frame or message (`queue.ExchangeRecorder`); other open exchanges end where they began. Then the
+old file is closed. All this happens in the recording thread, with two exceptions: the event loop reads `current`, and
+a third thread closes and removes files, because that takes long.
 
-A file that somebody removes or replaces meanwhile is another matter: there is nothing to end in it, and no event to
-wait for. So its reel gets another one (`replace`), in which all that is open goes on where it is.
+If a file is removed or replaced during the recording, nothing in it can end. So its `RecordingFile` gets a new file
+(`replace`), in which all open exchanges continue where they are.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ from .pace import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
 from .rows.exchanges import FrameMaker, Frames, RowMaker
 
 FramesOf = Callable[[Writer, int], Frames]
-"""Who makes the frames of a recording in a file."""
+"""Returns what makes the frames of a recording, given its file and its number."""
 
 log = logging.getLogger("omnirecord")
 
 
 class RecordingFile:
-    """One file being written, with the recording in it that began at `zero_ns` on the clock of the tape.
+    """One file being written. Its recording began at `zero_ns` of the recorder's clock.
 
-    `last`: the highest numbers of an exchange and of a stream that were in it. `frames` says who makes them.
+    `index`: tells the files of a recorder apart, from 1. `last`: the highest numbers of an exchange and of a stream
+    that the file had before.
     """
 
     def __init__(
@@ -78,12 +79,12 @@ class RecordingFile:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is going on in it any more, and nobody else has it open."""
+        """Whether no exchange is open, all frames are made, and the worker has closed the file."""
         frames = self.row_maker.frames
         return not (self.row_maker.has_open_exchanges or frames.behind) and frames.release()
 
     def left_behind(self, what: str, at_ns: int) -> None:
-        """Say in the file that was taken away, which may be nowhere, that it ends there; close it."""
+        """End the recording in a file that was removed or replaced, if it still exists, and close it."""
         until = monotonic() + RELEASE_WITHIN
         while not self.row_maker.frames.release() and monotonic() < until:
             time.sleep(RELEASE_WITHIN / 200)
@@ -93,20 +94,20 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Numbers and times go on, so that the files can be laid side by side."""
+        """Continue in another file. Numbers and times go on, so that readers can join the files."""
         begins = f"{self.path.name} {what} while it was recorded: what came before is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
         writer.write([rows.recording(self._recording), *self.row_maker.move(writer), incident])
         self.writer = writer
 
     def close(self, within: float = math.inf) -> None:
-        """In so many seconds: see `Writer.close`."""
+        """Close the file, within so many seconds (`Writer.close`)."""
         self.is_closed = True
         self.writer.close(within)
 
 
 def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
-    """The key of a cassette's pseudonyms. Where those in the file are of another one, stderr says so."""
+    """Return the key of a cassette's pseudonyms. If the file has pseudonyms of another key, stderr says so."""
     found = key.of(salt)
     if not writer.has_key(mark_of(found)) and key.is_kept:  # else this was said when the key was made
         log.warning(
@@ -117,7 +118,7 @@ def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
 
 
 class RecordingFiles:
-    """What a tape writes. `now_ns` is the tape's clock. Raises `UsageError` or `CassetteError`."""
+    """The open files of one recorder, whose clock is `now_ns`. Raises `UsageError` or `CassetteError`."""
 
     def __init__(
         self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
@@ -163,7 +164,7 @@ class RecordingFiles:
         )
 
     def _finish(self, path: Path) -> None:
-        """What a killed recorder left behind gets its last frames, and becomes one file."""
+        """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
                 FrameMaker(writer, 0, self._contract).finish_killed(contract_or_default)
@@ -171,22 +172,23 @@ class RecordingFiles:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
 
     def next_exchange(self) -> int:
-        """A number that none has in any of the files."""
+        """Return a number that no exchange has in any of the files."""
         self._exchanges += 1
         return self._exchanges
 
     def next_stream(self) -> int:
+        """Return a number that no stream has in any of the files."""
         self._streams += 1
         return self._streams
 
     @property
     def path(self) -> Path:
-        """What to read: the file that is written, or the link to it."""
+        """The file that is written, or the link to it."""
         return self.current.path if self._rotated is None else self._named
 
     @property
     def all(self) -> list[RecordingFile]:
-        """Oldest first."""
+        """All open files, the oldest first."""
         return [*self._leaving, self.current]
 
     def open_file(self, index: int) -> RecordingFile | None:
@@ -195,14 +197,14 @@ class RecordingFiles:
 
     @property
     def is_behind(self) -> bool:
-        """Whether frames have still to be made."""
+        """Whether any stream waits for frames."""
         return any(file.row_maker.frames.behind for file in self.all)
 
     def turn(self) -> None:
-        """Begin a new file where it is time for that, close old ones, remove what is not to be kept. Raises nothing."""
+        """Begin a new file if the current one is full, close old ones, remove those not to keep. Raises nothing."""
         try:
             self._turn(monotonic())
-        except Exception as error:  # promise 2: the file is locked for a moment, or it is a fault of ours
+        except Exception as error:  # neither a lock nor a bug ends a recording
             self._trouble.say(f"cannot look after the files of the recording: {type(error).__name__}: {error}")
 
     def _turn(self, now: float) -> None:
@@ -245,7 +247,7 @@ class RecordingFiles:
         self.current = file
 
     def replace(self, file: RecordingFile, what: str) -> None:
-        """Give it another file in the place of one that `what` happened to. May be called again where it failed.
+        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed.
 
         Raises `OmnirecordError`, or what SQLite raises.
         """
@@ -273,7 +275,7 @@ class RecordingFiles:
         return writer
 
     def _point(self, rotated: RotatedCassettes, file: RecordingFile) -> None:
-        """What is recorded is not held up by a link that cannot be made."""
+        """Let the link point to the new file. A link that cannot be made does not stop the recording."""
         try:
             rotated.point(file.path)
         except (OmnirecordError, *UNWRITABLE) as error:
@@ -293,7 +295,7 @@ class RecordingFiles:
             self._keeping.over("what --keep does not keep can be removed again")
 
     def close(self, within: float = math.inf) -> None:
-        """Close all files, each in so many seconds."""
+        """Close all files, each within so many seconds."""
         for file in self.all:
             file.close(within)
         self._aside.shutdown()

@@ -1,8 +1,8 @@
-"""What happened and is not in the file yet: the event loop puts it in, the recording thread takes it out.
+"""Operations on their way to the file: the event loop queues them, the recording thread takes them.
 
-Forward first, record second: nothing here waits, it is only appended to a list. A disk that is slow, full or locked
-makes that grow. Over `BUFFER` bytes, what arrives is counted, and no longer kept. Stderr and the cassette say so when
-that begins, every `REPORT_DROPPED_EVERY` seconds with the number of bytes, and when it ends.
+Forward first, record second: nothing here waits. The queue grows while a disk is slow, full or locked. Over `BUFFER`
+bytes, new data is counted and dropped. Stderr and the cassette say so when that begins, every `REPORT_DROPPED_EVERY`
+seconds with the number of bytes, and when it ends.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ log = logging.getLogger("omnirecord")
 
 
 def amount(size: int, pieces: int) -> str:
-    """So many bytes in so many pieces, in words."""
+    """Return a number of bytes and of pieces in words."""
     told = f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
     return f"{told} in {pieces} pieces"
 
 
 class RecordQueue:
-    """`clock` in ns; `wake` is called with what comes while the recording thread sleeps."""
+    """The queue of one recording. `clock` is in ns; `wake` is called for an operation while the recording thread
+    sleeps."""
 
     def __init__(self, clock: Callable[[], int], wake: Callable[[], None]) -> None:
         self.clock = clock
@@ -55,21 +56,21 @@ class RecordQueue:
         self.put_bytes = self.taken_bytes = 0  # each written by one thread only
         self.is_dropping = self.sleeps = False
         self.dropped_bytes = self.dropped = 0
-        """Bytes that were not kept, and in how many reads, messages or pieces of a body they came."""
+        """Bytes that were not kept, and the number of reads, messages and pieces of a body that had them."""
         self.left_out = 0
-        """Exchanges that are not in the cassette, since they began while nothing was kept."""
+        """Exchanges that are not in the cassette, because they began while the queue was full."""
         self._say_at, self._is_told = 0.0, False
         self.missing: dict[ExchangeRecorder, None] = {}
-        """The exchanges of which reads are not kept just now."""
+        """The exchanges whose reads are not kept at the moment."""
         self._wake = wake
         self._lag = Lag()
 
     def now(self) -> int:
-        """Nanoseconds since it began."""
+        """Nanoseconds since the recording began."""
         return self.clock() - self.zero_ns
 
     def put(self, op: Op, file: RecordingFile) -> None:
-        """`reel`: the file that it belongs to."""
+        """Queue an operation of this file."""
         self.ops.append((file, op))
         if self.sleeps:
             self._wake()
@@ -80,17 +81,17 @@ class RecordQueue:
         return self.put_bytes - self.taken_bytes
 
     def lag(self, now: float) -> float:
-        """Seconds that the first of them has been waiting, as seen by whoever asks often."""
+        """Age of the oldest uncommitted byte, in seconds, if this is called often. `now` is in seconds."""
         return self._lag.seconds(self.put_bytes, self.taken_bytes, now)
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits that nothing should be read which nobody is waiting for: a quarter of what may."""
+        """Whether a quarter of the queue is full, so that nothing should be read ahead of a client."""
         return self.waiting > BUFFER // 4
 
     def room(self, data: bytes, file: RecordingFile, more: int = 0) -> bytes | None:
-        """The data, if it can be kept until the disk takes it; None while too much is waiting. `more`: bytes of memory
-        that it takes beside its own."""
+        """Return the data, and count its bytes and `more` bytes of memory. None, and count them as dropped, while the
+        queue is full."""
         full = self.waiting > (BUFFER * 3 // 4 if self.is_dropping else BUFFER)
         if full or self.is_dropping:
             self._drop(len(data) if full else 0, file, full=full)
@@ -105,7 +106,7 @@ class RecordQueue:
         self.dropped += 1
 
     def has_room(self, request: Requested, file: RecordingFile) -> bool:
-        """Whether an exchange that begins now can be kept. Else it is counted."""
+        """Return whether a new exchange can be kept. If not, it is counted."""
         if self.room(b"", file) is not None:
             return True
         self.left_out += 1
@@ -130,25 +131,25 @@ class RecordQueue:
 
     @property
     def told_dropped(self) -> str:
-        """How much was not kept, in words."""
+        """The number of bytes that were not kept, in words."""
         pieces = amount(self.dropped_bytes, self.dropped)
         return f"{pieces}, of which {self.left_out} are whole exchanges," if self.left_out else pieces
 
     def say(self, message: str, file: RecordingFile) -> None:
-        """That what is recorded lacks something, on stderr and in that file."""
+        """Report a gap in the recording on stderr, and in that file."""
         log.warning("recording degraded: %s", message)
         self.note(message, file)
 
     def note(self, message: str, file: RecordingFile) -> None:
-        """The same in the file alone."""
+        """Report it in the file alone."""
         self.put(Incidence(self.now() - file.zero_ns, message), file)
 
 
 class ExchangeRecorder:
-    """One exchange being recorded. Its methods are called as things happen, and only note that they did.
+    """Records one exchange: its methods queue an operation each.
 
-    When its file is full, a stream or WebSocket that was asked for with GET goes on in the next one: the exchange ends
-    in the old file behind a whole frame or message, and begins there again under the same numbers.
+    When its file is full, a stream or WebSocket of a GET request continues in the next file: the exchange ends in the
+    old file after a whole frame or message, and begins in the next one under the same numbers.
     """
 
     __slots__ = (
@@ -183,7 +184,7 @@ class ExchangeRecorder:
         self._put(request)
 
     def now(self) -> int:
-        """Nanoseconds, by the intake's clock."""
+        """Nanoseconds since the recording began."""
         return self._queue.now()
 
     def _now(self) -> int:
@@ -191,11 +192,11 @@ class ExchangeRecorder:
 
     def _put(self, op: Op) -> None:
         if not self._is_left_out:
-            self._queue.put_bytes += held(op) - content(op)  # which `room` has counted
+            self._queue.put_bytes += held(op) - content(op)  # `room` has counted the content
             self._queue.put(op, self._file)
 
     def respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
-        """The response's header section is complete. A stream gets its number here."""
+        """Record the header section of the response. A stream gets its number here."""
         if kind == "sse":
             self.stream = self._files.next_stream()
         at, reason, headers = self._now(), printable_text(reason), printable(headers)
@@ -205,11 +206,11 @@ class ExchangeRecorder:
         can_move = not self._is_left_out and (kind == "websocket" or (kind == "sse" and not is_coded))
         self._moves = self._files.rotates and request is not None and request.method == "GET" and can_move
         if self._moves:
-            self._request, self._response = request, response  # else nobody asks for them again
+            self._request, self._response = request, response  # for the next file
         self._put(response)
 
     def body(self, side: Side, data: bytes) -> None:
-        """Bytes of a body that is no stream. Behind some that are not kept none are: the recorder is told once."""
+        """Record bytes of a body that is no stream. After bytes that were not kept, no more are."""
         if self._is_left_out:
             self._queue.leave_out(len(data))
             return
@@ -222,7 +223,7 @@ class ExchangeRecorder:
         self._put(BodyData(self.exchange, side, kept))
 
     def receive(self, data: bytes) -> Received:
-        """A stream's bytes arrived; call `sent` with the result once they are handed on."""
+        """Record bytes of a stream. Call `sent` with the result once they are handed to the client's transport."""
         now = self._queue.now()
         if self._file is self._files.current or not self._is_to_move or (end := last_end(data)) == 0:
             return self._read(data, now)
@@ -235,14 +236,14 @@ class ExchangeRecorder:
         return rest
 
     def passed(self, data: bytes, at_ns: int) -> None:
-        """A stream's bytes arrived then, by our clock, and are handed on by now: `receive` and `sent` in one."""
+        """Record bytes of a stream that arrived at `at_ns` and are handed on already: `receive` and `sent` in one."""
         if self._file is self._files.current or not self._is_to_move:
             self._read(data, at_ns, self._queue.now())
         else:
             self.sent(self.receive(data))
 
     def _read(self, data: bytes, at_ns: int, sent_ns: int | None = None) -> Received:
-        """What is done for each read: in few calls, since each delays the next one."""
+        """Record one read, in few calls: each one delays the stream."""
         queue, file, n, size = self._queue, self._file, self._reads, len(data)
         self._reads = n + 1
         if self._is_left_out:
@@ -263,8 +264,8 @@ class ExchangeRecorder:
         return read
 
     def _miss(self, size: int, at_ns: int, sent_ns: int | None) -> Received:
-        """A read that is not kept. Those that follow each other become one, which is put once bytes are kept again: a
-        list of them would grow for as long as the disk takes nothing."""
+        """Count a read that is not kept. Consecutive ones become one operation, which is queued once bytes are kept
+        again, so that a stuck disk costs no memory."""
         zero_ns = self._file.zero_ns
         sent_ns = None if sent_ns is None else sent_ns - zero_ns
         missed = self._missed
@@ -280,14 +281,14 @@ class ExchangeRecorder:
         return missed
 
     def put_missed(self) -> None:
-        """Tell the recorder of the reads that were not kept."""
+        """Queue the reads that were not kept, as one."""
         missed, self._missed = self._missed, None
         if missed is not None:
             del self._queue.missing[self]
             self._put(missed)
 
     def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:
-        """A WebSocket message or control frame arrived; call `sent` once it is handed on."""
+        """Record a WebSocket message or control frame. Call `sent` with the result once it is handed on."""
         if self._is_to_move:
             self._move()
         kept = None
@@ -297,7 +298,7 @@ class ExchangeRecorder:
             kept = self._queue.room(data, self._file)
         message = Messaged(self.exchange, self._messages, self._now(), dir, opcode, kept, file=self._file.index)
         self._messages += 1
-        if kept is not None or dir not in self._lost:  # of those that are not kept in a row, the first one is told
+        if kept is not None or dir not in self._lost:  # of consecutive lost ones only the first
             self._put(message)
         others = tuple(lost for lost in self._lost if lost != dir)
         self._lost = others if kept is not None else (*others, dir)
@@ -305,7 +306,7 @@ class ExchangeRecorder:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits for the disk that nothing should be read which nobody is waiting for."""
+        """Whether the disk is behind, so that nothing should be read ahead of a client."""
         return self._queue.is_behind
 
     @property
@@ -313,7 +314,7 @@ class ExchangeRecorder:
         return self._file is not self._files.current and self._moves and not self._over
 
     def _move(self) -> None:
-        """Go on in the newest file."""
+        """Continue in the newest file."""
         assert self._request is not None
         assert self._response is not None
         passed = Passed()
@@ -326,7 +327,7 @@ class ExchangeRecorder:
         self._reads = self._messages = 0
 
     def sent(self, what: Received | Messaged) -> None:
-        """Handed to the other side's transport now."""
+        """Record that a read or message is handed to the other side's transport now."""
         if type(what) is Received and what.before is not None:
             self.sent(what.before)
         queue, file = self._queue, self._file
@@ -336,12 +337,12 @@ class ExchangeRecorder:
                 return
             file = older
         what.sent_ns = queue.clock() - queue.zero_ns - file.zero_ns
-        if what.written:  # set by the recording thread before it reads `sent_ns`: one of us sees the other
+        if what.written:  # the recording thread sets it before it reads `sent_ns`
             queue.put_bytes += HELD
             queue.put(SentLate(what), file)
 
     def end(self, ending: Ending) -> None:
-        """The exchange is over; only the first call counts."""
+        """Record the end of the exchange. Only the first call counts."""
         if not self._over:
             self._over = True
             self.put_missed()

@@ -1,8 +1,7 @@
-"""The recording thread: it makes rows of what happened, and commits at least every 100 ms.
+"""The recording thread: it makes rows of queued operations, and commits them at least every 100 ms.
 
-What fails is tried again, for as long as it takes, and said on stderr, when it begins, once a minute, and when it is
-over, and in the cassette. `reels` are the files that it writes, several with `--rotate`; one that was removed or
-replaced under the recorder is noticed, and another begun.
+A failed write is retried for as long as it takes. Stderr says so when it begins, once a minute, and when it ends; the
+cassette says so too. If a file is removed or replaced during the recording, a new one begins. `pace` has the intervals.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..redaction.redactor import Scanner, credentials
 from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
-from .batches import Batch, forgotten, parts, taken
+from .batches import Batch, drop_bytes, parts, take_batches
 from .files import RecordingFile, RecordingFiles
 from .pace import (  # fmt: skip
     BATCH,
@@ -55,7 +54,7 @@ from .rows.exchanges import HELD, FrameMaker, NewFrames, Requested
 from .worker import WorkerSupervisor
 
 Watch = Callable[[NewFrames], None]
-"""Told of frames as they become rows, in the recording thread."""
+"""Called with new frames as they become rows, in the recording thread."""
 
 log = logging.getLogger("omnirecord")
 
@@ -65,15 +64,15 @@ def ignore(frames: NewFrames) -> None:
 
 
 def nothing() -> None:
-    """Be told nothing."""
+    """Announce nothing."""
 
 
 class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called with
-    the frames as they become rows, `news` when some have, in a thread of ours. `apart`: frames are made in a process
-    of their own. `pseudonym_key` is the user's, unless given.
+    `content` finds the secrets to mask in content; None: content is kept as it is. `watch` is called with new frames,
+    `news` after new frames, both in a thread of the recorder. `worker`: a second process makes the frames.
+    `pseudonym_key`: by default the user's own.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class RecorderThread:
 
     @property
     def degraded(self) -> str | None:
-        """Why what comes cannot be written just now, or no frames be made of it."""
+        """Why data cannot be written at the moment, or no frames be made of it. None if all is well."""
         if self._queue.is_dropping and self._degraded is None:
             return f"too much waits for the disk: {self._queue.told_dropped} are not kept so far"
         return self._degraded or (self._worker.trouble if self._worker else None)
@@ -132,7 +131,7 @@ class RecorderThread:
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes that passed and are not in the cassette: more than may wait, or unwritten when the recorder stopped."""
+        """Bytes that passed and are not in the cassette: the queue was full, or the recorder stopped before."""
         return self._queue.dropped_bytes + self._lost
 
     @property
@@ -142,13 +141,12 @@ class RecorderThread:
 
     @property
     def path(self) -> Path:
-        """The cassette that is written, or the link to it: another than at first, where somebody put something else in
-        its place."""
+        """The cassette, or the link to it. It changes if another file takes its place."""
         return self.files.path
 
     @property
     def file(self) -> RecordingFile:
-        """The file in which what begins now is recorded."""
+        """The file that records new exchanges."""
         return self.files.current
 
     @property
@@ -157,11 +155,11 @@ class RecorderThread:
         return self.file.number
 
     def note(self, message: str) -> None:
-        """Say in the cassette that something went wrong, as an incident."""
+        """Write an incident into the cassette."""
         self._queue.note(message, self.file)
 
     def begin_exchange(self, method: str, target: str, headers: Headers) -> ExchangeRecorder:
-        """A request's header section is complete: begin its exchange."""
+        """Return the recorder of a new exchange, whose request has its header section."""
         file = self.file
         at, number = self._queue.now() - file.zero_ns, self.files.next_exchange()
         request = Requested(
@@ -170,8 +168,8 @@ class RecorderThread:
         return ExchangeRecorder(self._queue, self.files, request, file, session_of(target))
 
     def stop(self, within: float = STOP_WITHIN) -> None:
-        """Write what is left, make its frames, close the file, in about so many seconds. Bytes come first. What is not
-        written by then is dropped, counted in `dropped_bytes`, and said. Blocks; call it off the event loop."""
+        """Write what is queued, make its frames and close the file, within about `within` seconds. Bytes come first.
+        Those that are not written by then are dropped and counted in `dropped_bytes`. Blocks the caller."""
         if not self._stopping.is_set():
             now = monotonic()
             self._give_up_at = min(self._give_up_at, now + min(GIVE_UP_AFTER, within))
@@ -184,16 +182,16 @@ class RecorderThread:
         self._thread.join()
 
     def hurry(self) -> None:
-        """Wait for nothing more: a recorder that stops, or will stop, drops what is not written by now."""
+        """Let a recorder that stops, now or later, drop the bytes that are not written yet."""
         self._give_up_at = self._write_until = self._ends_at = monotonic()
 
     def _run(self) -> None:
         if self._worker is not None:
-            self._worker.tell()  # which begins it
+            self._worker.tell()  # starts the process
         while not self._finished():
             try:
                 self._step()
-            except Exception as error:  # promise 2: neither a fault of ours nor a lack of memory ends a recording
+            except Exception as error:  # neither a bug nor a lack of memory ends a recording
                 self._fault.say(f"recording degraded: {fault_of(error)}; streams go on, trying again")
                 self._gave_up = monotonic() > self._give_up_at
                 time.sleep(RETRY_EVERY)
@@ -213,10 +211,9 @@ class RecorderThread:
             self.files.turn()
 
     def _gather(self) -> None:
-        """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
-        that happens costs more than what happens."""
+        """Wait for an operation, and then for more: a commit for each operation costs more than the operation."""
         self._wake.clear()
-        self._queue.sleeps = True  # from here on `put` wakes us: a call, which it is spared where nobody sleeps
+        self._queue.sleeps = True  # `put` calls `_wake` only while this is true
         woken = self._queue.ops or self._stopping.is_set() or self._wake.wait(self._pause())
         self._queue.sleeps = False
         since = monotonic() - self._recorded_at
@@ -224,7 +221,7 @@ class RecorderThread:
             self._stopping.wait(COMMIT_EVERY - max(since, 0.0))
 
     def _pause(self) -> float:
-        """Seconds until there is something to do though nothing happens."""
+        """Seconds until there is work without a new operation."""
         if self._worker is not None:
             return min(CHECK_FILES_EVERY, self._worker.pause())
         if not self.files.is_behind:
@@ -233,14 +230,14 @@ class RecorderThread:
 
     @property
     def _waiting(self) -> int:
-        """Of how many streams frames are to be made."""
+        """Number of streams that wait for frames."""
         return sum(file.row_maker.frames.waiting for file in self.files.all)
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._queue.ops:
             return self._gave_up
         if self.files.is_behind and monotonic() > self._give_up_at:
-            log.warning("frames were not finished in time: whoever reads the cassette makes them")
+            log.warning("frames were not finished in time: readers of the cassette make them")
             return True
         return self._gave_up or not self.files.is_behind
 
@@ -250,29 +247,29 @@ class RecorderThread:
         if self._stopping.is_set() and self._queue.ops and monotonic() > self._write_until:
             self._forget()
             return
-        batches = taken(self._queue.ops, most, self._rest())
+        batches = take_batches(self._queue.ops, most, self._rest())
         for n, batch in enumerate(batches):
             try:
                 self._record_batch(batch)
-            except Exception as error:  # its operations are half worked off, and cannot be tried again
+            except Exception as error:  # some of its operations are done, so it cannot be retried
                 self._lose_batch(batch, error)
             if self._gave_up:
                 self._unwritten = sum(len(one.ops) for one in batches[n:])
                 return
             self._queue.taken_bytes += batch.size
-            batch.let_go(self._rest())
+            batch.free(self._rest())
 
     def _record_batch(self, batch: Batch) -> None:
         file = batch.file
-        if not file.is_closed:  # else it is told when a read was handed on, which comes too late for it
+        if not file.is_closed:  # else these are late `SentLate`, which no row needs
             file.is_used = True
             made = file.row_maker.rows(batch.ops, self._rest())
             self._persist(partial(self._write, file, file.writer, made))
 
     def _forget(self) -> None:
-        """There is no time left to write what waits: write of it what is short, and say how much is lost."""
+        """Drop the queued bytes, for lack of time, and write the rest: sizes and ends. Report the loss."""
         until = max(self._ends_at, monotonic() + LEAST_LAST_WRITES)
-        left = forgotten(self._queue.ops, (monotonic() + until) / 2)
+        left = drop_bytes(self._queue.ops, (monotonic() + until) / 2)
         self._queue.taken_bytes += left.held
         if left.size:
             self._lose(left.size, left.pieces)
@@ -285,7 +282,7 @@ class RecorderThread:
         self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
     def _lose(self, size: int, pieces: int) -> None:
-        """So much is not in the cassette, and never will be."""
+        """Count and report bytes that are lost."""
         self._lost, self._is_incomplete = self._lost + size, True
         log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
         if not self._gave_up:
@@ -293,18 +290,17 @@ class RecorderThread:
             self._queue.note(said, self.file)
 
     def _lose_batch(self, batch: Batch, error: Exception) -> None:
-        """No rows could be made of these operations: say so, and go on with the next ones."""
+        """Count and report operations of which no rows could be made."""
         self._lost, self._is_incomplete = self._lost + batch.size, True
         self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
 
     def _rest(self) -> Callable[[], object] | None:
-        """What leaves the interpreter to the event loop for a moment; None where too much waits for that: to get it
-        back may take ten times as long."""
+        """The pause between portions. None if many bytes are queued: to get the GIL back takes ten times as long."""
         is_much = self._queue.waiting > HURRY_AT
         return None if is_much else partial(self._stopping.wait, PAUSE)
 
     def _write(self, file: RecordingFile, writer: Writer, made: list[Row]) -> None:
-        """All rows; those that can never be written cost only themselves."""
+        """Write all rows. Rows that can never be written are left out and reported."""
         if writer is not file.writer:
             self._say(f"{len(made)} rows were for the file that is no longer there, and could not be written")
             return
@@ -317,7 +313,7 @@ class RecorderThread:
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
-        """Make frames, where it is time for that, or tell who does. A stopping recorder writes its bytes before."""
+        """Make the frames that are due, or let the worker make them. A stopping recorder writes its bytes first."""
         has_bytes = self._stopping.is_set() and bool(self._queue.ops)
         if self._worker is not None:
             is_late = self._queue.lag(monotonic()) > HOLD_FRAMES_AT
@@ -344,12 +340,11 @@ class RecorderThread:
     def _show(self, frames: NewFrames) -> None:
         try:
             self._watch(frames)
-        except Exception:  # whoever watches must not end the recording
+        except Exception:  # a watcher must not end the recording
             log.exception("could not show what passes")
 
     def _look(self) -> None:
-        """Give what is recorded another file where its own was taken away: what is written to that would be found by
-        nobody."""
+        """Continue in a new file if a file was removed or replaced: no reader would find the old one."""
         for file in self.files.all:
             what = file.writer.displaced()
             if what is not None and not self._is_moving:
@@ -361,7 +356,7 @@ class RecorderThread:
         self._queue.say(message, self.file)
 
     def _persist(self, work: Callable[[], None]) -> None:
-        """Do it until it works: nothing that a disk or another process does ends a recording."""
+        """Call `work` until it succeeds: neither a disk nor another process ends a recording."""
         failed_at: float | None = None
         while True:
             try:

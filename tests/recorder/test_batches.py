@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.recorder.batches import forgotten, parts, taken
+from omnirecord.recorder.batches import drop_bytes, parts, take_batches
 from omnirecord.recorder.files import RecordingFile
 from omnirecord.recorder.pace import PORTION
 from omnirecord.recorder.rows.exchanges import BodyData, Ended, Messaged, Op, Received, SentLate, held
@@ -41,7 +41,7 @@ def test_all_of_it_comes_out_once_and_in_order(
     ]
     waiting, came = deque(ops), []
     while waiting:
-        batches = taken(waiting, most, None)
+        batches = take_batches(waiting, most, None)
         came += [(batch.file, op) for batch in batches for op in batch.ops]
         sizes = [held(op) for batch in batches for op in batch.ops]
         assert sum(batch.size for batch in batches) == sum(sizes)
@@ -52,21 +52,25 @@ def test_all_of_it_comes_out_once_and_in_order(
 def test_another_file_begins_another_batch(two: list[RecordingFile]) -> None:
     one, other = two
     waiting: Waiting = deque((file, Ended(n, 0, "eof")) for n, file in enumerate((one, one, other, one)))
-    assert [(batch.file, len(batch.ops)) for batch in taken(waiting, 10_000, None)] == [(one, 2), (other, 1), (one, 1)]
+    assert [(batch.file, len(batch.ops)) for batch in take_batches(waiting, 10_000, None)] == [
+        (one, 2),
+        (other, 1),
+        (one, 1),
+    ]
 
 
 def test_others_have_their_turn_behind_each_portion(two: list[RecordingFile]) -> None:
     waiting, left = happened([1] * (2 * PORTION + 1), two[0]), []
-    (batch,) = taken(waiting, 1000 * PORTION, lambda: left.append(len(waiting)))
+    (batch,) = take_batches(waiting, 1000 * PORTION, lambda: left.append(len(waiting)))
     assert left == [PORTION + 1, 1]
-    batch.let_go(lambda: left.append(len(batch.ops)))
+    batch.free(lambda: left.append(len(batch.ops)))
     assert left[2:] == [PORTION + 1, 1, 0]
 
 
 def test_what_comes_meanwhile_is_for_the_next_time(two: list[RecordingFile]) -> None:
     """Else it would never end: while others have their turn, there is always more."""
     waiting = happened([1] * PORTION, two[0])
-    (batch,) = taken(waiting, 1000 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
+    (batch,) = take_batches(waiting, 1000 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
     assert len(batch.ops) == len(waiting) == PORTION
 
 
@@ -78,7 +82,7 @@ def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: l
     elsewhere = Received(1, 0, 0, 7, b"x" * 7, file=other.index)
     waiting: Waiting = deque((one, op) for op in (*reads, SentLate(reads[0]), message, body, end))
     waiting.append((other, elsewhere))
-    left = forgotten(waiting)
+    left = drop_bytes(waiting)
     assert not waiting
     assert (left.size, left.pieces) == (15 + 2 + 3 + 7, 6)
     assert [(batch.file, batch.ops) for batch in left.batches] == [
@@ -89,14 +93,14 @@ def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: l
 
 def test_operations_for_which_there_is_no_time_stay(two: list[RecordingFile]) -> None:
     waiting = happened([1] * 5000, two[0])
-    left = forgotten(waiting, monotonic())
+    left = drop_bytes(waiting, monotonic())
     assert left.is_cut
     assert len(waiting) + left.pieces == 5000
     assert waiting
 
 
 def test_parts_have_the_same_operations_in_order(two: list[RecordingFile]) -> None:
-    batches = taken(happened([1000] * 50, two[0]), 1 << 20, None)
+    batches = take_batches(happened([1000] * 50, two[0]), 1 << 20, None)
     cut = [*parts(batches, 3000)]
     assert [op for part in cut for op in part.ops] == batches[0].ops
     assert max(part.size for part in cut) < 3000 + 2000

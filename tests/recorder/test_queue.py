@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.model import Headers
-from omnirecord.recorder.batches import taken
+from omnirecord.recorder.batches import take_batches
 from omnirecord.recorder.files import RecordingFile
 from omnirecord.recorder.queue import ExchangeRecorder, RecordQueue
 from omnirecord.recorder.rows.exchanges import HELD, BodyData, Ended, Incidence, Messaged, Received, Requested
@@ -166,7 +166,7 @@ def test_all_memory_that_is_counted_is_given_back(file: RecordingFile) -> None:
     recorder.body("request", b"body")
     recorder.sent(recorder.receive(b"read"))
     recorder.end("eof")
-    assert queue.waiting == sum(batch.size for batch in taken(queue.ops, 1 << 20, None))
+    assert queue.waiting == sum(batch.size for batch in take_batches(queue.ops, 1 << 20, None))
 
 
 def test_exchanges_that_begin_while_nothing_is_kept_take_no_memory_and_are_counted(

@@ -1,8 +1,8 @@
-"""What happens on the wire in, rows for the cassette out. No thread, no socket, no clock: times are arguments.
+"""Operations in, rows for the cassette out. No thread, no socket, no clock: times are arguments.
 
-`Recorder` lives behind the wire, in the recording thread. It is told what happened as small values (`ops`), in order.
-Redaction happens here, before anything reaches the disk. Frames are made in a second step (`frames`) from what is
-already safe in the file, so that a burst is durable before it is understood.
+`RowMaker` runs in the recording thread. It gets the operations (`operations`) of one file, in order. Secrets are
+redacted here, before anything reaches the disk. Frames are made in a second step (`frames`) from committed bytes, so
+that a burst is durable before it is parsed.
 """
 
 from __future__ import annotations
@@ -52,70 +52,67 @@ __all__ = [
 ]  # fmt: skip
 
 _SESSION_BODY = 1024 * 1024
-"""The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
+"""Bytes of a `POST /v1/sessions` response that are searched for the id of the new session."""
 
 
 @dataclass(slots=True)
 class _Side:
-    """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back.
-
-    Most have none, so nothing is made for one before there is.
-    """
+    """A body that is no stream, or one direction of a WebSocket: its size, and what redacts it, once it has data."""
 
     kind: tuple[str | None, str | None] = (None, None)
-    """Its content type and coding."""
+    """Content type and content coding."""
     body: Body | None = None
     texts: Texts | None = None
     at: int = 0
     is_cut: bool = False
-    """Whether some of the body was not kept: what comes behind that is not either."""
+    """Whether a part of the body was not kept, so that the rest is not kept either."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """What must be remembered of an exchange while it lasts."""
+    """The state of an open exchange."""
 
     request: _Side
     response: _Side
     names_session: bytearray | None
     stream: int | None = None
     coding: str | None = None
-    """Of the response."""
+    """The content coding of the response."""
     masked: MaskedStream | None = None
-    """The stream, where its content is masked."""
+    """The stream, if its content is masked."""
     pieces: Pieces | None = None
-    """Of a stream: what came and has no row yet, and where in the file it is."""
+    """Of a stream: the bytes without a row, and their place in the file."""
     reads: int = 0
-    """How many reads there were: more than are in this file, where another one was begun meanwhile."""
+    """The number of reads, those in earlier files included."""
     elsewhere: int = 0
-    """How many of its bytes are in a file before this one: what a mask says of them again changes nothing here."""
+    """The number of bytes in earlier files. A mask that corrects them changes nothing in this file."""
     last_ns: int = 0
     late: list[tuple[int, int]] = field(default_factory=list)
-    """Reads whose rows were written before they were handed on, and when they were."""
+    """Reads that were handed on after their row was written, with the time of that."""
     begun: tuple[Row, ...] = ()
-    """The rows that say what it is."""
+    """The rows of its request and response."""
 
     def side(self, name: Side) -> _Side:
         return self.request if name == "request" else self.response
 
     @property
     def received(self) -> int:
-        """Bytes of a stream, as on the wire."""
+        """Bytes of a stream on the wire."""
         return 0 if self.pieces is None else self.pieces.start
 
     @property
     def settled(self) -> int | None:
-        """How many bytes of a stream will not change any more, where that is not all."""
+        """The number of bytes of a stream that cannot change any more. None: all."""
         return None if self.masked is None else max(self.masked.settled, self.elsewhere)
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How much there was of the request's body, and of the response's."""
+        """Bytes of the request's body and of the response's."""
         return self.request.at, self.received if self.stream else self.response.at
 
 
 class RowMaker:
-    """Turns ops into rows (`rows`), and what these left in the file into frames (`make_frames`)."""
+    """Turns the operations of one file into rows, and tells `frames` of the streams."""
 
     def __init__(self, recording: int, redactor: Redactor, frames: Frames) -> None:
         self._recording = recording
@@ -134,13 +131,13 @@ class RowMaker:
         return bool(self._open)
 
     def left_behind(self, at_ns: int) -> list[Row]:
-        """What the file is to say of what goes on in another one."""
+        """Return the rows that end the open exchanges in a file, because they continue in another one."""
         return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
 
     def move(self, writer: Writer) -> list[Row]:
-        """Go on in another file; return what is to be written there first: the exchanges that are open.
+        """Continue in another file, and return its first rows: the open exchanges.
 
-        The bytes that came of a stream before are one read without bytes, so that a reader sees how many it lacks.
+        The earlier part of a stream is one read without bytes, so that a reader sees how many bytes are missing.
         """
         self.frames.move(writer)
         out: list[Row] = []
@@ -158,12 +155,12 @@ class RowMaker:
         return out
 
     def rows(self, ops: Iterable[Op], rest: Callable[[], object] | None = None) -> list[Row]:
-        """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident.
+        """Return the rows of these operations. A bug in one operation costs only that one, and becomes an incident.
 
-        `rest` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
+        `rest` is called every fraction of a millisecond, so that the event loop can take the GIL.
         """
         out: list[Row] = []
-        reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, till something else happens
+        reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, up to another operation
         for op in resting(ops, PORTION, rest):
             if type(op) is Received:  # nearly always
                 reads[op.exchange].append(op)
@@ -179,11 +176,11 @@ class RowMaker:
     def _try(self, op: Op, make: Callable[[Any], Iterable[Row]], out: list[Row]) -> None:
         try:
             out += make(op)
-        except Exception as error:  # promise 2: no fault in here may end a recording
+        except Exception as error:  # no bug ends a recording
             out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
 
     def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
-        """What was gathered of a stream in these ops."""
+        """The rows of a stream's reads in these operations."""
         if state.pieces is not None:
             yield from state.pieces.close()
             self.frames.arrived(exchange, state.settled)
@@ -253,17 +250,17 @@ class RowMaker:
     def _all_received(
         self, reads: dict[int, list[Received]], out: list[Row], rest: Callable[[], object] | None
     ) -> None:
-        """Work off the reads of each stream, and forget them."""
+        """Turn the reads of each stream into rows, and clear `reads`."""
         for some in resting(reads.values(), STREAMS_PORTION, rest):
             self._try(some[0], partial(self._received, some), out)
         reads.clear()
 
     def _received(self, reads: list[Received], first: Received) -> list[Row]:
-        """Reads of one stream: together, since what is done for each is what all others have to wait for."""
+        """Return the rows of several reads of one stream, which costs less than one by one."""
         exchange = first.exchange
         state = self._open[exchange]
         for op in reads:
-            op.written = True  # before `sent_ns` is read: whoever sets that later will see it
+            op.written = True  # before `sent_ns` is read: `ExchangeRecorder.sent` checks it after it sets that
         self._touched[exchange] = None
         state.reads += len(reads)
         state.last_ns = reads[-1].at_ns
@@ -307,7 +304,7 @@ class RowMaker:
         state = self._open.get(of.exchange)
         if state is None or state.pieces is None:
             yield streamed.reads_sent(of.exchange, [(of.n, of.sent_ns)])
-        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in a file before this one
+        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in an earlier file
             state.late.append((n, of.sent_ns))
             self._touched[of.exchange] = None
 

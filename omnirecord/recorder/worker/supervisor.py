@@ -1,4 +1,4 @@
-"""Our side of the process apart: who begins it, tells it what there is to do, and begins another one when it dies."""
+"""The recorder's side of the worker: starts the process, sends it messages, and starts another one when it dies."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ log = logging.getLogger("omnirecord")
 
 
 class WorkerFrames(Frames):
-    """`recorder.Frames` of one recording, made there: keeps what is to be told."""
+    """The `Frames` of one recording, made by the worker: collects the news of its streams."""
 
     def __init__(self, supervisor: WorkerSupervisor, key: int, path: Path, recording: int) -> None:
         self._supervisor, self.key, self._path, self._recording = supervisor, key, path, recording
         self._open: dict[int, Stream] = {}
-        self._news: dict[int, None] = {}  # exchanges, in the order in which there was something new of them
+        self._news: dict[int, None] = {}  # exchanges with news, in order
         self._told = 0
         self.left = 0
-        """Of how many streams there was more to make, as it said last."""
+        """The number of streams that wait for frames in the worker, by its last answer."""
 
     @property
     def waiting(self) -> int:
@@ -79,7 +79,7 @@ class WorkerFrames(Frames):
         return self._supervisor.release(self)
 
     def news(self, number: int) -> File:
-        """What there is to tell, in the message of that number."""
+        """Return the news, for the message of that number."""
         streams = [replace(self._open[exchange]) for exchange in self._news if exchange in self._open]
         for exchange in self._news:
             if exchange in self._open:
@@ -92,7 +92,7 @@ class WorkerFrames(Frames):
         self._open.pop(exchange, None)
 
     def begin_again(self) -> None:
-        """Whom it was told to is no longer there."""
+        """Collect all news again, for another worker."""
         self.left = self._told = 0
         for exchange, stream in self._open.items():
             stream.begins = True
@@ -100,10 +100,10 @@ class WorkerFrames(Frames):
 
 
 class WorkerSupervisor:
-    """The process apart, begun with the recording. Its methods belong to the recording thread.
+    """Runs the worker of one recorder. Its methods are called in the recording thread.
 
-    `watch` is given the frames, if `shows`, and `news` called when there are any, both in a thread of their own.
-    `wake` is called when something was answered.
+    `watch` is called with new frames, if `shows`, and `news` after new frames, both in a third thread. `wake` is called
+    after each answer of the worker.
     """
 
     def __init__(
@@ -113,43 +113,43 @@ class WorkerSupervisor:
         self._contract, self._watch, self._shows, self._news, self._wake = contract, watch, shows, news, wake
         self._files: dict[int, WorkerFrames] = {}
         self._keys = 0
-        self._releasing: dict[int, int] = {}  # keys of files, and in which message that was told; 0: not yet
+        self._releasing: dict[int, int] = {}  # file keys, and the message that said so; 0: none yet
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._answers: deque[Answer | None] = deque()
         self.is_loaded = threading.Event()
-        """Set once it was there for the first time, or was found not to come."""
+        """Set once the first worker is ready, or could not be started."""
         self._number = self._heard = 0
         self.made = 0
-        """The last message of which all was done that it could do then."""
+        """The last message that the worker has completed."""
         self._hurries = self._holds = False
         self._pace = FrameSchedule()
         self._begin_at, self._pause = 0.0, RESTART_AFTER
         self._trouble = Complaint()
-        self._lacks: str | None = None  # why there is no process
-        self._fails: str | None = None  # why it cannot do what it should
+        self._lacks: str | None = None  # why there is no worker
+        self._fails: str | None = None  # why the worker makes no frames
 
     @property
     def trouble(self) -> str | None:
-        """Why no frames are made just now."""
+        """Why no frames are made at the moment; None if all is well."""
         return self._lacks or self._fails
 
     def frames(self, writer: Writer, recording: int) -> WorkerFrames:
-        """Of a recording in that file."""
+        """Return the `Frames` of a recording in that file."""
         assert writer.path is not None
         made = WorkerFrames(self, 0, writer.path, recording)
         self.renew(made)
         return made
 
     def renew(self, frames: WorkerFrames) -> None:
-        """It is another file from now on."""
+        """Treat it as a new file from now on."""
         self._files.pop(frames.key, None)
         self._keys += 1
         frames.key = self._keys
         self._files[frames.key] = frames
 
     def release(self, frames: WorkerFrames) -> bool:
-        """Have that file closed; whether it is."""
+        """Let the worker close that file, and return whether it has."""
         told = self._releasing.setdefault(frames.key, 0)
         self.tell()
         if self._process is not None and not 0 < told <= self.made:
@@ -159,7 +159,7 @@ class WorkerSupervisor:
         return True
 
     def tell(self, *, hurry: bool = False, hold: bool = False) -> None:
-        """Say what is new, if anything is, and the last message was heard. Call it when that is in the file. `hurry`,
+        """Send the news if there is any and the worker has read the last message. Call it after a commit. `hurry`,
         `hold`: see `Told`."""
         self._hear()
         hurries = hurry and not self._hurries
@@ -175,8 +175,8 @@ class WorkerSupervisor:
         self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
 
     def pause(self) -> float:
-        """Seconds until it is time to tell what is new: with each message, frames are made of all that is in it. For
-        ever where there is nothing, or nobody listens yet, or any more: `wake` is called when somebody does."""
+        """Return the seconds until the next message is due. Infinite if there is no news, or the worker is not ready:
+        `wake` is called when it is."""
         self._hear()
         waiting = sum(frames.waiting for frames in self._files.values())
         if not waiting or self._process is None or self._heard < self._number:
@@ -185,11 +185,11 @@ class WorkerSupervisor:
 
     def _send(self, told: Told) -> None:
         assert self._pipe is not None
-        with suppress(OSError):  # it is gone, which is heard
+        with suppress(OSError):  # it is gone, and `_listen` says so
             self._pipe.send(told)
 
     def _is_there(self) -> bool:
-        """Whether there is one, which is begun where it is time for that."""
+        """Return whether there is a worker. Start one if it is time."""
         if self._process is None and monotonic() >= self._begin_at:
             try:
                 self._begin()
@@ -226,7 +226,7 @@ class WorkerSupervisor:
         self._hurries = self._holds = False
 
     def _listen(self, pipe: Connection) -> None:
-        """Until it is gone."""
+        """Receive answers until the worker is gone."""
         try:
             while True:
                 answer = pipe.recv()
@@ -294,7 +294,7 @@ class WorkerSupervisor:
         self._trouble.say(f"recording degraded: {what}; streams go on and are recorded, {again}")
 
     def stop(self, seconds: float) -> None:
-        """End it, within so many seconds."""
+        """End the worker, within so many seconds."""
         if self._process is None or self._pipe is None:
             return
         with suppress(OSError):
