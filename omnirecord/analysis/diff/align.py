@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Pair = tuple[int | None, int | None]
 SMALL = 10_000
-"""How many cells the table of a gap may have; a larger gap is left open."""
+"""Most cells of the table for one gap; the elements of a larger gap stay unpaired."""
 _DEPTH = 40
 
 
 def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest: bool = False) -> list[Pair]:
-    """The pairs, in order; None where one side has nothing.
+    """The pairs of indexes, in order; None for an element without a partner.
 
-    `keys`: the strictest first; what one leaves open within a gap is tried by the next. `pair_rest`: what is left in
-    a gap is paired as it stands.
+    `keys`: the strictest first; elements that one key leaves unpaired are tried with the next. `pair_rest`: pair the
+    rest of each gap in order.
     """
     if pair_rest and len(a) == len(b) <= 1:
         return [(n, n) for n in range(len(a))]
@@ -62,7 +62,7 @@ def _gaps(met: list[tuple[int, int]], left: range, right: range) -> Iterator[tup
 
 
 def matches(a: list[str], b: list[str], depth: int = _DEPTH) -> list[tuple[int, int]]:
-    """Pairs of places with equal keys, rising on both sides."""
+    """Pairs of indexes with equal keys, rising on both sides."""
     if (len(a), a) > (len(b), b):
         return [(i, j) for j, i in matches(b, a, depth)]
     head = _common(a, b)
@@ -92,7 +92,7 @@ def _inner(a: list[str], b: list[str], depth: int) -> list[tuple[int, int]]:
 
 
 def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """What is unique on both sides, as much of it as stands in one order: the longest rising run of places."""
+    """Keys that are unique on both sides, in one order: the longest rising run of index pairs."""
     once_a, once_b = Counter(a), Counter(b)
     where = {key: n for n, key in enumerate(b) if once_b[key] == 1}
     pairs = [(n, where[key]) for n, key in enumerate(a) if once_a[key] == 1 and key in where]
@@ -115,7 +115,7 @@ def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """The longest common subsequence, by the table: difflib's worst case is cubic, this one's is its size."""
+    """The longest common subsequence, in O(len(a) * len(b)); difflib's worst case is cubic."""
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a) - 1, -1, -1):
         row, below = table[i], table[i + 1]
@@ -134,7 +134,7 @@ def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
 
 
 def moved(pairs: Sequence[Pair], key_a: Callable[[int], Hashable], key_b: Callable[[int], Hashable]) -> list[Pair]:
-    """The same pairs, with what both sides have, only elsewhere, put together."""
+    """The pairs, with unpaired elements of equal keys paired too: they moved."""
     waiting: dict[Hashable, deque[int]] = {}
     for i, j in pairs:
         if i is None and j is not None:

@@ -30,17 +30,17 @@ from .steps import IGNORED, Step, Steps
 from .turns import EventComparison, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
-"""Endings of a stream that a server made; the others say what the client or the recorder did."""
+"""Endings of a stream that the server or the network caused, not the client or the recorder."""
 _NO_EVENTS = ("comment",)
 TOLERANCE_S = 1.0
-"""By how many seconds times may differ."""
+"""Difference in seconds up to which times count as equal."""
 Watch = Callable[[Iterable[Any], str], Iterable[Any]]
-"""Hands on what it is given, and may show how far it is: the items, and what is being done."""
+"""Returns the items it is given, and may show progress under the label."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiffTurn:
-    """One turn, and its events."""
+    """One turn and its events."""
 
     turn: Turn
     steps: list[Step]
@@ -48,12 +48,12 @@ class DiffTurn:
 
 @dataclass(frozen=True, slots=True)
 class StreamDeviation:
-    """What one of several clients heard otherwise than the others: types of events, and how many."""
+    """How one of several clients' streams differs from the others: counts by event type."""
 
     missed: Counter[str]
-    """What came while it listened and reached only others."""
+    """Events that only other streams carried, while this one was open."""
     late: Counter[str]
-    """What came behind something that others heard later."""
+    """Events that this stream carried later than others did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class DiffSession:
     outside: list[Step]
     """Events before the first turn."""
     endings: list[str]
-    """How the server ended its streams, where it did."""
+    """The endings of its streams that are in `BY_THE_SERVER`."""
     deviations: list[StreamDeviation]
-    """For each stream, where there are several."""
+    """One for each stream, if there are several."""
     refusals: list[tuple[str, str, str]]
-    """What clients did and the server did not take: what, its text, why."""
+    """Client actions that the server refused: kind, text, reason."""
     has_times: bool = True
     """False for an imported raw body."""
     knows_endings: bool = True
@@ -79,11 +79,11 @@ class DiffSession:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What differs, and how much there was to compare."""
+    """The differences, and how much was compared."""
 
     found: list[Difference]
     sessions: int
-    """Of the side that has more; so it is with the turns."""
+    """The number of sessions on the side that has more; `turns` likewise."""
     turns: int
 
 
@@ -95,7 +95,7 @@ def compared(
     tolerance_s: float = TOLERANCE_S,
     watch: Watch = lambda items, _: items,
 ) -> Compared:
-    """What differs between two cassettes, or between a session of each. Raises `UsageError` or `CassetteError`."""
+    """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
     sides = list(_sessions_of(a, session, watch)), list(_sessions_of(b, session, watch))
@@ -126,14 +126,14 @@ def _session_of(one: Gathered, frames: Iterable[TimedFrame]) -> DiffSession:
 def compare(
     a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
 ) -> list[Difference]:
-    """The differences, session by session, turn by turn. Of times, those that differ by more than `tolerance_s`."""
+    """The differences, by session and turn. Times count if they differ by more than `tolerance_s`."""
     return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
 
 
 def by_session(
     a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
 ) -> list[tuple[Pair, list[Difference]]]:
-    """The same for each pair of sessions, with their places; None where one side has none."""
+    """The differences of each pair of sessions, by their indexes; None for a session without a partner."""
     ids = Ids()
     pairs = _sessions(a, b)
     for i, j in pairs:
@@ -143,42 +143,42 @@ def by_session(
 
 
 class _StepsByTurn:
-    """Hears a session's frames, and notes which turn each belongs to."""
+    """The steps of a session, sorted by the turn that they belong to."""
 
     def __init__(self, narrator: Narrator) -> None:
         self._narrator = narrator
         self.steps: dict[Draft | None, Steps] = {None: Steps()}
 
-    def hear(self, heard: Heard) -> None:
+    def add(self, heard: Heard) -> None:
         course, before = self._narrator.course, self._narrator.course.open
         self._narrator.hear(heard)
         if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
             return
         draft = course.open or before or course.latest()
-        self.steps.setdefault(draft, Steps()).hear(heard.frame)
+        self.steps.setdefault(draft, Steps()).add(heard.frame)
 
 
 def diff_session(
     exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False
 ) -> DiffSession:
-    """A session as one recording has it. `exchanges`: all of that session and recording, at least one."""
+    """A session of one recording, ready to compare. `exchanges`: all of that session, at least one."""
     acts = list(acts)
     narrator = Narrator(acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    listener, line = _StepsByTurn(narrator), one_line(frames)
+    steps_by_turn, line = _StepsByTurn(narrator), one_line(frames)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
-    while line:  # what was heard is let go: a hundred thousand frames are much to keep for long
-        listener.hear(line.pop())
+    while line:  # frees each frame: a session may have a hundred thousand
+        steps_by_turn.add(line.pop())
     drafts = narrator.course.finish(until)
     session_id = exchanges[0].session_id
     turns = [
-        DiffTurn(draft.freeze(exchanges[0].recording, session_id, n), listener.steps.pop(draft, Steps()).close())
+        DiffTurn(draft.freeze(exchanges[0].recording, session_id, n), steps_by_turn.steps.pop(draft, Steps()).close())
         for n, draft in enumerate(drafts, 1)
     ]
-    outside = [step for steps in listener.steps.values() for step in steps.close()]
+    outside = [step for steps in steps_by_turn.steps.values() for step in steps.close()]
     return DiffSession(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
         deviations,
@@ -188,7 +188,7 @@ def diff_session(
 
 
 def _deviations(line: list[Heard], frames: list[TimedFrame]) -> list[StreamDeviation]:
-    """For each stream, what it brought beside what the others did."""
+    """How each stream differs from the merged line of all streams."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
     by_stream: dict[int, list[TimedFrame]] = {}
@@ -198,7 +198,7 @@ def _deviations(line: list[Heard], frames: list[TimedFrame]) -> list[StreamDevia
 
 
 def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
-    """Between the first and the last thing that it brought: its ends are a matter of milliseconds."""
+    """Counts between the stream's first and last known event: clients connect and leave milliseconds apart."""
     known = [places[raw] for raw in map(copied, own) if raw in places]
     left = Counter(map(copied, own))
     missed: Counter[str] = Counter()
@@ -244,7 +244,7 @@ def _bind(ids: Ids, a: str | None, b: str | None) -> None:
 
 
 def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
-    """By what was asked first, then as they stand."""
+    """Sessions are paired by their questions; the rest in order."""
     pairs = aligned(a, b, _asked_at_all, _asked_first)
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
     left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
@@ -270,20 +270,19 @@ def _answered(heard: DiffTurn) -> str:
 
 
 def turn_pairs(a: DiffSession, b: DiffSession) -> list[Pair]:
-    """Which turn of one session is compared with which of the other, by their places, as a person reads them; None
-    where one has none."""
+    """The pairs of turns that are compared, by index, in reading order; None for a turn without a partner."""
     return _turns(a.turns, b.turns)[0]
 
 
 def _turns(a: Sequence[DiffTurn], b: Sequence[DiffTurn]) -> tuple[list[Pair], list[Pair]]:
-    """All pairs, and those of them that stand in another order."""
+    """All pairs of turns, and the pairs that are in another order."""
     pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
     together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
     return _rest(together), list(set(together) - set(pairs))
 
 
 def _summary(one: DiffSession) -> dict[str, Any]:
-    """What is told of a session that only one side has."""
+    """The value of a difference for a session that only one side has."""
     asked = [asked.text for heard in one.turns for asked in heard.turn.asked]
     return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked}
 
@@ -297,7 +296,7 @@ def _turn_summary(heard: DiffTurn) -> dict[str, Any]:
 
 
 class _SessionComparison:
-    """One session and what it is on the other side."""
+    """The comparison of one pair of sessions."""
 
     def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
         self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
@@ -317,7 +316,7 @@ class _SessionComparison:
         return self._out.found
 
     def _outside(self) -> None:
-        EventComparison(self._out, "", self._a.outside, self._b.outside).tell()
+        EventComparison(self._out, "", self._a.outside, self._b.outside).run()
 
     def _turns(self) -> list[Pair]:
         pairs, strays = _turns(self._a.turns, self._b.turns)
@@ -329,12 +328,12 @@ class _SessionComparison:
         path = f"turns[{number}]"
         events = EventComparison(self._out, path, a.steps, b.steps)
         compare_turn(self._out, path, a.turn, b.turn)
-        events.tell()
+        events.run()
         if self._a.has_times and self._b.has_times:
             compare_timing(self._out, path, a.turn, b.turn, self._tolerance_s)
 
     def _around(self) -> None:
-        """What is of the session, and of no turn."""
+        """Compare endings, stream deviations and refusals, which belong to no turn."""
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
             if one != other and self._a.knows_endings and self._b.knows_endings:
                 self._out.add("content", f"endings[{n}]", one, other)
@@ -358,7 +357,7 @@ class _SessionComparison:
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:
-    """What is left between two turns that are known is paired as it stands."""
+    """Turns that are left between two pairs are paired in order."""
     made: list[Pair] = []
     waiting: tuple[list[int], list[int]] = ([], [])
     for i, j in [*pairs, (-1, -1)]:

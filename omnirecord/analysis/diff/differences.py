@@ -14,19 +14,19 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which two sessions are not alike."""
+    """One difference between two sessions."""
 
     kind: Kind
     session_id: str | None
-    """The session's id in the first cassette; in the second where only that has it; None for a stream of no session."""
+    """The session's id in the first cassette, or else in the second; None for a stream without a session."""
     path: str
-    """Where: `turns[2].tools[0].output`. Counted from 0, in the first cassette, or in the second where only that has
+    """Such as `turns[2].tools[0].output`. Counts from 0, in the first cassette, or in the second if only that has
     it. The names are those of `show --json`."""
     a: Any
-    """What the first one has there, as JSON: text as it was recorded, seconds for a time; None for nothing. Of kind
+    """The value in the first cassette, as JSON: recorded text, seconds for a time; None for nothing. Of kind
     `null` it is the text `null` or `missing`."""
     b: Any
-    """What the second one has there."""
+    """The value in the second cassette."""
 
     def row(self) -> dict[str, Any]:
         """The object that `diff --json` prints."""
@@ -39,7 +39,7 @@ def counts(found: Sequence[Difference]) -> bool:
 
 
 class Differences:
-    """What is found in one session. `ids` are shared by all sessions of a comparison."""
+    """The differences of one pair of sessions. All pairs of a comparison share `ids`."""
 
     def __init__(self, session_id: str | None, ids: Ids) -> None:
         self.session_id = session_id
@@ -49,44 +49,46 @@ class Differences:
         self._absent: set[str] = set()
 
     def add(self, kind: Kind, path: str, a: Any, b: Any, by: str = "") -> None:
-        """Something differs. `by`: the type of event that says so, where it is not the story."""
+        """Add a difference. `by`: the type of the event that has it; empty for a difference between turns."""
         self.found.append(Difference(kind, self.session_id, path, a, b))
         self._told.setdefault(_pair(path, a, b), by)
 
     def add_once(self, kind: Kind, path: str, a: Any, b: Any, by: str) -> None:
-        """The same, unless this very change was told by the story, or by an event of another type: a text comes as
-        deltas, as an item, and in the response."""
+        """Add a difference, unless the turn or an event of another type has the same one.
+
+        A text arrives as deltas, as an item, and in the response.
+        """
         if self._told.get(_pair(path, a, b), by) == by:
             self.add(kind, path, a, b, by)
 
     def explain(self, *about: str | None) -> None:
-        """What these ids or texts stand for was told to be on one side only."""
+        """Note ids and texts that a difference has already named as missing on one side."""
         self._absent.update(text for text in about if text)
 
     def explains(self, about: str | None) -> bool:
         return about in self._absent
 
     def next_turn(self) -> None:
-        """What was told of one turn may be told of the next."""
+        """Forget the differences of the previous turn: the next one may have the same."""
         self._told.clear()
         self._absent.clear()
 
     def same_text(self, a: str | None, b: str | None) -> bool:
-        """Whether two texts that somebody said are alike, ids apart."""
+        """Whether two texts are equal except for ids."""
         if a is None or b is None:
             return a is b
         left, right = Normal(), Normal()
         return left.said(a) == right.said(b) and self.ids.bind_all(left.ids, right.ids)
 
     def same_value(self, a: Any, b: Any, name: str = "") -> bool:
-        """Whether two values are alike: as JSON, where a text is JSON."""
+        """Whether two values are equal except for ids and times; a text that holds JSON is compared as JSON."""
         if a is None or b is None:
             return a is b
         left, right = Normal(), Normal()
         return bool(left.of(a, name) == right.of(b, name)) and self.ids.bind_all(left.ids, right.ids)
 
     def unlike(self, a: Any, b: Any, path: str = "", name: str = "") -> Iterator[tuple[str, str, Any, Any]]:
-        """The leaves in which two JSON values differ: path, name of the field, and both values."""
+        """The leaves that differ in two JSON values: path, field name, both values."""
         if isinstance(a, dict) and isinstance(b, dict):
             for key in sorted(a.keys() | b.keys()):
                 one, other = a.get(key), b.get(key)
@@ -101,7 +103,7 @@ class Differences:
 
 
 def nulls(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """The fields that are null in one JSON value and missing in the other: path, and which of both each side has."""
+    """The fields that are null in one JSON value and missing in the other: path, and `null` or `missing` per side."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys()):
             at = f"{path}.{key}"
@@ -115,11 +117,11 @@ def nulls(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
 
 
 def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
-    """By what a change is known: a text by itself, anything else only with the name of its field."""
+    """The key of a change: a text alone, any other value with the name of its field."""
     is_text = any(isinstance(value, str) for value in (a, b))
     return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
 
 
 def is_length(name: str) -> bool:
-    """Whether a field says how long something took."""
+    """Whether a field holds a duration."""
     return role(name) == "length"

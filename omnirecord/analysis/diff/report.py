@@ -13,9 +13,9 @@ from .differences import KINDS, Difference
 from .text import MAX_SHOWN, Span, middle_out, spans
 
 Paint = Callable[[Span], str]
-"""Makes of a stretch of text, in which nothing acts on a terminal, what is printed."""
+"""Span to printed text. The span holds no control character."""
 MAX_ROWS = 200
-"""How many differences of one turn are told; all are in `--json`."""
+"""Most printed differences of one turn; `--json` has all."""
 _SHORT = 60
 _MARKS = {"gone": ("[-", "-]"), "new": ("{+", "+}"), "same": ("", "")}
 _SIGNS = {"gone": "- ", "new": "+ ", "same": "  "}
@@ -23,13 +23,13 @@ _INDENT = " " * 6
 
 
 def plain(span: Span) -> str:
-    """For a pipe: signs instead of colours, as `git diff --word-diff` has them."""
+    """A span for a pipe: with the marks of `git diff --word-diff`."""
     before, behind = _MARKS[span.tone]
     return f"{before}{span.text}{behind}"
 
 
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
-    """The lines, but for the first one: see `headline`. `paint`: for a change in the middle of a text."""
+    """The lines of the report after the first one, which is `headline`. `paint`: formats a change inside a text."""
     session: object = ()
     turn: str | None = None
     told = 0
@@ -49,7 +49,7 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
 
 
 def _place(path: str) -> tuple[str, str]:
-    """In words where a difference is, and what is left of its path."""
+    """The heading of a difference, and the rest of its path."""
     head, _, where = path.partition("]")
     what, _, number = head.partition("[")
     if what == "turns":
@@ -77,7 +77,7 @@ def _lines(one: Difference, where: str, paint: Paint) -> Iterator[str]:
 
 
 def _told(value: Any) -> Iterator[str]:
-    """What only one side has: a text, an event in a line, or what is known of a turn or a tool field by field."""
+    """A value that only one side has: a text, an event in one line, or a turn or tool by its fields."""
     if not isinstance(value, dict):
         yield value if isinstance(value, str) else _json(value)
     elif isinstance(value.get("type"), str):
@@ -87,7 +87,7 @@ def _told(value: Any) -> Iterator[str]:
 
 
 def _changed(found: list[Span], paint: Paint) -> Iterator[str]:
-    """A text with changes in it, in the lines that it has; two texts that have little in common, one by one."""
+    """The lines of a text with its changes; two texts with little in common, one after the other."""
     if [span.tone for span in found] == ["gone", "new"]:
         for span in found:
             yield from _whole(span, paint)
@@ -107,7 +107,7 @@ def _paint(span: Span, text: str, paint: Paint) -> str:
 
 
 def _whole(span: Span, paint: Paint) -> Iterator[str]:
-    """Each line with its sign."""
+    """The lines of a span, each with its sign."""
     for line in middle_out(span.text, MAX_SHOWN).split("\n"):
         text = _SIGNS[span.tone] + visible(line)
         yield _INDENT + (text if paint is plain else paint(Span(span.tone, text)))
@@ -118,7 +118,7 @@ def _brief(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """A text as it is, anything else as JSON."""
+    """A text unchanged, any other value as JSON."""
     if isinstance(value, str):
         return value
     try:
@@ -128,7 +128,7 @@ def _json(value: Any) -> str:
 
 
 def headline(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
-    """The first line: how many differences of which kind, or that there is none in so many sessions and turns."""
+    """The first line: the differences by kind; without any, the sessions and turns that were compared."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""

@@ -1,7 +1,4 @@
-"""Two turns, as their user lived them: what was asked and said, the tools, the approvals, the end, usage, timing.
-
-The events of two turns: what the story does not tell of them, what only one side has, and their order.
-"""
+"""The comparison of two turns: messages, tools, approvals, end, usage, timing; then their events and their order."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ NS = 1_000_000_000
 
 
 def compare_turn(out: Differences, path: str, a: Turn, b: Turn) -> None:
-    """All but timing, in the order in which a person would ask."""
+    """Add all differences of two turns except timing and events."""
     _texts(out, f"{path}.asked", [one.text for one in a.asked], [one.text for one in b.asked])
     _texts(out, f"{path}.thoughts", [one.text for one in a.thoughts], [one.text for one in b.thoughts])
     _tools(out, f"{path}.tools", a.tools, b.tools)
@@ -123,7 +120,7 @@ def _usage(out: Differences, path: str, a: Turn, b: Turn) -> None:
 
 
 def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: float) -> None:
-    """When the first text came, how long it took, its longest silence: seconds, where they differ by more than that."""
+    """Add differences above `tolerance_s` in first text, duration and longest silence, in seconds."""
     for name, one, other in zip(("first_text_s", "duration_s", "longest_silence_s"), _times(a), _times(b), strict=True):
         if one is not None and other is not None and abs(one - other) > tolerance_s:
             out.add("timing", f"{path}.{name}", round(one, 3), round(other, 3))
@@ -148,11 +145,11 @@ def _place(i: int | None, j: int | None) -> int | None:
 
 
 _LONGEST = 40
-"""How many steps of an order are told."""
+"""Most steps of an order that are listed."""
 
 
 class EventComparison:
-    """The steps of two turns, put beside each other. Ids are bound by what is alike before anything is told."""
+    """The comparison of the events of two turns. Equal events make their ids partners first."""
 
     def __init__(self, out: Differences, path: str, a: Sequence[Step], b: Sequence[Step]) -> None:
         self._out, self._path, self._a, self._b = out, path, a, b
@@ -167,8 +164,8 @@ class EventComparison:
             return False
         return self._out.ids.bind_all(self._a[i].ids, self._b[j].ids)
 
-    def tell(self) -> None:
-        """Add what differs."""
+    def run(self) -> None:
+        """Add the differences."""
         names = _Names(self._a), _Names(self._b)
         runs = False
         for i, j in self._unlike:
@@ -192,7 +189,7 @@ class EventComparison:
             self._out.add_once(kind, path + below, one, other, a.label)
 
     def _nulls(self, path: str, a: Step, b: Step) -> None:
-        """Fields that are null on one side and missing on the other: of each type of event once."""
+        """Add fields that are null on one side and missing on the other: once per event type."""
         if not any(b"null" in (step.raw or b"") for step in (a, b)):
             return
         for below, one, other in nulls(a.data, b.data):
@@ -202,7 +199,7 @@ class EventComparison:
                 self._out.add("null", path + below, one, other)
 
     def _only(self, path: str, step: Step, *, is_a: bool) -> bool:
-        """What one side alone has; True where it is a piece of text in another place, which is a matter of order."""
+        """Add a step that only one side has. True for a run of text, which is a difference in order."""
         if self._out.explains(step.about):
             return False
         if step.label in ("text", "reasoning"):
@@ -212,7 +209,7 @@ class EventComparison:
         return False
 
     def _orders(self) -> Iterator[list[str]]:
-        """What stands in another order, without the ends that are equal."""
+        """The steps of both sides in their order, without equal ends."""
         sides = [step.key for step in self._a], [step.key for step in self._b]
         head = next((n for n, (x, y) in enumerate(zip(*sides, strict=False)) if x != y), 0)
         for side in (self._a, self._b):
@@ -221,7 +218,7 @@ class EventComparison:
 
 
 def _tail(side: Sequence[Step], other: list[str], head: int) -> int:
-    """Where the end begins that both have."""
+    """The index at which the equal end begins."""
     n = 0
     while n < min(len(side), len(other)) - head and side[-1 - n].key == other[-1 - n]:
         n += 1
@@ -234,7 +231,7 @@ def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
 
 
 def _label(step: Step) -> str:
-    """What a step is, in a word or three."""
+    """A short label of a step."""
     data = step.data if step.label not in ("text", "reasoning") else None
     item = data.get("item") if isinstance(data, dict) else None
     if isinstance(item, dict):
@@ -245,7 +242,7 @@ def _label(step: Step) -> str:
 
 
 class _Names:
-    """Names a step by its type and its place among those of its type: `.events[session.usage][0]`."""
+    """Names a step by its type and its index among those: `.events[session.usage][0]`."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
@@ -262,7 +259,7 @@ class _Names:
 
 
 def _kind(step: Step, path: str) -> Kind:
-    """What an event, or a field of it, is about."""
+    """The kind of difference of an event, or of one of its fields."""
     words = path.replace("]", ".").replace("[", ".").split(".")
     if step.label in USAGE_EVENTS or any(
         word in ("usage", "model") or "token" in word or "cost" in word for word in words
@@ -275,5 +272,5 @@ def _kind(step: Step, path: str) -> Kind:
 
 
 def paired(pairs: Sequence[Pair]) -> list[Pair]:
-    """In an order that does not depend on which side is the first."""
+    """The pairs in an order that does not depend on which side is first."""
     return sorted(pairs, key=lambda pair: (min(n for n in pair if n is not None), pair[0] is None))

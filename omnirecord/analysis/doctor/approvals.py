@@ -1,9 +1,9 @@
-"""Questions that the agent asks, and their answers: by elicitation id, over all streams of a session.
+"""Checks of approvals: the agent's questions and their answers, by elicitation id, over all streams of a session.
 
-The live server sends `response.elicitation_resolved` twice, and a pending question to no client that connects later: it
-is in the session's snapshot. It denies a question when its own time limit is over, or when the client closes the POST
-that raised it. A denial has no event of its own. 60 s after an unanswered question comes a
-`response.elicitation_resolved` whose action is null.
+The live server sends `response.elicitation_resolved` twice. It does not send a pending question to a client that
+connects later; only the session's snapshot has it. The server denies a question after its own time limit, or when the
+client closes the POST that raised it. A denial has no event of its own. 60 s after an unanswered question, the server
+sends a `response.elicitation_resolved` whose action is null.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .finding import Severity, Sign
 
 _MOST = 50
 _PATIENCE = 10 * SECOND
-"""How long a person may take to answer, and the server to go on."""
+"""Time that a user may take to answer, and the server to continue, in ns."""
 _TOGETHER = 1 * SECOND
-"""A denial and the end of a POST that lie so close belong together."""
+"""Longest time in ns between the end of a POST and the denial that it caused."""
 
 
 class Approvals:
@@ -32,7 +32,7 @@ class Approvals:
         self.messages: dict[str, str] = {}
         self.resolved: dict[str, list[FrameRef]] = defaultdict(list)
         self.decided: dict[str, FrameRef] = {}
-        """Where a question was first resolved with an action."""
+        """The first event that resolved a question with an action."""
         self.actions: dict[str, set[str]] = defaultdict(set)
         self.denials: list[FrameRef] = []
         self._worked: FrameRef | None = None
@@ -61,7 +61,7 @@ class Approvals:
                 self.decided.setdefault(id_, event.ref)
 
     def _item(self, event: Event) -> None:
-        """An item of the agent's, or the text that the server answers a refused message or call with."""
+        """An item of the agent, or the server's text for a refused message or call."""
         item = as_dict(event.data.get("item"))
         if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
             protocol.DENIED_TEXT
@@ -78,13 +78,13 @@ class Approvals:
         self,
         acts: Iterable[Act],
         until_ns: int,
-        told_elsewhere: Collection[str],
+        in_snapshots: Collection[str],
         cuts: Sequence[int] = (),
         *,
         is_open: bool = False,
     ) -> Iterator[Sign]:
-        """`told_elsewhere`: the ids of questions that a snapshot named. `cuts`: when the server stopped or broke a
-        stream. `is_open`: how the streams ended is unknown."""
+        """The signs. `in_snapshots`: ids of the questions in snapshots. `cuts`: times in ns at which the server ended
+        a stream. `is_open`: whether the endings of the streams are unknown."""
         answers: dict[str, list[Act]] = defaultdict(list)
         posts = []
         for act in acts:
@@ -95,11 +95,11 @@ class Approvals:
         for id_, refs in list(self.asked.items())[:_MOST]:
             yield from self._of(id_, refs, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
         for id_, refs in list(self.resolved.items())[:_MOST]:
-            if id_ not in self.asked and id_ not in told_elsewhere:
+            if id_ not in self.asked and id_ not in in_snapshots:
                 what = f"the question {said(id_)} was resolved"
                 if given := answers.get(id_):
                     what = f"a client answered the question {said(id_)} (exchange {given[0].exchange})"
-                message = f"{what}, but no event had asked it"
+                message = f"{what}, but no event had raised it"
                 yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
 
     def _of(
@@ -133,13 +133,13 @@ class Approvals:
         return {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
 
     def _decided(self, id_: str, answers: list[Act]) -> tuple[int, int] | None:
-        """When the question was first answered, on the stream or by a request."""
+        """Time and sequence of the first answer, on the stream or by a request."""
         times = [(act.at_ns, 0) for act in answers]
         times += [_when(self.decided[id_])] if id_ in self.decided else []
         return min(times, default=None)
 
     def _went_on(self, settled: FrameRef) -> bool:
-        """Whether the agent worked after a question was resolved: then it was answered where no recorder saw it."""
+        """Whether the agent worked after a question was resolved: then its answer was not recorded."""
         return self._worked is not None and _when(self._worked) > _when(settled)
 
     def _unanswered(
@@ -171,7 +171,7 @@ class Approvals:
     def _too_late(
         self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]
     ) -> Sign:
-        """An accepted question that is denied is an error to the user; another answer changes nothing."""
+        """A late answer. Only a late `accept` is an error: any other answer agrees with the denial."""
         action = answers[0].action if answers else min(self.actions[id_])
         decided = self.decided.get(id_)
         at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
@@ -184,7 +184,7 @@ class Approvals:
         return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
 
     def _lost(self, name: str, asked: FrameRef, answer: Act, until_ns: int, cuts: Sequence[int]) -> Sign | None:
-        """An answer after the server had stopped: it takes the answer, and knows nothing of the question."""
+        """An answer to a restarted server, which accepts it without knowing the question."""
         worked = self._worked is not None and self._worked.at_ns > answer.at_ns
         if worked or until_ns - answer.at_ns < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in cuts):
             return None
@@ -196,7 +196,7 @@ class Approvals:
 
 
 def _when(ref: FrameRef) -> tuple[int, int]:
-    """The order of events, in an imported body without times too."""
+    """The sort key of events; imported bodies have no times, only sequences."""
     return ref.at_ns, ref.seq
 
 
@@ -205,7 +205,7 @@ def _after(ns: int, form: str = " after {}", unknown: str = "") -> str:
 
 
 def _raised_by(asked: FrameRef, posts: Iterable[Act]) -> Act | None:
-    """The client's POST that waited for the question, where the client closed it."""
+    """The client's POST that waited for the question, if the client closed it."""
     raised = (act for act in posts if act.client_left and act.end_ns is not None)
     return next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
 
@@ -215,7 +215,7 @@ def _lasted(post: Act) -> str:
 
 
 def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
-    """What made the server deny it, as far as the recording shows."""
+    """The reason of a denial, as far as the recording shows it."""
     after = denied.at_ns - asked.at_ns
     waited = (post for post in posts if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
     post = next((post for post in waited if abs((post.end_ns or 0) - denied.at_ns) < _TOGETHER), None)
@@ -225,7 +225,7 @@ def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
 
 
 def _again(name: str, refs: list[FrameRef], settled: list[FrameRef]) -> Iterator[Sign]:
-    """The same question once more. Two streams that listen at once hear each event of course; one hears it once."""
+    """A question that was sent again: twice on one stream, or on a later stream after it was resolved."""
     streams = [ref.stream for ref in refs]
     is_twice = len(set(streams)) < len(streams)
     over = min((ref.at_ns for ref in settled), default=None)

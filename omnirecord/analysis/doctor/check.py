@@ -21,12 +21,12 @@ BEGINS, ENDS, HEARTBEATS = protocol.RESPONSE_BEGINS, protocol.ENDS, protocol.HEA
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000
 _LONGEST_SNAPSHOT = 300
-"""How many frames of a stream are looked at for the connect snapshot."""
+"""Frames at the start of a stream among which the connect snapshot is."""
 _UNREADABLE = frozenset({"comment", "sentinel", "truncated", "malformed"})
 
 
 class FrameRef(NamedTuple):
-    """Where and when something was seen."""
+    """A frame that a finding names, and its time in ns of its recording."""
 
     stream: int
     seq: int
@@ -34,6 +34,8 @@ class FrameRef(NamedTuple):
 
 
 class Event(NamedTuple):
+    """A frame as the checks see it."""
+
     stream: int
     seq: int
     at_ns: int
@@ -42,9 +44,9 @@ class Event(NamedTuple):
     number: int | None
     """Its `sequence_number`."""
     data: dict[str, Any]
-    """Empty where there is none that can be read."""
+    """Empty if the data is no JSON object."""
     in_snapshot: bool
-    """Whether it is of the connect snapshot: it tells how things are, not what happens."""
+    """Whether it belongs to the connect snapshot, which describes a state and no change."""
     frame: TimedFrame
     ref: FrameRef
 
@@ -54,15 +56,15 @@ Handlers = Mapping[str, Handler]
 
 
 class Check(Protocol):
-    """Something that is looked for in one stream."""
+    """A check of one stream."""
 
     def signs(self) -> Iterable[Sign]:
-        """What was found, once the stream is over."""
+        """The signs, once the stream is over."""
         ...
 
 
 def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
-    """The frames of one stream."""
+    """The frames of one stream as events."""
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
     snapshot_length = connect_snapshot_length(head)
@@ -78,7 +80,7 @@ def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
 
 
 class Group:
-    """Things of one kind in one stream, told as one finding: how many, and the first of them."""
+    """Events of one kind in one stream that become one finding: their count, and the first `MAX_SEQS` of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -98,7 +100,7 @@ class Group:
 
 
 def sign_at(code: str, message: str, refs: Iterable[FrameRef], **more: Any) -> Sign:
-    """A finding that rests on these events; of several streams the first's are named."""
+    """A sign that names these events; if they belong to several streams, only those of the first."""
     known = list(refs)
     seqs = tuple(dict.fromkeys(ref.seq for ref in known if ref.stream == known[0].stream))
     times = [ref.at_ns for ref in known]
@@ -107,12 +109,12 @@ def sign_at(code: str, message: str, refs: Iterable[FrameRef], **more: Any) -> S
 
 
 def said(text: str | None, limit: int = 60) -> str:
-    """What somebody else wrote, in a sentence of ours: short, on one line, harmless."""
+    """A recorded text for use in a message: clipped, on one line, without control characters."""
     return clip(one_line((text or "")[: 4 * limit]), limit)
 
 
 def seconds(ns: int) -> str:
-    """A length of time for a person."""
+    """A duration in ns as text with a unit."""
     value = ns / SECOND
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"
 

@@ -1,4 +1,4 @@
-"""What clients did: they came back, and missed something or not; their messages were refused, or never taken in."""
+"""Checks of clients: reconnects, refused or lost messages, failed requests, deleted sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
 
 @dataclass(frozen=True, slots=True)
 class Disconnection:
-    """Between two streams of one session nobody listened."""
+    """The time between two streams of a session, in which no client listened."""
 
     before: StreamChecks
     after: StreamChecks
@@ -31,7 +31,7 @@ class Disconnection:
 
 
 def disconnections(streams: Sequence[StreamChecks]) -> Iterator[Disconnection]:
-    """`streams`: in the order in which they were opened."""
+    """The times without a stream. `streams`: in the order of opening."""
     until: StreamChecks | None = None
     for one in streams:
         if not one.is_session:
@@ -48,7 +48,7 @@ def _end(one: StreamChecks) -> float:
 
 
 def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
-    """`missed`: the findings about items that no stream brought."""
+    """Signs of reconnects. `missed`: the signs about items that no stream carried."""
     for gap in list(disconnections(streams))[:_MOST]:
         yield _reconnect(gap, endings, missed)
 
@@ -72,12 +72,12 @@ def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> 
 
 
 def _continues(after: StreamChecks, turn: Turn) -> bool:
-    """Whether the turn still went on when the client had come back."""
+    """Whether the turn continued on the later stream."""
     return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
 
 
 def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:
-    """What the server did not take: messages, interrupts, answers. `deleted_ns`: when the session was deleted."""
+    """Messages, interrupts and answers that the server refused. `deleted_ns`: when the session was deleted."""
     for act in [act for act in acts if act.refused][:_MOST]:
         what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
         why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
@@ -89,7 +89,7 @@ def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sig
 
 
 def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
-    """Requests that the server did not fulfil; those of one kind with the same answer together."""
+    """Failed requests; those of one kind with the same answer are one sign."""
     groups: dict[tuple[object, ...], list[FailedRequest]] = {}
     for one in failed:
         groups.setdefault(group_key(one), []).append(one)
@@ -102,7 +102,7 @@ def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
 
 
 def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iterator[Sign]:
-    """The session was deleted at `at_ns`; told only if a stream that was open then was in the middle of a turn."""
+    """A deletion at `at_ns`, if an open stream was in the middle of a turn."""
     for one in streams:
         x = one.exchange
         is_open = x.request.at_ns <= at_ns <= (until_ns if x.end_ns is None else x.end_ns)
@@ -118,7 +118,7 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
 
 
 def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Sequence[StreamChecks]) -> Iterator[Sign]:
-    """Messages that a client sent, somebody listened, and the agent was never heard to take in."""
+    """Messages that no `session.input.consumed` followed, although a stream was open."""
     posts = [act for act in acts if act.kind == "message" and not act.refused]
     taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.by_key]
     hangs = [act for act in posts if act.client_left and _hangs(act, items, approvals)]
@@ -130,13 +130,13 @@ def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Se
 
 
 def _hangs(act: Act, items: Items, approvals: Approvals) -> bool:
-    """Whether no event shows an effect of a POST that has no answer: no question, no message of the same text."""
+    """Whether a POST without an answer had no effect: no question, no message of the same text."""
     asked = any(ref.at_ns >= act.at_ns for refs in approvals.asked.values() for ref in refs)
     return not asked and not items.carried(act.text, act.at_ns)
 
 
 def _untaken(act: Act, one: StreamChecks) -> Sign:
-    """Where a turn was completed all the same, only the event is missing."""
+    """A lost message; a warning if a turn was completed, since then only the event is missing."""
     ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
     severity: Severity | None = "warning" if ran_on else None
     was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
@@ -147,7 +147,7 @@ def _untaken(act: Act, one: StreamChecks) -> Sign:
 
 
 def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:
-    """Whether a stream was there when the message came, and for a while after it."""
+    """Whether a stream was open when the message was sent, and for `patience` ns after it."""
     x = one.exchange
     begun = x.response is not None and x.response.at_ns <= at_ns
     return begun and (x.end_ns is None or x.end_ns > at_ns + patience or one.ended_after(at_ns))

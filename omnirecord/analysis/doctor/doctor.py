@@ -39,7 +39,7 @@ def findings_of(cassette: str | Path, session: str | None = None) -> list[Findin
 
 
 def examine(store: Store, session: str | None = None) -> list[Finding]:
-    """The same of an open store."""
+    """The findings of an open store, or of one session in it, worst first."""
     wanted = None if session is None else the_session(store, session)
     recordings = _by_recording(store)
     troubles = list(_of_recordings(store, recordings))
@@ -65,7 +65,7 @@ def _by_recording(store: Store) -> dict[int, list[Exchange]]:
 def _examined(
     store: Store, recordings: dict[int, list[Exchange]], wanted: str | None
 ) -> Iterator[tuple[int, SessionChecks]]:
-    """Each session of each recording, with that; streams that belong to no session one by one."""
+    """Each session with its recording; each stream without a session counts as one."""
     for recording, exchanges in recordings.items():
         upstream, excused, deleted = Upstream.of(exchanges), _excuse(store, recording), _deleted(exchanges)
         clients = [x for x in exchanges if x.party != "runner"]
@@ -93,13 +93,13 @@ def _session(
 
 
 def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
-    """The sessions that clients deleted, and when."""
+    """The sessions that clients deleted, with the time in ns."""
     found = ((x.session_id, deleted_at([x])) for x in exchanges if x.session_id is not None)
     return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
 def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
-    """Whether a frame against the recording's contract is one that the live server sends all the same."""
+    """A test whether a frame that violates the recording's contract is valid for the live server."""
     live = load("omnigent")
     if store.contract_of(recording) is live:
         return lambda _: False
@@ -118,11 +118,11 @@ def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]
 
 
 def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
-    """What went wrong with the recordings as such: each with its number."""
+    """The problems of recordings as a whole, each with the recording's number."""
     for incident in store.incidents()[:_MOST]:
-        code, what = "recording-degraded", "from here on not all could be recorded"
+        code, what = "recording-degraded", "the recorder could not write everything from here on"
         if tells_of_coding(incident.message):
-            code, what = "stream-not-decoded", "from here on no events could be read"
+            code, what = "stream-not-decoded", "events cannot be decoded from here on"
         message = f"{what}: {one_line(incident.message)[:200]}"
         yield incident.recording, Sign(code, message, incident.at_ns, _AFTERWARDS)
     for recording, exchanges in recordings.items():
@@ -130,7 +130,7 @@ def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Itera
 
 
 def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
-    """Requests that found no server. Where it had answered before, somebody stopped it: that is the worse of both."""
+    """Requests that did not reach the server: a warning if it had answered before, since its end is reported too."""
     lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
     if lost:
         first = lost[0].request
@@ -146,7 +146,7 @@ def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
 
 
 class SessionChecks:
-    """What is known of one session, while and after its streams are heard."""
+    """All checks of one session of one recording: `read` each stream in the order of opening, then take `signs`."""
 
     def __init__(
         self,
@@ -158,8 +158,8 @@ class SessionChecks:
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
     ) -> None:
-        """`failed`: the requests that the server did not fulfil. `deleted`: the sessions of the recording that clients
-        deleted, and when."""
+        """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
+        their times in ns."""
         self.deleted = deleted or {}
         self.session_id, self.failed = session_id, list(failed)
         self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
@@ -169,7 +169,7 @@ class SessionChecks:
         self._excused = excused
 
     def read(self, x: Exchange, frames: Iterable[TimedFrame]) -> None:
-        """One of its streams, in the order in which they were opened."""
+        """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
         one = StreamChecks(x, [check.handlers() for check in shared], self._excused)
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
@@ -179,12 +179,12 @@ class SessionChecks:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether its own streams have told of a turn that ended, and of none that goes on."""
+        """Whether a turn of its streams ended, and none is open at the end of the last one."""
         last = self.streams[-1] if self.streams else None
         return last is not None and last.cut() is None and any(turn.ended for turn in last.turns.all)
 
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
-        """What was found. `at_rest`: the sessions that came to an end by their own streams."""
+        """The signs. `at_rest`: the sessions that are at rest by their own streams."""
         until = self._until()
         for one in self.streams:
             yield from one.signs(self.upstream.last_known_ns)
@@ -212,16 +212,16 @@ class SessionChecks:
         return self.items.signs(self.snapshots, min(begun, default=None), posted)
 
     def _cuts(self) -> list[int]:
-        """When the server stopped, or its connection broke, as far as streams show."""
+        """Times in ns at which the server ended a stream, or the connection broke."""
         return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in BY_SERVER]
 
     @property
     def _is_open(self) -> bool:
-        """Whether how a stream ended is unknown, so that nothing is missing at its end."""
+        """Whether the ending of a stream is unknown, so that nothing counts as missing at its end."""
         return any(one.exchange.ending == "unknown" for one in self.streams)
 
     def _until(self) -> int:
-        """Until when somebody listened."""
+        """The time in ns until which a client listened."""
         ends: Sequence[int] = [one.end_ns(self.upstream.last_known_ns) or 0 for one in self.streams]
         seen = [one.activity.last.at_ns for one in self.streams if one.activity.last]
         return max([0, *ends, *seen])

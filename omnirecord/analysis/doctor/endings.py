@@ -1,9 +1,8 @@
-"""Why a turn was not heard to its end, from how its stream ended and what is known beside it.
+"""Checks of endings: why a stream ended in the middle of a turn.
 
-The session fell silent, for an approval, a tool, a dead runner or a dead connection; or the server or the network ended
-the stream; or the client left; or the recording ended. What another stream heard of the turn decides how bad that is.
-
-How the server behaved towards everybody in one recording: evidence for why one stream ended. Pure.
+The session fell silent, because of an approval, a tool, a dead runner or a dead connection; or the server or the
+network ended the stream; or the client left; or the recording ended. The severity depends on whether another stream
+carried the end of the turn. The other exchanges of the recording show whether the server stopped.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from .stream import LATE, LONG, QUIET, StreamChecks
 from .turns import Turn
 
 EPOCH = "x-omnigent-stream-epoch"
-"""The response header that differs once the server was started again."""
+"""The response header that changes when the server restarts."""
 _SOON = 3 * SECOND
-"""No server is stopped and started again within this time."""
+"""Time in ns within which no server stops and starts again."""
 _A_WHILE = 120 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """`exchanges`: all of the recording, in the order of their requests."""
+    """The server's behaviour in one recording. `exchanges`: all of it, in the order of their requests."""
 
     exchanges: Sequence[Exchange] = ()
     last_known_ns: int = 0
-    """Until when the recording goes."""
+    """The last known time of the recording."""
 
     @classmethod
     def of(cls, exchanges: Sequence[Exchange]) -> Upstream:
@@ -43,18 +42,18 @@ class Upstream:
         return cls(exchanges, max(times, default=0))
 
     def is_gone_after(self, ns: int) -> bool:
-        """Whether a request soon after was the first of all to find no server."""
+        """Whether the next request, soon after, did not reach the server."""
         later = [x for x in self.exchanges if ns < x.request.at_ns < ns + _A_WHILE]
         return bool(later) and later[0].ending == "upstream_unreachable"
 
     def restarts_after(self, x: Exchange) -> bool:
-        """Whether a later stream is of another run of the server than this one."""
+        """Whether a later stream comes from another run of the server."""
         epoch, end = _epoch(x), x.end_ns or 0
         later = [_epoch(other) for other in self.exchanges if other.kind == "sse" and other.request.at_ns > end]
         return epoch is not None and any(other not in (None, epoch) for other in later)
 
     def lives_on_after(self, x: Exchange) -> bool:
-        """Whether the server went on with others when it ended this stream, or is the same one in a later stream."""
+        """Whether the server served other exchanges after this stream, or a later stream has the same epoch."""
         end, epoch = x.end_ns or 0, _epoch(x)
         for other in self.exchanges:
             if other is x or other.response is None:
@@ -73,12 +72,13 @@ def _epoch(x: Exchange) -> str | None:
 
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
 PATIENCE = 10 * SECOND
-"""Who leaves a turn that has waited for this long, for an approval or a tool, is not why it has no end."""
+"""Time in ns after which a turn that waits for an approval or a tool counts as silent. A client that leaves later is
+not the reason that it has no end."""
 BY_SERVER = ("eof", "upstream_lost")
 
 
 class Endings:
-    """How the streams of one session ended."""
+    """The endings of the streams of one session."""
 
     def __init__(self, streams: Sequence[StreamChecks], snapshots: Sequence[StoredState], upstream: Upstream) -> None:
         self._listenings, self._snapshots, self._upstream = streams, snapshots, upstream
@@ -90,14 +90,14 @@ class Endings:
             yield from self._between_turns(one) if turn is None else self._in_turn(one, turn)
 
     def _between_turns(self, one: StreamChecks) -> Iterator[Sign]:
-        """A session's stream is not ended by its server but for a reason."""
+        """A server never ends a session's stream without a reason."""
         if one.exchange.ending in BY_SERVER and one.is_session:
             yield from self._server_ended(one, "between two turns", "warning")
         elif one.exchange.ending == "recorder_killed":
             yield from self._recorder_ended(one, "recorder-killed")
 
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
-        """Of a turn that had fallen silent, who left later is not why it has no end."""
+        """If the turn was silent already, a client that left later is not the reason."""
         has_no_end = self.has_no_end(one, turn)
         if has_no_end and self._fell_silent(one, turn):
             yield from self._silent(one, turn)
@@ -125,7 +125,7 @@ class Endings:
             yield self._client_left(one, turn, has_no_end=has_no_end)
 
     def has_no_end(self, one: StreamChecks, turn: Turn) -> bool:
-        """Whether no stream heard the end of the turn."""
+        """Whether no stream carried the end of the turn."""
         if turn.id is not None:
             return turn.id not in self._ended
         others = (other for other in self._listenings if other is not one)
@@ -136,7 +136,7 @@ class Endings:
         return max(one.end_ns(self._upstream.last_known_ns) or 0, turn.until_ns)
 
     def _others_listened(self, one: StreamChecks) -> bool:
-        """Whether somebody else was there when the client left."""
+        """Whether another stream was open when the client left."""
         end = one.exchange.end_ns or 0
         streams = (other.exchange for other in self._listenings if other is not one)
         return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
@@ -145,7 +145,7 @@ class Endings:
         return self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
-        """An approval or tool call that is open, and heartbeats that stopped, are told of where they are known."""
+        """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""
         until, last = self._until(one, turn), one.activity.last
         if turn.waits or last is None or until - last.at_ns > LATE:
             return
@@ -157,7 +157,7 @@ class Endings:
         yield sign_at(code, message, [turn.last], since_ns=since, until_ns=until, about=about, severity=severity)
 
     def _who_is_silent(self, one: StreamChecks, turn: Turn, quiet_ns: int) -> tuple[str, str, Severity | None]:
-        """The code, what the message says of it, and the severity, which is less while a model might only think."""
+        """Code, end of the message, and severity: a warning while the model may still think."""
         offline = next((s for s in self._snapshots if s.at_ns > turn.last.at_ns and s.runner_online is False), None)
         if offline is not None:
             return "runner-disconnected", f", and exchange {offline.exchange} says that its runner is offline", None
@@ -169,7 +169,7 @@ class Endings:
     def _server_ended(
         self, one: StreamChecks, when: str, severity: Severity, since_ns: int | None = None
     ) -> Iterator[Sign]:
-        """`since_ns`: from when on what is missing is missing because of that."""
+        """`since_ns`: the time from which on this explains missing events."""
         last, x = one.activity.last, one.exchange
         code = self._who(one)
         how = {
@@ -207,7 +207,7 @@ class Endings:
     def _client_left(self, one: StreamChecks, turn: Turn, *, has_no_end: bool) -> Sign:
         waits = next(reversed(turn.waits.values()), None)
         during = {None: "", "approval": ", while an approval was open"}.get(waits, f", while {said(waits)} ran")
-        what = "" if has_no_end else "; another client heard the rest"
+        what = "" if has_no_end else "; another stream carried the rest"
         after = seconds(self._until(one, turn) - turn.first.at_ns)
         who = party_name(one.exchange)
         message = f"the {who} closed its stream in the middle of a turn, {after} after its beginning{during}{what}"

@@ -25,12 +25,12 @@ from .check import (
 from .finding import Severity, Sign
 
 MAX_KINDS = 50
-"""The most kinds of violation that are told apart in one stream; hostile events have any number of types."""
+"""Most kinds of violation that one stream reports apart: hostile events may have any number of types."""
 Key = tuple[str, str, str]
 
 
 class Contract:
-    """Violations in one stream. `excused`: whether a frame is none by what the live server does."""
+    """Violations of the contract in one stream. `excused`: whether the live server sends such a frame too."""
 
     def __init__(self, excused: Callable[[TimedFrame], bool] = lambda _: False) -> None:
         self._excused = excused
@@ -96,15 +96,15 @@ _ONCE = frozenset(
 
 
 class Order:
-    """The order of the events of one stream."""
+    """The order of the events of one stream, and repeated events."""
 
     def __init__(self) -> None:
         self._last: int | None = None
         self._last_raw: bytes | None = None
         self._top = 0
-        """The highest number of the turn before its end."""
+        """The highest sequence number of the turn before its end."""
         self._ended: str | None = None
-        """The id of the response that is over; empty where it has none."""
+        """The id of the response that ended; empty if it has none."""
         self._begun: str | None = None
         self._open: str | None = None
         """The id of the response that began and has not ended."""
@@ -116,12 +116,12 @@ class Order:
         return {**dict.fromkeys(_ONCE, self._once), protocol.SESSION_STATUS: self._rest}
 
     def _rest(self, event: Event) -> None:
-        """At rest a turn is over, said or not: an interrupted one ends so."""
+        """A session at rest has no open turn: an interrupted turn ends so."""
         if event.data.get("status") in ("idle", "failed") and self._ended is None:
             self._ended, self._open = "", None
 
     def _once(self, event: Event) -> None:
-        """An event that should not come a second time; kept by its hash, since there may be many."""
+        """An event that arrives once. Only its hash is kept, since there may be many."""
         key = hash(event.frame.raw)
         if key in self._seen:
             self._copy(event)
@@ -149,11 +149,11 @@ class Order:
             self._top = number
 
     def _begin(self, event: Event, last: int | None) -> int | None:
-        """Another turn begins to count anew, once the one before is over."""
+        """The last number that the next one has to exceed: None if another turn begins."""
         id_ = as_text(as_dict(event.data.get("response")).get("id"))
         is_over, self._ended = self._ended is not None, None
         is_same = id_ is not None and id_ == self._begun
-        is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner begins a turn anew
+        is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner starts the turn again
         self._begun = self._open = id_
         return None if is_other or (is_over and not is_same) else last
 
@@ -161,7 +161,7 @@ class Order:
         if number > self._top:
             self._late.add(event)
         else:
-            self._ended = None  # a turn whose beginning did not come
+            self._ended = None  # the start of this turn did not arrive
 
     def _same(self, event: Event) -> None:
         if event.frame.raw == self._last_raw:
@@ -175,7 +175,9 @@ class Order:
 
     def signs(self) -> Iterator[Sign]:
         for type_, group in self._copies.items():
-            yield group.sign("event-repeated", f"{counted(group.count, said(type_))} came a second time, byte for byte")
+            yield group.sign(
+                "event-repeated", f"{counted(group.count, said(type_))} arrived a second time, byte for byte"
+            )
         for group, code, message in (
             (self._repeats, "sequence-repeats", "with the same number as the one before"),
             (self._back, "sequence-goes-back", "with a number below the one before, within one turn"),

@@ -21,22 +21,22 @@ from .codes import CODES, EXPLAINS, RANK
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 MAX_SEQS = 20
-"""The most events that one finding names."""
+"""Most events that one finding names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or worth knowing."""
+    """A problem of a session, or a note on it."""
 
     code: str
     """One of `codes.CODES`; each has a page in `docs/doctor/`."""
     severity: Severity
     session_id: str | None
-    """None where it is of no session."""
+    """None if it belongs to no session."""
     stream: int | None
-    """The stream that shows it; None where no stream does."""
+    """The stream that shows it, if one does."""
     seqs: tuple[int, ...]
-    """Frames of that stream, as `omnirecord events` numbers them: the first of those that it rests on."""
+    """The first `MAX_SEQS` events that show it, as `omnirecord events` numbers them."""
     message: str
     why: str
     """Why it matters."""
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A finding before its cause is known, and the time that it speaks of, in ns of its recording."""
+    """A finding before its cause is known, with the time that it covers, in ns of its recording."""
 
     code: str
     message: str
@@ -64,9 +64,9 @@ class Sign:
     stream: int | None = None
     seqs: tuple[int, ...] = ()
     severity: Severity | None = None
-    """None for what is usual for its code."""
+    """None for the usual severity of its code."""
     about: Hashable = None
-    """What it is about, where two streams may show the same thing: then it is told once."""
+    """Identifies its subject, if two streams may show the same one: only one of their signs becomes a finding."""
 
     @property
     def level(self) -> Severity:
@@ -86,7 +86,7 @@ def finding_of(sign: Sign, session_id: str | None, because: Sign | None = None) 
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Worst first, causes before what they explain; else as the sessions came."""
+    """The findings, worst first, causes before their effects; otherwise in the order of the sessions."""
     return sorted(findings, key=_order)
 
 
@@ -95,20 +95,20 @@ def _order(finding: Finding) -> tuple[int, bool, int]:
 
 
 _MOST_CAUSES = 200
-"""The most causes of one session that are weighed for each finding, so that the work stays linear."""
+"""Most causes of one session that are tried for each finding, so that the work stays linear."""
 
 
 def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Sign] = ()) -> list[Finding]:
-    """The findings of one session, in no order. `beside`: what may be a cause too, and is told elsewhere."""
-    told = _once(signs)
-    causes = [sign for sign in (*beside, *told) if sign.code in EXPLAINS]
+    """The findings of one session, in no order. `beside`: further causes, which are reported elsewhere."""
+    unique = _once(signs)
+    causes = [sign for sign in (*beside, *unique) if sign.code in EXPLAINS]
     causes = sorted(causes, key=lambda sign: RANK[sign.code])[:_MOST_CAUSES]
-    mine, roots = set(map(id, told)), dict[int, Sign]()
-    for sign in causes:  # each after its own causes
+    mine, roots = set(map(id, unique)), dict[int, Sign]()
+    for sign in causes:  # causes come before their effects
         direct = _cause_of(sign, causes) if id(sign) in mine else None
         if direct is not None:
             roots[id(sign)] = roots.get(id(direct), direct)
-    return [finding_of(sign, session_id, _root_of(sign, causes, roots)) for sign in told]
+    return [finding_of(sign, session_id, _root_of(sign, causes, roots)) for sign in unique]
 
 
 def _root_of(sign: Sign, causes: list[Sign], roots: dict[int, Sign]) -> Sign | None:
@@ -118,20 +118,20 @@ def _root_of(sign: Sign, causes: list[Sign], roots: dict[int, Sign]) -> Sign | N
 
 def _cause_of(sign: Sign, causes: list[Sign]) -> Sign | None:
     found = (cause for cause in causes if sign.code in EXPLAINS[cause.code])
-    return next((cause for cause in found if cause.overlaps(sign) and _weighs(cause, sign)), None)
+    return next((cause for cause in found if cause.overlaps(sign) and _is_strong_enough(cause, sign)), None)
 
 
-def _weighs(cause: Sign, sign: Sign) -> bool:
+def _is_strong_enough(cause: Sign, sign: Sign) -> bool:
     return cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
 
 
 def _once(signs: Iterable[Sign]) -> list[Sign]:
-    """Without what a second stream shows once more."""
-    told: dict[tuple[str, Hashable], Sign] = {}
+    """The signs, without those of a second stream about the same subject."""
+    unique: dict[tuple[str, Hashable], Sign] = {}
     alone: list[Sign] = []
     for sign in signs:
         if sign.about is None:
             alone.append(sign)
         else:
-            told.setdefault((sign.code, sign.about), sign)
-    return [*told.values(), *alone]
+            unique.setdefault((sign.code, sign.about), sign)
+    return [*unique.values(), *alone]

@@ -34,35 +34,37 @@ from .check import (
 from .finding import Sign
 
 Key = tuple[str, str]
-"""What an item is known by on both sides: the id of a message, the call id of a tool call and of its output."""
+"""Kind and id of an item: a message by its id, a tool call and its output by the call id."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
+    """The server's answer to a read of a session, or of its items."""
+
     exchange: int
     asked_ns: int
     at_ns: int
-    """When the answer came."""
+    """When the answer arrived, in ns."""
     items: tuple[tuple[Key, str], ...]
-    """In the order in which they were stored, each with its text."""
+    """In stored order, each with its text."""
     is_whole: bool
-    """Whether the list has every item of the session."""
+    """Whether it has every item of the session."""
     is_history: bool = True
-    """Whether it tells what the session held: false without items (`include_items=false`), and for an older page."""
+    """Whether it shows the session's items: false with `include_items=false`, and for a page of older items."""
     status: str | None = None
     runner_online: bool | None = None
     pending: tuple[str, ...] = ()
-    """The elicitations that wait for an answer."""
+    """Ids of the questions without an answer."""
 
 
 def reads_stored_state(x: Exchange) -> bool:
-    """Whether the answer to an exchange is one."""
+    """Whether an exchange is such a read."""
     is_read = x.kind == "http" and x.request.method == "GET" and x.response is not None and x.response.status == 200
     return is_read and below_session(x.request.target) in ("", "/items")
 
 
 def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
-    """The snapshot that an exchange brought; None where its answer is none."""
+    """The stored state in an answer; None if the answer is no JSON."""
     try:
         data = as_dict(json.loads(answer))
     except (ValueError, RecursionError):
@@ -101,7 +103,7 @@ def _items(value: Any) -> Iterator[tuple[Key, str]]:
 
 
 def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
-    """What an item is known by, and its text; nothing for those that the stream tells otherwise, as errors."""
+    """The key and text of an item; nothing for kinds that the stream does not carry as items, such as errors."""
     type_, id_, call_id = item.get("type"), as_text(item.get("id")), as_text(item.get("call_id"))
     if type_ == "message" and id_ is not None:
         yield ("message", id_), text_of(item.get("content"))
@@ -130,7 +132,7 @@ class Items:
 
     def __init__(self) -> None:
         self.by_key: dict[Key, tuple[FrameRef, int, str]] = {}
-        """Where each came first, a hash of its text, and the beginning of that."""
+        """Its first event, the hash of its text, and the start of its text."""
 
     def handlers(self) -> Handlers:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
@@ -144,7 +146,7 @@ class Items:
                 self.by_key[key] = (known[0] if known else event.ref, hash(text), said(text))
 
     def _input(self, event: Event) -> None:
-        """A message that the agent has taken in: the stream tells it so, not as an item."""
+        """A user message, which the stream carries as `session.input.consumed`."""
         item = as_dict(event.data.get("data"))
         id_ = as_text(item.get("item_id"))
         if id_ is not None:
@@ -152,14 +154,14 @@ class Items:
             self.by_key.setdefault(("message", id_), (event.ref, hash(text), said(text)))
 
     def carried(self, text: str, since_ns: int) -> bool:
-        """Whether a stream brought a message of this text at that time or later."""
+        """Whether a stream carried a message of this text at `since_ns` or later."""
         found = hash(text)
         return any(
             key[0] == "message" and one[1] == found and one[0].at_ns >= since_ns for key, one in self.by_key.items()
         )
 
     def signs(self, snapshots: Sequence[StoredState], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
-        """`begun_ns`: when somebody began to listen; `posted`: the items that clients' messages have become."""
+        """The signs. `begun_ns`: when the first stream began. `posted`: ids of the items that clients posted."""
         if begun_ns is not None:
             yield from self._missed(snapshots, begun_ns, posted)
         yield from self._never_stored(snapshots)
@@ -172,14 +174,14 @@ class Items:
             is_history = snapshot.at_ns < begun_ns
             new = [pair for pair in snapshot.items if pair[0] not in known and pair[0] not in self.by_key]
             if not is_history and not (has_history and snapshot.is_history):
-                new = list(self._behind_heard(snapshot.items, known))
+                new = list(self._after_carried(snapshot.items, known))
             if new and not is_history:
                 yield self._missing(new, snapshot)
             known |= {key for key, _ in snapshot.items}
             has_history = has_history or (is_history and snapshot.is_history) or snapshot.is_whole
 
-    def _behind_heard(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
-        """Those of a list that were stored after one that was heard."""
+    def _after_carried(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
+        """The items of a list that were stored after an item that a stream carried."""
         is_behind = False
         for key, text in items:
             is_known = key in self.by_key or key in known
@@ -215,36 +217,36 @@ class Items:
             yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST_ITEMS]])
 
     def _is_under_way(self, key: Key) -> bool:
-        """A call is stored once its output is there."""
+        """A call is stored together with its output."""
         return key[0] == "call" and ("output", key[1]) not in self.by_key
 
     def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
-        told: set[Key] = set()
+        reported: set[Key] = set()
         for snapshot in snapshots:
             for key, text in snapshot.items:
-                heard = self.by_key.get(key)
-                if heard is None or key in told or heard[1] == hash(text) or len(told) >= _MOST_ITEMS:
+                carried = self.by_key.get(key)
+                if carried is None or key in reported or carried[1] == hash(text) or len(reported) >= _MOST_ITEMS:
                     continue
-                told.add(key)
+                reported.add(key)
                 message = (
-                    f"the {key[0]} {said(key[1])} came as {heard[2]!r}, and exchange {snapshot.exchange} has it as"
+                    f"the {key[0]} {said(key[1])} arrived as {carried[2]!r}, but exchange {snapshot.exchange} has it as"
                     f" {said(text)!r}"
                 )
-                yield sign_at("item-differs-from-stored", message, [heard[0]], until_ns=heard[0].at_ns + SECOND)
+                yield sign_at("item-differs-from-stored", message, [carried[0]], until_ns=carried[0].at_ns + SECOND)
 
 
 _MOST = 20
-"""The most differences that are told of one stream."""
+"""Most differences that are reported for one stream."""
 
 
 class StreamedText:
-    """The text of one stream."""
+    """The text of one stream's deltas, and the items that store it."""
 
     def __init__(self) -> None:
         self._found: list[Sign] = []
         self._parts: list[str] = []
         self._calls: list[int] = []
-        """How many parts there were when a tool was called."""
+        """The number of parts at each tool call."""
         self._first: FrameRef | None = None
         self._last: FrameRef | None = None
         self._resent = False
@@ -290,19 +292,19 @@ class StreamedText:
 
     def _store(self, event: Event, stored: str, id_: str | None) -> None:
         if self._parts and not self._interrupted and not self._is(stored):
-            self._tell(event, stored)
+            self._report(event, stored)
         if id_ is not None:
             self._stored[id_] = stored
         self._clear()
 
     def _is(self, stored: str) -> bool:
-        """Whether that is what came: all of it, or what came behind a tool call."""
+        """Whether the deltas add up to `stored`, from the start or from a tool call on."""
         text = "".join(self._parts)
         if text == stored or (self._resent and text.endswith(stored)):
             return True
         return any("".join(self._parts[begin:]) == stored for begin in self._calls[-_MOST:])
 
-    def _tell(self, event: Event, stored: str) -> None:
+    def _report(self, event: Event, stored: str) -> None:
         assert self._first
         assert self._last
         text = "".join(self._parts)
@@ -311,7 +313,7 @@ class StreamedText:
         self._found.append(sign_at("text-differs-from-item", message, refs))
 
     def _end(self, event: Event) -> None:
-        """The end of a response; it may say itself what the whole of it was."""
+        """The end of a response, which may hold the whole output."""
         response = as_dict(event.data.get("response"))
         output = response.get("output")
         messages = (
@@ -327,7 +329,7 @@ class StreamedText:
         self._stored.clear()
 
     def _output(self, event: Event, item: dict[str, Any]) -> None:
-        """A message in the output of a response, beside the item that brought it before."""
+        """Compare a message in a response's output with its item."""
         id_, text = as_text(item.get("id")), text_of(item.get("content"))
         if id_ is None:
             return
@@ -338,9 +340,9 @@ class StreamedText:
             message = f"the response's output differs from its item: {_difference(text, self._stored[id_])}"
             self._found.append(sign_at("text-differs-from-item", message, [event.ref]))
 
-    def _left(self, event: Event, is_told: bool) -> None:
-        """Text that no item has stored."""
-        if is_told or self._first is None or self._last is None:
+    def _left(self, event: Event, is_in_output: bool) -> None:
+        """Report text that no item stores."""
+        if is_in_output or self._first is None or self._last is None:
             return
         text = "".join(self._parts)
         message = (
@@ -360,7 +362,7 @@ def _length(text: str) -> str:
 
 
 def _difference(text: str, stored: str) -> str:
-    """Where they part."""
+    """The position of the first difference, with both texts from there on."""
     same = next((n for n, (a, b) in enumerate(zip(text, stored, strict=False)) if a != b), min(len(text), len(stored)))
     begin = max(same - 10, 0)
     streamed, item = said(text[begin:], 40), said(stored[begin:], 40)

@@ -33,15 +33,15 @@ from .items import StreamedText
 from .turns import Statuses, Turn, Turns
 
 LATE = 22 * SECOND
-"""A heartbeat is late when nothing came for this long: half of another interval."""
+"""Silence in ns after which a heartbeat is late: one and a half intervals."""
 STOPPED = 44 * SECOND
-"""The web UI reconnects after 45 s without a byte: a stream that is quiet for about that long is dead."""
+"""Silence in ns after which a stream is dead: the web UI reconnects after 45 s without a byte."""
 SILENT = 30 * SECOND
-"""A silence that is worth a word: two heartbeats, and nothing else."""
+"""Time in ns with nothing but heartbeats that is reported: two of them."""
 QUIET = 20 * SECOND
-"""How long nothing but a heartbeat came, where nobody knows whether it would have gone on."""
+"""The same at the end of a stream, where more events may have followed."""
 LONG = 60 * SECOND
-"""A model may think for as long as this."""
+"""Time in ns that a model may think."""
 _MOST = 20
 
 
@@ -53,26 +53,26 @@ class Silence(NamedTuple):
 
 
 class Activity:
-    """When the frames of one stream came."""
+    """The times of the frames of one stream."""
 
     def __init__(self, begun_ns: int = 0, *, beats: bool) -> None:
-        """`begun_ns`: when the response began; `beats`: whether heartbeats are to be expected."""
+        """`begun_ns`: the start of the response. `beats`: whether heartbeats are due."""
         self._begun_ns = begun_ns
         self._beats = beats
         self.last: FrameRef | None = None
         """The last frame of any kind."""
         self.active: FrameRef | None = None
-        """The last one that was no heartbeat."""
+        """The last frame that was no heartbeat."""
         self.heartbeats = 0
-        """How many came since then."""
+        """Heartbeats since then."""
         self.runner_ns = 0
-        """When the runner last gave a heartbeat: those of a response are its own, those of a session the server's."""
+        """The runner's last heartbeat, in ns: it sends `response.heartbeat`, the server `session.heartbeat`."""
         self._late = Group()
         self._longest = 0
         self.silences: list[Silence] = []
 
     def frame(self, event: Event) -> None:
-        """Any frame at all."""
+        """Note any frame."""
         quiet = event.at_ns - (self.last.at_ns if self.last is not None else self._begun_ns)
         if quiet > LATE:
             self._late.add(event)
@@ -83,15 +83,15 @@ class Activity:
             if event.type == protocol.RESPONSE_HEARTBEAT:
                 self.runner_ns = event.at_ns
 
-    def happened(self, event: Event, waits_for: str | None, *, works: bool) -> None:
-        """Something that is no heartbeat. `works`: the session was said to run until then."""
+    def active_event(self, event: Event, waits_for: str | None, *, works: bool) -> None:
+        """Note an event that is no heartbeat. `works`: whether the session was running."""
         before = self.active
         if works and before is not None and event.at_ns - before.at_ns > SILENT and len(self.silences) < _MOST:
             self.silences.append(Silence(before, event.ref, self.heartbeats, waits_for))
         self.active, self.heartbeats = event.ref, 0
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
-        """`end_ns`: until when somebody listened; None where nobody knows."""
+        """The signs. `end_ns`: until when a client listened; None if unknown."""
         if self._beats and self._late.count:
             times = counted(self._late.count, "time")
             message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
@@ -109,7 +109,7 @@ class Activity:
 
 
 def _silent(silence: Silence) -> Sign:
-    """An approval or a tool that takes its time is told of elsewhere, and no more than a note."""
+    """A silence; a note if an approval or a tool explains it."""
     quiet = silence.after.at_ns - silence.before.at_ns
     why = {None: "", "approval": ", waiting for an approval"}.get(
         silence.waits_for, f", waiting for {silence.waits_for}"
@@ -122,7 +122,7 @@ def _silent(silence: Silence) -> Sign:
 
 
 SLOW = 1 * SECOND
-"""How much later than it came an event may be handed to the client before that is worth a word."""
+"""Delay in ns between an event's arrival and its handing to the client that is reported."""
 VERY_SLOW = 5 * SECOND
 _OF_A_TURN = frozenset(
     {
@@ -131,13 +131,13 @@ _OF_A_TURN = frozenset(
         protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
     }
 )
-"""Nothing of a turn begins with these: who hears them first has joined in its middle."""
+"""Types that never begin a turn: a stream that starts with one joined in the middle."""
 _UNSENT = 64
-"""How many events may be under way to a client when it leaves."""
+"""Events that may be on their way to a client when it leaves."""
 
 
 class StreamChecks:
-    """What one client heard on one stream. `shared`: the checks that look at all streams of the session."""
+    """The checks of one stream. `shared`: the handlers of checks that see all streams of the session."""
 
     def __init__(
         self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False
@@ -149,7 +149,7 @@ class StreamChecks:
         self.activity = Activity(x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session)
         self.count = 0
         self.joined = False
-        """Whether it began in the middle of a turn."""
+        """Whether the stream began in the middle of a turn."""
         self._slowest, self._slow, self._unsent = 0, 0, 0
         self._slow_at: FrameRef | None = None
         self._handlers: dict[str, list[Handler]] = defaultdict(list)
@@ -163,8 +163,8 @@ class StreamChecks:
         return self.exchange.stream or 0
 
     def read(self, frames: Iterable[TimedFrame]) -> None:
-        """All its frames, in order."""
-        nobody: list[Handler] = []
+        """Run the checks on all frames, in order."""
+        none: list[Handler] = []
         for event in events(frames):
             self.count += 1
             self._arrived(event)
@@ -176,20 +176,20 @@ class StreamChecks:
             if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
             elif event.type not in HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
-                self._happened(event)
-            for handler in self._handlers.get(event.type or "", nobody):
+                self._active(event)
+            for handler in self._handlers.get(event.type or "", none):
                 handler(event)
 
-    def _happened(self, event: Event) -> None:
+    def _active(self, event: Event) -> None:
         turn = self.turns.open
         if turn is None and not self.turns.all and event.type in _OF_A_TURN:
             self.joined = True
         waits_for = next(reversed(turn.waits.values()), None) if turn is not None else None
-        self.activity.happened(event, waits_for, works=turn is not None)
+        self.activity.active_event(event, waits_for, works=turn is not None)
         self.turns.touch(event)
 
     def _arrived(self, event: Event) -> None:
-        """When it was handed to the client, beside when it came from the server."""
+        """Compare the time of handing to the client with the time of arrival."""
         if not self.exchange.has_times or self.exchange.ending == "unknown":
             return
         sent = event.frame.sent_ns
@@ -205,22 +205,22 @@ class StreamChecks:
         return self._slow > 0 or self._unsent > _UNSENT
 
     def cut(self) -> Turn | None:
-        """The turn that was going on when the stream ended."""
+        """The turn that was open when the stream ended."""
         return self.turns.open
 
     def ended_after(self, at_ns: int) -> bool:
-        """Whether a turn went on, or ended, behind that time."""
+        """Whether a turn ended after `at_ns`."""
         return any(turn.until_ns > at_ns and turn.ended is not None for turn in self.turns.all)
 
     def end_ns(self, last_known_ns: int) -> int | None:
-        """Until when somebody listened. `last_known_ns`: until when the recording goes."""
+        """Until when a client listened, in ns. `last_known_ns`: the last known time of the recording."""
         x = self.exchange
         if x.end_ns is not None:
             return x.end_ns
         return last_known_ns if x.ending == "open" else None
 
     def signs(self, last_known_ns: int) -> Iterator[Sign]:
-        """What this stream alone shows."""
+        """The signs of this stream alone."""
         end_ns = self.end_ns(last_known_ns)
         checks: tuple[Check, ...] = (self.contract, self.order, self.text, self.turns)
         for check in checks:
@@ -231,7 +231,7 @@ class StreamChecks:
         yield from self._done(end_ns)
 
     def _slowness(self) -> Iterator[Sign]:
-        """The kernel takes megabytes before a slow client can be told from a quick one, so this is seldom seen."""
+        """A slow client. The kernel buffers megabytes before a slow client shows, so this is rare."""
         if not self.is_slow:
             return
         parts = []
@@ -247,8 +247,8 @@ class StreamChecks:
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
-        """A stream that is the answer to a POST ends with `[DONE]`; a session's goes on until somebody leaves. A client
-        that leaves without it has waited for it only if it stayed for long."""
+        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. A client that left counts
+        only if it had waited for long."""
         last, ending = self.activity.last, self.exchange.ending
         if self.is_session or last is None:
             return

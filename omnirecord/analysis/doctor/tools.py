@@ -23,11 +23,13 @@ _MOST = 50
 
 @dataclass(eq=False)
 class Call:
+    """A tool call."""
+
     ref: FrameRef
     name: str
     arguments: str
     replaced: str | None = None
-    """The arguments that the model wrote, if `{}` came in their place."""
+    """The model's arguments, if the server replaced them by `{}`."""
 
 
 class Tools:
@@ -37,7 +39,7 @@ class Tools:
         self.calls: dict[str, Call] = {}
         self.outputs: dict[str, FrameRef] = {}
         self.failures: dict[str, str] = {}
-        """How calls failed, by their outputs."""
+        """The failure in each failed call's output."""
 
     def handlers(self) -> Handlers:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item}
@@ -56,15 +58,15 @@ class Tools:
                 self.failures[call_id] = failure
 
     def _call(self, event: Event, call_id: str, name: str, arguments: str) -> None:
-        """A call comes twice, and the second time with the arguments that the tool gets."""
+        """A call arrives twice, the second time with the arguments that the tool gets."""
         known = self.calls.setdefault(call_id, Call(event.ref, name, arguments))
         if arguments == "{}" and known.arguments not in ("", "{}"):
             known.replaced = known.arguments
 
     def signs(self, until_ns: int, stops: list[int], joined: set[int], *, is_open: bool = False) -> Iterator[Sign]:
-        """`until_ns`: until when somebody listened. `stops`: when the user interrupted. `joined`: the streams that
-        began to listen in the middle of a turn, and may have missed a call. `is_open`: how the streams ended is
-        unknown."""
+        """The signs. `until_ns`: until when a client listened. `stops`: times of the user's interrupts. `joined`: the
+        streams that began in the middle of a turn, and may lack a call. `is_open`: whether the endings of the streams
+        are unknown."""
         lacking = [(id_, call) for id_, call in self.calls.items() if id_ not in self.outputs]
         for id_, call in lacking[:_MOST]:
             yield _without_output(id_, call, until_ns, stops, is_open=is_open)
@@ -72,19 +74,19 @@ class Tools:
         uncalled = [(id_, ref) for id_, ref in self.outputs.items() if id_ not in self.calls]
         for id_, ref in uncalled[:_MOST]:
             if ref.stream not in joined:
-                message = f"the output of the call {said(id_)} came, and the call itself did not"
+                message = f"the output of the call {said(id_)} arrived without the call itself"
                 yield sign_at("output-without-call", message, [ref])
 
     def _failed(self, stops: list[int]) -> Iterator[Sign]:
-        """Calls whose output is a failure, or whose arguments were no JSON."""
+        """Calls with a failure as output, or with arguments that were no JSON."""
         bad = [id_ for id_, call in self.calls.items() if call.replaced is not None or id_ in self.failures]
         for id_ in [*bad, *(id_ for id_ in self.failures if id_ not in self.calls)][:_MOST]:
             call, returned = self.calls.get(id_), self.outputs.get(id_)
             refs = [ref for ref in (call.ref if call else None, returned) if ref is not None]
-            told = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
+            parts = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
             if call is not None and call.replaced is not None:
-                told.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
-            message = f"{_named(call)} (call {said(id_)}) {', and '.join(told)}"
+                parts.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
+            message = f"{_named(call)} (call {said(id_)}) {', and '.join(parts)}"
             was_stopped = returned is not None and any(refs[0].at_ns <= stop <= returned.at_ns for stop in stops)
             severity: Severity | None = "note" if was_stopped else None
             yield sign_at("tool-failed", message, refs, about=id_, severity=severity)

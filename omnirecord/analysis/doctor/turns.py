@@ -23,7 +23,6 @@ from ..turns.lenient import as_dict, as_text
 from .check import (
     BEGINS,
     ENDS,
-    HEARTBEATS,
     SECOND,
     WORKING,
     Event,
@@ -36,45 +35,39 @@ from .check import (
 )
 from .finding import Severity, Sign
 
-_NO_WORK = HEARTBEATS | {
-    protocol.SESSION_PRESENCE,
-    protocol.SESSION_STATUS,
-    protocol.SESSION_INPUT_CONSUMED,
-    protocol.SESSION_USAGE,
-}
-DISCONNECTED = protocol.RUNNER_DISCONNECTED
+DISCONNECTED = "runner_disconnected"
 _PARKED = "status"
-"""Under which name a turn waits for its sub-agents, beside the ids of calls and questions."""
+"""The key of `Turn.waits` for sub-agents; the other keys are ids of calls and questions."""
 
 
 @dataclass(eq=False)
 class Turn:
-    """One turn, as one stream heard it."""
+    """One turn on one stream."""
 
     first: FrameRef
     last: FrameRef
-    """Its last event, heartbeats aside."""
+    """Its last event other than heartbeats."""
     id: str | None = None
-    """Its response's; None where no response was heard."""
+    """The id of its response; None without one."""
     ended: str | None = None
-    """`completed`, `failed`, `incomplete`, `cancelled`; `rest`; `unfinished`; None while it goes on."""
+    """`completed`, `failed`, `incomplete`, `cancelled`, `rest` or `unfinished`; None while it is open."""
     end: FrameRef | None = None
     was_asked: bool = False
-    """Whether this stream heard what it answers: then it has listened from the beginning."""
+    """Whether this stream carried the message that it answers, and so the turn from its start."""
     interrupted: bool = False
     rested: bool = False
-    """Whether it is over because the session came to rest."""
+    """Whether it ended because the session came to rest."""
     error: dict[str, Any] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
-    """What is under way: elicitation or call id to `approval` or the tool's name."""
+    """What it waits for: elicitation or call id to `approval` or the tool's name."""
     before: FrameRef | None = None
-    """The event before its last one."""
+    """The event before `last`."""
     spoke: tuple[FrameRef, FrameRef] | None = None
     """The last two events of its response."""
     is_followed: bool = False
-    """Whether a message was taken in after its response had begun."""
+    """Whether the agent got another message after the response began."""
     attempts: list[tuple[str, FrameRef, FrameRef]] = field(default_factory=list)
-    """The responses that a restart of the runner broke off: the id, the last event, the beginning of the next one."""
+    """The responses that a restart of the runner cut: id, last event, first event of the next one."""
 
     @property
     def until_ns(self) -> int:
@@ -88,11 +81,11 @@ class Turns:
         self.all: list[Turn] = []
         self.open: Turn | None = None
         self.input: FrameRef | None = None
-        """The last message that was taken in before the turn began."""
+        """The last message before the turn."""
         self._signs: list[Sign] = []
         self._retries = Group()
         self._why = ""
-        """Why the last thing was tried again."""
+        """The error of the last retry."""
 
     def handlers(self) -> Handlers:
         return {
@@ -109,7 +102,7 @@ class Turns:
         }
 
     def touch(self, event: Event) -> None:
-        """Something happened that is no heartbeat."""
+        """Note an event that is no heartbeat."""
         if self.open is not None:
             self.open.before, self.open.last = self.open.last, event.ref
             if protocol.is_of_response(event.type):
@@ -144,7 +137,7 @@ class Turns:
         turn.id = turn.id or id_
 
     def _restart(self, event: Event, turn: Turn) -> None:
-        """The same turn begins again under another response id, and what was under way in it is lost."""
+        """Start the same turn again under another response id. Open calls and questions are lost."""
         last = turn.spoke[0] if turn.spoke else turn.first
         turn.attempts.append((turn.id or "", last, event.ref))
         turn.id = None
@@ -172,7 +165,7 @@ class Turns:
             last.ended, last.end, last.error = ENDS[event.type or ""], event.ref, _error(event)
 
     def _contradicts(self, event: Event) -> None:
-        """The type says how a turn ended, and so does the response in it."""
+        """Report an end whose type and whose response's status differ."""
         status = as_text(as_dict(event.data.get("response")).get("status"))
         if status not in (None, ENDS[event.type or ""]):
             message = f"a {said(event.type)} whose response has the status {said(status)}"
@@ -197,7 +190,7 @@ class Turns:
         error = as_dict(event.data.get("error"))
         last = self.all[-1] if self.all else None
         if self.open is None and last is not None and last.ended == "failed":
-            return  # it only says once more what the response's end has said
+            return  # a repetition of the response's end
         if self.open is None and error.get("code") != DISCONNECTED:
             return
         self._turn(event).error = error
@@ -247,7 +240,7 @@ class Turns:
 
 
 def _signs_of(turn: Turn) -> Iterator[Sign]:
-    """How a turn ended, where that was not well. One that was cut off is for who knows all streams."""
+    """The signs of a turn that ended badly. `endings` reports turns that were cut."""
     about = turn.id or fault(turn.error)
     for number, (id_, last, again) in enumerate(turn.attempts, 1):
         quiet_ns = again.at_ns - last.at_ns
@@ -286,7 +279,7 @@ def _ended(code: str, message: str, turn: Turn, about: object) -> Sign:
 
 
 def fault(error: dict[str, Any]) -> str:
-    """An error object in a few words."""
+    """An error object as text: code, message, reason."""
     parts = (as_text(error.get("code")), as_text(error.get("message")), as_text(error.get("reason")))
     return said(": ".join(part for part in parts if part), 160)
 
@@ -311,21 +304,21 @@ _KNOWN = frozenset({
     ("running", "launching"), ("waiting", "launching"), ("idle", "failed"),
 })  # fmt: skip
 _SOON = 2 * SECOND
-"""How long after a turn its last status may take."""
+"""Longest time in ns between a turn's end and its last status."""
 
 
 class Statuses:
-    """The statuses of one stream."""
+    """The session's status on one stream."""
 
     def __init__(self) -> None:
         self.last: str | None = None
         self.ref: FrameRef | None = None
         self._ended: FrameRef | None = None
-        """The end of a turn, while no status has come since."""
+        """The end of a turn that no status has followed yet."""
         self._saw_input = False
         self.saw_post = False
-        """Whether a client posted a message while this stream was open: then the turn's status came on it too. A
-        client that joins a sub-agent behind its `running` hears the message, and then the response."""
+        """Whether a client posted a message while this stream was open, so that it carries the turn's status too. A
+        stream that joins a sub-agent after its `running` carries the message, then the response."""
         self._odd: dict[tuple[str, str], Group] = {}
 
     def handlers(self) -> Handlers:
@@ -346,9 +339,9 @@ class Statuses:
         self._saw_input = True
 
     def _begin(self, event: Event) -> None:
-        """A response is worked on: so the session runs, and should have said so."""
-        is_heard_from_start = self.last is not None or (self._saw_input and self.saw_post)
-        if not event.in_snapshot and is_heard_from_start and self.last not in WORKING:
+        """A response began, so the last status should be a working one."""
+        is_from_start = self.last is not None or (self._saw_input and self.saw_post)
+        if not event.in_snapshot and is_from_start and self.last not in WORKING:
             self._add(event, self.last or "no status", "a response under way")
             self.last, self.ref = "running", event.ref
         self._saw_input = False
@@ -370,7 +363,7 @@ class Statuses:
             yield self._left(self._ended, self.ref, end_ns)
 
     def _left(self, ended: FrameRef, ref: FrameRef, end_ns: int | None) -> Sign:
-        """A client that leaves right behind the end of a turn does not wait for the status."""
+        """A status that never left running: a note if the client left right after the turn."""
         soon = end_ns is None or end_ns - ended.at_ns < _SOON
         severity: Severity = "note" if soon else "warning"
         message = f"the turn ended, and the last status is still {said(self.last)}"

@@ -85,7 +85,7 @@ class _Streaming:
         return self.offsets.get(read, self.at_ns)
 
     def offsets_kept(self) -> dict[int, int]:
-        """The times that the next step needs: of the read of a frame that waits for its LF, and of an unfinished row."""
+        """The times that the next step needs: of the read of a frame without its LF, and of an unfinished row."""
         read = self.framer.read
         if self.framer.decodes:
             return {n: at for n, at in self.offsets.items() if n >= read}
