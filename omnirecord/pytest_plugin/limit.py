@@ -71,16 +71,16 @@ class Limit:
         waited, looked, opened = 0.0, monotonic(), 0
         try:
             while not self._over.wait(self._seconds / _LOOKS):
-                standing = self._server.standing()
+                wait_state = self._server.wait_state()
                 before, looked = looked, monotonic()
-                is_counted = standing.awaits and (standing.serves or self._is_called)
-                if standing.opened != opened:
-                    waited, opened = 0.0, standing.opened
+                is_counted = wait_state.awaits and (wait_state.serves or self._is_called)
+                if wait_state.opened != opened:
+                    waited, opened = 0.0, wait_state.opened
                 elif is_counted and not self._is_suspended:
                     waited += looked - before
-                if waited >= self._seconds and standing.awaits:
-                    self._end(standing.awaits)
-                    self._press_on(GRACE if standing.serves else 0.0)
+                if waited >= self._seconds and wait_state.awaits:
+                    self._end(wait_state.awaits)
+                    self._press_on(GRACE if wait_state.serves else 0.0)
                     return
         except ServerError:
             return  # the server is gone, and says why itself

@@ -21,7 +21,7 @@ from ..cassette.sqlite import Store
 from ..errors import NotACassette, UsageError
 from ..recorder.proxy.server import Proxy
 from ..replayer.blocking import Server
-from ..replayer.report import place
+from ..replayer.report import position_text
 from ..replayer.server import Replay, Served
 from ..text import visible
 from .settings import Settings, checked_for_recording, failed_path
@@ -38,7 +38,7 @@ class Recording:
     def __init__(self, upstream: str, db: Path, **options: Any) -> None:
         self._proxy = Proxy(upstream, db, answered=self._answered, **options)
         self.requests: list[Served] = []
-        self.unmatched = self.mismatches = self.unmade = self.made_up = self.waiting = self.faults = ()
+        self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
 
     @property
     def url(self) -> str:
@@ -64,7 +64,7 @@ class Recording:
             " records, and give this one record='none'"
         )
 
-    pause = play = set_speed = step = run_until = jump = position = positions = reset = standing = release = (
+    pause = play = set_speed = step = run_until = jump = position = positions = reset = wait_state = release = (
         _no_playhead
     )
 
@@ -137,7 +137,7 @@ def _not_in(told: str, lines: list[str]) -> list[str]:
 def _playhead(server: Server) -> Iterator[str]:
     yield from (f"waiting for {visible(one)}" for one in server.waiting)
     try:
-        places = [place(position) for position in server.positions()] or ["nobody has listened yet"]
+        places = [position_text(position) for position in server.positions()] or ["nobody has listened yet"]
     except Exception as error:  # a thread that died
         places = [visible(str(error))]
     yield from (f"playhead: {one}" for one in places)

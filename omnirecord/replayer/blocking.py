@@ -15,8 +15,8 @@ from ..server.background import Background
 from . import server as replaying
 from .player import Mismatch, Position
 from .player.controls import Predicate
-from .report import differences, place
-from .server import Served, Standing
+from .report import differences, position_text
+from .server import Served, WaitState
 
 WAIT = 30.0
 """Seconds after which `step` and `run_until` give up."""
@@ -71,9 +71,9 @@ class Server:
         return list(self._server.made_up)
 
     @property
-    def unmade(self) -> list[Exchange]:
+    def unplayed(self) -> list[Exchange]:
         """Recorded requests of clients that nobody has made."""
-        return list(self._server.unmade)
+        return list(self._server.unplayed)
 
     @property
     def faults(self) -> list[str]:
@@ -123,11 +123,11 @@ class Server:
         """Where each of them is: one for each session tree, and for each stream without a session."""
         return list(self._press("positions"))
 
-    def standing(self) -> Standing:
+    def wait_state(self) -> WaitState:
         """What it waits for at this moment."""
-        standing = self._press("standing")
-        assert isinstance(standing, Standing)
-        return standing
+        wait_state = self._press("wait_state")
+        assert isinstance(wait_state, WaitState)
+        return wait_state
 
     def release(self) -> None:
         """Cut every response that is under way, and accept no more connections: no client waits any longer."""
@@ -149,7 +149,7 @@ class Server:
         try:
             return self._background.run(press, timeout=timeout)
         except TimeoutError as error:
-            places = "; ".join(place(one) for one in self.positions())
+            places = "; ".join(position_text(one) for one in self.positions())
             raise TimeoutError(
                 f"{button} was not done after {timeout or 0:g} s: {places or 'nobody listens'}"
             ) from error
@@ -167,7 +167,7 @@ class Server:
 
     def differences(self) -> list[str]:
         """Everything that came otherwise than recorded, as lines of text."""
-        return differences(self.unmatched, self.mismatches, self.unmade)
+        return differences(self.unmatched, self.mismatches, self.unplayed)
 
 
 def _assert_none(differences: list[str]) -> None:

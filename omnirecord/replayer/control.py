@@ -21,8 +21,8 @@ from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
 from .player.controls import Controls, Position, Predicate, as_row, is_behind
-from .player.playback import Run
-from .player.timeline import Place
+from .player.playback import Playthrough
+from .player.timeline import SortKey
 from .wait import Waiting
 
 PATIENCE = 30.0
@@ -30,7 +30,7 @@ PATIENCE = 30.0
 _LONGEST_BODY = 64 * 1024
 
 
-class Buttons:
+class PlayheadControl:
     """What can be done to the playheads of one replay. `which` is a session's id or `stream N`, where there are
     several. Raises `UsageError` where something cannot be done."""
 
@@ -88,8 +88,8 @@ class Buttons:
         return self.position(which)
 
     async def _step(self, which: str | None) -> None:
-        run: Run | None = None
-        place: Place | None = None
+        run: Playthrough | None = None
+        place: SortKey | None = None
 
         def has_stepped() -> bool:
             nonlocal run, place
@@ -114,7 +114,7 @@ class Buttons:
             self._controls.give_up(target)
         if target.failed is not None:
             raise target.failed
-        assert isinstance(target.reached, Run)
+        assert isinstance(target.reached, Playthrough)
         return self.position(target.reached.name)
 
     def _told(self, which: str | None) -> Position | None:
@@ -131,13 +131,13 @@ class ControlPath:
     def __init__(
         self,
         guard: Guard,
-        buttons: Buttons,
+        buttons: PlayheadControl,
         controls: Controls,
         reset: Callable[[], Awaitable[None]],
         state: Callable[[], dict[str, Any]],
     ) -> None:
         self._guard = guard
-        self._buttons = buttons
+        self._control = buttons
         self._controls = controls
         self._reset = reset
         self._state = state
@@ -188,27 +188,27 @@ class ControlPath:
         return as_row(pressed) if isinstance(pressed, Position) else {"positions": self._positions()}
 
     async def _pause(self, options: dict[str, Any]) -> Position | None:
-        return self._buttons.pause(_which(options))
+        return self._control.pause(_which(options))
 
     async def _play(self, options: dict[str, Any]) -> Position | None:
-        return self._buttons.play(_which(options))
+        return self._control.play(_which(options))
 
     async def _speed(self, options: dict[str, Any]) -> Position | None:
-        return self._buttons.set_speed(_number(options, "speed"), _which(options))
+        return self._control.set_speed(_number(options, "speed"), _which(options))
 
     async def _jump(self, options: dict[str, Any]) -> Position:
-        return self._buttons.jump(_number(options, "seconds"), _which(options))
+        return self._control.jump(_number(options, "seconds"), _which(options))
 
     async def _step(self, options: dict[str, Any]) -> Position:
         patience = _number(options, "timeout", PATIENCE)
-        step = self._buttons.step(_whole(options, "count"), _which(options))
+        step = self._control.step(_whole(options, "count"), _which(options))
         return await _in_time(step, patience, "the event has not come")
 
     async def _run_until(self, options: dict[str, Any]) -> Position:
         patience, nth, event = _number(options, "timeout", PATIENCE), _whole(options, "nth"), options.get("event")
         if not isinstance(event, str):
             raise UsageError("run-until needs an event: a type as in event=response.completed, or a glob")
-        return await _in_time(self._buttons.run_until(event, nth, _which(options)), patience, f"{event} has not come")
+        return await _in_time(self._control.run_until(event, nth, _which(options)), patience, f"{event} has not come")
 
     async def _begin_again(self, options: dict[str, Any]) -> None:  # noqa: ARG002  # as the others
         await self._reset()

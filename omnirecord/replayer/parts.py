@@ -17,7 +17,7 @@ class Part:
     offset_ns: int
     """When they came, in recorded time."""
     data: bytes
-    greeting: bool = False
+    in_snapshot: bool = False
     """Belongs to the connect snapshot: never held by a gate."""
     stream: int = 0
     """The recorded stream it is of."""

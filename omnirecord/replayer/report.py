@@ -11,7 +11,7 @@ from .player import Mismatch, Position
 _LISTED = 20
 
 
-def place(position: Position) -> str:
+def position_text(position: Position) -> str:
     """A `Position` in a sentence."""
     behind = "before its first event"
     if position.seq is not None:
@@ -23,13 +23,13 @@ def place(position: Position) -> str:
     return visible("; ".join(said))
 
 
-def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unmade: Sequence[Any]) -> list[str]:
+def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unplayed: Sequence[Any]) -> list[str]:
     """Requests that matched nothing, that said something else than the recorded one, and recorded ones that nobody
     made: a head and a line for each."""
     return [
         *_listed("matched nothing", [_missed(one) for one in unmatched]),
         *_listed("said something else than the recorded one", [_differing(one) for one in mismatches]),
-        *_listed("recorded, but never made", [request_line(one) for one in unmade]),
+        *_listed("recorded, but never made", [request_line(one) for one in unplayed]),
     ]
 
 

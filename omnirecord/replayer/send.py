@@ -26,7 +26,7 @@ from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
 from .omnigent_ui import MadeUp
 from .player import Answering, Failing, Playing
-from .player.join import frame_of
+from .player.reconnect import frame_of
 from .wait import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -121,11 +121,11 @@ class Sender:
             await asyncio.Event().wait()
 
     async def _send_freely(self, playing: Playing, write: Write) -> bool:
-        """What nothing holds up goes out in pieces; returns whether there is more behind it. A client that takes all
+        """What nothing holds up goes out in bursts; returns whether there is more behind it. A client that takes all
         there is keeps nobody else waiting."""
         number = 0
-        while (piece := playing.piece(self._now())) is not None:
-            await write(piece)
+        while (burst := playing.burst(self._now())) is not None:
+            await write(burst)
             number += 1
             if not number % _TURN:
                 await asyncio.sleep(0)

@@ -27,10 +27,10 @@ from ..server.timers import monotonic_ns
 from ..server.tls import File
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import seconds
-from .control import Buttons, ControlPath
+from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
-from .omnigent_ui import Filling, MadeUp, Quiet
-from .omnigent_ui.files import Frontend, installed
+from .omnigent_ui import MadeUp, OmnigentUi, Quiet
+from .omnigent_ui.files import BuiltUi, installed
 from .player import (  # fmt: skip
     Answering,
     Decision,
@@ -46,7 +46,7 @@ from .player import (  # fmt: skip
     Updates,
     options,
 )
-from .player.plan import Script
+from .player.plan import ReplayPlan
 from .send import Sender, keep_quiet, send_made_up, serve_updates
 from .wait import Waiting
 
@@ -59,7 +59,7 @@ _BEFOREHAND = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class WaitState:
     """What a replay waits for. `awaits`: the recorded request that has to come before anything goes on, or that would
     be the first; None where nothing waits for one. `opened`: how many gates are open. `serves`: whether a response is
     under way."""
@@ -81,7 +81,7 @@ class Served:
     """Of one that nothing matched: what was missed, what was nearest and in what it differs."""
 
 
-class Replay(Buttons):
+class Replay(PlayheadControl):
     """A server that answers as the recorded one did. Use it with `async with`: `url` is where it is.
 
     `requests`: what came; `unmatched`: what was never recorded; `mismatches`: what came with another `type` or
@@ -148,17 +148,17 @@ class Replay(Buttons):
     @property
     def page(self) -> str:
         """What a browser sees, in words; empty where it gets only what was recorded."""
-        return self._filling.page if self._filling else ""
+        return self._ui.page if self._ui else ""
 
     @property
     def made_up(self) -> list[str]:
         """What a web UI asked that was not recorded, and got all the same."""
-        return list(self._filling.made_up) if self._filling else []
+        return list(self._ui.made_up) if self._ui else []
 
     @property
-    def unmade(self) -> list[Exchange]:
+    def unplayed(self) -> list[Exchange]:
         """What clients asked when it was recorded, and nobody has asked again."""
-        return self._player.unmade()
+        return self._player.unplayed()
 
     @property
     def faults(self) -> list[str]:
@@ -168,10 +168,10 @@ class Replay(Buttons):
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
-            self._script = await asyncio.to_thread(Script, self._store, self._options.gates)
-            self._player = await asyncio.to_thread(Player, self._script, self._options)
-            self._filling = _filling(self._web_ui, self._script, self._player)
-            await asyncio.to_thread(self._script.lay_down, _BEFOREHAND)
+            self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates)
+            self._player = await asyncio.to_thread(Player, self._plan, self._options)
+            self._ui = _ui(self._web_ui, self._plan, self._player)
+            await asyncio.to_thread(self._plan.lay_down, _BEFOREHAND)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.ended)
             await self._listener.bind()
@@ -204,13 +204,13 @@ class Replay(Buttons):
             self._stopped = True
             self._store.close()
 
-    def standing(self) -> Standing:
+    def wait_state(self) -> WaitState:
         """Return what the replay waits for at this moment."""
         opened = self._player.streams.opened_gates()
         awaits = self._waiting.awaited
         if awaits is None and not self._tasks and not opened:
-            awaits = self._script.first_gate() or (None if self.requests else "a request")
-        return Standing(awaits, opened, bool(self._tasks))
+            awaits = self._plan.first_gate() or (None if self.requests else "a request")
+        return WaitState(awaits, opened, bool(self._tasks))
 
     async def release(self) -> None:
         """Cut every response that is under way, and accept no more connections: no client waits any longer."""
@@ -230,8 +230,8 @@ class Replay(Buttons):
         self._player.reset()
         self.requests.clear()
         self.unmatched.clear()
-        if self._filling is not None:
-            self._filling.made_up.clear()
+        if self._ui is not None:
+            self._ui.made_up.clear()
         self._announce()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -286,21 +286,21 @@ class Replay(Buttons):
                 return self._miss(request, target, decision)
 
     async def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
-        if self._filling is not None and self._options.gates.off and self._filling.opens_stream(request):
+        if self._ui is not None and self._options.gates.off and self._ui.opens_stream(request):
             await asyncio.sleep(LOADS)
         told = len(self._player.notes)
-        if self._filling is not None and self._filling.says(request):
+        if self._ui is not None and self._ui.says(request):
             self._player.pass_over_unanswered(request)
         decision = self._player.answer(request, self.now())
-        if self._filling is None:
+        if self._ui is None:
             return decision
-        if self._filling.takes(request):
+        if self._ui.takes(request):
             del self._player.notes[told:]  # a page asks for the same again and again
-        return self._filling.fill(request, decision, self.now())
+        return self._ui.fill(request, decision, self.now())
 
     def _rows(self, session_ids: list[str]) -> dict[str, Any]:
         """What the session list says of these now."""
-        rows = self._player.session_rows if self._filling is None else self._filling.rows
+        rows = self._player.session_rows if self._ui is None else self._ui.rows
         return rows(session_ids, self.now())
 
     async def _play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
@@ -329,7 +329,7 @@ class Replay(Buttons):
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
             "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
             "made_up": self.made_up,
-            "unmade": [f"{one.request.method} {one.request.target}" for one in self.unmade],
+            "unplayed": [f"{one.request.method} {one.request.target}" for one in self.unplayed],
         }  # fmt: skip
 
     def _announce(self) -> None:
@@ -360,14 +360,14 @@ def _skip_gates_after(chosen: float | None, former: float | None) -> float | Non
     return None if chosen is None else seconds("skip_gates_after", chosen)
 
 
-def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:
+def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> BuiltUi | bool:
     """The files of a web UI, or whether there is to be one without."""
     if chosen is None or (chosen == "auto" and maps_sessions):
         return False
     if maps_sessions:
         raise UsageError("--web-ui and --match 'sessions mapped' exclude each other: a page keeps the recorded ids")
-    return installed() or True if chosen == "auto" else Frontend(Path(chosen))
+    return installed() or True if chosen == "auto" else BuiltUi(Path(chosen))
 
 
-def _filling(web_ui: Frontend | bool, script: Script, player: Player) -> Filling | None:
-    return None if web_ui is False else Filling(script, player, None if web_ui is True else web_ui)
+def _ui(web_ui: BuiltUi | bool, plan: ReplayPlan, player: Player) -> OmnigentUi | None:
+    return None if web_ui is False else OmnigentUi(plan, player, None if web_ui is True else web_ui)

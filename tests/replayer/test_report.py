@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from omnirecord.replayer.player import Mismatch
-from omnirecord.replayer.report import differences, place
+from omnirecord.replayer.report import differences, position_text
 from omnirecord.replayer.server import Served
 
 NOWHERE: dict[str, Any] = {
@@ -31,7 +31,7 @@ SOMEWHERE = {**NOWHERE, "stream": 1, "seq": 3, "type": "session.status", "at_s":
     ],
 )
 def test_a_position_is_a_sentence(position: dict[str, Any], sentence: str) -> None:
-    assert place(SimpleNamespace(**position)) == sentence
+    assert position_text(SimpleNamespace(**position)) == sentence
 
 
 def test_no_difference_is_no_line() -> None:

@@ -6,7 +6,7 @@ what each is on the wire.
 """
 
 from .bound import Bound, Faults, RequestFault
-from .kinds import VERBS, End, Fault, Verb
 from .layout import Faulty
+from .verbs import VERBS, End, Fault, Verb
 
 __all__ = ["VERBS", "Bound", "End", "Fault", "Faults", "Faulty", "RequestFault", "Verb"]

@@ -18,11 +18,11 @@ from ...omnigent.routes import path_of
 from ..event_address import Stream, listed
 from ..parts import Part
 from .grammar import parse_fault
-from .kinds import Answer, Ends, Fault, OnRequest, Requests, StopHeartbeats
 from .layout import Faulty, Key, Layout
-from .targets import Aims
+from .targets import FaultBinder
+from .verbs import Answer, Ends, Fault, OnRequest, Requests, StopHeartbeats
 
-Asked = tuple[str, str]
+RequestLine = tuple[str, str]
 """Method and target."""
 
 
@@ -65,7 +65,7 @@ class RequestFaults:
         return requests.ordinal == "every" or self._counts[number] == nth
 
 
-def check(faults: Iterable[OnRequest], asked: Iterable[Asked]) -> None:
+def check(faults: Iterable[OnRequest], asked: Iterable[RequestLine]) -> None:
     """Raises `UsageError` where nothing like it was recorded."""
     recorded = set(asked)
     for fault in faults:
@@ -101,7 +101,7 @@ class Faults:
         lines = [specs] if isinstance(specs, str) else specs
         return cls(tuple(parse_fault(line) for line in lines))
 
-    def bind(self, streams: Iterable[Stream], requests: Iterable[Asked] | None = None) -> Bound:
+    def bind(self, streams: Iterable[Stream], requests: Iterable[RequestLine] | None = None) -> Bound:
         """Find what they mean in a recording. `requests`: method and target of those that were recorded, if a fault
         on none of them is a mistake. Raises `UsageError` where an event is not there, or cannot be changed so."""
         return Bound(self.faults, list(streams), requests)
@@ -110,8 +110,10 @@ class Faults:
 class Bound:
     """Faults whose events were found."""
 
-    def __init__(self, faults: Sequence[Fault], streams: Sequence[Stream], requests: Iterable[Asked] | None) -> None:
-        aims = Aims(streams)
+    def __init__(
+        self, faults: Sequence[Fault], streams: Sequence[Stream], requests: Iterable[RequestLine] | None
+    ) -> None:
+        aims = FaultBinder(streams)
         aimed = [aims.of(fault) for fault in faults if not isinstance(fault, OnRequest)]
         aims.check(aimed)
         self._names = [str(fault) for fault in faults]

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...wire.strict_json import MalformedError, parse
 from ..event_address import fields_like, listed
-from .kinds import Corrupt, Edit, SetField
+from .verbs import Corrupt, Edit, SetField
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _BLANK_BEFORE = " \t\n\r"

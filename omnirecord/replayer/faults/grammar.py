@@ -7,7 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from ..event_address import HOW_CONDITIONS, Field, Words, field_of, read_address, read_ordinal
-from .kinds import (
+from .verbs import (
     EACH_TIME,
     EXAMPLE,
     TIME,

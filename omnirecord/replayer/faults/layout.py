@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..parts import Part, frames_of
 from .edits import inside, inside_a_character
-from .kinds import End, Ends
+from .verbs import End, Ends
 
 Key = tuple[int, int]
 """The number of a stream and of a frame."""
@@ -33,7 +33,7 @@ class Faulty:
 
 
 @dataclass(slots=True)
-class Event:
+class SlotContent:
     """What goes out in a slot. `copies`: how often; 0 where it was dropped."""
 
     key: Key | None
@@ -65,18 +65,18 @@ class Layout:
         for place, slot in enumerate(self.slots):
             if (key := _key(slot)) is not None and key in wanted:
                 self._places[key] = place
-        self._events: dict[int, Event] = {}  # by place, where there is more to say than the slot does
+        self._events: dict[int, SlotContent] = {}  # by place, where there is more to say than the slot does
 
-    def event(self, key: Key) -> Event | None:
+    def event(self, key: Key) -> SlotContent | None:
         """That event, to be changed; None where these parts are without it."""
         place = self._places.get(key)
         return None if place is None else self.at(place)
 
-    def at(self, place: int) -> Event:
+    def at(self, place: int) -> SlotContent:
         """What goes out in a slot, to be changed."""
         if place not in self._events:
             slot = self.slots[place]
-            self._events[place] = Event(_key(slot), b"".join(part.data for part in slot))
+            self._events[place] = SlotContent(_key(slot), b"".join(part.data for part in slot))
         return self._events[place]
 
     def swap(self, one: Key, other: Key) -> None:

@@ -15,7 +15,8 @@ from ...wire.sse import read_fields
 from ..event_address import Address, Stream, is_event, listed
 from ..parts import Part
 from .edits import UnfitError, edited, inside_a_character
-from .kinds import (
+from .layout import Key, Layout
+from .verbs import (
     Change,
     Corrupt,
     Delay,
@@ -28,13 +29,12 @@ from .kinds import (
     StopHeartbeats,
     Swap,
 )
-from .layout import Key, Layout
 
 HEARTBEAT = "session.heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
-class Aimed:
+class BoundFault:
     """`keys`: what it is done to, in recorded order; of a swap, each two that change places."""
 
     name: str
@@ -106,17 +106,17 @@ def _is_heartbeat(data: bytes) -> bool:
     return HEARTBEAT.encode() in data and read_fields(data).event == HEARTBEAT
 
 
-class Aims:
+class FaultBinder:
     """Finds what faults mean in `streams`. All raise `UsageError` where they mean nothing there."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = list(streams)
         self._frames = {stream.number: stream.frames for stream in self._streams}
 
-    def of(self, fault: Change | Ends) -> Aimed:
+    def of(self, fault: Change | Ends) -> BoundFault:
         """What it is done to."""
         try:
-            return Aimed(str(fault), fault, tuple(self._keys(fault)))
+            return BoundFault(str(fault), fault, tuple(self._keys(fault)))
         except UsageError as error:
             raise _refusal(fault, str(error)) from None
 
@@ -130,7 +130,7 @@ class Aims:
             for stream, seq in first.items()
         ]
 
-    def check(self, aims: Sequence[Aimed]) -> None:
+    def check(self, aims: Sequence[BoundFault]) -> None:
         """Try all edits, each event's in their order, and whether there is a character to cut in the outcome."""
         todo: dict[Key, list[Edit]] = defaultdict(list)
         cut: dict[Key, Ends] = {}

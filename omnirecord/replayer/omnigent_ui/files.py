@@ -26,7 +26,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-class Frontend:
+class BuiltUi:
     """Those below one folder. Raises `UsageError` where that has no page."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,11 +61,11 @@ def _asset(file: Path, body: bytes) -> MadeUp:
     return MadeUp(body, (*headers, ("X-Content-Type-Options", "nosniff")))
 
 
-def installed() -> Frontend | None:
+def installed() -> BuiltUi | None:
     """The web UI of the `omnigent` that is installed beside us, or whose command is on PATH; None without one."""
     named = os.environ.get(VARIABLE)
     folders = ([Path(named)] if named else []) + _beside_us() + _on_path()
-    return next((Frontend(folder) for folder in folders if (folder / "index.html").is_file()), None)
+    return next((BuiltUi(folder) for folder in folders if (folder / "index.html").is_file()), None)
 
 
 def _beside_us() -> list[Path]:

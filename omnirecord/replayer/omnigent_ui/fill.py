@@ -20,7 +20,7 @@ from ...omnigent.routes import is_gate, opens_session_stream, path_of, session_o
 from ...wire.content_coding import content_of
 from ...wire.headers import header
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
-from ..player.plan import Script
+from ..player.plan import ReplayPlan
 from .endpoints import Answers, Files, MadeUp, Quiet, made
 from .session_state import Data, Timed, read_json
 from .sessions import Sessions
@@ -51,8 +51,8 @@ def guarded(headers: Headers) -> Headers:
 class Shell:
     """The pages of a cassette. `files`: those of a web UI that is installed."""
 
-    def __init__(self, script: Script, files: Files | None) -> None:
-        self._script = script
+    def __init__(self, plan: ReplayPlan, files: Files | None) -> None:
+        self._plan = plan
         self._files = files
 
     def has_all_of(self, page: bytes) -> bool:
@@ -73,20 +73,20 @@ class Shell:
         """What there is: a recorded page, else an installed one, else a few words."""
         recorded = self._recorded
         if recorded is not None and self._is_recorded:
-            return MadeUp(self._script.decoded_body(recorded), guarded(_HTML))
+            return MadeUp(self._plan.decoded_body(recorded), guarded(_HTML))
         found = self.file("/index.html")
         return _placard(sessions, recorded is not None) if found is None else MadeUp(found.body, guarded(found.headers))
 
     @cached_property
     def _is_recorded(self) -> bool:
         """Whether a whole web UI was recorded."""
-        return self._recorded is not None and self.has_all_of(self._script.decoded_body(self._recorded))
+        return self._recorded is not None and self.has_all_of(self._plan.decoded_body(self._recorded))
 
     @cached_property
     def _recorded(self) -> Exchange | None:
         """The newest answer that is a whole page of a web UI."""
         pages = [x for x in self._successes if asks_for_page(x.request.target) and _is_html(x)]
-        return next((x for x in reversed(pages) if _ASSET.search(self._script.decoded_body(x).decode("latin-1"))), None)
+        return next((x for x in reversed(pages) if _ASSET.search(self._plan.decoded_body(x).decode("latin-1"))), None)
 
     @cached_property
     def _assets(self) -> frozenset[str]:
@@ -95,7 +95,7 @@ class Shell:
     @property
     def _successes(self) -> list[Exchange]:
         return [
-            x for x in self._script.exchanges if x.request.method == "GET" and x.response and x.response.status == 200
+            x for x in self._plan.exchanges if x.request.method == "GET" and x.response and x.response.status == 200
         ]
 
 
@@ -138,14 +138,14 @@ def is_page(headers: Headers) -> bool:
     return browser or header(headers, "sec-fetch-mode") is not None
 
 
-class Filling:
+class OmnigentUi:
     """What a web UI gets of one replay. `files`: those of an installed one; `made_up`: what was not recorded and was
     asked for."""
 
-    def __init__(self, script: Script, player: Player, files: Files | None) -> None:
+    def __init__(self, plan: ReplayPlan, player: Player, files: Files | None) -> None:
         self._player = player
-        self._sessions = Sessions(script)
-        self._shell = Shell(script, files)
+        self._sessions = Sessions(plan)
+        self._shell = Shell(plan, files)
         self.made_up: list[str] = []
 
     def takes(self, request: Incoming) -> bool:

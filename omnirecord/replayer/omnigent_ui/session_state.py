@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from ...model import Exchange, TimedFrame
 from ...omnigent.routes import below_session, is_gate, query_of
 from ...wire.strict_json import payload_of
-from ..player.plan import Script
+from ..player.plan import ReplayPlan
 
 Data = dict[str, Any]
 _USED = {
@@ -32,7 +32,7 @@ _ENDS = ("completed", "failed", "incomplete", "cancelled")
 
 
 @dataclass(slots=True)
-class Heard:
+class SessionHistory:
     """Each a list of what came and when, in ns of recorded time, ascending."""
 
     items: list[tuple[int, Data]] = field(default_factory=list)
@@ -59,9 +59,9 @@ class Heard:
         return [data for name, data in open_.items() if name not in answered]
 
 
-def heard(frames: Iterable[TimedFrame], epoch: Epoch) -> Heard:
+def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistory:
     """From the frames of all of its streams. `epoch`: when one came, in seconds since 1970."""
-    told = Heard()
+    told = SessionHistory()
     for frame in sorted(frames, key=lambda frame: frame.offset_ns):
         reader = _READERS.get(frame.type or "")
         data = payload_of(frame) if reader is not None else None
@@ -70,16 +70,16 @@ def heard(frames: Iterable[TimedFrame], epoch: Epoch) -> Heard:
     return told
 
 
-Reader = Callable[[Heard, TimedFrame, Data, Epoch], None]
+Reader = Callable[[SessionHistory, TimedFrame, Data, Epoch], None]
 
 
-def _item(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _item(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     item = data.get("item")
     if isinstance(item, dict) and isinstance(item.get("id"), str):
         told.items.append((frame.offset_ns, item))
 
 
-def _consumed(told: Heard, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
+def _consumed(told: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
     """A user's message becomes an item."""
     said = data.get("data")
     name, content = (said.get("item_id"), said.get("data")) if isinstance(said, dict) else (None, None)
@@ -88,27 +88,27 @@ def _consumed(told: Heard, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
         told.items.append((frame.offset_ns, item | {"created_at": epoch(frame)} | content))
 
 
-def _asks(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _asks(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     if isinstance(data.get("elicitation_id"), str):
         told.asked.append((frame.offset_ns, data))
 
 
-def _answers(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _answers(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     told.answered.append((frame.offset_ns, str(data.get("elicitation_id"))))
 
 
-def _child(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _child(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     child = data.get("child")
     if isinstance(child, dict) and isinstance(child.get("id"), str):
         told.children.append((frame.offset_ns, child))
 
 
-def _status(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _status(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     error = data.get("error") if data.get("status") == "failed" else None
     told.fields.append((frame.offset_ns, {"status": data.get("status"), "last_task_error": error}))
 
 
-def _usage(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _usage(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     names = {"context_tokens": "last_total_tokens"}
     kept = ("context_tokens", "context_window", "total_cost_usd", "usage_by_model")
     told.fields.append(
@@ -116,26 +116,26 @@ def _usage(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
     )
 
 
-def _begins(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _begins(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     response = data.get("response")
     name = response.get("id") if isinstance(response, dict) else None
     told.fields.append((frame.offset_ns, {"active_response_id": name}))
 
 
-def _ends(told: Heard, frame: TimedFrame, _data: Data, _: Epoch) -> None:
+def _ends(told: SessionHistory, frame: TimedFrame, _data: Data, _: Epoch) -> None:
     told.fields.append((frame.offset_ns, {"active_response_id": None}))
 
 
 def _same(name: str, *fields: str) -> dict[str, Reader]:
     """Fields that the event has under the names that the session has."""
 
-    def read(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+    def read(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
         told.fields.append((frame.offset_ns, {one: data[one] for one in fields if one in data}))
 
     return {name: read}
 
 
-def _model(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _model(told: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     told.fields.append((frame.offset_ns, {"llm_model": data.get("model")}))
 
 
@@ -165,8 +165,8 @@ Timed = tuple[int, Data]
 class Recorded:
     """By session id, each list in the order of time."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._plan = plan
 
     @cached_property
     def snapshots(self) -> dict[str, list[Timed]]:
@@ -191,15 +191,15 @@ class Recorded:
     @cached_property
     def rows(self) -> dict[str, list[Timed]]:
         rows: dict[str, list[Timed]] = defaultdict(list)
-        for at_ns, row in self._script.session_rows():
+        for at_ns, row in self._plan.session_rows():
             rows[row["id"]].append((at_ns, row))
         return rows
 
     def messages(self, name: str) -> Iterator[Data]:
         """What clients said in a session, in order."""
-        for x in self._script.exchanges:
+        for x in self._plan.exchanges:
             if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
-                value = read_json(self._script.request_body(x))
+                value = read_json(self._plan.request_body(x))
                 if isinstance(value, dict) and isinstance(value.get("data"), dict):
                     yield value["data"]
 
@@ -211,7 +211,7 @@ class Recorded:
 
     def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
         """The JSON objects that answered for what lies below a session, and have such a member."""
-        for x in self._script.exchanges:
+        for x in self._plan.exchanges:
             if x.session_id and x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below:
                 value = self.json(x)
                 if isinstance(value, dict) and isinstance(value.get(has), kind):
@@ -222,7 +222,7 @@ class Recorded:
         response = exchange.response
         if exchange.kind != "http" or response is None or response.status != 200:
             return None
-        return read_json(self._script.decoded_body(exchange))
+        return read_json(self._plan.decoded_body(exchange))
 
 
 def read_json(content: bytes) -> Any:

@@ -15,8 +15,8 @@ from functools import cache
 from typing import Any
 
 from ..player import Playing
-from ..player.plan import Script, start_of
-from .session_state import Data, Heard, Recorded, Timed, heard
+from ..player.plan import ReplayPlan, start_of
+from .session_state import Data, Recorded, SessionHistory, Timed, session_history
 
 ROW: Data = {
     "id": None, "agent_id": None, "agent_name": None, "status": "idle", "created_at": 0, "updated_at": 0, "title": None,
@@ -114,24 +114,24 @@ _TITLE = 80
 class Sessions:
     """All sessions of a cassette. `before`: a moment, in ns of recorded time; what came at it is not known yet."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
-        self._recorded = Recorded(script)
-        self._heard = cache(self._heard_of)
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._plan = plan
+        self._recorded = Recorded(plan)
+        self._history = cache(self._read_history)
         self._title = cache(self._title_of)
 
     def roots(self) -> list[str]:
         """Those that no other session started, the newest first."""
-        return list(self._script.trees)[::-1]
+        return list(self._plan.trees)[::-1]
 
     def has(self, name: str) -> bool:
-        return name in self._script.sessions
+        return name in self._plan.sessions
 
     def lead_on(self, playing: Playing) -> None:
         """Let a page's stream end where the recorded client opened the next one: it comes back, and gets that. Where
         there is none, the stream stays open, and has heartbeats."""
         x = playing.exchange
-        session = self._script.sessions.get(x.session_id or "")
+        session = self._plan.sessions.get(x.session_id or "")
         ended = x.end_ns if x.end_ns is not None else float("inf")
         later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
         if later and not playing.joined and playing.ending == "client_left":
@@ -186,12 +186,12 @@ class Sessions:
         return None if timed is None else timed[1]
 
     def agents(self) -> Iterator[Data]:
-        for name in self._script.sessions:
+        for name in self._plan.sessions:
             yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
 
     def _own(self, name: str) -> Data:
         """What is known of a session of which no snapshot was recorded."""
-        root, created = self._script.sessions[name].root, self._created(name)
+        root, created = self._plan.sessions[name].root, self._created(name)
         own = {"id": name, "root_conversation_id": root, "created_at": created, "updated_at": created}
         for parent, child in self._as_child(name):
             tool = child.get("tool")
@@ -200,10 +200,10 @@ class Sessions:
 
     def _as_child(self, name: str) -> Iterator[tuple[str, Data]]:
         """What other sessions told of this one, and which."""
-        session = self._script.sessions.get(name)
+        session = self._plan.sessions.get(name)
         if session is not None and session.root != name:
-            for other in self._script.trees[session.root].sessions:
-                told = self._heard(other.session_id).children if other.session_id != name else []
+            for other in self._plan.trees[session.root].sessions:
+                told = self._history(other.session_id).children if other.session_id != name else []
                 yield from ((other.session_id, child) for _, child in told if child["id"] == name)
 
     def _base(self, timed: Timed | None, before: float) -> tuple[float, Data]:
@@ -215,20 +215,20 @@ class Sessions:
             return at, dict(value)
         return -1.0, value | {key: fresh for key, fresh in _FRESH.items() if key in value}
 
-    def _told(self, name: str, before: float) -> Heard:
+    def _told(self, name: str, before: float) -> SessionHistory:
         """What its streams told; nothing, where none has begun by then: a long one takes a while to be read."""
-        opens = self._script.sessions[name].opens if self.has(name) else []
-        return self._heard(name) if any(start_of(x) < before for x in opens) else Heard()
+        opens = self._plan.sessions[name].opens if self.has(name) else []
+        return self._history(name) if any(start_of(x) < before for x in opens) else SessionHistory()
 
-    def _heard_of(self, name: str) -> Heard:
-        opens = [x for x in self._script.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
-        frames = [frame for x in opens for frame in self._script.frames(x)]
+    def _read_history(self, name: str) -> SessionHistory:
+        opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
+        frames = [frame for x in opens for frame in self._plan.frames(x)]
         recordings = {x.stream: x.recording for x in opens}
-        return heard(frames, lambda frame: self._script.epoch(recordings[frame.stream], frame.offset_ns))
+        return session_history(frames, lambda frame: self._plan.epoch(recordings[frame.stream], frame.offset_ns))
 
     def _created(self, name: str) -> int:
-        x = next(x for x in self._script.exchanges if x.session_id == name)
-        return self._script.epoch(x.recording, x.request.at_ns)
+        x = next(x for x in self._plan.exchanges if x.session_id == name)
+        return self._plan.epoch(x.recording, x.request.at_ns)
 
     def _title_of(self, name: str) -> str | None:
         """The last that is known anywhere in the recording, else what was said first."""

@@ -1,7 +1,7 @@
 """Decides what a replay answers: which exchange, which frames, when each is due. No socket and no clock.
 
 `Player.answer` takes a request and the time and returns one of `decisions`; the shell in `replaying` carries it out.
-`script` is a cassette laid out for that, `run` one playing of a session tree, `timeline` its playhead, `playing` one
+`plan` is a cassette laid out for that, `run` one playing of a session tree, `timeline` its playhead, `playing` one
 stream on its way to one client; `lookup` finds what answers a request, by `matching` and the `rules` somebody gave;
 `joining` and `timing` are the rules by which streams go.
 """

@@ -20,10 +20,10 @@ from ...model import TimedFrame
 from ...wire.limits import LONGEST
 from ..event_address import Stream, parse_address
 from ..parts import Part
-from .plan import Script
-from .playback import Run
-from .streams import Streams
-from .timeline import Place, place_of
+from .plan import ReplayPlan
+from .playback import Playthrough
+from .stream_choice import StreamChoice
+from .timeline import SortKey, sort_key
 from .timing import FASTEST, NS, SLOWEST, Timing
 
 Predicate = Callable[[TimedFrame], bool]
@@ -105,8 +105,8 @@ class Position:
 class Controls:
     """What can be done to the playheads of one replay."""
 
-    def __init__(self, script: Script, streams: Streams, timing: Timing) -> None:
-        self._script = script
+    def __init__(self, plan: ReplayPlan, streams: StreamChoice, timing: Timing) -> None:
+        self._plan = plan
         self._streams = streams
         self._timing = timing
         self._targets: list[Target] = []
@@ -146,13 +146,13 @@ class Controls:
         for run in self._all_of(which):
             run.timeline.set_speed(speed / self._timing.speed, now)
 
-    def step(self, run: Run, now: int) -> Place | None:
+    def step(self, run: Playthrough, now: int) -> SortKey | None:
         """Pause, and let the next event pass that nobody has: where it ends; None where nobody is to get any.
 
         To be asked again as long as it has not passed: who was to get it may have left."""
         run.timeline.pause(now)
         passed = run.timeline.passed
-        events = (playing.next_event(self._script.frame, passed) for playing in run.live)
+        events = (playing.next_event(self._plan.frame, passed) for playing in run.live)
         end = min((end for end in events if end is not None), default=None)
         if end is not None:
             run.timeline.limit = end
@@ -164,7 +164,7 @@ class Controls:
             raise UsageError(
                 f"stream {coded[0]} is compressed, its events cannot be told apart: serve it with --chunks frame"
             )
-        streams = self._script.named_streams() if isinstance(event, str) else ()
+        streams = self._plan.named_streams() if isinstance(event, str) else ()
         root = None if which is None else self._name(which)
         aim = target(event, nth, streams, root)
         self.play(now, which)
@@ -173,12 +173,12 @@ class Controls:
         return aim
 
     def give_up(self, aim: Target) -> None:
-        """Run on, whatever comes."""
+        """Give up a target: play on, whatever comes."""
         if aim in self._targets:
             self._targets.remove(aim)
             self._watch([*self._streams.all(), *self._streams.older])
 
-    def jump(self, run: Run, seconds: float, now: int) -> None:
+    def jump(self, run: Playthrough, seconds: float, now: int) -> None:
         """Go ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
         Raises `UsageError` where that is behind: what was sent cannot be taken back."""
         if not -LONGEST <= seconds <= LONGEST:
@@ -197,7 +197,7 @@ class Controls:
         if run is None:
             return Position(None, None, None, None, 0.0, 0, None, None, self.paused, self.speed)
         last = run.timeline.last
-        frame = self._script.frame(last.stream, last.seq) if last else None
+        frame = self._plan.frame(last.stream, last.seq) if last else None
         offset_ns = self._reached(run)
         stream, seq, type_ = (frame.stream, frame.seq, frame.type) if frame else (None, None, None)
         return Position(
@@ -209,49 +209,51 @@ class Controls:
         """Of everything that is played."""
         return [self.position(run.name) for run in self._streams.all()]
 
-    def one(self, which: str | None) -> Run | None:
+    def one(self, which: str | None) -> Playthrough | None:
         """The run that is meant; None where nothing is played yet. Raises `UsageError` where it is not clear which."""
-        runs = self._chosen(which)
-        if which is None and len(runs) > 1:
-            names = ", ".join(run.name for run in runs[:5])
-            raise UsageError(f"{len(runs)} sessions are played, each with a playhead of its own: say which of {names}")
-        return runs[0] if runs else None
+        playthroughs = self._chosen(which)
+        if which is None and len(playthroughs) > 1:
+            names = ", ".join(run.name for run in playthroughs[:5])
+            raise UsageError(
+                f"{len(playthroughs)} sessions are played, each with a playhead of its own: say which of {names}"
+            )
+        return playthroughs[0] if playthroughs else None
 
-    def _chosen(self, which: str | None) -> list[Run]:
-        runs = list(self._streams.all())
+    def _chosen(self, which: str | None) -> list[Playthrough]:
+        playthroughs = list(self._streams.all())
         if which is None:
-            return runs
-        if session := self._script.sessions.get(which):
-            return [self._streams.run(session)]
-        chosen = [run for run in runs if run.name == which]
+            return playthroughs
+        if session := self._plan.sessions.get(which):
+            return [self._streams.playthrough(session)]
+        chosen = [run for run in playthroughs if run.name == which]
         if not chosen:
-            names = ", ".join(run.name for run in runs[:5]) or "nothing yet"
+            names = ", ".join(run.name for run in playthroughs[:5]) or "nothing yet"
             raise UsageError(f"{which!r} is not played: {names} is")
         return chosen
 
-    def _all_of(self, which: str | None) -> list[Run]:
+    def _all_of(self, which: str | None) -> list[Playthrough]:
         """The same, with those that have begun again since, and to which somebody still listens."""
         older = [run for run in self._streams.older if which is None or run.name == self._name(which)]
         return [*self._chosen(which), *older]
 
     def _name(self, which: str) -> str:
         """What the run is called that is meant."""
-        session = self._script.sessions.get(which)
+        session = self._plan.sessions.get(which)
         return session.root if session else which
 
-    def _begun(self, run: Run) -> None:
+    def _begun(self, run: Playthrough) -> None:
         """A new run: what is waited for may come in it."""
         self._watch([run])
 
-    def _watch(self, runs: list[Run]) -> None:
+    def _watch(self, playthroughs: list[Playthrough]) -> None:
         """Look at what passes as long as something is waited for, and no longer: that costs more than sending it."""
-        for run in runs:
+        for run in playthroughs:
             run.timeline.watch = partial(self._passed, run) if self._targets else None
 
-    def _passed(self, run: Run, part: Part, now: int) -> None:
+    def _passed(self, run: Playthrough, part: Part, now: int) -> None:
         """A frame was sent: if it is what the run was to run to, that is over."""
         aims = [aim for aim in self._targets if aim.root in (None, run.name)]
-        frame = self._script.frame(part.stream, part.seq) if aims and run in self._streams.all() else None
+        frame = self._plan.frame(part.stream, part.seq) if aims and run in self._streams.all() else None
         if frame is None:
             return
         for aim in aims:
@@ -260,23 +262,23 @@ class Controls:
                 self.give_up(aim)
                 run.timeline.pause(now)
 
-    def _reached(self, run: Run) -> int:
+    def _reached(self, run: Playthrough) -> int:
         """The recorded offset up to which everything was sent, in ns."""
         return run.timeline.last.offset_ns if run.timeline.last else run.start_ns
 
-    def _held_by(self, run: Run) -> str | None:
+    def _held_by(self, run: Playthrough) -> str | None:
         """The gate before everything that is still to come, to those who listen or, if nobody does, at all."""
         gate = run.timeline.closed_gate()
         ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
 
-    def _next_type(self, run: Run) -> str | None:
-        events = (playing.next_event(self._script.frame, run.timeline.passed) for playing in run.live)
+    def _next_type(self, run: Playthrough) -> str | None:
+        events = (playing.next_event(self._plan.frame, run.timeline.passed) for playing in run.live)
         ends = [end for end in events if end is not None]
         if not ends:
             return None
         _, stream, seq = min(ends)
-        frame = self._script.frame(int(stream), int(seq))
+        frame = self._plan.frame(int(stream), int(seq))
         return frame.type if frame else None
 
 
@@ -285,6 +287,6 @@ def as_row(position: Position) -> dict[str, Any]:
     return {name: getattr(position, name) for name in Position.__slots__}
 
 
-def is_behind(run: Run, place: Place) -> bool:
+def is_behind(run: Playthrough, place: SortKey) -> bool:
     """Whether everything up to `place` was sent to somebody."""
-    return run.timeline.last is not None and place_of(run.timeline.last) >= place
+    return run.timeline.last is not None and sort_key(run.timeline.last) >= place

@@ -20,7 +20,7 @@ from ...omnigent.routes import is_gate, is_session_updates, opens_session_stream
 from ...wire.limits import AN_EVENT
 from ..event_address import Stream
 from ..parts import Part
-from .stream_parts import Strip, coded_parts, greeting_end, parts_of
+from .stream_parts import StreamParts, coded_parts, greeting_end, parts_of
 from .timing import NS
 
 
@@ -74,7 +74,7 @@ class Tree:
     gates: list[Exchange] = field(default_factory=list)
 
 
-class Script:
+class ReplayPlan:
     """Everything that can be asked of a recording, without its bytes; those come from the store when they are due."""
 
     def __init__(self, store: Store, rule: GateRule) -> None:
@@ -253,7 +253,7 @@ class Script:
         if content is not None:
             zero = self._zero[exchange.recording]
             self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
-            return Strip.of(content, exchange.stream or 0, greeting_end(self._read_frames(exchange)), zero)
+            return StreamParts.of(content, exchange.stream or 0, greeting_end(self._read_frames(exchange)), zero)
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))

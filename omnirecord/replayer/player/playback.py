@@ -14,8 +14,8 @@ from ...model import Ending, Exchange, TimedFrame
 from ..matching import Asked
 from ..parts import Part
 from .plan import Session, Tree, start_of
-from .stream_parts import Chunks, Piece, Strip
-from .timeline import Gate, Place, Timeline, place_of
+from .stream_parts import Burst, Chunks, StreamParts
+from .timeline import Gate, SortKey, Timeline, sort_key
 
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
 _BATCH = 64 * 1024
@@ -61,7 +61,7 @@ class Playing:
     quiet_from: float = float("inf")
     """The recorded offset from which no heartbeat may be made up."""
     next: int = 0
-    _pieces: Mapping[int, Piece] = field(default_factory=dict)  # by the part with which they begin
+    _bursts: Mapping[int, Burst] = field(default_factory=dict)  # by the part with which they begin
     _size: int = 0  # how many bytes went out
     _tail: bytes = b""
     _late: int = 0  # how much of the parts' lateness has been waited out
@@ -72,7 +72,7 @@ class Playing:
     def lay_out(self, parts: Sequence[Part]) -> None:
         """Send these from now on, without the bytes that went out already."""
         self.parts, self.next = list(_behind(parts, self._size)) if self._size else parts, 0
-        self._pieces = self.parts.pieces if isinstance(self.parts, Strip) and self.chunks.joined else {}
+        self._bursts = self.parts.bursts if isinstance(self.parts, StreamParts) and self.chunks.joined else {}
         self.fault, self.by, self.quiet_from = None, "", float("inf")
 
     @property
@@ -89,18 +89,18 @@ class Playing:
 
     def next_ns(self) -> float:
         """The recorded offset of the next part behind the connect snapshot; infinite where there is none."""
-        rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].greeting)
+        rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].in_snapshot)
         return next(rest, float("inf"))
 
-    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: Place) -> Place | None:
+    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: SortKey) -> SortKey | None:
         """Where the next event ends that lies behind a place: frames without data are none."""
         for number in range(self.next, len(self.parts)):
             part = self.parts[number]
-            if place_of(part) <= behind:
+            if sort_key(part) <= behind:
                 continue
             known = frame(part.stream, part.seq)
             if (known is None or known.verdict != "comment") and self._ends_a_frame(number):
-                return place_of(part)
+                return sort_key(part)
         return None
 
     def due(self, now: int) -> int | None:
@@ -109,7 +109,7 @@ class Playing:
             return self._end_due(now)
         part = self.parts[self.next]
         if self.timeline.paused:
-            return now if self.timeline.lets_pass(part, at_once=self.joined and part.greeting) else None
+            return now if self.timeline.lets_pass(part, at_once=self.joined and part.in_snapshot) else None
         at = self._in_time(part, now)
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
 
@@ -119,7 +119,7 @@ class Playing:
         return self.timeline.due(self.exchange.end_ns, now)
 
     def _in_time(self, part: Part, now: int) -> int | None:
-        if not part.greeting:
+        if not part.in_snapshot:
             return self.timeline.due(part.offset_ns, now)
         if self.joined:
             return now
@@ -143,22 +143,22 @@ class Playing:
         if not self.has_more:
             return self.timeline.gate_before(self.exchange.end_ns or 0)
         part = self.parts[self.next]
-        return None if part.greeting else self.timeline.gate_before(part.offset_ns)
+        return None if part.in_snapshot else self.timeline.gate_before(part.offset_ns)
 
-    def piece(self, now: int) -> bytes | None:
+    def burst(self, now: int) -> bytes | None:
         """Many parts in one, where nothing holds any of them, nor asks for any; else `take` is to be asked, once the
         next part is due."""
-        piece = self._pieces.get(self.next)
-        if piece is None or not self.timeline.runs_freely(piece.last_ns):
+        burst = self._bursts.get(self.next)
+        if burst is None or not self.timeline.runs_freely(burst.last_ns):
             return None
-        self._went = now, piece.last_ns
-        self.next = piece.upto
-        self.sent.upto_ns = max(self.sent.upto_ns, piece.last_ns)
-        self._size += len(piece.data)
-        self._tail = piece.data[-4:]
-        if piece.frame is not None:
-            self.timeline.pass_by(piece.frame, now)
-        return piece.data
+        self._went = now, burst.last_ns
+        self.next = burst.upto
+        self.sent.upto_ns = max(self.sent.upto_ns, burst.last_ns)
+        self._size += len(burst.data)
+        self._tail = burst.data[-4:]
+        if burst.frame is not None:
+            self.timeline.pass_by(burst.frame, now)
+        return burst.data
 
     def take(self, now: int) -> bytes:
         """What is sent now: the next part, and what goes out with it."""
@@ -174,7 +174,7 @@ class Playing:
         return sent
 
     def _goes_with(self, first: Part, now: int) -> bool:
-        if self.next in self._pieces:
+        if self.next in self._bursts:
             return False  # the next write is that
         part = self.parts[self.next]
         together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
@@ -189,7 +189,7 @@ class Playing:
         self._stalled = self._reached = None
         self._late = max(self._late, part.late_ns)  # a step waits for no stall
         self.next += 1
-        if part.data and not part.greeting:
+        if part.data and not part.in_snapshot:
             self.sent.upto_ns = max(self.sent.upto_ns, part.offset_ns)
         if self._ends_a_frame(number):
             self.timeline.pass_by(part, now)
@@ -197,7 +197,7 @@ class Playing:
 
     def _ends_a_frame(self, number: int) -> bool:
         """Whether this part is the last of its frame."""
-        if isinstance(self.parts, Strip):
+        if isinstance(self.parts, StreamParts):
             return self.parts.ends_a_frame(number)
         part = self.parts[number]
         if not part.seq or number + 1 == len(self.parts):
@@ -225,7 +225,7 @@ def _behind(parts: Iterable[Part], size: int) -> Iterator[Part]:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class Playthrough:
     """`name`: its root session, or `stream N`; `opened`: how often each session's stream was opened; `asked`: what else
     was asked for."""
 

@@ -28,7 +28,7 @@ from ...wire.headers import header, without
 from ..matching.key import Incoming, Miss
 from ..parts import Part, frames_of
 from .decisions import Answering, Decision
-from .plan import Script
+from .plan import ReplayPlan
 from .playback import Playing
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]{1,256}")  # RFC 3986's unreserved characters
@@ -158,11 +158,11 @@ class SessionMap:
         return Renaming(self._names | ({root: asked} if root in self._roots else {}))
 
 
-def session_map(script: Script) -> SessionMap:
+def session_map(plan: ReplayPlan) -> SessionMap:
     """The map of a cassette: what may be stood for is what was once answered with a 2xx."""
-    real = (x.session_id for x in script.exchanges if x.response is not None and 200 <= x.response.status < 300)
-    roots = (name for name in real if name is not None and script.sessions[name].root == name)
-    named = (x.session_id for x in script.exchanges)  # unknown ones too: their 404s were recorded
+    real = (x.session_id for x in plan.exchanges if x.response is not None and 200 <= x.response.status < 300)
+    roots = (name for name in real if name is not None and plan.sessions[name].root == name)
+    named = (x.session_id for x in plan.exchanges)  # unknown ones too: their 404s were recorded
     return SessionMap((name for name in named if name is not None), dict.fromkeys(roots))
 
 

@@ -1,7 +1,7 @@
-"""A recorded stream as parts, laid down once for all who it is played to: its bytes in pieces, and where they are cut.
+"""A recorded stream as parts, laid down once for all who it is played to: its bytes in bursts, and where they are cut.
 
 A part is made when it is asked for. A million events take a little more than their bytes, however many listen; and
-where nothing holds it up, a stream goes out piece by piece, without anybody looking at its parts.
+where nothing holds it up, a stream goes out burst by burst, without anybody looking at its parts.
 
 How much of a stream goes out in one write, so that a client's parser can be tried on every cut. Pure.
 
@@ -26,12 +26,12 @@ from ...model import Columns, TimedFrame
 from ...omnigent.connect_snapshot import Greeting, greeting_length
 from ..parts import Part, frames_of
 
-PIECE = 256 * 1024
-"""Bytes after which a piece ends. What is done for a piece costs as much as writing 16 KiB of it."""
+BURST = 256 * 1024
+"""Bytes after which a burst ends. What is done for a burst costs as much as writing 16 KiB of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Burst:
     """Parts that follow each other, as one write. `upto`: the number of the part behind the last of them."""
 
     data: bytes
@@ -42,27 +42,27 @@ class Piece:
     """The last frame that ends in it: the place of its last part, without the bytes."""
 
 
-class Strip(Sequence[Part]):
-    """The parts of one recorded stream, in order. `pieces`: by the number of the part with which they begin; none where
-    offsets go back, so that a piece's last one is not its latest."""
+class StreamParts(Sequence[Part]):
+    """The parts of one recorded stream, in order. `bursts`: by the number of the part with which they begin; none where
+    offsets go back, so that a burst's last one is not its latest."""
 
     def __init__(self, parts: Iterable[tuple[int, int, int, bytes]], stream: int, greeting: int) -> None:
         """`parts`: offset in ns, frame, read and bytes of each; `greeting`: the last frame of the connect snapshot."""
         self._stream = stream
         self._greeting = greeting
         self._offsets, self._seqs, self._reads = array("q"), array("q"), array("q")
-        self._ends = array("q")  # of each part, in its piece
-        self._firsts = array("q")  # of each piece
+        self._ends = array("q")  # of each part, in its burst
+        self._firsts = array("q")  # of each burst
         self._data: list[bytes] = []
         self._lay_down(parts)
         self._cut_to_pieces()
 
     def _cut_to_pieces(self) -> None:
         in_order = all(map(int.__le__, self._offsets, self._offsets[1:]))
-        self.pieces = {piece: self._piece(n) for n, piece in enumerate(self._firsts)} if in_order else {}
+        self.bursts = {burst: self._burst(n) for n, burst in enumerate(self._firsts)} if in_order else {}
 
     @classmethod
-    def of(cls, content: Columns, stream: int, greeting: int, zero: int = 0) -> Strip:
+    def of(cls, content: Columns, stream: int, greeting: int, zero: int = 0) -> StreamParts:
         """The same of a stream of which all was kept, by the list instead of part by part. `zero`: what is added to its
         times."""
         strip = cls((), stream, greeting)
@@ -72,7 +72,7 @@ class Strip(Sequence[Part]):
         strip._offsets.extend(content.times[read] + zero for read in strip._reads)
         first = start = 0
         while first < len(cuts):
-            upto = min(len(cuts), bisect_left(cuts, start + PIECE, first) + 1)
+            upto = min(len(cuts), bisect_left(cuts, start + BURST, first) + 1)
             strip._firsts.append(first)
             strip._ends.extend(cut - start for cut in cuts[first:upto])
             strip._data.append(content.body[start : cuts[upto - 1]])
@@ -92,19 +92,19 @@ class Strip(Sequence[Part]):
             self._seqs.append(seq)
             self._reads.append(read)
             self._ends.append(size)
-            if size >= PIECE:
+            if size >= BURST:
                 self._data.append(b"".join(datas))
                 datas, size = [], 0
         if datas:
             self._data.append(b"".join(datas))
 
-    def _piece(self, number: int) -> Piece:
+    def _burst(self, number: int) -> Burst:
         first = self._firsts[number]
         upto = self._firsts[number + 1] if number + 1 < len(self._firsts) else len(self)
         last_ns = -1 if self._seqs[upto - 1] <= self._greeting else self._offsets[upto - 1]
         ends = (n for n in range(upto - 1, first - 1, -1) if self.ends_a_frame(n))
         end = next(ends, None)
-        return Piece(self._data[number], upto, last_ns, None if end is None else self._part(end, b""))
+        return Burst(self._data[number], upto, last_ns, None if end is None else self._part(end, b""))
 
     def ends_a_frame(self, number: int) -> bool:
         """Whether this part is the last of its frame."""
@@ -121,9 +121,9 @@ class Strip(Sequence[Part]):
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
         number = range(len(self))[number]
-        piece = bisect_right(self._firsts, number) - 1
-        start = 0 if number == self._firsts[piece] else self._ends[number - 1]
-        return self._part(number, self._data[piece][start : self._ends[number]])
+        burst = bisect_right(self._firsts, number) - 1
+        start = 0 if number == self._firsts[burst] else self._ends[number - 1]
+        return self._part(number, self._data[burst][start : self._ends[number]])
 
     def _part(self, number: int, data: bytes) -> Part:
         seq = self._seqs[number]
@@ -204,7 +204,7 @@ Reads = Iterable[tuple[int, int]]
 """When, in recorded ns, how many bytes of the wire came."""
 
 
-def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
+def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
     """A part for each read and frame that have bytes in common, in order. Of an oversized frame nothing was kept."""
     rest = iter(frames)
     greeting = Greeting()
@@ -212,7 +212,7 @@ def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
     count = sum(takes for _, takes in first)
     every = chain((frame for frame, _ in first), rest)
     stream = first[0][0].stream if first else 0
-    return Strip(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
+    return StreamParts(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
 
 
 def greeting_end(frames: Iterator[TimedFrame]) -> int:

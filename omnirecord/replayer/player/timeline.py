@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..parts import Part
 from .timing import Clock, Scale, Timing
 
-Place = tuple[float, float, float]
+SortKey = tuple[float, float, float]
 """Where something stands among all that a session tree plays: offset in ns, stream, seq."""
 
 
@@ -43,7 +43,7 @@ class Timeline:
     ) -> None:
         """`scale`: what `scale_of` makes of these, where somebody has it already."""
         self.gates = sorted(gates, key=lambda gate: gate.at_ns)
-        self.limit: Place | None = None
+        self.limit: SortKey | None = None
         self.last: Part | None = None
         """What the furthest frame that was sent ended with."""
         self.watch: Callable[[Part, int], None] | None = None
@@ -70,9 +70,9 @@ class Timeline:
         return self._clock.speed
 
     @property
-    def passed(self) -> Place:
+    def passed(self) -> SortKey:
         """Up to where everything is let pass: it was sent to somebody, or jumped over."""
-        last = (-1.0, 0.0, 0.0) if self.last is None else place_of(self.last)
+        last = (-1.0, 0.0, 0.0) if self.last is None else sort_key(self.last)
         return max(last, (self.jumped_ns, float("inf"), float("inf")))
 
     def closed_gate(self) -> Gate | None:
@@ -113,8 +113,8 @@ class Timeline:
 
     def lets_pass(self, part: Part, *, at_once: bool) -> bool:
         """Whether a part may go although it is paused. `at_once`: it greets who joins, wherever the playhead is."""
-        held = not part.greeting and self.gate_before(part.offset_ns) is not None
-        return self.limit is not None and not held and (at_once or place_of(part) <= self.limit)
+        held = not part.in_snapshot and self.gate_before(part.offset_ns) is not None
+        return self.limit is not None and not held and (at_once or sort_key(part) <= self.limit)
 
     def between(self, one_ns: int, other_ns: int) -> int:
         """How long it takes from one recorded offset to another, in ns of `now`."""
@@ -127,7 +127,7 @@ class Timeline:
 
     def pass_by(self, part: Part, now: int) -> None:
         """A frame was sent, of which this is the last part."""
-        if self.last is None or place_of(part) >= place_of(self.last):
+        if self.last is None or sort_key(part) >= sort_key(self.last):
             self.last = part
         if self.paused:
             self._catch_up(part.offset_ns, now)
@@ -139,7 +139,7 @@ class Timeline:
         if not self.paused:
             self._keep(now)
             self._clock.paused = True
-            self.limit = None if self.last is None else place_of(self.last)
+            self.limit = None if self.last is None else sort_key(self.last)
 
     def play(self, now: int) -> None:
         """Go on from where it stands."""
@@ -188,6 +188,6 @@ def scale_of(points: Sequence[int], gates: Iterable[Gate], timing: Timing) -> Sc
     return Scale(between, timing)
 
 
-def place_of(part: Part) -> Place:
+def sort_key(part: Part) -> SortKey:
     """Parts stand where they were recorded; those that were made up stand before everything."""
     return part.offset_ns, part.stream, part.seq

@@ -20,13 +20,13 @@ _TURN_BEGINS = frozenset({"response.created", "response.in_progress"})
 _DELTA = "response.output_text.delta"
 
 
-def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Part]:
+def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of: int) -> list[Part]:
     """The parts for a client that joins once everything up to `sent_ns` was sent.
 
-    `streams`: the frames of each recorded stream of the session, in order; `greeting_of`: whose greeting is given.
+    `streams`: the frames of each recorded stream of the session, in order; `snapshot_of`: the stream whose connect snapshot is sent.
     """
     frames = session_line(streams)
-    greeted = streams[greeting_of]
+    greeted = streams[snapshot_of]
     greeting = [_part(frame, True) for frame in greeted[: greeting_length(greeted)] if not _carries_text(frame)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
     in_flight = [Part(0, data, True) for data in text_in_flight(played)]
@@ -34,7 +34,7 @@ def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> lis
     return [*greeting[:1], *in_flight, *greeting[1:], *rest]
 
 
-def go_on(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
+def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
     """The parts for a client that has frame `seq` of the first of these streams, and everything before it."""
     mine = streams[0]
     greeting = greeting_length(mine)
@@ -116,8 +116,8 @@ def _carries_text(frame: TimedFrame) -> bool:
     return (frame.type or "").startswith("response.")
 
 
-def _part(frame: TimedFrame, greeting: bool) -> Part:
-    return Part(frame.offset_ns, frame.raw or b"", greeting, frame.stream, frame.seq, frame.seq)
+def _part(frame: TimedFrame, in_snapshot: bool) -> Part:
+    return Part(frame.offset_ns, frame.raw or b"", in_snapshot, frame.stream, frame.seq, frame.seq)
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:
