@@ -44,9 +44,9 @@ def test_each_kind_of_difference_has_a_head_and_a_line_for_each() -> None:
     assert differences([missed], [wrong], [Served("PUT", "/c", 200, 1), Served("PUT", "/d", 200, 2)]) == [
         "1 request matched nothing:",
         "  GET /a was never recorded",
-        "1 request said something else than the recorded one:",
+        "1 request had other content than the recorded one:",
         "  POST /b: action was 'accept' when recorded, got 'decline'",
-        "2 requests recorded, but never made:",
+        "2 requests recorded, but not sent:",
         "  PUT /c",
         "  PUT /d",
     ]

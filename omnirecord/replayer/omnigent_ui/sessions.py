@@ -1,11 +1,8 @@
-"""A session as of a moment of its recording: its snapshot, its row in a list, its items. Pure.
+"""A session as of a recorded moment: its snapshot, its row in the session list, its items. Pure.
 
-What was recorded last is brought up to date with what the streams told since. Where nothing was recorded, a session
-of no particulars is; its title is the one that it gets in the end, so that it can be found in a list.
-
-What a server has that nobody asked while it was recorded: one local user, no hosts, nothing switched on. Pure.
-
-The shapes are those of Omnigent 0.19.
+The last recorded answer is updated with the later events of the streams. A session without a recorded answer gets
+default values, and the title that it has in the end, so that a person finds it in the list. A server without recorded
+answers has one local user, no hosts, and no features. The fields are those of Omnigent 0.19.
 """
 
 from __future__ import annotations
@@ -72,7 +69,7 @@ _GITHUB: Data = {
 
 
 def page_of(rows: list[Data]) -> Data:
-    """A list of the server's, all of it in one page."""
+    """Return a list of the API with all rows in one page."""
     ids = [row.get("id") for row in rows]
     return {"object": "list", "data": rows, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None,
             "has_more": False}  # fmt: skip
@@ -88,7 +85,7 @@ OF_A_SERVER: dict[str, Any] = {
     "/v1/sessions/projects": [],
     "/v1/policy-registry": page_of([]),
 }
-"""By path."""
+"""Answers of a server, by path."""
 OF_A_SESSION: dict[str, Any] = {
     "/resources/terminals": page_of([]),
     "/resources/environments/default/changes": {"object": "list", "data": [], "has_more": False},
@@ -98,7 +95,7 @@ OF_A_SESSION: dict[str, Any] = {
     "/comments": page_of([]),
     "/agent/mcp-servers": page_of([]),
 }
-"""By what follows the session's id in the path."""
+"""Answers about a session, by the path below its id."""
 
 
 _FRESH: Data = {
@@ -106,13 +103,13 @@ _FRESH: Data = {
     "last_total_tokens": None, "usage_by_model": None, "total_cost_usd": None, "last_task_error": None,
     "active_response_id": None, "todos": [], "items": [],
 }  # fmt: skip
-"""What of a later answer is not true yet at an earlier moment, and what is."""
+"""Values at an earlier moment of fields that a later answer has."""
 _TITLE = 80
-"""Characters of a message that stands for a title."""
+"""Characters of a message that serves as a title."""
 
 
 class Sessions:
-    """All sessions of a cassette. `before`: a moment, in ns of recorded time; what came at it is not known yet."""
+    """The sessions of a cassette. `before`: a recorded offset in ns; later events, and those at it, are not known."""
 
     def __init__(self, plan: ReplayPlan) -> None:
         self._plan = plan
@@ -121,15 +118,16 @@ class Sessions:
         self._title = cache(self._title_of)
 
     def roots(self) -> list[str]:
-        """Those that no other session started, the newest first."""
+        """Return the sessions without a parent, the newest first."""
         return list(self._plan.trees)[::-1]
 
     def has(self, name: str) -> bool:
+        """Whether the cassette has this session."""
         return name in self._plan.sessions
 
     def lead_on(self, playing: Playing) -> None:
-        """Let a page's stream end where the recorded client opened the next one: it comes back, and gets that. Where
-        there is none, the stream stays open, and has heartbeats."""
+        """Let a page's stream end where the recorded client opened the next one: the page reconnects and gets that one.
+        Without a next one, the stream stays open, with heartbeats."""
         x = playing.exchange
         session = self._plan.sessions.get(x.session_id or "")
         ended = x.end_ns if x.end_ns is not None else float("inf")
@@ -139,7 +137,8 @@ class Sessions:
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
-        """As `GET /v1/sessions/{id}` has it. `answer`: what was recorded of just that request, and when."""
+        """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, with its
+        time."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
         told = self._told(name, before)
@@ -151,7 +150,7 @@ class Sessions:
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
-        """As a list of sessions has it."""
+        """Return the row of a session in the session list."""
         timed = _newest(self._recorded.rows.get(name, []), before)
         snapshot = self.snapshot(name, before)
         if timed is None:
@@ -166,13 +165,13 @@ class Sessions:
         return row
 
     def items(self, name: str, before: float) -> list[Data]:
-        """Everything that was said and done, the oldest first."""
+        """Return all items of a session, the oldest first."""
         listed = [(at, 1, items) for at, items in self._recorded.item_lists.get(name, []) if at < before]
         told = [(at, 0, [item]) for at, item in self._told(name, before).items if at < before]
         return _joined(items for _, _, items in sorted(listed + told, key=lambda one: one[:2]))
 
     def children(self, name: str, before: float) -> list[Data]:
-        """As `GET …/child_sessions` has them."""
+        """Return the rows of `GET …/child_sessions`."""
         told: dict[str, Data] = {}
         for at, child in self._told(name, before).children:
             if at < before:
@@ -181,16 +180,17 @@ class Sessions:
         return [{**CHILD, **own, **child} for child in told.values()]
 
     def agent(self, name: str, before: float) -> Data | None:
-        """As `GET …/agent` has it."""
+        """Return the answer of `GET …/agent`; None if none was recorded."""
         timed = _newest(self._recorded.agents.get(name, []), before)
         return None if timed is None else timed[1]
 
     def agents(self) -> Iterator[Data]:
+        """Yield the last recorded agent of each session."""
         for name in self._plan.sessions:
             yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
 
     def _own(self, name: str) -> Data:
-        """What is known of a session of which no snapshot was recorded."""
+        """Return the known fields of a session without a recorded snapshot."""
         root, created = self._plan.sessions[name].root, self._created(name)
         own = {"id": name, "root_conversation_id": root, "created_at": created, "updated_at": created}
         for parent, child in self._as_child(name):
@@ -199,7 +199,7 @@ class Sessions:
         return own
 
     def _as_child(self, name: str) -> Iterator[tuple[str, Data]]:
-        """What other sessions told of this one, and which."""
+        """Yield the sessions that reported this one as a child, with the child's fields."""
         session = self._plan.sessions.get(name)
         if session is not None and session.root != name:
             for other in self._plan.trees[session.root].sessions:
@@ -207,7 +207,7 @@ class Sessions:
                 yield from ((other.session_id, child) for _, child in told if child["id"] == name)
 
     def _base(self, timed: Timed | None, before: float) -> tuple[float, Data]:
-        """What to start from, and the moment since which it has to be brought up to date."""
+        """Return the offset and the fields of an answer to start from; events after that offset update it."""
         if timed is None:
             return -1.0, {}
         at, value = timed
@@ -216,7 +216,7 @@ class Sessions:
         return -1.0, value | {key: fresh for key, fresh in _FRESH.items() if key in value}
 
     def _told(self, name: str, before: float) -> SessionHistory:
-        """What its streams told; nothing, where none has begun by then: a long one takes a while to be read."""
+        """Return the history of a session; an empty one if no stream has begun: reading a long stream takes time."""
         opens = self._plan.sessions[name].opens if self.has(name) else []
         return self._history(name) if any(start_of(x) < before for x in opens) else SessionHistory()
 
@@ -231,7 +231,7 @@ class Sessions:
         return self._plan.epoch(x.recording, x.request.at_ns)
 
     def _title_of(self, name: str) -> str | None:
-        """The last that is known anywhere in the recording, else what was said first."""
+        """Return the last title in the recording, else the first message."""
         timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
         titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=lambda one: one[0])]]
         if known := [title for title in titles if isinstance(title, str)]:
@@ -240,7 +240,7 @@ class Sessions:
 
 
 def _joined(lists: Iterable[list[Data]]) -> list[Data]:
-    """One list of several that overlap, each in order: what only a later one has stands where it has it."""
+    """Merge overlapping lists that are each in order. Items of a later list keep their neighbours there."""
     known: dict[str, Data] = {}
     order: list[str] = []
     for items in lists:
@@ -256,7 +256,7 @@ def _joined(lists: Iterable[list[Data]]) -> list[Data]:
 
 
 def _newest(timed: list[Timed], before: float) -> Timed | None:
-    """The last before a moment, else the first."""
+    """Return the last answer before an offset, else the first."""
     known = [one for one in timed if one[0] < before]
     return known[-1] if known else timed[0] if timed else None
 

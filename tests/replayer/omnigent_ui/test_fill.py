@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.replayer.omnigent_ui import MadeUp, OmnigentUi, Quiet
+from omnirecord.replayer.omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Playing
 from tests.support.cassettes import JSON, Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.stage import EVENTS, SESSION, Stage
@@ -67,8 +67,8 @@ class Browser:
         self.ui = OmnigentUi(self.stage.plan, self.stage.player, found)
 
     def asks(self, target: str, *, method: str = "GET", headers: Any = CHROME) -> Decision | MadeUp | Quiet:
-        request = Incoming(method, target, headers=headers)
-        return self.ui.fill(request, self.stage.player.answer(request, self.stage.now), self.stage.now)
+        request = Incoming(method, target, headers=headers, is_page=is_page(headers))
+        return self.ui.answer(request, self.stage.now)
 
     def reads(self, target: str) -> Any:
         """The answer's JSON."""
@@ -102,10 +102,9 @@ def test_a_message_from_a_page_is_the_one_that_is_waited_for_and_not_one_that_wa
     browser = Browser(tape)
     listener = browser.stage.opens()
     assert listener.hears() == ["heartbeat", "no"]
-    request = Incoming("POST", EVENTS, headers=CHROME)
-    assert browser.ui.says(request)
-    browser.stage.player.pass_over_unanswered(request)
-    assert browser.stage.posts().exchange.exchange == 3
+    answer = browser.asks(EVENTS, method="POST")
+    assert isinstance(answer, Answering)
+    assert answer.exchange.exchange == 3
     assert listener.hears() == ["yes"]
 
 
