@@ -18,7 +18,7 @@ from ..errors import NotACassette
 from .common import DATABASE, decoded_option, is_terminal, json_option, print_rows
 
 if TYPE_CHECKING:
-    from ..replayer.verify.verify import Verification
+    from ..replayer.verify import Verification
     from .screen import Screen
 
 Say = Callable[[str], None]
@@ -41,7 +41,7 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
     from ..cassette.open import open_store
     from ..recorder.proxy.server import Proxy
     from ..replayer.server import Replay
-    from ..replayer.verify.verify import verify
+    from ..replayer.verify import verify
     from .live import Live
 
     cassette = shipped_cassette()
@@ -75,7 +75,7 @@ async def _run_clients(cassette: Path, url: str) -> None:
     import asyncio
 
     from ..cassette.open import open_store
-    from ..replayer.verify.recorded_client import Rerun
+    from ..replayer.recorded_client import Rerun
 
     store = await asyncio.to_thread(open_store, cassette)
     try:

@@ -39,7 +39,7 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     """
     import asyncio
 
-    from ..replayer.verify.verify import verify as run
+    from ..replayer.verify import verify as run
 
     try:
         result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))

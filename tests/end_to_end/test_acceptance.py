@@ -21,7 +21,7 @@ from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify.verify import verify
+from omnirecord.replayer.verify import verify
 from omnirecord.wire.sse import Parser
 from tests.omnigent_rig.driver import Seen, Tail, tail
 from tests.omnigent_rig.provider import Provider

@@ -22,7 +22,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
 from omnirecord.cli import main
 from omnirecord.replayer.player import GateRule
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data.overview import overview
 from tests.support.cassettes import Made, conversation, heartbeat
 
@@ -227,7 +227,7 @@ def test_a_session_that_only_got_404s_is_none_anywhere(tmp_path: Path) -> None:
         assert [row["session_id"] for row in session_rows(store)] == ["s"]
         assert [row["session_id"] for row in overview(store, "made")["sessions"]] == ["s"]
         assert [one.session_id for one in measured(store)] == ["s"]
-        assert list(Script(store, GateRule()).sessions) == ["s"]
+        assert list(ReplayPlan(store, GateRule()).sessions) == ["s"]
         assert not [line for line in lines_of(store, None) if line.startswith("Session old")]
         following = Following(store, None)
         following.look()

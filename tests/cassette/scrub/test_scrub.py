@@ -22,7 +22,7 @@ from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.scrub import Leak, scrub
 from omnirecord.cli import main
 from omnirecord.errors import CassetteError, UsageError
-from omnirecord.replayer.verify.verify import verify
+from omnirecord.replayer.verify import verify
 from tests.support import wire
 from tests.support.cassettes import JSON, SSE, Made, delta, event, heartbeat
 from tests.support.wire import ask, bytes_on_disk

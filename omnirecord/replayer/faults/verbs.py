@@ -1,8 +1,7 @@
-"""The faults, as values. `str` of one is the line that it was read from, in its plainest spelling.
+"""The fault verbs: a value for each, its usage, its meaning and an example. Pure.
 
-The verbs of the fault grammar: how each is written, what it does, an example. Pure.
-
-Lengths of time as they are written: `2s`, `500ms`, `1.5min`. Pure.
+To add a verb: its class and its row in `VERBS` here, its reader in `grammar.py`, its effect in `apply.BoundFault`, and
+its paragraph in `docs/faults.md`. `str` of a fault is its line in the plainest spelling.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
 from ..event_address import Address, Field, Ordinal, ordinal_text
 
 LONGEST_NS = 24 * 3600 * 10**9
-"""A day."""
+"""Longest time: a day, in ns."""
 TIME = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(ms|s|min)(?!\S)", re.IGNORECASE)
 _UNITS = {"min": 60 * 10**9, "s": 10**9, "ms": 10**6}
 
 
 def time_ns(found: re.Match[str]) -> int | None:
-    """What `TIME` found, in ns; None where that is nothing, or more than a day."""
+    """Return the time that `TIME` matched, in ns; None if it is 0, or more than a day."""
     value = int(Decimal(found[1]) * _UNITS[found[2].lower()])
     return value if 0 < value <= LONGEST_NS else None
 
 
 def time_text(value_ns: int) -> str:
-    """In the largest unit in which it is a whole number, else in ms."""
+    """Return a time as text, in the largest unit in which it is a whole number, else in ms."""
     for unit, size in _UNITS.items():
         if value_ns % size == 0:
             return f"{value_ns // size}{unit}"
@@ -44,7 +43,7 @@ def time_text(value_ns: int) -> str:
 
 
 End = Literal["clean", "short", "reset", "freeze"]
-"""How a stream ends, or that nothing more comes."""
+"""How a stream ends; with `freeze` it stays open and silent."""
 Where = Literal["before", "inside", "inside a character of", "after"]
 ENDINGS: dict[End, str] = {"clean": "", "short": " short", "reset": " by reset"}
 
@@ -67,7 +66,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """`other`: None for the next event."""
+    """`other`: None means the next event."""
 
     event: Address
     other: Address | None
@@ -95,7 +94,7 @@ class Corrupt:
 
 @dataclass(frozen=True, slots=True)
 class SetField:
-    """`json`: the new value's text."""
+    """`json`: the text of the new value."""
 
     event: Address
     field: Field
@@ -116,7 +115,7 @@ class RemoveField:
 
 @dataclass(frozen=True, slots=True)
 class StopHeartbeats:
-    """`after`: the event itself still comes, should it be a heartbeat."""
+    """`after`: the event itself still goes out if it is a heartbeat."""
 
     event: Address
     after: bool
@@ -127,7 +126,8 @@ class StopHeartbeats:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """A cut, or with `freeze` a freeze. `each_time`: on every connection that comes to it, not only on the first."""
+    """A cut, or with `freeze` a freeze. `each_time`: on every connection that reaches the event, not only on the
+    first."""
 
     event: Address
     where: Where
@@ -173,7 +173,7 @@ class Slow:
 
 
 Edit = Corrupt | SetField | RemoveField
-"""What changes an event's data."""
+"""Faults that change the data of an event."""
 Change = Drop | Duplicate | Swap | Delay | Edit | StopHeartbeats
 OnRequest = Answer | Slow
 Fault = Change | Ends | OnRequest
@@ -183,7 +183,7 @@ Fault = Change | Ends | OnRequest
 class Verb:
     usage: str
     meaning: str
-    """One line."""
+    """What the verb does, in one line."""
     example: str
 
 
@@ -222,6 +222,6 @@ VERBS: dict[str, Verb] = {
         f"slow every {READ_EXAMPLE} by 500ms",
     ),
 }  # fmt: skip
-"""By their first word, in the order in which they are told."""
+"""The verbs by their first word, in the order in which errors and docs list them."""
 EXAMPLE = VERBS["drop"].example
 EACH_TIME = "only a cut or a freeze happens once: all others happen each time as they are"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from omnirecord.model import TimedFrame
-from omnirecord.replayer.player.join import join, session_line, text_in_flight
+from omnirecord.replayer.player.reconnect import join_at_playhead, session_line, text_in_flight
 from omnirecord.wire.sse import read_fields
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, presence, status
 from tests.support.stage import gists
@@ -23,8 +23,8 @@ def frames(*reads: tuple[float, bytes]) -> list[TimedFrame]:
     return list(store.frames(store.streams()[0]))
 
 
-def joined(streams: list[list[TimedFrame]], sent: float, greeting_of: int = 0) -> list[str]:
-    return gists(b"".join(piece.data for piece in join(streams, int(sent * 1e9), greeting_of)))
+def joined(streams: list[list[TimedFrame]], sent: float, snapshot_of: int = 0) -> list[str]:
+    return gists(b"".join(part.data for part in join_at_playhead(streams, int(sent * 1e9), snapshot_of)))
 
 
 def in_flight(*reads: bytes) -> list[dict[str, object]]:
@@ -51,8 +51,8 @@ def test_who_joins_when_all_is_over_is_greeted_and_nothing_else() -> None:
 
 def test_only_the_connect_snapshot_is_never_held() -> None:
     stream = frames((1.0, heartbeat()), (2.0, created()), (3.0, delta("a")), (4.0, delta("b")))
-    pieces = join([stream], 3 * 10**9, 0)
-    assert [(piece.greeting, gists(piece.data)) for piece in pieces] == [
+    parts = join_at_playhead([stream], 3 * 10**9, 0)
+    assert [(part.in_snapshot, gists(part.data)) for part in parts] == [
         (True, ["heartbeat"]), (True, ["created"]), (True, ["a"]), (False, ["b"]),
     ]  # fmt: skip
 
@@ -142,4 +142,4 @@ def test_text_that_was_heard_already_is_not_told_again_by_the_next_connect_snaps
 def test_the_greeting_is_that_of_the_stream_that_was_opened_then() -> None:
     one = frames((1.0, heartbeat()), (2.0, delta("a")))
     other = frames((4.0, heartbeat() + presence()), (5.0, delta("b")))
-    assert joined([one, other], 2.0, greeting_of=1) == ["heartbeat", "a", "presence", "b"]
+    assert joined([one, other], 2.0, snapshot_of=1) == ["heartbeat", "a", "presence", "b"]

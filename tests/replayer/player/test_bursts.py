@@ -1,4 +1,4 @@
-"""What goes out in pieces is what goes out part by part: the same bytes, held by the same gates, the playhead in the
+"""What goes out in bursts is what goes out part by part: the same bytes, held by the same gates, the playhead in the
 same place; and whoever presses a button, or waits for an event, has it part by part."""
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tests.support.recorded import calls
 from tests.support.stage import EVENTS, Listener, Stage
 
 LONG = "x" * 60_000
-"""A few of these are a piece."""
+"""A few of these are a burst."""
 
 
 def long_talk(turns: int = 3, deltas: int = 12) -> Made:
-    """Every turn is more than two pieces, and ends in the middle of one."""
+    """Every turn is more than two bursts, and ends in the middle of one."""
     tape, at = Made(), 1.0
     reads: list[tuple[float, bytes]] = [(1.0, heartbeat()), (1.1, presence())]
     for turn in range(turns):
@@ -39,7 +39,7 @@ class PartByPart(Listener):
 
     def __init__(self, stage: Stage, playing: Playing) -> None:
         super().__init__(stage, playing)
-        playing._pieces = {}
+        playing._bursts = {}
 
 
 TAPE = long_talk()
@@ -103,15 +103,15 @@ def test_a_long_stream_is_as_much_work_as_it_has_pieces_and_not_as_it_has_events
         tape.stream("s", 1.0, *((1.0 + n / 1000, delta("word")) for n in range(events)), ending="eof", end=99.0)
         stage = Stage(tape, "instant")
         playing = stage.opens().playing
-        pieces: list[bytes] = []
+        bursts: list[bytes] = []
 
         def play() -> None:
-            while (piece := playing.piece(stage.now)) is not None:
-                pieces.append(piece)
+            while (burst := playing.burst(stage.now)) is not None:
+                bursts.append(burst)
 
         made = calls(play)
         assert not playing.has_more
-        assert sum(map(len, pieces)) == events * len(delta("word"))
+        assert sum(map(len, bursts)) == events * len(delta("word"))
         return made
 
     assert work(4000) < 400  # 0.1 an event; 30 were made

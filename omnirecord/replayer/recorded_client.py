@@ -1,8 +1,8 @@
-"""Makes the recorded requests of the clients again, against any server, each when its time has come.
+"""Sends the recorded requests of the clients again, to any server, each when its time has come.
 
-A request's time has come when everything that its client had seen by then has been seen again: the bytes of the
-streams, and the answers. So a rerun keeps the order of cause and effect whatever the timing, and needs no clock.
-What runners did is left out, and so are WebSockets.
+A request's time has come when its client has received everything that it had received before the recorded request: the
+bytes of the streams, and the answers. So a rerun keeps the order of cause and effect with any timing, without a clock.
+Requests of runners and WebSockets are left out.
 """
 
 from __future__ import annotations
@@ -16,36 +16,33 @@ from itertools import accumulate
 import aiohttp
 from yarl import URL
 
-from ...cassette.sqlite import Store
-from ...model import Exchange, Headers
-from ...wire.headers import end_to_end
+from ..cassette.sqlite import Store
+from ..model import Exchange, Headers
+from ..wire.headers import end_to_end
 
 NS = 1_000_000_000
 STUCK_AFTER = 15.0
-"""Seconds without a byte, beyond the longest gap that is due, after which a rerun is given up."""
+"""Seconds without a byte, beyond the longest expected gap, after which a rerun is given up."""
 _NOT_SENT = ("host", "content-length", "accept-encoding", "expect")
 _SERVER_ENDS = ("done", "eof", "upstream_lost", "unknown")
 
 
 @dataclass(slots=True)
 class StreamSeen:
-    """A stream as it was received again."""
+    """A stream as the rerun received it."""
 
     exchange: Exchange
     expected: int
-    """Bytes that the recording has of it, as on the wire."""
+    """Recorded bytes on the wire."""
     body: bytearray = field(default_factory=bytearray)
     arrivals: list[tuple[int, int]] = field(default_factory=list)
-    """After how many bytes in all, and when, in ns on the monotonic clock: one for each read."""
+    """For each read: the bytes so far, and the time in ns on the monotonic clock."""
     cut: bool = False
-    """It ended without a clean end."""
+    """Whether it ended without a clean end."""
 
 
 class Rerun:
-    """One recording of a cassette, run again against `base_url`, which alone is asked, whatever a target says.
-
-    `streams` fills up as it goes.
-    """
+    """The requests of one recording, sent again to `base_url` and to no other server. `streams`: received so far."""
 
     def __init__(self, store: Store, recording: int, base_url: str, *, streams_only: bool = False) -> None:
         self._store = store
@@ -60,20 +57,20 @@ class Rerun:
         self._moved = asyncio.Event()
         self._answered: set[int] = set()
         self._sizes: dict[int, tuple[list[int], list[int]]] = {}
-        self._begun: list[Exchange] = []  # those made that later ones may still have to wait for
+        self._begun: list[Exchange] = []  # sent, and not answered in full
         self.streams: dict[int, StreamSeen] = {}
         self.failed: dict[int, str] = {}
-        """Why a request could not be made at all."""
+        """Why a request got no answer, by exchange."""
 
     async def run(self, longest_wait: float = 0.0) -> None:
-        """Make all requests; return once all are answered and every stream is through.
+        """Send all requests, and return when all are answered and every stream has ended.
 
-        Raises `TimeoutError` where the server has stopped to answer: `longest_wait` seconds and some are allowed.
+        Raises `TimeoutError` after `longest_wait` + 15 seconds without a byte.
         """
         async with _client() as client, asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
             made = []
-            for x in self._exchanges:  # in the order of their times: what a later one waits for, an earlier one did
+            for x in self._exchanges:  # in order of time
                 while not self._is_time(x):
                     await self._moved.wait()
                 self._begun.append(x)
@@ -129,24 +126,24 @@ class Rerun:
             seen.arrivals.append((len(seen.body), time.monotonic_ns()))
             self._move()
             if x.ending not in _SERVER_ENDS and len(seen.body) >= seen.expected:
-                return  # it was the client that left then, or the recorder: leave as it did
+                return  # the recorded client left here
 
     def _move(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
     def _is_time(self, x: Exchange) -> bool:
-        """Whether all that was seen before this request was made has been seen again."""
+        """Whether everything that came before this request was recorded has come again."""
         at = x.request.at_ns
         self._begun = [y for y in self._begun if not self._is_through(y)]
         return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
-        """Whether what is not through yet has brought what it had brought by then."""
+        """Whether an open response has reached its recorded length at `at`, in ns."""
         if y.kind != "sse":
             return y.end_ns is None or y.end_ns >= at
         seen = self.streams.get(y.exchange)
-        # Opened first, so it has to be open: which recorded stream one gets is a matter of order.
+        # It has to be open: the order of opens decides which recorded stream a client gets.
         return seen is not None and len(seen.body) >= self._bytes_before(y, at)
 
     def _bytes_before(self, y: Exchange, at: int) -> int:
@@ -170,6 +167,6 @@ def _client() -> aiohttp.ClientSession:
 
 
 def _sent(headers: Headers, x: Exchange) -> Headers:
-    """The recorded header fields, but for what the connection decides. A stream is asked for in its coding again."""
+    """Return the recorded header fields without those of the connection. A stream is requested in its coding."""
     kept = _NOT_SENT if x.kind != "sse" else tuple(name for name in _NOT_SENT if name != "accept-encoding")
     return end_to_end(headers, but=kept)

@@ -1,7 +1,7 @@
-"""Serves a cassette to itself: are the bytes of every stream equal, and how far off is the timing?
+"""Replays a cassette to its recorded clients: compares the bytes of every stream, and measures the timing error.
 
-A real replay server on loopback, and a rerun of the recorded clients against it. The opens of streams hold the
-timeline here, as messages do, so that each is opened where it was.
+It runs a replay server on loopback and a rerun of the recorded clients. Opens of streams are gates here, as messages
+are, so that each stream opens at its recorded time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
-from ...cassette.open import open_store
-from ...cassette.sqlite import Store
-from ...model import Exchange
-from ...omnigent.connect_snapshot import ConnectSnapshot
-from ..player.timing import NS, Scale, Timing
-from ..server import Replay
+from ..cassette.open import open_store
+from ..cassette.sqlite import Store
+from ..model import Exchange
+from ..omnigent.connect_snapshot import ConnectSnapshot
+from .player.timing import NS, Scale, Timing
 from .recorded_client import Rerun, StreamSeen
+from .server import Replay
 
 
 @dataclass(slots=True)
 class Verification:
-    """What came of it. An error is how far a gap between reads was from what the timing makes of the recorded one."""
+    """The result. An error is the difference between a replayed and an expected gap between reads, in ms."""
 
     streams: int = 0
     bytes: int = 0
@@ -36,7 +36,7 @@ class Verification:
         return not self.differences
 
     def row(self) -> dict[str, Any]:
-        """The object that `verify --json` prints."""
+        """Return the object that `verify --json` prints."""
         errors = sorted(self.errors_ms) or [0.0]
         figures = {"p50": quantile(errors, 0.5), "p99": quantile(errors, 0.99), "max": errors[-1]}
         return {
@@ -48,13 +48,15 @@ class Verification:
 
 
 def quantile(ordered: list[float], q: float) -> float:
+    """Return the `q` quantile of ascending values."""
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
 async def verify(
     cassette: Path, *, timing: str = "compressed", speed: float | None = None, max_gap: float | None = None
 ) -> Verification:
-    """Raises `UsageError`, `CassetteError`, or `TimeoutError` where the replay got stuck."""
+    """Return the result for a cassette. Raises `UsageError`, `CassetteError`, or `TimeoutError` if the replay gets
+    stuck."""
     result = Verification()
     async with Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True) as server:
         store = open_store(cassette)
@@ -72,20 +74,20 @@ async def verify(
 
 
 def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
-    """The recorded streams that nobody got to see again."""
+    """Yield a line for each recorded stream that was not replayed."""
     for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
         if x.response is not None and x.exchange not in rerun.streams:
             yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
 
 
 def _longest_wait(store: Store, timing: Timing) -> float:
-    """The longest silence that a replay may rightly keep, in seconds."""
+    """Return the longest expected gap, in seconds."""
     times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
     return max((timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
-    """Hold what was seen of a stream against the recording, and note in `result` what differs."""
+    """Compare a received stream with the recording, and add to `result`."""
     wire = store.wire(seen.exchange)
     result.streams += 1
     result.bytes += len(wire)
@@ -101,9 +103,11 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
 
 
 def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
-    """How far the gaps between the reads of one stream are off, where both ends are timed from the same moment.
+    """Yield the errors of the gaps between the reads of one stream, in ms, if both reads are timed from the same
+    moment.
 
-    What follows a request is timed from that, the connect snapshot from the open: how soon a client asks is its own.
+    Reads after a request are timed from the request, the connect snapshot from the open: the client decides when it
+    asks.
     """
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
@@ -117,17 +121,17 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
 
 
 def _snapshot_ns(store: Store, exchange: Exchange) -> int:
-    """When the last of the connect snapshot came; -1 where there is none."""
+    """Return the offset of the end of the connect snapshot, in ns; -1 if there is none."""
     return max((frame.offset_ns for frame in takewhile(ConnectSnapshot().takes, store.frames(exchange))), default=-1)
 
 
 def _points(store: Store, exchanges: list[Exchange]) -> Iterator[int]:
-    """A gap is cut, and capped, wherever something came in between on another stream."""
+    """Yield the offsets of all reads: another stream's read divides a gap."""
     return (read.offset_ns for x in exchanges if x.kind == "sse" for read in store.reads(x.exchange))
 
 
 def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int]:
-    """When the last byte of each recorded read arrived, in ns."""
+    """Yield the arrival of the last byte of each recorded read, in ns."""
     position = 0
     for end in accumulate(sizes):
         while position < len(arrivals) and arrivals[position][0] < end:

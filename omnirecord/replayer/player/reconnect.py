@@ -1,7 +1,9 @@
-"""What a client gets that connects when the recording has no stream of its own for it: it joins at the playhead.
+"""The stream for a client that reconnects, or connects late, and for which the recording has no stream of its own.
+Pure.
 
-As the real server does: the connect snapshot, the text in flight joined into one delta, then what is not yet
-played. Never the start again: the client would see the answer twice. Pure.
+It joins at the playhead, as on the real server: the connect snapshot, the text in flight as one delta, then the frames
+that are not played yet. It never gets the start again, since the client would see the answer twice. Which of these
+streams a client gets is decided in `stream_choice`.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from ...wire.strict_json import payload_of
 from ..parts import Part
 
 
-def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> list[Part]:
-    """The parts for a client that joins once everything up to `sent_ns` was sent.
+def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of: int) -> list[Part]:
+    """Return the parts for a client that joins after all frames up to `sent_ns` were sent.
 
-    `streams`: the frames of each recorded stream of the session, in order; `greeting_of`: whose greeting is given.
+    `streams`: the frames of each recorded stream of the session, in order; `snapshot_of`: the stream whose connect
+    snapshot is sent.
     """
     frames = session_line(streams)
-    greeted = streams[greeting_of]
+    greeted = streams[snapshot_of]
     greeting = [_part(frame, True) for frame in greeted[: connect_snapshot_length(greeted)] if not _carries_text(frame)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
     in_flight = [Part(0, data, True) for data in text_in_flight(played)]
@@ -31,8 +34,8 @@ def join(streams: list[list[TimedFrame]], sent_ns: int, greeting_of: int) -> lis
     return [*greeting[:1], *in_flight, *greeting[1:], *rest]
 
 
-def go_on(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
-    """The parts for a client that has frame `seq` of the first of these streams, and everything before it."""
+def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
+    """Return the parts for a client that has the first of these streams up to frame `seq`."""
     mine = streams[0]
     greeting = connect_snapshot_length(mine)
     later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
@@ -40,20 +43,23 @@ def go_on(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
-    """One run of frames out of a session's streams: of each, what came after the last one ended, without the connect
-    snapshot. Of that, only the text that no stream had brought before: nobody was listening when it was spoken."""
+    """Return the frames of a session's streams as one sequence: of each stream, the frames after the end of the one
+    before.
+
+    A connect snapshot is left out, but for text in flight that no earlier stream has: no client was connected then.
+    """
     line: list[TimedFrame] = []
     for frames in streams:
         last = line[-1].offset_ns if line else -1
         snapshot = connect_snapshot_length(frames)
         resent = [frame for frame in frames[:snapshot] if _carries_text(frame) and frame.offset_ns > last]
-        line += _unheard(line, resent)
+        line += _new_text(line, resent)
         line += [frame for frame in frames[snapshot:] if frame.offset_ns > last]
     return line
 
 
-def _unheard(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
-    """What of the text in flight that a server sent again is new to those who heard `line`."""
+def _new_text(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
+    """Return the part of the text in flight that is not in `line` yet."""
     heard, text = _turn(line)[1], _turn(resent)[1]
     if not heard or not text.startswith(heard):
         return resent
@@ -64,7 +70,7 @@ def _unheard(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFram
 
 
 def text_in_flight(played: list[TimedFrame]) -> list[bytes]:
-    """The frames that a server sends of a turn that is going on: `response.created` and all its text so far."""
+    """Return the frames that a server sends for an open turn: `response.created` and all its text so far."""
     response, text = _turn(played)
     if not text:
         return []
@@ -73,7 +79,7 @@ def text_in_flight(played: list[TimedFrame]) -> list[bytes]:
 
 
 def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
-    """The response object and the text so far of the turn that goes on behind these frames."""
+    """Return the response object, and the text so far, of the turn that is open after these frames."""
     response: dict[str, Any] = {}
     parts: list[str] = []
     for frame in frames[_turn_begin(frames) :]:
@@ -88,7 +94,7 @@ def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
 
 
 def _turn_begin(frames: list[TimedFrame]) -> int:
-    """Where the last turn's frames begin: behind the end of the one before."""
+    """Return the index of the first frame of the last turn."""
     for number in range(len(frames) - 1, -1, -1):
         if frames[number].type in protocol.RESPONSE_ENDS or _is_at_rest(frames[number]):
             return number + 1
@@ -100,7 +106,7 @@ def _delta(text: str) -> dict[str, Any]:
 
 
 def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
-    """A frame in the server's own spelling, without a sequence number."""
+    """Return a frame in the server's own spelling, without a sequence number."""
     data = json.dumps({"sequence_number": None, "type": type_, **fields})
     return f"event: {type_}\ndata: {data}\n\n".encode()
 
@@ -113,8 +119,8 @@ def _carries_text(frame: TimedFrame) -> bool:
     return protocol.is_of_response(frame.type)
 
 
-def _part(frame: TimedFrame, greeting: bool) -> Part:
-    return Part(frame.offset_ns, frame.raw or b"", greeting, frame.stream, frame.seq, frame.seq)
+def _part(frame: TimedFrame, in_snapshot: bool) -> Part:
+    return Part(frame.offset_ns, frame.raw or b"", in_snapshot, frame.stream, frame.seq, frame.seq)
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:

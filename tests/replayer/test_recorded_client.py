@@ -14,11 +14,11 @@ from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer import recorded_client as rerun
+from omnirecord.replayer.recorded_client import Rerun
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify import recorded_client as rerun
-from omnirecord.replayer.verify.recorded_client import Rerun
 
-CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
+CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 
 
 def order(store: Store) -> list[str]:

@@ -12,11 +12,11 @@ import pytest
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.replayer.player.timing import timing_of
-from omnirecord.replayer.verify.recorded_client import StreamSeen
-from omnirecord.replayer.verify.verify import Verification, compare, timing_errors_ms, verify
+from omnirecord.replayer.recorded_client import StreamSeen
+from omnirecord.replayer.verify import Verification, compare, timing_errors_ms, verify
 from tests.support.cassettes import Made
 
-CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
+CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 
 
 @pytest.fixture
