@@ -12,10 +12,10 @@ from itertools import zip_longest
 from typing import Any
 
 from ...model import Exchange, TimedFrame
-from ..turns import Act, Turn, one_line
+from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
-from ..turns.merge import Heard, copied
-from ..turns.narrator import Narrator
+from ..turns.merge import MergedFrame, copied
+from ..turns.session_builder import SessionBuilder
 from .align import Difference, Kind, Pair, aligned, moved
 from .normalize import Ids, Normal
 from .report import Finding
@@ -69,16 +69,16 @@ class Telling:
 class _Listener:
     """Hears a session's frames, and notes which turn each belongs to."""
 
-    def __init__(self, narrator: Narrator) -> None:
-        self._narrator = narrator
+    def __init__(self, session_builder: SessionBuilder) -> None:
+        self._session_builder = session_builder
         self.steps: dict[Draft | None, Steps] = {None: Steps()}
 
-    def hear(self, heard: Heard) -> None:
-        course, before = self._narrator.course, self._narrator.course.open
-        self._narrator.hear(heard)
+    def hear(self, heard: MergedFrame) -> None:
+        builder, before = self._session_builder.turns, self._session_builder.turns.open
+        self._session_builder.add(heard)
         if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
             return
-        draft = course.open or before or course.latest()
+        draft = builder.open or before or builder.latest()
         self.steps.setdefault(draft, Steps()).hear(heard.frame)
 
 
@@ -87,16 +87,16 @@ def telling_of(
 ) -> Telling:
     """A session as one recording has it. `exchanges`: all of that session and recording, at least one."""
     acts = list(acts)
-    narrator = Narrator(acts, is_child=is_child)
+    session_builder = SessionBuilder(acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    listener, line = _Listener(narrator), one_line(frames)
+    listener, line = _Listener(session_builder), merged(frames)
     listened = _listened(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
     while line:  # what was heard is let go: a hundred thousand frames are much to keep for long
         listener.hear(line.pop())
-    drafts = narrator.course.finish(until)
+    drafts = session_builder.turns.finish(until)
     session_id = exchanges[0].session_id
     turns = [
         HeardTurn(draft.freeze(exchanges[0].recording, session_id, n), listener.steps.pop(draft, Steps()).close())
@@ -111,7 +111,7 @@ def telling_of(
     )  # fmt: skip
 
 
-def _listened(line: list[Heard], frames: list[TimedFrame]) -> list[Listened]:
+def _listened(line: list[MergedFrame], frames: list[TimedFrame]) -> list[Listened]:
     """For each stream, what it brought beside what the others did."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
@@ -121,7 +121,7 @@ def _listened(line: list[Heard], frames: list[TimedFrame]) -> list[Listened]:
     return [Listened(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
 
 
-def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
     """Between the first and the last thing that it brought: its ends are a matter of milliseconds."""
     known = [places[raw] for raw in map(copied, own) if raw in places]
     left = Counter(map(copied, own))

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent.protocol import HEARTBEATS, RESPONSE_OUTPUT_TEXT_DELTA
-from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, one_line, session_of
-from ..turns.merge import Heard
+from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, merged, session_of
+from ..turns.merge import MergedFrame
 from .numbers import (
     Span,
     count,
@@ -148,7 +148,7 @@ def measure(
     spans = listened(stream.span for stream in streams)
     told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
     conclusion = conclusion or concluded(told)
-    line = one_line(frames)
+    line = merged(frames)
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
@@ -199,12 +199,12 @@ def _is_event(frame: TimedFrame) -> bool:
     return frame.verdict != "comment"
 
 
-def _joined(line: Iterable[Heard]) -> set[int]:
+def _joined(line: Iterable[MergedFrame]) -> set[int]:
     """When a connect snapshot brought text that was said before."""
     return {heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == RESPONSE_OUTPUT_TEXT_DELTA}
 
 
-def _of_events(line: Sequence[Heard], spans: Sequence[Span]) -> dict[str, Any]:
+def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
     """What the events tell: each of them once, whoever heard it."""
     events = [heard.frame for heard in line if _is_event(heard.frame)]
     data = [event for event in events if event.type not in HEARTBEATS]
