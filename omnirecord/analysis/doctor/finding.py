@@ -176,7 +176,7 @@ class Event(NamedTuple):
     """Its `sequence_number`."""
     data: dict[str, Any]
     """Empty where there is none that can be read."""
-    greeting: bool
+    in_snapshot: bool
     """Whether it is of the connect snapshot: it tells how things are, not what happens."""
     frame: TimedFrame
     place: Place
@@ -198,14 +198,14 @@ def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
     """The frames of one stream."""
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
-    greeting = connect_snapshot_length(head)
+    length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
         data = {} if frame.verdict in _UNREADABLE else payload_of(frame)
         data = data if isinstance(data, dict) else {}
         number = data.get("sequence_number")
         yield Event(
             frame.stream, frame.seq, frame.offset_ns, frame.type, frame.verdict,
-            number if type(number) is int else None, data, n < greeting, frame,
+            number if type(number) is int else None, data, n < length, frame,
             Place(frame.stream, frame.seq, frame.offset_ns),
         )  # fmt: skip
 

@@ -256,7 +256,7 @@ class Statuses:
     def _begin(self, event: Event) -> None:
         """A response is worked on: so the session runs, and should have said so."""
         is_heard_from_start = self.last is not None or (self._heard_input and self.heard_post)
-        if not event.greeting and is_heard_from_start and self.last not in WORKING:
+        if not event.in_snapshot and is_heard_from_start and self.last not in WORKING:
             self._add(event, self.last or "no status", "a response under way")
             self.last, self.place = "running", event.place
         self._heard_input = False

@@ -233,7 +233,7 @@ class Listening:
                 self.contract.odd(event)
             if event.number is not None:
                 self.order.numbered(event)
-            if event.greeting:
+            if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
             elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
                 self._happened(event)

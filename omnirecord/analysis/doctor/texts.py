@@ -45,7 +45,7 @@ class Texts:
         if message != self._message and self._parts:
             self._clear()
         self._message = message
-        if event.greeting:
+        if event.in_snapshot:
             self._clear()
             self._resent = True
         if delta:

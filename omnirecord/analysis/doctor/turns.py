@@ -128,7 +128,7 @@ class Turns:
         if self.open is None and last is not None and id_ is not None and last.id == id_:
             return
         if self.open is not None and self.open.id not in (None, id_) and id_ is not None:
-            if self.open.interrupted or self.open.is_followed or event.greeting:
+            if self.open.interrupted or self.open.is_followed or event.in_snapshot:
                 self._close(event, "rest" if self.open.interrupted else "unfinished")
             else:
                 self._restart(event, self.open)

@@ -336,12 +336,12 @@ class LiveView:
         stream, seq = row["stream"], row["seq"]
         if seq == 1 and name in self._sessions:
             self._snapshots[stream] = ConnectSnapshot()
-        greeting = self._snapshots.get(stream)
-        if greeting is None:
+        snapshot = self._snapshots.get(stream)
+        if snapshot is None:
             return False
         raw = None if row["raw"] is None else row["raw"].encode("utf-8", "surrogateescape")
         frame = TimedFrame(stream, seq, row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
-        if greeting.takes(frame):
+        if snapshot.takes(frame):
             return True
         del self._snapshots[stream]
         return False

@@ -7,7 +7,7 @@
 - `session_builder` gives these frames to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until
   nothing follows, and then a frozen `Turn` (`values`).
 - `events` and `items` say what each type of event, and of output item, adds to a turn.
-- `client_actions` and `failures` read requests: messages, interrupts, answers, and what the server refused.
+- `requests` reads what clients did: messages, interrupts, answers, and what the server refused.
 - `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.
 
 The work is linear in the number of frames. No frame makes it fail: an event that fits no type is counted, and read as
@@ -18,12 +18,11 @@ from __future__ import annotations
 
 from ...omnigent.routes import is_session, unknown_sessions
 from .builder import ENDED_BY_SERVER, Aftermath
-from .client_actions import Act, act_of, may_act
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
 from .draft import Pace, growth_of, pace_of
-from .failures import FailedRequest, deleted_at, failed_requests
 from .items import is_snapshot, snapshot_of
 from .merge import merged
+from .requests import Act, FailedRequest, act_of, deleted_at, failed_requests, may_act
 from .session_builder import session_of, session_with_drafts, turns
 from .values import (
     LONG_SILENCE,

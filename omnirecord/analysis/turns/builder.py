@@ -28,8 +28,8 @@ from ...model import Exchange
 from ...omnigent.protocol import STREAM_EPOCH
 from ...text import seconds
 from ...wire.headers import header
-from .client_actions import Act, Posts
 from .draft import Draft
+from .requests import Act, Posts
 from .values import LONG_SILENCE, Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Turn
 
 

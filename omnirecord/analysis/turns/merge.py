@@ -64,8 +64,8 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     for frame in frames:
         by_stream.setdefault(frame.stream, []).append(frame)
     for stream in by_stream.values():
-        greeting = connect_snapshot_length(stream)
-        yield [MergedFrame(frame, number < greeting) for number, frame in enumerate(stream)]
+        length = connect_snapshot_length(stream)
+        yield [MergedFrame(frame, number < length) for number, frame in enumerate(stream)]
 
 
 class _Merge:
@@ -126,8 +126,8 @@ class LiveMerge:
 
     def add(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
         """The frames that are news, of those that came on a stream."""
-        greeting = self._snapshots.setdefault(stream, ConnectSnapshot())
-        heard = (MergedFrame(frame, greeting.takes(frame)) for frame in frames)
+        snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
+        heard = (MergedFrame(frame, snapshot.takes(frame)) for frame in frames)
         waiting = self._waiting.setdefault(stream, deque())
         if stream == next(iter(self._waiting)):
             yield from self._tell(heard)

@@ -9,11 +9,10 @@ from ...omnigent import protocol
 from ...omnigent.parties import party_name
 from . import events
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
-from .client_actions import Act
 from .draft import Draft
-from .failures import deleted_at
 from .lenient import payload
 from .merge import MergedFrame, merged
+from .requests import Act, deleted_at
 from .values import (
     LONG_SILENCE,
     SESSION_DELETED,
