@@ -37,6 +37,29 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
 
 
+def cells(text: str) -> int:
+    """Return the number of columns that a text takes in a terminal; a joined emoji may take fewer."""
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
+
+
+def fitting(text: str, room: int) -> str:
+    """Return the beginning of a text that takes at most `room` columns."""
+    used = 0
+    for number, c in enumerate(text):
+        used += _cells_of(c)
+        if used > room:
+            return text[:number]
+    return text
+
+
+def _cells_of(c: str) -> int:
+    if c.isascii() or c == "\ufe0f":  # the selector makes a narrow character before it an emoji, which is wide
+        return 1
+    if unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
 def seconds(ns: int) -> str:
     """A time as a person reads it: `0.25 s`, `12.3 s`, `4 min 5 s`."""
     if ns < 9_995_000_000:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..analysis.follow import Batch, Follower, Wanted
-from ..analysis.live import Told, Watching
+from ..analysis.live import Line, LiveView
 from ..errors import OmnirecordError
 from ..server.timers import fault_of, monotonic
 
@@ -38,9 +38,9 @@ log = logging.getLogger("omnirecord")
 class Screen(Protocol):
     """Where lines are printed."""
 
-    def print(self, lines: Iterable[Told]) -> None: ...
+    def print(self, lines: Iterable[Line]) -> None: ...
 
-    def draw(self, told: Told | None, *, now: bool = False) -> None: ...
+    def draw(self, told: Line | None, *, now: bool = False) -> None: ...
 
     def say(self, sentence: str) -> None: ...
 
@@ -59,7 +59,7 @@ class Live:
     ) -> None:  # fmt: skip
         self._screen, self._db, self._count_dropped = screen, db, dropped
         self._wanted = Wanted(type=type_glob, requests=True)
-        self._watching = Watching(every=every or type_glob is not None)
+        self._view = LiveView(every=every or type_glob is not None)
         self._path = db()
         self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         self._dropped = self._left_out = 0
@@ -86,7 +86,7 @@ class Live:
             took = monotonic() - begun
             if not is_last:
                 self._stop.wait(min(max(_EVERY, _SHARE * took), _LONGEST))
-        self._screen.print(self._watching.rest())
+        self._screen.print(self._view.rest())
         self._tell_what_lacks()
         self._screen.clear()
 
@@ -108,10 +108,10 @@ class Live:
     def _print(self, batch: Batch) -> bool:
         if batch.left_out:
             self._left_out += batch.left_out
-            self._watching.lacks_some()
+            self._view.lacks_some()
         for row in batch.happenings:
-            self._screen.print(self._watching.hear(row))
-        self._screen.draw(self._watching.growing(), now=True)
+            self._screen.print(self._view.lines_of(row))
+        self._screen.draw(self._view.growing(), now=True)
         return batch.has_more
 
     def _read(self) -> Batch:

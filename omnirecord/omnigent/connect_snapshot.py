@@ -53,8 +53,8 @@ class ConnectSnapshot:
 
 def connect_snapshot_length(frames: list[TimedFrame]) -> int:
     """How many frames the connect snapshot has."""
-    greeting = ConnectSnapshot()
-    return next((number for number, frame in enumerate(frames) if not greeting.takes(frame)), len(frames))
+    snapshot = ConnectSnapshot()
+    return next((number for number, frame in enumerate(frames) if not snapshot.takes(frame)), len(frames))
 
 
 def _is_numbered(frame: TimedFrame) -> bool:

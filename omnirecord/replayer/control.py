@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from ..errors import UsageError
+from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
@@ -281,7 +282,7 @@ def _which(options: dict[str, Any], name: str) -> str | None:
 def _event(options: dict[str, Any], name: str) -> str:
     event = options.get(name)
     if not isinstance(event, str):
-        raise UsageError("run-until needs an event: a type as in event=response.completed, or a glob")
+        raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
     return event
 
 

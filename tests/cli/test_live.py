@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.live import Told
+from omnirecord.analysis.live import Line
 from omnirecord.cli.live import Live
 from omnirecord.recorder.thread import RecorderThread
 from tests.support import wire
@@ -49,10 +49,10 @@ class Printed:
         self.lines: list[str] = []
         self.drawn: list[str] = []
 
-    def print(self, lines: Iterable[Told]) -> None:
+    def print(self, lines: Iterable[Line]) -> None:
         self.lines += [told.line() for told in lines]
 
-    def draw(self, told: Told | None, *, now: bool = False) -> None:  # noqa: ARG002  # a screen's signature
+    def draw(self, told: Line | None, *, now: bool = False) -> None:  # noqa: ARG002  # a screen's signature
         self.drawn += [told.line()] if told is not None else []
 
     def say(self, sentence: str) -> None:
@@ -124,7 +124,7 @@ def test_a_screen_that_takes_nothing_holds_up_neither_the_recording_nor_its_end(
     gate = threading.Event()
 
     class Stuck(Printed):
-        def print(self, lines: Iterable[Told]) -> None:
+        def print(self, lines: Iterable[Line]) -> None:
             list(lines)
             gate.wait(60)
 
@@ -143,7 +143,7 @@ def test_a_fault_of_the_view_is_said_once(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of ours")
 
-    monkeypatch.setattr("omnirecord.analysis.live.Watching.hear", broken)
+    monkeypatch.setattr("omnirecord.analysis.live.LiveView.lines_of", broken)
     monkeypatch.setattr("omnirecord.cli.live._EVERY", 0.01)
     monkeypatch.setattr(logging.getLogger("omnirecord"), "propagate", True)
     watched(tmp_path / "a.db", stream(heartbeat(), created()))

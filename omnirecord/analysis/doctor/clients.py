@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..turns import Act, FailedRequest
-from ..turns.failures import group_key
+from ..turns.requests import group_key
 from .approvals import Approvals
 from .check import SECOND, counted, said, seconds, sign_at
 from .endings import PATIENCE, Endings

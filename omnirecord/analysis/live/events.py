@@ -5,7 +5,6 @@ One line of the view: when, what, how it ended, and where to find it in the cass
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id, summary
-from ...text import clip, one_line, seconds, visible
+from ...text import cells, clip, fitting, one_line, seconds, visible
 from ..turns.lenient import as_dict, as_text, failure_in, text_of
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
@@ -28,7 +27,7 @@ _UNLIMITED = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Line:
     """`head` and `end` are kept whole, as far as the line has room; `text`, between them, is cut."""
 
     at_ns: int
@@ -87,47 +86,21 @@ class Told:
 def _wrapped(text: str, room: int) -> Iterator[str]:
     """A text in lines of so many columns, cut between words where that can be."""
     while text:
-        head = _head(text, room) if cells(text) > room else text
+        head = fitting(text, room) if cells(text) > room else text
         if len(head) < len(text) and (space := head.rfind(" ")) > 0:
             head = head[:space]
         yield head
         text = text[len(head) :].lstrip(" ")
 
 
-def cells(text: str) -> int:
-    """How many columns a text takes in a terminal; a joined emoji may take fewer."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_width, text))
-
-
-def _width(c: str) -> int:
-    if c.isascii():
-        return 1
-    if c == "\ufe0f":  # it makes a narrow character before it an emoji, which is wide
-        return 1
-    if unicodedata.category(c) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
-
-
 def cut(text: str, room: int) -> str:
     """The beginning of a text, in at most so many columns."""
-    return text if cells(text) <= room else _head(text, max(room - 1, 0)) + "…"
+    return text if cells(text) <= room else fitting(text, max(room - 1, 0)) + "…"
 
 
 def cut_before(text: str, room: int) -> str:
     """The end of a text, in at most so many columns."""
-    return text if cells(text) <= room else "…" + _head(text[::-1], max(room - 1, 0))[::-1]
-
-
-def _head(text: str, room: int) -> str:
-    used = 0
-    for number, c in enumerate(text):
-        used += _width(c)
-        if used > room:
-            return text[:number]
-    return text
+    return text if cells(text) <= room else "…" + fitting(text[::-1], max(room - 1, 0))[::-1]
 
 
 Row = dict[str, Any]
@@ -164,9 +137,9 @@ class State:
         self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 
 
-def tell(state: State, row: Row, place: str) -> Iterator[Told]:
+def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
     """The lines of an event that is no delta."""
-    make = partial(Told, row["offset_ns"], place=place)
+    make = partial(Line, row["offset_ns"], place=place)
     yield from _objections(state, row, make)
     type_, data = row["type"] or "", as_dict(row["data"])
     if (handler := _HANDLERS.get(type_)) is not None:
@@ -179,10 +152,10 @@ def tell(state: State, row: Row, place: str) -> Iterator[Told]:
         yield told
 
 
-Make = Callable[..., Told]
+Make = Callable[..., Line]
 
 
-def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
+def _objections(state: State, row: Row, make: Make) -> Iterator[Line]:
     """What the contract objects to, once for each kind of objection."""
     verdict, type_ = row["verdict"], row["type"] or ""
     if verdict in ("valid", "comment", "sentinel"):
@@ -196,7 +169,7 @@ def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
     yield make(verdict, kind, type_, text)
 
 
-def _asked(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:
     item = as_dict(as_dict(data.get("data")).get("data"))
     text = text_of(item.get("content"))
     if not text or text.startswith(protocol.INTERRUPTED_TEXT):
@@ -205,7 +178,7 @@ def _asked(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:_ENOUGH])}"')
 
 
-def _begun(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
     response = as_dict(data.get("response"))
     id_ = as_text(response.get("id")) or ""
     state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
@@ -216,7 +189,7 @@ def _begun(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("turn", "note", "begins", f"with {model}" if model else "")
 
 
-def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | None:
+def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Line | None:
     response = as_dict(data.get("response"))
     id_ = as_text(response.get("id")) or ""
     if id_ and not state.is_new("end", id_):
@@ -231,12 +204,12 @@ def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | N
     return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
 
 
-def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Told | None:
+def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Line | None:
     state.turn_ns, state.has_text = None, False
     return make("turn", "warning", "interrupted by the user")
 
 
-def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _status(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     status = as_text(data.get("status")) or ""
     if status == "failed":
         state.turn_ns = None
@@ -247,7 +220,7 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     return None
 
 
-def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
     item = as_dict(data.get("item"))
     type_, text = as_text(item.get("type")) or "", summary(row["type"], data, _ENOUGH)
     if type_ == "message":
@@ -265,7 +238,7 @@ def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("note", "trouble" if type_ == "error" else "note", "", text) if text else None
 
 
-def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _asks(state: State, row: Row, data: Data, make: Make) -> Line | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("asked", id_):
         return None
@@ -273,7 +246,7 @@ def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
 
 
-def _resolved(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _resolved(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("resolved", id_):
         return None
@@ -284,7 +257,7 @@ def _resolved(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     return make("approval", "approval", f"answered: {action}", f"by {party}" if party else "")
 
 
-def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _child(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     id_, child = as_text(data.get("child_session_id")) or "", as_dict(data.get("child"))
     status = as_text(child.get("current_task_status")) or "begins"
     if state.children.get(id_) == status:
@@ -296,14 +269,14 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:_ENOUGH])}"' if said else "")
 
 
-def _trouble(_state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _trouble(_state: State, row: Row, data: Data, make: Make) -> Line | None:
     is_retry = "attempt" in data
     return make(
         "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", summary(row["type"], data, _ENOUGH)
     )
 
 
-def _denied(_state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _denied(_state: State, row: Row, data: Data, make: Make) -> Line | None:
     return make("policy", "trouble", "denied", summary(row["type"], data, _ENOUGH))
 
 
@@ -311,7 +284,7 @@ def _titled(label: str) -> Handler:
     return lambda _state, row, data, make: make(label, "note", "", summary(row["type"], data))
 
 
-Handler = Callable[[State, Row, Data, Make], Told | None]
+Handler = Callable[[State, Row, Data, Make], Line | None]
 _HANDLERS: Mapping[str, Handler] = {
     protocol.SESSION_INPUT_CONSUMED: _asked,
     protocol.SESSION_INTERRUPTED: _interrupted,

@@ -27,9 +27,8 @@ from ...omnigent import protocol
 from ...omnigent.routes import path_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
-from ..turns.client_actions import act_of
-from ..turns.failures import may_have_failed
 from ..turns.lenient import as_dict, as_text, text_of, written
+from ..turns.requests import act_of, may_have_failed
 
 ZERO = "\u200b"
 """The zero width space: it parts words, and is shown nowhere."""

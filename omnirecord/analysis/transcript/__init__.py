@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..turns import FailedRequest, Session
 from .lines import WIDTH, Line, Page
 from .tree import Tree, failures, told_failures, total
-from .turn import UnfoldingTurn, tell_turn
+from .turn import UnfoldingTurn, turn_lines
 
-__all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "tell", "tell_turn", "total"]
+__all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "total", "transcript", "turn_lines"]
 
 
-def tell(
+def transcript(
     sessions: Iterable[Session],
     *,
     width: int = WIDTH,
@@ -37,7 +37,7 @@ def tell(
     """
     page = Page(width, full, zero_ns=0 if absolute else None)
     empty = True
-    for line in Tree(sessions, page).tell():
+    for line in Tree(sessions, page).lines():
         empty = False
         yield line
     if empty:

@@ -28,12 +28,12 @@ from ...model import Exchange
 from ...omnigent.protocol import STREAM_EPOCH
 from ...text import seconds
 from ...wire.headers import header
-from .client_actions import Act, Posts
 from .draft import Draft
+from .requests import Act, Posts
 from .values import LONG_SILENCE, Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Turn
 
 
-class Course:
+class TurnBuilder:
     """The turns so far, and what clients did about them."""
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
@@ -58,7 +58,7 @@ class Course:
         self.long_silence = long_silence
 
     def act(self, number: int, act: Act) -> None:
-        """What a client did, while the course goes on; what was told under that number before is known better now."""
+        """What a client did, while the builder goes on; what was told under that number before is known better now."""
         if act.kind == "message":
             self.posts.add(number, act)
         self._note(act)

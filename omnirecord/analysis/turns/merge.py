@@ -31,7 +31,7 @@ SUBSCRIBING = 50_000_000
 """How long before its first frame came a stream may have begun to listen, in ns."""
 
 
-class Heard(NamedTuple):
+class MergedFrame(NamedTuple):
     """A frame, and whether it is of the connect snapshot."""
 
     frame: TimedFrame
@@ -51,33 +51,34 @@ def copied(frame: TimedFrame) -> bytes | None:
     return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
 
 
-def one_line(frames: Iterable[TimedFrame]) -> list[Heard]:
+def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
     """The frames of one session in one recording, each told once, in the order they came."""
-    line = _Line()
+    line = _Merge()
     for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
         line.join(stream)
     return line.heard()
 
 
-def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[Heard]]:
+def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     by_stream: dict[int, list[TimedFrame]] = {}
     for frame in frames:
         by_stream.setdefault(frame.stream, []).append(frame)
     for stream in by_stream.values():
-        greeting = connect_snapshot_length(stream)
-        yield [Heard(frame, number < greeting) for number, frame in enumerate(stream)]
+        length = connect_snapshot_length(stream)
+        yield [MergedFrame(frame, number < length) for number, frame in enumerate(stream)]
 
 
-class _Line:
+class _Merge:
     """What the streams brought so far, each of them added in the order in which they began."""
 
     def __init__(self) -> None:
-        self._heard: list[Heard] = []
+        self._heard: list[MergedFrame] = []
         self._last_ns = -(1 << 63)
         self._times: dict[bytes, list[int]] = {}  # of what has been told, by what its copies have in common
-        self._unlisted: list[Heard] = []  # what has been told and is not in there yet: needed only for a next stream
+        self._unlisted: list[MergedFrame] = []
+        """The frames that are not in `_times` yet. Only a further stream needs them there."""
 
-    def join(self, stream: list[Heard]) -> None:
+    def join(self, stream: list[MergedFrame]) -> None:
         """Add what only this stream brought."""
         begin = stream[0].at_ns
         if self._last_ns >= begin:  # somebody else was listening
@@ -87,10 +88,10 @@ class _Line:
         self._unlisted += new
         self._last_ns = max([self._last_ns, *(heard.at_ns for heard in new)])
 
-    def heard(self) -> list[Heard]:
+    def heard(self) -> list[MergedFrame]:
         return sorted(self._heard, key=attrgetter("at_ns"))
 
-    def _not_in_since(self, since_ns: int, stream: list[Heard]) -> Iterator[Heard]:
+    def _not_in_since(self, since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
         """Those of which the others brought no copy from then on, as often as they did."""
         self._list()
         copies: Counter[bytes] = Counter()
@@ -110,30 +111,30 @@ class _Line:
         self._unlisted = []
 
 
-class Relay:
+class LiveMerge:
     """`hear` what a stream brought; `end` it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, deque[Heard]] = {}  # by stream, in the order in which they began
+        self._waiting: dict[int, deque[MergedFrame]] = {}  # by stream, in the order in which they began
         self._snapshots: dict[int, ConnectSnapshot] = {}
-        self._told: deque[Heard] = deque()  # of the last moments before `_told_ns`
+        self._told: deque[MergedFrame] = deque()  # of the last moments before `_told_ns`
         self._told_ns = -1
         self._seam_ns = -1
         """Up to when another stream was listened to than now."""
         self._copies: Counter[bytes | None] = Counter()
         """What was told just before that: the stream that took over may bring it again."""
 
-    def hear(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[Heard]:
+    def add(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
         """The frames that are news, of those that came on a stream."""
-        greeting = self._snapshots.setdefault(stream, ConnectSnapshot())
-        heard = (Heard(frame, greeting.takes(frame)) for frame in frames)
+        snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
+        heard = (MergedFrame(frame, snapshot.takes(frame)) for frame in frames)
         waiting = self._waiting.setdefault(stream, deque())
         if stream == next(iter(self._waiting)):
             yield from self._tell(heard)
         else:
             waiting.extend(one for one in heard if not one.in_snapshot)
 
-    def end(self, stream: int) -> Iterator[Heard]:
+    def end(self, stream: int) -> Iterator[MergedFrame]:
         """Nothing follows on that stream: what is news of the one that takes over."""
         was_first = stream in self._waiting and stream == next(iter(self._waiting))
         self._waiting.pop(stream, None)
@@ -144,7 +145,7 @@ class Relay:
             yield from self._tell(list(following))
             following.clear()
 
-    def _tell(self, heard: Iterable[Heard]) -> Iterator[Heard]:
+    def _tell(self, heard: Iterable[MergedFrame]) -> Iterator[MergedFrame]:
         for one in heard:
             if self._is_news(one):
                 self._told_ns = max(self._told_ns, one.at_ns)
@@ -153,7 +154,7 @@ class Relay:
                     self._told.popleft()
                 yield one
 
-    def _is_news(self, heard: Heard) -> bool:
+    def _is_news(self, heard: MergedFrame) -> bool:
         if heard.at_ns < self._seam_ns - SUBSCRIBING:
             return False
         if heard.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[heard.frame.raw] > 0:

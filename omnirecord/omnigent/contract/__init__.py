@@ -11,6 +11,9 @@ of `omnigent/events/` can be imported from here.
 
 from __future__ import annotations
 
+from functools import cache
+from os import PathLike, fspath
+
 from ..events.base import Event as Event
 from ..events.base import Shape as Shape
 from ..events.base import UntypedEvent as UntypedEvent
@@ -18,8 +21,21 @@ from ..events.objects import *  # noqa: F403 - a new model is exported without a
 from ..events.response import *  # noqa: F403
 from ..events.session import *  # noqa: F403
 from ..events.union import ServerStreamEvent as ServerStreamEvent
+from . import documented
 from .judge import Contract as Contract
 from .judge import Issue as Issue
 from .judge import Judgement as Judgement
 from .judge import ProblemKind as ProblemKind
-from .load import load as load
+
+_NAMED = {"omnigent": cache(documented.omnigent), "documented": cache(documented.documented)}
+
+
+def load(name_or_path: str | PathLike[str]) -> Contract:
+    """Return the contract `omnigent`, `documented`, or that of the OpenAPI document at this path. Raises
+    `UsageError`."""
+    name = fspath(name_or_path)
+    if name in _NAMED:
+        return _NAMED[name]()
+    from .openapi import from_file  # it needs jsonschema-rs, which the named contracts do not
+
+    return from_file(name)

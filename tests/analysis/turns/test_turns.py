@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.turns import Act, Turn, act_of, one_line, session_of, turn_row, turns
+from omnirecord.analysis.turns import Act, Turn, act_of, merged, session_of, turn_row, turns
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.omnigent.events.union import MODELS
@@ -494,9 +494,9 @@ def test_a_turn_that_ended_while_nobody_listened_is_told_apart_from_the_next() -
 
 
 def test_one_line_is_in_the_order_of_time_and_marks_the_snapshot() -> None:
-    line = one_line(stream(*GREETING, RUNNING, HEARTBEAT))
+    line = merged(stream(*GREETING, RUNNING, HEARTBEAT))
     assert [heard.in_snapshot for heard in line] == [True, True, True, False, False]
-    assert one_line([]) == []
+    assert merged([]) == []
 
 
 def test_nothing_happened() -> None:

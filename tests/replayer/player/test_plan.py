@@ -180,8 +180,8 @@ def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only
     tape.stream("b", 3.0, (3.0, heartbeat()), ending="eof", end=4.0)
     tape.stream("c", 4.0, (4.0, heartbeat()), ending="eof", end=5.0)
     made = plan(tape)
-    made.lay_down(2 * len(heartbeat()))
-    laid = [x.session_id for x in made.exchanges if x.exchange in made._strips]
+    made.read_ahead(2 * len(heartbeat()))
+    laid = [x.session_id for x in made.exchanges if x.exchange in made._parts]
     assert laid == ["a", "b"]
     assert next(iter(made.parts(made.exchanges[3]))).data == heartbeat()
 

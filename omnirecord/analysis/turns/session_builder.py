@@ -8,12 +8,11 @@ from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ...omnigent.parties import party_name
 from . import events
-from .builder import Aftermath, Course, absences_of, leavings_of, with_absences, with_leavings
-from .client_actions import Act
+from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
 from .draft import Draft
-from .failures import deleted_at
 from .lenient import payload
-from .merge import Heard, one_line
+from .merge import MergedFrame, merged
+from .requests import Act, deleted_at
 from .values import (
     LONG_SILENCE,
     SESSION_DELETED,
@@ -27,36 +26,36 @@ from .values import (
 _NO_EVENTS = frozenset({"comment", "sentinel"})
 
 
-class Narrator:
-    """Hears a session's frames in order; `course` has its turns."""
+class SessionBuilder:
+    """Hears a session's frames in order; `builder` has its turns."""
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
-        self.course = Course(acts, is_child=is_child, long_silence=long_silence)
+        self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0
         self.last_ns = 0
         """When the last frame came, whatever it was."""
         self.told: list[Draft] = []
         """What the turns of `session` were made of, in their order."""
 
-    def hear(self, heard: Heard) -> None:
+    def add(self, heard: MergedFrame) -> None:
         """The next frame. Nothing that it holds makes this fail."""
-        course, frame, before = self.course, heard.frame, self.course.open
+        builder, frame, before = self.turns, heard.frame, self.turns.open
         self.last_ns = frame.offset_ns
         if frame.type in protocol.HEARTBEATS or heard.in_snapshot:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
                 before.touch(frame.offset_ns)
-            events.tell(course, frame.type, frame.offset_ns, payload(frame))
-            if course.open is not None and course.open is not before:
-                course.open.touch(frame.offset_ns)
-            draft = course.open or before
+            events.add_event(builder, frame.type, frame.offset_ns, payload(frame))
+            if builder.open is not None and builder.open is not before:
+                builder.open.touch(frame.offset_ns)
+            draft = builder.open or before
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
 
     def finish(self, until_ns: int | None = None) -> list[Draft]:
         """Nothing follows: the turns. `until_ns`: until when somebody listened."""
-        return self.course.finish(max(until_ns or 0, self.last_ns))
+        return self.turns.finish(max(until_ns or 0, self.last_ns))
 
     def session(
         self,
@@ -79,31 +78,31 @@ class Narrator:
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
         begun_ns = min(x.request.at_ns for x in exchanges)
-        status, status_ns = _status(self.course, snapshot)
+        status, status_ns = _status(self.turns, snapshot)
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
             streams=listenings,
             turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
-            status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.course.cost_usd,
+            status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.turns.cost_usd,
             heartbeats=self.heartbeats,
             started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
             until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
         )  # fmt: skip
 
-    def _keepalive(self, heard: Heard) -> None:
+    def _keepalive(self, heard: MergedFrame) -> None:
         """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
-        course, frame = self.course, heard.frame
+        builder, frame = self.turns, heard.frame
         if not heard.in_snapshot:
             self.heartbeats += 1
-            if course.open is not None:
-                course.open.heartbeats += 1
+            if builder.open is not None:
+                builder.open.heartbeats += 1
         elif frame.type is not None and frame.type in protocol.RESENT:
-            events.tell_again(course, frame.type, frame.offset_ns, payload(frame))
-            if course.open is not None:
-                course.open.joined_ns = frame.offset_ns
-        elif frame.type == protocol.SESSION_HEARTBEAT and course.open is not None:
-            course.open.note("a client connected", frame.offset_ns)
+            events.add_resent(builder, frame.type, frame.offset_ns, payload(frame))
+            if builder.open is not None:
+                builder.open.joined_ns = frame.offset_ns
+        elif frame.type == protocol.SESSION_HEARTBEAT and builder.open is not None:
+            builder.open.note("a client connected", frame.offset_ns)
 
 
 def turns(
@@ -126,11 +125,11 @@ def turns(
 
 def _heard(
     frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool, long_silence: int = LONG_SILENCE
-) -> Narrator:
-    narrator = Narrator(acts, is_child=is_child, long_silence=long_silence)
-    for heard in one_line(frames):
-        narrator.hear(heard)
-    return narrator
+) -> SessionBuilder:
+    session_builder = SessionBuilder(acts, is_child=is_child, long_silence=long_silence)
+    for heard in merged(frames):
+        session_builder.add(heard)
+    return session_builder
 
 
 def session_of(
@@ -151,13 +150,13 @@ def session_of(
     `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero;
     `last_known_ns`: when the last thing in the recording happened.
     """
-    return grown_session(
+    return session_with_drafts(
         exchanges, frames, acts, parent_id=parent_id, snapshot=snapshot, aftermath=aftermath,
         long_silence=long_silence, started_at=started_at, last_known_ns=last_known_ns,
     )[0]  # fmt: skip
 
 
-def grown_session(
+def session_with_drafts(
     exchanges: Sequence[Exchange],
     frames: Iterable[TimedFrame],
     acts: Iterable[Act] = (),
@@ -170,11 +169,11 @@ def grown_session(
     last_known_ns: int = 0,
 ) -> tuple[Session, list[Draft]]:
     """The same, with the drafts of its turns: how each of their texts grew, for whoever shows them at any time."""
-    narrator = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
-    told = narrator.session(
+    session_builder = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
+    told = session_builder.session(
         exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at, last_known_ns
     )
-    return told, narrator.told
+    return told, session_builder.told
 
 
 def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
@@ -186,9 +185,9 @@ def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]
         draft.note("a client deleted the session", at_ns)
 
 
-def _status(course: Course, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
+def _status(builder: TurnBuilder, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
     """The last that was said of how the session is, on a stream or to whoever asked."""
-    said = course.status or (None, None)
+    said = builder.status or (None, None)
     if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
         return snapshot.status, snapshot.at_ns
     return said

@@ -17,7 +17,7 @@ from omnirecord.analysis.search.search import search
 from omnirecord.analysis.stats.stats import measured
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.show import lines_of
-from omnirecord.analysis.turns.failures import error_in
+from omnirecord.analysis.turns.requests import error_in
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
 from omnirecord.cli import main
