@@ -24,19 +24,22 @@ from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from ..errors import UsageError
 from ..model import Headers
-from .aside import Aside
 from .body import BodyRedactor
 from .content import Flow, Scanner, StreamMask, Texts
-from .cookies import is_attribute, is_session_cookie, map_subprotocols, split_cookie
 from .names import (
+    is_attribute,
     is_identity,
     is_secret_field,
     is_secret_header,
     is_secret_query,
+    is_session_cookie,
     looks_secret,
+    map_subprotocols,
     may_be_secret_field,
+    split_cookie,
     words,
 )
+from .plain import TextMask
 from .utf16 import AnyWidth, Passing, may_be_utf16
 
 __all__ = [
@@ -175,7 +178,7 @@ class Redactor:
 
     def closing(self, data: bytes, texts: Texts | None = None) -> bytes:
         """The content of a close frame: a code, and a reason that is a text. It stays as short as a frame has to be."""
-        code, reason = data[:2], Aside(self.counts).feed(data[2:])
+        code, reason = data[:2], TextMask(self.counts).feed(data[2:])
         safe = code + self.message(reason, texts)
         return safe if len(safe) <= max(len(data), _LONGEST_CLOSE) else _cut_text(safe, _LONGEST_CLOSE)
 
@@ -220,7 +223,7 @@ class Redactor:
             return self._mask("header", name, value)
         masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), value)
         if _MAY_HOLD.search(masked):
-            raw = Aside(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
+            raw = TextMask(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
             masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
             masked = map_subprotocols(masked, self.pseudonym)

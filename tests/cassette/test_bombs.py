@@ -22,9 +22,9 @@ from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
 from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.redaction.coded import MaskedStream
 from omnirecord.redaction.content import Scanner
 from omnirecord.redaction.redactor import Redactor
-from omnirecord.redaction.stream import MaskedStream
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import Script
 from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded

@@ -34,8 +34,7 @@ from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
 from .checked import DAMAGED, blob_of, size_or_damage
-from .inodes import identity
-from .lock import RecorderLock
+from .lock import RecorderLock, identity
 from .rows import FRAMED, Row, size_of
 from .schema import clear_errors, create_or_open, in_memory, is_usable_path, open_beside, open_for_reading, remove_copy
 from .views import define

@@ -20,9 +20,8 @@ from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_rows import Pieces
 from ...model import CLOSE, Headers, Side
 from ...omnigent.routes import creates_session, session_of
-from ...redaction.coded_body import Body, CodedBody, body
+from ...redaction.coded import Body, CodedBody, MaskedStream, body
 from ...redaction.redactor import Redactor, Texts
-from ...redaction.stream import MaskedStream
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from .frames import FrameMaker, fault

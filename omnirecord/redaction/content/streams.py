@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..aside import Aside
+from ..plain import TextMask
 from .scanner import Scanner
 from .texts import LINE, Flow, Texts
 
@@ -54,7 +54,7 @@ class StreamMask:
         self._flow: Flow | None = None
         self._found: Counter[str] = Counter()
         self._long = False  # the line is longer than LINE
-        self._aside: Aside | None = None  # what masks it beside `_flow`, if it is no data
+        self._aside: TextMask | None = None  # what masks it beside `_flow`, if it is no data
 
     def feed(self, data: bytes) -> list[Piece]:
         """Take the next bytes; return what is to be written."""
@@ -120,7 +120,7 @@ class StreamMask:
         field = _FIELD.match(line)
         assert field is not None
         is_data, goes_on = field[1] == b"data", self._goes_on(line)
-        safe = line if is_data or goes_on else Aside(self._counts).feed(line)
+        safe = line if is_data or goes_on else TextMask(self._counts).feed(line)
         if len(line) > LINE or goes_on:
             return self._texts.flow(self._counts, goes_on=goes_on).feed(safe)
         name, value = safe[: field.end()], safe[field.end() :]
@@ -155,7 +155,7 @@ class StreamMask:
             if self._flow is None:
                 goes_on = self._goes_on(before + data)
                 self._flow = self._texts.flow(self._found, goes_on=goes_on)
-                self._aside = None if goes_on or _is_data(before + data) else Aside(self._found)
+                self._aside = None if goes_on or _is_data(before + data) else TextMask(self._found)
             new = self._aside.feed(before + data) if self._aside else before + data
             piece = Piece(self._at, self._flow.feed(new)[len(before) :])
         self._at += len(data)

@@ -34,8 +34,8 @@ from omnirecord.recorder.rows.exchanges import (
     SentLate,
 )
 from omnirecord.recorder.thread import Tape
+from omnirecord.redaction.coded import Kept, MaskedStream
 from omnirecord.redaction.redactor import Redactor, Scanner
-from omnirecord.redaction.stream import Kept, MaskedStream
 from omnirecord.wire.sse import Parser
 from tests.support import wire
 from tests.support.wire import Wire, chunk, event, get, recorded
