@@ -26,7 +26,7 @@ from ..redaction.coded import body, uncoded
 from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
 from ..redaction.pseudonyms import File, user_key
-from ..redaction.redactor import Redactor, Scanner, StreamMask, Texts, content_scanner
+from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
 from ..text import dumps
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
@@ -68,7 +68,7 @@ class _Exchange:
     sizes: _Sizes | None = None
     """Of a stream that loses its content coding."""
     reads: list[list[int | None]] = field(default_factory=list)
-    texts: dict[str, Texts | None] = field(default_factory=dict)
+    texts: dict[str, JsonMask | None] = field(default_factory=dict)
 
 
 class Scrubber:

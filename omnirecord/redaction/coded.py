@@ -12,7 +12,7 @@ from ..model import Headers
 from ..wire.content_coding import LIMIT, CodingError, Decoder, _content, are_known, codings_of, decoder, encoded
 from ..wire.headers import header, without
 from ..wire.limits import max_decoded, shown_size
-from .content import Piece
+from .content import MaskedPart
 from .redactor import Redactor, StreamMask
 
 READ_LIMIT = 32 << 20
@@ -28,7 +28,7 @@ class Kept:
     """What is kept of one read: how many bytes it comes to, those that were not lost, and what went wrong."""
 
     size: int
-    pieces: list[Piece]
+    pieces: list[MaskedPart]
     problem: str | None = None
 
 

@@ -109,10 +109,10 @@ def streaming_of(row: Any) -> Streaming:
 
 
 Times = Sequence[int | None]
-Piece = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
+ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
 
 
-def piece_of(row: Any) -> Piece:
+def read_block_of(row: Any) -> ReadBlockRow:
     """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
     when each was handed on, how large each is; its bytes."""
     n, start, size, offset, text, data = row
@@ -133,13 +133,13 @@ def piece_of(row: Any) -> Piece:
     return n, start, size, offset, came, sent, sizes, data
 
 
-Entry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
+FrameEntry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
 """Where a frame begins and ends in the content, the read that brought its last byte, its type, its verdict, and what
 few have."""
-PAGE = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
+FRAME_BLOCK_COLUMNS = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
 
 
-def entries_of(row: Any) -> tuple[int, list[Entry]]:
+def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     """The number of a page's first frame, and its frames, of the columns `PAGE`."""
     seq, frames, start, read, *lists, more = row
     _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")

@@ -1,10 +1,10 @@
 """Tells whether a recorder is alive, and counts the SQLite connections of this process.
 
 A recorder holds two advisory locks. `flock` on `CASSETTE-lock` belongs to a path; it is needed before the cassette
-exists, and on systems that have only this lock. A hard link, or a file that is mounted elsewhere, is the same file under
-another path. So a recorder also locks one byte of the cassette itself, which no connection of SQLite locks. The kernel
-keeps that lock by inode. It is a lock of the open file description, since SQLite releases all other locks of its process
-on the file at the end of each transaction. The kernel drops both locks when the process dies.
+exists, and on systems that have only this lock. A hard link, or a file that is mounted elsewhere, is the same file
+under another path. So a recorder also locks one byte of the cassette itself, which no connection of SQLite locks. The
+kernel keeps that lock by inode. It is a lock of the open file description, since SQLite releases all other locks of its
+process on the file at the end of each transaction. The kernel drops both locks when the process dies.
 
 If a process closes any descriptor of a file, the kernel drops all POSIX locks of that process on it, SQLite's too.
 Therefore a descriptor is closed only while this process has no connection to the file.
@@ -30,31 +30,32 @@ Identity = tuple[int, int]
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _BYTE = 0x40000000 + 1024
-"""Behind the 512 bytes that SQLite locks, from 1 GiB on."""
+"""Offset of the locked byte. SQLite locks 512 bytes from 1 GiB on."""
 _FLOCK = "hhqqi0q"
-"""`struct flock` as Linux has it: type, whence, start, length, process."""
+"""`struct flock` of Linux: type, whence, start, length, process."""
 _SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", None)
-"""None if the system has no such locks; then only the lock file counts."""
+"""None on a system without such locks; then only the lock file counts."""
 
 _LOCK = threading.RLock()
 _connections: dict[Identity, int] = {}
 _recorded: set[Identity] = set()
 _idle: dict[Identity, list[int]] = {}
-"""Descriptors of files with connections that are needed no more, or only to test a lock."""
+"""Descriptors that stay open while the process has a connection to the file."""
 
 
 def identity(path: Path) -> Identity:
-    found = os.stat(path)  # noqa: PTH116  # called for each opening, of which it is a good part
+    """Return the device and inode of a file. Raises `OSError`."""
+    found = os.stat(path)  # noqa: PTH116  # `Path.stat` would take a good part of each opening
     return found.st_dev, found.st_ino
 
 
 def in_use(file: Identity) -> bool:
-    """Whether this process has a connection on the file. Such a file is a database, and is opened in no other way."""
+    """Whether this process has a connection to the file. Such a file is a database; do not open it in another way."""
     return file in _connections
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that is counted until it is closed."""
+    """An SQLite connection that is counted until it is closed."""
 
     file: Identity | None = None
 
@@ -63,7 +64,7 @@ class _Connection(sqlite3.Connection):
         self._uncount()
 
     def __del__(self) -> None:
-        self._uncount()  # else a later file of the same number would be taken for this one
+        self._uncount()  # otherwise a later file with the same inode would count as open
 
     def _uncount(self) -> None:
         if self.file is not None:
@@ -72,7 +73,7 @@ class _Connection(sqlite3.Connection):
 
 
 def connect(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
-    """A connection to an existing file, in SQLite's `mode`. Raises `sqlite3.Error` or `OSError`."""
+    """Return a connection to an existing file, in SQLite's `mode`. Raises `sqlite3.Error` or `OSError`."""
     file = identity(path)
     with _LOCK:
         _connections[file] = _connections.get(file, 0) + 1
@@ -104,7 +105,7 @@ def _put_away(file: Identity, descriptor: int) -> None:
 
 
 class FileLock:
-    """A recorder's lock on a file. `is_taken` is false if another recorder has it."""
+    """A recorder's lock on the cassette itself. `is_taken` is false if another recorder holds the lock."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor: int | None = None
@@ -182,13 +183,16 @@ def _identity_of(descriptor: int) -> Identity:
 
 
 def lock_path(cassette: Path) -> Path:
-    """Beside the file itself, whichever link to it was named."""
+    """Return the path of the lock file, which lies beside the cassette and not beside a link to it."""
     cassette = itself(cassette)
     return cassette.with_name(cassette.name + "-lock")
 
 
 class RecorderLock:
-    """Held by a recorder. Raises `CassetteInUse` if another one has it, `NotACassette` if its path is no such file."""
+    """The two locks of a recorder.
+
+    Raises `CassetteInUse` if another recorder holds the lock file, `NotACassette` if that path is no regular file.
+    """
 
     def __init__(self, cassette: Path) -> None:
         self._path = lock_path(cassette)
@@ -213,10 +217,10 @@ class RecorderLock:
                 ) from None
             if self._still_there(fd):
                 return fd
-            os.close(fd)  # its last owner removed it between our open and our lock
+            os.close(fd)  # the last owner removed it between our open and our lock
 
     def lock_file(self, cassette: Path) -> None:
-        """Lock the file itself, once it is there and before it is opened. Raises `CassetteInUse`."""
+        """Lock the cassette itself, after it is created and before it is opened. Raises `CassetteInUse`."""
         self._file = FileLock(cassette)
         if not self._file.is_taken:
             raise CassetteInUse(
@@ -231,22 +235,23 @@ class RecorderLock:
             return False
 
     def release(self) -> None:
+        """Release both locks and remove the lock file."""
         if self._file is not None:
             self._file.release()
-        if self._still_there(self._fd):  # else it was removed, and may be another recorder's by now
+        if self._still_there(self._fd):  # otherwise it may belong to another recorder
             self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
 
 def recorder_is_alive(cassette: Path) -> bool:
-    """Whether some process records into `cassette` now, under this name or another one of the same file."""
+    """Whether a process records into `cassette` now, under this or another name of the same file."""
     return is_locked_beside(cassette) or is_recorded(cassette)
 
 
 def is_locked_beside(cassette: Path) -> bool:
-    """Whether some process records into `cassette` under this name. Opens the lock file for reading only."""
+    """Whether a process records into `cassette` under this name. Opens the lock file for reading only."""
     try:
-        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which may be a pipe
+        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the path may be a pipe
     except OSError:
         return False
     try:
@@ -265,7 +270,7 @@ def _try_shared(fd: int) -> bool:
 
 
 def refuse_other_name(path: Path) -> None:
-    """Raise `CassetteInUse` for another name of a file that is being recorded: its log lies beside the first name."""
+    """Raise `CassetteInUse` if the recorder uses another name of the file: the log lies beside that name."""
     if is_recorded(path) and not is_locked_beside(path) and not _log_beside(path).exists():
         raise CassetteInUse(
             f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
@@ -279,8 +284,10 @@ def _log_beside(path: Path) -> Path:
 
 
 def refuse_log_elsewhere(path: Path) -> None:
-    """Raise `NotACassette` for a file with several names whose log may lie beside another one: writing without the log
-    would damage the cassette."""
+    """Raise `NotACassette` for a file with several names whose log may lie beside another name.
+
+    Writing without the log would damage the cassette.
+    """
     if path.stat().st_nlink == 1 or _log_beside(path).exists() or in_use(identity(path)):
         return
     with path.open("rb") as file:

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...model import (
-    Columns,
     Exchange,
+    StreamColumns,
     Streaming,
     TimedFrame,
 )
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
 from .checked import (  # fmt: skip
-    PAGE,
+    FRAME_BLOCK_COLUMNS,
     count_of,
     ends_of,
     entries_of,
@@ -51,7 +51,7 @@ from .stream_rows import storable_type
 from .tables import EXCHANGE, Tables, content_encoding, is_coded
 
 log = logging.getLogger("omnirecord")
-_MOST_PAGES = 64
+_MOST_BLOCKS = 64
 """Whose frames are held for whoever asks for single ones."""
 _LOOK = 32 << 20
 """What may be made, in the bytes that its frames cost, of all streams together to count the frames that no page has:
@@ -59,7 +59,7 @@ a list of streams takes a moment, whatever they decode to."""
 _UNDECODED = "more may be recorded than is counted here: `omnirecord events` decodes all of it"
 
 
-class Behind(NamedTuple):
+class Unframed(NamedTuple):
     """What is behind the stored frames of a stream: how many frames of which verdict, how long these are, and the last
     `session.status` among them."""
 
@@ -73,14 +73,14 @@ class Store(Tables):
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         super().__init__(connection, path)
-        self._pages: dict[tuple[int, int], list[TimedFrame]] = {}
-        self._behind: dict[int, Behind] = {}
+        self._known_blocks: dict[tuple[int, int], list[TimedFrame]] = {}
+        self._unframed: dict[int, Unframed] = {}
         self._look = _LOOK
         self._told: set[int] = set()  # streams with a warning that they are decoded in part
 
     def refresh(self) -> None:
-        self._pages.clear()
-        self._behind.clear()
+        self._known_blocks.clear()
+        self._unframed.clear()
         self._look = _LOOK
         super().refresh()
 
@@ -119,7 +119,7 @@ class Store(Tables):
         """The bytes of a stream's body as they were on the wire: compressed, if the response was."""
         if not is_coded(exchange):
             return b"".join(self.content(exchange))
-        return b"".join(piece.data for piece in self._pieces(exchange.exchange) if piece.data is not None)
+        return b"".join(block.data for block in self._blocks(exchange.exchange) if block.data is not None)
 
     def content(self, exchange: Exchange) -> Iterator[bytes]:
         """The decoded bytes of a stream: its frames' `raw` and, while it goes on, the beginning of the next frame."""
@@ -155,7 +155,7 @@ class Store(Tables):
 
     def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
-            f"SELECT {PAGE} FROM pages WHERE stream = ?"
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
         times, content = None, None  # type: Content | None, Content | None
@@ -176,30 +176,32 @@ class Store(Tables):
                     stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
                 )  # fmt: skip
 
-    def columns(self, exchange: Exchange) -> Columns | None:
+    def columns(self, exchange: Exchange) -> StreamColumns | None:
         """A stream as a whole; None where it has to be asked frame by frame, since something of it was not kept, is in
         no frame yet, or is compressed."""
         if is_coded(exchange):
             return None
         return next(self._checked(lambda: iter([self._columns(exchange.exchange, exchange.stream or 0)])))
 
-    def _columns(self, exchange: int, stream: int) -> Columns | None:
+    def _columns(self, exchange: int, stream: int) -> StreamColumns | None:
         ends, times, sizes, data = array("q"), array("q"), array("q"), []
-        for row in self._connection.execute(f"SELECT {PAGE} FROM pages WHERE stream = ? ORDER BY seq", (stream,)):
+        for row in self._connection.execute(
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ? ORDER BY seq", (stream,)
+        ):
             first, start, more = ends_of(row)
             if (row[0], start) != (len(ends) + 1, ends[-1] if ends else 0) or more:
                 return None
             ends.extend(first)
-        for piece in from_byte(self._connection, exchange, 0):
-            if piece.data is None:
+        for block in from_byte(self._connection, exchange, 0):
+            if block.data is None:
                 return None
-            times.extend(piece.offset_ns + came for came in piece.came)
-            sizes.extend(piece.sizes)
-            data.append(piece.data)
+            times.extend(block.offset_ns + came for came in block.came)
+            sizes.extend(block.sizes)
+            data.append(block.data)
         body = b"".join(data)
         if len(body) != (ends[-1] if ends else 0):
             return None
-        return Columns(body, ends, array("q", accumulate(sizes)), times, sizes)
+        return StreamColumns(body, ends, array("q", accumulate(sizes)), times, sizes)
 
     def _sources(self, exchange: int, read: int, start: int) -> tuple[Content, Content]:
         """What knows the times of its reads, and what its bytes, from a page on."""
@@ -221,23 +223,23 @@ class Store(Tables):
 
     def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
         """The frame of a stream that has this number. Those of a page that was looked at before cost nothing more."""
-        for found in self._checked(lambda: self._page_of(exchange.exchange, exchange.stream or 0, seq)):
+        for found in self._checked(lambda: self._frames_from(exchange.exchange, exchange.stream or 0, seq)):
             if found.seq == seq:
                 return found
         derived = next(self.frames(exchange, after=seq - 1), None)
         return derived if derived is not None and derived.seq == seq else None
 
-    def _page_of(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
+    def _frames_from(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
         query = "SELECT seq, frames FROM pages WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
         first, frames = self._connection.execute(query, (stream, seq)).fetchone() or (0, 0)
         if not first <= seq < first + frames:
             return []
-        known = self._pages.pop((stream, first), None)
+        known = self._known_blocks.pop((stream, first), None)
         if known is None:
             known = list(islice(self._stored_frames(exchange, stream, first - 1), frames))
-        self._pages[stream, first] = known  # the last one that was looked at is the last to go
-        while len(self._pages) > _MOST_PAGES:
-            del self._pages[next(iter(self._pages))]
+        self._known_blocks[stream, first] = known  # the last one that was looked at is the last to go
+        while len(self._known_blocks) > _MOST_BLOCKS:
+            del self._known_blocks[next(iter(self._known_blocks))]
         return known[seq - first : seq - first + 1]
 
     def last_seq(self, exchange: Exchange | Streaming) -> int:
@@ -276,9 +278,9 @@ class Store(Tables):
             self._told.add(exchange.exchange)
             log.warning("stream %d: %s", exchange.stream, what)
 
-    def _counted(self, exchange: Exchange) -> Behind:
+    def _counted(self, exchange: Exchange) -> Unframed:
         """What is behind the stored frames, as far as that may be looked at; remembered."""
-        if exchange.exchange not in self._behind:
+        if exchange.exchange not in self._unframed:
             stored, length = self._stored(exchange)
             verdicts, size, status = Counter[str](), 0, None  # type: Counter[str], int, bytes | None
             if not self._is_framed(exchange, length):
@@ -294,8 +296,8 @@ class Store(Tables):
                 self._look = max(0, min(left, self._look - framer.cost))
                 if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
                     self._tell(exchange, _UNDECODED)
-            self._behind[exchange.exchange] = Behind(verdicts, size, status)
-        return self._behind[exchange.exchange]
+            self._unframed[exchange.exchange] = Unframed(verdicts, size, status)
+        return self._unframed[exchange.exchange]
 
     def _framer(self, exchange: Exchange, length: int, limit: int | None = None) -> Framer:
         contract = self.contract_of(exchange.recording)
@@ -318,10 +320,10 @@ class Store(Tables):
     ) -> Iterator[Framed]:
         skip, byte = (stored, 0) if framer.decodes else (0, length)
         end = byte
-        for piece in self._pieces(exchange.exchange, byte):
-            offsets.add(piece)
-            end = piece.end
-            for fed in portions(framer, piece):
+        for block in self._blocks(exchange.exchange, byte):
+            offsets.add(block)
+            end = block.end
+            for fed in portions(framer, block):
                 yield from fed[skip:]  # type: ignore[misc]  # there are no runs
                 skip = max(0, skip - len(fed))
             if framer.stopped_at is not None:

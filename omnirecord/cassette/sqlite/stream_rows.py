@@ -16,23 +16,23 @@ from ...wire.sse import Frame
 from ..framing import Framed, Run, is_text
 from .rows import PAGE_SIZE, Row
 
-PIECE = 64 * 1024
+READ_BLOCK_BYTES = 64 * 1024
 """Bytes of a stream in one row, but for a read that has more; …"""
-MOST_READS = 500
+READS_PER_BLOCK = 500
 """…and reads."""
-SHARE = PAGE_SIZE // 6
+ROW_BYTES = PAGE_SIZE // 6
 """Bytes of a row, where it would fit into a page of the file: two that have more than a third leave the rest empty."""
-_A_READ = 24
+_BYTES_PER_READ = 24
 """Bytes that a row has of a read, beside what the read brought."""
-PAGE = 256 * 1024
+FRAME_BLOCK_BYTES = 256 * 1024
 """Bytes of frames that one row tells of, but for a frame that has more; …"""
-MOST_FRAMES = 250
+FRAMES_PER_BLOCK = 250
 """…and frames."""
 LANDMARKS = frozenset({"session.created", "session.status"})
 """The types whose events are found without looking at all of a stream's."""
 _VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
-_PIECE = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
+_READ_BLOCK = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SENT_LATE = (
     "UPDATE pieces SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
     " AND n BETWEEN (SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?) AND ?"
@@ -42,7 +42,7 @@ _MASK_AGAIN = (
     " AND n = (SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
 )
 _FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
-_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FRAME_BLOCK = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
@@ -50,7 +50,7 @@ _TALLY = (
 )
 
 
-class Pieces:
+class ReadBlocks:
     """The reads of one stream on their way to `pieces`: several to a row, since rows are what costs.
 
     A row has the bytes of reads that follow each other; of those that were lost, none.
@@ -73,7 +73,9 @@ class Pieces:
         """The next read; `out` gets a row where one is complete without it."""
         reads, held = self._reads, self._data
         if reads and (
-            self.start - self._first >= PIECE or len(reads) >= MOST_READS or (data is None) is not (held is None)
+            self.start - self._first >= READ_BLOCK_BYTES
+            or len(reads) >= READS_PER_BLOCK
+            or (data is None) is not (held is None)
         ):
             out += self.close()
             reads, held = self._reads, self._data
@@ -92,7 +94,7 @@ class Pieces:
         """Reads that follow each other, each as `add` has it: the same, for less work where they all fit into a row."""
         size = sum([read[2] for read in reads])
         data = [read[3] for read in reads]
-        is_full = self.start - self._first + size >= PIECE or len(self._reads) + len(reads) > MOST_READS
+        is_full = self.start - self._first + size >= READ_BLOCK_BYTES or len(self._reads) + len(reads) > READS_PER_BLOCK
         if is_full or self._data is None or None in data:
             for read in reads:
                 self.add(*read, out)
@@ -122,15 +124,17 @@ class Pieces:
             some = reads[first : first + most]
             end = at + sum(size for _, _, size in some)
             n, of = self.n - len(reads) + first, None if data is None else data[at:end]
-            made.append((_PIECE, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of)))
+            made.append(
+                (_READ_BLOCK, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of))
+            )
             at = end
         self._begin()
         return made
 
     def _most(self) -> int:
         """How many reads are to share a row."""
-        size = self.start - self._first + _A_READ * len(self._reads)
-        rows = -(-size // SHARE) if SHARE < size < PAGE_SIZE else 1
+        size = self.start - self._first + _BYTES_PER_READ * len(self._reads)
+        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
         return max(1, -(-len(self._reads) // rows))
 
 
@@ -144,7 +148,7 @@ def storable_type(type_: str | None) -> str | None:
     return type_ and type_.encode("utf-8", "backslashreplace").decode()
 
 
-class Columns:
+class FrameColumns:
     """Frames that follow each other, by what pages tell of them: a list of each, so that much is done at once."""
 
     __slots__ = ("lengths", "odd", "reads", "types", "verdicts")
@@ -194,8 +198,8 @@ class Columns:
             if more := _more(raw, judgement):
                 self.odd[place] = more
 
-    def part(self, first: int, last: int) -> Columns:
-        made, of = Columns(), slice(first, last)
+    def part(self, first: int, last: int) -> FrameColumns:
+        made, of = FrameColumns(), slice(first, last)
         made.lengths, made.reads = self.lengths[of], self.reads[of]
         made.types, made.verdicts = self.types[of], self.verdicts[of]
         if self.odd:
@@ -212,7 +216,7 @@ def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
     return more
 
 
-class Pages:
+class FrameBlocks:
     """The frames of one stream on their way to `pages`: an entry of a row each, with where its bytes are.
 
     `came` tells when a read came. `seq`: of the next frame; `start`: where in the content it begins; `read`: in which
@@ -223,7 +227,7 @@ class Pages:
         self._stream, self._came = stream, came
         self._seq, self._start, self._read = seq, start, read
 
-    def page(self, of: Columns) -> Iterator[Row]:
+    def block(self, of: FrameColumns) -> Iterator[Row]:
         """The rows of one page."""
         names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
         ends = list(accumulate(of.lengths))
@@ -232,7 +236,7 @@ class Pages:
         reads = [read - before for read in of.reads]
         times = [came[read] - first_ns for read in of.reads]
         is_valid = of.verdicts.count("valid") == len(ends)
-        yield _PAGE, (
+        yield _FRAME_BLOCK, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
             _numbers(reads), _numbers(times),
             _list(list(map(storable_type, names))),
@@ -258,41 +262,41 @@ def _numbers(values: Sequence[object]) -> str:
     return to_json(values).decode()
 
 
-def _paged(columns: Columns) -> Iterator[Columns]:
+def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
     """As many as make a page, again and again."""
-    for first in range(0, len(columns), MOST_FRAMES):
-        some = columns.part(first, first + MOST_FRAMES)
-        if sum(some.lengths) <= PAGE:
+    for first in range(0, len(columns), FRAMES_PER_BLOCK):
+        some = columns.part(first, first + FRAMES_PER_BLOCK)
+        if sum(some.lengths) <= FRAME_BLOCK_BYTES:
             yield some
         else:
             yield from _by_length(some)
 
 
-def _by_length(columns: Columns) -> Iterator[Columns]:
+def _by_length(columns: FrameColumns) -> Iterator[FrameColumns]:
     first, length = 0, 0
     for last, one in enumerate(columns.lengths, 1):
         length += one
-        if length >= PAGE or last == len(columns):
+        if length >= FRAME_BLOCK_BYTES or last == len(columns):
             yield columns.part(first, last)
             first, length = last, 0
 
 
-def pages(
-    stream: int, framed: Iterable[Framed] | Columns, came: Callable[[int], int], seq: int = 1, start: int = 0,
+def frame_blocks(
+    stream: int, framed: Iterable[Framed] | FrameColumns, came: Callable[[int], int], seq: int = 1, start: int = 0,
     read: int = 0,
 ) -> Iterator[Row]:  # fmt: skip
     """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
-    made, tally = Pages(stream, came, seq, start, read), Tally()
-    for columns in [framed] if isinstance(framed, Columns) else map(Columns, _some(framed)):
+    made, tally = FrameBlocks(stream, came, seq, start, read), Tally()
+    for columns in [framed] if isinstance(framed, FrameColumns) else map(FrameColumns, _some(framed)):
         tally.add(columns)
-        for page in _paged(columns):
-            yield from made.page(page)
+        for block in _blocks_of(columns):
+            yield from made.block(block)
     yield from tally.rows(stream)
 
 
 def _some(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
     source = iter(framed)
-    while some := list(islice(source, MOST_FRAMES)):
+    while some := list(islice(source, FRAMES_PER_BLOCK)):
         yield some
 
 
@@ -308,7 +312,7 @@ class Tally:
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, int]] = {}
 
-    def add(self, of: Columns) -> None:
+    def add(self, of: FrameColumns) -> None:
         if not of:
             return
         counts = {of.verdicts[0]: len(of)} if _are_alike(of.verdicts) else Counter(of.verdicts)
@@ -321,5 +325,5 @@ class Tally:
         return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
 
 
-def _of(columns: Columns, verdict: Verdict) -> list[int]:
+def _of(columns: FrameColumns, verdict: Verdict) -> list[int]:
     return [one for one, of in zip(columns.lengths, columns.verdicts, strict=True) if of == verdict]

@@ -44,7 +44,7 @@ from .lock import recorder_is_alive
 from .rows import FRAMED, size_of
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .stream_reads import (
-    Piece,
+    ReadBlock,
     from_byte,
     last_read_ns,
     reads,
@@ -200,10 +200,10 @@ class Tables:
 
     def lost(self, exchange: int) -> list[int]:
         """The numbers, from 0, of the reads of a coded stream whose bytes could not be kept."""
-        lost = (piece for piece in self._pieces(exchange) if piece.data is None)
-        return [number for piece in lost for number in range(piece.n, piece.next)]
+        lost = (block for block in self._blocks(exchange) if block.data is None)
+        return [number for block in lost for number in range(block.n, block.next)]
 
-    def _pieces(self, exchange: int, byte: int = 0) -> Iterator[Piece]:
+    def _blocks(self, exchange: int, byte: int = 0) -> Iterator[ReadBlock]:
         return self._checked(lambda: from_byte(self._connection, exchange, byte))
 
     def last_known_ns(self, recording: int) -> int:

@@ -22,7 +22,7 @@ from random import Random
 from typing import overload
 
 from ...errors import UsageError
-from ...model import Columns, TimedFrame
+from ...model import StreamColumns, TimedFrame
 from ...omnigent.connect_snapshot import Greeting, greeting_length
 from ..parts import Part, frames_of
 
@@ -62,7 +62,7 @@ class Strip(Sequence[Part]):
         self.pieces = {piece: self._piece(n) for n, piece in enumerate(self._firsts)} if in_order else {}
 
     @classmethod
-    def of(cls, content: Columns, stream: int, greeting: int, zero: int = 0) -> Strip:
+    def of(cls, content: StreamColumns, stream: int, greeting: int, zero: int = 0) -> Strip:
         """The same of a stream of which all was kept, by the list instead of part by part. `zero`: what is added to its
         times."""
         strip = cls((), stream, greeting)

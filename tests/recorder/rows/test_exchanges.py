@@ -365,7 +365,7 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     """A recorder that was killed after a stream's end was written, and before `[DONE]` was a frame."""
     path = tmp_path / "killed.db"
     writer = Writer(path)
-    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.Pieces(1)
+    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.ReadBlocks(1)
     pieces.add(2, 2, len(body), body, [])
     writer.write(
         [
