@@ -1,6 +1,7 @@
-"""A stream's bytes and reads, as they are in the file: row by row, from anywhere on.
+"""Reads the bytes, the reads and an outline of a stream from the file, from any position on.
 
-A stream without most of its deltas, read from the pages: what is left says how its turns went, for little work.
+Table `pieces` holds read blocks: several reads in a row, with their bytes. Table `pages` holds frame blocks: several
+frames in a row. An outline leaves out most deltas of a stream, and needs little work.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from .checked import FRAME_BLOCK_COLUMNS, entries_of, issues_of, read_block_of
 
 @dataclass(slots=True)
 class ReadBlock:
-    """The reads of one row. `data` is None where their bytes were lost."""
+    """The reads of one row. `data` is None if their bytes were lost."""
 
     n: int
-    """The number of the first, from 0."""
+    """Number of the first read, from 0."""
     start: int
-    """Where it begins in the stream, in bytes."""
+    """Offset in the stream, in bytes."""
     size: int
     offset_ns: int
-    """What the times are counted from."""
+    """Base of the times in `came` and `sent`, in ns."""
     came: Sequence[int]
     sent: Sequence[int | None]
     sizes: Sequence[int]
@@ -36,27 +37,29 @@ class ReadBlock:
 
     @property
     def end(self) -> int:
+        """Offset of the end in the stream, in bytes."""
         return self.start + self.size
 
     @property
     def next(self) -> int:
-        """The number of the first read behind it."""
+        """Number of the first read after this block."""
         return self.n + len(self.sizes)
 
     def read(self, number: int) -> Read:
-        """Raises `IndexError` where it is not here."""
+        """Return the read with this number. Raises `IndexError` if the block does not hold it."""
         place = number - self.n
         if place < 0:
-            raise IndexError(f"read {number} is not there")
+            raise IndexError(f"read {number} is missing")
         sent = self.sent[place]
         base = self.offset_ns
         return Read(base + self.came[place], None if sent is None else base + sent, self.sizes[place])
 
     def behind(self, byte: int) -> ReadBlock:
-        """What of it is behind the first `byte` bytes of the stream: a read may be cut."""
+        """Return the part after the first `byte` bytes of the stream; a read may be cut."""
         return self if byte <= self.start else self._cut(byte, self.end)
 
     def before(self, byte: int) -> ReadBlock:
+        """Return the part within the first `byte` bytes of the stream; a read may be cut."""
         return self if byte >= self.end else self._cut(self.start, byte)
 
     def _cut(self, start: int, end: int) -> ReadBlock:
@@ -80,13 +83,15 @@ _TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM pieces WHERE exchan
 
 
 def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[ReadBlock]:
-    """The rows from the one on in which that read is."""
+    """Yield the blocks from the one with read number `read` on. Raises what SQLite raises, or one of `DAMAGED`."""
     return _from(connection, exchange, _OF_READ, read)
 
 
 def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[ReadBlock]:
-    """What lies behind the first `byte` bytes. `row`: the first read of the row that begins there, if that is known: to
-    look for it takes the longer the more is behind it."""
+    """Yield the blocks after the first `byte` bytes. Raises what SQLite raises, or one of `DAMAGED`.
+
+    `row`: number of the first read of the row that begins there, if known; a search takes longer in a longer stream.
+    """
     blocks = _from(connection, exchange, _OF_BYTE, byte) if row is None else _rows(connection, exchange, row, byte)
     for block in blocks:
         if block.end > byte:
@@ -100,7 +105,7 @@ def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int)
 
 
 def _rows(connection: sqlite3.Connection, exchange: int, first: int, end: int | None) -> Iterator[ReadBlock]:
-    """The rows from that of the read `first` on. `end`: where in the stream it begins, if that is known."""
+    """Yield the blocks from read `first` on. `end`: the offset at which that read begins, if known."""
     for row in connection.execute(_ROWS, (exchange, first)):
         block = ReadBlock(*read_block_of(row))
         if end is not None and block.start != end:
@@ -110,7 +115,7 @@ def _rows(connection: sqlite3.Connection, exchange: int, first: int, end: int | 
 
 
 def together(blocks: Iterator[ReadBlock], most: int) -> Iterator[ReadBlock]:
-    """Those that follow each other as one, up to `most` bytes: of small ones, what is done for each is what costs."""
+    """Yield adjacent blocks joined, up to `most` bytes: the cost of small blocks is the work for each block."""
     some: list[ReadBlock] = []
     for block in blocks:
         if some and (block.data is None or some[0].data is None or block.end - some[0].start > most):
@@ -133,7 +138,7 @@ def _joined(blocks: list[ReadBlock]) -> ReadBlock:
 
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
-    """All of them, in order."""
+    """Yield all reads of an exchange, in order."""
     for *row, data in connection.execute(_TIMES, (exchange,)):
         _, _, _, base, came, sent, sizes, _ = read_block_of((*row, data))
         for at, handed_on, size in zip(came, sent, sizes, strict=True):
@@ -141,7 +146,7 @@ def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
 
 
 def last_read_ns(connection: sqlite3.Connection, exchange: int) -> int:
-    """When the last of them came; 0 where none did."""
+    """Return the arrival of the last read in ns; 0 if there is none."""
     row = connection.execute(_TIMES + " DESC LIMIT 1", (exchange,)).fetchone()
     if row is None:
         return 0
@@ -150,24 +155,25 @@ def last_read_ns(connection: sqlite3.Connection, exchange: int) -> int:
 
 
 class Recent:
-    """The reads of the last rows: a frame may be held back for the LF that belongs to it."""
+    """The reads of the last blocks: the parser may hold back a frame until its LF arrives."""
 
     def __init__(self) -> None:
         self._blocks: deque[ReadBlock] = deque(maxlen=8)
 
     def add(self, block: ReadBlock) -> None:
+        """Add the next block."""
         self._blocks.append(block)
 
     def of(self, number: int) -> Read:
-        """Raises `LookupError` where it is not among them."""
+        """Return the read with this number. Raises `LookupError` if it is in none of the last blocks."""
         for block in reversed(self._blocks):
             if block.n <= number < block.next:
                 return block.read(number)
-        raise LookupError(f"read {number} is not there")
+        raise LookupError(f"read {number} is missing")
 
 
 def portions(framer: Framer, block: ReadBlock, *, runs: bool = False) -> Iterator[Sequence[Framed | Run]]:
-    """The frames that are complete with a row, some at a time. `runs`: frames that are alike need not be made."""
+    """Yield the frames that a block completes, in portions. `runs`: return similar frames as a `Run`."""
     if block.data is None:
         return iter([[one for n, size in enumerate(block.sizes, block.n) for one in framer.skip(n, size)]])
     return framer.portions(block.n, block.sizes, block.data, runs=runs)
@@ -177,8 +183,10 @@ _NONE = ReadBlock(0, 0, 0, 0, (), (), (), None)
 
 
 class Content:
-    """The bytes of one stream and the times of its reads, asked for in order: of each frame first the bytes, then the
-    read that brought the last of them. Both raise `LookupError` for what is not there."""
+    """The bytes of one stream and the times of its reads, to be requested in order.
+
+    Request the bytes of a frame first, then the read of its last byte. Both raise `LookupError` if they are missing.
+    """
 
     def __init__(self, blocks: Iterator[ReadBlock]) -> None:
         self._blocks = blocks
@@ -187,13 +195,13 @@ class Content:
     def _is_now(self, block: ReadBlock) -> None:
         self._block, self._next = block, block.next
         self._start, self._data = block.start, b"" if block.data is None else block.data
-        self._end = block.end if block.data is not None else -1  # none of its bytes can be taken
+        self._end = block.end if block.data is not None else -1  # none of its bytes is available
         self._number, self._read = -1, None  # type: int, Read | None
 
     def take(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Return the bytes from offset `start` to `end`."""
         at = start - self._start
-        if at >= 0 and end <= self._end:  # nearly always
+        if at >= 0 and end <= self._end:  # the usual case
             return self._data[at : at + end - start]
         return self._across(start, end)
 
@@ -205,13 +213,14 @@ class Content:
                 continue
             last = min(end, self._block.end)
             if start < self._start or last > self._end:
-                raise LookupError(f"bytes from {start} on are not there")
+                raise LookupError(f"bytes from {start} on are missing")
             parts.append(self._data[start - self._start : last - self._start])
             start = last
         return b"".join(parts)
 
     def read(self, number: int) -> Read:
-        if number == self._number and self._read is not None:  # several frames come with one read
+        """Return the read with this number."""
+        if number == self._number and self._read is not None:  # one read may bring several frames
             return self._read
         while number >= self._next:
             self._step()
@@ -226,7 +235,7 @@ class Content:
 
 
 def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterator[ReadBlock]:
-    """The decoded bytes of a stream with a content coding, from the row on in which byte `start` of them is."""
+    """Yield the decoded bytes of a stream with a content coding, from the row with byte `start` on."""
     first = "SELECT coalesce(max(start), 0) FROM chunks WHERE exchange = ? AND side = 'content' AND start <= ?"
     (begin,) = connection.execute(first, (exchange, start)).fetchone()
     query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'content' AND start >= ? ORDER BY start"
@@ -235,14 +244,14 @@ def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterat
 
 
 PAUSE = 5_000_000_000
-"""Two deltas that are further apart than this, in ns, are both told."""
+"""Longest gap between two deltas of which an outline leaves out one, in ns."""
 _QUERY = f"SELECT {FRAME_BLOCK_COLUMNS}, offset_ns, times, length FROM pages WHERE stream = ? ORDER BY seq"
 Sources = Callable[[int, int], Content]
-"""The content of the stream from a read and a byte on."""
+"""Returns the content of the stream from a read and a byte on."""
 
 
 class Part(NamedTuple):
-    """Some frames of an outline, and up to where in the stream all frames have been looked at."""
+    """Some frames of an outline; the last frame number and the offset in bytes up to which the outline is complete."""
 
     frames: list[TimedFrame]
     seq: int
@@ -250,7 +259,7 @@ class Part(NamedTuple):
 
 
 class _Run:
-    """Deltas that follow each other: the last one is held until something else comes."""
+    """Consecutive deltas. The last one is held until another frame follows."""
 
     def __init__(self) -> None:
         self.type: str | None = None
@@ -258,14 +267,17 @@ class _Run:
         self.held: TimedFrame | None = None
 
     def over(self) -> Iterator[TimedFrame]:
+        """Yield the held delta, if there is one."""
         if self.held is not None:
             yield self.held
         self.held = None
 
 
 def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> Iterator[Part]:
-    """The frames that are stored of a stream: of a run of deltas without pause only the first and the last. All but the
-    first have no `raw`, and no frame has a `sent_ns`."""
+    """Yield the stored frames of a stream; of consecutive deltas without a pause, only the first and the last.
+
+    Only the first delta of a run has a `raw`. No frame has a `sent_ns`.
+    """
     run = _Run()
     for row in connection.execute(_QUERY, (stream,)):
         row, (first_ns, times, length) = row[:-3], row[-3:]
@@ -282,17 +294,17 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
 
 
 def _came(times: Any, first_ns: Any, count: Any) -> list[int]:
-    """When each frame of a page came."""
+    """Return the arrival of each frame of a block, in ns."""
     found = json.loads(times)
     if type(found) is not list or type(count) is not int or len(found) != count or set(map(type, found)) != {int}:
-        raise ValueError("a page has not as many times as frames")
+        raise ValueError("a frame block has not one time for each frame")
     if type(first_ns) is not int or max(abs(first_ns + min(found)), abs(first_ns + max(found))) >= LIMIT:
-        raise ValueError("a page has a time that is too large")
+        raise ValueError("a frame block has a time that is too large")
     return [first_ns + one for one in found]
 
 
 def _is_run(row: Any, type_: str) -> bool:
-    """Whether all frames of a page are valid deltas of that type."""
+    """Whether all frames of a block are valid deltas of that type."""
     *_, names, kinds, verdicts, more = row
     return kinds is None and verdicts is None and more is None and json.loads(names) == [type_]
 
