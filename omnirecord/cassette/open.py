@@ -233,12 +233,12 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    pieces = streamed.Pieces(exchange)
+    pieces = streamed.ReadBlocks(exchange)
     made: list[Row] = []
     for one in framed:
         pieces.add(0, None, one.frame.length, one.frame.raw, made)
     yield from (*made, *pieces.close())
-    yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
+    yield from streamed.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
 

@@ -22,9 +22,9 @@ from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
 from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.redaction.coded import MaskedStream
 from omnirecord.redaction.content import Scanner
 from omnirecord.redaction.redactor import Redactor
-from omnirecord.redaction.stream import MaskedStream
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
@@ -274,7 +274,7 @@ def test_a_cell_whose_values_would_fill_the_memory_is_damage(tmp_path: Path, sta
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(statement)
         connection.commit()
-    with pytest.raises(BrokenCassette, match=f"{what}: longer than any is"):
+    with pytest.raises(BrokenCassette, match=f"{what}: too long"):
         counted(path)
 
 

@@ -15,7 +15,7 @@ from random import Random
 from typing import overload
 
 from ...errors import UsageError
-from ...model import Columns, TimedFrame
+from ...model import StreamColumns, TimedFrame
 from ...omnigent.connect_snapshot import ConnectSnapshot, connect_snapshot_length
 from ..parts import Part, frames_of
 
@@ -56,7 +56,7 @@ class StreamParts(Sequence[Part]):
         self.bursts = {burst: self._burst(n) for n, burst in enumerate(self._firsts)} if in_order else {}
 
     @classmethod
-    def of(cls, content: Columns, stream: int, snapshot_end: int, zero: int = 0) -> StreamParts:
+    def of(cls, content: StreamColumns, stream: int, snapshot_end: int, zero: int = 0) -> StreamParts:
         """Return the parts of a stream that is stored in columns, faster than part by part. `zero`: ns to add to its
         times."""
         made = cls((), stream, snapshot_end)

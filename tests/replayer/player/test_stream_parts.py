@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.model import Columns
+from omnirecord.model import StreamColumns
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.stream_parts import BURST, StreamParts
 
@@ -78,7 +78,7 @@ def test_laid_down_as_a_whole_it_is_what_frames_and_reads_make_of_it(frames: lis
     body = bytes(range(251)) * (sum(frames) // 251 + 1)
     ends, at = list(accumulate(frames)), list(accumulate(reads))
     body, at = body[: sum(frames)], [*(end for end in at if end < sum(frames)), sum(frames)]
-    content = Columns(body, ends, at, [5 * n for n in range(len(at))], [])
+    content = StreamColumns(body, ends, at, [5 * n for n in range(len(at))], [])
     bounds = sorted({0, *ends, *at})
     parts = [
         (5 * bisect_left(at, b), 1 + bisect_left(ends, b), bisect_left(at, b), body[a:b]) for a, b in pairwise(bounds)

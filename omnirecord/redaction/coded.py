@@ -4,17 +4,23 @@ that. What cannot be decoded is not kept. No I/O.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..model import Headers
-from ..wire.content_coding import CodingError, Decoder, decoder
+from ..wire.content_coding import LIMIT, CodingError, Decoder, _content, are_known, codings_of, decoder, encoded
 from ..wire.headers import header, without
 from ..wire.limits import max_decoded, shown_size
-from .content import Piece
-from .redactor import StreamMask
+from .content import MaskedPart
+from .redactor import Redactor, StreamMask
 
-LIMIT = 32 << 20
+READ_LIMIT = 32 << 20
 """What one read of a coded stream may decode to, in bytes: it is masked as a whole."""
+_NO_DATA = re.compile(
+    r"text/(?:css|javascript|ecmascript)|application/(?:x-)?(?:javascript|ecmascript)"
+    r"|application/(?:wasm|font-.+|x-font-.+|vnd\.ms-fontobject)|(?:image|font|audio|video)/.+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ class Kept:
     """What is kept of one read: how many bytes it comes to, those that were not lost, and what went wrong."""
 
     size: int
-    pieces: list[Piece]
+    pieces: list[MaskedPart]
     problem: str | None = None
 
 
@@ -79,10 +85,70 @@ class MaskedStream:
             return
         if self._size + size > max_decoded():
             raise CodingError(f"it decodes to more than {shown_size(max_decoded())} (--max-decoded)")
-        if size > LIMIT:
-            raise CodingError(f"a read of it decodes to more than {shown_size(LIMIT)}")
+        if size > READ_LIMIT:
+            raise CodingError(f"a read of it decodes to more than {shown_size(READ_LIMIT)}")
 
 
 def uncoded(headers: Headers) -> Headers:
     """The headers of the same body without its content coding."""
     return without(headers, {"content-encoding", "content-length"})
+
+
+class Body(Protocol):
+    """`feed` returns what can be written by now, `close` the rest."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+
+def body(content_type: str | None, content_encoding: str | None, redactor: Redactor) -> Body:
+    """What takes a body with these headers."""
+    if not is_data(content_type):
+        return _Untouched()
+    codings = codings_of(content_encoding)
+    if not codings or not are_known(codings):
+        return redactor.body()
+    return CodedBody(codings, redactor)
+
+
+def is_data(content_type: str | None) -> bool:
+    """Whether a body may hold somebody's secret: assets do not, and their syntax tables look as if they did."""
+    return _NO_DATA.fullmatch((content_type or "").partition(";")[0].strip().lower()) is None
+
+
+class _Untouched:
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def close(self) -> bytes:
+        return b""
+
+
+class CodedBody:
+    """A body with content codings. `cut`: it was too large to be kept whole."""
+
+    def __init__(self, codings: list[str], redactor: Redactor) -> None:
+        self._codings = codings
+        self._redactor = redactor
+        self._held = bytearray()
+        self.cut = False
+
+    def feed(self, data: bytes) -> bytes:
+        room = LIMIT - len(self._held)
+        self.cut = self.cut or len(data) > room
+        self._held += data[:room]
+        return b""
+
+    def close(self) -> bytes:
+        wire = bytes(self._held)
+        content, whole = _content(wire, self._codings)
+        safe = self._safe(content)
+        self.cut = self.cut or len(content) == LIMIT
+        if safe != content or self.cut:
+            return encoded(safe, self._codings)
+        return wire if whole else self._safe(wire)  # which is not what its Content-Encoding says
+
+    def _safe(self, data: bytes) -> bytes:
+        redactor = self._redactor.body()
+        return redactor.feed(data) + redactor.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.cassette.sqlite import Store, Writer, inodes
+from omnirecord.cassette.sqlite import Store, Writer, lock
 from omnirecord.cassette.sqlite.lock import lock_path, recorder_is_alive
 from omnirecord.errors import CassetteInUse, NotACassette
 
@@ -172,12 +172,12 @@ def test_a_readers_lock_outlives_a_recorder_of_the_same_process_and_every_look_a
 
 def test_a_reader_that_is_never_closed_is_not_counted_once_it_is_gone(names: tuple[Path, Path]) -> None:
     """The number of its file may be given to another one, which need not be a database."""
-    reader = inodes.connect(names[0], "ro")
-    assert inodes.in_use(inodes.identity(names[1]))
+    reader = lock.connect(names[0], "ro")
+    assert lock.in_use(lock.identity(names[1]))
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         del reader
         gc.collect()
-    assert not inodes.in_use(inodes.identity(names[1]))
+    assert not lock.in_use(lock.identity(names[1]))
 
 
 def test_no_descriptor_of_a_lock_stays_open(names: tuple[Path, Path]) -> None:

@@ -20,26 +20,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
-from ...model import CLOSE, Headers
-from ...redaction.coded_body import body
-from ...redaction.content.patterns import PSEUDONYM
-from ...redaction.content.scanner import PLAIN
-from ...redaction.pseudonyms import File, user_key
-from ...redaction.redactor import Redactor, Scanner, StreamMask, Texts, content_scanner
-from ...redaction.stream import uncoded
-from ...text import dumps
-from ...wire.content_coding import CodingError, Decoder, decoder
-from ...wire.headers import header
-from ..compressed import named, packed
-from ..files import TemporaryFolder, itself, put, room_for, temporary, unwritable, whole_or_not
-from ..jsonl import Reader, data_of, reads_values, text, values
-from ..open import contract_or_default, open_store, refuse_to_overwrite
-from ..select import named_session, the_session, with_children
-from ..sqlite import Store, Writer, is_database, is_packed
-from ..sqlite.compressed import content
-from ..sqlite.schema import clear_errors
-from ..sqlite.search_index import remove_index
+from ..errors import UsageError
+from ..model import CLOSE, Headers
+from ..redaction.coded import body, uncoded
+from ..redaction.content.patterns import PSEUDONYM
+from ..redaction.content.scanner import PLAIN
+from ..redaction.pseudonyms import File, user_key
+from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
+from ..text import dumps
+from ..wire.content_coding import CodingError, Decoder, decoder
+from ..wire.headers import header
+from .compressed import named, packed
+from .files import TemporaryFolder, itself, put, room_for, temporary, unwritable, whole_or_not
+from .jsonl import Reader, data_of, reads_values, text, values
+from .open import contract_or_default, open_store, refuse_to_overwrite
+from .select import named_session, the_session, with_children
+from .sqlite import Store, Writer, is_database, is_packed
+from .sqlite.compressed import content
+from .sqlite.schema import clear_errors
+from .sqlite.search_index import remove_index
 
 Values = Iterator[dict[str, Any]]
 
@@ -69,7 +68,7 @@ class _Exchange:
     sizes: _Sizes | None = None
     """Of a stream that loses its content coding."""
     reads: list[list[int | None]] = field(default_factory=list)
-    texts: dict[str, Texts | None] = field(default_factory=dict)
+    texts: dict[str, JsonMask | None] = field(default_factory=dict)
 
 
 class Scrubber:

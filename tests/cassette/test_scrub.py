@@ -27,7 +27,7 @@ from tests.support import wire
 from tests.support.cassettes import JSON, SSE, Made, delta, event, heartbeat
 from tests.support.wire import ask, bytes_on_disk
 
-CASSETTES = sorted((Path(__file__).parent.parent.parent.parent / "cassettes").glob("*.jsonl"))
+CASSETTES = sorted((Path(__file__).parent.parent.parent / "cassettes").glob("*.jsonl"))
 KEY = "sk-" + "PLANTEDsEcReT0123"
 SECRET = "PLANTEDsEcReT0123"
 NAMED = "named-PLANTEDsEcReT0123"
@@ -420,7 +420,7 @@ def test_check_prints_json(source: Path) -> None:
 
 
 def test_the_hook_of_the_documentation_fails_where_one_of_its_files_has_a_secret(source: Path) -> None:
-    page = (Path(__file__).parent.parent.parent.parent / "docs" / "redaction.md").read_text()
+    page = (Path(__file__).parent.parent.parent / "docs" / "redaction.md").read_text()
     (entry,) = re.findall(r"entry: omnirecord scrub (.+)", page)
     assert run(*entry.split(), *CASSETTES[:2]).exit_code == 0
     done = run(*entry.split(), CASSETTES[0], source, CASSETTES[1])

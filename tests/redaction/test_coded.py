@@ -12,9 +12,9 @@ from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Headers, Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Requested, Responded, RowMaker
+from omnirecord.redaction.coded import MaskedStream, uncoded
 from omnirecord.redaction.redactor import Redactor, Scanner, StreamMask
-from omnirecord.redaction.stream import MaskedStream, uncoded
-from tests.cassette.scrub.test_scrub import KEY, SECRET
+from tests.cassette.test_scrub import KEY, SECRET
 from tests.support.cassettes import SSE, delta
 
 CODED: Headers = (*SSE, ("Content-Encoding", "gzip"), ("Content-Length", "9"), ("x-a", "b"))
