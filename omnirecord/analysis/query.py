@@ -16,13 +16,12 @@ from ..cassette.sqlite.query import Query, Result, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..model import wall_clock
 from ..text import dumps
-from .doctor import Finding, row_of
+from .doctor import Finding
 from .doctor.doctor import examine
 from .sessions import Summary, summaries
 from .stats import SessionStats
 from .stats.numbers import cost, count, total
-from .stats.session import waited
-from .stats.stats import measured
+from .stats.stats import measured, waited
 from .transcript.show import sessions
 from .turns import Approval, Session, Tool, Turn
 
@@ -136,7 +135,7 @@ class _Analysis:
     def findings(self) -> Iterator[Row]:
         recordings = {x.stream: x.recording for x in self._store.streams()}
         for finding in self._findings:
-            row = row_of(finding)
+            row = finding.row()
             seqs = row["seqs"]
             yield row | {
                 "recording": recordings.get(finding.stream),

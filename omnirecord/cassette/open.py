@@ -15,6 +15,7 @@ from .._version import __version__
 from ..errors import NotACassette, TooLarge, UsageError
 from ..model import Recording
 from ..omnigent.contract import load
+from ..omnigent.routes import stream_target
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .compressed import lines
 from .files import unwritable
@@ -224,7 +225,7 @@ def _sse_framed(path: Path) -> list[Framed]:
 
 
 def _sse_exchange(recording: int, exchange: int, stream: int, session: str | None) -> Iterator[Row]:
-    target = f"/v1/sessions/{session}/stream" if session else "/stream"
+    target = stream_target(session) if session else "/stream"
     accept = (("Accept", "text/event-stream"),)
     yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)
     headers = (("content-type", "text/event-stream; charset=utf-8"),)
@@ -232,12 +233,12 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    pieces = streamed.Pieces(exchange)
+    pieces = streamed.ReadBlocks(exchange)
     made: list[Row] = []
     for one in framed:
         pieces.add(0, None, one.frame.length, one.frame.raw, made)
     yield from (*made, *pieces.close())
-    yield from streamed.pages(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
+    yield from streamed.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
 

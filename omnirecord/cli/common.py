@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,7 +21,7 @@ import click
 from ..cassette.files import sweep
 from ..errors import OmnirecordError
 from ..server.timers import Complaint, fault_of
-from ..text import visible
+from ..text import clip, visible
 from ..wire.limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from . import arguments as mistakes
 from . import stderr
@@ -158,7 +158,7 @@ def _in_sentences() -> Iterator[None]:
         if "new thread" not in str(error):
             raise
         raise Failure(
-            "no thread can be begun: raise `ulimit -u`, or the container's limits of pids and memory"
+            "cannot start a thread: raise `ulimit -u`, or the container's limits of pids and memory"
         ) from error
     except OSError as error:
         _drop_what_is_buffered()
@@ -272,7 +272,7 @@ class _OfAsyncio(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         said = f"{fault_of(error)}: " if isinstance(error, Exception) else ""
-        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (more of this is said in a minute)")
+        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (the next such line comes in a minute)")
 
 
 class _Harmless(logging.Formatter):
@@ -289,6 +289,53 @@ def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [columns, *cells]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+Paint = Callable[[int, str, str], str]
+"""Row number, column and padded text to the printed text."""
+
+
+def fitted_table(
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    width: int,
+    *,
+    least: Mapping[str, int],
+    left_out: Sequence[str] = (),
+    paint: Paint = lambda _row, _column, text: text,
+) -> Iterator[str]:
+    """Rows as aligned text with a head, in lines of at most `width`; control characters shown as escapes.
+
+    `least`: the columns that may be cut, and their least widths. `left_out`: the columns that are dropped next, in this
+    order.
+    """
+    cells = [{column: visible(row[column]) for column in columns} for row in rows]
+    widths = {column: max([len(column), *(len(row[column]) for row in cells)]) for column in columns}
+    for gone in (None, *left_out):
+        widths.pop(gone or "", None)
+        fitting = _fitting(widths, width, least)
+        if sum(fitting.values()) + 2 * (len(fitting) - 1) <= width:
+            break
+    heads = {column: column for column in columns}
+    for number, row in enumerate([heads, *cells], -1):
+        parts = (clip(row[column], size).ljust(size) for column, size in fitting.items())
+        texts = [*parts]
+        texts[-1] = texts[-1].rstrip()
+        yield "  ".join(paint(number, column, text) for column, text in zip(fitting, texts, strict=True)).rstrip()
+
+
+def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) -> dict[str, int]:
+    """The widths of the columns. The widest column of `least` is cut first, down to its least width."""
+    fitting = dict(widths)
+    excess = sum(fitting.values()) + 2 * (len(fitting) - 1) - width
+    while excess > 0:
+        shrinkable = [column for column in fitting if fitting[column] > least.get(column, fitting[column])]
+        if not shrinkable:
+            break
+        widest = max(shrinkable, key=fitting.__getitem__)
+        fitting[widest] -= 1
+        excess -= 1
+    return fitting
 
 
 def terminal_width(otherwise: int) -> int:

@@ -42,14 +42,13 @@ _WIDTH = 100
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    It examines all sessions of the cassette, or SESSION, whose id may be shortened. Behind a code stand its events, as
-    `omnirecord events` numbers them: STREAM:EVENT. Exit code 1 if a finding is as severe as --fail-on, or worse.
+    It examines all sessions of the cassette, or SESSION, whose id may be shortened. After each code are the numbers of
+    its events, STREAM:EVENT, as in `omnirecord events`. Exit code 1 if a finding has the severity --fail-on or worse.
 
     \b
     Example:
       omnirecord doctor session.db
     """
-    from ..analysis.doctor import is_at_least, row_of
     from ..analysis.doctor.doctor import examine
     from ..analysis.gather import conclusions
     from ..cassette.open import open_store
@@ -63,12 +62,12 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     finally:
         store.close()
     if as_json:
-        print_rows(map(row_of, found))
+        print_rows(finding.row() for finding in found)
     else:
         _print(
             found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
         )
-    sys.exit(1 if any(is_at_least(finding, fail_on) for finding in found) else 0)
+    sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
 
 
 def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> None:

@@ -49,12 +49,12 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
-    """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
+    """The one line on stdout that says connections are accepted. `token`: a generated token, to print once."""
     if token is not None:
         row["token"] = token
-        _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
+        _say(f"requests below /-/omnirecord/ need: Authorization: Bearer {token}")
     click.echo(json_line(row) if as_json else visible(sentence))
-    if sys.stdout is not None:  # closed by whoever started us
+    if sys.stdout is not None:  # closed by the parent process
         sys.stdout.flush()
 
 
@@ -64,7 +64,7 @@ def _say(sentence: str) -> None:
 
 
 def _print_parting(sentence: str) -> None:
-    """What a person who pressed Ctrl-C wants to know; on a line of its own, behind the ^C."""
+    """Print the result after Ctrl-C, on a new line after the ^C."""
     if is_terminal(sys.stderr):
         click.echo(f"\n{visible(sentence)}", err=True)
 

@@ -13,13 +13,13 @@ from ..errors import UsageError
 from .common import (
     cassette_argument,
     decoded_option,
+    fitted_table,
     is_terminal,
     json_option,
     print_rows,
     shown,
     terminal_width,
 )
-from .screen import fitted_table
 
 
 @click.command(short_help="List sessions, exchanges or streams of a cassette.")

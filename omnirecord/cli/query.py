@@ -20,13 +20,13 @@ from .common import (
     busy,
     cassette_argument,
     decoded_option,
+    fitted_table,
     is_terminal,
     json_option,
     print_rows,
     shown,
     terminal_width,
 )
-from .screen import fitted_table
 
 if TYPE_CHECKING:
     from ..analysis.query import Query

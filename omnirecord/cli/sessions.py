@@ -19,6 +19,7 @@ from .common import (
     CASSETTE,
     busy,
     decoded_option,
+    fitted_table,
     is_terminal,
     json_option,
     print_rows,
@@ -26,7 +27,6 @@ from .common import (
     shown,
     terminal_width,
 )
-from .screen import fitted_table
 
 if TYPE_CHECKING:
     from ..analysis.sessions import Summary

@@ -94,7 +94,7 @@ def _print(cassette: Path, result: Validation, unseen: bool) -> None:
         click.echo()
     click.echo(visible(summary(cassette, result)))
     if unseen:
-        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'none, every type of it came'}")
+        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'none; every type occurs'}")
 
 
 def _cells(problem: Problem) -> dict[str, str]:
@@ -134,7 +134,7 @@ def _print_rich(result: Validation) -> None:
 
 
 def summary(cassette: Path, result: Validation) -> str:
-    """What came of it, in a line."""
+    """The result in one line."""
     if not result.events:
         return f"{shown(cassette)} holds no events"
     events = f"{_many(result.events, 'event')} against {result.contract}"

@@ -9,7 +9,6 @@ event loop's own timers are used.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import logging
 import os
@@ -18,7 +17,10 @@ import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # commands without a server do not load asyncio
+    import asyncio
 
 
 def monotonic() -> float:
@@ -104,7 +106,7 @@ class Timers:
         """Set the future's result at that time, in ns, unless it is done before."""
         loop = sleeper.get_loop()
         if (watch := self._ready(loop)) is None:
-            handle = loop.call_later(max(0, at_ns - monotonic_ns()) / _NS, wake, sleeper)
+            handle = loop.call_later((at_ns - monotonic_ns()) / _NS, wake, sleeper)  # the past keeps its order
             sleeper.add_done_callback(lambda _: handle.cancel())
             return
         if len(self._waiting) > self._many:

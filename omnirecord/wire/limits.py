@@ -133,7 +133,7 @@ LONGEST = 1e9
 """The longest time in seconds, about thirty years: a longer one is a mistake, and too much for a clock in ns."""
 
 
-def seconds(name: str, value: float) -> float:
+def checked_seconds(name: str, value: float) -> float:
     """Return a number of seconds from the user. Raises `UsageError` if it is negative or too large."""
     if not 0 <= value <= LONGEST:
         raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.doctor import row_of
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.query import ABOUT, COLUMNS, Query, query_of
 from omnirecord.analysis.sessions import summaries
@@ -43,7 +42,7 @@ def store() -> Iterator[Store]:
 def test_each_table_agrees_with_the_json_of_its_command(path: Path) -> None:
     with closing(open_store(path)) as opened:
         told, stats = [one.row("") for one in summaries(opened)], [stats_row(one) for one in measured(opened)]
-        turns, found = list(rows_of(opened, None)), [row_of(one) for one in examine(opened)]
+        turns, found = list(rows_of(opened, None)), [one.row() for one in examine(opened)]
         with closing(query_of(opened)) as query:
             tables = {name: list(_dicts(query.run(f"SELECT * FROM {name}"))) for name in COLUMNS}
     _sessions_agree(tables["sessions"], told, stats)

@@ -283,11 +283,11 @@ def test_tail_says_that_nothing_comes(folder: Path) -> None:
     [
         ([], "say what to write: --format"),
         (["-o", "a.db"], "say what to write: --format"),
-        (["--format", "zst", "-o", "a.db"], "name it so instead of a.db"),
-        (["--format", "jsonl", "-o", "a.db.zst"], "the text form, compressed, is a .jsonl.zst"),
-        (["--format", "sse", "-o", "a.sse.zst"], "leave .zst out of a.sse.zst"),
-        (["--format", "zst", "--stream", "1", "-o", "a.zst"], "--stream goes with --format sse"),
-        (["--format", "datasette", "-o", "a.zst"], "leave .zst out"),
+        (["--format", "zst", "-o", "a.db"], ".jsonl.zst instead of a.db"),
+        (["--format", "jsonl", "-o", "a.db.zst"], "name a compressed text form .jsonl.zst"),
+        (["--format", "sse", "-o", "a.sse.zst"], "remove .zst from a.sse.zst"),
+        (["--format", "zst", "--stream", "1", "-o", "a.zst"], "--stream needs --format sse"),
+        (["--format", "datasette", "-o", "a.zst"], "remove .zst from"),
         (["-o", "nowhere/a.db.zst"], "cannot write"),
     ],
 )

@@ -22,7 +22,7 @@ from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.show import lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data.events import exchange
 from omnirecord.ui.data.overview import overview
 from omnirecord.wire.content_coding import zstd
@@ -113,7 +113,7 @@ def test_a_replay_reads_compressed_lists_of_sessions(coding: str) -> None:
     tape, rows = made(coding), {"data": [{"id": "s", "title": "A tale"}]}
     answer = CODINGS[coding](json.dumps(rows).encode())
     tape.get("/v1/sessions", 7.0, answer, headers=(*JSON, ("content-encoding", coding)))
-    assert [row for _, row in Script(tape.store(), GateRule()).session_rows()] == rows["data"]
+    assert [row for _, row in ReplayPlan(tape.store(), GateRule()).session_rows()] == rows["data"]
 
 
 def test_only_modules_that_pass_bytes_on_take_a_body_as_it_was_on_the_wire() -> None:

@@ -75,7 +75,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
         streams = [(x, list(store.frames(x))) for x in store.streams()]
     connection.executescript("DELETE FROM pieces; DELETE FROM pages; DELETE FROM landmarks; DELETE FROM tallies")
     for x, frames in streams:
-        pieces = streamed.Pieces(x.exchange)
+        pieces = streamed.ReadBlocks(x.exchange)
         made, framed = [], []
         for n, frame in enumerate(frames):
             raw = poisoned_data((frame.raw or b"").decode()).encode()
@@ -89,7 +89,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
         for row in (
             *made,
             *pieces.close(),
-            *streamed.pages(x.stream or 0, framed, lambda n, of=frames: of[n].offset_ns),
+            *streamed.frame_blocks(x.stream or 0, framed, lambda n, of=frames: of[n].offset_ns),
         ):
             connection.execute(*row)
         connection.execute("UPDATE exchanges SET response_bytes = ? WHERE exchange = ?", (pieces.start, x.exchange))

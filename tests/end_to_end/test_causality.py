@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.cassette.open import open_store
-from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.replayer.server import Replay
 from tests.replayer.test_server import post
@@ -31,7 +31,7 @@ def portions(cassette: Path) -> tuple[bytes, list[int], list[str]]:
         if x.response and x.response.status < 300 and x.request.at_ns < frames[-1].offset_ns
     ]
     store.close()
-    snapshot = greeting_length(frames)
+    snapshot = connect_snapshot_length(frames)
     sizes = [
         sum(f.length for n, f in enumerate(frames) if n < snapshot or f.offset_ns <= until)
         for until in [*(gate.at_ns for gate in gates), frames[-1].offset_ns]

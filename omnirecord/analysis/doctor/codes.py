@@ -1,7 +1,7 @@
-"""The codes that findings have: how bad each usually is, why it matters, what to look at next.
+"""The table of codes: usual severity, why it matters, next step.
 
-A code is stable: scripts rely on it. They stand from cause to symptom, and `EXPLAINS` says which of them is the cause
-of which: always a code further up. Each has a page in `docs/doctor/`, and a test holds the two together.
+A code is stable: scripts rely on it. The order is from cause to symptom. `EXPLAINS` lists the effects of each cause,
+which are always codes further down. Each code has a page in `docs/doctor/`; a test compares page and table.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ...omnigent.protocol import SESSION_INPUT_CONSUMED
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
     severity: Literal["note", "warning", "error"]
-    """What it usually is; a finding may be a lesser one."""
+    """The usual severity; a finding may have a lower one."""
     why: str
     next: str
 
@@ -173,7 +175,7 @@ CODES: Mapping[str, Code] = {
         "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
-        "A client sent the message, but no session.input.consumed event says that the agent got it.",
+        f"A client sent the message, but no {SESSION_INPUT_CONSUMED} event says that the agent got it.",
         "Check whether a runner was online, and whether the agent was busy with another turn.",
     ),
     # Effects of those above, or of a lost event.
@@ -279,15 +281,15 @@ _LOST = frozenset({
     "turn-unfinished", "tool-without-output", "approval-unanswered", "child-unfinished", "message-not-taken",
     "silent-while-running", "status-left-running", "text-never-stored", "heartbeats-late",
 })  # fmt: skip
-"""Missing if any party is gone."""
+"""Effects of a party that is gone."""
 _UNHEARD = _LOST | {"items-missed", "truncated", "no-done", "turn-without-beginning", "text-differs-from-item"}
-"""Missing if no client listened, or only for a part of the time."""
+"""Effects of a time in which no client listened."""
 _UNREAD = frozenset({
     "turn-unfinished", "turn-without-beginning", "tool-without-output", "output-without-call", "approval-unasked",
     "text-differs-from-item", "text-never-stored", "status-left-running", "message-not-taken", "items-missed",
     "status-unknown-transition", "item-differs-from-stored",
 })  # fmt: skip
-"""Seems to be missing if events could not be decoded."""
+"""Effects of events that cannot be decoded."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "approval-lost": _LOST,
@@ -329,5 +331,5 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     cause: frozenset(effect for effect in effects if RANK[effect] > RANK[cause])
     for cause, effects in _MAY_EXPLAIN.items()
 }
-"""Code to the codes that it may be the cause of, where both speak of the same time. A cause always stands before its
-effect in `CODES`, so that no circle is possible."""
+"""Code to the codes that it may explain, if both cover the same time. A cause comes before its effects in `CODES`, so
+that no circle is possible."""

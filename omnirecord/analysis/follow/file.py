@@ -33,7 +33,7 @@ from ...text import clip, one_line
 from ...wire.headers import header
 from ..listing import NS, Row, event_row
 from ..turns import act_of, may_act
-from ..turns.failures import error_in, severity_of
+from ..turns.requests import error_in, severity_of
 from .values import Cursor, Part, Wanted
 
 _BODY = 64 * 1024

@@ -1,6 +1,6 @@
-"""Frames of a cassette's streams: the stored ones, and those of bytes without stored frames. Never writes.
+"""Reads the frames of streams: stored frames, and frames derived from bytes without stored frames. Never writes.
 
-A killed recorder leaves bytes without frames and exchanges without an ending. Both are derived here, in memory.
+A killed recorder leaves bytes without frames, and exchanges without an ending. Both are derived in memory.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...model import (
-    Columns,
     Exchange,
+    StreamColumns,
     Streaming,
     TimedFrame,
 )
+from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
 from .checked import (  # fmt: skip
-    PAGE,
+    FRAME_BLOCK_COLUMNS,
     count_of,
     ends_of,
     entries_of,
@@ -51,17 +52,15 @@ from .stream_rows import storable_type
 from .tables import EXCHANGE, Tables, content_encoding, is_coded
 
 log = logging.getLogger("omnirecord")
-_MOST_PAGES = 64
-"""Whose frames are held for whoever asks for single ones."""
+_MOST_BLOCKS = 64
+"""Frame blocks in the cache for requests of single frames."""
 _LOOK = 32 << 20
-"""What may be made, in the bytes that its frames cost, of all streams together to count the frames that no page has:
-a list of streams takes a moment, whatever they decode to."""
+"""Limit for counting frames that are not stored, in bytes of memory, over all streams: a list of streams stays fast."""
 _UNDECODED = "more may be recorded than is counted here: `omnirecord events` decodes all of it"
 
 
-class Behind(NamedTuple):
-    """What is behind the stored frames of a stream: how many frames of which verdict, how long these are, and the last
-    `session.status` among them."""
+class Unframed(NamedTuple):
+    """Frames after the stored ones: their number by verdict, their total length, and the last `session.status`."""
 
     verdicts: Counter[str]
     size: int
@@ -69,18 +68,19 @@ class Behind(NamedTuple):
 
 
 class Store(Tables):
-    """The content of one cassette. Large results are iterators."""
+    """The content of one cassette. Large results are iterators. Methods raise `CassetteError`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         super().__init__(connection, path)
-        self._pages: dict[tuple[int, int], list[TimedFrame]] = {}
-        self._behind: dict[int, Behind] = {}
+        self._known_blocks: dict[tuple[int, int], list[TimedFrame]] = {}
+        self._unframed: dict[int, Unframed] = {}
         self._look = _LOOK
-        self._told: set[int] = set()  # streams with a warning that they are decoded in part
+        self._told: set[int] = set()  # streams with a warning about partial decoding
 
     def refresh(self) -> None:
-        self._pages.clear()
-        self._behind.clear()
+        """Begin a new transaction and drop all caches."""
+        self._known_blocks.clear()
+        self._unframed.clear()
         self._look = _LOOK
         super().refresh()
 
@@ -88,8 +88,10 @@ class Store(Tables):
         self, *, recording: int | None = None, session_id: str | None = None, stream: int | None = None,
         kind: str | None = None, ending: str | None = None, by_clients: bool = False, unended: bool = False,
     ) -> list[Exchange]:  # fmt: skip
-        """The exchanges that have all given values, in the order of their requests. `by_clients`: without the runner's;
-        `unended`: those without an end."""
+        """Return the exchanges with all given values, in the order of their requests.
+
+        `by_clients` leaves out the runner's exchanges; `unended` selects those without an end.
+        """
         given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
         wanted = {column: value for column, value in given.items() if value is not None}
         where = [f"{column} = ?" for column in wanted]
@@ -103,33 +105,35 @@ class Store(Tables):
         return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
 
     def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
-        """`[DONE]` may be among the bytes that the recorder made no frames of any more."""
+        """Return the exchange, `done` if `[DONE]` is among bytes without stored frames."""
         looked_at = has_unframed and x.kind == "sse" and x.ending != "done" and (x.end_ns is None or not is_coded(x))
         return replace(x, ending="done") if looked_at and "sentinel" in self._counted(x).verdicts else x
 
     def streams(self, session_id: str | None = None) -> list[Exchange]:
-        """The exchanges that are event streams, of one session or of all."""
+        """Return the exchanges that are event streams, of one session or of all."""
         return self.exchanges(kind="sse", session_id=session_id)
 
     def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
-        """The exchanges that have these numbers."""
+        """Return the exchanges with these numbers."""
         return self._exchanges("exchange IN (SELECT value FROM json_each(?))", json.dumps(list(exchanges)))
 
     def wire(self, exchange: Exchange) -> bytes:
-        """The bytes of a stream's body as they were on the wire: compressed, if the response was."""
+        """Return the bytes of a stream as they were on the wire: compressed, if the response was."""
         if not is_coded(exchange):
             return b"".join(self.content(exchange))
-        return b"".join(piece.data for piece in self._pieces(exchange.exchange) if piece.data is not None)
+        return b"".join(block.data for block in self._blocks(exchange.exchange) if block.data is not None)
 
     def content(self, exchange: Exchange) -> Iterator[bytes]:
-        """The decoded bytes of a stream: its frames' `raw` and, while it goes on, the beginning of the next frame."""
+        """Yield the decoded bytes of a stream: the frames and, while it continues, the start of the next frame."""
         for frame in self.frames(exchange, unfinished=True):
             if frame.raw is not None:
                 yield frame.raw
 
     def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
-        """The frames of a stream. `unfinished`: with the beginning of the next one, while the stream goes on.
-        `after`: only those behind that `seq`."""
+        """Yield the frames of a stream after frame number `after`.
+
+        `unfinished` includes the start of the next frame while the stream continues.
+        """
         stored, length = (0, 0) if after == 0 else self._stored(exchange)
         for frame in self.stored_frames(exchange, after):
             if after == 0:
@@ -140,7 +144,7 @@ class Store(Tables):
                 yield frame
 
     def outline(self, exchange: Exchange) -> Iterator[TimedFrame]:
-        """The frames of a stream without most of its deltas: see `outlined`. Costs a fraction of `frames`."""
+        """Yield the frames of a stream without most of its deltas; see `outlined`. Takes a fraction of `frames`."""
         seq = length = 0
         number, stream = exchange.exchange, exchange.stream or 0
         found = outlined(self._connection, stream, lambda read, start: self._sources(number, read, start)[1])
@@ -150,12 +154,12 @@ class Store(Tables):
         yield from self._derived(exchange, seq, length, False)
 
     def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
-        """The frames behind `after` that the recorder has made, and no others: as much work as there are of them."""
+        """Yield the stored frames after `after`; the work is proportional to their number."""
         return self._checked(lambda: self._stored_frames(exchange.exchange, exchange.stream or 0, after))
 
     def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
-            f"SELECT {PAGE} FROM pages WHERE stream = ?"
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
         times, content = None, None  # type: Content | None, Content | None
@@ -176,33 +180,34 @@ class Store(Tables):
                     stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
                 )  # fmt: skip
 
-    def columns(self, exchange: Exchange) -> Columns | None:
-        """A stream as a whole; None where it has to be asked frame by frame, since something of it was not kept, is in
-        no frame yet, or is compressed."""
+    def columns(self, exchange: Exchange) -> StreamColumns | None:
+        """Return a whole stream as columns; None if it is compressed, lacks bytes, or has bytes without a frame."""
         if is_coded(exchange):
             return None
         return next(self._checked(lambda: iter([self._columns(exchange.exchange, exchange.stream or 0)])))
 
-    def _columns(self, exchange: int, stream: int) -> Columns | None:
+    def _columns(self, exchange: int, stream: int) -> StreamColumns | None:
         ends, times, sizes, data = array("q"), array("q"), array("q"), []
-        for row in self._connection.execute(f"SELECT {PAGE} FROM pages WHERE stream = ? ORDER BY seq", (stream,)):
+        for row in self._connection.execute(
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ? ORDER BY seq", (stream,)
+        ):
             first, start, more = ends_of(row)
             if (row[0], start) != (len(ends) + 1, ends[-1] if ends else 0) or more:
                 return None
             ends.extend(first)
-        for piece in from_byte(self._connection, exchange, 0):
-            if piece.data is None:
+        for block in from_byte(self._connection, exchange, 0):
+            if block.data is None:
                 return None
-            times.extend(piece.offset_ns + came for came in piece.came)
-            sizes.extend(piece.sizes)
-            data.append(piece.data)
+            times.extend(block.offset_ns + came for came in block.came)
+            sizes.extend(block.sizes)
+            data.append(block.data)
         body = b"".join(data)
         if len(body) != (ends[-1] if ends else 0):
             return None
-        return Columns(body, ends, array("q", accumulate(sizes)), times, sizes)
+        return StreamColumns(body, ends, array("q", accumulate(sizes)), times, sizes)
 
     def _sources(self, exchange: int, read: int, start: int) -> tuple[Content, Content]:
-        """What knows the times of its reads, and what its bytes, from a page on."""
+        """Return the source of read times and the source of content bytes, from a frame block on."""
         times = Content(from_read(self._connection, exchange, read))
         query = "SELECT 1 FROM chunks WHERE exchange = ? AND side = 'content' LIMIT 1"
         if self._connection.execute(query, (exchange,)).fetchone() is None:
@@ -210,8 +215,11 @@ class Store(Tables):
         return times, Content(decoded(self._connection, exchange, start))
 
     def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
-        """Those behind `after`, for as much work as there are of them. While a stream is being recorded, what the
-        recorder has made no frames of will be there soon; of one that is over it may never come to that."""
+        """Yield the frames after `after`, with work proportional to their number.
+
+        While a stream is being recorded, the recorder soon stores the frames of its last bytes. Of a stream that is
+        over, those frames are derived.
+        """
         for frame in self.stored_frames(stream, after):
             after = frame.seq
             yield frame
@@ -220,32 +228,32 @@ class Store(Tables):
                 yield from self.frames(exchange, after=after)
 
     def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
-        """The frame of a stream that has this number. Those of a page that was looked at before cost nothing more."""
-        for found in self._checked(lambda: self._page_of(exchange.exchange, exchange.stream or 0, seq)):
+        """Return the frame of a stream with this number, or None. The last frame blocks are cached."""
+        for found in self._checked(lambda: self._frames_from(exchange.exchange, exchange.stream or 0, seq)):
             if found.seq == seq:
                 return found
         derived = next(self.frames(exchange, after=seq - 1), None)
         return derived if derived is not None and derived.seq == seq else None
 
-    def _page_of(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
+    def _frames_from(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
         query = "SELECT seq, frames FROM pages WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
         first, frames = self._connection.execute(query, (stream, seq)).fetchone() or (0, 0)
         if not first <= seq < first + frames:
             return []
-        known = self._pages.pop((stream, first), None)
+        known = self._known_blocks.pop((stream, first), None)
         if known is None:
             known = list(islice(self._stored_frames(exchange, stream, first - 1), frames))
-        self._pages[stream, first] = known  # the last one that was looked at is the last to go
-        while len(self._pages) > _MOST_PAGES:
-            del self._pages[next(iter(self._pages))]
+        self._known_blocks[stream, first] = known  # the block in use is dropped last
+        while len(self._known_blocks) > _MOST_BLOCKS:
+            del self._known_blocks[next(iter(self._known_blocks))]
         return known[seq - first : seq - first + 1]
 
     def last_seq(self, exchange: Exchange | Streaming) -> int:
-        """The number of the last frame that the recorder has made of a stream; 0 where there is none."""
+        """Return the number of the last stored frame of a stream; 0 if there is none."""
         return self._stored(exchange)[0]
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
-        """The frames behind the stored ones."""
+        """Yield the frames after the stored ones."""
         if self._is_framed(exchange, length):
             return
         framer = self._framer(exchange, length)
@@ -254,7 +262,7 @@ class Store(Tables):
             self._tell(exchange, framer.broken or "")
 
     def _is_framed(self, exchange: Exchange, length: int) -> bool:
-        """Whether all frames of a stream are stored, or all that the limit leaves."""
+        """Whether all frames of a stream are stored, or all within the limit."""
         if not is_coded(exchange):
             return self._size(exchange) == length
         stopped_at = self.stopped_at(exchange)
@@ -264,21 +272,23 @@ class Store(Tables):
         return True
 
     def stopped_at(self, exchange: Exchange) -> int | None:
-        """The limit at which the recorder stopped to decode a stream; 0 where it decoded all, None where nothing says
-        so."""
+        """Return the limit, in bytes, at which the recorder stopped decoding a stream.
+
+        0 if it decoded the whole stream, None if that is not stored.
+        """
         query = "SELECT DISTINCT data FROM chunks WHERE exchange = ? AND side = 'framed'"
         limits = list(self._rows(limit_of, query, exchange.exchange))
         return 0 if 0 in limits else max(limits, default=None)
 
     def _tell(self, exchange: Exchange, what: str) -> None:
-        """Of a stream that is not decoded to its end, once."""
+        """Log once that a stream is decoded in part."""
         if exchange.exchange not in self._told:
             self._told.add(exchange.exchange)
             log.warning("stream %d: %s", exchange.stream, what)
 
-    def _counted(self, exchange: Exchange) -> Behind:
-        """What is behind the stored frames, as far as that may be looked at; remembered."""
-        if exchange.exchange not in self._behind:
+    def _counted(self, exchange: Exchange) -> Unframed:
+        """Return the counts of the frames after the stored ones, within the limit; cached."""
+        if exchange.exchange not in self._unframed:
             stored, length = self._stored(exchange)
             verdicts, size, status = Counter[str](), 0, None  # type: Counter[str], int, bytes | None
             if not self._is_framed(exchange, length):
@@ -290,12 +300,12 @@ class Store(Tables):
                         break
                     verdicts[frame.verdict] += 1
                     size += frame.length
-                    status = frame.raw if frame.type == "session.status" else status
+                    status = frame.raw if frame.type == SESSION_STATUS else status
                 self._look = max(0, min(left, self._look - framer.cost))
                 if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
                     self._tell(exchange, _UNDECODED)
-            self._behind[exchange.exchange] = Behind(verdicts, size, status)
-        return self._behind[exchange.exchange]
+            self._unframed[exchange.exchange] = Unframed(verdicts, size, status)
+        return self._unframed[exchange.exchange]
 
     def _framer(self, exchange: Exchange, length: int, limit: int | None = None) -> Framer:
         contract = self.contract_of(exchange.recording)
@@ -318,11 +328,11 @@ class Store(Tables):
     ) -> Iterator[Framed]:
         skip, byte = (stored, 0) if framer.decodes else (0, length)
         end = byte
-        for piece in self._pieces(exchange.exchange, byte):
-            offsets.add(piece)
-            end = piece.end
-            for fed in portions(framer, piece):
-                yield from fed[skip:]  # type: ignore[misc]  # there are no runs
+        for block in self._blocks(exchange.exchange, byte):
+            offsets.add(block)
+            end = block.end
+            for fed in portions(framer, block):
+                yield from fed[skip:]  # type: ignore[misc]  # without runs
                 skip = max(0, skip - len(fed))
             if framer.stopped_at is not None:
                 return
@@ -332,8 +342,8 @@ class Store(Tables):
             yield from framer.close()[skip:]
 
     def parents(self) -> dict[str, str]:
-        """Session id to the id of the session that spawned it, as `session.created` told."""
-        created = self._landmarks("session.created")
+        """Return the parent session id of each child session id, from `session.created` events."""
+        created = self._landmarks(SESSION_CREATED)
         return dict(
             filter(None, self._checked(lambda: (family_of(frame.raw) for frame in created if frame.verdict == "valid")))
         )
@@ -351,9 +361,9 @@ class Store(Tables):
         return self._checked(found)
 
     def last_status(self, exchange: Exchange) -> str | None:
-        """The status that the last `session.status` of a stream gave."""
-        query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = 'session.status' AND stream = ?"
-        (seq,) = self._rows(number_of, query, exchange.stream)
+        """Return the status in the last `session.status` event of a stream, or None."""
+        query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = ? AND stream = ?"
+        (seq,) = self._rows(number_of, query, SESSION_STATUS, exchange.stream)
         last = [frame.raw for frame in islice(self.stored_frames(exchange, seq - 1), 1)] if seq else []
         if (behind := self._counted(exchange).status) is not None:
             last.append(behind)
@@ -362,7 +372,7 @@ class Store(Tables):
         return status if isinstance(status, str) else None
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
-        """How many frames of a stream have which verdict, and how many bytes they have together."""
+        """Return the number of frames by verdict, and their total length in bytes."""
         found = self._tallies(exchange)
         verdicts = Counter({verdict: count for verdict, count, _ in found})
         size = sum(length for _, _, length in found)
@@ -370,12 +380,12 @@ class Store(Tables):
         return dict(verdicts + behind.verdicts), size + behind.size
 
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
-        """How many frames of a stream are stored, and how many bytes of content these hold."""
+        """Return the number of stored frames of a stream, and their content in bytes."""
         query = "SELECT seq + frames - 1, start + length FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         return next(self._rows(pair_of, query, exchange.stream), (0, 0))
 
     def _tallies(self, exchange: Exchange) -> list[tuple[str, int, int]]:
-        """Verdict, number and length of a stream's stored frames. Counted, where somebody has changed what is there."""
+        """Return verdict, number and length of the stored frames. They are counted if `tallies` does not match them."""
         query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
         found = list(self._rows(count_of, query, exchange.stream))
         if sum(count for _, count, _ in found) == self._stored(exchange)[0]:

@@ -1,7 +1,7 @@
-"""Rows of a cassette as values: recordings, exchanges, messages, bodies. Never writes.
+"""Reads the tables of a cassette: recordings, exchanges, messages, bodies. Never writes.
 
-A file may hold anything. Every row passes `Tables._checked`, and becomes a value through a function of `checked`. A
-value that does not fit raises `BrokenCassette`, never a traceback.
+A file may hold anything. Every row passes `Tables._checked`, and a function of `checked` converts it to a value. An
+invalid value raises `BrokenCassette`, never a traceback.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .lock import recorder_is_alive
 from .rows import FRAMED, size_of
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .stream_reads import (
-    Piece,
+    ReadBlock,
     from_byte,
     last_read_ns,
     reads,
@@ -64,19 +64,19 @@ EXCHANGE = (
 
 @functools.cache
 def contract_or_default(name: str) -> Contract:
-    """The contract by which a cassette is judged when it is read. A file names it, so it is no path to follow."""
+    """Return the contract for reading a cassette. The file names it, so the name is never used as a path."""
     if name in ("omnigent", "documented"):
         return load(name)
     log.warning(
-        "this cassette was judged by %.200r, which is not read from here: verdicts are by 'omnigent'; those that are"
-        " stored stay as they are",
+        "the contract of this cassette, %.200r, is not read: new verdicts follow 'omnigent'; stored verdicts"
+        " stay as they are",
         name,
     )
     return load("omnigent")
 
 
 class Tables:
-    """The tables of one cassette, read in one transaction. Numbers in, frozen values out."""
+    """The tables of one cassette, read in one transaction. All returned values are frozen."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self._connection = connection
@@ -92,7 +92,7 @@ class Tables:
         return cls(open_for_reading(path), path)
 
     def refresh(self) -> None:
-        """Begin a new transaction: the rows that a recorder has written since are visible from here on."""
+        """Begin a new transaction, which sees the rows that a recorder has written since. Raises `CassetteError`."""
         if self._path is None:
             return
         self.is_being_recorded = recorder_is_alive(self._path)
@@ -104,6 +104,7 @@ class Tables:
             self._connection.execute("BEGIN")
 
     def close(self) -> None:
+        """Close the cassette; later calls raise `UsageError`."""
         if self._closed:
             return
         self._closed = True
@@ -114,21 +115,23 @@ class Tables:
 
     @property
     def is_copy(self) -> bool:
-        """Whether a copy of the cassette is read, or what its text says: then the file is not held open."""
+        """Whether the data is a copy in memory or elsewhere, so that the file itself is not open."""
         return self._path is None or is_aside(self._connection)
 
     def backup(self, copy: sqlite3.Connection, named: Path) -> None:
-        """Copy the whole database, its log too. Raises `CassetteError`, and `UsageError` where the copy, which errors
-        call `named`, cannot be written."""
+        """Copy the whole database with its log.
+
+        Raises `CassetteError`, and `UsageError` if the copy cannot be written; errors call the copy `named`.
+        """
         with clear_errors(self._path or "the cassette"), clear_writing(named):
             self._connection.backup(copy)
 
     def pseudonym_key(self) -> bytes | None:
-        """The key of its pseudonyms that an older omnirecord stored in the cassette, if there is one."""
+        """Return the pseudonym key that an older omnirecord stored in the cassette, or None."""
         return self._meta("pseudonyms")
 
     def pseudonyms_of(self) -> tuple[bytes, bytes] | None:
-        """The salt from which the key of its pseudonyms is derived, and the mark of that key; None if it has none."""
+        """Return the salt of the pseudonym key and the mark of that key, or None."""
         salt, mark = self._meta("pseudonym_salt"), self._meta("pseudonym_mark")
         return None if salt is None or mark is None else (salt, mark)
 
@@ -137,22 +140,24 @@ class Tables:
         return found[0] if found else None
 
     def recordings(self) -> list[Recording]:
+        """Return all recordings, by number."""
         return list(self._rows(recording_of, "SELECT * FROM recordings ORDER BY recording"))
 
     def recording(self, number: int) -> Recording:
+        """Return the recording with this number. Raises `BrokenCassette` if it is missing."""
         found = list(self._rows(recording_of, "SELECT * FROM recordings WHERE recording = ?", number))
         if len(found) != 1:
-            raise self._damaged(f"recording {number} is not there")
+            raise self._damaged(f"recording {number} is missing")
         return found[0]
 
     def contract_of(self, recording: int) -> Contract:
-        """The contract of a recording; the built-in one where it was made by the contract of a file."""
+        """Return the contract of a recording; the built-in contract if the recorder used one from a file."""
         return contract_or_default(self.recording(recording).contract)
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
-        """Exchanges with a higher number, and those, in the order of their numbers: as the file has them by now.
+        """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state.
 
-        As much work as there are of them: bytes that no frames were made of yet are not looked at.
+        The work is proportional to the number of these exchanges: bytes without frames are not parsed.
         """
         where = "exchange > ? OR exchange IN (SELECT value FROM json_each(?)) ORDER BY exchange"
         make = functools.partial(exchange_of, alive=self.is_being_recorded)
@@ -160,17 +165,19 @@ class Tables:
         return [one for one, _ in found]
 
     def newest(self) -> int:
-        """The highest number of an exchange; 0 if there is none."""
+        """Return the highest number of an exchange; 0 if there is none."""
         return next(self._rows(number_of, "SELECT coalesce(max(exchange), 0) FROM exchanges"), 0)
 
     def open_at(self, recording: int, at_ns: int) -> set[int]:
-        """The numbers of a recording's exchanges that begin or end at `at_ns` or later, in ns."""
+        """Return the numbers of a recording's exchanges that begin or end at `at_ns` or later, in ns."""
         query = "SELECT exchange FROM exchanges WHERE recording = ? AND (request_at_ns >= ? OR end_ns >= ?)"
         return set(self._rows(number_of, query, recording, at_ns, at_ns))
 
     def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
-        """The streams with a higher number than `after`, and these, in the order of their requests: as much work as
-        there are of them."""
+        """Return the streams after number `after`, and those in `also`, in the order of their requests.
+
+        The work is proportional to the number of these streams.
+        """
         query = (
             "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL,"
             " (request_at_ns, response_at_ns, end_ns) IS NOT (0, 0, 0) FROM exchanges"
@@ -180,7 +187,7 @@ class Tables:
         return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
 
     def posted(self) -> list[int]:
-        """The numbers of what clients posted, and of requests that failed, in order."""
+        """Return the numbers of the POST requests and failed requests of clients, in order."""
         query = (
             "SELECT exchange FROM exchanges WHERE (method = 'POST' OR status >= 400) AND party <> 'runner'"
             " ORDER BY recording, request_at_ns, exchange"
@@ -188,26 +195,26 @@ class Tables:
         return list(self._rows(number_of, query))
 
     def reads(self, exchange: int) -> list[Read]:
-        """When a stream's bytes came, in order."""
+        """Return the reads of a stream, in order."""
         return list(self._checked(lambda: reads(self._connection, exchange)))
 
     def _size(self, exchange: Exchange) -> int:
-        """How many bytes of a stream were read."""
+        """Return the number of bytes read from a stream."""
         if exchange.end_ns is not None:
             return exchange.response_bytes
         query = "SELECT start + size FROM pieces WHERE exchange = ? ORDER BY n DESC LIMIT 1"
         return next(self._rows(number_of, query, exchange.exchange), 0)
 
     def lost(self, exchange: int) -> list[int]:
-        """The numbers, from 0, of the reads of a coded stream whose bytes could not be kept."""
-        lost = (piece for piece in self._pieces(exchange) if piece.data is None)
-        return [number for piece in lost for number in range(piece.n, piece.next)]
+        """Return the numbers, from 0, of the reads of a coded stream whose bytes are lost."""
+        lost = (block for block in self._blocks(exchange) if block.data is None)
+        return [number for block in lost for number in range(block.n, block.next)]
 
-    def _pieces(self, exchange: int, byte: int = 0) -> Iterator[Piece]:
+    def _blocks(self, exchange: int, byte: int = 0) -> Iterator[ReadBlock]:
         return self._checked(lambda: from_byte(self._connection, exchange, byte))
 
     def last_known_ns(self, recording: int) -> int:
-        """When the last thing happened that a recording holds: what has no end there lasted until then at least."""
+        """Return the time of the last event in a recording, in ns. Open exchanges lasted at least until then."""
         query = (
             "SELECT coalesce(max(max(request_at_ns, coalesce(response_at_ns, 0), coalesce(end_ns, 0))), 0)"
             " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
@@ -221,6 +228,7 @@ class Tables:
         return next(self._checked(lambda: iter([last_read_ns(self._connection, exchange)])))
 
     def messages(self, exchange: int) -> Iterator[Message]:
+        """Yield the messages of a WebSocket, in order."""
         query = (
             "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
             " ORDER BY message"
@@ -228,11 +236,15 @@ class Tables:
         return self._rows(message_of, query, exchange)
 
     def incidents(self) -> list[Incident]:
+        """Return the incidents, by recording and time."""
         return list(self._rows(incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """A body as it was on the wire, but for redaction. Only for code that passes the bytes on with their header
-        fields: code that reads a body takes `decoded_body`. For a stream, see `content`. Raises `TooLarge`."""
+        """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`.
+
+        Only for code that passes the bytes on with their headers: code that reads a body calls `decoded_body`. For a
+        stream, call `content`.
+        """
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
         parts, left = [], max_decoded()  # type: list[bytes], int
         for part in self._rows(blob_of, query, exchange, side):
@@ -245,16 +257,20 @@ class Tables:
         return b"".join(parts)
 
     def decoded_body(self, x: Exchange, side: Side) -> bytes:
-        """The content of a body, its content codings removed, as far as it can be decoded. Empty for a stream, whose
-        content is in its frames. Raises `TooLarge`."""
+        """Return a body without its content codings, as far as it can be decoded. Raises `TooLarge`.
+
+        It is empty for a stream, whose content is in its frames.
+        """
         if side == "response" and (x.stream is not None or x.response is None):
             return b""
         headers = x.request.headers if side == "request" or x.response is None else x.response.headers
         return decoded_content(self.body(x.exchange, side), header(headers, "content-encoding"))
 
     def begins(self) -> dict[tuple[int, str | int], int]:
-        """When the first request of each session, and of each stream without one, came: in ns of its recording. The
-        keys are the recording, and the id of the session or the number of the stream."""
+        """Return the first request of each session, and of each stream without a session, in ns of its recording.
+
+        The keys are the recording, and the id of the session or the number of the stream.
+        """
         query = (
             "SELECT recording, coalesce(session_id, stream), min(request_at_ns) FROM exchanges WHERE kind = 'sse'"
             " OR (party != 'runner' AND session_id IS NOT NULL) GROUP BY 1, 2"
@@ -263,8 +279,7 @@ class Tables:
         return {(recording, name): at_ns for recording, name, at_ns in rows}
 
     def heaviest(self) -> tuple[int, int]:
-        """How many frames the compressed stream has that costs most to hold, as far as these are stored, and how many
-        bytes of content."""
+        """Return the stored frames and content bytes of the compressed stream that needs the most memory."""
         query = (
             "SELECT sum(frames), sum(length) FROM tallies WHERE stream IN (SELECT stream FROM exchanges"
             " WHERE response_headers LIKE '%content-encoding%') GROUP BY stream"
@@ -273,11 +288,11 @@ class Tables:
         return next(self._rows(pair_of, query), (0, 0))
 
     def _rows(self, make: Callable[[Any], T], query: str, *values: Any) -> Iterator[T]:
-        """The values that `make` makes of the rows."""
+        """Yield `make(row)` for each row."""
         return self._checked(lambda: map(make, self._connection.execute(query, values)))
 
     def _checked(self, found: Callable[[], Iterable[T]]) -> Iterator[T]:
-        """What comes out of the file, with a clear error for what is wrong with it."""
+        """Yield the values from the file. Raises `CassetteError` or `UsageError` instead of low-level errors."""
         values: Iterator[T] | None = None
         while True:
             try:
@@ -311,9 +326,10 @@ class Tables:
 
 
 def content_encoding(exchange: Exchange) -> str | None:
+    """Return the `Content-Encoding` of a response, or None."""
     return header(exchange.response.headers, "content-encoding") if exchange.response else None
 
 
 def is_coded(exchange: Exchange) -> bool:
-    """Whether the response has a content coding, so that its wire bytes are kept beside its frames."""
+    """Whether the response has a content coding. Its wire bytes are then stored beside its frames."""
     return (content_encoding(exchange) or "identity").strip().lower() != "identity"

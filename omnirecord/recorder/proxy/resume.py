@@ -20,7 +20,7 @@ from ...model import Headers
 from ...wire.content_coding import codings_of
 from ...wire.event_ids import event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
-from ...wire.limits import seconds
+from ...wire.limits import checked_seconds
 from ..queue import ExchangeRecorder
 from .resumable import Relay
 
@@ -62,7 +62,7 @@ class Resuming:
     def __init__(self, grace: float, limit: int) -> None:
         if limit == 0:
             raise UsageError("--resume sends again what it has read ahead: give --read-ahead more than 0")
-        self._grace = seconds("resume-for", grace)
+        self._grace = checked_seconds("resume-for", grace)
         self._limit = limit
         self._secret = os.urandom(32)
         self._relays: dict[int, tuple[Relay, bytes]] = {}

@@ -17,12 +17,11 @@ from typing import Any
 from ...cassette.sqlite import Writer, rows
 from ...cassette.sqlite import stream_rows as streamed
 from ...cassette.sqlite.rows import Row
-from ...cassette.sqlite.stream_rows import Pieces
+from ...cassette.sqlite.stream_rows import ReadBlocks
 from ...model import CLOSE, Headers, Side
 from ...omnigent.routes import creates_session, session_of
-from ...redaction.coded_body import Body, CodedBody, body
-from ...redaction.redactor import Redactor, Texts
-from ...redaction.stream import MaskedStream
+from ...redaction.coded import Body, CodedBody, MaskedStream, body
+from ...redaction.redactor import JsonMask, Redactor
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from ..pace import PORTION, STREAMS_PORTION, resting
@@ -62,7 +61,7 @@ class _Side:
     kind: tuple[str | None, str | None] = (None, None)
     """Content type and content coding."""
     body: Body | None = None
-    texts: Texts | None = None
+    texts: JsonMask | None = None
     at: int = 0
     is_cut: bool = False
     """Whether a part of the body was not kept, so that the rest is not kept either."""
@@ -80,7 +79,7 @@ class _Open:
     """The content coding of the response."""
     masked: MaskedStream | None = None
     """The stream, if its content is masked."""
-    pieces: Pieces | None = None
+    pieces: ReadBlocks | None = None
     """Of a stream: the bytes without a row, and their place in the file."""
     reads: int = 0
     """The number of reads, those in earlier files included."""
@@ -146,7 +145,7 @@ class RowMaker:
             if state.stream is None:
                 continue
             state.elsewhere = state.received
-            state.pieces = Pieces(number)
+            state.pieces = ReadBlocks(number)
             if state.reads:
                 state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.pieces.close()
@@ -213,7 +212,7 @@ class RowMaker:
             if state.masked is not None:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
-            state.pieces = Pieces(op.exchange)
+            state.pieces = ReadBlocks(op.exchange)
             self.frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
@@ -274,7 +273,7 @@ class RowMaker:
                 self._try(op, mask, out)
         return out
 
-    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: Pieces, op: Received) -> Iterator[Row]:
+    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: ReadBlocks, op: Received) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
         new = b"".join(piece.data for piece in kept.pieces if not piece.again)
         for piece in kept.pieces:

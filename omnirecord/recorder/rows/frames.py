@@ -17,7 +17,7 @@ from ...cassette.sqlite import Writer, rows
 from ...cassette.sqlite import stream_rows as streamed
 from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_reads import from_byte, portions, together
-from ...cassette.sqlite.stream_rows import Columns
+from ...cassette.sqlite.stream_rows import FrameColumns
 from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, Issue, Judgement
 from ...wire.headers import header
@@ -85,7 +85,7 @@ class _Streaming:
         return self.offsets.get(read, self.at_ns)
 
     def offsets_kept(self) -> dict[int, int]:
-        """The times that the next step needs: of a frame that waits for its LF, and of an unfinished row."""
+        """The times that the next step needs: of the read of a frame without its LF, and of an unfinished row."""
         read = self.framer.read
         if self.framer.decodes:
             return {n: at for n, at in self.offsets.items() if n >= read}
@@ -98,7 +98,7 @@ class _Step:
 
     exchange: int
     state: _Streaming
-    columns: Columns
+    columns: FrameColumns
     framed: list[Framed]
     more: bool
     finished: bool
@@ -193,7 +193,7 @@ class FrameMaker(Frames):
         finished = state.ended and not more
         if state.skip:  # of a coded stream, so there are no runs
             found, state.skip = found[state.skip :], max(0, state.skip - len(found))
-        columns = Columns(found)
+        columns = FrameColumns(found)
         says = bool(found) or finished or state.framer.stopped_at is not None
         made = list(self._frame_rows(exchange, state, columns, found, finished)) if says else []
         framed = [one for one in found if isinstance(one, Framed)] if self._shows else []
@@ -277,9 +277,9 @@ class FrameMaker(Frames):
                 yield some
 
     def _frame_rows(
-        self, exchange: int, state: _Streaming, columns: Columns, found: list[Framed | Run], finished: bool
+        self, exchange: int, state: _Streaming, columns: FrameColumns, found: list[Framed | Run], finished: bool
     ) -> Iterator[Row]:
-        yield from streamed.pages(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
+        yield from streamed.frame_blocks(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
         if state.framer.decodes:
             yield from _content(exchange, state.length, found)
             yield from self._decoded(exchange, state, sum(columns.lengths), finished)
@@ -337,7 +337,7 @@ def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[R
     size = 0
     for one in found:
         assert isinstance(one, Framed)
-        if held and (one.frame.raw is None or size + one.frame.length > streamed.PIECE):
+        if held and (one.frame.raw is None or size + one.frame.length > streamed.READ_BLOCK_BYTES):
             yield from rows.chunks(exchange, "content", start, b"".join(held))
             start, size = start + size, 0
             held.clear()
@@ -349,7 +349,7 @@ def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[R
     yield from rows.chunks(exchange, "content", start, b"".join(held))
 
 
-def _lost(exchange: int, start: int, read: int, columns: Columns) -> Iterator[Row]:
+def _lost(exchange: int, start: int, read: int, columns: FrameColumns) -> Iterator[Row]:
     """Yield the rows that say which frames were too large to keep. `read`: the read of the frame before them."""
     reads = [read, *columns.reads]
     for place in (place for place, more in columns.odd.items() if "lost" in more):

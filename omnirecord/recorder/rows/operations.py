@@ -12,8 +12,8 @@ from typing import Protocol
 from ...cassette.framing import Framed
 from ...cassette.sqlite import Writer
 from ...model import Direction, Ending, Headers, Kind, Side
-from ...redaction.redactor import Texts
-from ...redaction.stream import MaskedStream
+from ...redaction.coded import MaskedStream
+from ...redaction.redactor import JsonMask
 
 HELD = 300
 """Bytes of memory that a queued operation takes beside its data."""
@@ -41,7 +41,7 @@ class Passed:
 
     masked: MaskedStream | None = None
     """Of a stream."""
-    texts: dict[Side, Texts | None] = field(default_factory=dict)
+    texts: dict[Side, JsonMask | None] = field(default_factory=dict)
     """Of both directions of a WebSocket."""
 
 

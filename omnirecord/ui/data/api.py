@@ -19,11 +19,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...analysis.diff import Difference, Telling, by_session, compare, counts, telling_of, turn_pairs
+from ...analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
 from ...analysis.diff.text import spans
 from ...analysis.gather import Gathered, Known, gathered
 from ...analysis.search.matches import everything
-from ...analysis.search.search import bring_up, search
+from ...analysis.search.search import search, update_index
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.search_index import Doc, Index
@@ -85,11 +85,11 @@ def _key(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
-def _told(one: Gathered) -> Telling:
-    return telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+def _told(one: Gathered) -> DiffSession:
+    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
 
 
-def _telling(store: Store, key: Key) -> Telling:
+def _telling(store: Store, key: Key) -> DiffSession:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
             return _told(one)
@@ -101,7 +101,7 @@ def search_data(store: Store, exchanges: set[int]) -> Row:
     `at` ns of its recording; `marks` of a text that came in deltas how long each piece is, in characters, and how many
     events further on it came."""
     with closing(Index.in_memory()) as index:
-        for _ in bring_up(store, index, (0, None)):
+        for _ in update_index(store, index, (0, None)):
             pass
         found = [one for one in everything(index.connection) if one[1] in exchanges]
     by_number = {x.exchange: x for x in store.numbered({number for _, number, _ in found})}

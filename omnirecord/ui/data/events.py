@@ -21,7 +21,7 @@ from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...model import VERDICTS, Exchange, Message, TimedFrame
 from ...omnigent.parties import party_name
-from ...omnigent.summary import gist
+from ...omnigent.summary import summary
 from ...wire.headers import header
 from ...wire.sse import read_fields
 
@@ -65,7 +65,7 @@ def gists(store: Store, stream: int, after: int = 0, limit: int = GISTS) -> Row:
 def gist_of(frame: TimedFrame) -> str:
     if frame.raw is None:
         return ""
-    return gist(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))
+    return summary(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))
 
 
 def event(store: Store, stream: int, seq: int) -> Row:

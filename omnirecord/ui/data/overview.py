@@ -16,10 +16,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ..._version import __version__
-from ...analysis.doctor import row_of
 from ...analysis.doctor.doctor import examine
 from ...analysis.gather import Concluded, Known, children_of, conclusions, strays
-from ...analysis.transcript.show import grown_sessions, turn_rows
+from ...analysis.transcript.show import sessions_with_drafts, turn_rows
 from ...analysis.turns import Session, concluded, growth_of
 from ...analysis.turns.draft import Draft
 from ...cassette.sqlite import Store
@@ -67,7 +66,7 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
         for what in (x.stream, x.session_id):
             recordings.setdefault(what, set()).add(x.recording)
     return [
-        {**row_of(one), "because": one.because, "recording": _only(recordings.get(one.stream or one.session_id))}
+        {**one.row(), "recording": _only(recordings.get(one.stream or one.session_id))}
         for one in examine(store, session)
     ]  # fmt: skip
 
@@ -130,7 +129,7 @@ def session_data(store: Store, key: Key) -> Row:
 
 def _family(store: Store, key: Key) -> list[Told]:
     family = key.session_id is not None
-    return list(grown_sessions(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
+    return list(sessions_with_drafts(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
 
 
 def _is_of(x: Exchange, ids: set[str], key: Key) -> bool:

@@ -52,7 +52,7 @@ class Recorder:
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
-        pieces = streamed.Pieces(stream, self._reads[stream], self._bytes[stream])
+        pieces = streamed.ReadBlocks(stream, self._reads[stream], self._bytes[stream])
         made = []
         for data in frames:
             self._at += 1
@@ -61,7 +61,7 @@ class Recorder:
         if framed:
             begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]
             found = [one for n, data in enumerate(frames, begun[2]) for one in Framer(None, CONTRACT).feed(n, data)]
-            made += streamed.pages(stream, found, lambda _: self._at, *begun)
+            made += streamed.frame_blocks(stream, found, lambda _: self._at, *begun)
             self._seq[stream] += len(found)
         self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)

@@ -34,8 +34,8 @@ from omnirecord.recorder.rows.exchanges import (
     SentLate,
 )
 from omnirecord.recorder.thread import RecorderThread
+from omnirecord.redaction.coded import Kept, MaskedStream
 from omnirecord.redaction.redactor import Redactor, Scanner
-from omnirecord.redaction.stream import Kept, MaskedStream
 from omnirecord.wire.sse import Parser
 from tests.support import wire
 from tests.support.wire import Wire, chunk, event, get, recorded
@@ -367,7 +367,7 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     """A recorder that was killed after a stream's end was written, and before `[DONE]` was a frame."""
     path = tmp_path / "killed.db"
     writer = Writer(path)
-    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.Pieces(1)
+    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.ReadBlocks(1)
     pieces.add(2, 2, len(body), body, [])
     writer.write(
         [

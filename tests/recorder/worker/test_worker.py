@@ -258,7 +258,7 @@ def test_a_file_that_is_moved_away_has_its_frames_and_so_has_the_next(tmp_path: 
 
 def test_what_masks_content_decides_how_far_frames_are_made(tmp_path: Path) -> None:
     from omnirecord.redaction.redactor import content_scanner
-    from tests.cassette.scrub.test_scrub import KEY, SECRET
+    from tests.cassette.test_scrub import KEY, SECRET
     from tests.support.cassettes import delta
 
     db = tmp_path / "t.db"
