@@ -18,7 +18,7 @@ from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
 from .pace import BUFFER, REPORT_DROPPED_EVERY, Lag
-from .rows.exchanges import (  # fmt: skip
+from .rows.operations import (  # fmt: skip
     HELD,
     BodyData,
     Ended,

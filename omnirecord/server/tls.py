@@ -32,7 +32,7 @@ _REASONS = {
     "HTTP_REQUEST": "it does not speak TLS there: is it http:// instead of https://?",
     "CERTIFICATE_REQUIRED": "it wants a certificate of the client: give one with --cert and --key",
     "BAD_CERTIFICATE": "it does not take the client certificate: give one that it knows with --cert and --key",
-    "UNKNOWN_CA": "it does not trust who signed the client certificate: give one that it knows with --cert and --key",
+    "UNKNOWN_CA": "it does not trust the authority of the client certificate: give another one with --cert and --key",
     "CERTIFICATE_EXPIRED": "the client certificate of --cert has expired: have it renewed",
     "HANDSHAKE_FAILURE": "it refused the TLS handshake: perhaps it wants a client certificate, see --cert and --key",
     "PROTOCOL_VERSION": "it speaks no TLS that is taken here, which begins with 1.2",
@@ -61,7 +61,7 @@ class Trust:
     def context(self) -> ssl.SSLContext:
         """Return the TLS settings. Raises `UsageError` for an unusable file, or for options that exclude each other."""
         if self.insecure and self.ca is not None:
-            raise UsageError("--insecure believes anybody, --ca only whom FILE vouches for: take one of them")
+            raise UsageError("--insecure verifies nothing, --ca verifies with FILE: give one of them")
         context = _authorities(self.ca)
         if self.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -88,12 +88,12 @@ def listening_context(cert: File | None, key: File | None) -> ssl.SSLContext | N
 def explained(error: BaseException) -> str | None:
     """Return what was wrong with a TLS connection to an upstream, and the remedy; None for another error."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _VERIFY.get(error.verify_code, f"its certificate cannot be believed ({error.verify_message})")
+        return _VERIFY.get(error.verify_code, f"its certificate cannot be verified ({error.verify_message})")
     if not isinstance(error, ssl.SSLError):
         return None
     reason = error.reason or ""
     known = next((text for ending, text in _REASONS.items() if reason.endswith(ending)), None)
-    return known or f"no TLS connection comes about ({reason.replace('_', ' ').lower() or error})"
+    return known or f"no TLS connection is possible ({reason.replace('_', ' ').lower() or error})"
 
 
 def _authorities(ca: File | None) -> ssl.SSLContext:
@@ -113,7 +113,7 @@ def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str,
         context.load_cert_chain(cert_path, key_path, password=_refuse_to_ask)
     except _EncryptedKey:
         raise UsageError(
-            f"--{key_name} {key_path} is encrypted, and nobody is asked for pass phrases: give one that is not, for"
+            f"--{key_name} {key_path} is encrypted, and there is no prompt for a pass phrase: give one that is not, for"
             " instance what `openssl pkey` makes of it"
         ) from None
     except ssl.SSLError as error:

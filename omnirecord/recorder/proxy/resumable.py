@@ -24,7 +24,7 @@ from ...server.listener import RawResponse
 from ...wire.event_ids import Stamped, StreamStamper
 from ...wire.headers import decoded, end_to_end
 from ..queue import ExchangeRecorder
-from ..rows.exchanges import Received
+from ..rows.operations import Received
 
 _OVERHEAD = 256
 """Bytes of memory that a piece takes beside its data."""

@@ -127,7 +127,7 @@ class Resuming:
         self._kept[relay] = asyncio.get_running_loop().call_later(self._grace, self._drop, relay)
         if len(self._kept) > MOST_KEPT:
             oldest = next(iter(self._kept))
-            log.warning("stream %d is let go: more than %d clients have left theirs", oldest.stream, MOST_KEPT)
+            log.warning("stream %d is not kept any longer: more than %d clients have left", oldest.stream, MOST_KEPT)
             self._drop(oldest)
 
     def _drop(self, relay: Relay) -> None:

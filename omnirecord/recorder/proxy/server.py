@@ -30,7 +30,7 @@ from ...ui.control import UI, Control, pages_of
 from ...wire.headers import decoded
 from ...wire.limits import Given, Retention, retention, rotation
 from ..pace import STOP_WITHIN
-from ..rows.exchanges import NewFrames
+from ..rows.operations import NewFrames
 from ..thread import RecorderThread, Watch, ignore, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
@@ -243,14 +243,14 @@ class Proxy:
         """Warn of options that are not safe."""
         if self._listener.is_remote:
             log.warning(
-                "whoever can reach %s can use %s through it: clients cannot be asked for a token%s",
+                "any client that can reach %s can use %s through it: the proxy asks for no token%s",
                 self.url,
                 self.upstream,
-                ", only who wants to know what is recorded is" if self._is_controlled else "",
+                ", except on its control path" if self._is_controlled else "",
             )
         if self._trust.insecure:
             log.warning(
-                "--insecure: the certificate of %s is not verified, so whoever is in between can read and change"
+                "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
                 " everything", self.upstream,
             )  # fmt: skip
 
