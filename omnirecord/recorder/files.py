@@ -2,8 +2,8 @@
 
 Without rotation there is one file. When it is full, new exchanges go into the next one. Streams and WebSockets move
 there at the end of a frame or message (`queue.ExchangeRecorder`); other open exchanges end where they began. Then the
-old file is closed. All this happens in the recording thread, with two exceptions: the event loop reads `current`, and
-a third thread closes and removes files, because that takes long.
+old file is closed. All this happens in the recording thread, with two exceptions. The event loop reads `current`. A
+third thread closes and removes files, because that takes long.
 
 If a file is removed or replaced during the recording, nothing in it can end. So its `RecordingFile` gets a new file
 (`replace`), in which all open exchanges continue where they are.

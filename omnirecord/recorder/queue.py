@@ -148,8 +148,8 @@ class RecordQueue:
 class ExchangeRecorder:
     """Records one exchange: its methods queue an operation each.
 
-    When its file is full, a stream or WebSocket of a GET request continues in the next file: the exchange ends in the
-    old file after a whole frame or message, and begins in the next one under the same numbers.
+    When its file is full, a stream or WebSocket of a GET request continues in the next file. The exchange ends in the
+    old file after a whole frame or message. It begins in the next file under the same numbers.
     """
 
     __slots__ = (

@@ -4,8 +4,8 @@ Each client connection takes a seat, which counts its descriptor, and that of th
 may need. A connection without a seat is accepted too, so that its request gets an answer (503). When there are too many
 of those, the listening sockets are not read until a connection closes: new clients wait in the kernel's queue.
 
-The event loop's own accept loop is not used: when descriptors run out, asyncio logs a traceback for each connection
-that the backlog may hold, and uvloop closes the connection without an answer.
+The event loop's own accept loop is not used. When descriptors run out, asyncio logs a traceback for each connection
+that the backlog may hold. uvloop closes the connection without an answer.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Access to the control path. No I/O.
 
 A browser gets around loopback: any page may send requests to this machine, and with DNS rebinding a page may read the
-responses. So a request has to name this server, may not come from a foreign page, and, if it changes something, may not
-be one that a page can send without a preflight (a "simple" request of the Fetch standard). A server that other machines
-can reach asks for a token too.
+responses. So a request has to name this server, and may not come from a foreign page. If it changes something, it may
+not be a request that a page can send without a preflight (a "simple" request of the Fetch standard). A server that
+other machines can reach asks for a token too.
 
 A page of the same origin is ours only if the listener serves nothing else. A proxy serves pages of its upstream, and a
 replay serves recorded ones. There, no request of a browser may use the control path.

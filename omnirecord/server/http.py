@@ -136,9 +136,9 @@ class Client(ClientProtocol):
     header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request. The same
     limit applies to bytes of a body that are not content: a trailer section, a chunk extension.
 
-    aiohttp drops the bytes behind a request for an upgrade to another protocol than WebSocket, up to the end of the
-    segment, and would read the next segment as a request. So such a request is parsed alone, or the connection ends
-    behind it."""
+    If a request asks for an upgrade to another protocol than WebSocket, aiohttp drops the bytes after it in the
+    segment. It would read the next segment as a request. So such a request is parsed alone, or the connection ends
+    after it."""
 
     _section = 0  # bytes since the last request, or since the last content, that belong to a section
     _upload: StreamReader = EMPTY_PAYLOAD

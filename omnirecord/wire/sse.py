@@ -9,7 +9,8 @@ The work is linear in the input: the parser remembers where the last search ende
 read.
 
 A frame includes the blank line that ends it. Further blank lines belong to the next frame, and a byte order mark to the
-first one. The LF of a CRLF stays with its CR: a frame that ends in a lone CR is held until the next byte, or the end.
+first one. The LF of a CRLF stays with its CR. So a frame that ends in a lone CR is held until the next byte, or the
+end.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class Asked:
 
 
 def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
-    """Return whether ids can be added to this response and a client can ask for it again: a GET, and a stream without
-    a content coding."""
+    """Return whether ids can be added to this response, and a client can ask for it again. It must be a stream without
+    a content coding, for a GET request."""
     headers = decoded(answer.raw_headers)
     is_plain = not codings_of(header(headers, "content-encoding"))
     return (

@@ -1,7 +1,7 @@
 """Connections to the upstream: the proxy adds nothing, decodes nothing, and has no timeout.
 
-If aiohttp's parser refuses something, it drops the whole segment: a valid response to HEAD before an invalid body, or
-the first events of a stream before an invalid chunk. A direct client would have these. So `Connection` gives the parser
+If aiohttp's parser refuses something, it drops the whole segment. That may hold a valid response to HEAD before an
+invalid body, or events before an invalid chunk. A direct client would have these. So `Connection` gives the parser
 one header section at a time. After an invalid chunk, aiohttp lets the reader of the body wait for ever; here the body
 ends.
 """

@@ -72,8 +72,11 @@ class Heard:
 
 @dataclass(slots=True)
 class Made:
-    """The progress with all messages up to `number`: the waiting streams of each file, the finished exchanges (file key
-    and exchange), and whether there are new frames."""
+    """The progress with all messages up to `number`.
+
+    `waiting`: the number of waiting streams by file key; `finished`: file key and exchange; `is_new`: there are new
+    frames.
+    """
 
     number: int
     waiting: dict[int, int]
