@@ -196,7 +196,7 @@ _BEGINNING = 5.0
 def rows_of_file(
     path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None], rest: Callable[[], None]
 ) -> Iterator[Row]:  # fmt: skip
-    """Return the rows, as `follow` does. With `retry`, also of a file that does not exist yet or recording."""
+    """Return the rows, as `follow` does. With `retry`, also of a future file, and of the next recording."""
     with clear_errors(path):
         if path.is_file() and is_packed(path):
             raise UsageError(f"{path} is compressed, so nothing is added to it: omnirecord events {path} shows it all")
