@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("omnirecord")
 
 _SHORT = 0.0005
-"""Seconds after which a thread that computes lets another one go on."""
+"""Python's switch interval, in seconds: a thread that computes yields the GIL after it."""
 
 
 TRUSTS = (
@@ -145,7 +145,7 @@ def proxy(
 
 
 def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) -> Live:
-    """The view of a recording, which begins now."""
+    """The live view of a recording, started."""
     from .live import Live
 
     return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)

@@ -1,4 +1,4 @@
-"""`verify` and `demo`: both servers at once."""
+"""`verify`: a replay of a cassette, compared with the recording."""
 
 from __future__ import annotations
 
