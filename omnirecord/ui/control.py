@@ -203,5 +203,5 @@ def _number(options: dict[str, str], name: str) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        raise UsageError(f"{name}={value!r} is no number")
+        raise UsageError(f"{name}={value!r} is not a number")
     return int(value)
