@@ -37,6 +37,11 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 turn`, `1,234 turns`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def seconds(ns: int) -> str:
     """A time as a person reads it: `0.25 s`, `12.3 s`, `4 min 5 s`."""
     if ns < 9_995_000_000:

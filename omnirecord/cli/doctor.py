@@ -111,10 +111,10 @@ def _answer(worst: Finding) -> Text:
 def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
     """The heading of a session: its id, the number of its findings, its conclusion in each recording."""
     from ..analysis.doctor import SEVERITIES
-    from ..text import visible
+    from ..text import counted, visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
-    told = ", ".join(f"{count} {one}{'' if count == 1 else 's'}" for count, one in counts if count)
+    told = ", ".join(counted(count, one) for count, one in counts if count)
     name = f"session {visible(session_id)}" if session_id is not None else "no session"
     yield f"{name}: {told or 'no finding'}"
     for one in concluded:

@@ -52,25 +52,21 @@ def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | 
     """Print the line on stdout that reports readiness. `token`: a generated token, which it adds."""
     if token is not None:
         row["token"] = token
-        _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
+        say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
     click.echo(json_line(row) if as_json else visible(sentence))
-    if sys.stdout is not None:  # closed by whoever started us
+    if sys.stdout is not None:  # None if the calling process closed it
         sys.stdout.flush()
 
 
-def _say(sentence: str) -> None:
-    """Print a sentence on stderr, if it is a terminal."""
+def say(sentence: str) -> None:
+    """Print a sentence on stderr."""
     click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 
-def _print_parting(sentence: str) -> None:
-    """Print a sentence after Ctrl-C, on a line of its own after the ^C."""
+def print_parting(sentence: str) -> None:
+    """Print a sentence on stderr, if it is a terminal: on a line of its own after the ^C of Ctrl-C."""
     if is_terminal(sys.stderr):
         click.echo(f"\n{visible(sentence)}", err=True)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _last_resort(asked: SimpleQueue[None]) -> None:

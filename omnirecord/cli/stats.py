@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..text import clip, visible
+from ..text import clip, counted, visible
 from .common import (
     busy,
     cassette_argument,
@@ -111,7 +111,7 @@ def _medians(found: Sequence[SessionStats]) -> str:
     )  # fmt: skip
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
-    count = f"{len(turns):,} turn{'' if len(turns) == 1 else 's'}"
+    count = counted(len(turns), "turn")
     return f"Median of {count}: {', '.join(told)}" if told else f"No medians: no times are known for {count}"
 
 
@@ -192,7 +192,7 @@ def _listed(counts: Mapping[str, int], what: str) -> str:
     """The total, and the count of each kind."""
     count = sum(counts.values())
     kinds = ", ".join(f"{kind}" if len(counts) == 1 else f"{n:,} {kind}" for kind, n in counts.items())
-    return f"{count:,} {what}{'' if count == 1 else 's'} ({kinds})"
+    return f"{counted(count, what)} ({kinds})"
 
 
 def _soon(one: SessionStats) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ...model import TimedFrame
+from ...text import counted
 from ..turns.lenient import as_dict, as_text
 from .check import (
     BEGINS,
@@ -18,7 +19,6 @@ from .check import (
     Event,
     Group,
     Handlers,
-    counted,
     said,
 )
 from .finding import Severity, Sign

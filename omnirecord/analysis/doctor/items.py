@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 
 from ...model import Exchange
 from ...omnigent.routes import below_session, query_of
+from ...text import counted
 from ..turns.lenient import as_dict, as_text, text_of, written
 from .check import (
     BEGINS,
@@ -26,7 +27,6 @@ from .check import (
     Event,
     FrameRef,
     Handlers,
-    counted,
     said,
     sign_at,
 )

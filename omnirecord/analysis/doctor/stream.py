@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ...model import Exchange, TimedFrame
 from ...omnigent.routes import opens_session_stream
+from ...text import counted
 from .check import (
     HEARTBEATS,
     SECOND,
@@ -21,7 +22,6 @@ from .check import (
     Group,
     Handler,
     Handlers,
-    counted,
     events,
     seconds,
     sign_at,
