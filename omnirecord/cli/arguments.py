@@ -114,7 +114,7 @@ class _DatabaseType(_FileType):
     """A cassette to append to, which cannot be a pipe."""
 
     def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
-        raise UsageError("--db - is no file, and SQLite writes at any position: name a .db, or ./- for a file called -")
+        raise UsageError("--db - is not a file, which SQLite needs: name a .db, or ./- for a file called -")
 
 
 CASSETTE = CassetteType()

@@ -106,7 +106,7 @@ class Group(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         as_json = "--json" in args
-        with _as_json_if(as_json), _in_sentences():  # --help prints already here
+        with _as_json_if(as_json), _in_sentences():  # --help prints in make_context
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[_AS_JSON] = as_json
         return context

@@ -75,14 +75,14 @@ def export(
     output = None if output is STDOUT else output
     form = _form(form, output)
     if form != "sse" and stream is not None:
-        raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
+        raise UsageError("--stream needs --format sse: the other formats hold the whole cassette")
     if form == "html":
         _export_page(cassette, output, redact or "content", redact_patterns, session, as_json)
         return
     if redact is not None or redact_patterns:
         raise UsageError("--redact and --redact-pattern go with --format html; see omnirecord scrub")
     if form == "datasette" and session is not None:
-        raise UsageError("--format datasette is of the whole cassette: leave the session out")
+        raise UsageError("--format datasette holds the whole cassette: leave the session out")
     store = open_store(cassette, session)
     try:
         if output is not None:
@@ -126,20 +126,18 @@ def _form(given: str | None, output: Path | None) -> str:
     )
     if named == "zst":
         if given in ("sse", "html", "datasette"):
-            raise UsageError(f"{given} is written as it is: leave .zst out of {output}, or compress a whole cassette")
+            raise UsageError(f"{given} is never compressed: leave .zst out of {output}, or compress a whole cassette")
         if given == "jsonl" and output is not None and not output.name.endswith(".jsonl.zst"):
-            raise UsageError(f"the text form, compressed, is a .jsonl.zst: name it so instead of {output}")
+            raise UsageError(f"a compressed text form needs a name that ends in .jsonl.zst instead of {output}")
         return "zst"
     if given == "zst" and output is not None:
-        raise UsageError(f"a compressed cassette is a .db.zst or a .jsonl.zst: name it so instead of {output}")
+        raise UsageError(f"a compressed cassette needs a name that ends in .db.zst or .jsonl.zst instead of {output}")
     if given is None and named is None:
-        raise UsageError(
-            "say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst, .html or .sse"
-        )
+        raise UsageError("give --format, or an --output that ends in .jsonl, .db.zst, .jsonl.zst, .html or .sse")
     form = given or named
     assert form is not None
     if form == "zst" and is_terminal(sys.stdout):
-        raise UsageError("what is compressed is nothing for a terminal: name a file with -o")
+        raise UsageError("the output is compressed and stdout is a terminal: name a file with -o")
     return form
 
 

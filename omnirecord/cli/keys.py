@@ -114,7 +114,7 @@ class _Terminal:
             self._set(self._settings)
 
     def _set(self, settings: list[Any]) -> None:
-        with suppress(termios.error):  # it is gone
+        with suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
 
     def _read(self) -> None:

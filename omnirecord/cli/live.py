@@ -67,7 +67,7 @@ class Live:
         self._stop = threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
-            self._read()  # what is there by now is not told
+            self._read()  # earlier events are not shown
         self._thread = threading.Thread(target=self._run, name="omnirecord-live", daemon=True)
         self._thread.start()
 

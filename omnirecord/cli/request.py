@@ -56,7 +56,7 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         digits = str(value).removeprefix("x")
         if not digits.isascii() or not digits.isdecimal() or len(digits) > 18:
-            self.fail(f"{value!r} is no number of an exchange: see omnirecord ls CASSETTE --exchanges", param, ctx)
+            self.fail(f"{value!r} is not the number of an exchange: see omnirecord ls CASSETTE --exchanges", param, ctx)
         return int(digits)
 
 
@@ -124,7 +124,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
             return x
     of = "cassette" if wanted is None else f"session {wanted}"
     there = ", ".join(str(x.exchange) for x in known[:20]) + (", …" if len(known) > 20 else "")
-    raise UsageError(f"the {of} holds no exchange {number}: there {'are ' + there if known else 'is none'}")
+    raise UsageError(f"the {of} holds no exchange {number}: {'it has ' + there if known else 'it has none'}")
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:

@@ -70,7 +70,7 @@ def scrub(
         left = [one for one in cassettes if not _check(one, redact, redact_patterns, as_json)]
         context.exit(1 if left else 0)
     if len(cassettes) > 1:
-        raise UsageError("of several cassettes no one copy is made: scrub one at a time, or --check them all")
+        raise UsageError("a copy holds one cassette: scrub one at a time, or --check them all")
     is_aside = output is not None and is_stdout(output)
     found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
     if is_aside:  # stdout is the copy

@@ -80,7 +80,7 @@ class Stderr(logging.Handler):
                 self._before()
                 _write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
             except OSError:
-                pass  # nobody is there any more
+                pass  # the reader of stderr has gone
             finally:
                 self._lines.task_done()
 

@@ -279,12 +279,12 @@ def test_tail_says_that_nothing_comes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ([], "say what to write: --format"),
-        (["-o", "a.db"], "say what to write: --format"),
-        (["--format", "zst", "-o", "a.db"], "name it so instead of a.db"),
+        ([], "give --format, or"),
+        (["-o", "a.db"], "give --format, or"),
+        (["--format", "zst", "-o", "a.db"], "instead of a.db"),
         (["--format", "jsonl", "-o", "a.db.zst"], "the text form, compressed, is a .jsonl.zst"),
         (["--format", "sse", "-o", "a.sse.zst"], "leave .zst out of a.sse.zst"),
-        (["--format", "zst", "--stream", "1", "-o", "a.zst"], "--stream goes with --format sse"),
+        (["--format", "zst", "--stream", "1", "-o", "a.zst"], "--stream needs --format sse"),
         (["--format", "datasette", "-o", "a.zst"], "leave .zst out"),
         (["-o", "nowhere/a.db.zst"], "cannot write"),
     ],

@@ -174,7 +174,7 @@ def test_a_cassette_is_not_recorded_into_a_pipe(name: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     words = {"proxy": ["--upstream", "http://127.0.0.1:1"], "import": [HEALTHY["text"]], "demo": []}[name]
     result = run(name, *words, "--db", "-")
-    assert (result.exit_code, "--db - is no file" in result.stderr) == (2, True)
+    assert (result.exit_code, "--db - is not a file" in result.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 

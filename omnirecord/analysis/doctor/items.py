@@ -140,7 +140,7 @@ class Items:
         item = as_dict(event.data.get("item"))
         for key, text in keyed(item):
             known = self.by_key.get(key)
-            # A call comes twice, and the second time as it is stored: the server may have replaced its arguments.
+            # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
             if known is None or key[0] == "call":
                 self.by_key[key] = (known[0] if known else event.ref, hash(text), said(text))
 
