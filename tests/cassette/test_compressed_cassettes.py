@@ -282,7 +282,7 @@ def test_tail_says_that_nothing_comes(folder: Path) -> None:
         ([], "give --format, or"),
         (["-o", "a.db"], "give --format, or"),
         (["--format", "zst", "-o", "a.db"], "instead of a.db"),
-        (["--format", "jsonl", "-o", "a.db.zst"], "the text form, compressed, is a .jsonl.zst"),
+        (["--format", "jsonl", "-o", "a.db.zst"], "a compressed text form needs a name that ends in .jsonl.zst"),
         (["--format", "sse", "-o", "a.sse.zst"], "leave .zst out of a.sse.zst"),
         (["--format", "zst", "--stream", "1", "-o", "a.zst"], "--stream needs --format sse"),
         (["--format", "datasette", "-o", "a.zst"], "leave .zst out"),
