@@ -21,7 +21,7 @@ from ..model import TimedFrame, Verdict
 from ..omnigent.contract import Contract, Issue, Judgement, ProblemKind, load
 from ..omnigent.contract.known_fields import Steps
 from ..omnigent.events.base import type_name
-from ..omnigent.summary import gist
+from ..omnigent.summary import summary
 from ..text import clip, one_line
 from ..wire.sse import Frame, read_fields
 
@@ -194,9 +194,9 @@ def _example(issue: Issue, fields: Frame, data: Any) -> str:
     if issue.problem == "missing field":
         return ""
     if issue.problem == "unknown type":
-        return gist(type_name(data), data, LONGEST_EXAMPLE)
+        return summary(type_name(data), data, LONGEST_EXAMPLE)
     if isinstance(data, str):  # what could not be read as JSON
-        return gist(None, data, LONGEST_EXAMPLE)
+        return summary(None, data, LONGEST_EXAMPLE)
     return _short(fields.event if issue.problem == "event differs" else _at(issue.steps, data))
 
 

@@ -92,8 +92,7 @@ class CassetteType(_FileType):
     def dash(self, ctx: click.Context | None) -> Path:
         assert ctx is not None
         root = ctx.find_root()
-        if _SPOOLED in root.meta:
-            raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+        _refuse_second_dash(root)
         folder = TemporaryFolder("stdin")
         root.call_on_close(folder.cleanup)
         root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
@@ -114,7 +113,9 @@ class _DatabaseType(_FileType):
     """A cassette to append to, which cannot be a pipe."""
 
     def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
-        raise UsageError("--db - is not a file, which SQLite needs: name a .db, or ./- for a file called -")
+        raise UsageError(
+            "--db needs a file, because SQLite writes at any position: name a .db, or ./- for a file named -"
+        )
 
 
 CASSETTE = CassetteType()
@@ -134,6 +135,22 @@ def _spool(path: Path) -> None:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     if not path.stat().st_size:
         raise UsageError(f"{STDIN} is empty: pipe a cassette or a body into it")
+
+
+def _refuse_second_dash(root: click.Context) -> None:
+    if _SPOOLED in root.meta:
+        raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+
+
+def stdin_text(what: str) -> str:
+    """Standard input as text. Raises `UsageError` for a terminal, bytes that are not UTF-8, and a second `-`."""
+    _refuse_second_dash(click.get_current_context().find_root())
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(f"- reads standard input, which is a terminal here: pipe the {what} into it")
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{STDIN} is not UTF-8: pipe the {what} into it as text") from error
 
 
 def _imported(path: Path) -> Path:
@@ -197,6 +214,7 @@ _COMMANDS = {
     "list": "ls", "follow": "tail", "watch": "tail", "grep": "search", "find": "search", "check": "doctor",
     "diagnose": "doctor", "analyze": "doctor", "compare": "diff", "view": "ui", "open": "ui", "web": "ui",
     "redact": "scrub", "convert": "export", "cat": "events", "dump": "events", "story": "show", "print": "show",
+    "sql": "query", "select": "query", "sqlite": "query",
 }  # fmt: skip
 """Command names that users try, and the right one."""
 _OPTIONS = {

@@ -158,7 +158,7 @@ def _in_sentences() -> Iterator[None]:
         if "new thread" not in str(error):
             raise
         raise Failure(
-            "the system starts no more threads: raise `ulimit -u`, or the container's limits of pids and memory"
+            "cannot start a thread: raise `ulimit -u`, or the container's limits of pids and memory"
         ) from error
     except OSError as error:
         _drop_buffered_output()
@@ -272,7 +272,7 @@ class _OfAsyncio(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         said = f"{fault_of(error)}: " if isinstance(error, Exception) else ""
-        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (further ones are logged in a minute)")
+        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (the next such line comes in a minute)")
 
 
 class _Harmless(logging.Formatter):

@@ -42,8 +42,8 @@ _WIDTH = 100
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    It examines all sessions of the cassette, or SESSION, whose id may be shortened. Behind a code stand its events, as
-    `omnirecord events` numbers them: STREAM:EVENT. Exit code 1 if a finding is as severe as --fail-on, or worse.
+    It examines all sessions of the cassette, or SESSION, whose id may be shortened. After each code are the numbers of
+    its events, STREAM:EVENT, as in `omnirecord events`. Exit code 1 if a finding has the severity --fail-on or worse.
 
     \b
     Example:

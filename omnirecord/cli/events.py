@@ -102,9 +102,9 @@ def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
 def event_lines(
     rows: Iterator[dict[str, Any]], empty: str = "no events", zero: Callable[[int, str | None, int], int] | None = None
 ) -> Iterator[str]:
-    """The rows of events as lines, with a heading per stream. `zero`: the start of times by recording, session and
-    stream; by default the recording's start."""
-    from ..omnigent.summary import gist
+    """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
+    recording, session and stream; by default the recording's start."""
+    from ..omnigent.summary import summary
 
     stream, before, begun = None, 0, 0
     wide = _TYPE if terminal_width(_NARROW) == _NARROW else _TYPE_NARROW
@@ -120,7 +120,7 @@ def event_lines(
             else f"{'-':>10} {'-':>8}"
         )
         shown = visible(row["type"] or "-")
-        place, said = f"{stream}:{row['seq']}", visible(gist(row["type"], row["data"]))
+        place, said = f"{stream}:{row['seq']}", visible(summary(row["type"], row["data"]))
         yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
         yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
     if stream is None and empty:

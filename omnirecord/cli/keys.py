@@ -12,17 +12,17 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import UsageError
-from ..replayer.control import Buttons
+from ..replayer.control import PlayheadControl
 from ..replayer.player import Position
 
 HELP = "keys: space pauses, . steps to the next event, + and - change the speed"
 
 
 class Keys:
-    """The action of each key on a replay. `say` prints the result."""
+    """What each key does to a replay. `say` prints the result."""
 
-    def __init__(self, buttons: Buttons, say: Callable[[str], None]) -> None:
-        self._buttons = buttons
+    def __init__(self, buttons: PlayheadControl, say: Callable[[str], None]) -> None:
+        self._control = buttons
         self._say = say
         self._stepping: asyncio.Task[None] | None = None
 
@@ -39,17 +39,17 @@ class Keys:
             self._say(str(error))
 
     def _pause_or_play(self) -> None:
-        if self._buttons.paused:
+        if self._control.paused:
             self.close()
-            self._buttons.play()
+            self._control.play()
             self._say("playing")
         else:
-            self._buttons.pause()
+            self._control.pause()
             self._say("paused: space plays on, . steps")
 
     def _change_speed(self, factor: float) -> None:
-        self._buttons.set_speed(self._buttons.speed * factor)
-        self._say(f"speed {self._buttons.speed:g}")
+        self._control.set_speed(self._control.speed * factor)
+        self._say(f"speed {self._control.speed:g}")
 
     def _step(self) -> None:
         """Step to the next event. A step while another one waits is dropped."""
@@ -58,7 +58,7 @@ class Keys:
 
     async def _step_and_say(self) -> None:
         try:
-            self._say(_told(await self._buttons.step()))
+            self._say(_told(await self._control.step()))
         except UsageError as error:
             self._say(str(error))
 
@@ -92,8 +92,10 @@ def listening(press: Callable[[str], None]) -> Iterator[bool]:
 
 
 class _Terminal:
-    """The terminal of the process. Only the foreground job may read or set it: the system stops another job, as after
-    Ctrl-Z and `bg`."""
+    """The controlling terminal of this process.
+
+    The system stops a background process (Ctrl-Z and `bg`) that reads from the terminal or changes its settings.
+    """
 
     def __init__(self, descriptor: int, settings: list[Any], press: Callable[[str], None]) -> None:
         self._descriptor, self._settings, self._press = descriptor, settings, press

@@ -49,12 +49,12 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
-    """Print the line on stdout that reports readiness. `token`: a generated token, which it adds."""
+    """The one line on stdout that says connections are accepted. `token`: a generated token, to print once."""
     if token is not None:
         row["token"] = token
-        say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
+        say(f"requests below /-/omnirecord/ need: Authorization: Bearer {token}")
     click.echo(json_line(row) if as_json else visible(sentence))
-    if sys.stdout is not None:  # None if the calling process closed it
+    if sys.stdout is not None:  # closed by the parent process
         sys.stdout.flush()
 
 
@@ -64,7 +64,7 @@ def say(sentence: str) -> None:
 
 
 def print_parting(sentence: str) -> None:
-    """Print a sentence on stderr, if it is a terminal: on a line of its own after the ^C of Ctrl-C."""
+    """Print the result after Ctrl-C, on a new line after the ^C."""
     if is_terminal(sys.stderr):
         click.echo(f"\n{visible(sentence)}", err=True)
 

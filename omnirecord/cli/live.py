@@ -1,4 +1,4 @@
-"""The live view of a recording in the terminal of `proxy`.
+"""The view of a recording on the terminal of `proxy`.
 
 A thread reads the cassette while it grows, and prints what happened. It holds nothing that a stream or the recorder
 waits for. After each read it sleeps for several times as long as that took, so that it takes a small part of one
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..analysis.follow import Batch, Follower, Wanted
-from ..analysis.live import Told, Watching
+from ..analysis.live import Line, LiveView
 from ..errors import OmnirecordError
 from ..server.timers import fault_of, monotonic
 
@@ -38,9 +38,9 @@ log = logging.getLogger("omnirecord")
 class Screen(Protocol):
     """Where lines are printed."""
 
-    def print(self, lines: Iterable[Told]) -> None: ...
+    def print(self, lines: Iterable[Line]) -> None: ...
 
-    def draw(self, told: Told | None, *, now: bool = False) -> None: ...
+    def draw(self, told: Line | None, *, now: bool = False) -> None: ...
 
     def say(self, sentence: str) -> None: ...
 
@@ -59,7 +59,7 @@ class Live:
     ) -> None:  # fmt: skip
         self._screen, self._db, self._count_dropped = screen, db, dropped
         self._wanted = Wanted(type=type_glob, requests=True)
-        self._watching = Watching(every=every or type_glob is not None)
+        self._view = LiveView(every=every or type_glob is not None)
         self._path = db()
         self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         self._dropped = self._left_out = 0
@@ -67,7 +67,7 @@ class Live:
         self._stop = threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
-            self._read()  # earlier events are not shown
+            self._read()  # skip earlier events
         self._thread = threading.Thread(target=self._run, name="omnirecord-live", daemon=True)
         self._thread.start()
 
@@ -86,7 +86,7 @@ class Live:
             took = monotonic() - begun
             if not is_last:
                 self._stop.wait(min(max(_EVERY, _SHARE * took), _LONGEST))
-        self._screen.print(self._watching.rest())
+        self._screen.print(self._view.rest())
         self._tell_what_lacks()
         self._screen.clear()
 
@@ -108,10 +108,10 @@ class Live:
     def _print(self, batch: Batch) -> bool:
         if batch.left_out:
             self._left_out += batch.left_out
-            self._watching.lacks_some()
+            self._view.lacks_some()
         for row in batch.happenings:
-            self._screen.print(self._watching.hear(row))
-        self._screen.draw(self._watching.growing(), now=True)
+            self._screen.print(self._view.lines_of(row))
+        self._screen.draw(self._view.growing(), now=True)
         return batch.has_more
 
     def _read(self) -> Batch:
@@ -124,9 +124,9 @@ class Live:
     def _tell_what_lacks(self) -> None:
         """Print how many events the view left out, and how many bytes the recording lacks."""
         if self._left_out:
-            self._screen.say(f"… {self._left_out:,} events are recorded and not shown: too many at once")
+            self._screen.say(f"… {self._left_out:,} events are recorded, but not shown: too many at once")
             self._left_out = 0
         dropped = self._count_dropped()
         if dropped > self._dropped:
             self._dropped = dropped
-            self._screen.say(f"… {dropped / 1e6:.1f} MB are not kept so far: too much waits for the disk")
+            self._screen.say(f"… {dropped / 1e6:.1f} MB are not recorded so far: the disk is too slow")

@@ -123,7 +123,7 @@ def proxy(
     from .screen import Screen
 
     if resume_for is not None and not resume:
-        raise UsageError("--resume-for says how long --resume waits: give that as well")
+        raise UsageError("--resume-for needs --resume")
     if quiet and (verbose or type_glob):
         raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
@@ -187,4 +187,4 @@ def _look_up(upstream: str) -> None:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        log.warning("the upstream's name %s has no address (%s): requests get 502 while it has none", host, why)
+        log.warning("the upstream's name %s has no address (%s): requests get 502 until it has one", host, why)

@@ -108,9 +108,9 @@ def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path |
     if curl and body is not None:
         raise UsageError("--curl and --body exclude each other")
     if base_url is not None and not curl:
-        raise UsageError("--base-url goes with --curl")
+        raise UsageError("--base-url needs --curl")
     if output is not None and body is None:
-        raise UsageError("--output goes with --body request or --body response")
+        raise UsageError("--output needs --body request or --body response")
 
 
 def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:

@@ -16,7 +16,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from ..analysis.live import Told
+from ..analysis.live import Line
 from ..server.timers import monotonic
 from ..text import visible
 from .common import console
@@ -74,7 +74,7 @@ class Screen:
     def _width(self) -> int | None:
         return min(self._console.width - 1, _WIDEST) if self._console.is_terminal else None
 
-    def print(self, lines: Iterable[Told]) -> None:
+    def print(self, lines: Iterable[Line]) -> None:
         for told in lines:
             for line in told.lines(self._width):
                 self._print(Text(line, style=STYLES[told.kind]))
@@ -88,7 +88,7 @@ class Screen:
             self._erase()
             self._console.print(text, soft_wrap=True)
 
-    def draw(self, told: Told | None, *, now: bool = False) -> None:
+    def draw(self, told: Line | None, *, now: bool = False) -> None:
         """Show the line that grows, ten times a second at most; at once with `now`."""
         if not self._grows or not (now or monotonic() - self._drawn_at >= _EVERY):
             return

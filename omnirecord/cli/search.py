@@ -84,7 +84,7 @@ def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
         if of != session:
             session = of
             apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
-            named = f"session {row['session_id']}" if row["session_id"] else f"{apart} of no session"
+            named = f"session {row['session_id']}" if row["session_id"] else f"{apart} without a session"
             yield visible(f"{named} · recording {row['recording']}")
         yield _line(hit, 0 if absolute else hit.begun_ns)
     if not found.total:

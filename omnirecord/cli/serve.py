@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..replayer.server import Replay
 
 
-@click.command(short_help="Answer as the recorded server did.")
+@click.command(short_help="Replay a cassette as a server.")
 @cassette_argument
 @options(*LISTENS)
 @click.option(
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
-    help="Fault to inject, as in 'cut before response.completed by reset'; repeatable. See docs/faults.md.",
+    help=f"Fault to inject, as in 'cut before {RESPONSE_COMPLETED} by reset'; repeatable. See docs/faults.md.",
 )  # fmt: skip
 @click.option(
     "--chunks", metavar="recorded|frame|byte|random:SEED",
@@ -71,7 +72,7 @@ def serve(
     match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Answer as the recorded server did, with its timing and its waits for the client.
+    """Replay a cassette as a server, with the recorded timing and waits for the client.
 
     It never connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a
     terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.
@@ -85,17 +86,17 @@ def serve(
     from ..replayer.server import Replay
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
-    from ..wire.limits import seconds
+    from ..wire.limits import checked_seconds
 
     log_to_stderr()
     if former_gate_timeout is not None:
         if skip_gates_after is not None:
             raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
-        seconds("gate-timeout", former_gate_timeout)
+        checked_seconds("gate-timeout", former_gate_timeout)
         say("--gate-timeout is deprecated: it is called --skip-gates-after now")
         skip_gates_after = former_gate_timeout
     elif skip_gates_after is not None:
-        seconds("skip-gates-after", skip_gates_after)
+        checked_seconds("skip-gates-after", skip_gates_after)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(

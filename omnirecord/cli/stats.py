@@ -166,7 +166,7 @@ def _report(one: SessionStats) -> Iterator[str]:
 
 
 def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
-    yield "How soon, from the POST of a message", _soon(one)
+    yield "Times from the POST of a message", _soon(one)
     yield "How fast", _fast(one)
     yield "Turns", _turns(one)
     yield "Tools", _tools(one)
@@ -179,7 +179,7 @@ def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
 
 
 def _head(one: SessionStats) -> str:
-    name = f"Session {visible(one.session_id)}" if one.session_id else "A stream of no session"
+    name = f"Session {visible(one.session_id)}" if one.session_id else "A stream without a session"
     parts = [name, f"recording {one.recording}"]
     parts += [f"{one.started_at[:19].replace('T', ' ')} UTC"] if one.started_at is not None else []
     parts += [f"sub-agent of {visible(one.parent_session_id)}"] if one.parent_session_id else []
@@ -212,7 +212,7 @@ def _fast(one: SessionStats) -> Iterator[str]:
     if one.deltas_per_s is not None:
         yield f"{_number(one.deltas_per_s, 1)} deltas a second: {one.deltas:,} in {_seconds(one.streaming_s)} s"
     if one.events_per_s is not None:
-        yield f"{_number(one.events_per_s, 1)} events a second during turns, heartbeats apart"
+        yield f"{_number(one.events_per_s, 1)} events a second during turns, without heartbeats"
 
 
 def _turns(one: SessionStats) -> Iterator[str]:
@@ -259,10 +259,10 @@ def _usage_row(usage: UsageStats, by: str) -> dict[str, str]:
 
 
 def _gaps(one: SessionStats) -> Iterator[str]:
-    named = (("all events", one.gaps), ("heartbeats apart", one.gaps_without_heartbeats))
+    named = (("all events", one.gaps), ("without heartbeats", one.gaps_without_heartbeats))
     yield from _table([_gap_row(name, gaps) for name, gaps in named if gaps is not None])
     if one.silent_at_end_s is not None:
-        yield f"after the last event, heartbeats apart, a client listened for {_seconds(one.silent_at_end_s)} s"
+        yield f"after the last event, a client listened for {_seconds(one.silent_at_end_s)} s (heartbeats ignored)"
 
 
 def _gap_row(name: str, gaps: Gaps) -> dict[str, str]:

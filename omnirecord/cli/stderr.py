@@ -1,7 +1,7 @@
-"""Log lines to stderr, written by a thread, so that a slow reader of stderr delays nothing.
+"""A logging handler that writes to stderr in a thread, so that a slow reader of stderr does not block the event loop.
 
-A pager that was left open, or a terminal that was stopped with Ctrl-S, takes nothing more; with a plain handler the
-next warning would hold up the event loop, and every stream with it.
+A pager, or a terminal that is stopped with Ctrl-S, may read nothing more. With a plain handler, the next warning would
+block the event loop, and every stream.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Stderr(logging.Handler):
                 self._before()
                 _write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
             except OSError:
-                pass  # the reader of stderr has gone
+                pass  # stderr is closed
             finally:
                 self._lines.task_done()
 

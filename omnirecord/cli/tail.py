@@ -20,7 +20,7 @@ from .common import (
 )
 
 LAST, LAST_FOLDED = 10, 100
-"""Earlier events that are shown: one per line, and folded."""
+"""Number of earlier events to show: with a line each, and folded."""
 
 
 @click.command(short_help="Follow a recording live.")
@@ -69,22 +69,22 @@ def tail(
         with suppress(KeyboardInterrupt):  # how to end it while the recording goes on: no error
             print_rows(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
         return
-    from ..analysis.live import Watching
+    from ..analysis.live import LiveView
     from .screen import Screen
 
-    screen, watching = Screen(), Watching(every=every)
+    screen, view = Screen(), LiveView(every=every)
     try:
         rows = follow(
             source, wanted, last=last, retry=retry, token=token, ca=ca,
-            say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(watching.growing(), now=True),
+            say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(view.growing(), now=True),
         )  # fmt: skip
         for row in rows:
-            screen.print(watching.hear(row))
-            screen.draw(watching.growing())
+            screen.print(view.lines_of(row))
+            screen.draw(view.growing())
     except KeyboardInterrupt:
-        screen.print(watching.rest())
+        screen.print(view.rest())
     else:
-        screen.print(watching.rest())
+        screen.print(view.rest())
 
 
 def _say_aside(sentence: str) -> None:

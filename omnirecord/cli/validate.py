@@ -94,7 +94,7 @@ def _print(cassette: Path, result: Validation, unseen: bool) -> None:
         click.echo()
     click.echo(visible(summary(cassette, result)))
     if unseen:
-        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'no type'}")
+        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'none; every type occurs'}")
 
 
 def _cells(problem: Problem) -> dict[str, str]:

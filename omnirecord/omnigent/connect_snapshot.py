@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from ..model import TimedFrame
 from ..wire.strict_json import payload_of
+from . import protocol
 
-GREETING_TYPES = frozenset(
+SNAPSHOT_TYPES = frozenset(
     {
-        "session.heartbeat", "session.resource.created", "session.child_session.updated",
-        "session.changed_files.invalidated", "session.presence",
+        protocol.SESSION_HEARTBEAT, "session.resource.created", protocol.SESSION_CHILD_SESSION_UPDATED,
+        "session.changed_files.invalidated", protocol.SESSION_PRESENCE,
     }
 )  # fmt: skip
 """Text in flight comes among these, without a sequence number: `response.created` and all of the text so far."""
-GREETING_LASTS = 1_000_000_000
+SNAPSHOT_LASTS = 1_000_000_000
 """The longest that a connect snapshot was seen to take is 0.1 s; this is well above, in ns."""
 
 
-class Greeting:
+class ConnectSnapshot:
     """Tells, frame by frame, how far a stream's connect snapshot goes. A second heartbeat is none of it, nor what came
     late: the first thing that a message brings may be of the same types."""
 
@@ -38,22 +39,22 @@ class Greeting:
         return not self._over
 
     def _is_part(self, frame: TimedFrame, begun_ns: int) -> bool:
-        is_late = frame.offset_ns - begun_ns > GREETING_LASTS
-        if is_late or (self._number and frame.type == "session.heartbeat"):
+        is_late = frame.offset_ns - begun_ns > SNAPSHOT_LASTS
+        if is_late or (self._number and frame.type == protocol.SESSION_HEARTBEAT):
             return False
-        if frame.type in GREETING_TYPES:
+        if frame.type in SNAPSHOT_TYPES:
             return True
-        resent = frame.type in ("response.created", "response.output_text.delta")
+        resent = frame.type in protocol.RESENT
         if self._number != self._in_flight + 1 or not resent or _is_numbered(frame):
             return False
         self._in_flight = self._number
         return True
 
 
-def greeting_length(frames: list[TimedFrame]) -> int:
+def connect_snapshot_length(frames: list[TimedFrame]) -> int:
     """How many frames the connect snapshot has."""
-    greeting = Greeting()
-    return next((number for number, frame in enumerate(frames) if not greeting.takes(frame)), len(frames))
+    snapshot = ConnectSnapshot()
+    return next((number for number, frame in enumerate(frames) if not snapshot.takes(frame)), len(frames))
 
 
 def _is_numbered(frame: TimedFrame) -> bool:

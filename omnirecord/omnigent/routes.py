@@ -13,9 +13,13 @@ from ..model import Exchange
 
 CONTROL = "/-/omnirecord/"
 """The one path that is ours: below it is what our servers have to say of themselves."""
+GATE_EXAMPLE = "POST /v1/sessions/*/events"
+"""A gate as a person writes it: METHOD GLOB."""
+READ_EXAMPLE = "GET /v1/sessions/*"
 _SESSION = re.compile(r"/v1/(?:sessions|conversations)/([^/?]+)(/[^?]*)?")
 _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 """Names below `/v1/sessions/` that are no session ids."""
+_OF_MACHINES = ("/v1/runners", "/v1/hosts")
 
 
 def path_of(target: str) -> str:
@@ -45,6 +49,25 @@ def below_session(target: str) -> str | None:
     """What follows the session id in the path: `/stream`, `/events`…; None for a target without a session."""
     found = _SESSION.search(path_of(target))
     return (found[2] or "") if found and session_of(target) else None
+
+
+def stream_target(session: str) -> str:
+    """The target of a session's event stream."""
+    return f"/v1/sessions/{session}/stream"
+
+
+def lists_sessions(method: str, target: str) -> bool:
+    return method == "GET" and path_of(target).endswith("/v1/sessions")
+
+
+def is_of_sessions(target: str) -> bool:
+    """Whether a target belongs to the sessions API: a session, the list of all, or a search in it."""
+    return path_of(target).startswith("/v1/sessions")
+
+
+def is_of_machines(target: str) -> bool:
+    """Whether a target speaks of a runner or a host. The web UI only probes these."""
+    return path_of(target).startswith(_OF_MACHINES)
 
 
 def creates_session(method: str, target: str) -> bool:

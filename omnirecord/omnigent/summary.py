@@ -1,7 +1,6 @@
-"""One short line for one event: what a person wants to know of it beside its type. Pure.
+"""One line for an event: its summary beside its type, or a sentence about it in a turn. Pure, and never raises.
 
-The data may be anything at all, and the line is harmless whatever that is: nothing in it moves a cursor, changes a
-colour or turns the direction of writing. `visible` is what makes text so.
+The data is any JSON. No control character of it gets into a summary: `visible` replaces them.
 """
 
 from __future__ import annotations
@@ -14,25 +13,32 @@ from typing import Any
 from ..text import clip, one_line
 
 LIMIT = 120
-"""The longest line, in characters."""
+"""Length of a summary, in characters."""
 _PREFIX = re.compile(r"[a-z]{1,8}_")
 _ENOUGH = 400
-"""How much of a text is looked at for that."""
+"""Characters of a text that are read for a summary."""
 Data = dict[str, Any]
 
 
-def gist(type_: str | None, data: Any, limit: int = LIMIT) -> str:
-    """What one event says. `data`: its payload as parsed JSON, its text where it is none, or None."""
+def summary(type_: str | None, data: Any, limit: int = LIMIT) -> str:
+    """Return the summary of an event in at most `limit` characters. `data`: its payload as parsed JSON; as text if it
+    is no JSON; or None."""
     if isinstance(data, str):
         return _fit(data, limit)
     if not isinstance(data, dict):
         return "" if data is None else _fit(_json(data), limit)
-    teller = _TELLERS.get(type_ or "", _fields)
-    return _fit(teller(data), limit)
+    return _fit(_SUMMARIES.get(type_ or "", _fields)(data), limit)
+
+
+def sentence(type_: str | None, data: Data) -> str:
+    """Return a sentence about an event that belongs to no message, tool call or approval; empty if the event has
+    none."""
+    write = _SENTENCES.get(type_ or "")
+    return "" if write is None else write(data)
 
 
 def short_id(session_id: str) -> str:
-    """The beginning of a session's id that tells it from others: 8 characters behind a prefix such as `conv_`."""
+    """Return the beginning of a session's id: 8 characters after a prefix such as `conv_`."""
     prefix = _PREFIX.match(session_id)
     return session_id[: (prefix.end() if prefix else 0) + 8]
 
@@ -57,7 +63,7 @@ def _json(value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A text in quotes, its white space seen."""
+    """Return a text in quotes, with its white space escaped."""
     return _json(clip(_text(value), LIMIT - 2)) if isinstance(value, str) else ""
 
 
@@ -66,12 +72,12 @@ def _joined(parts: Iterable[str], by: str = " ") -> str:
 
 
 def _field(*names: str) -> Callable[[Data], str]:
-    """These fields, where they are texts."""
+    """Return a function that joins these fields of an event, those that are texts."""
     return lambda data: _joined(_text(data.get(name)) for name in names)
 
 
 def _fields(data: Data) -> str:
-    """What is plain in an event of no known type."""
+    """Return the first five fields of an event of unknown type."""
     plain = ((k, v) for k, v in data.items() if k not in ("type", "sequence_number") and v is not None)
     return _joined(f"{k}={clip(v if isinstance(v, str) else _json(v), 40)}" for k, v in list(plain)[:5])
 
@@ -190,7 +196,7 @@ def _interrupted(_data: Data) -> str:
     return "by the user"
 
 
-_TELLERS: Mapping[str, Callable[[Data], str]] = {
+_SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "session.status": _status,
     "session.heartbeat": _field("server_time"),
     "session.interrupted": _interrupted,
@@ -241,4 +247,46 @@ _TELLERS: Mapping[str, Callable[[Data], str]] = {
     "browser.action_request": _field("action"),
     "turn.failed": lambda data: _error(data.get("error")),
     **dict.fromkeys(("turn.started", "turn.completed", "turn.cancelled"), _field()),
+}
+
+
+def _first(data: Data, *names: str) -> str:
+    """Return the first of these fields that is a text."""
+    return next((text for name in names if isinstance(text := data.get(name), str) and text), "")
+
+
+def _denied(data: Data) -> str:
+    phase = _first(data, "phase")
+    return f"a policy said no{f' ({phase})' if phase else ''}: {_first(data, 'reason')}"
+
+
+def _compacted(data: Data) -> str:
+    tokens = data.get("total_tokens")
+    return "the history was summarised" + (f": {tokens} tokens now" if type(tokens) is int else "")
+
+
+def _sandbox(data: Data) -> str:
+    stage = _first(data, "stage")
+    return f"sandbox {stage}: {_first(data, 'error')}".rstrip(": ") if stage == "failed" else ""
+
+
+def _failed_servers(data: Data) -> str:
+    servers = [(name, _dict(server)) for name, server in _dict(data.get("servers")).items()]
+    failed = [f"{name}: {_first(server, 'error')}" for name, server in servers if server.get("status") == "failed"]
+    return f"MCP server failed to start: {', '.join(failed)}" if failed else ""
+
+
+_SENTENCES: Mapping[str, Callable[[Data], str]] = {
+    "response.policy_denied": _denied,
+    "response.output_file.done": lambda data: f"file {_first(data, 'filename', 'file_id')}",
+    "response.compaction.in_progress": lambda _: "the history is being summarised",
+    "response.compaction.completed": _compacted,
+    "response.compaction.failed": lambda _: "the history could not be summarised",
+    "response.client_task.cancel": lambda data: f"client task {_first(data, 'task_id')} cancelled",
+    "browser.action_request": lambda data: f"asked the browser to {_first(data, 'action')}",
+    "session.agent_changed": lambda data: f"the agent is now {_first(data, 'agent_name', 'agent_id')}",
+    "session.superseded": lambda data: f"goes on in session {_first(data, 'target_conversation_id')}",
+    "session.btw_sidechat": lambda data: f"by the way: {_first(data, 'question')}: {_first(data, 'answer')}",
+    "session.sandbox_status": _sandbox,
+    "session.mcp_startup": _failed_servers,
 }

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
+from .aiohttp_private import RequestHandler, current_request
 from .timers import Complaint, monotonic
 
 BACKLOG = 4096
@@ -231,7 +231,7 @@ class Accepting:
         if now - self._looked_at < _LOOK_EVERY:
             return
         self._looked_at = now
-        idle = (one for one in self._open if one._current_request is None and now - self._open[one][1] > _IDLE)
+        idle = (one for one in self._open if current_request(one) is None and now - self._open[one][1] > _IDLE)
         for protocol in list(islice(idle, _MOST_CLOSED)):
             cost, since = self._open[protocol]
             if cost:

@@ -1,7 +1,4 @@
-"""What our two servers have in common: listening, answering in Omnigent's error shape, cutting a response, stopping.
-
-Names of aiohttp below its public surface are used here, in `http_server` and in `proxy`.
-"""
+"""What our two servers have in common: listening, answering in Omnigent's error shape, cutting a response, stopping."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import struct
 from dataclasses import dataclass
 
 from aiohttp import ClientConnectionResetError, web
-from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
 
 from ..errors import ServerError, UsageError
@@ -21,6 +17,7 @@ from ..model import Headers
 from ..wire.headers import decoded, unsendable
 from .accept import Accepting
 from .access import Guard, checked_token, is_loopback
+from .aiohttp_private import BaseResponse, StreamWriter, current_request, send_header_section
 from .http import FIELD_LIMIT, FIELDS, LIMIT, Handler, Server, error_response
 from .tls import File, listening_context
 
@@ -34,7 +31,7 @@ TOKEN_VARIABLE = "OMNIRECORD_TOKEN"
 """The environment variable that may hold the token which the control path asks for."""
 
 
-class RawResponse(web.StreamResponse):
+class RawResponse(BaseResponse):
     """A response whose header section goes out exactly as given, and whose body can be cut.
 
     aiohttp would add Date, Server and Content-Type, and drop the Content-Length of a 304.
@@ -42,47 +39,46 @@ class RawResponse(web.StreamResponse):
 
     def __init__(self, status: int, reason: str, headers: Headers) -> None:
         super().__init__(status=status, reason=reason)
-        self._headers = CIMultiDict(headers)
+        self.fields = CIMultiDict(headers)
 
-    async def _prepare_headers(self) -> None:
-        request, writer = self._req, self._payload_writer
+    async def prepare_fields(self) -> None:
+        request, writer = self.request, self.payload_writer
         assert request is not None
         assert writer is not None
-        keep = request.keep_alive if self._keep_alive is None else self._keep_alive
+        keep = request.keep_alive if self.keeps_alive is None else self.keeps_alive
         keep = keep and request.version >= (1, 1)  # an older client would have to be told in a header of our own
-        length = self._headers.get("Content-Length")
-        bodiless = self._must_be_empty_body or request.method == "HEAD"
+        length = self.fields.get("Content-Length")
+        bodiless = self.has_no_body or request.method == "HEAD"
         if not bodiless and length is None and request.version >= (1, 1):
             writer.enable_chunking()
-            self._headers["Transfer-Encoding"] = "chunked"
+            self.fields["Transfer-Encoding"] = "chunked"
         if self.status != 101 and not keep and request.version >= (1, 1):
-            self._headers["Connection"] = "close"
-        self._keep_alive = keep
+            self.fields["Connection"] = "close"
+        self.keeps_alive = keep
 
-    async def _write_headers(self) -> None:
+    async def write_fields(self) -> None:
         """Without aiohttp's writer: that refuses control characters, and leaves out bytes that are not UTF-8."""
-        request, writer = self._req, self.writer()
+        request, writer = self.request, self.writer()
         assert request is not None
         first = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"
-        lines = [first, *(f"{name}: {value}" for name, value in self._headers.items()), "", ""]
-        if unsendable(self.reason or "", tuple(self._headers.items())):
+        lines = [first, *(f"{name}: {value}" for name, value in self.fields.items()), "", ""]
+        if unsendable(self.reason or "", tuple(self.fields.items())):
             raise ValueError("a response has a header field that cannot be sent")
-        writer._headers_buf, writer._headers_written = "\r\n".join(lines).encode("utf-8", "surrogateescape"), False
-        writer.send_headers()
+        send_header_section(writer, "\r\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def forget_headers(self) -> None:
         """They have been sent, and what is open for days needs them no more."""
-        self._headers = CIMultiDict()
+        self.fields = CIMultiDict()
 
     def writer(self) -> StreamWriter:
         """Where the body goes; only after `prepare`."""
-        assert isinstance(self._payload_writer, StreamWriter)
-        return self._payload_writer
+        assert isinstance(self.payload_writer, StreamWriter)
+        return self.payload_writer
 
     def write_at_once(self, data: bytes) -> None:
         """Hand some of the body to the transport, whatever waits in that; only after `prepare`. Raises
         `ClientConnectionResetError` where the client is gone."""
-        transport = self._req.transport if self._req is not None else None
+        transport = self.request.transport if self.request is not None else None
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client is gone")
         if not self.writer().chunked:
@@ -102,7 +98,7 @@ class RawResponse(web.StreamResponse):
 
     def cut(self, request: web.BaseRequest) -> None:
         """End the connection here, so that the client sees a body cut short and no clean end."""
-        self._eof_sent = True
+        self.is_ended = True
         self.force_close()
         if request.transport is not None:
             request.transport.close()
@@ -135,7 +131,7 @@ def refused(guard: Guard, request: web.BaseRequest, *, is_public: bool = False) 
     Whatever is served below the control path asks this first.
     """
     headers = decoded(request.raw_headers)
-    refusal = guard.refusal(request.method, request._message.path, headers, is_public=is_public)
+    refusal = guard.refusal(request.method, request.raw_path, headers, is_public=is_public)
     if refusal is None:
         return None
     answer = error_response(refusal.status, refusal.code, f"omnirecord: {refusal.message}")
@@ -235,7 +231,7 @@ class Listener:
         """
         self.accepting.stop()
         for connection in self._server.connections if self._server is not None else ():
-            request = connection._current_request
+            request = current_request(connection)
             if request is None or request.content.is_eof():
                 connection.close()
 

@@ -110,7 +110,7 @@ class Alarms:
         """Give it its result at that time, unless it is done before."""
         loop = sleeper.get_loop()
         if (watch := self._ready(loop)) is None:
-            handle = loop.call_later(max(0, at_ns - monotonic_ns()) / _NS, wake, sleeper)
+            handle = loop.call_later((at_ns - monotonic_ns()) / _NS, wake, sleeper)  # the past keeps its order
             sleeper.add_done_callback(lambda _: handle.cancel())
             return
         if len(self._waiting) > self._many:

@@ -81,7 +81,7 @@ class Control:
 
     async def serve(self, request: web.BaseRequest, guard: Guard) -> web.StreamResponse:
         """Answer a request to a listener of the page alone."""
-        target = request._message.path
+        target = request.raw_path
         if path_of(target) in ("/", CONTROL):
             return web.Response(status=302, headers={"Location": UI})
         if self._page is not None and target.startswith(UI):

@@ -64,7 +64,7 @@ class Shown:
         with closing(open_store(source)) as store:
             wanted = the_session(store, session)
         with closing(open_store(self.path)) as store:
-            found = [x.recording for x in store.exchanges("session_id = ?", wanted)]
+            found = [x.recording for x in store.exchanges(session_id=wanted)]
         return str(Key(next(one for one in found if self.files.get(one) == name), wanted))
 
     def close(self) -> None:

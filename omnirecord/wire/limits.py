@@ -133,7 +133,7 @@ LONGEST = 1e9
 """Seconds, some thirty years: what is longer is a slip, and too much for a clock in nanoseconds."""
 
 
-def seconds(name: str, value: float) -> float:
+def checked_seconds(name: str, value: float) -> float:
     """A length of time that somebody chose. Raises `UsageError` where it is none."""
     if not 0 <= value <= LONGEST:
         raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")

@@ -29,7 +29,7 @@ from omnirecord.replayer.matching import Key, key_of
 from omnirecord.replayer.matching.nearest import difference, line, nearest
 from omnirecord.replayer.player.timing import timing_of
 from omnirecord.server.listener import parse_listen
-from omnirecord.wire.limits import seconds
+from omnirecord.wire.limits import checked_seconds
 from tests.support import forked
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta
 
@@ -287,7 +287,7 @@ def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Pa
 def test_the_longest_gap_at_the_slowest_speed_is_a_number() -> None:
     assert timing_of(speed=1e-6, max_gap=1e9).gap(1 << 62) > 0
     assert timing_of(speed=1e9).gap(1 << 62) > 0
-    assert seconds("x", 0.5) == 0.5
+    assert checked_seconds("x", 0.5) == 0.5
 
 
 def recorded(*requests: tuple[str, str]) -> list[Key]:
@@ -360,7 +360,7 @@ def test_a_lack_of_threads_is_a_sentence_and_no_finding(cassette: Path, monkeypa
     monkeypatch.setattr(threading.Thread, "start", start)
     result = CliRunner().invoke(main, ["verify", str(cassette), "--timing", "instant"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: the system starts no more threads")
+    assert result.stderr.startswith("Error: cannot start a thread")
 
 
 def test_what_asyncio_logs_is_one_sentence_a_minute_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,8 +142,8 @@ def test_the_row_of_a_request_begins_with_that_of_ls() -> None:
         ([99], "holds no exchange 99: it has 1, 2"),
         (["nine"], "not the number of an exchange"),
         ([1, "--curl", "--body", "request"], "exclude each other"),
-        ([1, "--base-url", "http://a"], "--base-url goes with --curl"),
-        ([1, "-o", "x"], "--output goes with --body"),
+        ([1, "--base-url", "http://a"], "--base-url needs --curl"),
+        ([1, "-o", "x"], "--output needs --body"),
         ([1, "--curl", "--base-url", "a.example"], "does not begin with http://"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.cassette.open import open_store
-from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.replayer.server import Replay
 from tests.replayer.test_server import post
@@ -26,12 +26,12 @@ def portions(cassette: Path) -> tuple[bytes, list[int], list[str]]:
     frames = list(store.frames(stream))
     gates = [
         x.request
-        for x in store.exchanges("session_id = ?", stream.session_id)
+        for x in store.exchanges(session_id=stream.session_id)
         if x.party != "runner" and is_gate(x.request.method, x.request.target)
         if x.response and x.response.status < 300 and x.request.at_ns < frames[-1].offset_ns
     ]
     store.close()
-    snapshot = greeting_length(frames)
+    snapshot = connect_snapshot_length(frames)
     sizes = [
         sum(f.length for n, f in enumerate(frames) if n < snapshot or f.offset_ns <= until)
         for until in [*(gate.at_ns for gate in gates), frames[-1].offset_ns]

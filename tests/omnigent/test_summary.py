@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.omnigent.events.union import MODELS
-from omnirecord.omnigent.summary import _TELLERS, LIMIT, gist, short_id
+from omnirecord.omnigent.summary import _SUMMARIES, LIMIT, short_id, summary
 from omnirecord.text import visible
 
 JSON = st.recursive(
@@ -120,11 +120,11 @@ def item(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_an_event_in_a_line(type_: str | None, data: Any, said: str) -> None:
-    assert gist(type_, data) == said
+    assert summary(type_, data) == said
 
 
 def test_every_type_of_the_contract_has_its_own() -> None:
-    assert set(MODELS) - set(_TELLERS) <= {
+    assert set(MODELS) - set(_SUMMARIES) <= {
         "response.compaction.in_progress", "response.compaction.completed", "response.compaction.failed",
         "session.terminal_pending",
     }  # fmt: skip
@@ -132,14 +132,14 @@ def test_every_type_of_the_contract_has_its_own() -> None:
 
 @given(st.sampled_from([*MODELS, None]), st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6) | JSON)
 def test_no_event_breaks_it_or_the_terminal(type_: str | None, data: Any) -> None:
-    line = gist(type_, data)
+    line = summary(type_, data)
     assert len(line) <= LIMIT
     assert line.replace("\u200d", "").isprintable()
 
 
 def test_what_is_long_is_cut() -> None:
-    assert gist("session.title", {"title": "x" * 1_000_000}) == "x" * (LIMIT - 1) + "…"
-    assert gist("session.title", {"title": "abcdef"}, limit=4) == "abc…"
+    assert summary("session.title", {"title": "x" * 1_000_000}) == "x" * (LIMIT - 1) + "…"
+    assert summary("session.title", {"title": "abcdef"}, limit=4) == "abc…"
 
 
 def test_what_a_terminal_would_act_upon_is_seen() -> None:
@@ -151,7 +151,7 @@ def test_what_a_terminal_would_act_upon_is_seen() -> None:
 def test_every_real_event_has_a_line() -> None:
     lines = (Path(__file__).parent.parent / "support" / "contract_events.jsonl").read_text().splitlines()
     for data in map(json.loads, lines):
-        assert gist(data.get("type"), data) == gist(data.get("type"), data).strip()
+        assert summary(data.get("type"), data) == summary(data.get("type"), data).strip()
 
 
 def test_the_short_id_of_a_session_keeps_eight_characters_behind_a_prefix() -> None:

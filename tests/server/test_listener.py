@@ -126,7 +126,7 @@ def test_the_token_is_told_once_where_it_was_made_up(tmp_path: Path, monkeypatch
     path = conversation().save(tmp_path / "a.db")
     row, errors = serve(path, "--listen", "0.0.0.0:0", "--allow-remote")
     assert errors.count(row["token"]) == 1
-    assert f"omnirecord: below /-/omnirecord/ it asks for: Authorization: Bearer {row['token']}\n" in errors
+    assert f"omnirecord: requests below /-/omnirecord/ need: Authorization: Bearer {row['token']}\n" in errors
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
     row, errors = serve(path, "--listen", "0.0.0.0:0", "--allow-remote")
     assert set(row) == {"url", "cassette"}
@@ -138,7 +138,7 @@ def test_the_token_is_told_once_where_it_was_made_up(tmp_path: Path, monkeypatch
 def test_a_proxy_tells_one_only_where_there_is_something_to_use_it_for(tmp_path: Path) -> None:
     words = ["--upstream", nobody_listens(), "--db", str(tmp_path / "a.db"), "--listen", "0.0.0.0:0", "--allow-remote"]
     row, errors = started("proxy", *words, "--control")
-    assert f"below /-/omnirecord/ it asks for: Authorization: Bearer {row['token']}\n" in errors
+    assert f"requests below /-/omnirecord/ need: Authorization: Bearer {row['token']}\n" in errors
     row, errors = started("proxy", *words)
     assert set(row) == {"url", "db", "upstream"}
     assert "Bearer" not in errors

@@ -22,7 +22,7 @@ def cassette(path: Path, body: bytes, coding: str | None = "gzip", *, framed: bo
     coded = () if coding is None else (("content-encoding", coding),)
     accept = (("Accept", "text/event-stream"),)
     with closing(Writer(path)) as writer:
-        pieces, made = streamed.Pieces(1), []
+        pieces, made = streamed.ReadBlocks(1), []
         for at in range(0, len(body), PORTION):
             part = body[at : at + PORTION]
             pieces.add(at, at, len(part), part, made)

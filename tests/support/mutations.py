@@ -57,7 +57,7 @@ class Event:
         return item if isinstance(item, dict) else {}
 
     @property
-    def is_greeting(self) -> bool:
+    def in_snapshot(self) -> bool:
         return self.frame.seq <= 5 and self.type in ("session.heartbeat", "session.presence")
 
     def comes_again(self, *types: str) -> bool:
@@ -133,7 +133,7 @@ _CONTENT = DELTAS | {"response.in_progress", "response.completed", "response.out
 def swapped(event: Event) -> Codes:
     """With the next event. Only what belongs to a turn has an order that matters."""
     other = event.following[0] if event.following else None
-    if other is None or event.type not in _CONTENT or other.type not in _CONTENT or event.is_greeting:
+    if other is None or event.type not in _CONTENT or other.type not in _CONTENT or event.in_snapshot:
         return frozenset()
     if other.type in DELTAS and event.type in DELTAS and event.data.get("delta") == (_data(other)).get("delta"):
         return frozenset()

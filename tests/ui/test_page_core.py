@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from omnirecord import text as python
 from omnirecord.analysis.gather import gathered
 from omnirecord.cassette.open import open_store
-from omnirecord.omnigent import summary as gist
 from omnirecord.ui.data.events import columns, key_of_exchange
 from omnirecord.ui.data.overview import session_data
 from omnirecord.ui.http import joined
@@ -42,12 +42,12 @@ def run(page: Any) -> Run:
 def test_durations_are_written_as_the_commands_write_them(run: Run) -> None:
     random.seed(7)
     values = [random.randrange(10**power) for power in range(1, 14) for _ in range(20)]
-    assert run("words.js", "all => all.map(seconds)", values) == [gist.seconds(one) for one in values]
+    assert run("words.js", "all => all.map(seconds)", values) == [python.seconds(one) for one in values]
 
 
 def test_what_a_person_would_not_see_is_written_as_the_commands_write_it(run: Run) -> None:
     texts = ["a\u202eb", "\x1b[2J", "\x9b", "é 漢 👩\u200d🚀", "\ufeff", "\U000e0041", "\x00\x7f", "\u2028"]
-    assert run("words.js", "all => all.map(visible)", texts) == [gist.visible(one) for one in texts]
+    assert run("words.js", "all => all.map(visible)", texts) == [python.visible(one) for one in texts]
     assert run("words.js", "visible", "two\nlines\t") == "two\nlines\t"
 
 

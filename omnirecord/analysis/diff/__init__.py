@@ -11,9 +11,21 @@ from __future__ import annotations
 
 from .diff import TOLERANCE_S, DiffSession, by_session, compare, compared, diff_session, turn_pairs
 from .differences import KINDS, Difference, Kind, counts
-from .report import plain, report, summary
+from .report import headline, plain, report
 
 __all__ = [
-    "KINDS", "TOLERANCE_S", "DiffSession", "Difference", "Kind", "by_session", "compare", "compared", "counts",
-    "diff_session", "plain", "report", "summary", "turn_pairs",
+    "KINDS",
+    "TOLERANCE_S",
+    "DiffSession",
+    "Difference",
+    "Kind",
+    "by_session",
+    "compare",
+    "compared",
+    "counts",
+    "diff_session",
+    "headline",
+    "plain",
+    "report",
+    "turn_pairs",
 ]  # fmt: skip

@@ -19,10 +19,10 @@ from ...cassette.select import named_session
 from ...errors import UsageError
 from ...model import Exchange, TimedFrame
 from ..gather import Gathered, gathered
-from ..turns import Act, Turn, one_line
+from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
-from ..turns.merge import Heard, copied
-from ..turns.narrator import Narrator
+from ..turns.merge import MergedFrame, copied
+from ..turns.session_builder import SessionBuilder
 from .align import Pair, aligned, moved
 from .differences import Difference, Differences, Kind
 from .normalize import Ids, Normal
@@ -145,14 +145,14 @@ def by_session(
 class _StepsByTurn:
     """The steps of a session, sorted by the turn that they belong to."""
 
-    def __init__(self, narrator: Narrator) -> None:
-        self._narrator = narrator
+    def __init__(self, builder: SessionBuilder) -> None:
+        self._builder = builder
         self.steps: dict[Draft | None, Steps] = {None: Steps()}
 
-    def add(self, heard: Heard) -> None:
-        course, before = self._narrator.course, self._narrator.course.open
-        self._narrator.hear(heard)
-        if heard.is_greeting or heard.frame.verdict in _NO_EVENTS:
+    def add(self, heard: MergedFrame) -> None:
+        course, before = self._builder.turns, self._builder.turns.open
+        self._builder.add(heard)
+        if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
             return
         draft = course.open or before or course.latest()
         self.steps.setdefault(draft, Steps()).add(heard.frame)
@@ -163,16 +163,16 @@ def diff_session(
 ) -> DiffSession:
     """A session of one recording, ready to compare. `exchanges`: all of that session, at least one."""
     acts = list(acts)
-    narrator = Narrator(acts, is_child=is_child)
+    builder = SessionBuilder(acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    steps_by_turn, line = _StepsByTurn(narrator), one_line(frames)
+    steps_by_turn, line = _StepsByTurn(builder), merged(frames)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
     while line:  # frees each frame: a session may have a hundred thousand
         steps_by_turn.add(line.pop())
-    drafts = narrator.course.finish(until)
+    drafts = builder.turns.finish(until)
     session_id = exchanges[0].session_id
     turns = [
         DiffTurn(draft.freeze(exchanges[0].recording, session_id, n), steps_by_turn.steps.pop(draft, Steps()).close())
@@ -187,7 +187,7 @@ def diff_session(
     )  # fmt: skip
 
 
-def _deviations(line: list[Heard], frames: list[TimedFrame]) -> list[StreamDeviation]:
+def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[StreamDeviation]:
     """How each stream differs from the merged line of all streams."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
@@ -197,7 +197,7 @@ def _deviations(line: list[Heard], frames: list[TimedFrame]) -> list[StreamDevia
     return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
 
 
-def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
     """Counts between the stream's first and last known event: clients connect and leave milliseconds apart."""
     known = [places[raw] for raw in map(copied, own) if raw in places]
     left = Counter(map(copied, own))
@@ -206,7 +206,7 @@ def _missed(line: list[Heard], places: dict[bytes | None, int], own: list[TimedF
         frame, raw = heard.frame, copied(heard.frame)
         if left[raw]:
             left[raw] -= 1
-        elif not heard.is_greeting and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
+        elif not heard.in_snapshot and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
             missed[frame.type or frame.verdict] += 1
     return missed
 

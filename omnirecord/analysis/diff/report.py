@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...omnigent.summary import gist
+from ...omnigent.summary import summary
 from ...text import clip, counted, visible
 from .differences import KINDS, Difference
 from .text import MAX_SHOWN, Span, middle_out, spans
@@ -29,7 +29,7 @@ def plain(span: Span) -> str:
 
 
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
-    """The lines of the report after the first one, which is `summary`. `paint`: formats a change inside a text."""
+    """The lines of the report after the first one, which is `headline`. `paint`: formats a change inside a text."""
     session: object = ()
     turn: str | None = None
     told = 0
@@ -37,7 +37,7 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
         at, where = _place(one.path)
         if one.session_id != session:
             session, turn = one.session_id, None
-            yield f"session {visible(one.session_id)}" if one.session_id else "a stream of no session"
+            yield f"session {visible(one.session_id)}" if one.session_id else "a stream without a session"
         if at != turn:
             turn, told = at, 0
             yield f"  {at}"
@@ -81,7 +81,7 @@ def _told(value: Any) -> Iterator[str]:
     if not isinstance(value, dict):
         yield value if isinstance(value, str) else _json(value)
     elif isinstance(value.get("type"), str):
-        yield f"{value['type']} {gist(value['type'], value)}".rstrip()
+        yield f"{value['type']} {summary(value['type'], value)}".rstrip()
     else:
         yield from (f"{key}: {_json(one)}" for key, one in value.items() if one not in (None, [], ""))
 
@@ -127,7 +127,7 @@ def _json(value: Any) -> str:
         return "…"
 
 
-def summary(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
+def headline(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
     """The first line: the differences by kind; without any, the sessions and turns that were compared."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]

@@ -9,21 +9,19 @@ from itertools import groupby
 from typing import Any
 
 from ...model import TimedFrame
+from ...omnigent import protocol
 from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
 from ..turns.lenient import as_dict, as_text, payload, text_of
 from .normalize import Normal
 
-IGNORED = frozenset({
-    "session.heartbeat", "response.heartbeat", "session.presence", "session.terminal.activity"
-})  # fmt: skip
+IGNORED = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE, protocol.SESSION_TERMINAL_ACTIVITY}
 """Event types that are not compared: heartbeats, presence, terminal activity."""
 DONE = "DONE"
 """The label of `[DONE]`."""
 _TOLD = {
-    "response.output_text.delta": "text",
-    "response.reasoning_text.delta": "reasoning",
-    "response.reasoning_summary_text.delta": "reasoning",
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: "text",
+    **dict.fromkeys(protocol.REASONING_DELTAS, "reasoning"),
 }
 """Deltas whose text is compared as the turn's messages and thoughts."""
 _OF_CHUNKS = ("type", "delta", "sequence_number", "index", "final")
@@ -143,30 +141,29 @@ _BEGIN = "begin"
 def _group(type_: str, data: Data) -> str | None:
     """The group of an event whose order means nothing: the two events that begin a turn, and the partial summaries of a
     child's status."""
-    if type_ == "session.input.consumed" or (type_ == "session.status" and data.get("status") == "running"):
+    if type_ == protocol.SESSION_INPUT_CONSUMED or (
+        type_ == protocol.SESSION_STATUS and data.get("status") == "running"
+    ):
         return _BEGIN
-    if type_ == "session.child_session.updated":
+    if type_ == protocol.SESSION_CHILD_SESSION_UPDATED:
         return f"{data.get('child_session_id')} {as_dict(data.get('child')).get('current_task_status')}"
     return None
 
 
 def _about(type_: str, data: Data) -> str | None:
     """The part of the turn that an event is about, as in `Step.about`."""
-    if type_ == "response.output_item.done":
+    if type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
         item = as_dict(data.get("item"))
         return as_text(item.get("call_id")) or text_of(item.get("content")) or None
-    if type_ == "session.input.consumed":
+    if type_ == protocol.SESSION_INPUT_CONSUMED:
         return text_of(as_dict(as_dict(data.get("data")).get("data")).get("content")) or None
-    if type_.startswith("response.elicitation_"):
+    if type_ in protocol.ELICITATIONS:
         return as_text(data.get("elicitation_id"))
-    if type_ in ("session.created", "session.child_session.updated"):
+    if type_ in protocol.CHILD_EVENTS:
         return as_text(data.get("child_session_id"))
-    if type_ in ("session.usage", "session.model"):
+    if type_ in protocol.USAGE_EVENTS:
         return "usage"
-    ends = type_.startswith(("response.", "turn.")) and type_.endswith(
-        ("completed", "failed", "incomplete", "cancelled")
-    )
-    return "end" if ends and type_.count(".") == 1 else None
+    return "end" if type_ in protocol.ENDS else None
 
 
 def _parsed(text: str) -> Any:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
 from ..turns import Tool, Turn
 from .align import Pair, aligned, moved
 from .differences import Differences, Kind, is_length, nulls
@@ -145,7 +146,6 @@ def _place(i: int | None, j: int | None) -> int | None:
 
 _LONGEST = 40
 """Most steps of an order that are listed."""
-_USAGE_EVENTS = ("session.usage", "session.model")
 
 
 class EventComparison:
@@ -261,13 +261,13 @@ class _Names:
 def _kind(step: Step, path: str) -> Kind:
     """The kind of difference of an event, or of one of its fields."""
     words = path.replace("]", ".").replace("[", ".").split(".")
-    if step.label in _USAGE_EVENTS or any(
+    if step.label in USAGE_EVENTS or any(
         word in ("usage", "model") or "token" in word or "cost" in word for word in words
     ):
         return "usage"
-    if step.label == "session.status" and path in ("", ".status"):
+    if step.label == SESSION_STATUS and path in ("", ".status"):
         return "order"
-    is_tool = step.family.startswith("function_call") or step.label.startswith("response.function_call")
+    is_tool = step.family.startswith("function_call") or is_of_tool(step.label)
     return "tools" if is_tool else "content"
 
 

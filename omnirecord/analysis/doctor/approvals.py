@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from ...omnigent import protocol
 from ..turns import Act
-from ..turns.lenient import DENIED, as_dict, as_text, text_of
+from ..turns.lenient import as_dict, as_text, text_of
 from .check import BEGINS, SECOND, Event, FrameRef, Handlers, said, seconds, sign_at
 from .finding import Severity, Sign
 
@@ -39,8 +40,8 @@ class Approvals:
 
     def handlers(self) -> Handlers:
         return {
-            "response.elicitation_request": self._ask, "response.elicitation_resolved": self._resolve,
-            "response.output_item.done": self._item, "session.input.consumed": self._work,
+            protocol.RESPONSE_ELICITATION_REQUEST: self._ask, protocol.RESPONSE_ELICITATION_RESOLVED: self._resolve,
+            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._work,
             **dict.fromkeys(BEGINS, self._work),
         }  # fmt: skip
 
@@ -62,8 +63,8 @@ class Approvals:
     def _item(self, event: Event) -> None:
         """An item of the agent, or the server's text for a refused message or call."""
         item = as_dict(event.data.get("item"))
-        if (as_text(item.get("response_id")) or "").startswith("deny_") or text_of(item.get("content")).startswith(
-            DENIED
+        if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
+            protocol.DENIED_TEXT
         ):
             self.denials.append(event.ref)
         else:

@@ -11,18 +11,13 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
 from ...model import TimedFrame, Verdict
-from ...omnigent.connect_snapshot import greeting_length
+from ...omnigent import protocol
+from ...omnigent.connect_snapshot import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import payload_of
 from .finding import MAX_SEQS, Sign
 
-BEGINS = frozenset({"response.created", "response.queued", "response.in_progress"})
-ENDS: Mapping[str, str] = {
-    "response.completed": "completed", "response.failed": "failed", "response.incomplete": "incomplete",
-    "response.cancelled": "cancelled", "turn.completed": "completed", "turn.failed": "failed",
-    "turn.cancelled": "cancelled",
-}  # fmt: skip
-HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
+BEGINS, ENDS, HEARTBEATS = protocol.RESPONSE_BEGINS, protocol.ENDS, protocol.HEARTBEATS
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000
 _LONGEST_SNAPSHOT = 300
@@ -72,7 +67,7 @@ def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
     """The frames of one stream as events."""
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
-    snapshot_length = greeting_length(head)
+    snapshot_length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
         data = {} if frame.verdict in _UNREADABLE else payload_of(frame)
         data = data if isinstance(data, dict) else {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...text import counted
 from ..turns import Act, FailedRequest
-from ..turns.failures import group_key
+from ..turns.requests import group_key
 from .approvals import Approvals
 from .check import SECOND, said, seconds, sign_at
 from .endings import PATIENCE, Endings

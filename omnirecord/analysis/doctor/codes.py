@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ...omnigent.protocol import SESSION_INPUT_CONSUMED
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -173,7 +175,7 @@ CODES: Mapping[str, Code] = {
         "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
-        "A client sent the message, but no session.input.consumed event says that the agent got it.",
+        f"A client sent the message, but no {SESSION_INPUT_CONSUMED} event says that the agent got it.",
         "Check whether a runner was online, and whether the agent was busy with another turn.",
     ),
     # Effects of those above, or of a lost event.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ...model import TimedFrame
+from ...omnigent import protocol
 from ...text import counted
 from ..turns.lenient import as_dict, as_text
 from .check import (
@@ -81,10 +82,17 @@ def _sentence(code: str, type_: str, problem: str, count: int) -> str:
     return f"{events} of type {type_} against the contract: {problem}"
 
 
-_ONCE = frozenset({
-    "response.output_item.done", "response.output_file.done", "response.error", "response.retry",
-    "session.input.consumed", "session.created", *ENDS,
-})  # fmt: skip
+_ONCE = frozenset(
+    {
+        protocol.RESPONSE_OUTPUT_ITEM_DONE,
+        protocol.RESPONSE_OUTPUT_FILE_DONE,
+        protocol.RESPONSE_ERROR,
+        protocol.RESPONSE_RETRY,
+        protocol.SESSION_INPUT_CONSUMED,
+        protocol.SESSION_CREATED,
+        *ENDS,
+    }
+)
 
 
 class Order:
@@ -105,7 +113,7 @@ class Order:
         self._repeats, self._back, self._late = Group(), Group(), Group()
 
     def handlers(self) -> Handlers:
-        return {**dict.fromkeys(_ONCE, self._once), "session.status": self._rest}
+        return {**dict.fromkeys(_ONCE, self._once), protocol.SESSION_STATUS: self._rest}
 
     def _rest(self, event: Event) -> None:
         """A session at rest has no open turn: an interrupted turn ends so."""
@@ -118,7 +126,7 @@ class Order:
         if key in self._seen:
             self._copy(event)
         self._seen.add(key)
-        if event.type == "response.output_item.done" and event.number is None:
+        if event.type == protocol.RESPONSE_OUTPUT_ITEM_DONE and event.number is None:
             item = as_dict(event.data.get("item"))
             if self._ended and item.get("response_id") == self._ended and item.get("type") == "message":
                 self._late.add(event)

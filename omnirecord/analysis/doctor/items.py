@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ...model import Exchange
+from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ...text import counted
 from ..turns.lenient import as_dict, as_text, text_of, written
@@ -134,7 +135,7 @@ class Items:
         """Its first event, the hash of its text, and the start of its text."""
 
     def handlers(self) -> Handlers:
-        return {"response.output_item.done": self._item, "session.input.consumed": self._input}
+        return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
 
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))
@@ -257,8 +258,8 @@ class StreamedText:
         ended = dict.fromkeys(ENDS, self._end)
         begun = dict.fromkeys(BEGINS, self._begin)
         return {
-            "response.output_text.delta": self._delta, "response.output_item.done": self._item,
-            "session.interrupted": self._interrupt, **ended, **begun,
+            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self._delta, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
         }  # fmt: skip
 
     def _delta(self, event: Event) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ...model import Exchange, TimedFrame
+from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from .check import (
@@ -79,7 +80,7 @@ class Activity:
         self.last = event.ref
         if event.type in HEARTBEATS:
             self.heartbeats += 1
-            if event.type == "response.heartbeat":
+            if event.type == protocol.RESPONSE_HEARTBEAT:
                 self.runner_ns = event.at_ns
 
     def active_event(self, event: Event, waits_for: str | None, *, works: bool) -> None:
@@ -124,7 +125,11 @@ SLOW = 1 * SECOND
 """Delay in ns between an event's arrival and its handing to the client that is reported."""
 VERY_SLOW = 5 * SECOND
 _OF_A_TURN = frozenset(
-    {"response.output_text.delta", "response.output_item.done", "response.function_call_output.delta"}
+    {
+        protocol.RESPONSE_OUTPUT_TEXT_DELTA,
+        protocol.RESPONSE_OUTPUT_ITEM_DONE,
+        protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
+    }
 )
 """Types that never begin a turn: a stream that starts with one joined in the middle."""
 _UNSENT = 64
@@ -169,8 +174,8 @@ class StreamChecks:
             if event.number is not None:
                 self.order.numbered(event)
             if event.in_snapshot:
-                self.joined = self.joined or event.type == "response.created"
-            elif event.type not in HEARTBEATS and event.type != "session.presence":
+                self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
+            elif event.type not in HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
                 self._active(event)
             for handler in self._handlers.get(event.type or "", none):
                 handler(event)

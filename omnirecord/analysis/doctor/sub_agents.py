@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text
 from .check import (
     SECOND,
@@ -50,7 +51,7 @@ class Children:
         self.known: dict[str, Child] = {}
 
     def handlers(self) -> Handlers:
-        return {"session.created": self._created, "session.child_session.updated": self._updated}
+        return {protocol.SESSION_CREATED: self._created, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
 
     def _child(self, event: Event) -> Child | None:
         id_ = as_text(event.data.get("child_session_id"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text, failure_in, written
 from .check import (
     SECOND,
@@ -41,7 +42,7 @@ class Tools:
         """The failure in each failed call's output."""
 
     def handlers(self) -> Handlers:
-        return {"response.output_item.done": self._item}
+        return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item}
 
     def _item(self, event: Event) -> None:
         item = as_dict(event.data.get("item"))

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text
 from .check import (
     BEGINS,
@@ -88,17 +89,23 @@ class Turns:
 
     def handlers(self) -> Handlers:
         return {
-            "session.status": self._status, "session.interrupted": self._interrupted, "turn.started": self._started,
-            "session.input.consumed": self._input, "response.output_item.done": self._item,
-            "response.elicitation_request": self._asked, "response.elicitation_resolved": self._resolved,
-            "response.retry": self._retry, **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
-        }  # fmt: skip
+            protocol.SESSION_STATUS: self._status,
+            protocol.SESSION_INTERRUPTED: self._interrupted,
+            protocol.TURN_STARTED: self._started,
+            protocol.SESSION_INPUT_CONSUMED: self._input,
+            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.RESPONSE_ELICITATION_REQUEST: self._asked,
+            protocol.RESPONSE_ELICITATION_RESOLVED: self._resolved,
+            protocol.RESPONSE_RETRY: self._retry,
+            **dict.fromkeys(BEGINS, self._begin),
+            **dict.fromkeys(ENDS, self._end),
+        }
 
     def touch(self, event: Event) -> None:
         """Note an event that is no heartbeat."""
         if self.open is not None:
             self.open.before, self.open.last = self.open.last, event.ref
-            if (event.type or "").startswith("response."):
+            if protocol.is_of_response(event.type):
                 spoke = self.open.spoke
                 self.open.spoke = (spoke[1] if spoke else event.ref, event.ref)
 
@@ -316,7 +323,7 @@ class Statuses:
 
     def handlers(self) -> Handlers:
         return {
-            "session.status": self._status, "session.input.consumed": self._input,
+            protocol.SESSION_STATUS: self._status, protocol.SESSION_INPUT_CONSUMED: self._input,
             **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
         }  # fmt: skip
 

@@ -33,7 +33,7 @@ from ...text import clip, one_line
 from ...wire.headers import header
 from ..listing import NS, Row, event_row
 from ..turns import act_of, may_act
-from ..turns.failures import error_in, severity_of
+from ..turns.requests import error_in, severity_of
 from .values import Cursor, Part, Wanted
 
 _BODY = 64 * 1024
@@ -55,12 +55,10 @@ class Requests:
         """Take no exchange that is in the cassette now. `since`: recording and ns from which they are taken anyway."""
         if not self._wanted.takes_requests:
             return
-        newest = store.exchanges("exchange = (SELECT max(exchange) FROM exchanges)")
-        self._last = newest[0].exchange if newest else 0
-        self._open = {x.exchange for x in store.exchanges("end_ns IS NULL")} if store.is_being_recorded else set()
+        self._last = store.newest()
+        self._open = {x.exchange for x in store.exchanges(unended=True)} if store.is_being_recorded else set()
         if since is not None:
-            where = "recording = ? AND (request_at_ns >= ? OR end_ns >= ?)"
-            self._open |= {x.exchange for x in store.exchanges(where, *since, since[1])}
+            self._open |= store.open_at(*since)
 
     def new(self, store: Store) -> Iterator[Row]:
         """A row for each exchange that has begun or ended since."""

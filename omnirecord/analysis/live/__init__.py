@@ -1,18 +1,17 @@
-"""A recording watched while it is made: rows of events and requests in, one line for each thing that happens out.
+"""A view of a recording in progress: rows of events and requests in, a line for each thing that happens out.
 
-    watching = Watching()
+    view = LiveView()
     for row in rows:
-        for told in watching.hear(row):
-            print(told.line(width))
-    print(watching.growing().line(width))
+        for line in view.lines_of(row):
+            print(line.line(width))
+    print(view.growing().line(width))
 
-Deltas that follow each other are one line, which grows. `each` tells every event instead. Pure: no I/O, no clock. No
-line holds a control character, whatever a row holds.
+Consecutive deltas are one line, which grows. Pure: no I/O, no clock. No line has a control character in it.
 """
 
 from __future__ import annotations
 
-from .events import Told
-from .view import Watching, each
+from .events import Line
+from .view import LiveView
 
-__all__ = ["Told", "Watching", "each"]
+__all__ = ["Line", "LiveView"]

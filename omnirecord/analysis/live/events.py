@@ -5,15 +5,14 @@ One line of the view: when, what, how it ended, and where to find it in the cass
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from ...omnigent.summary import gist, short_id
-from ...text import clip, one_line, seconds, visible
-from ..turns.events import NOTES
+from ...omnigent import protocol
+from ...omnigent.summary import sentence, short_id, summary
+from ...text import cells, clip, fitting, one_line, seconds, visible
 from ..turns.lenient import as_dict, as_text, failure_in, text_of
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
@@ -28,7 +27,7 @@ _UNLIMITED = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Line:
     """`head` and `end` are kept whole, as far as the line has room; `text`, between them, is cut."""
 
     at_ns: int
@@ -87,52 +86,25 @@ class Told:
 def _wrapped(text: str, room: int) -> Iterator[str]:
     """A text in lines of so many columns, cut between words where that can be."""
     while text:
-        head = _head(text, room) if cells(text) > room else text
+        head = fitting(text, room) if cells(text) > room else text
         if len(head) < len(text) and (space := head.rfind(" ")) > 0:
             head = head[:space]
         yield head
         text = text[len(head) :].lstrip(" ")
 
 
-def cells(text: str) -> int:
-    """How many columns a text takes in a terminal; a joined emoji may take fewer."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_width, text))
-
-
-def _width(c: str) -> int:
-    if c.isascii():
-        return 1
-    if c == "\ufe0f":  # it makes a narrow character before it an emoji, which is wide
-        return 1
-    if unicodedata.category(c) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
-
-
 def cut(text: str, room: int) -> str:
     """The beginning of a text, in at most so many columns."""
-    return text if cells(text) <= room else _head(text, max(room - 1, 0)) + "…"
+    return text if cells(text) <= room else fitting(text, max(room - 1, 0)) + "…"
 
 
 def cut_before(text: str, room: int) -> str:
     """The end of a text, in at most so many columns."""
-    return text if cells(text) <= room else "…" + _head(text[::-1], max(room - 1, 0))[::-1]
-
-
-def _head(text: str, room: int) -> str:
-    used = 0
-    for number, c in enumerate(text):
-        used += _width(c)
-        if used > room:
-            return text[:number]
-    return text
+    return text if cells(text) <= room else "…" + fitting(text[::-1], max(room - 1, 0))[::-1]
 
 
 Row = dict[str, Any]
 Data = dict[str, Any]
-_INTERRUPTED = "[System: interrupted]"
 _ENOUGH = 400
 """Characters of a text that a line can show at most."""
 
@@ -161,29 +133,29 @@ class State:
 
     def grow(self, row: Row) -> None:
         """A delta came."""
-        self.has_text = self.has_text or row["type"] == "response.output_text.delta"
+        self.has_text = self.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
         self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 
 
-def tell(state: State, row: Row, place: str) -> Iterator[Told]:
+def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
     """The lines of an event that is no delta."""
-    make = partial(Told, row["offset_ns"], place=place)
+    make = partial(Line, row["offset_ns"], place=place)
     yield from _objections(state, row, make)
     type_, data = row["type"] or "", as_dict(row["data"])
     if (handler := _HANDLERS.get(type_)) is not None:
         told = handler(state, row, data, make)
-    elif type_ in NOTES and (note := NOTES[type_](data)):
-        told = make("note", "note", text=note)
+    elif said := sentence(type_, data):
+        told = make("note", "note", text=said)
     else:
         told = None
     if told is not None:
         yield told
 
 
-Make = Callable[..., Told]
+Make = Callable[..., Line]
 
 
-def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
+def _objections(state: State, row: Row, make: Make) -> Iterator[Line]:
     """What the contract objects to, once for each kind of objection."""
     verdict, type_ = row["verdict"], row["type"] or ""
     if verdict in ("valid", "comment", "sentinel"):
@@ -192,21 +164,21 @@ def _objections(state: State, row: Row, make: Make) -> Iterator[Told]:
     if not state.is_new("objection", f"{verdict} {type_} {path}"):
         return
     why = "; ".join(f"{issue['path']}: {issue['message']}" for issue in row["issues"][:3])
-    text = why or (gist(row["type"], row["data"]) if verdict == "unknown" else "")
+    text = why or (summary(row["type"], row["data"]) if verdict == "unknown" else "")
     kind: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
     yield make(verdict, kind, type_, text)
 
 
-def _asked(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:
     item = as_dict(as_dict(data.get("data")).get("data"))
     text = text_of(item.get("content"))
-    if not text or text.startswith(_INTERRUPTED):
+    if not text or text.startswith(protocol.INTERRUPTED_TEXT):
         return None
     state.turn_ns, state.has_text = row["offset_ns"], False
     return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:_ENOUGH])}"')
 
 
-def _begun(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
     response = as_dict(data.get("response"))
     id_ = as_text(response.get("id")) or ""
     state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
@@ -217,40 +189,40 @@ def _begun(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("turn", "note", "begins", f"with {model}" if model else "")
 
 
-def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Told | None:
+def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Line | None:
     response = as_dict(data.get("response"))
     id_ = as_text(response.get("id")) or ""
     if id_ and not state.is_new("end", id_):
         return None
     begun, state.turn_ns, state.has_text = state.turn_ns, None, False
-    if id_.startswith("deny_"):
+    if protocol.is_denial(id_):
         how = "denied"
     lasted = "" if begun is None or not row["offset_ns"] else f" in {seconds(row['offset_ns'] - begun)}"
     kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
-    text = gist(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
+    text = summary(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
     state.failure = text
     return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
 
 
-def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Told | None:
+def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Line | None:
     state.turn_ns, state.has_text = None, False
     return make("turn", "warning", "interrupted by the user")
 
 
-def _status(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _status(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     status = as_text(data.get("status")) or ""
     if status == "failed":
         state.turn_ns = None
-        why = gist("session.status", data, _ENOUGH).removeprefix("failed").strip()
+        why = summary(protocol.SESSION_STATUS, data, _ENOUGH).removeprefix("failed").strip()
         return make("session", "trouble", "failed", "" if why == state.failure else why)
     if status == "waiting":
         return make("session", "note", "waits", f"for {as_text(data.get('blocked_on')) or 'sub-agents'}")
     return None
 
 
-def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
     item = as_dict(data.get("item"))
-    type_, text = as_text(item.get("type")) or "", gist(row["type"], data, _ENOUGH)
+    type_, text = as_text(item.get("type")) or "", summary(row["type"], data, _ENOUGH)
     if type_ == "message":
         was_told, state.has_text = state.has_text, False
         said = one_line(text_of(item.get("content"))[:_ENOUGH])
@@ -266,7 +238,7 @@ def _item(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("note", "trouble" if type_ == "error" else "note", "", text) if text else None
 
 
-def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _asks(state: State, row: Row, data: Data, make: Make) -> Line | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("asked", id_):
         return None
@@ -274,7 +246,7 @@ def _asks(state: State, row: Row, data: Data, make: Make) -> Told | None:
     return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
 
 
-def _resolved(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _resolved(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("resolved", id_):
         return None
@@ -285,7 +257,7 @@ def _resolved(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     return make("approval", "approval", f"answered: {action}", f"by {party}" if party else "")
 
 
-def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
+def _child(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     id_, child = as_text(data.get("child_session_id")) or "", as_dict(data.get("child"))
     status = as_text(child.get("current_task_status")) or "begins"
     if state.children.get(id_) == status:
@@ -297,44 +269,37 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Told | None:
     return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:_ENOUGH])}"' if said else "")
 
 
-def _trouble(_state: State, row: Row, data: Data, make: Make) -> Told | None:
+def _trouble(_state: State, row: Row, data: Data, make: Make) -> Line | None:
     is_retry = "attempt" in data
     return make(
-        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", gist(row["type"], data, _ENOUGH)
+        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", summary(row["type"], data, _ENOUGH)
     )
 
 
-def _denied(_state: State, row: Row, data: Data, make: Make) -> Told | None:
-    return make("policy", "trouble", "denied", gist(row["type"], data, _ENOUGH))
+def _denied(_state: State, row: Row, data: Data, make: Make) -> Line | None:
+    return make("policy", "trouble", "denied", summary(row["type"], data, _ENOUGH))
 
 
 def _titled(label: str) -> Handler:
-    return lambda _state, row, data, make: make(label, "note", "", gist(row["type"], data))
+    return lambda _state, row, data, make: make(label, "note", "", summary(row["type"], data))
 
 
-Handler = Callable[[State, Row, Data, Make], Told | None]
+Handler = Callable[[State, Row, Data, Make], Line | None]
 _HANDLERS: Mapping[str, Handler] = {
-    "session.input.consumed": _asked,
-    "session.interrupted": _interrupted,
-    "session.status": _status,
-    "session.created": _child,
-    "session.child_session.updated": _child,
-    "session.title": _titled("title"),
-    "session.todos": _titled("todos"),
-    "response.created": _begun,
-    "response.in_progress": _begun,
-    "response.output_item.done": _item,
-    "response.elicitation_request": _asks,
-    "response.elicitation_resolved": _resolved,
-    "response.error": _trouble,
-    "response.retry": _trouble,
-    "response.policy_denied": _denied,
-    **{
-        f"{of}.{how}": partial(_ended, how=how)
-        for of, hows in (
-            ("response", ("completed", "failed", "incomplete", "cancelled")),
-            ("turn", ("completed", "failed", "cancelled")),
-        )
-        for how in hows
-    },
+    protocol.SESSION_INPUT_CONSUMED: _asked,
+    protocol.SESSION_INTERRUPTED: _interrupted,
+    protocol.SESSION_STATUS: _status,
+    protocol.SESSION_CREATED: _child,
+    protocol.SESSION_CHILD_SESSION_UPDATED: _child,
+    protocol.SESSION_TITLE: _titled("title"),
+    protocol.SESSION_TODOS: _titled("todos"),
+    protocol.RESPONSE_CREATED: _begun,
+    protocol.RESPONSE_IN_PROGRESS: _begun,
+    protocol.RESPONSE_OUTPUT_ITEM_DONE: _item,
+    protocol.RESPONSE_ELICITATION_REQUEST: _asks,
+    protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
+    protocol.RESPONSE_ERROR: _trouble,
+    protocol.RESPONSE_RETRY: _trouble,
+    protocol.RESPONSE_POLICY_DENIED: _denied,
+    **{type_: partial(_ended, how=how) for type_, how in protocol.ENDS.items()},
 }

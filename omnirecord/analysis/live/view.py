@@ -18,13 +18,14 @@ from typing import Any
 from urllib.parse import quote
 
 from ...model import TimedFrame
-from ...omnigent.connect_snapshot import Greeting
-from ...omnigent.routes import path_of, session_of
-from ...omnigent.summary import gist, short_id
+from ...omnigent import protocol
+from ...omnigent.connect_snapshot import ConnectSnapshot
+from ...omnigent.routes import is_bookkeeping, path_of, session_of
+from ...omnigent.summary import short_id, summary
 from ...text import clip, one_line, seconds
-from .events import Kind, State, Told, tell
+from .events import Kind, Line, State, event_lines
 
-Make = Callable[..., Told]
+Make = Callable[..., Line]
 _FAILED = 400
 _PATH = 44
 """The longest path that a line shows, in characters."""
@@ -48,13 +49,13 @@ class Requests:
         self._listening: dict[int, str] = {}
         self.answered: dict[str, str] = {}
 
-    def hear(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Told]:
+    def lines_of(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Line]:
         """The lines of a request that begins or has ended. `in_turn`: a turn of its session goes on."""
         is_over = row["end_ns"] is not None
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
             self.answered[act["elicitation_id"]] = _who(row)
-        make = partial(Told, row["end_ns"] if is_over else row["offset_ns"], place=place)
+        make = partial(Line, row["end_ns"] if is_over else row["offset_ns"], place=place)
         if _has_failed(row):
             if is_over:
                 yield self._failure(row, make)
@@ -63,7 +64,7 @@ class Requests:
         elif is_over and self._is_told(row):
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
 
-    def _failure(self, row: Row, make: Make) -> Told:
+    def _failure(self, row: Row, make: Make) -> Line:
         kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
         if row["status"] is None:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], kind))
@@ -74,7 +75,7 @@ class Requests:
             why = why.partition(": ")[2].removeprefix("omnirecord ")
         return make("request", kind, f"{row['status']} {_name(row)}", why)
 
-    def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Told]:
+    def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Line]:
         stream, session = row["stream"], row["session_id"] or ""
         what = f"{_who(row)} listens" if session else f"{_who(row)} reads {_short(row)}"
         if not is_over:
@@ -99,7 +100,7 @@ class Requests:
         if row["method"] in _READS or row["party"] == "runner" or row["kind"] == "websocket":
             return False
         is_heard = row["act"] is not None and row["session_id"] in self._listening.values()
-        return not is_heard and not path_of(row["path"]).endswith(("/read-state", "/order"))
+        return not is_heard and not is_bookkeeping(row["method"], row["path"])
 
 
 def _has_failed(row: Row) -> bool:
@@ -140,15 +141,15 @@ _ISSUES = 3
 """The most issues of an event that are told."""
 
 
-def each(row: Row, before_ns: int, place: str) -> Iterator[Told]:
-    """An event: the gap, its type, verdict and gist; below it what the contract objects to."""
+def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
+    """An event: the gap, its type, verdict and summary; below it what the contract objects to."""
     gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
     verdict, type_ = row["verdict"], row["type"] or row["verdict"]
     kind = _KINDS.get(verdict, "trouble")
     shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"
-    yield Told(row["offset_ns"], gap, kind, shown, gist(row["type"], row["data"]), place=place)
+    yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
     for issue in row["issues"][:_ISSUES]:
-        yield Told(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
+        yield Line(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
 
 
 _KEPT = 300
@@ -156,10 +157,10 @@ _KEPT = 300
 _SHORTEST = 250_000_000
 """Nanoseconds from which on a rate says something."""
 _LABELS: dict[str, tuple[str, Kind]] = {
-    "response.output_text.delta": ("assistant", "said"),
-    "response.reasoning_text.delta": ("thinking", "thought"),
-    "response.reasoning_summary_text.delta": ("thinking", "thought"),
-    "response.function_call_output.delta": ("tool", "tool"),
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
+    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
 }
 
 
@@ -205,21 +206,21 @@ class Fold:
         amount = f"{'more than ' if self.is_partial else ''}{self.count:,} delta{'' if self.count == 1 else 's'}"
         return f"{amount}, {(self.count - 1) / lasted * 1e9:.0f}/s" if lasted >= _SHORTEST else amount
 
-    def growing(self, place: str) -> Told:
+    def growing(self, place: str) -> Line:
         """The line while more may follow: the last words."""
         label, kind = _LABELS[self.type]
         text = one_line(self._tail)
         if self._length > len(self._tail):
             text = f"…{text}"
-        return Told(self.first_ns, label, kind, f"{self._amount}:", text, place=place, keeps="end")
+        return Line(self.first_ns, label, kind, f"{self._amount}:", text, place=place, keeps="end")
 
-    def finished(self, place: str) -> Told:
+    def finished(self, place: str) -> Line:
         """The line when it is over: the first words, and how long it took."""
         label, kind = _LABELS[self.type]
         text = one_line(self._head) + ("…" if self._length > len(self._head) else "")
         lasted = self.last_ns - self.first_ns
         end = f"({self._amount}{f', {seconds(lasted)}' if lasted >= _SHORTEST else ''})"
-        return Told(self.first_ns, label, kind, "", f'"{text}"', end, place)
+        return Line(self.first_ns, label, kind, "", f'"{text}"', end, place)
 
 
 Row = dict[str, Any]
@@ -234,7 +235,7 @@ class _Session:
     fold: Fold | None = None
 
 
-class Watching:
+class LiveView:
     """Tells what rows say, in their order. `every`: a line for each event and each request, nothing folded."""
 
     def __init__(self, *, every: bool = False) -> None:
@@ -244,10 +245,10 @@ class Watching:
         self._copies: OrderedDict[tuple[str, int], tuple[int, set[int]]] = OrderedDict()
         self._requests = Requests(every=every)
         self._last = ""
-        self._greetings: dict[int, Greeting] = {}
+        self._snapshots: dict[int, ConnectSnapshot] = {}
         self._before: dict[int, int] = {}
 
-    def hear(self, row: Row) -> Iterator[Told]:
+    def lines_of(self, row: Row) -> Iterator[Line]:
         """The lines that are finished with this row, of an event or a request."""
         name = row["session_id"] or ""
         if name:
@@ -258,18 +259,18 @@ class Watching:
             stream, at_ns = row["stream"], row["offset_ns"]
             before: int = self._before.get(stream) or at_ns
             self._before[stream] = at_ns
-            yield from each(row, before, self._place(name, f"{row['stream']}:{row['seq']}"))
-        elif not self._is_greeting(row, name) and not self._is_copy(row):
+            yield from plain_lines(row, before, self._place(name, f"{row['stream']}:{row['seq']}"))
+        elif not self._in_snapshot(row, name) and not self._is_copy(row):
             yield from self._event(row, name or f"stream {row['stream']}")
 
-    def growing(self) -> Told | None:
+    def growing(self) -> Line | None:
         """The text that grew last, if it may still grow."""
         session = self._sessions.get(self._last)
         if session is None or session.fold is None:
             return None
         return session.fold.growing(self._place_of(session.fold))
 
-    def rest(self) -> Iterator[Told]:
+    def rest(self) -> Iterator[Line]:
         """The lines that are not finished: nothing follows."""
         for session in self._sessions.values():
             yield from self._finish(session)
@@ -280,7 +281,7 @@ class Watching:
             if session.fold is not None:
                 session.fold.is_partial = True
 
-    def _event(self, row: Row, name: str) -> Iterator[Told]:
+    def _event(self, row: Row, name: str) -> Iterator[Line]:
         session = self._session(name)
         if is_delta(row["type"]) and row["verdict"] in ("valid", "invalid"):
             self._last = name
@@ -293,10 +294,10 @@ class Watching:
             session.state.grow(row)
             return
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
-        for told in tell(session.state, row, place):
+        for told in event_lines(session.state, row, place):
             yield from self._finish(session)
             yield told
-        if row["type"] == "response.output_item.done":
+        if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             yield from self._finish(session)
 
     def _session(self, name: str) -> _Session:
@@ -304,18 +305,18 @@ class Watching:
             self._sessions[name] = _Session(State(self._requests.answered))
         return self._sessions[name]
 
-    def _finish(self, session: _Session) -> Iterator[Told]:
+    def _finish(self, session: _Session) -> Iterator[Line]:
         if session.fold is not None:
             yield session.fold.finished(self._place_of(session.fold))
             session.fold = None
 
-    def _request(self, row: Row, name: str) -> Iterator[Told]:
+    def _request(self, row: Row, name: str) -> Iterator[Line]:
         session = self._sessions.get(name)
         is_over = row["end_ns"] is not None
         if is_over and session is not None and session.fold is not None and session.fold.stream == row["stream"]:
             yield from self._finish(session)
         in_turn = session is not None and session.state.turn_ns is not None
-        yield from self._requests.hear(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
+        yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
 
     def _is_copy(self, row: Row) -> bool:
         """Whether another listener of the session got this event already."""
@@ -330,19 +331,19 @@ class Watching:
             self._copies.popitem(last=False)
         return False
 
-    def _is_greeting(self, row: Row, name: str) -> bool:
+    def _in_snapshot(self, row: Row, name: str) -> bool:
         """Whether a server sends this again to a client that connects to a session of which more was told already."""
         stream, seq = row["stream"], row["seq"]
         if seq == 1 and name in self._sessions:
-            self._greetings[stream] = Greeting()
-        greeting = self._greetings.get(stream)
-        if greeting is None:
+            self._snapshots[stream] = ConnectSnapshot()
+        snapshot = self._snapshots.get(stream)
+        if snapshot is None:
             return False
         raw = None if row["raw"] is None else row["raw"].encode("utf-8", "surrogateescape")
         frame = TimedFrame(stream, seq, row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
-        if greeting.takes(frame):
+        if snapshot.takes(frame):
             return True
-        del self._greetings[stream]
+        del self._snapshots[stream]
         return False
 
     def _place_of(self, fold: Fold) -> str:

@@ -20,12 +20,12 @@ from typing import Any
 
 from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, SAID_NEAR, Doc, digest
 from ...model import Exchange, TimedFrame
+from ...omnigent import protocol
 from ...omnigent.routes import path_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
-from ..turns.client_actions import act_of
-from ..turns.failures import may_have_failed
 from ..turns.lenient import as_dict, as_text, text_of, written
+from ..turns.requests import act_of, may_have_failed
 
 ZERO = "\u200b"
 """The zero width space: it divides words, and is invisible."""
@@ -93,10 +93,10 @@ def _is_blob(text: str) -> bool:
     return len(text) >= _BLOB and text[:_BLOB].isascii() and not any(c.isspace() for c in text[:_BLOB])
 
 
-_ENDS_ALL = (
-    "response.created", "response.completed", "response.failed", "response.incomplete", "response.cancelled",
-    "session.input.consumed", "session.status", "turn.started", "turn.completed", "turn.failed", "turn.cancelled",
-)  # fmt: skip
+_ENDS_ALL = frozenset({
+    protocol.RESPONSE_CREATED, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_STATUS, protocol.TURN_STARTED,
+    *protocol.ENDS,
+})  # fmt: skip
 _OWN_IDS = ("call_id", "item_id")
 """Ids that tell the deltas of one call from those of another."""
 
@@ -149,7 +149,7 @@ class DocumentMaker:
     def _end(self, type_: str | None, item: dict[str, Any]) -> Iterator[Doc]:
         if type_ in _ENDS_ALL:
             yield from self._close(list(self._open))
-        elif type_ == "response.output_item.done":
+        elif type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             own = _storable(as_text(item.get("call_id")) or as_text(item.get("id")))
             is_output = item.get("type") in ("function_call", "function_call_output")
             yield from self._close([
@@ -237,7 +237,7 @@ def _storable(name: str | None) -> str | None:
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:
     """The content digest of a text of deltas, and the time in which copies of it count as one."""
     text, type_ = doc.text.replace("\u200b", "").strip(), doc.type or ""
-    if type_ == "response.output_text.delta":
+    if type_ == protocol.RESPONSE_OUTPUT_TEXT_DELTA:
         return digest("assistant", text), SAID_NEAR
     if "reasoning" in type_:
         return digest("thought", text), SAID_NEAR
@@ -248,10 +248,10 @@ def _said_in(doc: Doc, key: str) -> tuple[int, int]:
 
 def _says(frame: TimedFrame, data: dict[str, Any]) -> tuple[int, int]:
     """The content digest of an event, and the time in which copies of it count as one."""
-    if frame.type == "session.input.consumed":
+    if frame.type == protocol.SESSION_INPUT_CONSUMED:
         text = text_of(as_dict(as_dict(data.get("data")).get("data")).get("content"))
         return (digest("user", text.strip()), SAID_NEAR) if text else _itself(frame)
-    item = as_dict(data.get("item")) if frame.type == "response.output_item.done" else {}
+    item = as_dict(data.get("item")) if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE else {}
     call_id = as_text(item.get("call_id"))
     match item.get("type"):
         case "message":

@@ -25,7 +25,7 @@ from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, 
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Streaming, TimedFrame
 from ..listing import event_row, request_row, zeros
-from ..turns.failures import may_have_failed
+from ..turns.requests import may_have_failed
 from .documents import DocumentMaker, of_answer, of_request
 from .matches import Filter, Match, indexed_sessions, matches, session_names
 from .query import WIDTH, Query, Snippet, apart, best, cut, parse, symbols_in, unmarked

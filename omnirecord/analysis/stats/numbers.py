@@ -10,6 +10,7 @@ from statistics import quantiles
 from typing import Any
 
 from ...model import LIMIT, TimedFrame
+from ...omnigent import protocol
 from ..turns import Turn, TurnUsage
 from ..turns.lenient import as_dict, as_int, as_number, payload
 from .values import Gaps, Spread, UsageStats
@@ -121,7 +122,7 @@ def _added(model: str | None, usages: Sequence[TurnUsage]) -> UsageStats:
 
 def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
     """The usage by model in the last `session.usage`, which counts the whole session; empty without one."""
-    last = next((event for event in reversed(events) if event.type == "session.usage"), None)
+    last = next((event for event in reversed(events) if event.type == protocol.SESSION_USAGE), None)
     data = payload(last) if last is not None else {}
     models = as_dict(data.get("usage_by_model"))
     if models:

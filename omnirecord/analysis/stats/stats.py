@@ -15,9 +15,10 @@ from typing import Any, cast
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
 from ...model import Exchange, TimedFrame, wall_clock
+from ...omnigent import protocol
 from ..gather import conclusions
-from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, one_line, session_of
-from ..turns.merge import Heard
+from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, merged, session_of
+from ..turns.merge import MergedFrame
 from .numbers import (
     Span,
     count,
@@ -33,7 +34,7 @@ from .numbers import (
 )
 from .values import ApprovalStats, Gaps, SessionStats, Spread, StreamStats, ToolStats, TurnStats
 
-_HEARTBEATS = frozenset({"session.heartbeat", "response.heartbeat"})
+_HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
 _MS = 1_000_000
 
 
@@ -74,7 +75,7 @@ def measure(
     spans = listened(stream.span for stream in streams)
     told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
     conclusion = conclusion or concluded(told)
-    line = one_line(frames)
+    line = merged(frames)
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
@@ -100,7 +101,7 @@ def without_times(value: Any) -> Any:
     return replace(value, **changes)
 
 
-def _of_events(line: Sequence[Heard], spans: Sequence[Span]) -> dict[str, Any]:
+def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
     """The fields of `SessionStats` that come from events. An event that two clients received counts once."""
     events = [heard.frame for heard in line if _is_event(heard.frame)]
     data = [event for event in events if event.type not in _HEARTBEATS]
@@ -270,9 +271,11 @@ def _is_event(frame: TimedFrame) -> bool:
     return frame.verdict != "comment"
 
 
-def _joined(line: Iterable[Heard]) -> set[int]:
+def _joined(line: Iterable[MergedFrame]) -> set[int]:
     """Times in ns at which a connect snapshot repeated earlier text."""
-    return {heard.at_ns for heard in line if heard.is_greeting and heard.frame.type == "response.output_text.delta"}
+    return {
+        heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+    }
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..turns import FailedRequest, Session
 from .lines import WIDTH, Line, Page
 from .tree import Tree, failures, told_failures, total
-from .turn import UnfoldingTurn, tell_turn
+from .turn import UnfoldingTurn, turn_lines
 
-__all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "tell", "tell_turn", "total"]
+__all__ = ["WIDTH", "Line", "Page", "UnfoldingTurn", "total", "transcript", "turn_lines"]
 
 
-def tell(
+def transcript(
     sessions: Iterable[Session],
     *,
     width: int = WIDTH,
@@ -37,14 +37,14 @@ def tell(
     """
     page = Page(width, full, zero_ns=0 if absolute else None)
     empty = True
-    for line in Tree(sessions, page).tell():
+    for line in Tree(sessions, page).lines():
         empty = False
         yield line
     if empty:
         yield Line("no sessions", "note")
     if astray := told_failures(astray):
         yield Line("", "blank")
-        yield Line("Requests of no session", "head")
+        yield Line("Requests without a session", "head")
         yield from failures(page, astray)
     if empty:
         return

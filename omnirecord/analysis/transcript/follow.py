@@ -29,8 +29,8 @@ from ..turns import (
     snapshot_of,
 )
 from ..turns.draft import Draft
-from ..turns.merge import Relay
-from ..turns.narrator import Narrator
+from ..turns.merge import LiveMerge
+from ..turns.session_builder import SessionBuilder
 from . import WIDTH, Line, Page, UnfoldingTurn, total
 from .tree import failures, told_failures, verdict, why
 
@@ -45,8 +45,8 @@ class _Session:
     def __init__(self, first: Exchange, parent_id: str | None, long_silence: int) -> None:
         self.recording, self.session_id, self.parent_id = first.recording, first.session_id, parent_id
         self.name = one_line(first.session_id or f"stream {first.stream}")
-        self.narrator = Narrator(is_child=parent_id is not None, long_silence=long_silence)
-        self.relay = Relay()
+        self.builder = SessionBuilder(is_child=parent_id is not None, long_silence=long_silence)
+        self.merge = LiveMerge()
         self.exchanges: dict[int, Exchange] = {}
         self.listening: dict[int, int] = {}  # the last frame of each stream that goes on, by its exchange
         self.turns: list[UnfoldingTurn] = []
@@ -56,7 +56,7 @@ class _Session:
         """The failed requests that are news."""
         self._streams: set[int] = set()
         self._taken: set[Draft] = set()
-        self._known = 0  # how many drafts the course had
+        self._known = 0  # how many drafts the builder had
 
     @property
     def begun_ns(self) -> int:
@@ -72,8 +72,8 @@ class _Session:
 
     def take_up(self) -> None:
         """The turns that began since."""
-        drafts = self.narrator.course.drafts
-        self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.narrator.course.latest()]
+        drafts = self.builder.turns.drafts
+        self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.builder.turns.latest()]
         begin = max(min(self._known, len(drafts)) - 1, 0)  # the last one may have made room for another
         for number, draft in enumerate(drafts[begin:], begin + 1):
             if draft not in self._taken:
@@ -143,7 +143,7 @@ class Following:
     def _act(self, session: _Session, x: Exchange) -> None:
         acts = list(acts_in(self._store, [x]))
         for act in acts:
-            session.narrator.course.act(x.exchange, act)
+            session.builder.turns.act(x.exchange, act)
         if x.exchange not in self._open:
             is_known = is_session(session.exchanges.values())
             failed = failures_in(self._store, [x], acts if is_known else ())
@@ -156,12 +156,12 @@ class Following:
             stream, is_over = x.stream or 0, exchange not in self._open
             behind = self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after)
             frames = list(Held().of(behind))
-            for heard in session.relay.hear(stream, frames):
-                session.narrator.hear(heard)
+            for heard in session.merge.add(stream, frames):
+                session.builder.add(heard)
             if is_over:
                 del session.listening[exchange]
-                for heard in session.relay.end(stream):
-                    session.narrator.hear(heard)
+                for heard in session.merge.end(stream):
+                    session.builder.add(heard)
             elif frames:
                 session.listening[exchange] = frames[-1].seq
 
@@ -177,7 +177,7 @@ class Following:
                 yield from failures(self._page, session.untold)
                 session.untold = []
                 continue
-            lines = [line for turn in session.turns for line in turn.news(page, session.narrator.course, last=last)]
+            lines = [line for turn in session.turns for line in turn.news(page, session.builder.turns, last=last)]
             lines += failures(page, session.untold)
             session.untold = []
             if (lines or last) and not session.is_headed:
@@ -200,7 +200,7 @@ class Following:
         for session in self._sessions.values():
             for turn in session.turns:
                 was_told = turn.is_told
-                for _ in turn.news(self._page_of(session), session.narrator.course, last=last):
+                for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
                     pass
                 if turn.is_told and not was_told:
                     yield turn.draft.freeze(session.recording, session.session_id, turn.number)
@@ -223,7 +223,7 @@ class Following:
         started_at, last_known_ns = self._store.recording(session.recording).started_at, 0
         if any(x.end_ns is None for x in exchanges):
             last_known_ns = self._store.last_known_ns(session.recording)
-        whole = session.narrator.session(exchanges, session.parent_id, snapshot, aftermath, started_at, last_known_ns)
+        whole = session.builder.session(exchanges, session.parent_id, snapshot, aftermath, started_at, last_known_ns)
         return replace(whole, failures=tuple(session.failed))
 
     @property

@@ -6,12 +6,11 @@ Text cut into lines of a terminal's width. What it is given is made harmless her
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from ...text import seconds, visible
+from ...text import cells, fitting, seconds, visible
 
 _WORD = re.compile(" *[^ ]+| +$")
 _NARROWEST = 20
@@ -34,28 +33,11 @@ def _pieces(line: str, room: int) -> Iterator[str]:
             yield begun
             begun, used, word = "", 0, word.lstrip(" ")
         while cells(word) > room:
-            head = _head_of(word, room)
+            head = fitting(word, room) or word[:1]
             yield head
             word = word[len(head) :]
         begun, used = begun + word, used + cells(word)
     yield begun
-
-
-def _head_of(word: str, room: int) -> str:
-    """As much of a word as fits."""
-    used = 0
-    for number, c in enumerate(word):
-        used += cells(c)
-        if used > room:
-            return word[: max(number, 1)]
-    return word
-
-
-def cells(text: str) -> int:
-    """How many columns a text takes in a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
 
 
 Kind = Literal[

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...model import Ending
+from ...omnigent.protocol import SYSTEM_TEXT
 from ...text import one_line, seconds
 from ..turns import (
     Approval,
@@ -54,7 +55,7 @@ def listened(page: Page, stream: Listening) -> str:
 
 
 def asked(page: Page, one: Asked) -> str:
-    text = one.text.removeprefix("[System: ").removesuffix("]") if one.by == "system" else one.text
+    text = one.text.removeprefix(SYSTEM_TEXT).removesuffix("]") if one.by == "system" else one.text
     return f"{_ASKERS[one.by]}: {page.long(text)}"
 
 

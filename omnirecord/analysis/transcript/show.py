@@ -10,9 +10,9 @@ from ...cassette.select import the_session, with_children
 from ...cassette.sqlite import Store
 from ...model import Exchange
 from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
-from ..turns import LONG_SILENCE, Session, concluded, grown_session, turn_row
+from ..turns import LONG_SILENCE, Session, concluded, session_with_drafts, turn_row
 from ..turns.draft import Draft
-from . import WIDTH, Line, tell
+from . import WIDTH, Line, transcript
 
 
 def lines_of(
@@ -30,8 +30,8 @@ def lines_of(
     recording's start.
     """
     told = sessions(store, session, long_silence=long_silence, family=True)
-    astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
-    return tell(told, width=width, full=full, absolute=absolute, astray=astray)
+    astray = [] if session is not None else failures_in(store, strays(store.exchanges(by_clients=True)))
+    return transcript(told, width=width, full=full, absolute=absolute, astray=astray)
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -61,10 +61,10 @@ def sessions(
 
     `session`: only that one, and, for its `family`, those of its sub-agents and of theirs.
     """
-    return (told for told, _ in grown_sessions(store, session, long_silence=long_silence, family=family))
+    return (told for told, _ in sessions_with_drafts(store, session, long_silence=long_silence, family=family))
 
 
-def grown_sessions(
+def sessions_with_drafts(
     store: Store,
     session: str | None = None,
     *,
@@ -79,13 +79,13 @@ def grown_sessions(
     wanted = None if session is None else frozenset({the_session(store, session)})
     if family and wanted is not None:
         wanted = with_children(store, *wanted)
-    for exchanges in grouped(store.exchanges("party != 'runner'")):
+    for exchanges in grouped(store.exchanges(by_clients=True)):
         first = exchanges[0]
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
         if wanted is None or first.session_id in wanted:
             acts = list(acts_in(store, exchanges))
-            told, drafts = grown_session(
+            told, drafts = session_with_drafts(
                 exchanges,
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
                 acts,

@@ -14,7 +14,7 @@ from ...text import clip, one_line, seconds
 from ..turns import Child, Conclusion, FailedRequest, Session, concluded
 from . import sentences as words
 from .lines import COLUMN, LAST, Line, Page, Piece, indented
-from .turn import tell_turn
+from .turn import turn_lines
 
 DEEPEST = 6
 """How many sessions are told one inside the other."""
@@ -32,7 +32,7 @@ class Tree:
         self._told: set[int] = set()
         self._page = page
 
-    def tell(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[Line]:
         """Each session, an empty line between them."""
         roots = [one for one in self._all if not self._has_parent(one)]
         for session in (*roots, *self._all):
@@ -74,7 +74,7 @@ class Tree:
         ids = {child.session_id for _, child, _ in children}
         timed = session.begun_ns != session.ended_ns
         for turn, pieces in zip(session.turns, inner, strict=True):
-            yield from tell_turn(turn, page=page, timed=timed, inner=pieces, told=ids)
+            yield from turn_lines(turn, page=page, timed=timed, inner=pieces, told=ids)
 
     def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
         """Those that are to be told in it, and the number of the turn that started each. From now on they are told."""
@@ -116,7 +116,7 @@ class Tree:
         ids = {one.session_id for _, one, _ in children}
         for turn, pieces in zip(session.turns, inner, strict=True):
             is_last = turn is session.turns[-1]
-            lines = [*name, *tell_turn(turn, page=page, inner=pieces, told=ids), *(last if is_last else ())]
+            lines = [*name, *turn_lines(turn, page=page, inner=pieces, told=ids), *(last if is_last else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
 
 
@@ -149,7 +149,7 @@ def why(conclusion: Conclusion) -> str:
 
 def head(session: Session, page: Page) -> str:
     """What a session is."""
-    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream of no session"
+    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
     parts = [name, f"recording {session.recording}", words.count(len(session.turns), "turn")]
     if session.parent_id:
         parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")

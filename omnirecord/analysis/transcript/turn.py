@@ -14,13 +14,13 @@ from typing import Any
 
 from ...text import one_line, seconds
 from ..turns import Tool, Turn
-from ..turns.builder import Course
+from ..turns.builder import TurnBuilder
 from ..turns.draft import Block, Draft
 from . import sentences as words
 from .lines import COLUMN, LAST, WIDTH, Line, Page, Piece
 
 
-def tell_turn(
+def turn_lines(
     turn: Turn,
     *,
     width: int = WIDTH,
@@ -44,10 +44,10 @@ def tell_turn(
         head = f"{number or '':>3}  {since:>7}"
         yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
         number = ""
-    yield from tell_end(page, turn)
+    yield from end_lines(page, turn)
 
 
-def tell_end(page: Page, turn: Turn) -> Iterator[Line]:
+def end_lines(page: Page, turn: Turn) -> Iterator[Line]:
     yield from page.wrapped(words.end(page, turn), "end", " " * (COLUMN - 2) + "= ", " " * COLUMN)
 
 
@@ -95,20 +95,20 @@ class UnfoldingTurn:
         at_work = any(self._said(key) is None for key in self._children)
         return not self.is_told or bool(self._tools or self._asking) or at_work
 
-    def news(self, page: Page, course: Course, *, last: bool = False) -> Iterator[Line]:
+    def news(self, page: Page, builder: TurnBuilder, *, last: bool = False) -> Iterator[Line]:
         """The lines of what is finished since it was asked last. `last`: nothing follows."""
         draft = self.draft
         if draft.is_empty:
             return
-        over = draft is not course.open
+        over = draft is not builder.open
         if over:
-            course.settle(draft)
+            builder.settle(draft)
         settled = last or (over and self._end_seen)  # what an end brings with it comes right behind it
-        for piece in sorted(self._pieces(page, course, over=over, settled=settled), key=lambda one: one[:2]):
+        for piece in sorted(self._pieces(page, builder, over=over, settled=settled), key=lambda one: one[:2]):
             yield from self._line(page, piece)
         if settled and not self.is_told:
             self.is_told = True
-            yield from tell_end(page, draft.freeze(1, None, self.number))
+            yield from end_lines(page, draft.freeze(1, None, self.number))
         self._end_seen = over
 
     def growing(self, page: Page) -> Iterator[Line]:
@@ -141,7 +141,7 @@ class UnfoldingTurn:
         self._at[name] = begin + len(found)
         return found
 
-    def _pieces(self, page: Page, course: Course, *, over: bool, settled: bool) -> Iterator[Piece]:
+    def _pieces(self, page: Page, builder: TurnBuilder, *, over: bool, settled: bool) -> Iterator[Piece]:
         draft = self.draft
         for name, things in (("asked", draft.asked), ("midway", draft.midway)):
             for one in self._new(name, things):
@@ -156,7 +156,7 @@ class UnfoldingTurn:
             if one.text:
                 yield Piece(one.first_ns, one.place, words.said(page, one), "said")
         yield from self._tool_pieces(page, settled=settled and not self.is_told)
-        yield from self._approvals(page, course, over=over)
+        yield from self._approvals(page, builder, over=over)
         yield from self._child_pieces(page)
         for one in self._new("troubles", draft.troubles):
             yield Piece(one.at_ns, one.place, words.trouble(page, one), "trouble")
@@ -173,13 +173,13 @@ class UnfoldingTurn:
                 del self._tools[key]
                 yield tool_piece(page, tool)
 
-    def _approvals(self, page: Page, course: Course, *, over: bool) -> Iterator[Piece]:
+    def _approvals(self, page: Page, builder: TurnBuilder, *, over: bool) -> Iterator[Piece]:
         for key in self._new("approvals", self.draft.approvals):
             one = self.draft.approvals[key]
             self._asking[key] = None
             yield Piece(one.asked_ns, one.place, f"the agent waits for approval: {page.short(one.message)}", "approval")
         for key in list(self._asking):
-            one = course.answered(self.draft.approvals[key])
+            one = builder.answered(self.draft.approvals[key])
             done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
             if done is not None and (one.resolved_ns is not None or over):
                 del self._asking[key]

@@ -1,27 +1,29 @@
-"""A session told turn by turn, as its user lived it: frozen values in, turns out. No I/O, no clock, no printing.
+"""The turns of a session, from its exchanges, frames and client actions. No I/O, no clock, no printing.
 
     session = session_of(exchanges, frames, acts)
     for turn in session.turns: ...
 
-`line` makes one run of frames out of the streams that several clients heard; `narrator` tells them to a `course`,
-which knows the turns, each a `draft` until it is frozen; `events`, `items` and `notes` say what an event adds; `acts`
-and `snapshots` read what clients did and were told, `aftermath` what the server did after a stream; `stopped` says why
-there is no more, and `conclusion` how the session ended in one line; `growth` how the texts of a turn grew; `values`
-has what comes out. All of it is linear in the number of frames, and none of it can be broken by what a frame holds: an
-event that fits no type is counted, and told as far as it can be.
+- `merge` makes one sequence of frames out of a session's streams, so that each event is in it once.
+- `session_builder` gives these frames to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until
+  nothing follows, and then a frozen `Turn` (`values`).
+- `events` and `items` say what each type of event, and of output item, adds to a turn.
+- `requests` reads what clients did: messages, interrupts, answers, and what the server refused.
+- `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.
+
+The work is linear in the number of frames. No frame makes it fail: an event that fits no type is counted, and read as
+far as possible.
 """
 
 from __future__ import annotations
 
 from ...omnigent.routes import is_session, unknown_sessions
 from .builder import ENDED_BY_SERVER, Aftermath
-from .client_actions import Act, act_of, may_act
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
 from .draft import Pace, growth_of, pace_of
-from .failures import FailedRequest, deleted_at, failed_requests
 from .items import is_snapshot, snapshot_of
-from .merge import one_line
-from .narrator import grown_session, session_of, turns
+from .merge import merged
+from .requests import Act, FailedRequest, act_of, deleted_at, failed_requests, may_act
+from .session_builder import session_of, session_with_drafts, turns
 from .values import (
     LONG_SILENCE,
     Approval,
@@ -73,14 +75,14 @@ __all__ = [
     "concluded",
     "deleted_at",
     "failed_requests",
-    "grown_session",
     "growth_of",
     "is_session",
     "is_snapshot",
     "may_act",
-    "one_line",
+    "merged",
     "pace_of",
     "session_of",
+    "session_with_drafts",
     "snapshot_of",
     "stopped",
     "turn_row",

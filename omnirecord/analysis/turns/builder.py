@@ -25,14 +25,15 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ...model import Exchange
+from ...omnigent.protocol import STREAM_EPOCH
 from ...text import seconds
 from ...wire.headers import header
-from .client_actions import Act, Posts
 from .draft import Draft
+from .requests import Act, Posts
 from .values import LONG_SILENCE, Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Turn
 
 
-class Course:
+class TurnBuilder:
     """The turns so far, and what clients did about them."""
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
@@ -57,7 +58,7 @@ class Course:
         self.long_silence = long_silence
 
     def act(self, number: int, act: Act) -> None:
-        """What a client did, while the course goes on; what was told under that number before is known better now."""
+        """What a client did, while the builder goes on; what was told under that number before is known better now."""
         if act.kind == "message":
             self.posts.add(number, act)
         self._note(act)
@@ -233,7 +234,6 @@ def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
 TOGETHER = 1_000_000_000
 """Streams that end within this many ns of each other end for one reason: a server that stops ends all that it has."""
 ENDED_BY_SERVER = ("eof", "upstream_lost")
-_EPOCH = "x-omnigent-stream-epoch"
 _request_at = attrgetter("request.at_ns")
 
 
@@ -274,4 +274,4 @@ def _end(x: Exchange) -> int:
 
 
 def _epoch(x: Exchange) -> str | None:
-    return header(x.response.headers, _EPOCH) if x.response else None
+    return header(x.response.headers, STREAM_EPOCH) if x.response else None

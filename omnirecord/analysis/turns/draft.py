@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from .lenient import SYSTEM, failure_in
+from ...omnigent.protocol import SYSTEM_TEXT
+from .lenient import failure_in
 from .values import (
     LONG_SILENCE,
     Approval,
@@ -166,7 +167,7 @@ class Draft:
             self.items.add(item_id)
         if known:
             return
-        asked = Asked(text, at_ns, "system" if text.startswith(SYSTEM) else by, self.events)
+        asked = Asked(text, at_ns, "system" if text.startswith(SYSTEM_TEXT) else by, self.events)
         (self.midway if midway else self.asked).append(asked)
         if (since := max(at_ns, self.after_ns)) < self.started_ns:
             self._silence(since, self.started_ns)

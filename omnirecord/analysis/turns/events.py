@@ -1,93 +1,42 @@
-"""What each type of event adds to its turn. A type that is not in the table adds nothing but its time.
-
-Events that are told in one sentence, each with the sentence; an empty one is not told.
-"""
+"""What each type of event adds to its turn. A type that is not in the table adds nothing but its time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-from .builder import Course
+from ...omnigent import protocol
+from ...omnigent.summary import sentence
+from .builder import TurnBuilder
 from .draft import Block, Draft
-from .items import tell_item
+from .items import add_item
 from .lenient import as_dict, as_int, as_number, as_text, text_of
 from .values import Approval, Child, Ended, Fault, Trouble, TurnUsage
 
-
-def _say(data: Data, *names: str) -> str:
-    """The first of these fields that is a text."""
-    return next((text for text in (as_text(data.get(name)) for name in names) if text), "")
-
-
-def _denied(data: Data) -> str:
-    phase = _say(data, "phase")
-    return f"a policy said no{f' ({phase})' if phase else ''}: {_say(data, 'reason')}"
-
-
-def _compacted(data: Data) -> str:
-    tokens = as_int(data.get("total_tokens"))
-    return "the history was summarised" + (f": {tokens} tokens now" if tokens is not None else "")
-
-
-def _sandbox(data: Data) -> str:
-    stage = _say(data, "stage")
-    return f"sandbox {stage}: {_say(data, 'error')}".rstrip(": ") if stage == "failed" else ""
-
-
-def _mcp(data: Data) -> str:
-    servers = as_dict(data.get("servers")).items()
-    failed = [f"{name}: {_say(as_dict(server), 'error')}" for name, server in servers
-              if as_dict(server).get("status") == "failed"]  # fmt: skip
-    return f"MCP server failed to start: {', '.join(failed)}" if failed else ""
-
-
-NOTES: Mapping[str, Callable[[Data], str]] = {
-    "response.policy_denied": _denied,
-    "response.output_file.done": lambda data: f"file {_say(data, 'filename', 'file_id')}",
-    "response.compaction.in_progress": lambda _: "the history is being summarised",
-    "response.compaction.completed": _compacted,
-    "response.compaction.failed": lambda _: "the history could not be summarised",
-    "response.client_task.cancel": lambda data: f"client task {_say(data, 'task_id')} cancelled",
-    "browser.action_request": lambda data: f"asked the browser to {_say(data, 'action')}",
-    "session.agent_changed": lambda data: f"the agent is now {_say(data, 'agent_name', 'agent_id')}",
-    "session.superseded": lambda data: f"goes on in session {_say(data, 'target_conversation_id')}",
-    "session.btw_sidechat": lambda data: f"by the way: {_say(data, 'question')}: {_say(data, 'answer')}",
-    "session.sandbox_status": _sandbox,
-    "session.mcp_startup": _mcp,
-}
-
-
 Data = dict[str, Any]
-INTERRUPTED = "[System: interrupted]"
-_ENDS: dict[str | None, Ended] = {
-    "response.completed": "completed", "response.failed": "failed", "response.incomplete": "incomplete",
-    "response.cancelled": "cancelled", "turn.completed": "completed", "turn.failed": "failed",
-    "turn.cancelled": "cancelled",
-}  # fmt: skip
 
 
-def tell(course: Course, type_: str | None, at_ns: int, data: Data) -> None:
+def add_event(builder: TurnBuilder, type_: str | None, at_ns: int, data: Data) -> None:
     """Add an event to the turn it belongs to."""
     if not data or type_ is None:
         return
     handler = _HANDLERS.get(type_)
     if handler is not None:
-        handler(course, at_ns, data)
-    elif (ended := _ENDS.get(type_)) is not None:
-        _end(course, at_ns, data, ended, is_response=type_.startswith("response."))
-    elif type_ in NOTES and (draft := course.latest()) is not None and (text := NOTES[type_](data)):
+        handler(builder, at_ns, data)
+    elif (ended := protocol.ENDS.get(type_)) is not None:
+        _end(builder, at_ns, data, ended, is_response=type_ in protocol.RESPONSE_ENDS)
+    elif (draft := builder.latest()) is not None and (text := sentence(type_, data)):
         draft.note(text, at_ns)
 
 
-def tell_again(course: Course, type_: str, at_ns: int, data: Data) -> None:
+def add_resent(builder: TurnBuilder, type_: str, at_ns: int, data: Data) -> None:
     """Add what the connect snapshot tells of a turn that goes on."""
-    if type_ == "response.created":
-        _begin(course, at_ns, data, is_again=True)
+    if type_ == protocol.RESPONSE_CREATED:
+        _begin(builder, at_ns, data, is_again=True)
     elif delta := as_text(data.get("delta")):
-        course.turn(at_ns).say_again(delta, at_ns)
+        builder.turn(at_ns).say_again(delta, at_ns)
 
 
 def fault_of(error: Any) -> Fault | None:
@@ -97,37 +46,37 @@ def fault_of(error: Any) -> Fault | None:
     return Fault(code, message or "") if code or message else None
 
 
-def _begin(course: Course, at_ns: int, data: Data, *, is_again: bool = False) -> None:
+def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = False) -> None:
     response = as_dict(data.get("response"))
-    id_, last = as_text(response.get("id")), course.latest()
-    if course.open is None and last is not None and id_ is not None and id_ == last.response_id:
+    id_, last = as_text(response.get("id")), builder.latest()
+    if builder.open is None and last is not None and id_ is not None and id_ == last.response_id:
         return  # it is over, and its beginning comes once more
-    if course.open is not None and id_ is not None and course.open.response_id not in (None, id_):
-        if course.open.midway or course.open.interrupted or is_again:
-            course.split(at_ns)
+    if builder.open is not None and id_ is not None and builder.open.response_id not in (None, id_):
+        if builder.open.midway or builder.open.interrupted or is_again:
+            builder.split(at_ns)
         else:
-            course.open.restart(at_ns)
-    draft = course.next_turn(at_ns)
+            builder.open.restart(at_ns)
+    draft = builder.next_turn(at_ns)
     draft.runs, draft.response_id = True, id_ or draft.response_id
     # The live server gives the agent's id in the place of its name once its runner was restarted.
     draft.agent = draft.agent if draft.restarts and draft.agent else as_text(response.get("model")) or draft.agent
 
 
-def _end(course: Course, at_ns: int, data: Data, ended: Ended, *, is_response: bool) -> None:
+def _end(builder: TurnBuilder, at_ns: int, data: Data, ended: Ended, *, is_response: bool) -> None:
     response = as_dict(data.get("response"))
-    id_, last = as_text(response.get("id")), course.latest()
-    if last is not None and course.open is None and (not is_response or _is_late(last, id_)):
+    id_, last = as_text(response.get("id")), builder.latest()
+    if last is not None and builder.open is None and (not is_response or _is_late(last, id_)):
         _settle(last, response)
         last.terminal = last.terminal or is_response
         if last.ended == "unfinished":
             last.end(ended, at_ns)
         return
-    draft = course.turn(at_ns)
+    draft = builder.turn(at_ns)
     draft.terminal = is_response
     _settle(draft, response)
-    if (id_ or "").startswith("deny_"):
+    if protocol.is_denial(id_):
         ended = "denied"
-    course.close(ended, at_ns, _why(draft, data, ended))
+    builder.close(ended, at_ns, _why(draft, data, ended))
 
 
 def _is_late(last: Draft, id_: str | None) -> bool:
@@ -137,7 +86,7 @@ def _is_late(last: Draft, id_: str | None) -> bool:
 def _settle(draft: Draft, response: Data) -> None:
     """What a response's end says of the whole of it."""
     id_ = as_text(response.get("id")) or ""
-    if not id_.startswith("deny_"):
+    if not protocol.is_denial(id_):
         draft.response_id = draft.response_id or id_ or None
         draft.agent = draft.agent or as_text(response.get("model"))
     usage = as_dict(response.get("usage"))
@@ -168,97 +117,97 @@ def _why(draft: Draft, data: Data, ended: Ended) -> Fault | None:
     return found or (Fault(None, reason) if reason else None)
 
 
-def _status(course: Course, at_ns: int, data: Data) -> None:
+def _status(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     status = as_text(data.get("status"))
-    course.status = course.status if status is None else (status, at_ns)
+    builder.status = builder.status if status is None else (status, at_ns)
     if status in ("running", "launching"):
-        draft = course.next_turn(at_ns)
+        draft = builder.next_turn(at_ns)
         draft.runs = True
         draft.waiting_for.pop("status", None)
-    elif status == "waiting" and course.open is not None:
-        course.open.waiting_for["status"] = as_text(data.get("blocked_on")) or "sub-agents"
-    elif status == "idle" and course.open is not None and course.open.runs:
-        _rest(course, course.open, at_ns)
+    elif status == "waiting" and builder.open is not None:
+        builder.open.waiting_for["status"] = as_text(data.get("blocked_on")) or "sub-agents"
+    elif status == "idle" and builder.open is not None and builder.open.runs:
+        _rest(builder, builder.open, at_ns)
     elif status == "failed":
-        _fail(course, at_ns, fault_of(data.get("error")))
+        _fail(builder, at_ns, fault_of(data.get("error")))
 
 
-def _rest(course: Course, draft: Draft, at_ns: int) -> None:
+def _rest(builder: TurnBuilder, draft: Draft, at_ns: int) -> None:
     """At rest without an end. An agent that speaks of no responses ends its turns so; others do not."""
     if draft.response_id is None or draft.interrupted:
-        course.close("interrupted" if draft.interrupted else "completed", at_ns)
+        builder.close("interrupted" if draft.interrupted else "completed", at_ns)
     else:
         draft.note("the session came to rest, and no event said how the turn ended", at_ns)
-        course.close("unfinished", at_ns)
+        builder.close("unfinished", at_ns)
 
 
-def _fail(course: Course, at_ns: int, error: Fault | None) -> None:
-    last = course.latest()
-    if course.open is not None or (last is None and error is not None):
-        course.turn(at_ns).error = error
-        course.close("failed", at_ns, error)
+def _fail(builder: TurnBuilder, at_ns: int, error: Fault | None) -> None:
+    last = builder.latest()
+    if builder.open is not None or (last is None and error is not None):
+        builder.turn(at_ns).error = error
+        builder.close("failed", at_ns, error)
     elif last is not None and last.ended != "failed":
         why = f": {error.code or ''} {error.message}".rstrip() if error else ""
         last.note(f"after the turn, the session failed{why}", at_ns)
 
 
-def _interrupted(course: Course, at_ns: int, _data: Data) -> None:
-    draft = course.latest()
+def _interrupted(builder: TurnBuilder, at_ns: int, _data: Data) -> None:
+    draft = builder.latest()
     if draft is not None:
         draft.note("interrupted by the user", at_ns)
-    if course.open is not None and not course.open.only_asks:
-        course.open.interrupted = True
+    if builder.open is not None and not builder.open.only_asks:
+        builder.open.interrupted = True
 
 
-def _input(course: Course, at_ns: int, data: Data) -> None:
+def _input(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     item = as_dict(data.get("data"))
     text, item_id = text_of(as_dict(item.get("data")).get("content")), as_text(item.get("item_id"))
-    if text.startswith(INTERRUPTED) or not text:
+    if text.startswith(protocol.INTERRUPTED_TEXT) or not text:
         return  # said to the agent, not to the user
-    post = course.posts.claim(text, at_ns, item_id)
-    draft = course.next_turn(at_ns)
-    by: Literal["user", "agent"] = "agent" if course.is_child and post is None else "user"
+    post = builder.posts.claim(text, at_ns, item_id)
+    draft = builder.next_turn(at_ns)
+    by: Literal["user", "agent"] = "agent" if builder.is_child and post is None else "user"
     draft.ask(text, post.at_ns if post else at_ns, item_id, by, midway=draft.response_id is not None)
     draft.taken.append(text)
 
 
-def _text(course: Course, at_ns: int, data: Data) -> None:
-    draft = course.turn(at_ns)
+def _text(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    draft = builder.turn(at_ns)
     draft.break_thoughts()
     if delta := as_text(data.get("delta")):
         draft.say(delta, at_ns, as_text(data.get("message_id")))
 
 
-def _thought(course: Course, at_ns: int, data: Data) -> None:
-    draft = course.turn(at_ns)
+def _thought(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    draft = builder.turn(at_ns)
     if delta := as_text(data.get("delta")):
         draft.think(delta, at_ns)
 
 
-def _printed(course: Course, at_ns: int, data: Data) -> None:
+def _printed(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     call_id, delta = as_text(data.get("call_id")), as_text(data.get("delta"))
     if call_id is not None and delta:
-        draft = course.owners.get(call_id) or course.turn(at_ns)
+        draft = builder.owners.get(call_id) or builder.turn(at_ns)
         draft.printed.setdefault(call_id, Block(at_ns, draft.events)).add(delta, at_ns)
 
 
-def _elicitation(course: Course, at_ns: int, data: Data) -> None:
+def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     id_, params = as_text(data.get("elicitation_id")), as_dict(data.get("params"))
-    if id_ is None or id_ in course.owners:
+    if id_ is None or id_ in builder.owners:
         return
-    draft = course.next_turn(at_ns)
+    draft = builder.next_turn(at_ns)
     message = as_text(params.get("message")) or ""
     draft.approvals[id_] = Approval(id_, message, at_ns, None, None, None, None, draft.events)
     draft.waiting_for[id_] = "approval"
-    course.owners[id_] = draft
+    builder.owners[id_] = draft
     if params.get("phase") == "request" and not draft.runs:
-        _ask_about(course, draft, at_ns, as_text(params.get("content_preview")))
+        _ask_about(builder, draft, at_ns, as_text(params.get("content_preview")))
 
 
-def _ask_about(course: Course, draft: Draft, at_ns: int, preview: str | None) -> None:
+def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | None) -> None:
     """What the question is about: a message that the agent has not taken in yet, and may never."""
     text = _previewed(preview)
-    post = course.posts.claim(text, at_ns) or course.posts.claim(None, at_ns)
+    post = builder.posts.claim(text, at_ns) or builder.posts.claim(None, at_ns)
     if post is not None:
         draft.ask(post.text, post.at_ns, post.item_id)
     elif text:
@@ -272,21 +221,21 @@ def _previewed(preview: str | None) -> str | None:
         return preview
 
 
-def _resolved(course: Course, at_ns: int, data: Data) -> None:
+def _resolved(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     id_ = as_text(data.get("elicitation_id"))
-    draft = course.owners.get(id_ or "")
+    draft = builder.owners.get(id_ or "")
     if draft is None or id_ is None or draft.approvals[id_].resolved_ns is not None:
         return
     draft.approvals[id_] = replace(draft.approvals[id_], resolved_ns=at_ns, action=as_text(data.get("action")))
     draft.waiting_for.pop(id_, None)
 
 
-def _child(course: Course, at_ns: int, data: Data) -> None:
+def _child(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     id_, summary = as_text(data.get("child_session_id")), as_dict(data.get("child"))
-    draft = course.owners.get(id_ or "") or course.latest()
+    draft = builder.owners.get(id_ or "") or builder.latest()
     if id_ is None or draft is None:
         return
-    course.owners[id_] = draft
+    builder.owners[id_] = draft
     known = draft.children.get(id_) or Child(id_, None, at_ns, None, None, None, draft.events)
     status = as_text(summary.get("current_task_status"))
     draft.children[id_] = replace(
@@ -296,9 +245,9 @@ def _child(course: Course, at_ns: int, data: Data) -> None:
     )  # fmt: skip
 
 
-def _trouble(course: Course, at_ns: int, data: Data) -> None:
+def _trouble(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     fault = fault_of(data.get("error")) or Fault(None, "")
-    draft = course.turn(at_ns)
+    draft = builder.turn(at_ns)
     draft.troubles.append(Trouble(
         at_ns, "retry" if "attempt" in data else "error", as_text(data.get("source")),
         as_text(data.get("tool_name")), fault.code, fault.message, as_int(data.get("attempt")),
@@ -306,40 +255,40 @@ def _trouble(course: Course, at_ns: int, data: Data) -> None:
     ))  # fmt: skip
 
 
-def _model(course: Course, _at_ns: int, data: Data) -> None:
-    course.model = as_text(data.get("model")) or course.model
-    if course.open is not None:
-        course.open.model = course.model
+def _model(builder: TurnBuilder, _at_ns: int, data: Data) -> None:
+    builder.model = as_text(data.get("model")) or builder.model
+    if builder.open is not None:
+        builder.open.model = builder.model
 
 
-def _session_usage(course: Course, _at_ns: int, data: Data) -> None:
+def _session_usage(builder: TurnBuilder, _at_ns: int, data: Data) -> None:
     cost = as_number(data.get("total_cost_usd"))
-    course.cost_usd = course.cost_usd if cost is None else cost
+    builder.cost_usd = builder.cost_usd if cost is None else cost
 
 
-def _started(course: Course, at_ns: int, _data: Data) -> None:
-    course.next_turn(at_ns).runs = True
+def _started(builder: TurnBuilder, at_ns: int, _data: Data) -> None:
+    builder.next_turn(at_ns).runs = True
 
 
-_HANDLERS: dict[str, Callable[[Course, int, Data], None]] = {
-    "session.status": _status,
-    "session.interrupted": _interrupted,
-    "session.input.consumed": _input,
-    "session.created": _child,
-    "session.child_session.updated": _child,
-    "session.model": _model,
-    "session.usage": _session_usage,
-    "response.created": _begin,
-    "response.queued": _begin,
-    "response.in_progress": _begin,
-    "response.output_text.delta": _text,
-    "response.reasoning_text.delta": _thought,
-    "response.reasoning_summary_text.delta": _thought,
-    "response.function_call_output.delta": _printed,
-    "response.output_item.done": tell_item,
-    "response.error": _trouble,
-    "response.retry": _trouble,
-    "response.elicitation_request": _elicitation,
-    "response.elicitation_resolved": _resolved,
-    "turn.started": _started,
+_HANDLERS: dict[str, Callable[[TurnBuilder, int, Data], None]] = {
+    protocol.SESSION_STATUS: _status,
+    protocol.SESSION_INTERRUPTED: _interrupted,
+    protocol.SESSION_INPUT_CONSUMED: _input,
+    protocol.SESSION_CREATED: _child,
+    protocol.SESSION_CHILD_SESSION_UPDATED: _child,
+    protocol.SESSION_MODEL: _model,
+    protocol.SESSION_USAGE: _session_usage,
+    protocol.RESPONSE_CREATED: _begin,
+    protocol.RESPONSE_QUEUED: _begin,
+    protocol.RESPONSE_IN_PROGRESS: _begin,
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: _text,
+    protocol.RESPONSE_REASONING_TEXT_DELTA: _thought,
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: _thought,
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: _printed,
+    protocol.RESPONSE_OUTPUT_ITEM_DONE: add_item,
+    protocol.RESPONSE_ERROR: _trouble,
+    protocol.RESPONSE_RETRY: _trouble,
+    protocol.RESPONSE_ELICITATION_REQUEST: _elicitation,
+    protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
+    protocol.TURN_STARTED: _started,
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...model import Exchange
 from ...omnigent.routes import below_session
-from .builder import Course
+from .builder import TurnBuilder
 from .draft import Draft
 from .lenient import as_dict, as_text, text_of, written
 from .values import Snapshot, Trouble
@@ -22,38 +22,38 @@ _SILENT = frozenset({"resource_event", "routing_decision"})
 """Items that other events tell better, or that are not for users."""
 
 
-def tell_item(course: Course, at_ns: int, data: Data) -> None:
+def add_item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     """Add a finished item to the turn it belongs to."""
     item = as_dict(data.get("item"))
     type_ = as_text(item.get("type")) or "item"
     if type_ == "function_call_output":
-        _tool_output(course, at_ns, item)
+        _tool_output(builder, at_ns, item)
     elif type_ not in _SILENT and item:
-        draft = _owner(course, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
+        draft = _owner(builder, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
         draft.break_thoughts() if type_ != "reasoning" else None
-        _tell_in(course, draft, at_ns, item, type_)
+        _add_to(builder, draft, at_ns, item, type_)
 
 
-def _owner(course: Course, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
+def _owner(builder: TurnBuilder, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
     """The turn that goes on; when none does, the last one, unless the item is of another response.
 
     The call of an interrupted turn comes again after its end, under another response: it stays with its turn."""
-    last = course.latest()
-    if course.open is None and call_id is not None and call_id in course.owners:
-        return course.owners[call_id]
-    if course.open is None and last is not None and response_id in (None, last.response_id):
+    last = builder.latest()
+    if builder.open is None and call_id is not None and call_id in builder.owners:
+        return builder.owners[call_id]
+    if builder.open is None and last is not None and response_id in (None, last.response_id):
         return last
-    return course.turn(at_ns)
+    return builder.turn(at_ns)
 
 
-def _tell_in(course: Course, draft: Draft, at_ns: int, item: Data, type_: str) -> None:
+def _add_to(builder: TurnBuilder, draft: Draft, at_ns: int, item: Data, type_: str) -> None:
     if type_ == "message":
         _message(draft, at_ns, item)
     elif type_ == "function_call":
         call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or "?"
         arguments = written(item.get("arguments")) or ""
         draft.call(call_id, as_text(item.get("name")) or "", arguments, as_text(item.get("status")), at_ns)
-        course.owners[call_id] = draft
+        builder.owners[call_id] = draft
     elif type_ == "reasoning":
         _reasoning(draft, at_ns, item)
     elif type_ == "error":
@@ -82,9 +82,9 @@ def _reasoning(draft: Draft, at_ns: int, item: Data) -> None:
         draft.think(text, at_ns, whole=True)
 
 
-def _tool_output(course: Course, at_ns: int, item: Data) -> None:
+def _tool_output(builder: TurnBuilder, at_ns: int, item: Data) -> None:
     call_id = as_text(item.get("call_id")) or "?"
-    draft = course.owners.get(call_id) or course.turn(at_ns)
+    draft = builder.owners.get(call_id) or builder.turn(at_ns)
     output = written(item.get("output"))
     draft.hand_back(call_id, output if output is not None else "", as_text(item.get("status")), at_ns)
 
@@ -95,27 +95,35 @@ def _named(type_: str, item: Data) -> str:
 
 
 def is_snapshot(exchange: Exchange) -> bool:
-    """Whether an exchange asked for a session as it is, and got it."""
+    """Return whether an exchange is a successful GET of a session."""
     answered = exchange.response is not None and exchange.response.status == 200
     return answered and exchange.request.method == "GET" and below_session(exchange.request.target) == ""
 
 
 def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
-    """The session as the answer has it; None where that is no session."""
+    """Return the state of a session from the body of an answer; None if the body is no JSON object."""
     try:
         data = as_dict(json.loads(response))
     except (ValueError, RecursionError):
         return None
-    if not data:
-        return None
+    return snapshot_in(exchange, data) if data else None
+
+
+def snapshot_in(exchange: Exchange, data: Data) -> Snapshot:
+    """Return the state of a session from the JSON object that answered this exchange."""
     pending, online = data.get("pending_elicitations"), data.get("runner_online")
-    ids = (as_text(as_dict(one).get("elicitation_id")) for one in (pending if isinstance(pending, list) else ()))
+    ids = map(_elicitation_id, pending if isinstance(pending, list) else ())
     return Snapshot(
         exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
         as_text(data.get("agent_name")), as_text(data.get("llm_model")),
         online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
         _last_said(data.get("items")),
     )  # fmt: skip
+
+
+def _elicitation_id(value: Any) -> str | None:
+    data = as_dict(value)
+    return as_text(value) or as_text(data.get("elicitation_id")) or as_text(data.get("id"))
 
 
 def _last_said(items: Any) -> str | None:

@@ -11,11 +11,6 @@ from typing import Any
 from ...model import TimedFrame
 from ...wire.strict_json import payload_of
 
-DENIED = "[Denied by policy: "
-"""How the server begins the text that it puts in the place of a refused one."""
-SYSTEM = "[System: "
-"""How Omnigent begins what it says itself in a user's place."""
-
 
 @functools.lru_cache(maxsize=1)
 def payload(frame: TimedFrame) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ...model import Ending
-from .failures import FailedRequest
+from .requests import FailedRequest
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]
 """How a turn ended. `interrupted`: a user stopped it; `denied`: a policy, or the user it asked, refused the message;

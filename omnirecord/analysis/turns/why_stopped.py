@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ...model import Ending
+from ...omnigent.protocol import RUNNER_DISCONNECTED
 from ...text import clip, one_line, seconds
 from .builder import absences_of
 from .values import (
@@ -34,8 +35,6 @@ Code = Literal[
 ]  # fmt: skip
 AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
 """With these, nothing was left undone: the session could have gone on with the next message."""
-RUNNER_LOST = "runner_disconnected"
-"""Omnigent's code for a turn whose runner went away."""
 _INSTANT = 5_000_000
 """What took less than this, in ns, is told without a time."""
 _TOGETHER = 1_000_000_000
@@ -180,7 +179,7 @@ def _is_by_leaving(one: Approval, ended_ns: int | None) -> bool:
 
 
 def _failed(turn: Turn, error: Fault | None) -> _State:
-    if error is not None and error.code == RUNNER_LOST:
+    if error is not None and error.code == RUNNER_DISCONNECTED:
         said = "The runner, the process that runs the agent, was lost. The server gave the turn up"
         return _State("runner_lost", f"{said}{_quiet_before(turn)}.")
     if not turn.events:

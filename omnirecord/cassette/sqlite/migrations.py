@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from ...omnigent.contract import Issue, Judgement
+from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.sse import Frame
 from ..framing import Framed, Span, cut
 from . import rows
@@ -43,11 +44,11 @@ CREATE TABLE reads (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
   sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
 """
-_FRAMES = """CREATE TABLE frames (
+_FRAMES = f"""CREATE TABLE frames (
   stream INTEGER NOT NULL, seq INTEGER NOT NULL, read INTEGER NOT NULL,
   type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
   ) WITHOUT ROWID;
-CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('session.created', 'session.status');
+CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('{SESSION_CREATED}', '{SESSION_STATUS}');
 """
 _TALLIES = """CREATE TABLE tallies (
   stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
@@ -158,7 +159,7 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
         "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
     ).fetchall()
     yield from _pieces(exchange, reads, spans)
-    yield from streamed.pages(stream, _framed(old, stream), lambda read: reads[read][0])
+    yield from streamed.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
 
 
 def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
@@ -181,7 +182,7 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
 
 
 def _pieces(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
-    pieces = streamed.Pieces(exchange)
+    pieces = streamed.ReadBlocks(exchange)
     made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
         pieces.add(offset_ns, sent_ns, size, data, made)

@@ -1,196 +1,41 @@
-"""Omnigent's events as typed models, and contracts that judge what came over the wire.
+"""Contracts, which judge events, and the models of Omnigent's events.
 
     contract = load("omnigent")
     contract.judge(frame).verdict
     contract.event(data)
 
-One file for each section of Omnigent's reference page (`session`, `response`, `turn`, `compaction`,
-`elicitation`), `objects` and `items` for what events carry, `union` for all of them. `payload` reads, `judge`
-decides, `shapes` spares both what was seen before, `known` says which fields are named at all; `documented` and
-`openapi` are the contracts that the models alone do not express.
+`judge` decides, `shapes` keeps the shapes of valid events so that equal ones need no parsing, `known_fields` has the
+fields that a contract names. `documented` and `openapi` are contracts that the models alone do not express. Every model
+of `omnigent/events/` can be imported from here.
 """
 
 from __future__ import annotations
 
-from ..events.base import Event, Shape, UntypedEvent
-from ..events.objects import (
-    BackgroundTaskInfo,
-    ChildSessionSummary,
-    CompactionItem,
-    ConversationRef,
-    ErrorDetail,
-    FailedResponseObject,
-    FunctionCallItem,
-    FunctionCallOutputItem,
-    IncompleteDetails,
-    McpServerStartup,
-    MessageItem,
-    ModelUsage,
-    OutputItem,
-    PresenceViewer,
-    ReasoningItem,
-    ResponseObject,
-    RetryErrorDetail,
-    SessionResourceObject,
-    TodoEntry,
-    Usage,
-    UsageDetails,
-)
-from ..events.response import (
-    CancelledEvent,
-    CompactionCompletedEvent,
-    CompactionFailedEvent,
-    CompactionInProgressEvent,
-    CompletedEvent,
-    CreatedEvent,
-    ErrorEvent,
-    FailedEvent,
-    HeartbeatEvent,
-    IncompleteEvent,
-    InProgressEvent,
-    OutputFileDoneEvent,
-    OutputItemDoneEvent,
-    OutputTextDeltaEvent,
-    PolicyDeniedEvent,
-    QueuedEvent,
-    ReasoningStartedEvent,
-    ReasoningSummaryTextDeltaEvent,
-    ReasoningTextDeltaEvent,
-    RetryEvent,
-    ToolOutputDeltaEvent,
-    TurnCancelledEvent,
-    TurnCompletedEvent,
-    TurnFailedEvent,
-    TurnStartedEvent,
-)
-from ..events.session import (
-    BrowserActionRequestEvent,
-    ClientTaskCancelEvent,
-    ElicitationRequestEvent,
-    ElicitationRequestParams,
-    ElicitationResolvedEvent,
-    SessionAgentChangedEvent,
-    SessionBtwSidechatEvent,
-    SessionChangedFilesInvalidatedEvent,
-    SessionChildSessionUpdatedEvent,
-    SessionCodexApprovalModeEvent,
-    SessionCollaborationModeEvent,
-    SessionCreatedEvent,
-    SessionHeartbeatEvent,
-    SessionInputConsumedEvent,
-    SessionInputConsumedPayload,
-    SessionInterruptedEvent,
-    SessionInterruptedPayload,
-    SessionMcpStartupEvent,
-    SessionModelEvent,
-    SessionModelOptionsEvent,
-    SessionPermissionModeEvent,
-    SessionPresenceEvent,
-    SessionReasoningEffortEvent,
-    SessionResourceCreatedEvent,
-    SessionResourceDeletedEvent,
-    SessionSandboxStatusEvent,
-    SessionSkillsEvent,
-    SessionStatusEvent,
-    SessionSupersededEvent,
-    SessionTerminalActivityEvent,
-    SessionTerminalPendingEvent,
-    SessionTitleEvent,
-    SessionTodosEvent,
-    SessionUsageEvent,
-)
-from ..events.union import ServerStreamEvent
-from .judge import Contract, Issue, Judgement, ProblemKind
-from .load import load
+from functools import cache
+from os import PathLike, fspath
 
-__all__ = [
-    "BackgroundTaskInfo",
-    "BrowserActionRequestEvent",
-    "CancelledEvent",
-    "ChildSessionSummary",
-    "ClientTaskCancelEvent",
-    "CompactionCompletedEvent",
-    "CompactionFailedEvent",
-    "CompactionInProgressEvent",
-    "CompactionItem",
-    "CompletedEvent",
-    "Contract",
-    "ConversationRef",
-    "CreatedEvent",
-    "ElicitationRequestEvent",
-    "ElicitationRequestParams",
-    "ElicitationResolvedEvent",
-    "ErrorDetail",
-    "ErrorEvent",
-    "Event",
-    "FailedEvent",
-    "FailedResponseObject",
-    "FunctionCallItem",
-    "FunctionCallOutputItem",
-    "HeartbeatEvent",
-    "InProgressEvent",
-    "IncompleteDetails",
-    "IncompleteEvent",
-    "Issue",
-    "Judgement",
-    "McpServerStartup",
-    "MessageItem",
-    "ModelUsage",
-    "OutputFileDoneEvent",
-    "OutputItem",
-    "OutputItemDoneEvent",
-    "OutputTextDeltaEvent",
-    "PolicyDeniedEvent",
-    "PresenceViewer",
-    "ProblemKind",
-    "QueuedEvent",
-    "ReasoningItem",
-    "ReasoningStartedEvent",
-    "ReasoningSummaryTextDeltaEvent",
-    "ReasoningTextDeltaEvent",
-    "ResponseObject",
-    "RetryErrorDetail",
-    "RetryEvent",
-    "ServerStreamEvent",
-    "SessionAgentChangedEvent",
-    "SessionBtwSidechatEvent",
-    "SessionChangedFilesInvalidatedEvent",
-    "SessionChildSessionUpdatedEvent",
-    "SessionCodexApprovalModeEvent",
-    "SessionCollaborationModeEvent",
-    "SessionCreatedEvent",
-    "SessionHeartbeatEvent",
-    "SessionInputConsumedEvent",
-    "SessionInputConsumedPayload",
-    "SessionInterruptedEvent",
-    "SessionInterruptedPayload",
-    "SessionMcpStartupEvent",
-    "SessionModelEvent",
-    "SessionModelOptionsEvent",
-    "SessionPermissionModeEvent",
-    "SessionPresenceEvent",
-    "SessionReasoningEffortEvent",
-    "SessionResourceCreatedEvent",
-    "SessionResourceDeletedEvent",
-    "SessionResourceObject",
-    "SessionSandboxStatusEvent",
-    "SessionSkillsEvent",
-    "SessionStatusEvent",
-    "SessionSupersededEvent",
-    "SessionTerminalActivityEvent",
-    "SessionTerminalPendingEvent",
-    "SessionTitleEvent",
-    "SessionTodosEvent",
-    "SessionUsageEvent",
-    "Shape",
-    "TodoEntry",
-    "ToolOutputDeltaEvent",
-    "TurnCancelledEvent",
-    "TurnCompletedEvent",
-    "TurnFailedEvent",
-    "TurnStartedEvent",
-    "UntypedEvent",
-    "Usage",
-    "UsageDetails",
-    "load",
-]
+from ..events.base import Event as Event
+from ..events.base import Shape as Shape
+from ..events.base import UntypedEvent as UntypedEvent
+from ..events.objects import *  # noqa: F403 - a new model is exported without a change here
+from ..events.response import *  # noqa: F403
+from ..events.session import *  # noqa: F403
+from ..events.union import ServerStreamEvent as ServerStreamEvent
+from . import documented
+from .judge import Contract as Contract
+from .judge import Issue as Issue
+from .judge import Judgement as Judgement
+from .judge import ProblemKind as ProblemKind
+
+_NAMED = {"omnigent": cache(documented.omnigent), "documented": cache(documented.documented)}
+
+
+def load(name_or_path: str | PathLike[str]) -> Contract:
+    """Return the contract `omnigent`, `documented`, or that of the OpenAPI document at this path. Raises
+    `UsageError`."""
+    name = fspath(name_or_path)
+    if name in _NAMED:
+        return _NAMED[name]()
+    from .openapi import from_file  # it needs jsonschema-rs, which the named contracts do not
+
+    return from_file(name)

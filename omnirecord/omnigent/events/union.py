@@ -1,4 +1,8 @@
-"""All events in one union, told apart by their `type`, and the table from a type to its model."""
+"""The union of all event models, which their `type` tells apart, and the table from a type to its model.
+
+A new event type is a model in `session.py` or `response.py`, a member of the union here, and a line in
+`omnigent/summary.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,125 +11,66 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from . import response, session
 from .base import Event
-from .response import (
-    CancelledEvent,
-    CompactionCompletedEvent,
-    CompactionFailedEvent,
-    CompactionInProgressEvent,
-    CompletedEvent,
-    CreatedEvent,
-    ErrorEvent,
-    FailedEvent,
-    HeartbeatEvent,
-    IncompleteEvent,
-    InProgressEvent,
-    OutputFileDoneEvent,
-    OutputItemDoneEvent,
-    OutputTextDeltaEvent,
-    PolicyDeniedEvent,
-    QueuedEvent,
-    ReasoningStartedEvent,
-    ReasoningSummaryTextDeltaEvent,
-    ReasoningTextDeltaEvent,
-    RetryEvent,
-    ToolOutputDeltaEvent,
-    TurnCancelledEvent,
-    TurnCompletedEvent,
-    TurnFailedEvent,
-    TurnStartedEvent,
-)
-from .session import (
-    BrowserActionRequestEvent,
-    ClientTaskCancelEvent,
-    ElicitationRequestEvent,
-    ElicitationResolvedEvent,
-    SessionAgentChangedEvent,
-    SessionBtwSidechatEvent,
-    SessionChangedFilesInvalidatedEvent,
-    SessionChildSessionUpdatedEvent,
-    SessionCodexApprovalModeEvent,
-    SessionCollaborationModeEvent,
-    SessionCreatedEvent,
-    SessionHeartbeatEvent,
-    SessionInputConsumedEvent,
-    SessionInterruptedEvent,
-    SessionMcpStartupEvent,
-    SessionModelEvent,
-    SessionModelOptionsEvent,
-    SessionPermissionModeEvent,
-    SessionPresenceEvent,
-    SessionReasoningEffortEvent,
-    SessionResourceCreatedEvent,
-    SessionResourceDeletedEvent,
-    SessionSandboxStatusEvent,
-    SessionSkillsEvent,
-    SessionStatusEvent,
-    SessionSupersededEvent,
-    SessionTerminalActivityEvent,
-    SessionTerminalPendingEvent,
-    SessionTitleEvent,
-    SessionTodosEvent,
-    SessionUsageEvent,
-)
 
 ServerStreamEvent = Annotated[
-    SessionStatusEvent
-    | SessionHeartbeatEvent
-    | SessionInterruptedEvent
-    | SessionCreatedEvent
-    | SessionChildSessionUpdatedEvent
-    | SessionAgentChangedEvent
-    | SessionModelEvent
-    | SessionUsageEvent
-    | SessionPresenceEvent
-    | SessionSkillsEvent
-    | SessionTodosEvent
-    | SessionSandboxStatusEvent
-    | SessionTerminalPendingEvent
-    | SessionTerminalActivityEvent
-    | SessionResourceCreatedEvent
-    | SessionResourceDeletedEvent
-    | SessionChangedFilesInvalidatedEvent
-    | SessionTitleEvent
-    | SessionReasoningEffortEvent
-    | SessionCollaborationModeEvent
-    | SessionPermissionModeEvent
-    | SessionCodexApprovalModeEvent
-    | SessionMcpStartupEvent
-    | SessionModelOptionsEvent
-    | SessionInputConsumedEvent
-    | SessionSupersededEvent
-    | SessionBtwSidechatEvent
-    | CreatedEvent
-    | QueuedEvent
-    | InProgressEvent
-    | OutputTextDeltaEvent
-    | ReasoningStartedEvent
-    | ReasoningTextDeltaEvent
-    | ReasoningSummaryTextDeltaEvent
-    | ToolOutputDeltaEvent
-    | OutputItemDoneEvent
-    | OutputFileDoneEvent
-    | CompletedEvent
-    | FailedEvent
-    | IncompleteEvent
-    | CancelledEvent
-    | ErrorEvent
-    | RetryEvent
-    | PolicyDeniedEvent
-    | HeartbeatEvent
-    | TurnStartedEvent
-    | TurnCompletedEvent
-    | TurnFailedEvent
-    | TurnCancelledEvent
-    | CompactionInProgressEvent
-    | CompactionCompletedEvent
-    | CompactionFailedEvent
-    | ElicitationRequestEvent
-    | ElicitationResolvedEvent
-    | ClientTaskCancelEvent
-    | BrowserActionRequestEvent,
+    session.SessionStatusEvent
+    | session.SessionHeartbeatEvent
+    | session.SessionInterruptedEvent
+    | session.SessionCreatedEvent
+    | session.SessionChildSessionUpdatedEvent
+    | session.SessionAgentChangedEvent
+    | session.SessionModelEvent
+    | session.SessionUsageEvent
+    | session.SessionPresenceEvent
+    | session.SessionSkillsEvent
+    | session.SessionTodosEvent
+    | session.SessionSandboxStatusEvent
+    | session.SessionTerminalPendingEvent
+    | session.SessionTerminalActivityEvent
+    | session.SessionResourceCreatedEvent
+    | session.SessionResourceDeletedEvent
+    | session.SessionChangedFilesInvalidatedEvent
+    | session.SessionTitleEvent
+    | session.SessionReasoningEffortEvent
+    | session.SessionCollaborationModeEvent
+    | session.SessionPermissionModeEvent
+    | session.SessionCodexApprovalModeEvent
+    | session.SessionMcpStartupEvent
+    | session.SessionModelOptionsEvent
+    | session.SessionInputConsumedEvent
+    | session.SessionSupersededEvent
+    | session.SessionBtwSidechatEvent
+    | response.CreatedEvent
+    | response.QueuedEvent
+    | response.InProgressEvent
+    | response.OutputTextDeltaEvent
+    | response.ReasoningStartedEvent
+    | response.ReasoningTextDeltaEvent
+    | response.ReasoningSummaryTextDeltaEvent
+    | response.ToolOutputDeltaEvent
+    | response.OutputItemDoneEvent
+    | response.OutputFileDoneEvent
+    | response.CompletedEvent
+    | response.FailedEvent
+    | response.IncompleteEvent
+    | response.CancelledEvent
+    | response.ErrorEvent
+    | response.RetryEvent
+    | response.PolicyDeniedEvent
+    | response.HeartbeatEvent
+    | response.TurnStartedEvent
+    | response.TurnCompletedEvent
+    | response.TurnFailedEvent
+    | response.TurnCancelledEvent
+    | response.CompactionInProgressEvent
+    | response.CompactionCompletedEvent
+    | response.CompactionFailedEvent
+    | session.ElicitationRequestEvent
+    | session.ElicitationResolvedEvent
+    | session.ClientTaskCancelEvent
+    | session.BrowserActionRequestEvent,
     Field(discriminator="type"),
 ]
 """Any event of Omnigent's: the reference page's 43 and the live union's 55, 56 together."""

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
+from ...server.aiohttp_private import drop_header_section
 from ...server.http import (  # fmt: skip
     SectionTooLarge,
     ambiguous,
@@ -35,11 +36,11 @@ from ...wire.headers import (  # fmt: skip
     unsendable,
     without,
 )
-from ..queue import Take
+from ..queue import ExchangeRecorder
 from .pass_through import Passing, ReadAhead
 from .resumable import LOST
 from .resume import Asked, Resuming, can_be_stamped
-from .upstream import Upstream, is_out_of_descriptors, keep_body_only, why_unreachable
+from .upstream import Upstream, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel
 
 log = logging.getLogger("omnirecord")
@@ -60,14 +61,14 @@ class Forward:
 
     __slots__ = (
         "_answered", "_asked", "_ending", "_handed_over", "_read_ahead", "_request", "_resuming", "_upstream",
-        "endless", "stopped", "take",
+        "endless", "recorder", "stopped",
     )  # fmt: skip
 
     def __init__(
         self,
         request: web.BaseRequest,
         asked: Asked,
-        take: Take,
+        recorder: ExchangeRecorder,
         upstream: Upstream,
         read_ahead: int,
         resuming: Resuming | None,
@@ -75,7 +76,7 @@ class Forward:
     ) -> None:
         self._request = request
         self._asked = asked
-        self.take = take
+        self.recorder = recorder
         self._upstream = upstream
         self._read_ahead = read_ahead
         self._resuming = resuming
@@ -105,7 +106,7 @@ class Forward:
             raise
         finally:
             if not self._handed_over:
-                self.take.end(self._ending)
+                self.recorder.end(self._ending)
 
     async def _exchange(self) -> web.StreamResponse:
         refusal = ambiguous(self._request, self._asked.headers)
@@ -129,13 +130,13 @@ class Forward:
         return await self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
-        self.take.respond(kind, status, reason, headers)
-        self._answered(self._request.method, self._asked.target, self.take.exchange, status)
+        self.recorder.respond(kind, status, reason, headers)
+        self._answered(self._request.method, self._asked.target, self.recorder.exchange, status)
 
     async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming) -> web.StreamResponse:
         """From here on it may outlive this request: the relay ends the exchange."""
         self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
-        relay = resuming.begin(self._asked, answer, self.take)
+        relay = resuming.begin(self._asked, answer, self.recorder)
         self._keep_only(answer)
         self.endless = self._handed_over = True
         return await relay.serve(self._request)
@@ -158,7 +159,7 @@ class Forward:
         yield b""  # the header section goes on its way: aiohttp would keep it until there is something of the body
         async for data in self._request.content.iter_any():
             yield data
-            self.take.body("request", data)
+            self.recorder.body("request", data)
 
     def _unreachable(self, reason: str) -> web.Response:
         message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
@@ -181,7 +182,7 @@ class Forward:
     def _bad_answer(self, why: str) -> web.Response:
         """Upstream answered, and the client cannot be given that. Nothing of the answer is quoted."""
         self._ending = "upstream_lost"
-        log.warning("exchange %d: upstream's answer is not passed on: %s", self.take.exchange, why)
+        log.warning("exchange %d: upstream's answer is not passed on: %s", self.recorder.exchange, why)
         message = f"omnirecord does not pass on the upstream's answer: {why}"
         return self._instead(error_response(502, "upstream_answer", message))
 
@@ -189,13 +190,13 @@ class Forward:
         """Record an answer of our own, and return it."""
         text = answer.body if isinstance(answer.body, bytes) else b""
         self._respond("http", answer.status, answer.reason, tuple(answer.headers.items()))
-        self.take.body("response", text)
+        self.recorder.body("response", text)
         return answer
 
     async def _tunnel(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         self._respond("websocket", answer.status, answer.reason or "", decoded(answer.raw_headers))
         self.endless = True
-        tunnel = Tunnel(self._request, answer, self.take)
+        tunnel = Tunnel(self._request, answer, self.recorder)
         try:
             return await tunnel.run()
         finally:
@@ -231,12 +232,12 @@ class Forward:
     def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
         """What it was asked with is let go, and what was answered, since a thousand streams may be open for days."""
         self._asked = Asked(self._asked.target, ())
-        keep_body_only(answer)
+        drop_header_section(answer)
 
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        ahead = ReadAhead(self._request, response, self.take, self._read_ahead)
+        ahead = ReadAhead(self._request, response, self.recorder, self._read_ahead)
         try:
-            await Passing(answer, response, self.take, ahead).run()
+            await Passing(answer, response, self.recorder, ahead).run()
         except LOST:
             await ahead.flush()
             raise
@@ -248,7 +249,7 @@ class Forward:
     async def _body(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
         async for data in answer.content.iter_any():
             await response.write(data)
-            self.take.body("response", data)
+            self.recorder.body("response", data)
 
     def _client_is_gone(self) -> bool:
         return self._request.transport is None or self._request.transport.is_closing()

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from ...model import Ending
+from ...server.aiohttp_private import HttpProcessingError
 from ...server.listener import RawResponse
 from ...wire.event_ids import Stamped, StreamStamper
 from ...wire.headers import decoded, end_to_end
-from ..queue import Take
+from ..queue import ExchangeRecorder
 from ..rows.exchanges import Received
 
 _OVERHEAD = 256
@@ -144,15 +144,17 @@ class Relay:
     `left` is called whenever nobody listens any more. `ending`: how the exchange ended; None while upstream is read.
     """
 
-    def __init__(self, answer: aiohttp.ClientResponse, take: Take, limit: int, left: Callable[[Relay], None]) -> None:
-        assert take.stream is not None
-        self.stream = take.stream
+    def __init__(
+        self, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder, limit: int, left: Callable[[Relay], None]
+    ) -> None:
+        assert recorder.stream is not None
+        self.stream = recorder.stream
         self.ending: Ending | None = None
         self._answer = answer
-        self._take = take
+        self._recorder = recorder
         self._headers = end_to_end(decoded(answer.raw_headers), but=("content-length",))  # it has grown
         self._left = left
-        self._stamper = StreamStamper(take.stream, limit)
+        self._stamper = StreamStamper(recorder.stream, limit)
         self._held = Held(limit)
         self._reads: deque[tuple[int, Received]] = deque()  # not yet in a piece, and where in the stream each ends
         self._received = 0
@@ -206,7 +208,7 @@ class Relay:
         """Upstream is over, or left alone from now on; what is held can still be sent. Only the first call counts."""
         if self.ending is None:
             self.ending = ending
-            self._take.end(ending)
+            self._recorder.end(ending)
             self._reader.cancel()
             self._answer.close()
             self._news.set()
@@ -247,7 +249,7 @@ class Relay:
     def _note_sent(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             for read in piece.reads:
-                self._take.sent(read)
+                self._recorder.sent(read)
             piece.reads = ()
         if not self._stamper.stamps:
             self._held.forget_sent()
@@ -270,7 +272,7 @@ class Relay:
         self.end(ending)
 
     def _arrived(self, data: bytes) -> None:
-        read = self._take.receive(data)
+        read = self._recorder.receive(data)
         self._received += len(data)
         self._reads.append((self._received, read))
         pieces = self._stamper.feed(data)

@@ -17,10 +17,11 @@ from aiohttp import web
 
 from ...errors import UsageError
 from ...model import Headers
+from ...wire.content_coding import codings_of
 from ...wire.event_ids import event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
-from ...wire.limits import seconds
-from ..queue import Take
+from ...wire.limits import checked_seconds
+from ..queue import ExchangeRecorder
 from .resumable import Relay
 
 log = logging.getLogger("omnirecord")
@@ -44,7 +45,7 @@ class Asked:
 def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
     """Whether ids can be put into this answer, and a client could ask for it again: a plain GET, a plain stream."""
     headers = decoded(answer.raw_headers)
-    is_plain = (header(headers, "content-encoding") or "identity").strip().lower() == "identity"
+    is_plain = not codings_of(header(headers, "content-encoding"))
     return (
         request.method == "GET" and not request.body_exists and answer.status == 200
         and is_event_stream(headers) and is_plain
@@ -60,16 +61,16 @@ class Resuming:
     def __init__(self, grace: float, limit: int) -> None:
         if limit == 0:
             raise UsageError("--resume sends again what it has read ahead: give --read-ahead more than 0")
-        self._grace = seconds("resume-for", grace)
+        self._grace = checked_seconds("resume-for", grace)
         self._limit = limit
         self._secret = os.urandom(32)
         self._relays: dict[int, tuple[Relay, bytes]] = {}
         self._kept: dict[Relay, asyncio.TimerHandle] = {}  # longest first
         self._stopped = False
 
-    def begin(self, asked: Asked, answer: aiohttp.ClientResponse, take: Take) -> Relay:
+    def begin(self, asked: Asked, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> Relay:
         """A stream that can be stamped has begun."""
-        relay = Relay(answer, take, self._limit, self._left)
+        relay = Relay(answer, recorder, self._limit, self._left)
         self._relays[relay.stream] = relay, self._digest(asked)
         return relay
 

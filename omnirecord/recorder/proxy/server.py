@@ -30,8 +30,9 @@ from ...server.tls import File, Trust
 from ...ui.control import UI, Control, page_handler
 from ...wire.headers import decoded
 from ...wire.limits import Given, Retention, retention, rotation
+from ..pace import STOP_WITHIN
 from ..rows.exchanges import NewFrames
-from ..thread import STOP_WITHIN, Tape, Watch, ignore, nothing
+from ..thread import RecorderThread, Watch, ignore, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
 from .resume import GRACE, Asked, Resuming
@@ -123,7 +124,7 @@ class Proxy:
         self._paging: Listener | None = None
         if isinstance(ui, str):
             parse_listen(ui, allow_remote=allow_remote, option="--ui")
-        self._entered: Tape | None = None
+        self._entered: RecorderThread | None = None
         self.exchanges = 0
 
     @property
@@ -157,7 +158,7 @@ class Proxy:
     @property
     def recording(self) -> int:
         """The number of the recording that is being made."""
-        return self._tape.recording
+        return self._recorder_thread.recording
 
     @property
     def dropped_bytes(self) -> int:
@@ -170,7 +171,7 @@ class Proxy:
         return self._entered is not None and self._entered.is_incomplete
 
     @property
-    def _tape(self) -> Tape:
+    def _recorder_thread(self) -> RecorderThread:
         if self._entered is None:
             raise UsageError("the proxy does not record yet: enter it with `async with`")
         return self._entered
@@ -190,8 +191,8 @@ class Proxy:
             for listener in self._listeners:
                 refuse_itself(self._target, listener.url)
             self._entered = await asyncio.to_thread(
-                Tape, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
-                keep=self._keep, watch=self._watch, apart=self._apart, pseudonym_key=pseudonym_key,
+                RecorderThread, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
+                keep=self._keep, watch=self._watch, worker=self._apart, pseudonym_key=pseudonym_key,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:
@@ -222,7 +223,7 @@ class Proxy:
         resuming = self._resuming
         accepting.elsewhere = lambda: upstream.idle + (resuming.kept if resuming is not None else 0)
         accepting.let_go = upstream.let_go
-        accepting.noted = self._tape.note
+        accepting.noted = self._recorder_thread.note
         accepting.closed = lambda protocol: upstream.left(number_of(protocol))
 
     def _made_control(self) -> Control:
@@ -231,13 +232,13 @@ class Proxy:
         return self._control
 
     def _state(self) -> dict[str, Any]:
-        streams = [forward.take for forward in self._running if forward.take.stream is not None]
+        streams = [forward.recorder for forward in self._running if forward.recorder.stream is not None]
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
-            "open_exchanges": self.open_exchanges, "degraded": self._tape.degraded,
-            "waiting_bytes": self._tape.waiting_bytes, "dropped_bytes": self._tape.dropped_bytes,
+            "open_exchanges": self.open_exchanges, "degraded": self._recorder_thread.degraded,
+            "waiting_bytes": self._recorder_thread.waiting_bytes, "dropped_bytes": self._recorder_thread.dropped_bytes,
             "refused": self._listener.accepting.refused,
-            "streams": [{"stream": take.stream, "session_id": take.session_id} for take in streams],
+            "streams": [{"stream": recorder.stream, "session_id": recorder.session_id} for recorder in streams],
         }  # fmt: skip
 
     def _warn(self) -> None:
@@ -327,9 +328,9 @@ class Proxy:
 
     def _forward(self, request: web.BaseRequest, asked: Asked) -> Forward:
         self.exchanges += 1
-        take = self._tape.take(request.method, asked.target, asked.headers)
+        recorder = self._recorder_thread.begin_exchange(request.method, asked.target, asked.headers)
         forward = Forward(
-            request, asked, take, self._upstream, self._read_ahead, self._resuming, self._answered
+            request, asked, recorder, self._upstream, self._read_ahead, self._resuming, self._answered
         )  # fmt: skip
         task = asyncio.current_task()
         assert task is not None

@@ -22,16 +22,23 @@ from typing import Any
 
 import aiohttp
 from aiohttp import ClientPayloadError, ClientResponse, StreamReader
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.http import RawResponseMessage
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from yarl import URL
 
 from ...errors import UsageError
 from ...model import Headers
 from ...server.accept import EXHAUSTED
 from ...server.access import is_loopback
+from ...server.aiohttp_private import (  # fmt: skip
+    ConnectionKey,
+    RawResponseMessage,
+    RequestOfClient,
+    UpstreamProtocol,
+    connection_key,
+    disable_retry,
+    idle_connections,
+    use_protocol,
+)
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge
 from ...server.tls import Trust, explained
 from ...wire.headers import asks_for_websocket, section_size
@@ -60,7 +67,7 @@ def connection_of(answer: ClientResponse) -> Connection | None:
     return protocol if isinstance(protocol, Connection) else None
 
 
-class Connection(ResponseHandler):
+class Connection(UpstreamProtocol):
     """Gives the parser a header section, and then what follows it. `body`: what ends with the connection. `arrived` is
     called when there may be something new of it, the end included."""
 
@@ -71,24 +78,24 @@ class Connection(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._buffer = _Few()  # type: ignore[assignment]  # header sections that nobody has taken yet
+        self.header_sections = _Few()  # header sections that nobody has taken yet
 
     def is_connected(self) -> bool:
         """Whether the next request may go here: not if bytes are left that would be taken for its answer."""
         return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
-        body = self._payload
+        body = self.body_being_read
         content = 0 if body is None else body.total_bytes
         if self.arrived is None:
             self._by_section(data)
         else:  # somebody is given the body, and no header section comes before its end
             self._before = data[-_LONGEST_BEGINNING:]
             super().data_received(data)
-        if body is not None and body is self._payload:
+        if body is not None and body is self.body_being_read:
             if body.total_bytes > content:
                 self._section = 0
-            elif not (self._reading_paused or body.is_eof()):
+            elif not (self.is_reading_paused or body.is_eof()):
                 self._count(len(data), _NO_CONTENT)
         if self.arrived is not None:
             self.arrived()
@@ -124,12 +131,12 @@ class Connection(ResponseHandler):
                 return
         if at < len(data) or not data:
             super().data_received(data[at:])
-            if not self._upgraded and (self._payload is None or self._payload.is_eof()):
+            if not self.upgraded and (self.body_being_read is None or self.body_being_read.is_eof()):
                 self._count(len(data) - at)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, and nearly always there is nothing to resume."""
-        if self._reading_paused:
+        if self.is_reading_paused:
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -155,7 +162,6 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
 """Bytes that aiohttp takes ahead of us, up to twice as many. By default it is half a megabyte, which would hide a slow
 client from upstream, however little is to be read ahead of it."""
-_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
 _FRAMING = ("host", "transfer-encoding")
 """The only fields that a request gets beside those of its client."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
@@ -233,7 +239,7 @@ class Upstream:
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
-        self._pooled, self._idle = _session(connector, _traced()), connector._conns
+        self._pooled, self._idle = _session(connector, _traced()), idle_connections(connector)
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
@@ -273,7 +279,7 @@ class Upstream:
         """Lets a request use the connections of this client, and no others."""
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            assert isinstance(request, _Request)
+            assert isinstance(request, RequestOfClient)
             self._key, request.client = request.connection_key, client
             return await handler(request)
 
@@ -282,7 +288,7 @@ class Upstream:
     def left(self, client: int) -> None:
         """Close the idle connections of a client connection that is closed."""
         if self._key is not None:
-            for protocol, _ in self._idle.pop(_of(client, self._key), ()):
+            for protocol, _ in self._idle.pop(connection_key(client, self._key), ()):
                 protocol.close()
 
     @property
@@ -300,30 +306,6 @@ class Upstream:
     async def close(self) -> None:
         await self._pooled.close()
         await self._single.close()
-
-
-def _of(client: int | None, key: ConnectionKey) -> ConnectionKey:
-    """This key, for one client: in the place of the hash of a proxy's header fields, since we use no proxy."""
-    return key._replace(proxy_headers_hash=client)
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request whose connection is used again for `client` only."""
-
-    client: int | None = None
-
-    @property
-    def connection_key(self) -> ConnectionKey:
-        return _of(self.client, super().connection_key)
-
-
-def keep_body_only(answer: aiohttp.ClientResponse) -> None:
-    """Let go what aiohttp keeps of a request and of its answer's header section, 1 to 2 KB: nobody asks for them once
-    a stream has begun."""
-    answer._raw_headers, answer._headers = (), _NO_HEADERS
-    answer._cache.clear()
-    answer._traces = []
-    answer._request_info = None  # type: ignore[assignment]  # for errors that come before a body
 
 
 def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
@@ -356,16 +338,11 @@ def _traced() -> aiohttp.TraceConfig:
     return trace
 
 
-def _connecting(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    protocol: type[ResponseHandler] = Connection
-    connector._factory = partial(protocol, loop=asyncio.get_running_loop())
-    return connector
-
-
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    use_protocol(connector, partial(Connection, loop=asyncio.get_running_loop()))
     session = aiohttp.ClientSession(
-        connector=_connecting(connector),
-        request_class=_Request,
+        connector=connector,
+        request_class=RequestOfClient,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
@@ -377,5 +354,5 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         trust_env=False,
         trace_configs=list(traces),
     )
-    session._retry_connection = False  # it would send again what a new connection has lost
+    disable_retry(session)  # it would send again what a new connection has lost
     return session

@@ -19,7 +19,7 @@ from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...model import VERDICTS, Exchange, Message, TimedFrame
 from ...omnigent.parties import party_name
-from ...omnigent.summary import gist
+from ...omnigent.summary import summary
 from ...wire.headers import header
 from ...wire.sse import read_fields
 
@@ -66,7 +66,7 @@ def gists(store: Store, stream: int, after: int = 0, limit: int = GISTS) -> Row:
 def gist_of(frame: TimedFrame) -> str:
     if frame.raw is None:
         return ""
-    return gist(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))
+    return summary(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))
 
 
 def event(store: Store, stream: int, seq: int) -> Row:
@@ -109,7 +109,7 @@ def _frames(store: Store, stream: int, after: int) -> Iterator[TimedFrame]:
 
 
 def _stream(store: Store, stream: int) -> Exchange:
-    found = store.exchanges("stream = ?", stream)
+    found = store.exchanges(stream=stream)
     if not found:
         raise UsageError(f"the cassette holds no stream {stream}")
     return found[0]

@@ -15,7 +15,7 @@ from typing import Any
 from ..._version import __version__
 from ...analysis.doctor.doctor import examine
 from ...analysis.gather import Concluded, Known, children_of, conclusions, strays
-from ...analysis.transcript.show import grown_sessions, turn_rows
+from ...analysis.transcript.show import sessions_with_drafts, turn_rows
 from ...analysis.turns import Session, concluded, growth_of
 from ...analysis.turns.draft import Draft
 from ...cassette.sqlite import Store
@@ -111,7 +111,7 @@ def session_data(store: Store, key: Key) -> Row:
     started_at = store.recording(key.recording).started_at
     by_id = {(told.recording, told.session_id): told for told, _ in family}
     ids = {told.session_id for told, _ in family if told.session_id is not None}
-    exchanges = [x for x in store.exchanges("recording = ?", key.recording) if _is_of(x, ids, key)]
+    exchanges = [x for x in store.exchanges(recording=key.recording) if _is_of(x, ids, key)]
     return {
         "key": str(key),
         "started_at": started_at,
@@ -125,7 +125,7 @@ def session_data(store: Store, key: Key) -> Row:
 
 def _family(store: Store, key: Key) -> list[Told]:
     family = key.session_id is not None
-    return list(grown_sessions(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
+    return list(sessions_with_drafts(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
 
 
 def _is_of(x: Exchange, ids: set[str], key: Key) -> bool:

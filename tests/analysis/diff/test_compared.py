@@ -16,6 +16,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.cassette.select import named_session
 from tests.support.cassettes import Made, completed, created, delta, event, status
 from tests.support.cost import cost
+from tests.support.watchdog import slowness
 
 CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
 SUBAGENT = CASSETTES / "subagent.jsonl"
@@ -132,4 +133,4 @@ def test_a_hundred_thousand_events_on_each_side_are_compared_in_seconds_and_in_3
     spent = cost(COST, a, b)
     assert spent.stdout == "0 10000\n"
     assert spent.megabytes < 300
-    assert spent.seconds < 20  # four on a machine with nothing else to do
+    assert spent.seconds < 20 * slowness()  # four on a machine with nothing else to do

@@ -15,7 +15,7 @@ from omnirecord.analysis.diff.normalize import role
 from omnirecord.analysis.diff.steps import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
-from omnirecord.omnigent.connect_snapshot import greeting_length
+from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED
 from tests.support.retold import Recorded
@@ -46,7 +46,7 @@ def happened(name: str) -> Iterator[tuple[int, TimedFrame]]:
     """The events of a cassette that say that something happened, each with its stream."""
     for stream in RECORDED[name].streams:
         frames = RECORDED[name].frames(stream.number)
-        for frame in frames[greeting_length(frames) :]:
+        for frame in frames[connect_snapshot_length(frames) :]:
             if frame.verdict != "comment" and frame.type not in IGNORED:
                 yield stream.number, frame
 

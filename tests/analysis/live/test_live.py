@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis.follow import Follower, Wanted
-from omnirecord.analysis.live import Told, Watching
-from omnirecord.analysis.live.events import cells
+from omnirecord.analysis.live import Line, LiveView
 from omnirecord.cassette.open import open_store
+from omnirecord.text import cells
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
 
 
@@ -24,9 +24,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
             return found
 
 
-def told(path: Path, *, every: bool = False) -> list[Told]:
-    watching = Watching(every=every)
-    return [one for row in rows(path) for one in watching.hear(row)] + list(watching.rest())
+def told(path: Path, *, every: bool = False) -> list[Line]:
+    view = LiveView(every=every)
+    return [one for row in rows(path) for one in view.lines_of(row)] + list(view.rest())
 
 
 def lines(path: Path, width: int | None = 200) -> list[str]:
@@ -55,17 +55,17 @@ def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened(
 
 def test_deltas_are_counted_as_deltas_with_their_rate_and_the_last_words(tape: Made, tmp_path: Path) -> None:
     tape.stream("s", 0.0, (0.0, heartbeat()), *((1 + n / 10, delta(f"word{n} ", n)) for n in range(21)))
-    watching = Watching()
+    view = LiveView()
     for row in rows(tape.save(tmp_path / "a.db"))[:-1]:
-        for _ in watching.hear(row):
+        for _ in view.lines_of(row):
             pass
-    growing = watching.growing()
+    growing = view.growing()
     assert growing is not None
     line = growing.line(60)
     assert "assistant  21 deltas, 10/s: …" in line
     assert "word20" in line
     assert cells(line) <= 60
-    (finished,) = watching.rest()
+    (finished,) = view.rest()
     shown = finished.line(80)
     assert 'assistant  "word0 word1 word2' in shown
     assert shown.endswith("(21 deltas, 10/s, 2.00 s)  1:2")
@@ -159,12 +159,12 @@ def test_wide_characters_take_two_columns(tape: Made, tmp_path: Path) -> None:
 
 def test_a_count_says_more_than_where_events_are_left_out(tape: Made, tmp_path: Path) -> None:
     tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("x")))
-    watching = Watching()
+    view = LiveView()
     for row in rows(tape.save(tmp_path / "a.db"))[:-1]:
-        for _ in watching.hear(row):
+        for _ in view.lines_of(row):
             pass
-    watching.lacks_some()
-    assert "more than 1 delta" in next(iter(watching.rest())).line()
+    view.lacks_some()
+    assert "more than 1 delta" in next(iter(view.rest())).line()
 
 
 def test_an_event_that_does_not_fit_the_contract_is_told_once(tape: Made, tmp_path: Path) -> None:

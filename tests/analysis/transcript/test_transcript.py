@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript import tell, tell_turn
-from omnirecord.analysis.transcript.lines import cells, wrap
+from omnirecord.analysis.transcript import transcript, turn_lines
+from omnirecord.analysis.transcript.lines import wrap
 from omnirecord.analysis.turns import (
     Approval,
     Asked,
@@ -27,7 +27,7 @@ from omnirecord.analysis.turns import (
     TurnUsage,
 )
 from omnirecord.analysis.turns.draft import Draft
-from omnirecord.text import seconds
+from omnirecord.text import cells, seconds
 
 S = 1_000_000_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\u202egnp.exe\u2066\x9b31m"
@@ -42,7 +42,7 @@ def draft(text: str = "Hi", at_ns: int = 2 * S) -> Draft:
 
 
 def told(made: Draft, width: int = 200) -> list[str]:
-    return list(tell_turn(made.freeze(1, "s", 1), width=width))
+    return list(turn_lines(made.freeze(1, "s", 1), width=width))
 
 
 def session(*turns: Turn, streams: tuple[Listening, ...] = (), parent_id: str | None = None) -> Session:
@@ -78,14 +78,14 @@ def test_a_whole_turn() -> None:
 def test_the_head_of_a_session() -> None:
     made = draft()
     made.end("completed", 2 * S + S // 2)
-    (verdict, head, *_) = tell([session(made.freeze(1, "s", 1), streams=(listening(),))])
+    (verdict, head, *_) = transcript([session(made.freeze(1, "s", 1), streams=(listening(),))])
     assert verdict == "Finished"
     assert head == "Session 3dc0 · recording 1 · 1 turn · 2.90 s"
 
 
 def test_a_stream_that_ended_too_early_is_told() -> None:
     streams = (listening("upstream_lost"), listening("open", 2, None))
-    (verdict, head, *_) = tell([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
+    (verdict, head, *_) = transcript([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
     assert verdict == "Recording: the agent works"
     assert head == (
         "Session 3dc0 · sub-agent of a1 · recording 1 · 1 turn · 2.90 s"
@@ -94,13 +94,13 @@ def test_a_stream_that_ended_too_early_is_told() -> None:
 
 
 def test_an_empty_session_says_so() -> None:
-    assert list(tell([])) == ["no sessions"]
-    assert list(tell([session(streams=(listening(),))]))[2] == "  (empty: no event while a client listened)"
-    assert list(tell([session()]))[2] == "  (empty: no client listened to its stream)"
+    assert list(transcript([])) == ["no sessions"]
+    assert list(transcript([session(streams=(listening(),))]))[2] == "  (empty: no event while a client listened)"
+    assert list(transcript([session()]))[2] == "  (empty: no client listened to its stream)"
 
 
 def test_sessions_are_apart() -> None:
-    lines = list(tell([session(), session()]))
+    lines = list(transcript([session(), session()]))
     assert lines[4] == ""
     assert len(lines) == 9
 
@@ -111,9 +111,9 @@ def test_a_stream_without_times_tells_none() -> None:
     made.say("Hello.", 0)
     made.end("completed", 0)
     one = Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),))
-    assert list(tell([one], width=120)) == [
+    assert list(transcript([one], width=120)) == [
         "Finished",
-        "A stream of no session · recording 1 · 1 turn · no times recorded",
+        "A stream without a session · recording 1 · 1 turn · no times recorded",
         "  1            You: Hi",
         "               Assistant: Hello.",
         "             = completed",
@@ -234,7 +234,7 @@ def test_what_is_hostile_is_seen_and_does_nothing() -> None:
     made.agent = made.model = HOSTILE
     made.end("failed", 5 * S, Fault(HOSTILE, HOSTILE))
     whole = Session(1, HOSTILE, HOSTILE, 0, 9 * S, (listening(),), (made.freeze(1, HOSTILE, 1),))
-    lines = list(tell([whole]))
+    lines = list(transcript([whole]))
     assert all(line.isprintable() for line in lines)
     assert r"\x1b]0;owned\x07\x1b[2J" in "\n".join(lines)
 
@@ -290,7 +290,7 @@ def test_what_was_cut_can_be_had_in_full() -> None:
     made.call("c", "cat", "x" * 300, None, 3 * S)
     made.hand_back("c", "one\n" * 100, None, 4 * S)
     one = session(made.freeze(1, "s", 1))
-    cut, full = list(tell([one], width=1000)), list(tell([one], width=1000, full=True))
+    cut, full = list(transcript([one], width=1000)), list(transcript([one], width=1000, full=True))
     assert "x… (60 more characters) -> one one" in cut[3]
     assert cut[-1] == "(what is long was cut: --full tells all of it)"
     assert sum(line.strip() == "one" for line in full) == 98
@@ -323,7 +323,7 @@ def test_the_sum_of_a_session() -> None:
         return made.freeze(1, "s", 1)
 
     def sums(*turns: Turn, **fields: Any) -> list[str]:
-        return [line for line in tell([replace(session(*turns), **fields)]) if line.kind == "total"]
+        return [line for line in transcript([replace(session(*turns), **fields)]) if line.kind == "total"]
 
     assert sums(used(0.5), used(0.25)) == ["  All 2 turns together · 2,000 in, 40 out tokens · $0.7500"]
     assert sums(used(0.5)) == []
@@ -334,7 +334,7 @@ def test_a_title_is_told_unless_it_is_the_question() -> None:
     one = session(draft("How long is the poem?").freeze(1, "s", 1))
     snapshots = [Snapshot(S, "idle", title, None, None, None, ()) for title in ("Poem", "How long…")]
     titled = [replace(one, snapshot=snapshot) for snapshot in snapshots]
-    heads = [list(tell([one]))[1] for one in titled]
+    heads = [list(transcript([one]))[1] for one in titled]
     assert [head.split(" · ")[1] for head in heads] == ["“Poem”", "recording 1"]
 
 
@@ -362,7 +362,7 @@ def family(*ids: tuple[str, str | None, str | None]) -> list[Session]:
 
 
 def test_a_sub_agents_turns_are_told_inside_its_parents() -> None:
-    lines = list(tell(family(("p", None, "k"), ("k", "p", None))))
+    lines = list(transcript(family(("p", None, "k"), ("k", "p", None))))
     assert lines[2:7] == [
         "  1   2.00 s   You: I am p",
         "     +0.10 s   started sub-agent k (session k)",
@@ -377,7 +377,7 @@ def test_a_later_turn_of_a_sub_agent_is_told_in_the_turn_in_which_it_began() -> 
     parent, child = family(("p", None, "k"), ("k", "p", None))
     later, again = (draft(text, at * S).freeze(1, "s", 2) for text, at in (("again", 20), ("you too", 21)))
     parent, child = (replace(one, turns=(*one.turns, more)) for one, more in ((parent, later), (child, again)))
-    lines = [line.strip() for line in tell([parent, child])]
+    lines = [line.strip() for line in transcript([parent, child])]
     where = [next(i for i, line in enumerate(lines) if text in line) for text in ("I am k", "You: again", "you too")]
     assert where == sorted(where)
 
@@ -393,7 +393,7 @@ def test_a_later_turn_of_a_sub_agent_is_told_in_the_turn_in_which_it_began() -> 
     ],
 )
 def test_every_session_is_told_once_whatever_their_parents(ids: list[tuple[str, str | None, str | None]]) -> None:
-    text = "\n".join(tell(family(*ids), width=200))
+    text = "\n".join(transcript(family(*ids), width=200))
     for name, *_ in ids:
         assert text.count(f"You: I am {name}\n") == 1
 
@@ -401,5 +401,5 @@ def test_every_session_is_told_once_whatever_their_parents(ids: list[tuple[str, 
 def test_each_line_knows_what_it_tells() -> None:
     made = draft()
     made.say("Hello.", 3 * S)
-    kinds = [line.kind for line in tell([session(made.freeze(1, "s", 1))], width=200)]
+    kinds = [line.kind for line in transcript([session(made.freeze(1, "s", 1))], width=200)]
     assert kinds == ["verdict", "head", "asked", "said", "end", "stop"]

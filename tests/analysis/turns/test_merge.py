@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.turns.merge import SUBSCRIBING, Heard, copied, one_line
+from omnirecord.analysis.turns.merge import SUBSCRIBING, MergedFrame, copied, merged
 from omnirecord.model import TimedFrame
 
 MS = 1_000_000
@@ -29,7 +29,7 @@ def frames(stream: int, begin_ms: int, *events: tuple[int, str]) -> Iterator[Tim
 
 
 def told(*streams: Iterator[TimedFrame]) -> list[str]:
-    return [heard.frame.type or "lost" for heard in one_line(one for stream in streams for one in stream)]
+    return [heard.frame.type or "lost" for heard in merged(one for stream in streams for one in stream)]
 
 
 def test_what_two_streams_brought_is_told_once() -> None:
@@ -54,21 +54,21 @@ EVENTS = st.lists(
 @given(st.lists(st.tuples(st.integers(0, 300), EVENTS), max_size=4))
 def test_it_is_the_streams_put_together_one_after_the_other(streams: list[tuple[int, list[tuple[int, str]]]]) -> None:
     all_ = [list(frames(number, begin, *events)) for number, (begin, events) in enumerate(streams, 1)]
-    assert one_line(one for stream in all_ for one in stream) == put_together(all_)
+    assert merged(one for stream in all_ for one in stream) == put_together(all_)
 
 
-def put_together(streams: list[list[TimedFrame]]) -> list[Heard]:
-    """What `one_line` promises, at any cost: each stream is held against all that the others brought since it began."""
-    line: list[Heard] = []
+def put_together(streams: list[list[TimedFrame]]) -> list[MergedFrame]:
+    """What `merged` promises, at any cost: each stream is held against all that the others brought since it began."""
+    line: list[MergedFrame] = []
     for stream in sorted(streams, key=lambda stream: stream[0].offset_ns):
-        heard = list(one_line(stream))  # of one stream, only the connect snapshot is marked
+        heard = list(merged(stream))  # of one stream, only the connect snapshot is marked
         begin = heard[0].at_ns
         if line and max(one.at_ns for one in line) >= begin:
-            heard = [one for one in heard if not one.is_greeting]
-        before = [one for one in line if one.at_ns >= begin - SUBSCRIBING and not one.is_greeting]
+            heard = [one for one in heard if not one.in_snapshot]
+        before = [one for one in line if one.at_ns >= begin - SUBSCRIBING and not one.in_snapshot]
         copies = Counter(copied(one.frame) for one in before)
         for one in heard:
-            raw = None if one.is_greeting else copied(one.frame)
+            raw = None if one.in_snapshot else copied(one.frame)
             if raw is not None and copies[raw]:
                 copies[raw] -= 1
             else:
@@ -81,7 +81,7 @@ def spent(streams: int) -> float:
     one = list(frames(1, 0, *((10, f"e{number}") for number in range(20_000))))
     others = [list(frames(n + 2, n * 10, *((10, f"e{n + k + 1}") for k in range(10)))) for n in range(streams)]
     begun = time.process_time()
-    line = one_line([*one, *(each for other in others for each in other)])
+    line = merged([*one, *(each for other in others for each in other)])
     took = time.process_time() - begun
     assert len(line) == 20_000
     return took

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.turns.merge import Relay
+from omnirecord.analysis.turns.merge import LiveMerge
 from omnirecord.model import TimedFrame
 
 MS = 1_000_000
@@ -25,11 +25,11 @@ def heard(streams: dict[int, range]) -> list[bytes | None]:
         for number, raw in enumerate(WORDS):
             for stream, stretch in streams.items():
                 if number in stretch:
-                    yield from (one.frame for one in relay.hear(stream, [frame(stream, number + 1, number * 500, raw)]))
+                    yield from (one.frame for one in merge.add(stream, [frame(stream, number + 1, number * 500, raw)]))
                 if number == stretch.stop:
-                    yield from (one.frame for one in relay.end(stream))
+                    yield from (one.frame for one in merge.end(stream))
 
-    relay = Relay()
+    merge = LiveMerge()
     return [one.raw for one in tell()]
 
 
@@ -46,7 +46,7 @@ def test_what_nobody_heard_is_not_told() -> None:
 
 
 def test_ending_a_stream_that_was_not_heard_is_harmless() -> None:
-    assert list(Relay().end(7)) == []
+    assert list(LiveMerge().end(7)) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 39), st.integers(1, 40)), min_size=1, max_size=5))

@@ -1,0 +1,297 @@
+"""Requests of a session's clients: what each of them did to the session, and which of them failed. Pure.
+
+An action is a message, an interrupt, or an answer to an approval. A body that no client of Omnigent sends is none.
+
+How bad a failed request is:
+
+1. A write that was refused is an error: the client asked for a change, and nothing changed. It is a warning if the same
+   request succeeded later.
+2. A read that failed is a warning. A resource that a session need not have answers 404, and a resource of a runner that
+   boots answers 409 or 503: these are none, or a note if the resource never came.
+3. Actions that were refused are none of these: an `Act` has its own refusal.
+4. A 404 for a session that a client has deleted is a note.
+5. A session whose requests were all answered with 404 is no session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...model import Exchange
+from ...omnigent.routes import (
+    below_session,
+    deletes_session,
+    is_bookkeeping,
+    is_gate,
+    is_of_machines,
+    is_of_sessions,
+    is_tunnel,
+    path_of,
+    session_of,
+)
+from .lenient import as_dict, as_text, text_of
+
+_READS = ("GET", "HEAD", "OPTIONS")
+_ESSENTIAL = ("", "/items", "/stream")
+"""What each session has, below its path."""
+_BOOTING = (409, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that a client did."""
+
+    kind: Literal["message", "interrupt", "answer"]
+    at_ns: int
+    """When its request began."""
+    party: str
+    text: str = ""
+    """Of a message."""
+    item_id: str | None = None
+    """The item that the server made of a message, by which the stream names it."""
+    elicitation_id: str | None = None
+    action: str | None = None
+    """Of an answer: `accept`, `decline` or `cancel`."""
+    refused: str | None = None
+    """Why the server did not take it: an error's code, or `HTTP 503`; None where it did, or never answered."""
+    refusal: str = ""
+    """The error's message."""
+    exchange: int = 0
+    """The number of its exchange."""
+    end_ns: int | None = None
+    """When its request was over; None while it is open."""
+    client_left: bool = False
+    """Whether the client closed the request before the server answered it."""
+
+
+def may_act(exchange: Exchange) -> bool:
+    """Whether an exchange may have done something to its session, so that its bodies are worth reading."""
+    request = exchange.request
+    return request.method == "POST" and (exchange.kind == "sse" or is_gate(request.method, request.target))
+
+
+def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
+    """What an exchange did to its session; None where it did nothing. The bodies are JSON, as they were recorded."""
+    if exchange.kind == "sse" and exchange.request.method == "POST":
+        return _query(exchange, _json(request))
+    if not is_gate(exchange.request.method, exchange.request.target):
+        return None
+    rest = (below_session(exchange.request.target) or "").split("/")
+    if rest[-1] == "resolve" and len(rest) > 2:
+        action = as_text(_json(request).get("action"))
+        return _act(exchange, response, "answer", elicitation_id=rest[-2], action=action)
+    return _event(exchange, _json(request), response)
+
+
+def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
+    """The older way to ask: a question whose answer is the stream."""
+    text = text_of(body.get("input"))
+    return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
+
+
+def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:
+    data = as_dict(body.get("data"))
+    if body.get("type") == "interrupt":
+        return _act(exchange, response, "interrupt")
+    if body.get("type") == "message" and data.get("role") in ("user", None):
+        item_id = as_text(_json(response).get("item_id"))
+        return _act(exchange, response, "message", text=text_of(data.get("content")), item_id=item_id)
+    return None
+
+
+def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrupt", "answer"], **fields: Any) -> Act:
+    status = exchange.response.status if exchange.response else 0
+    refused, refusal = None, ""
+    if status >= 400:
+        code, refusal = error_in(response)
+        refused = code or f"HTTP {status}"
+    elif exchange.ending == "upstream_unreachable":
+        refused = "upstream_unreachable"
+    left = exchange.ending == "client_left" and exchange.response is None
+    return Act(
+        kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
+        end_ns=exchange.end_ns, client_left=left, **fields,
+    )  # fmt: skip
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        return as_dict(json.loads(body))
+    except (ValueError, RecursionError):
+        return {}
+
+
+class Posts:
+    """Iterating gives what is not part of a turn, oldest first."""
+
+    def __init__(self, acts: Iterable[Act] = ()) -> None:
+        self._left: dict[int, Act] = {}
+        self._claimed: set[int] = set()
+        self._by_item: dict[str, int] = {}
+        self._by_text: dict[str, deque[int]] = {}
+        for number, act in enumerate(sorted((act for act in acts if act.kind == "message"), key=lambda act: act.at_ns)):
+            self.add(number, act)
+
+    def add(self, number: int, act: Act) -> None:
+        """One that was posted; what was added under that number before is known better now."""
+        if number in self._claimed:
+            return
+        if number not in self._left:
+            self._by_text.setdefault(act.text, deque()).append(number)
+        self._left[number] = act
+        if act.item_id is not None:
+            self._by_item[act.item_id] = number
+
+    def __iter__(self) -> Iterator[Act]:
+        return iter(self._left.values())
+
+    def claim(self, text: str | None, at_ns: int, item_id: str | None = None) -> Act | None:
+        """The one that posted this, before `at_ns`: by its item, else by its text; the oldest, for no text."""
+        by_item = self._by_item.get(item_id or "")
+        if by_item in self._left:
+            return self._taken(by_item)
+        number = next(iter(self._left), None) if text is None else self._oldest(text)
+        if number is None or self._left[number].at_ns > at_ns:
+            return None
+        return self._taken(number)
+
+    def _taken(self, number: int) -> Act:
+        self._claimed.add(number)
+        return self._left.pop(number)
+
+    def _oldest(self, text: str) -> int | None:
+        numbers = self._by_text.get(text, deque())
+        while numbers and numbers[0] not in self._left:
+            numbers.popleft()
+        return numbers[0] if numbers else None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """One request that the server did not fulfil."""
+
+    exchange: int
+    at_ns: int
+    method: str
+    path: str
+    status: int
+    code: str | None
+    """The error's code in the answer; None if it has none."""
+    message: str
+    """The error's message in the answer; empty if it has none."""
+    severity: Literal["note", "warning", "error"]
+
+    @property
+    def why(self) -> str:
+        """Status, code and message: `400 invalid_input: runner 'x' is not registered`."""
+        told = ": ".join(part for part in (self.code, self.message) if part)
+        return f"{self.status} {told}".rstrip()
+
+
+def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
+    """When a client asked to delete the session of these exchanges, in ns, if the server did so; else None."""
+    for x in exchanges:
+        if deletes_session(x.request.method, x.request.target) and x.response and 200 <= x.response.status < 300:
+            return x.request.at_ns
+    return None
+
+
+def failed_requests(
+    exchanges: Sequence[Exchange], answer: Callable[[Exchange], bytes], acted: Collection[int] = ()
+) -> list[FailedRequest]:
+    """The failed requests among these. `answer` reads the decoded body of an answer; `acted`: the numbers of exchanges
+    that are acts."""
+    succeeded: dict[tuple[str, str], int] = {}
+    for x in exchanges:
+        if x.response is not None and x.response.status < 400:
+            succeeded[x.request.method, path_of(x.request.target)] = x.request.at_ns
+    deleted = {x.session_id: at_ns for x in exchanges if (at_ns := deleted_at([x])) is not None}
+    found = []
+    for x in exchanges:
+        if x.exchange not in acted and may_have_failed(x):
+            later = succeeded.get((x.request.method, path_of(x.request.target)), -1) > x.request.at_ns
+            status = x.response.status if x.response else 0
+            severity = severity_of(x.request.method, x.request.target, status, later=later)
+            if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
+                severity = "note"
+            if severity is not None:
+                found.append(_failed(x, severity, answer(x)))
+    return found
+
+
+def may_have_failed(x: Exchange) -> bool:
+    """Whether the server answered a client's request with an error status."""
+    return (
+        x.response is not None
+        and x.response.status >= 400
+        and x.party != "runner"
+        and x.ending != "upstream_unreachable"
+        and not is_tunnel(x.request.target)
+    )
+
+
+def error_in(answer: bytes) -> tuple[str | None, str]:
+    """The code and the message of an error's JSON: Omnigent's `{"error": …}`, or FastAPI's `{"detail": …}`."""
+    try:
+        data = as_dict(json.loads(answer))
+    except (ValueError, RecursionError):
+        return None, ""
+    error, detail = as_dict(data.get("error")), data.get("detail")
+    if isinstance(detail, list):
+        return None, "; ".join(filter(None, map(_complaint, detail[:3])))
+    return as_text(error.get("code")), as_text(error.get("message")) or as_text(detail) or ""
+
+
+def _complaint(value: Any) -> str:
+    """What FastAPI says of one field: `body.nonsense: Extra inputs are not permitted`."""
+    one = as_dict(value)
+    where = one.get("loc")
+    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
+    return ": ".join(part for part in (place, as_text(one.get("msg")) or "") if part)
+
+
+def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: bytes) -> FailedRequest:
+    code, message = error_in(answer)
+    status = x.response.status if x.response else 0
+    return FailedRequest(
+        x.exchange, x.request.at_ns, x.request.method, path_of(x.request.target), status, code, message, severity
+    )
+
+
+def severity_of(
+    method: str, target: str, status: int, *, later: bool = False
+) -> Literal["note", "warning", "error"] | None:
+    """How bad it is that a client's request was answered with that status, of 400 or above; None if it happens in
+    healthy sessions. `later`: the same request succeeded later."""
+    below = below_session(target)
+    if below is None and is_of_machines(target):
+        return None
+    if (below or "").startswith("/resources/terminals") and status in _BOOTING:
+        return None if later else "note"
+    if method in _READS:
+        return _of_read(target, below, status, later=later)
+    if status == 404 and deletes_session(method, target):
+        return "note"  # it is gone, as the client wants it
+    return "warning" if later or is_bookkeeping(method, target) else "error"
+
+
+def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
+    if below is None:
+        is_api = is_of_sessions(target)
+        return "warning" if status >= 500 or (is_api and status in (401, 403)) else None
+    if below not in _ESSENTIAL:
+        if status in (404, 405, 410) or (later and status in _BOOTING):
+            return None
+        if status in _BOOTING and below.startswith("/resources"):
+            return "note"
+    return "warning"
+
+
+def group_key(one: FailedRequest) -> tuple[object, ...]:
+    """Equal for failures that are told together: the same kind of request and the same answer."""
+    is_read = one.method in _READS
+    return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code
