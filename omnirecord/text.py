@@ -38,6 +38,11 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 turn`, `1,234 turns`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def cells(text: str) -> int:
     """Return the number of columns that a text takes in a terminal; a joined emoji may take fewer."""
     return len(text) if text.isascii() else sum(map(_cells_of, text))

@@ -1,4 +1,4 @@
-"""The whole trip, on a cassette that ships with the project: no network but loopback, no Omnigent.
+"""`demo`: replay, record, show and verify a shipped cassette. Needs no network but loopback, and no Omnigent.
 
 The cassette is served as the upstream; its clients are run again through a recording proxy in front of that; what
 was recorded is shown, and verified.
@@ -34,8 +34,7 @@ def shipped_cassette() -> Path:
 
 
 async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
-    """Make the trip, recording into `db`; say what happens, and show it on `screen`. Returns how the replay of that
-    recording compares."""
+    """Run the demo, recording into `db`, with its output on `screen`. Returns the comparison of the last replay."""
 
     from ..analysis.transcript.show import lines_of
     from ..cassette.open import open_store

@@ -1,4 +1,4 @@
-"""`diff`: what differs between two recorded sessions."""
+"""`diff`: the differences between two cassettes or sessions."""
 
 from __future__ import annotations
 

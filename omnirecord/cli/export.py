@@ -1,4 +1,4 @@
-"""`export` and `import`: from one form of a cassette to another."""
+"""`export`: a cassette in another form."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def export(
 def write_parts(
     parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = ""
 ) -> None:
-    """Write the parts to the output, then say so: on stderr if stdout is the output. `row`: fields that `--json` adds
-    to its name and size."""
+    """Write the parts to the output, then report it: on stderr if stdout is the output. `row`: further fields for
+    `--json`."""
     is_aside = output is None or is_stdout(output)
     size = 0
     with output_of(output) as file:
@@ -120,7 +120,7 @@ def write_parts(
 
 
 def _form(given: str | None, output: Path | None) -> str:
-    """The format that was given, or that the name of the output says. Raises `UsageError`."""
+    """The given format, or that of the output's name. Raises `UsageError`."""
     named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst", ".html": "html"}.get(
         "" if output is None else output.suffix
     )
@@ -133,9 +133,7 @@ def _form(given: str | None, output: Path | None) -> str:
     if given == "zst" and output is not None:
         raise UsageError(f"name a compressed cassette .db.zst or .jsonl.zst instead of {output}")
     if given is None and named is None:
-        raise UsageError(
-            "say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst, .html or .sse"
-        )
+        raise UsageError("give --format, or an --output that ends in .jsonl, .db.zst, .jsonl.zst, .html or .sse")
     form = given or named
     assert form is not None
     if form == "zst" and is_terminal(sys.stdout):
@@ -179,7 +177,7 @@ def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
 
 @contextmanager
 def output_of(path: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file that is there whole or not at all."""
+    """Stdout, or a file that appears whole or not at all."""
     if path is None:
         if sys.stdout is None:
             raise UsageError("stdout is closed: name a file with -o")
@@ -191,7 +189,7 @@ def output_of(path: Path | None) -> Iterator[BinaryIO]:
 
 
 class _Screen:
-    """A terminal in the place of a file: what it might act upon is written as an escape, unlike in a file or a pipe."""
+    """Stdout as a binary file for a terminal: control characters become escapes."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode

@@ -22,15 +22,15 @@ from ..server.timers import fault_of, monotonic
 _EVERY = 0.1
 """Seconds between two reads, at least."""
 _SHARE = 4
-"""How many times as long as a read took the thread sleeps after it."""
+"""The sleep after a read, as a multiple of the read's duration."""
 _LONGEST = 2.0
-"""Seconds that it sleeps, at most."""
+"""Longest sleep, in seconds."""
 _MOST = 2000
-"""New events of which a read takes all."""
+"""Most new events of which a read takes all."""
 _LAST = 1.0
-"""Seconds that the end waits for the last lines."""
+"""Seconds that the close waits for the last lines."""
 _TELL_EVERY = 1.0
-"""Seconds between looks whether bytes are dropped."""
+"""Seconds between checks for dropped bytes."""
 
 log = logging.getLogger("omnirecord")
 
@@ -72,7 +72,7 @@ class Live:
         self._thread.start()
 
     def close(self) -> None:
-        """Tell the rest, and end."""
+        """Print the rest, and end."""
         self._stop.set()
         self._thread.join(timeout=_LAST)
 
@@ -115,14 +115,14 @@ class Live:
         return batch.has_more
 
     def _read(self) -> Batch:
-        """What is new."""
+        """The new rows."""
         if self._db() != self._path:  # another file took its place
             self._path = self._db()
             self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         return self._follower.read()
 
     def _tell_what_lacks(self) -> None:
-        """Say how many events the view left out, and how many bytes the recording lacks."""
+        """Print how many events the view left out, and how many bytes the recording lacks."""
         if self._left_out:
             self._screen.say(f"… {self._left_out:,} events are recorded, but not shown: too many at once")
             self._left_out = 0

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..errors import UsageError
+from ..text import counted
 from .common import (
     DATABASE,
     decoded_option,
@@ -27,9 +28,8 @@ from .common import (
 from .listen import (
     FILE,
     LISTENS,
-    _count,
-    _print_parting,
     options,
+    print_parting,
     print_ready,
     stop_signal,
 )
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("omnirecord")
 
 _SHORT = 0.0005
-"""Seconds after which a thread that computes lets another one go on."""
+"""Python's switch interval, in seconds: a thread that computes yields the GIL after it."""
 
 
 TRUSTS = (
@@ -145,7 +145,7 @@ def proxy(
 
 
 def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) -> Live:
-    """The view of a recording, which begins now."""
+    """The live view of a recording, started."""
     from .live import Live
 
     return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)
@@ -174,8 +174,8 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
         if live:
             live.close()
         db = shlex.quote(str(server.db))
-        recorded = _count(server.exchanges, "exchange")
-        _print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
+        recorded = counted(server.exchanges, "exchange")
+        print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
 
 
 def _look_up(upstream: str) -> None:

@@ -1,4 +1,4 @@
-"""`scrub`: a copy of a cassette without its secrets, and whether any are left in one."""
+"""`scrub`: a copy of a cassette without secrets; `--check` counts those that are left."""
 
 from __future__ import annotations
 

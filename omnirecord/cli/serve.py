@@ -11,9 +11,10 @@ import click
 
 from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
+from ..text import counted
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
-from .listen import LISTENS, _count, _print_parting, _say, options, print_ready, stop_signal
+from .listen import LISTENS, options, print_parting, print_ready, say, stop_signal
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay
@@ -92,7 +93,7 @@ def serve(
         if skip_gates_after is not None:
             raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
         checked_seconds("gate-timeout", former_gate_timeout)
-        _say("--gate-timeout is deprecated: it is called --skip-gates-after now")
+        say("--gate-timeout is deprecated: it is called --skip-gates-after now")
         skip_gates_after = former_gate_timeout
     elif skip_gates_after is not None:
         checked_seconds("skip-gates-after", skip_gates_after)
@@ -110,7 +111,7 @@ def serve(
 async def _run_replay(server: Replay, as_json: bool) -> None:
     from .keys import HELP, Keys, listening
 
-    keys = Keys(server, _say)
+    keys = Keys(server, say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
@@ -126,8 +127,8 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
-                    _say(f"a browser sees {server.page}") if server.page else None
-                    _say(HELP)
+                    say(f"a browser sees {server.page}") if server.page else None
+                    say(HELP)
                 await stop.wait()
             keys.close()
-        _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
+        print_parting(f"{counted(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")

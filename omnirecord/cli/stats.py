@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..text import clip, visible
+from ..text import clip, counted, visible
 from .common import (
     busy,
     cassette_argument,
@@ -49,7 +49,7 @@ _COLUMNS: dict[str, Callable[[SessionStats], str]] = {
     "gap s": lambda one: _seconds(getattr(one.gaps_without_heartbeats, "longest_s", None)),
     "bytes": lambda one: _size(sum(s.content_bytes for s in one.streams)) if one.streams else "-",
 }
-"""The columns of the table, and what is in them."""
+"""Heads of the table's columns, and the functions that make their cells."""
 _LEFT_OUT_FIRST = ("beats %", "bytes", "cost $", "turns", "out", "asked s")
 _SHORTEST_ID = 9
 
@@ -111,12 +111,12 @@ def _medians(found: Sequence[SessionStats]) -> str:
     )  # fmt: skip
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
-    count = f"{len(turns):,} turn{'' if len(turns) == 1 else 's'}"
+    count = counted(len(turns), "turn")
     return f"Median of {count}: {', '.join(told)}" if told else f"No medians: no times are known for {count}"
 
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:
-    """The table as wide as the terminal: heads are wrapped, ids lose their end, then columns are left out."""
+    """Print the table in the terminal's width: heads wrap, ids are cut, then columns are left out."""
     from rich.table import Table
     from rich.text import Text
 
@@ -137,12 +137,12 @@ def _print_rich(rows: Sequence[dict[str, str]]) -> None:
 
 
 def _room(width: int, widths: Mapping[str, int]) -> int:
-    """What is left for a session's id beside the other columns."""
+    """The columns that remain for a session's id."""
     return width - sum(width + 1 for width in widths.values()) - 1
 
 
 def _rows(found: Sequence[SessionStats]) -> list[dict[str, str]]:
-    """The table's rows; which recording is said where there are several."""
+    """The rows of the table; with several recordings, also their numbers."""
     columns = dict(_COLUMNS)
     if len({one.recording for one in found}) == 1:
         del columns["rec"]
@@ -189,10 +189,10 @@ def _head(one: SessionStats) -> str:
 
 
 def _listed(counts: Mapping[str, int], what: str) -> str:
-    """How many there are, and how many of which kind."""
+    """The total, and the count of each kind."""
     count = sum(counts.values())
     kinds = ", ".join(f"{kind}" if len(counts) == 1 else f"{n:,} {kind}" for kind, n in counts.items())
-    return f"{count:,} {what}{'' if count == 1 else 's'} ({kinds})"
+    return f"{counted(count, what)} ({kinds})"
 
 
 def _soon(one: SessionStats) -> Iterator[str]:
@@ -309,17 +309,17 @@ def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
 
 
 def _number(value: float | None, digits: int = 0) -> str:
-    """A number for a person; `-` where there is none."""
+    """A number as text; `-` for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def _seconds(value: float | None) -> str:
-    """The same, for seconds: to the millisecond where they are few."""
+    """Seconds as text; to the millisecond below 10 s."""
     return _number(value, 3 if value is not None and value < 10 else 1)
 
 
 def _size(count: int) -> str:
-    """Bytes for a person."""
+    """A number of bytes as text, with a unit."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:

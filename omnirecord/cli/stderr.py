@@ -20,22 +20,22 @@ from contextlib import suppress
 from ..server.timers import monotonic
 
 _MOST = 1000
-"""Lines that may wait; what is more is counted, and said once there is room again."""
+"""Most waiting lines; further ones are counted, and the count is logged when there is room."""
 _MOST_ALIKE = 100
-"""Lines of one place in the code within a minute; what is more is counted, and said with the first line behind it."""
+"""Most lines per minute from one line of code; the next minute's first line has the count of further ones."""
 _MINUTE = 60.0
 _LAST_WORDS = 0.5
-"""Seconds that the end of the process waits for them."""
+"""Seconds that the exit waits for them."""
 
 
 class _Alike:
-    """The lines of one place in the code, of which a client can cause very many."""
+    """The rate limit of one line of code, which a client may trigger very often."""
 
     def __init__(self) -> None:
         self.since, self.lines, self.left_out = -math.inf, 0, 0
 
     def admits(self, now: float) -> bool:
-        """Whether one more may be written now. A new minute begins with `left_out` of the one before."""
+        """Whether another line may be written now. A new minute starts with `left_out` of the previous one."""
         if now - self.since >= _MINUTE:
             self.since, self.lines = now, 0
         self.lines += 1
@@ -99,8 +99,8 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
-    """What writes log records to stderr; in the plain way where that is no file, as in a test. `before` is called
-    before each line, in the thread that writes it."""
+    """The log handler for stderr; a plain one if stderr is no file, as in a test. `before` is called before each line,
+    in the thread that writes it."""
     try:
         return Stderr(before=before)
     except (OSError, AttributeError, ValueError):

@@ -1,4 +1,4 @@
-"""`validate`: what in a recording differs from a contract."""
+"""`validate`: recorded events against a contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_PATH = 60
 _WHOLE = ("type", "problem", "first")
 _GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
 _TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
-"""Of these the contract says what there should be."""
+"""Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
@@ -113,7 +113,7 @@ def _tells_more(problem: Problem) -> bool:
 
 
 def _print_rich(result: Validation) -> None:
-    """The same as a table, each type named once. Plain texts, in which nothing is markup."""
+    """The problems as a table, each type once. No text is markup."""
     from rich.table import Table
     from rich.text import Text
 

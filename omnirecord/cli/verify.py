@@ -1,4 +1,4 @@
-"""`verify` and `demo`: both servers at once."""
+"""`verify`: a replay of a cassette, compared with the recording."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     try:
         result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))
     except* TimeoutError as group:
-        raise Failure(f"the replay of {shown(cassette)} got stuck: {group.exceptions[0]}") from group
+        raise Failure(f"the replay of {shown(cassette)} did not finish: {group.exceptions[0]}") from group
     if as_json:
         print_rows([result.row()])
     else:

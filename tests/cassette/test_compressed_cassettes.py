@@ -281,8 +281,8 @@ def test_tail_says_that_nothing_comes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ([], "say what to write: --format"),
-        (["-o", "a.db"], "say what to write: --format"),
+        ([], "give --format, or"),
+        (["-o", "a.db"], "give --format, or"),
         (["--format", "zst", "-o", "a.db"], ".jsonl.zst instead of a.db"),
         (["--format", "jsonl", "-o", "a.db.zst"], "name a compressed text form .jsonl.zst"),
         (["--format", "sse", "-o", "a.sse.zst"], "remove .zst from a.sse.zst"),

@@ -140,7 +140,7 @@ async def test_what_the_proxy_says_is_passed_on(tmp_path: Path) -> None:
     async with recorded(Talker().handle, tmp_path, control=True) as (proxy, _):
         result = await asyncio.to_thread(run, proxy.url + "/-/omnirecord/", "--stream", "-1")
     assert result.exit_code == 2
-    assert "says: stream='-1' is no number" in result.stderr
+    assert "says: stream='-1' is not a number" in result.stderr
 
 
 async def test_a_token_is_sent_that_was_given_by_option_or_environment_and_asked_for_in_words(tmp_path: Path) -> None:

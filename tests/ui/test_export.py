@@ -62,7 +62,7 @@ def test_as_it_was_recorded_only_if_that_is_asked_for(leaky: Path) -> None:
     data = data_of(page_of(leaky, redact=None))
     assert SECRET in json.dumps(data)
     assert data["overview"]["shared"]["badge"] == "as recorded"
-    assert "Nothing was scrubbed" in data["overview"]["shared"]["sentence"]
+    assert "not scrubbed" in data["overview"]["shared"]["sentence"]
 
 
 def test_its_policy_allows_its_own_script_and_nothing_else() -> None:

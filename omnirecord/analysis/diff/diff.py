@@ -260,13 +260,13 @@ def _asked_first(one: DiffSession) -> str:
     return f"{one.is_child} " + (_asked(one.turns[0]) if one.turns else "")
 
 
-def _asked(heard: DiffTurn) -> str:
-    return "\0".join(Normal().said(asked.text) for asked in heard.turn.asked)
+def _asked(one: DiffTurn) -> str:
+    return "\0".join(Normal().said(asked.text) for asked in one.turn.asked)
 
 
-def _answered(heard: DiffTurn) -> str:
-    tools = [(tool.name, Normal().written(tool.arguments)) for tool in heard.turn.tools]
-    return f"{_asked(heard)}\0{Normal().said(heard.turn.text)}\0{tools}"
+def _answered(one: DiffTurn) -> str:
+    tools = [(tool.name, Normal().written(tool.arguments)) for tool in one.turn.tools]
+    return f"{_asked(one)}\0{Normal().said(one.turn.text)}\0{tools}"
 
 
 def turn_pairs(a: DiffSession, b: DiffSession) -> list[Pair]:
@@ -276,19 +276,19 @@ def turn_pairs(a: DiffSession, b: DiffSession) -> list[Pair]:
 
 def _turns(a: Sequence[DiffTurn], b: Sequence[DiffTurn]) -> tuple[list[Pair], list[Pair]]:
     """All pairs of turns, and the pairs that are in another order."""
-    pairs = aligned(a, b, _answered, _asked, lambda heard: heard.turn.text or "\0")
+    pairs = aligned(a, b, _answered, _asked, lambda one: one.turn.text or "\0")
     together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
     return _rest(together), list(set(together) - set(pairs))
 
 
 def _summary(one: DiffSession) -> dict[str, Any]:
     """The value of a difference for a session that only one side has."""
-    asked = [asked.text for heard in one.turns for asked in heard.turn.asked]
+    asked = [asked.text for side in one.turns for asked in side.turn.asked]
     return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked}
 
 
-def _turn_summary(heard: DiffTurn) -> dict[str, Any]:
-    turn = heard.turn
+def _turn_summary(one: DiffTurn) -> dict[str, Any]:
+    turn = one.turn
     return {
         "asked": [asked.text for asked in turn.asked], "text": turn.text, "tools": [tool.name for tool in turn.tools],
         "ended": turn.ended,
@@ -337,11 +337,11 @@ class _SessionComparison:
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
             if one != other and self._a.knows_endings and self._b.knows_endings:
                 self._out.add("content", f"endings[{n}]", one, other)
-        for n, (heard, too) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
+        for n, (mine, theirs) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
             self._counted(
-                "content", f"streams[{n}].missed", heard.missed if heard else None, too.missed if too else None
+                "content", f"streams[{n}].missed", mine.missed if mine else None, theirs.missed if theirs else None
             )
-            self._counted("order", f"streams[{n}].late", heard.late if heard else None, too.late if too else None)
+            self._counted("order", f"streams[{n}].late", mine.late if mine else None, theirs.late if theirs else None)
         refused = self._a.refusals, self._b.refusals
         for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
             if i is None or j is None:

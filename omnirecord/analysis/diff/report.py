@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...omnigent.summary import summary
-from ...text import clip, visible
+from ...text import clip, counted, visible
 from .differences import KINDS, Difference
 from .text import MAX_SHOWN, Span, middle_out, spans
 
@@ -133,11 +133,7 @@ def headline(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""
     if not told:
-        among = f" in {_count(sessions, 'session')} with {_count(turns, 'turn')}"
+        among = f" in {counted(sessions, 'session')} with {counted(turns, 'turn')}"
         return f"no difference{among}{f', but for {timing}' if timing else ''}"
     total = sum(number[kind] for kind in KINDS if kind != "timing")
-    return f"{_count(total, 'difference')}: {', '.join(told)}" + (f"; {timing}" if timing else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{counted(total, 'difference')}: {', '.join(told)}" + (f"; {timing}" if timing else "")

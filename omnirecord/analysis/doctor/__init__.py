@@ -7,7 +7,7 @@ Each file of checks is named after its subject:
 - `turns`: how turns end, the session's status
 - `tools`, `approvals`, `sub_agents`
 - `clients`: reconnects, refused and failed requests, deleted sessions
-- `endings`: why a stream ended in the middle of a turn, or without an end of the turn
+- `endings`: why a stream ended in the middle of a turn
 - `stream`: heartbeats, silences, a slow reader, `[DONE]`
 
 `codes` is the table of codes. To add a check: an entry in `codes.CODES` (and in `_MAY_EXPLAIN`, if it is a cause), the

@@ -117,7 +117,3 @@ def seconds(ns: int) -> str:
     """A duration in ns as text with a unit."""
     value = ns / SECOND
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

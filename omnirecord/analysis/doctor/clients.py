@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ...text import counted
 from ..turns import Act, FailedRequest
 from ..turns.requests import group_key
 from .approvals import Approvals
-from .check import SECOND, counted, said, seconds, sign_at
+from .check import SECOND, said, seconds, sign_at
 from .endings import PATIENCE, Endings
 from .finding import Severity, Sign
 from .items import Items

@@ -34,12 +34,12 @@ def _note(why: str, next: str) -> Code:
 
 
 CODES: Mapping[str, Code] = {
-    # The most specific first: a question that a server forgot when it stopped.
+    # The most specific cause first: a restarted server forgot a question.
     "approval-lost": _error(
         "A restarted server does not know earlier questions. It accepts the answer, but the agent does nothing.",
         "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
     ),
-    # A party that went away.
+    # A party is gone.
     "upstream-unreachable": _error(
         "These requests never reached the server: it is down, or the proxy's --upstream is wrong.",
         "Request the server's /health from the machine on which the proxy runs.",
@@ -120,7 +120,7 @@ CODES: Mapping[str, Code] = {
         "Events of one turn arrived in another order than the server sent them. Text made of their deltas is garbled.",
         "Read the events around it. Then check for another proxy between server and recorder.",
     ),
-    # What the agent or its model did.
+    # Behaviour of agent, model and clients.
     "approval-unanswered": _error(
         "The agent does nothing until its question is answered. The server denies the question after its own time"
         " limit, or when the client closes the POST that raised the question.",
@@ -261,7 +261,7 @@ CODES: Mapping[str, Code] = {
         " the client.",
         "Find out what the client does between two reads.",
     ),
-    # Good to know.
+    # Notes.
     "retried": _note(
         "Something failed and was retried while the user waited.",
         "Read the error in the message: the provider's or the tool's.",

@@ -11,7 +11,7 @@ from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Exchange, TimedFrame
 from ...omnigent.contract import load
-from ...text import one_line
+from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ..gather import acts_in, failures_in, grouped, strays
@@ -137,7 +137,7 @@ def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
         answered = any(
             x.response and x.ending != "upstream_unreachable" for x in exchanges if x.request.at_ns < first.at_ns
         )
-        what = f"{len(lost)} request{'' if len(lost) == 1 else 's'} did not reach the server"
+        what = f"{counted(len(lost), 'request')} did not reach the server"
         message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
         yield Sign(
             "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ...model import Exchange
 from ...omnigent.parties import party_name
+from ...text import counted
 from ...wire.headers import header
-from .check import SECOND, counted, said, seconds, sign_at
+from .check import SECOND, said, seconds, sign_at
 from .finding import Severity, Sign
 from .items import StoredState
 from .stream import LATE, LONG, QUIET, StreamChecks

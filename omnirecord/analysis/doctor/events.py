@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ...model import TimedFrame
 from ...omnigent import protocol
+from ...text import counted
 from ..turns.lenient import as_dict, as_text
 from .check import (
     BEGINS,
@@ -19,7 +20,6 @@ from .check import (
     Event,
     Group,
     Handlers,
-    counted,
     said,
 )
 from .finding import Severity, Sign

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
+from ...text import counted
 from ..turns.lenient import as_dict, as_text, text_of, written
 from .check import (
     BEGINS,
@@ -27,7 +28,6 @@ from .check import (
     Event,
     FrameRef,
     Handlers,
-    counted,
     said,
     sign_at,
 )
@@ -141,7 +141,7 @@ class Items:
         item = as_dict(event.data.get("item"))
         for key, text in keyed(item):
             known = self.by_key.get(key)
-            # A call comes twice, and the second time as it is stored: the server may have replaced its arguments.
+            # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
             if known is None or key[0] == "call":
                 self.by_key[key] = (known[0] if known else event.ref, hash(text), said(text))
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
+from ...text import counted
 from .check import (
     HEARTBEATS,
     SECOND,
@@ -22,7 +23,6 @@ from .check import (
     Group,
     Handler,
     Handlers,
-    counted,
     events,
     seconds,
     sign_at,

@@ -255,9 +255,9 @@ def _all(store: Store, index: Index) -> Iterator[int]:
 
 def _streams(store: Store) -> Iterator[tuple[Streaming, list[int]]]:
     """Each stream, with the streams that may carry the same events."""
-    heard: dict[tuple[int, str | None], list[int]] = {}
+    by_session: dict[tuple[int, str | None], list[int]] = {}
     for x in store.streaming():
-        before = heard.setdefault((x.recording, x.session_id), [])
+        before = by_session.setdefault((x.recording, x.session_id), [])
         yield x, before[-_LISTENERS:] if x.session_id is not None else []
         before.append(x.exchange)
 

@@ -240,8 +240,8 @@ class _Stream:
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
         response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
-        heard = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
-        self.span: Span = (min([response, *heard]), max([_end(exchange), *heard]))
+        times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
+        self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
 
     def stats(self) -> StreamStats:
         x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]

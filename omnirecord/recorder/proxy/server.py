@@ -26,7 +26,7 @@ from ...server.http import Handler, bad_request, error_response, number_of, orig
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
 from ...server.tls import File, Trust
-from ...ui.control import UI, Control, pages_of
+from ...ui.control import UI, Control, page_handler
 from ...wire.headers import decoded
 from ...wire.limits import Given, Retention, retention, rotation
 from ..pace import STOP_WITHIN
@@ -225,7 +225,7 @@ class Proxy:
         accepting.closed = lambda protocol: upstream.left(number_of(protocol))
 
     def _made_control(self) -> Control:
-        pages = pages_of(self._paging.guard, lambda: self.db) if self._paging is not None else None
+        pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
         self._control = Control(lambda: self.db, self._state, pages)
         return self._control
 
