@@ -50,18 +50,6 @@ def parse_fault(text: str) -> Fault:
     return fault
 
 
-def _drop(words: Words) -> Fault:
-    return Drop(read_address(words))
-
-
-def _duplicate(words: Words) -> Fault:
-    return Duplicate(read_address(words))
-
-
-def _corrupt(words: Words) -> Fault:
-    return Corrupt(read_address(words))
-
-
 def _swap(words: Words) -> Fault:
     _no_every(words)
     event = read_address(words)
@@ -186,6 +174,10 @@ def _expect(words: Words, keyword: str) -> None:
 _WHERE: tuple[Where, ...] = ("inside a character of", "inside", "before", "after")  # the longer one first
 _HOW: dict[End, str] = {"clean": "cleanly", "short": "short", "reset": "by reset"}
 _READERS: dict[str, Callable[[Words], Fault]] = {
-    "drop": _drop, "duplicate": _duplicate, "swap": _swap, "delay": _delay, "freeze": _freeze, "cut": _cut,
-    "corrupt": _corrupt, "set": _set, "remove": _remove, "stop": _stop, "answer": _answer, "slow": _slow,
+    "drop": lambda words: Drop(read_address(words)),
+    "duplicate": lambda words: Duplicate(read_address(words)),
+    "corrupt": lambda words: Corrupt(read_address(words)),
+    "swap": _swap, "delay": _delay, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove, "stop": _stop,
+    "answer": _answer, "slow": _slow,
 }  # fmt: skip
+"""Reads the arguments of each verb."""

@@ -121,10 +121,6 @@ class Player:
         """Remove a stream whose client left, or that ended."""
         self.streams.closed(playing)
 
-    def ended(self, playing: Playing) -> bool:
-        """Whether a fault ends this stream here. If not, the fault ended another one, and `playing` has the rest."""
-        return self.streams.effects.ended(playing)
-
     def reset(self) -> None:
         """Start again from the beginning."""
         self.streams.reset()

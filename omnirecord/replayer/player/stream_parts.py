@@ -255,11 +255,5 @@ def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]
 
 def decoded_parts(frames: list[TimedFrame]) -> list[Part]:
     """Return a part for each frame, at the time of its last byte."""
-    return list(_whole_frames(frames))
-
-
-def _whole_frames(frames: list[TimedFrame]) -> Iterator[Part]:
-    snapshot = greeting_length(frames)
-    for frame in frames:
-        if frame.raw:
-            yield Part(frame.offset_ns, frame.raw, frame.seq <= snapshot, frame.stream, frame.seq, frame.seq)
+    end = greeting_length(frames)
+    return [Part(x.offset_ns, x.raw, x.seq <= end, x.stream, x.seq, x.seq) for x in frames if x.raw]
