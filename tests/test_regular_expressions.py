@@ -29,9 +29,11 @@ ROOT = Path(omnirecord.__file__).parent
 METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "findall"}
 
 BOUNDED = {
-    "addresses.grammar._CONDITION": "matched, never searched, by `Words.comes`, in a sentence that the user writes",
-    "addresses.words._WORD": "the same",
-    "faults.grammar.TIME": "the same",
+    "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
+    "replayer.event_address.grammar._WORD": "the same",
+    "replayer.faults.verbs.TIME": "the same",
+    "replayer.faults.grammar.TIME": "the same",
+    "replayer.faults.grammar._WORD": "the same",
     "web.bundle._IMPORT": "searches the scripts of the package itself",
 }
 """Expressions that may be superlinear, and why that does no harm."""
@@ -132,7 +134,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             *((one, {"match"}) for one, _ in scanner._patterns),
         ],
         "contract.shapes": [(re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"})],
-        "player.renaming": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
+        "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "shelf": [(Shelf(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
 

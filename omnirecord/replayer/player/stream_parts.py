@@ -203,8 +203,8 @@ Reads = Iterable[tuple[int, int]]
 def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
     """Return a part for each read and frame that share bytes, in order. An oversized frame has no bytes."""
     rest = iter(frames)
-    greeting = Greeting()
-    first = list(_snapshot_and_next(greeting, rest))
+    snapshot = Greeting()
+    first = list(_snapshot_and_next(snapshot, rest))
     count = sum(takes for _, takes in first)
     every = chain((frame for frame, _ in first), rest)
     stream = first[0][0].stream if first else 0
@@ -217,10 +217,10 @@ def snapshot_end(frames: Iterator[TimedFrame]) -> int:
     return max(taken, default=0)
 
 
-def _snapshot_and_next(greeting: Greeting, frames: Iterator[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
+def _snapshot_and_next(snapshot: Greeting, frames: Iterator[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
     """Yield the frames of the connect snapshot and the next one, each with whether it is part of the snapshot."""
     for frame in frames:
-        takes = greeting.takes(frame)
+        takes = snapshot.takes(frame)
         yield frame, takes
         if not takes:
             return
