@@ -124,7 +124,7 @@ _TYPE = re.compile(rb'"type"[ \t]*:[ \t]*"([\w.]{1,100})"')
 
 
 class JsonMask:
-    """Masks values in the order in which they came."""
+    """Masks JSON values in order; their strings may continue each other."""
 
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
         self._scanner = scanner
@@ -136,19 +136,19 @@ class JsonMask:
         self._has_named = False  # of this value, named secrets are counted already
 
     def lose(self) -> None:
-        """Something was not seen: whatever comes next of any text may be the rest of a secret."""
+        """Note lost values: the next piece of any text may be the rest of a secret."""
         self._states.clear()
         self._first, self._careful_for = self._scanner.unseen, _CAREFUL_FOR
 
     def begun(self) -> list[State]:
-        """Where those stand of which the next piece may be a secret's."""
+        """Return the states of texts whose next piece may belong to a secret."""
         states = chain.from_iterable(self._states.values())
         found = dict.fromkeys(state for state in states if self._scanner.is_begun(state))
         first = [self._first] if self._first is not PLAIN else []
         return [*first, *list(found)[-_BEGUN:]]
 
     def masked(self, value: bytes, event: bytes = b"", *, is_next_line: bool = False) -> bytes:
-        """One event's value: JSON, or a piece of a text. `event`: its name."""
+        """Return the masked value of an event: JSON, or a piece of a text. `event`: its name."""
         if self._careful_for:
             self._careful_for -= 1
             self._first = self._first if self._careful_for else PLAIN
@@ -164,7 +164,7 @@ class JsonMask:
         return in_place(self._followed(value, event, is_next_line, parts), named)
 
     def _like_before(self, value: bytes, parts: list[bytes], shape: Shape) -> bytes:
-        """A value of which only texts and numbers differ from another one."""
+        """Mask a value that differs from a cached one in texts and numbers only."""
         named = self._named(value) if any(labels.may_end(parts[n]) for n, _ in shape.texts) else []
         self._has_named = bool(named)
         may_begin = any(self._scanner.may_find(parts[n]) for n, _ in shape.texts)
@@ -176,7 +176,7 @@ class JsonMask:
         return in_place(b'"'.join(parts) if is_changed else value, named)
 
     def _named(self, value: bytes) -> list[Span]:
-        """The secrets in a value that are known by names in it."""
+        """Return the named secrets in a value."""
         self._has_named = False
         if not labels.needs_search(b"", value):
             return []
