@@ -29,6 +29,15 @@ AGE = 60.0
 """Seconds after which a folder without a lock belongs to a killed process; making and locking take microseconds."""
 _NAMES = re.compile(r"(?<=/)\.?omnirecord\.[a-z]+\.[a-z0-9_]{8}(?=/)")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
+"""Folders with the open descriptors of this process."""
+_MOST_LINKS = 40
+"""Most symbolic links in a path, as in Linux."""
+_LITTLE = 1 << 16
+"""Free bytes below which a file system counts as full."""
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_SETTLED_NS = 100_000_000
+"""Least age of a change, in ns, for a further change to show in the file time."""
 
 
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
@@ -86,15 +95,6 @@ def _empty(descriptor: int) -> None:
                 shutil.rmtree(entry.name, dir_fd=descriptor)
             else:
                 os.unlink(entry.name, dir_fd=descriptor)
-
-
-_DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
-"""Folders with the open descriptors of this process."""
-_MOST_LINKS = 40
-"""Most symbolic links in a path, as in Linux."""
-_LITTLE = 1 << 16
-"""Free bytes below which a file system counts as full."""
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def itself(path: Path) -> Path:
@@ -343,10 +343,6 @@ def _trouble(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise UsageError(unwritable(path, error)) from error
-
-
-_SETTLED_NS = 100_000_000
-"""Least age of a change, in ns, for a further change to show in the file time."""
 
 
 def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:

@@ -16,6 +16,18 @@ from ..wire.content_coding import CodingError, Decoder, Identity, decoder
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.sse import BLANK_LINE, Frame, Parser
 
+PORTION = 64 * 1024
+"""Bytes of decoded content per step."""
+_LARGE = 1 << 20
+"""Bytes of content without a coding per step; a read has less."""
+_LEAST = 4
+"""Fewest frames in a run: the start of a run costs as much as some frames."""
+_new = tuple.__new__
+LONGEST = 1 << 28
+"""Most bytes of a piece, as of any value in a cassette."""
+Span = tuple[int, bytes | None]
+"""Number of bytes, and the bytes; None if they were lost."""
+
 
 class Framed(NamedTuple):
     """A frame, its judgement by the contract, and the read that brought its last byte."""
@@ -31,15 +43,6 @@ class Run(NamedTuple):
     type: str
     lengths: list[int]
     reads: list[int]
-
-
-PORTION = 64 * 1024
-"""Bytes of decoded content per step."""
-_LARGE = 1 << 20
-"""Bytes of content without a coding per step; a read has less."""
-_LEAST = 4
-"""Fewest frames in a run: the start of a run costs as much as some frames."""
-_new = tuple.__new__
 
 
 class Framer:
@@ -283,10 +286,6 @@ def is_text(data: bytes) -> bool:
     return True
 
 
-Span = tuple[int, bytes | None]
-"""Number of bytes, and the bytes; None if they were lost."""
-
-
 def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
     """Yield the same bytes in pieces of these sizes. Raises `ValueError` if a piece exceeds `LONGEST`.
 
@@ -311,10 +310,6 @@ def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
                 lengths.append(step)
             left, size = left - step, size - step
         yield _joined(parts, lengths)
-
-
-LONGEST = 1 << 28
-"""Most bytes of a piece, as of any value in a cassette."""
 
 
 def _joined(parts: list[bytes | None], lengths: list[int]) -> bytes | None:

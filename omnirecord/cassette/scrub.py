@@ -38,7 +38,20 @@ from .sqlite.compressed import content
 from .sqlite.schema import clear_errors
 from .sqlite.search_index import remove_index
 
+__all__ = ["Leak", "scrub"]
+
 Values = Iterator[dict[str, Any]]
+Watch = Callable[[Iterable[Any]], Iterator[Any]]
+"""Passes items on, and shows the progress."""
+Token = tuple[str, bytes]
+_ROWS = 5000
+_PIECE = 1 << 20
+_SHORTEST = 6
+"""Shortest named secret that counts in free space, in bytes."""
+_COOKIES = ("field cookie", "field set-cookie")
+"""Kinds whose redacted values have other parts beside pseudonyms. An uncommitted row of a killed recorder is no content
+of the cassette, so only this rule recognises its redacted cookies."""
+_BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,21 +235,6 @@ class _Sizes:
 
 def _headers(side: dict[str, Any]) -> Headers:
     return tuple((name, value) for name, value in side["headers"])
-
-
-__all__ = ["Leak", "scrub"]
-
-Watch = Callable[[Iterable[Any]], Iterator[Any]]
-"""Passes items on, and shows the progress."""
-Token = tuple[str, bytes]
-_ROWS = 5000
-_PIECE = 1 << 20
-_SHORTEST = 6
-"""Shortest named secret that counts in free space, in bytes."""
-_COOKIES = ("field cookie", "field set-cookie")
-"""Kinds whose redacted values have other parts beside pseudonyms. An uncommitted row of a killed recorder is no content
-of the cassette, so only this rule recognises its redacted cookies."""
-_BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
 def scrub(

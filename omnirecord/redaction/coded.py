@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..model import Headers
 from ..wire.content_coding import LIMIT, CodingError, Decoder, _content, are_known, codings_of, decoder, encoded
@@ -17,6 +16,7 @@ from ..wire.headers import header, without
 from ..wire.limits import max_decoded, shown_size
 from .content import MaskedPart
 from .redactor import Redactor, StreamMask
+from .utf16 import BodyFilter
 
 READ_LIMIT = 32 << 20
 """Most decoded bytes of one read of a coded stream, which is masked as a whole."""
@@ -97,15 +97,7 @@ def uncoded(headers: Headers) -> Headers:
     return without(headers, {"content-encoding", "content-length"})
 
 
-class Body(Protocol):
-    """A body in pieces: `feed` returns the bytes that can be written, `close` the rest."""
-
-    def feed(self, data: bytes) -> bytes: ...
-
-    def close(self) -> bytes: ...
-
-
-def body(content_type: str | None, content_encoding: str | None, redactor: Redactor) -> Body:
+def body(content_type: str | None, content_encoding: str | None, redactor: Redactor) -> BodyFilter:
     """Return a redactor for a body with these headers."""
     if not is_data(content_type):
         return _Untouched()

@@ -40,7 +40,7 @@ from .names import (
     words,
 )
 from .plain import TextMask
-from .utf16 import AnyWidth, Passing, may_be_utf16
+from .utf16 import AnyWidth, BodyFilter, may_be_utf16
 
 __all__ = [
     "BodyRedactor",
@@ -149,7 +149,7 @@ class Redactor:
         flow = BodyMask(self._content, self.counts)
         return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
 
-    def body(self) -> Passing:
+    def body(self) -> BodyFilter:
         """Return a redactor for one body that is passed in pieces."""
         named = BodyRedactor(self._mask)
         return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))

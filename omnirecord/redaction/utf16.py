@@ -16,7 +16,7 @@ _FORMS = (
 _ENOUGH = 4
 
 
-class Passing(Protocol):
+class BodyFilter(Protocol):
     """A body in pieces: `feed` returns the bytes that can be written by now, `close` the rest."""
 
     def feed(self, data: bytes) -> bytes: ...
@@ -32,7 +32,7 @@ def may_be_utf16(data: bytes) -> bool:
 class AnyWidth:
     """A body in UTF-8 or UTF-16 that passes `inner` as UTF-8."""
 
-    def __init__(self, inner: Passing) -> None:
+    def __init__(self, inner: BodyFilter) -> None:
         self._inner = inner
         self._coding: str | None = None
         self._begins = True

@@ -41,6 +41,9 @@ from .models import (
 
 Model = TypeVar("Model", bound=BaseModel)
 ContractOf = Callable[[str], Contract]
+_LONG = 1 << 20
+"""Most bytes of a line outside strings: values need a multiple of their size in memory."""
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -269,11 +272,6 @@ class Reader:
             raise self._broken(
                 f"stream {begun.exchange.stream} has {there} bytes in its {where}, and {begun.received} in its reads"
             )
-
-
-_LONG = 1 << 20
-"""Most bytes of a line outside strings: values need a multiple of their size in memory."""
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 def _json(line: bytes) -> Any:

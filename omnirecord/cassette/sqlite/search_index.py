@@ -36,6 +36,14 @@ _PATIENCE = 10.0
 """Seconds to wait for a step of another search."""
 _HEAD = 8
 """Common first characters from which on two texts are the same text, of which one client received less."""
+Kind = Literal["event", "text", "request", "answer"]
+"""`request`: the body of a client's POST; `answer`: the response to a failed request."""
+COPIES_NEAR = 10_000_000_000
+"""Longest distance in ns of copies of one event to several clients."""
+SAID_NEAR = 600_000_000_000
+"""The same for a message, which may wait for an approval, or be received in part by a reconnecting client."""
+EVER = 1 << 62
+"""The same for a document with an id: no limit."""
 
 _SCHEMA = """
 CREATE TABLE state (made INTEGER NOT NULL, state TEXT NOT NULL);
@@ -323,22 +331,6 @@ class Index:
             begun = (session, head, json.dumps(others), low, high, _NEAREST, doc.text)
             found = self.connection.execute(_BEGUN_ALIKE, begun).fetchone()
         return int(found[0]) if found is not None else None
-
-
-Kind = Literal["event", "text", "request", "answer"]
-"""`request`: the body of a client's POST; `answer`: the response to a failed request."""
-
-
-COPIES_NEAR = 10_000_000_000
-"""Longest distance in ns of copies of one event to several clients."""
-
-
-SAID_NEAR = 600_000_000_000
-"""The same for a message, which may wait for an approval, or be received in part by a reconnecting client."""
-
-
-EVER = 1 << 62
-"""The same for a document with an id: no limit."""
 
 
 @dataclass(slots=True)
