@@ -70,7 +70,7 @@ class Leak:
 
 @dataclass(slots=True)
 class _Exchange:
-    """The exchange whose lines are coming."""
+    """The exchange whose lines are being read."""
 
     recording: int
     exchange: int
