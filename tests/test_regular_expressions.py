@@ -131,7 +131,9 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
             *((one, {"match"}) for one, _ in scanner._patterns),
         ],
-        "omnigent.contract.shapes": [(re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"})],
+        "omnigent.contract.shapes": [
+            (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
+        ],
         "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "cassette.rotation": [(Shelf(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
