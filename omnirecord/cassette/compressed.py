@@ -1,6 +1,6 @@
-"""A whole file compressed with zstd (RFC 8878), and unpacked again no further than it may reasonably go. No I/O.
+"""Compresses a file with zstd (RFC 8878), and decompresses it up to a limit. No I/O.
 
-What `zstd` on the command line makes is read as well, several frames behind each other too.
+Files of the `zstd` command can be read, also with several frames.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..wire.content_coding import PIECE, zstd
 MAGIC = b"\x28\xb5\x2f\xfd"
 SUFFIX = ".zst"
 _LEVEL = 6
-"""A tenth smaller than by 3, a quarter of a second for 64 MB; higher ones take long and save little."""
+"""Level 6 is a tenth smaller than 3 and takes 0.25 s for 64 MB; higher levels take long and save little."""
 _RATIO = 100
-"""Cassettes are packed to a tenth or a thirtieth."""
+"""Highest accepted compression ratio; cassettes shrink to between a tenth and a thirtieth."""
 
 
 class PackingError(ValueError):
-    """It is not what `packed` makes, or more than may be unpacked."""
+    """The data is damaged, is no zstd, or exceeds the limit."""
 
 
 def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """One zstd frame with a checksum, which tells every damage."""
+    """Yield one zstd frame with a checksum, which detects damage."""
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: _LEVEL,
         zstd.CompressionParameter.checksum_flag: 1,
@@ -36,8 +36,10 @@ def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def unpacked(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """What was packed, in pieces of a megabyte at most. Raises `PackingError` where it is damaged, cut off, or would be
-    over `most` bytes."""
+    """Yield the decompressed data, at most 1 MiB at a time.
+
+    Raises `PackingError` if the data is damaged or cut off, or exceeds `most` bytes.
+    """
     decompressor, size, is_open = zstd.ZstdDecompressor(), 0, True
     for data in pieces:
         while data or not (decompressor.needs_input or decompressor.eof):
@@ -50,25 +52,25 @@ def unpacked(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
             data = decompressor.unused_data if decompressor.eof else b""
             size, is_open = size + len(piece), not decompressor.eof
             if size > most:
-                raise PackingError(f"it unpacks to more than {most >> 20} MiB, as nothing that was recorded does")
+                raise PackingError(f"it unpacks to more than {most >> 20} MiB, more than any recorded cassette")
             yield piece
     if is_open:
         raise PackingError("its end is missing")
 
 
 def named(path: Path) -> tuple[str, bool]:
-    """What a file's name says of its content: the suffix of that, as in `.db`, and whether it is compressed."""
+    """Return the suffix of the content in a file name, such as `.db`, and whether the file is compressed."""
     is_packed = path.suffix == SUFFIX
     return (path.with_suffix("") if is_packed else path).suffix, is_packed
 
 
 def most_of(size: int, free: int) -> int:
-    """How many bytes a file of this size may unpack to: `free` ones at least."""
+    """Return the limit of decompressed bytes for a file of `size` bytes; at least `free`."""
     return max(free, _RATIO * size)
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a text, each with its end, as a file gives them."""
+    """Yield the lines of a text, each with its line end."""
     begun: list[bytes] = []
     for piece in pieces:
         *ended, rest = piece.split(b"\n")
@@ -82,5 +84,5 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """What zstd says, without its own preamble."""
+    """Return the message of a zstd error without its prefix."""
     return str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__

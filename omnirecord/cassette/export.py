@@ -1,10 +1,13 @@
-"""A cassette as a stream of bytes in another format: `jsonl`, the whole of it, also compressed, or `sse`, one stream's
-body; and what Datasette is told of it."""
+"""Exports a cassette as bytes in another format: `jsonl`, `zst`, `sse` or `datasette`.
+
+To add a format, write its function here, and add it to `exported` and to `FORMATS` in `cli/export.py`. The page
+(`html`) is in `ui/export.py`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import UsageError
@@ -16,23 +19,41 @@ from .sqlite import Store, datasette_metadata, is_sqlite
 from .sqlite.compressed import copy_database
 
 
+def exported(
+    form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None
+) -> Iterator[bytes]:
+    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream for `sse`.
+
+    Raises `UsageError` or `CassetteError`.
+    """
+    writers: dict[str, Callable[[], Iterator[bytes]]] = {
+        "jsonl": lambda: jsonl_bytes(store),
+        "sse": lambda: sse_bytes(store, stream),
+        "zst": lambda: packed_bytes(store, cassette, output),
+        "datasette": lambda: datasette_bytes(cassette),
+    }
+    return writers[form]()
+
+
 def jsonl_bytes(store: Store) -> Iterator[bytes]:
-    """The text form, line by line."""
+    """Yield the text form, line by line. Raises `CassetteError`."""
     return (f"{line}\n".encode() for line in jsonl.lines(store))
 
 
 def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
-    """The decoded body of a stream, byte for byte. Raises `UsageError` where it is not clear which."""
+    """Yield the decoded body of a stream. Raises `UsageError` if `stream` is None and there are several."""
     return store.content(_the_stream(store, stream))
 
 
 def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[bytes]:
-    """The whole cassette compressed: its text form where `output` is a `.jsonl.zst`, else a database. Raises
-    `UsageError` where it is still being recorded, so that there will be more of it."""
+    """Yield the compressed cassette: the text form if `output` is a `.jsonl.zst`, else a database.
+
+    Raises `UsageError` if the cassette is still being recorded.
+    """
     if store.is_being_recorded:
         raise UsageError(
-            f"{cassette} is still being recorded, and what is compressed is closed: stop the recorder first, or export"
-            " what there is so far with --format jsonl"
+            f"{cassette} is still being recorded, and only a closed one can be compressed: stop the recorder first, or"
+            " export the current content with --format jsonl"
         )
     if output is not None and named(output)[0] == ".jsonl":
         return packed(jsonl_bytes(store))
@@ -40,7 +61,7 @@ def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[
 
 
 def datasette_bytes(cassette: Path) -> Iterator[bytes]:
-    """The metadata for `datasette -m`. Raises `UsageError` where Datasette cannot open the cassette."""
+    """Yield the metadata for `datasette -m`. Raises `UsageError` if Datasette cannot open the cassette."""
     if not is_sqlite(cassette):
         stem = cassette.name.removesuffix(SUFFIX).rpartition(".")[0] or cassette.stem
         raise UsageError(f"Datasette opens a .db only: omnirecord import {cassette} --db {stem}.db")

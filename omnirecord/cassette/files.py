@@ -1,12 +1,10 @@
-"""Output files: written whole or not at all where the path is a regular file, written to where it is anything else.
+"""Writes output files atomically, and makes temporary folders that survive no process.
 
-A path that names a pipe, a device or an open descriptor is opened and written to, and never replaced. A symbolic link
-is followed, as `>` of a shell does it: its target is written, and the link stays.
+A regular file is replaced after all data is written. A pipe, a device or an open descriptor is written to and never
+replaced. A symbolic link is followed, as a shell does for `>`: its target is written, and the link stays.
 
-Temporary folders, each locked by its process, so that those of killed processes are found and removed.
-
-A folder has a name of ours, belongs to the user and has mode 0700. Its process holds an advisory lock on it. `sweep`
-removes only such folders that no process locks and that are a minute old; it follows no link.
+A temporary folder has a fixed name pattern, belongs to the user and has mode 0700. Its process holds an advisory lock
+on it. `sweep` removes only such folders that no process locks and that are a minute old; it follows no link.
 """
 
 from __future__ import annotations
@@ -28,9 +26,18 @@ from typing import BinaryIO
 from ..errors import UsageError
 
 AGE = 60.0
-"""Seconds after which a folder without a lock belongs to a killed process: making and locking take microseconds."""
+"""Seconds after which a folder without a lock belongs to a killed process; making and locking take microseconds."""
 _NAMES = re.compile(r"(?<=/)\.?omnirecord\.[a-z]+\.[a-z0-9_]{8}(?=/)")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
+"""Folders with the open descriptors of this process."""
+_MOST_LINKS = 40
+"""Most symbolic links in a path, as in Linux."""
+_LITTLE = 1 << 16
+"""Free bytes below which a file system counts as full."""
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_SETTLED_NS = 100_000_000
+"""Least age of a change, in ns, for a further change to show in the file time."""
 
 
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
@@ -43,7 +50,7 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
         sweep(dir)
         super().__init__(prefix=f"{'' if dir is None else '.'}omnirecord.{kind}.", dir=dir, ignore_cleanup_errors=True)
         self._descriptor: int | None = None
-        with suppress(OSError):  # a file system without locks, on which nothing is swept
+        with suppress(OSError):  # a file system without locks: nothing is swept
             self._descriptor = os.open(self.name, _OPEN)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -60,7 +67,7 @@ def sweep(folder: Path | None = None, now: Callable[[], float] = time.time) -> N
         parent = os.open(tempfile.gettempdir() if folder is None else folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             names = os.listdir(parent)  # noqa: PTH208  # of a folder that is open
-            for name in _NAMES.findall(f"/{'/'.join(names)}/"):  # at once: there may be very many
+            for name in _NAMES.findall(f"/{'/'.join(names)}/"):  # one search: there may be many names
                 _sweep_one(parent, name, now())
         finally:
             os.close(parent)
@@ -71,10 +78,10 @@ def _sweep_one(parent: int, name: str, now: float) -> None:
         descriptor = os.open(name, _OPEN, dir_fd=parent)
         try:
             found = os.fstat(descriptor)
-            mode = stat.S_IMODE(found.st_mode) & ~stat.S_ISGID  # a setgid folder hands that bit down
+            mode = stat.S_IMODE(found.st_mode) & ~stat.S_ISGID  # a setgid folder passes that bit on
             is_ours = found.st_uid == os.geteuid() and mode == 0o700
             if is_ours and now - found.st_mtime > AGE:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error where a process holds it
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if a process holds the lock
                 _empty(descriptor)
                 os.rmdir(name, dir_fd=parent)
         finally:
@@ -90,28 +97,19 @@ def _empty(descriptor: int) -> None:
                 os.unlink(entry.name, dir_fd=descriptor)
 
 
-_DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
-"""Folders whose entries are our open descriptors."""
-_MOST_LINKS = 40
-"""Symbolic links that a path may lead through; Linux follows as many."""
-_LITTLE = 1 << 16
-"""Free bytes below which a file system is taken for full."""
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
 def itself(path: Path) -> Path:
-    """What a link leads to; any other path as it is, since the folders above it may be closed to us."""
+    """Return the target of a link; any other path unchanged, since its parent folders may be unreadable."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager
 def whole_or_not(path: Path) -> Iterator[BinaryIO]:
-    """A file for the new content of `path`. A regular file is replaced once everything is written, and stays as it was
-    where that fails; anything else is written to.
+    """Open a file for the new content of `path`.
 
-    The new file has the mode and owner of the one that it replaces, or mode 0600. It is made in a hidden folder beside
-    `path`; the next output to that folder removes the one that a killed process left. Raises `UsageError` where `path`
-    cannot be written, and `BrokenPipeError` where the reader of a pipe has gone.
+    A regular file is replaced after everything is written, and is unchanged after an error. Other files are written to.
+    The new file has the mode and owner of the old file, or mode 0600. It is made in a hidden folder beside `path`; the
+    next output there removes the folder of a killed process. Raises `UsageError` if `path` cannot be written, and
+    `BrokenPipeError` if the reader of a pipe is gone.
     """
     descriptor = _opened(path)
     if descriptor is not None:
@@ -132,9 +130,9 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
 
 
 def put(made: Path, path: Path) -> None:
-    """Let a finished file take the place of `path`, or write its bytes there where that is no regular file.
+    """Replace `path` by a finished file, or write its bytes there if `path` is no regular file.
 
-    `made` is on the same file system: in the folder that `room_for` gives. Raises as `whole_or_not` does.
+    `made` is on the same file system, in the folder that `room_for` returns. Raises as `whole_or_not` does.
     """
     descriptor = _opened(path)
     if descriptor is not None:
@@ -149,13 +147,15 @@ def put(made: Path, path: Path) -> None:
 
 
 def room_for(path: Path) -> Path | None:
-    """The folder in which a file is made that is then `put` at `path`; None for the folder of temporary files, where
-    `path` is no regular file. Raises `UsageError` where `path` cannot be written."""
+    """Return the folder for a new file that `put` moves to `path`; None if `path` is no regular file.
+
+    Raises `UsageError` if `path` cannot be written.
+    """
     with _trouble(path):
         if _descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir()):
             return None
     descriptor = _opened(path)
-    if descriptor is not None:  # a device took the place of a file just now
+    if descriptor is not None:  # a device has just replaced a file
         os.close(descriptor)
         return None
     return _target(path).parent
@@ -171,12 +171,12 @@ def is_stdout(path: Path) -> bool:
 
 
 def is_of_the_disk(error: OSError) -> bool:
-    """Whether the disk takes no more: it is full or read-only, or a quota or a limit is reached."""
+    """Whether the disk is full or read-only, or a quota or a limit is reached."""
     return error.errno in _OF_THE_DISK
 
 
 def unwritable(path: Path | str, error: OSError) -> str:
-    """A sentence on why `path` cannot be written. Of a disk that is full it names the file system."""
+    """Return a sentence that says why `path` cannot be written. For a full disk, it names the file system."""
     if error.errno == errno.ENOSPC:
         return no_room(Path(path))
     hint = _HINTS.get(error.errno or 0, "").format(mount=mount_of(Path(path)))
@@ -199,7 +199,7 @@ _HINTS = {
 
 
 def no_room(*paths: Path) -> str:
-    """A sentence that names the file system which is full: the first of those of `paths` that has no room."""
+    """Return a sentence that names the full file system: the first one of `paths` without room."""
     path = next((one for one in paths if not has_room(one)), paths[0])
     return (
         f"cannot write {path}: No space left on device: the file system at {mount_of(path)} is full. Make room there,"
@@ -213,7 +213,7 @@ def has_room(path: Path) -> bool:
 
 
 def mount_of(path: Path) -> Path:
-    """Where the file system is mounted that `path` is on, or would be."""
+    """Return the mount point of the file system of `path`, which need not exist."""
     place = _nearest(path)
     while not place.is_mount() and place != place.parent:
         place = place.parent
@@ -221,7 +221,7 @@ def mount_of(path: Path) -> Path:
 
 
 def temporary() -> Path:
-    """The folder of temporary files, also where it takes none."""
+    """Return the temporary folder, even if it cannot be written."""
     try:
         return Path(tempfile.gettempdir())
     except OSError:
@@ -230,7 +230,7 @@ def temporary() -> Path:
 
 @contextmanager
 def copied_aside(path: Path, purpose: str) -> Iterator[None]:
-    """Around the making of a temporary copy of `path`: raises `UsageError` where the temporary folder has no room."""
+    """Wrap the making of a temporary copy of `path`: raises `UsageError` if the temporary folder has no room."""
     try:
         yield
     except OSError as error:
@@ -243,7 +243,7 @@ def copied_aside(path: Path, purpose: str) -> Iterator[None]:
 
 
 class _Output(io.BufferedWriter):
-    """A file to write, whose errors are sentences about `path`. It owns the descriptor."""
+    """A file for writing, whose errors are sentences about `path`. It owns the descriptor."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(_Raw(descriptor, path))
@@ -266,9 +266,9 @@ class _Raw(io.FileIO):
 
 
 def _opened(path: Path) -> int | None:
-    """A descriptor for writing to `path` where that is no regular file; None where it is one, or is not there yet.
+    """Return a descriptor for writing to `path`; None if it is a regular file or does not exist.
 
-    A regular file is opened as well, and left as it is: what the user may not write is not replaced.
+    A regular file is opened too, unchanged: a file that the user cannot write is not replaced.
     """
     with _trouble(path):
         number = _descriptor(path)
@@ -281,14 +281,14 @@ def _opened(path: Path) -> int | None:
         return None
     if os.isatty(found):
         os.close(found)
-        raise UsageError(f"{path} is a terminal, which may act upon what is recorded: name a file or a pipe")
+        raise UsageError(f"{path} is a terminal, which may act on recorded data: name a file or a pipe")
     return found
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of our own descriptor that `path` names, as /dev/stdout and /dev/fd/3 do; else None.
+    """Return the descriptor of this process that `path` names, as /dev/stdout and /dev/fd/3 do; else None.
 
-    Such a path names no file, even where a file is open there: the shell has opened it, perhaps to append.
+    Such a path names no file, even if a file is open there: the shell opened it, perhaps to append.
     """
     ours = [os.path.realpath(folder) for folder in _DESCRIPTORS]
     for _ in range(_MOST_LINKS):
@@ -303,7 +303,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _target(path: Path) -> Path:
-    """The file that is replaced: what a link leads to."""
+    """Return the file to replace: the target of a link. Raises `UsageError` for a circle of links."""
     target = itself(path)
     if path.is_symlink() and target.is_symlink():
         raise UsageError(unwritable(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))))
@@ -311,7 +311,7 @@ def _target(path: Path) -> Path:
 
 
 def _like(made: Path, before: os.stat_result) -> None:
-    """Give a new file the mode and, where that is allowed, the owner of the one that it replaces."""
+    """Give a new file the mode and, if allowed, the owner of the old file."""
     if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(PermissionError):
             os.chown(made, before.st_uid, before.st_gid)
@@ -319,9 +319,9 @@ def _like(made: Path, before: os.stat_result) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """Return the path, or its nearest existing parent folder."""
     place = Path(os.path.realpath(path))
-    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  # which raises nothing
+    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  # `Path.exists` may raise
         place = place.parent
     return place
 
@@ -336,7 +336,7 @@ def _free(path: Path) -> int:
 
 @contextmanager
 def _trouble(path: Path) -> Iterator[None]:
-    """Turn what the system says about `path` into a sentence, but for a reader that has gone."""
+    """Convert system errors about `path` to a sentence, except for a closed pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -345,14 +345,10 @@ def _trouble(path: Path) -> Iterator[None]:
         raise UsageError(unwritable(path, error)) from error
 
 
-_SETTLED_NS = 100_000_000
-"""How long ago a file has to have changed, for a further change to show in its time."""
-
-
 def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
-    """The file's number, and its size and time, with those of its log; None where it was changed just now.
+    """Return the inode, and the sizes and times in ns of the file and its log; None if they have just changed.
 
-    To be taken before the cassette is opened: what is written in between is then seen as a change.
+    Call it before opening the cassette, so that a write in between shows as a change.
     """
     found = []
     cassette = itself(cassette)  # a log stands beside the file itself

@@ -1,9 +1,7 @@
-"""The reads of a stream in, judged frames out: parser, content coding and contract put together.
+"""Converts the reads of a stream to judged frames: joins parser, content coding and contract. Pure, in linear time.
 
-Recorder and reader both make frames with this, so a frame that is derived later is the frame that would have been
-stored. No I/O and no clock; linear in its input.
-
-A stream's bytes, cut at other places than those at which they are at hand. Pure.
+The recorder and the reader use the same code, so a derived frame equals the frame that the recorder would have stored.
+`cut` splits the bytes of a stream at other positions.
 """
 
 from __future__ import annotations
@@ -18,9 +16,21 @@ from ..wire.content_coding import CodingError, Decoder, Identity, decoder
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.sse import BLANK_LINE, Frame, Parser
 
+PORTION = 64 * 1024
+"""Bytes of decoded content per step."""
+_LARGE = 1 << 20
+"""Bytes of content without a coding per step; a read has less."""
+_LEAST = 4
+"""Fewest frames in a run: the start of a run costs as much as some frames."""
+_new = tuple.__new__
+LONGEST = 1 << 28
+"""Most bytes of a piece, as of any value in a cassette."""
+Span = tuple[int, bytes | None]
+"""Number of bytes, and the bytes; None if they were lost."""
+
 
 class Framed(NamedTuple):
-    """A frame, what the contract says of it, and the read that brought its last byte."""
+    """A frame, its judgement by the contract, and the read that brought its last byte."""
 
     frame: Frame
     judgement: Judgement
@@ -28,29 +38,19 @@ class Framed(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Frames that follow each other, all valid and of one type, so that nobody had to look at each: how long they are,
-    and which reads brought their last bytes."""
+    """Consecutive valid frames of one type: their lengths in bytes, and the reads that brought their last bytes."""
 
     type: str
     lengths: list[int]
     reads: list[int]
 
 
-PORTION = 64 * 1024
-"""Bytes of decoded content that are made into frames at a time."""
-_LARGE = 1 << 20
-"""The same of content without a coding: a read has less."""
-_LEAST = 4
-"""Frames that a run has to have: to begin one costs as much as to look at some."""
-_new = tuple.__new__
-
-
 class Framer:
-    """One stream's bytes, read by read, from `begun_at` bytes on (where frames were made before).
+    """Makes the frames of one stream, from byte `begun_at` on.
 
-    `cut`: how many bytes of content are in frames by now. `broken`: why no more frames can be made, once that is so.
-    `limit`: how much a coded stream's frames may cost, by default `limits.max_decoded()`; a stream without a coding has
-    no limit. `stopped_at`: that limit, once it is reached.
+    `limit` is the memory limit for the frames of a coded stream in bytes, by default `max_decoded()`; a stream without
+    a coding has no limit. `cut` is the number of content bytes in frames. `broken` says why no more frames can be made.
+    `stopped_at` is the limit, once it is reached.
     """
 
     __slots__ = (
@@ -64,8 +64,8 @@ class Framer:
         self._contract = contract
         self._parser = Parser(at_start=begun_at == 0)
         self.cut = begun_at
-        self._fed = begun_at  # bytes of content that the parser was given
-        self._read = 0  # the last that brought any
+        self._fed = begun_at  # bytes of content passed to the parser
+        self._read = 0  # the last read with bytes
         self.broken: str | None = None
         self.stopped_at: int | None = None
         self._limit = self._left = max_decoded() if limit is None else limit
@@ -79,32 +79,34 @@ class Framer:
 
     @property
     def read(self) -> int:
-        """The number of the last read that brought any bytes."""
+        """Number of the last read with bytes."""
         return self._read
 
     @property
     def holds(self) -> bool:
-        """Whether it has bytes that are in no frame yet."""
+        """Whether some bytes are in no frame yet."""
         return self.cut < self._fed
 
     @property
     def taken(self) -> int:
-        """How many bytes of content the parser was given."""
+        """Bytes of content passed to the parser."""
         return self._fed
 
     @property
     def cost(self) -> int:
-        """What the frames of a coded stream have cost by now."""
+        """Memory cost of the frames of a coded stream so far, in bytes."""
         return self._limit - self._left
 
     @property
     def decodes(self) -> bool:
-        """Whether the content is not what was on the wire."""
+        """Whether the stream has a content coding."""
         return not self._is_plain
 
     def feed(self, read: int, data: bytes) -> list[Framed]:
-        """Take what read number `read` brought; return the frames that are complete by now. Of a coded stream these may
-        be many: `portions` has them a few at a time."""
+        """Take the bytes of read number `read`; return the frames that they complete.
+
+        These may be many for a coded stream: `portions` limits memory.
+        """
         if self._is_plain:
             return self._feed(read, data)
         return [one for some in self._decoded(read, data) for one in some]
@@ -112,8 +114,10 @@ class Framer:
     def portions(
         self, first: int, sizes: Sequence[int], data: bytes, *, runs: bool
     ) -> Iterator[Sequence[Framed | Run]]:
-        """The same as `feed_runs` or `feed_reads`, in portions, so that memory is bounded whatever the content decodes
-        to. Take all portions before anything else is fed."""
+        """Yield the result of `feed_runs` or `feed_reads` in portions, so that memory is bounded.
+
+        Take all portions before the next call.
+        """
         if not self._is_plain:
             for read, part in enumerate(_parts(sizes, data), first):
                 yield from self._decoded(read, part)
@@ -136,7 +140,7 @@ class Framer:
             self.broken = str(error)
 
     def _within_limit(self, frames: list[Frame]) -> list[Frame]:
-        """Those that the limit leaves. How the stream was cut changes nothing about which these are."""
+        """Return the frames within the limit. The result does not depend on how the stream was split."""
         cost = sum([frame.length for frame in frames]) + AN_EVENT * len(frames)
         if cost + self._parser.pending + AN_EVENT <= self._left:
             self._left -= cost
@@ -151,16 +155,16 @@ class Framer:
         return frames[:kept]
 
     def _stop(self) -> None:
-        """Make no more frames."""
+        """Stop making frames: the limit is reached."""
         self._parser = Parser(at_start=False)
         self._decoder, self.stopped_at = None, self._limit
         self.broken = (
-            f"decoded up to {shown_size(self._limit)} of events, the limit (--max-decoded): no events are made of the"
-            " rest, its bytes are kept as they came"
+            f"decoded up to {shown_size(self._limit)} of events, the limit (--max-decoded): the rest has no events,"
+            " and its bytes are stored as received"
         )
 
     def feed_reads(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed]:
-        """Take what several reads brought, the first of them `first`: the same as one by one, for less work."""
+        """Take the bytes of several reads from number `first` on, with less work than one call for each."""
         if len(sizes) == 1 or not data:
             return self.feed(first, data)
         if not self._is_plain:
@@ -168,7 +172,7 @@ class Framer:
         return self._feed(first, data, list(accumulate(sizes)))
 
     def feed_runs(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed | Run]:
-        """The same as `feed_reads`, where nobody wants to see each frame: what is alike is not made one by one."""
+        """Like `feed_reads`, but return similar frames as runs."""
         if not self._is_plain:
             return [*self.feed_reads(first, sizes, data)]
         found: list[Framed | Run] = []
@@ -200,20 +204,20 @@ class Framer:
         return Run(type_, lengths, reads)
 
     def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
-        """`ends`: where reads from `read` on end in the piece, if it is of several."""
+        """`ends`: the offsets in the piece at which the reads from `read` on end, if there are several."""
         frames, before = self._parser.feed(piece), self.cut
         if not self._is_plain:
             frames = self._within_limit(frames)
         framed = self._framed(frames, self._reads_of(frames, read, ends)) if frames else []
-        # One that ended with what was there before was held back for an LF, which did not come.
+        # A frame that ended with the bytes before was held back for an LF, which did not arrive.
         if frames and self.cut + frames[0].length <= self._fed:
             framed[0] = framed[0]._replace(read=self._read)
         self._fed += len(piece)
         self.cut = self._fed - self._parser.pending
-        if self.stopped_at is not None:  # what is in no frame is forgotten
+        if self.stopped_at is not None:  # drop the bytes that are in no frame
             self.cut = self._fed = before + sum(frame.length for frame in frames)
         if piece:
-            self._read = read + bisect_left(ends, len(piece))  # the last that brought any
+            self._read = read + bisect_left(ends, len(piece))  # the last read with bytes
         return framed
 
     def _reads_of(self, frames: list[Frame], read: int, ends: Sequence[int]) -> Iterable[int]:
@@ -226,7 +230,7 @@ class Framer:
         return list(map(_new, repeat(Framed), zip(frames, self._contract.judge_all(frames), reads, strict=False)))
 
     def skip(self, read: int, size: int) -> list[Framed]:
-        """Bytes that were lost: what was begun is cut off there, and a frame without `raw` stands for them."""
+        """Skip lost bytes: the open frame is cut off, and a frame without `raw` stands for the lost bytes."""
         if self.stopped_at is not None:
             return []
         framed = self.close()
@@ -237,14 +241,14 @@ class Framer:
         return [*framed, *self._framed([lost], (read,))]
 
     def close(self) -> list[Framed]:
-        """Say that nothing follows; return the rest, its last frame perhaps cut off."""
+        """End the stream; return the remaining frames, the last one possibly cut off."""
         framed = self._framed(self._parser.close(), repeat(self._read))
         self.cut = self._fed
         return framed
 
 
 def _parts(sizes: Sequence[int], data: bytes) -> Iterator[bytes]:
-    """What each read brought."""
+    """Yield the bytes of each read."""
     start = 0
     for size in sizes:
         yield data[start : start + size]
@@ -252,10 +256,10 @@ def _parts(sizes: Sequence[int], data: bytes) -> Iterator[bytes]:
 
 
 def _brought(first: int, ends: Sequence[int], start: int, lengths: Sequence[int]) -> list[int]:
-    """Which reads, from `first` on, that end there, brought the last bytes of frames that follow each other."""
+    """Return the reads that brought the last bytes of consecutive frames. `ends`: the ends of reads from `first` on."""
     places = list(accumulate(lengths, initial=start))[1:]
     at = bisect_right(ends, start)
-    if ends[at : at + len(places)] == places:  # one with each read
+    if ends[at : at + len(places)] == places:  # one frame per read
         return list(range(first + at, first + at + len(places)))
     reads: list[int] = []
     for read, end in enumerate(ends, first):
@@ -264,13 +268,13 @@ def _brought(first: int, ends: Sequence[int], start: int, lengths: Sequence[int]
 
 
 def _behind_frame(data: bytes, start: int) -> int:
-    """Where what begins there ends with a blank line; or with the data."""
+    """Return the end of the frame at `start`: after its blank line, or at the end of the data."""
     end = data.find(BLANK_LINE, start)
     return len(data) if end < 0 else end + len(BLANK_LINE)
 
 
 def is_text(data: bytes) -> bool:
-    """Whether bytes are text in UTF-8 without NUL, as any SQLite tool can show it."""
+    """Whether bytes are UTF-8 without NUL, so that any SQLite tool shows them."""
     if b"\0" in data:
         return False
     if data.isascii():
@@ -282,13 +286,11 @@ def is_text(data: bytes) -> bool:
     return True
 
 
-Span = tuple[int, bytes | None]
-"""How many bytes, and these; None where they were lost."""
-
-
 def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
-    """The same bytes in pieces of these sizes. One of which all bytes were lost is None; what a piece lacks else is
-    zeros, which nobody looks at: no frame that was kept is there."""
+    """Yield the same bytes in pieces of these sizes. Raises `ValueError` if a piece exceeds `LONGEST`.
+
+    A piece whose bytes are all lost is None. Other lost bytes are zeros, which no stored frame covers.
+    """
     source = iter(spans)
     left, data = 0, None  # type: tuple[int, bytes | None]
     for size in sizes:
@@ -308,10 +310,6 @@ def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
                 lengths.append(step)
             left, size = left - step, size - step
         yield _joined(parts, lengths)
-
-
-LONGEST = 1 << 28
-"""The most bytes of a piece, as of any value that is read."""
 
 
 def _joined(parts: list[bytes | None], lengths: list[int]) -> bytes | None:

@@ -1,6 +1,6 @@
-"""Opens a cassette of either form for reading, and brings foreign files into one.
+"""Opens a cassette of either form for reading, and imports files into a cassette.
 
-The text form is read into an SQLite database in memory, so that everything else knows one kind of cassette.
+The text form is loaded into an SQLite database in memory, so that other code reads one kind of cassette.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from .sqlite.schema import clear_errors, is_usable_path
 from .sqlite.tables import contract_or_default as contract_or_default
 
 _IN_MEMORY = 256 << 20
-"""To how many bytes the smallest text may unpack: all of it is held in memory."""
+"""Limit of decompressed bytes for a small text file; the whole text is held in memory."""
 
 
 def open_store(path: str | Path, session: str | None = None) -> Store:
-    """Open an SQLite or a .jsonl cassette, compressed or not. Raises `UsageError` or `CassetteError`; never writes.
+    """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`.
 
-    With a `session`, or of `CASSETTE#SESSION`, the store has only that session and its sub-agents, as they are by now.
+    With a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
+    sub-agents.
     """
     path, named = named_session(path)
     if (wanted := session or named) is None:
@@ -69,12 +70,11 @@ def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
 
 
 def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
-    """Append a .jsonl cassette, a compressed one or a raw `.sse` body to a cassette; return how many exchanges and
-    frames came.
+    """Append a .jsonl cassette, a compressed cassette or a raw `.sse` body to a cassette.
 
-    The file is read through once before the cassette is touched, and written in one transaction: where anything in
-    it is wrong, the cassette stays as it was, or is not made. Of `CASSETTE#SESSION`, only that session comes, with its
-    sub-agents.
+    Returns the number of imported exchanges and frames. The file is read once before the cassette is opened, and is
+    written in one transaction: after an error, the cassette is unchanged or not created. `CASSETTE#SESSION` imports
+    only that session and its sub-agents. Raises `UsageError` or `CassetteError`.
     """
     (path, session), target = named_session(path), Path(db)
     is_usable_path(target)
@@ -95,8 +95,10 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
 
 
 def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
-    """Write cassettes of any form into a new one, one behind the other; for each of its recordings, which of `paths` it
-    is from, as a place in them. Of one that is being recorded it has what is there by now."""
+    """Write cassettes of any form into a new one, in order; return for each recording its index in `paths`.
+
+    Of a cassette that is being recorded, the current content is written. Raises `UsageError` or `CassetteError`.
+    """
     of: dict[int, int] = {}
     for place, path in enumerate(paths):
         with closing(open_store(path)) as store:
@@ -107,7 +109,7 @@ def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
 
 
 def _import_packed(path: Path, target: Path) -> tuple[int, int]:
-    """A compressed database: nobody writes it, so that what was read through once is still the same."""
+    """Import a compressed database. No recorder writes it, so the content stays the same after the check."""
     with closing(open_store(path)) as store:
         for _ in Reader(str(path), contract_or_default).rows(_text_of(store)):
             pass
@@ -125,8 +127,10 @@ def _text_of(store: Store, sessions: Collection[str] | None = None) -> Iterator[
 def _append(
     rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path, pseudonyms: tuple[bytes, bytes] | None = None
 ) -> tuple[int, int]:
-    """What a reader makes of it, in one transaction, numbered behind what is there. `pseudonyms`: the salt and the mark
-    for a target without its own."""
+    """Append the rows of a reader in one transaction, with numbers after the existing ones.
+
+    `pseudonyms`: salt and mark for a target without its own.
+    """
     with _appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), contract_or_default, offsets)
@@ -138,7 +142,7 @@ def _append(
 
 @contextmanager
 def _appending(target: Path) -> Iterator[Writer]:
-    """A cassette to append to. One that is new is removed where that fails."""
+    """Open a cassette to append to. A new cassette is removed after an error."""
     writer = Writer(target)
     try:
         with writer.taking_over():
@@ -158,14 +162,15 @@ def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
             return
         if is_sse(path):
             command = f"omnirecord import {shlex.quote(str(path))} --db {shlex.quote(str(path.with_suffix('.db')))}"
-            raise NotACassette(f"{path} is the body of an event stream, no cassette: import it first, with `{command}`")
+            raise NotACassette(
+                f"{path} is the body of an event stream and no cassette: import it first, with `{command}`"
+            )
         with path.open("rb") as text:
             yield from reader.rows(text)
 
 
 def refuse_to_overwrite(output: Path, cassette: Path) -> None:
-    """What was recorded is not lost to a slip: raises `UsageError` where `output` is the cassette that it is made from,
-    or a database."""
+    """Raise `UsageError` if `output` is the input cassette or any database, so that no recording is lost by mistake."""
     try:
         if not output.is_file():
             return
@@ -179,7 +184,7 @@ def refuse_to_overwrite(output: Path, cassette: Path) -> None:
 
 
 def is_sse(path: Path) -> bool:
-    """Whether a file is to be taken as the body of one stream: by its name, or because it begins like one."""
+    """Whether a file is the body of one stream, by its name or its first bytes."""
     with path.open("rb") as file:
         head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
     return path.suffix == ".sse" or head.startswith((b"event:", b"data:", b"id:", b"retry:", b":"))
@@ -196,7 +201,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _import_sse(path: Path, target: Path) -> tuple[int, int]:
-    """Import a raw body as a recording of one stream. All times are 0, since the file has none."""
+    """Import a raw body as a recording of one stream. All times are 0, since the file has no times."""
     framed = _sse_framed(path)
     session = next(filter(None, map(_session_in, framed)), None)
     with _appending(target) as writer:
@@ -210,7 +215,7 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
 
 
 def _sse_framed(path: Path) -> list[Framed]:
-    """All frames of a file. Raises `TooLarge`."""
+    """Return all frames of a file. Raises `TooLarge`."""
     framer, found, left = Framer(None, load("omnigent")), [], max_decoded()  # type: Framer, list[Framed], int
     with path.open("rb") as file:
         for data in iter(lambda: file.read(PORTION), b""):

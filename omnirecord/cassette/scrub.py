@@ -1,12 +1,10 @@
-"""A copy of a cassette that is safe to share, or what would be replaced in it.
+"""Writes a copy of a cassette without secrets, or lists the secrets.
 
-The copy is made new from what the cassette says, in either form; of its file, its log and its freed pages nothing is
-taken over, nor is the key of its pseudonyms or its search index.
+The copy is made from the content, in either form. It takes over nothing from free pages, from the log or from the
+search index, and no pseudonym key. The rules are those of the recorder, so redacted values do not change. The result
+names the places of secrets and never the secrets.
 
-A cassette without its secrets: the lines of its text form in, the same without secrets out. No I/O.
-
-The same rules as while recording, so that what was recorded with them is not changed. Where a secret is found is told;
-the secret never is.
+`Scrubber` takes the lines of the text form and returns them without secrets, with no I/O. `scrub` reads and writes.
 """
 
 from __future__ import annotations
@@ -40,12 +38,25 @@ from .sqlite.compressed import content
 from .sqlite.schema import clear_errors
 from .sqlite.search_index import remove_index
 
+__all__ = ["Leak", "scrub"]
+
 Values = Iterator[dict[str, Any]]
+Watch = Callable[[Iterable[Any]], Iterator[Any]]
+"""Passes items on, and shows the progress."""
+Token = tuple[str, bytes]
+_ROWS = 5000
+_PIECE = 1 << 20
+_SHORTEST = 6
+"""Shortest named secret that counts in free space, in bytes."""
+_COOKIES = ("field cookie", "field set-cookie")
+"""Kinds whose redacted values have other parts beside pseudonyms. An uncommitted row of a killed recorder is no content
+of the cassette, so only this rule recognises its redacted cookies."""
+_BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Secrets of one kind at one place: which part of which exchange, frame (`stream` and `seq`) or message."""
+    """The number of secrets of one kind in one part of an exchange, frame (`stream` and `seq`) or message."""
 
     place: str
     kind: str
@@ -59,7 +70,7 @@ class Leak:
 
 @dataclass(slots=True)
 class _Exchange:
-    """The exchange whose lines are coming."""
+    """The exchange whose lines are being read."""
 
     recording: int
     exchange: int
@@ -72,7 +83,7 @@ class _Exchange:
 
 
 class Scrubber:
-    """Takes the secrets out of one cassette; `tell` is told of each place where there were some."""
+    """Removes the secrets from one cassette; calls `tell` for each place with secrets."""
 
     def __init__(self, redactor: Redactor, tell: Callable[[Leak], None]) -> None:
         self._redactor = redactor
@@ -80,6 +91,7 @@ class Scrubber:
         self._now = _Exchange(0, 0, None)
 
     def scrubbed(self, values: Iterable[dict[str, Any]]) -> Values:
+        """Yield the values of the lines without secrets."""
         for value in values:
             yield from self._line(value)
         yield from self._finished()
@@ -102,7 +114,7 @@ class Scrubber:
             yield value
 
     def _found(self, place: str, **where: int | None) -> None:
-        """Tell of what was replaced since this was called last."""
+        """Report the secrets that were replaced since the last call."""
         for kind, count in sorted(self._redactor.counts.items()):
             self._tell(Leak(place, kind, count, **where))
         self._redactor.counts.clear()
@@ -124,7 +136,7 @@ class Scrubber:
         request["target"] = self._redactor.target(request["target"])
         self._found_here("request target")
         session = value["session_id"] and self._redactor.text(value["session_id"])
-        self._redactor.counts.clear()  # it was in the target, or in the answer that named the session
+        self._redactor.counts.clear()  # counted in the target, or in the response that named the session
         self._side(request, "request")
         if response is not None:
             if response["reason"]:
@@ -172,7 +184,7 @@ class Scrubber:
         return {**value, "raw": text(safe)}
 
     def _finished(self) -> Values:
-        """All lines of an exchange are there."""
+        """Yield the reads of a decoded stream, after the last line of its exchange."""
         if self._now.sizes is not None and self._now.stream is not None:
             yield from reads_values(self._now.stream, self._now.reads)
             self._now.sizes = None
@@ -185,7 +197,7 @@ class Scrubber:
 
 
 class _Sizes:
-    """How much content each read of a coded body brought, as far as that is in events: `left` bytes more."""
+    """Content bytes of each read of a coded body, within its events. `left`: bytes of events without a read."""
 
     def __init__(self, coding: str | None, wire: bytes, lost: Iterable[int]) -> None:
         self._wire, self._at, self._read = wire, 0, 0
@@ -198,7 +210,7 @@ class _Sizes:
             self._decoder = None
 
     def decoded(self, read: list[int | None]) -> list[int | None]:
-        """The read as if it had come without the coding; what was lost has the size that it had."""
+        """Return the read with its decoded size; a lost read keeps its size."""
         offset, sent, size = read
         number, self._read = self._read, self._read + 1
         if number in self._lost:
@@ -225,21 +237,6 @@ def _headers(side: dict[str, Any]) -> Headers:
     return tuple((name, value) for name, value in side["headers"])
 
 
-__all__ = ["Leak", "scrub"]
-
-Watch = Callable[[Iterable[Any]], Iterator[Any]]
-"""Passes on what it is given, and shows how far it is."""
-Token = tuple[str, bytes]
-_ROWS = 5000
-_PIECE = 1 << 20
-_SHORTEST = 6
-"""The least of a named secret that is told in free space, in bytes."""
-_COOKIES = ("field cookie", "field set-cookie")
-"""Their values have other parts beside the pseudonyms. A row that a killed recorder did not commit is no text that the
-cassette says, so nothing else tells that its cookies are replaced."""
-_BESIDE = ("-wal", "-shm", "-journal", "-lock")
-
-
 def scrub(
     cassette: str | Path,
     output: str | Path | None,
@@ -249,12 +246,12 @@ def scrub(
     pseudonym_key: File | None = None,
     watch: Watch = iter,
 ) -> list[Leak]:
-    """Write a copy of `cassette` without secrets to `output` (a `.db`, a `.jsonl`, either with `.zst`, else as the
-    cassette is); return what was replaced, by place. Without an `output`, only what would be.
+    """Write a copy of `cassette` without secrets to `output`; return the replaced secrets, by place and kind.
 
-    `redact`: `content`, or `named` for those alone that have a secret's name. `pseudonym_key`: the file of the key that
-    the recorder used, by default the user's own. Of `CASSETTE#SESSION` only that session and its sub-agents are copied.
-    Raises `UsageError` or `CassetteError`.
+    `output` is a `.db` or `.jsonl`, also with `.zst`; any other name gets the form of the cassette. Without an
+    `output`, the secrets are only listed. `redact` is `content`, or `named` for fields with a secret's name only.
+    `pseudonym_key` is the file of the key that the recorder used, by default the user's own. `CASSETTE#SESSION` copies
+    only that session and its sub-agents. Raises `UsageError` or `CassetteError`.
     """
     source, session = named_session(cassette)
     scanner = content_scanner(None if redact == "named" else redact, redact_patterns)
@@ -278,7 +275,7 @@ def scrub(
 
 
 def _key_of(store: Store, named: File | None) -> bytes:
-    """The key of the cassette's pseudonyms; one for this copy alone where the cassette does not say which."""
+    """Return the key of the cassette's pseudonyms; a random key if the cassette names none."""
     inside, derived = store.pseudonym_key(), store.pseudonyms_of()
     if inside is not None:
         return inside
@@ -291,7 +288,7 @@ def _usable(output: Path, source: Path) -> Path:
     for end in _BESIDE:
         beside = file.with_name(file.name + end)
         if not output.exists() and beside.exists():
-            raise UsageError(f"{beside} is left there by another cassette: remove it, or choose another --output")
+            raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
     return output
 
 
@@ -302,11 +299,11 @@ def _write(lines: Iterator[bytes], target: Path, source: Path) -> None:
     else:
         with whole_or_not(target) as file:
             file.writelines(packed(lines) if is_compressed else lines)
-    remove_index(target)  # of another cassette of that name
+    remove_index(target)  # the index of an earlier cassette of that name
 
 
 def _form(target: Path, source: Path) -> tuple[bool, bool]:
-    """Whether it is to be text, and whether compressed: as its name says, else as the cassette is."""
+    """Return whether the copy is text, and whether it is compressed: by its name, else as the cassette."""
     suffix, is_compressed = named(target)
     if suffix in (".db", ".jsonl"):
         return suffix == ".jsonl", is_compressed
@@ -334,9 +331,11 @@ def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool
 
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:
-    """What is in a database's file or log and not in what it says. In its bytes nothing tells which text a string
-    belongs to, so what is no secret where it is said (`ta`, then `sk-1`) is none there. A port
-    of a URL is not told from a password where the next row begins behind it."""
+    """Yield the secrets that are in a database file or its log, but not in the content.
+
+    Raw bytes do not show which text a string belongs to. So a token that the content has, such as `sk-1` after `ta`, is
+    no secret here. A password in a URL is not counted: a port before the next row looks the same.
+    """
     if scanner is None or not is_database(source):
         return
     counts: Counter[str] = Counter()
@@ -350,7 +349,7 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
 
 
 def _may_be_value(text: bytes) -> bool:
-    """Whether that is a value, and not the beginning of the next row behind a `token=` at the end of one."""
+    """Whether the text is a value, and not the next row after a row that ends with `token=`."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -359,7 +358,7 @@ def _may_be_value(text: bytes) -> bool:
 
 
 def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:
-    """What looks like a secret in these bytes, whatever they are, by kind."""
+    """Yield the kind and the bytes of everything that looks like a secret."""
     state = PLAIN
     for piece in pieces:
         if scanner is not None:

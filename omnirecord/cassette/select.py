@@ -1,8 +1,7 @@
-"""Which cassette, session or stream a name means. Raises `UsageError` with the names that are there.
+"""Finds the cassette, session or stream that a name means, and the part of a recording between two times.
 
-A time as a person gives it, and which part of a recording two of them leave. Pure.
-
-A number is seconds from a zero; `11:28:19` is a time of day; the rest is ISO 8601. All are UTC unless they say.
+Unknown names raise `UsageError` with the known names. A number is a time in seconds from a zero, `11:28:19` is a time
+of day, and other times are ISO 8601. Times without a zone are UTC.
 """
 
 from __future__ import annotations
@@ -21,7 +20,10 @@ _LISTED = 5
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:
-    """`CASSETTE#SESSION` in its parts. A file that has that very name is meant as a whole."""
+    """Split `CASSETTE#SESSION`; the session is None if there is none, or if a file has that whole name.
+
+    Raises `UsageError` if the session is empty.
+    """
     text = str(source)
     cassette, mark, session = text.rpartition("#")
     if not mark or not cassette or _exists(text):
@@ -39,13 +41,13 @@ def _exists(path: str) -> bool:
 
 
 def session_ids(store: Store) -> list[str]:
-    """The ids of all sessions that the server knew, sorted."""
+    """Return the ids of all sessions that the server knew, sorted."""
     exchanges = store.exchanges()
     return sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
 
 
 def the_session(store: Store, name: str) -> str:
-    """The id that is, or begins with, `name`."""
+    """Return the session id that equals `name` or begins with it. Raises `UsageError`."""
     known = session_ids(store)
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
     if len(found) == 1:
@@ -59,7 +61,7 @@ def the_session(store: Store, name: str) -> str:
 
 
 def _near_beginning(name: str, known: list[str]) -> list[str]:
-    """The ids whose beginning is like `name`: a shortened id is not like the whole one."""
+    """Return the ids whose beginning is similar to `name`, which may be a shortened id."""
     beginnings: dict[str, list[str]] = {}
     for one in known:
         beginnings.setdefault(one[: len(name)], []).append(one)
@@ -75,7 +77,7 @@ def _listed(names: list[str]) -> str:
 
 
 def with_children(store: Store, session: str) -> frozenset[str]:
-    """The ids of a session and of its sub-agents, theirs among them."""
+    """Return the ids of a session and of all its direct and indirect sub-agents."""
     children: dict[str, list[str]] = {}
     for child, parent in store.parents().items():
         children.setdefault(parent, []).append(child)
@@ -88,7 +90,7 @@ def with_children(store: Store, session: str) -> frozenset[str]:
 
 
 def the_stream(store: Store, number: int | None) -> int | None:
-    """The number of a stream, if it is one."""
+    """Return the number of a stream, or None for None. Raises `UsageError` if there is no such stream."""
     known = [x.stream for x in store.streams()]
     if number is None or number in known:
         return number
@@ -103,7 +105,7 @@ _DAY = timedelta(days=1)
 
 
 def moment(name: str, value: Given) -> Moment:
-    """What is given as `name`, read. Raises `UsageError`."""
+    """Parse the value of option `name`. Raises `UsageError`."""
     try:
         read = _read(value.strip()) if isinstance(value, str) else value
         if isinstance(read, (int, float)) and not isfinite(read):
@@ -124,8 +126,10 @@ def _read(value: str) -> float | datetime | time:
 
 
 def span(recording: Recording, since: Moment, until: Moment, zero_ns: int = 0) -> tuple[int, int]:
-    """The first and the last ns of a recording that lie in between. Numbers count from `zero_ns`; a time of day is the
-    one that is nearest to it."""
+    """Return the first and the last ns of a recording between two times.
+
+    Numbers are seconds from `zero_ns`. A time of day is the moment nearest to `zero_ns`.
+    """
     low = -_LATEST if since is None else _offset(recording, since, zero_ns)
     high = _LATEST if until is None else _offset(recording, until, zero_ns)
     return low, high
@@ -145,7 +149,7 @@ def _bounded(seconds: float) -> int:
 
 
 def _nearest(at: time, to: datetime) -> datetime:
-    """The moment at which a clock shows that time, and which is nearest."""
+    """Return the moment with this time of day that is nearest to `to`."""
     that_day = datetime.combine(to.astimezone(at.tzinfo or UTC).date(), at, at.tzinfo or UTC)
     return min((that_day - _DAY, that_day, that_day + _DAY), key=lambda one: abs(one - to))
 

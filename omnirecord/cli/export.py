@@ -27,11 +27,14 @@ from .common import (
     shown,
 )
 
+FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
+"""Export formats, with the suffix of an output that selects each."""
+
 
 @click.command(short_help="Write a cassette in another form.")
 @cassette_argument
 @click.option(
-    "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
+    "--format", "form", type=click.Choice(list(FORMATS)),
     help="jsonl: the cassette as text. sse: the decoded body of one stream, byte for byte. zst: the cassette,"
     " compressed. html: a scrubbed page in one file, to share. datasette: metadata for Datasette, which opens the"
     " cassette itself. Default: by the name of --output.",
@@ -87,13 +90,9 @@ def export(
     try:
         if output is not None:
             refuse_to_overwrite(output, cassette)
-        from ..cassette.export import datasette_bytes, jsonl_bytes, packed_bytes, sse_bytes
+        from ..cassette.export import exported
 
-        made = {
-            "jsonl": lambda: jsonl_bytes(store), "sse": lambda: sse_bytes(store, stream),
-            "zst": lambda: packed_bytes(store, cassette, output),
-        }  # fmt: skip
-        parts = made.get(form, lambda: datasette_bytes(cassette))()
+        parts = exported(form, store, cassette, output, stream)
         session_id = None if session is None else the_session(store, session)
         row = {"format": form, "session_id": session_id}
         write_parts(progress(parts, f"writing {output or 'stdout'}"), output, row, as_json=as_json)
@@ -121,9 +120,8 @@ def write_parts(
 
 def _form(given: str | None, output: Path | None) -> str:
     """The given format, or that of the output's name. Raises `UsageError`."""
-    named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst", ".html": "html"}.get(
-        "" if output is None else output.suffix
-    )
+    suffix = "" if output is None else output.suffix
+    named = next((name for name, one in FORMATS.items() if one == suffix), None)
     if named == "zst":
         if given in ("sse", "html", "datasette"):
             raise UsageError(f"{given} is not compressed: remove .zst from {output}, or compress a whole cassette")

@@ -1,8 +1,8 @@
-"""Secrets out of one body as it passes, whatever its format.
+"""Removes named secrets from a body of any format while it passes.
 
-The body is searched for what comes before a secret, at any depth of JSON inside JSON strings: `"name":`,
-`["header",` as in lists of pairs, `?name=` and `&name=` as in URLs and forms, the head of a multipart field. At `://`,
-`:`, `=` and `<` the functions of `plain` look for secrets in other formats.
+The search is for text before a secret, at any depth of JSON inside JSON strings: `"name":`, `["header",` in lists of
+pairs, `?name=` and `&name=` in URLs and forms, the head of a multipart field. At `://`, `:`, `=` and `<`, the functions
+of `plain` look for secrets in other formats.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .names import (
 )
 
 LONGEST_VALUE = 64 * 1024
-"""What is kept of a secret to make its pseudonym."""
+"""Most bytes of a secret that determine its pseudonym."""
 
 _SPACE = rb"[ \t\r\n]{0,64}"
 _PLAIN_WORD = rb"[\w.\x80-\xff]"
@@ -31,7 +31,7 @@ _JSON_WORD, _QUERY_NAME, _TAG_NAME = rb"[\w.\-\\\x80-\xff]", rb"[\w.\-%\[\]+]", 
 _PARTS = {
     b"json": rb"%b{1,256}+(?: %b{1,64}+){0,3}+" % (_JSON_WORD, _JSON_WORD),
     b"plain": rb"(?:%b{1,256}+(?: %b{1,64}+){0,3}+)" % (_PLAIN_WORD, _PLAIN_WORD),
-    b"odd": rb" ?(?:-|\\{1,256}+[\w.\-\x80-\xff ])",  # in names that the last letters do not tell: headers, escapes
+    b"odd": rb" ?(?:-|\\{1,256}+[\w.\-\x80-\xff ])",  # in names whose last letters do not decide: headers, escapes
     b"some_json": rb"(?:%b{1,514}(?: %b{0,64}){0,7})?" % (_JSON_WORD, _JSON_WORD),
     b"query": _QUERY_NAME,
     b"tag": _TAG_NAME,
@@ -40,7 +40,7 @@ _PARTS = {
     b"may_follow": plain.MAY_FOLLOW_NAME,
     b"userinfo": plain.USERINFO,
 }
-_HIT = re.compile(  # first bytes, second bytes, what they may open: so binary data is fast
+_HIT = re.compile(  # first bytes, second bytes, then the rest: this order is fast on binary data
     rb'["?&#\[\\fF:=<](?:(?<=["?&#\[\\fF])(?=[\w.\-\\%%\[\]+ \t\r\n"\x80-\xff])'
     rb'(?:(?<=")(?P<field>(?!")%(plain)b?+(?:%(odd)b(?:%(json)b)?+|(?=\\{0,256}+")%(may_end)b\\{0,256}+))"%(space)b:'
     rb'|(?<=["?&#])(?P<query>%(query)b{1,256}+)=|(?:(?<=\\)u0026|(?<=&)amp;)(?P<escaped>%(query)b{1,256}+)='
@@ -63,7 +63,7 @@ _ENTRY = re.compile(
     rb'"(?:[nN]ame|[kK]ey)\\{0,15}"[ \t]{0,8}:[ \t]{0,8}\\{0,15}"([\w.\-]{1,64}+)\\{0,15}"[ \t]{0,8},'
     rb"(?:[ \t\r\n]|\\[nrt]){0,40}+\\{0,15}\Z"
 )
-"""What stands before `"value"` where the name of the value is a value itself."""
+"""Matches before `"value"` if the name of the secret is itself a value."""
 _FORM = re.compile(rb"(%(query)b{1,256}+)=" % _PARTS)
 _MAYBE_FORM = re.compile(rb"%(query)b{0,256}" % _PARTS)
 _PART_HEAD = 2048
@@ -82,21 +82,21 @@ _MAYBE_END = re.compile(rb"(?:\r(?:\n-?)?|\\)\Z")
 
 
 class BodyRedactor:
-    """One body on its way: `feed` returns what can be written by now, `close` the rest."""
+    """Redacts one body in pieces: `feed` returns the bytes that are decided, `close` the rest."""
 
     def __init__(self, mask: Callable[[str, str, str, bool], str]) -> None:
-        """`mask` is given the place (`field`, `query` or `url`), the name, the value, and whether that is all of it."""
+        """`mask` gets the place (`field`, `query` or `url`), the name, the value, and whether the value is complete."""
         self._mask = mask
         self._buffer = b""
-        self._at = 0  # all before it is written; the last bytes of that stay, to look back at
-        self._tail = -1  # where what is undecided begins; before `_at`: not known
+        self._at = 0  # bytes before it are written; the last of them stay as context
+        self._tail = -1  # start of the undecided bytes; before `_at`: unknown
         self._out: list[bytes] = []
-        self._step: Callable[[bool], bool] = self._begin  # does one thing; False: it needs more bytes
+        self._step: Callable[[bool], bool] = self._begin  # one step; False: it needs more bytes
         self._query_end = _QUERY_END
         self._name = ""
         self._value = bytearray()
         self._place = "field"
-        self._end = _QUERY_END  # of the value, where it is no JSON
+        self._end = _QUERY_END  # of a value that is no JSON
         self._base = self._level = 0  # backslashes before a quote: of the field's name, of its value
         self._depth = 0  # of brackets, below a secret's name
         self._only_string = False
@@ -111,7 +111,7 @@ class BodyRedactor:
         return self._run(final=True)
 
     def whole(self, data: bytes) -> bytes:
-        """All of a body at once."""
+        """Return a whole body without secrets."""
         self._buffer = data
         return self._run(final=True)
 
@@ -130,7 +130,7 @@ class BodyRedactor:
         self._at = end
 
     def _take_to(self, end: int) -> None:
-        """Moves bytes to the value; what is too long is forgotten."""
+        """Move bytes to the value; bytes over the limit are dropped."""
         room = LONGEST_VALUE - len(self._value)
         self._value += self._buffer[self._at : min(end, self._at + room)]
         self._is_long = self._is_long or end - self._at > room
@@ -186,7 +186,7 @@ class BodyRedactor:
         return hit
 
     def _undecided(self) -> int:
-        """Where something begins that the next bytes may make a hit; hits behind it may be part of it."""
+        """Return the start of a possible hit that the next bytes decide; later hits may be part of it."""
         if self._tail < self._at:
             maybe = _MAYBE_HIT.search(self._buffer, max(self._at, len(self._buffer) - _LONGEST_HIT))
             self._tail = len(self._buffer) if maybe is None else maybe.start()
@@ -238,7 +238,7 @@ class BodyRedactor:
             self._only_string = hit["pair"] is not None or entry is not None or not is_secret_field(name)
 
     def _opens_field(self, at: int) -> bool:
-        """Whether a name follows `{` or `,`: in `cond ? "token" : "x"`, say, it is no field's."""
+        """Whether a name follows `{` or `,`: in `cond ? "token" : "x"`, for example, it names no field."""
         return _BEFORE_FIELD.search(self._buffer[max(0, at - _CONTEXT) : at]) is not None
 
     # Taking its value
@@ -317,7 +317,7 @@ class BodyRedactor:
         if self._depth and not closing[1] and closing.end() == len(self._buffer) and not final:
             return False
         if self._depth and closing[1] and len(self._value) < LONGEST_VALUE:
-            self._out.append(bytes(self._value))  # a name, below a secret's
+            self._out.append(bytes(self._value))  # a name inside a secret's object
             self._value.clear()
         else:
             self._out.append(self._masked())
@@ -336,7 +336,7 @@ class BodyRedactor:
         return True
 
     def _inside(self, _final: bool) -> bool:
-        """In an object or array: all its strings are secrets, its names are not."""
+        """Read an object or array: all its strings are secrets, its names are not."""
         token = (_INSIDE_NUMERIC if is_numeric(self._name) else _INSIDE).search(self._buffer, self._at)
         if token is None:
             self._write_to(len(self._buffer))
@@ -355,7 +355,7 @@ class BodyRedactor:
     def _open_inner(self, quote: int) -> None:
         before = self._buffer[max(0, quote - _DEEPEST) : quote]
         level = len(before) - len(before.rstrip(b"\\"))
-        if level < self._base:  # the string that held the object ends, though the object does not
+        if level < self._base:  # the string around the object ends before the object
             self._step = self._scan
         else:
             self._open_string(quote + 1, level)

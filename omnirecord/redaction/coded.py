@@ -1,12 +1,14 @@
-"""A stream whose content is masked on its way to the file: without its content coding, since nothing can be masked in
-that. What cannot be decoded is not kept. No I/O.
+"""Redacts bodies and streams with a content coding. No I/O.
+
+A stream is stored without its content coding, since coded bytes cannot be masked; undecodable content is not stored.
+A body with a secret is redacted and compressed again in the same coding, so that its headers stay true; any other body
+is stored byte for byte. A compressed body is held until its end, since any byte may belong to a secret.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..model import Headers
 from ..wire.content_coding import LIMIT, CodingError, Decoder, _content, are_known, codings_of, decoder, encoded
@@ -14,9 +16,10 @@ from ..wire.headers import header, without
 from ..wire.limits import max_decoded, shown_size
 from .content import MaskedPart
 from .redactor import Redactor, StreamMask
+from .utf16 import BodyFilter
 
 READ_LIMIT = 32 << 20
-"""What one read of a coded stream may decode to, in bytes: it is masked as a whole."""
+"""Most decoded bytes of one read of a coded stream, which is masked as a whole."""
 _NO_DATA = re.compile(
     r"text/(?:css|javascript|ecmascript)|application/(?:x-)?(?:javascript|ecmascript)"
     r"|application/(?:wasm|font-.+|x-font-.+|vnd\.ms-fontobject)|(?:image|font|audio|video)/.+"
@@ -25,7 +28,7 @@ _NO_DATA = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of one read: how many bytes it comes to, those that were not lost, and what went wrong."""
+    """The stored part of one read: its size in bytes, its masked parts, and a problem, if there was one."""
 
     size: int
     pieces: list[MaskedPart]
@@ -33,39 +36,39 @@ class Kept:
 
 
 class MaskedStream:
-    """One stream on its way. `headers`: those of its response."""
+    """Masks one stream. `headers` are those of its response."""
 
     def __init__(self, mask: StreamMask, headers: Headers) -> None:
         self._mask = mask
-        self._size = 0  # of its content
+        self._size = 0  # bytes of content
         self._decoder: Decoder | None
         self.headers, self.problem = headers, None
-        """As they are kept; and why nothing of it can be, if that is so."""
+        """The headers for storage; the reason if no content can be stored."""
         coding = header(headers, "content-encoding")
         self._decodes = (coding or "identity").strip().lower() != "identity"
         try:
             self._decoder = decoder(coding)
         except CodingError as error:
-            self._decoder, self.problem = None, f"{error}, so its content is not kept"
+            self._decoder, self.problem = None, f"{error}, so its content is not stored"
         if self._decodes and self._decoder is not None:
             self.headers = uncoded(headers)
 
     @property
     def settled(self) -> int:
-        """How many bytes will not be written again."""
+        """Number of bytes that will not be rewritten."""
         return self._mask.settled
 
     def goes_on(self, headers: Headers) -> MaskedStream:
-        """The same stream from its next event on, in another file. What it masks goes on: a text may be cut in two."""
+        """Return the mask for the same stream in another file, from the next event on. Texts may continue there."""
         self._mask.begin_again()
         self.headers, self.problem = headers, None
         return self
 
     def take(self, data: bytes | None, size: int) -> Kept:
-        """The next read: `size` bytes; `data` is None where they could not be held."""
+        """Take the next read of `size` bytes; `data` is None if the bytes are lost."""
         if data is None or self._decoder is None:
             if self._decodes:
-                self._decoder = None  # what follows cannot be decoded either
+                self._decoder = None  # the following bytes cannot be decoded either
             self._mask.lose(size)
             return Kept(size, [])
         content = bytearray()
@@ -75,12 +78,12 @@ class MaskedStream:
                 content += piece
                 self._refuse_bomb(len(content))
         except CodingError as error:
-            self._decoder, problem = None, f"{error}, so what follows is not kept"
+            self._decoder, problem = None, f"{error}, so the rest is not stored"
         self._size += len(content)
         return Kept(len(content), self._mask.feed(bytes(content)) if content else [], problem)
 
     def _refuse_bomb(self, size: int) -> None:
-        """Raise `CodingError` where a read, of which `size` bytes are decoded, brings more than can be masked."""
+        """Raise `CodingError` if a read decodes to more than can be masked; `size` bytes are decoded so far."""
         if not self._decodes:
             return
         if self._size + size > max_decoded():
@@ -90,20 +93,12 @@ class MaskedStream:
 
 
 def uncoded(headers: Headers) -> Headers:
-    """The headers of the same body without its content coding."""
+    """Return the headers of the same body without its content coding."""
     return without(headers, {"content-encoding", "content-length"})
 
 
-class Body(Protocol):
-    """`feed` returns what can be written by now, `close` the rest."""
-
-    def feed(self, data: bytes) -> bytes: ...
-
-    def close(self) -> bytes: ...
-
-
-def body(content_type: str | None, content_encoding: str | None, redactor: Redactor) -> Body:
-    """What takes a body with these headers."""
+def body(content_type: str | None, content_encoding: str | None, redactor: Redactor) -> BodyFilter:
+    """Return a redactor for a body with these headers."""
     if not is_data(content_type):
         return _Untouched()
     codings = codings_of(content_encoding)
@@ -113,7 +108,7 @@ def body(content_type: str | None, content_encoding: str | None, redactor: Redac
 
 
 def is_data(content_type: str | None) -> bool:
-    """Whether a body may hold somebody's secret: assets do not, and their syntax tables look as if they did."""
+    """Whether a body may hold a user's secret. Assets do not, although their syntax tables look like secrets."""
     return _NO_DATA.fullmatch((content_type or "").partition(";")[0].strip().lower()) is None
 
 
@@ -126,7 +121,7 @@ class _Untouched:
 
 
 class CodedBody:
-    """A body with content codings. `cut`: it was too large to be kept whole."""
+    """Redacts a body with content codings. `cut`: the body was too large and is stored in part."""
 
     def __init__(self, codings: list[str], redactor: Redactor) -> None:
         self._codings = codings
@@ -147,7 +142,7 @@ class CodedBody:
         self.cut = self.cut or len(content) == LIMIT
         if safe != content or self.cut:
             return encoded(safe, self._codings)
-        return wire if whole else self._safe(wire)  # which is not what its Content-Encoding says
+        return wire if whole else self._safe(wire)  # the body does not have its Content-Encoding
 
     def _safe(self, data: bytes) -> bytes:
         redactor = self._redactor.body()

@@ -1,9 +1,10 @@
-"""Decides by its name whether a header, a query value or a field is a secret.
+"""Decides by its name whether a header, a query value, a cookie or a field is a secret.
 
 A name is split into words: `clientSecret`, `X-Client-Secret` and `CLIENT_SECRET` end in the same two. The last words
-decide: `refresh_token` is a secret, `token_count`, `secret_name` and `max_tokens` are none.
+decide: `refresh_token` is a secret; `token_count`, `secret_name` and `max_tokens` are not.
 
-The tables make the page `docs/secret-names.md`: run `python -m tests.support.secret_names` after a change.
+To redact one more header, add its last word to `HEADERS`, its last words to `PHRASES`, or its pattern to `IDENTITY`.
+The page `docs/secret-names.md` shows the tables: run `python -m tests.support.secret_names` after a change.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PASSES_OF = (
     "admin", "bind", "cert", "database", "db", "email", "ftp", "http", "imap", "key", "ldap", "login", "mail", "mysql",
     "pg", "postgres", "proxy", "redis", "root", "smtp", "ssh", "sudo", "user",
 )  # fmt: skip
-"""Words before `pass` that make the name a secret's: `db_pass`. A name that is `pass` alone is one, too."""
+"""Words before `pass` that make the name a secret's: `db_pass`. The name `pass` alone is a secret, too."""
 PHRASES = (
     "access tokens", "api tokens", "auth tokens", "bearer tokens", "id tokens", "refresh tokens",
     "auth code", "authorization code", "backup code", "backup codes", "device code", "mfa code", "recovery code",
@@ -49,19 +50,19 @@ PHRASES = (
 )  # fmt: skip
 """Last words that together make the name a secret's."""
 HEADERS = ("key", "keys", "pass", "session", "sessions")
-"""Headers are secrets by these last words, too: `Key`, `X-Any-Key`, `X-User-Pass`. In a header it does not matter
-where `session`, or a word of the tables above, stands: `Mcp-Session-Id`, `X-Token-Data`."""
+"""Last words that make a header a secret: `Key`, `X-Any-Key`, `X-User-Pass`. A header is also a secret if `session`
+or a word of the tables above is anywhere in its name: `Mcp-Session-Id`, `X-Token-Data`."""
 LOOKED_AT = (
     "t", "code", "state", "ticket", "invite", "key", "auth", "sig", "signature", "session key",
 )  # fmt: skip
-"""Last words of a query value that is a secret if it looks like one."""
+"""Last words of a query name whose value is a secret if it looks like one."""
 FIELDS_LOOKED_AT = ("auth", "session key")
-"""The same for a field of a body."""
+"""Last words of a field in a body whose value is a secret if it looks like one."""
 IGNORED = (
     "value", "raw", "plain", "plaintext", "hash", "enc", "encrypted", "confirm", "confirmation", "again", "base", "b",
     "hex", "pem",
 )  # fmt: skip
-"""Last words that are not looked at: `password_confirmation`, `secret_key_base`, `token_b64`."""
+"""Last words that are ignored: `password_confirmation`, `secret_key_base`, `token_b64`."""
 HARMLESS = {
     "tokens of text": (
         "page token", "continuation token", "progress token", "next token", "cursor token", "sync token", "stop token",
@@ -80,18 +81,18 @@ TELLS_ABOUT = (
     "affinity", "age", "count", "expires", "expiry", "headers", "length", "lifetime", "limit", "mode", "name",
     "remaining", "scoped", "size", "status", "timeout", "titles", "ttl", "type", "url", "version",
 )  # fmt: skip
-"""Last words of a header that tells about a secret and is none. `max_tokens` needs no row: `tokens` is in no table."""
+"""Last words of a header that describes a secret and is none. `max_tokens` needs no entry: `tokens` is in no table."""
 NUMERIC = ("password", "passwd", "pwd", "passcode", "pin", "otp", "secret", "pass")
-"""Ends of a last word under which a number is a secret. Under `token` it is a count."""
+"""Ends of a last word whose value is a secret even if it is a number. A number named `token` is a count."""
 IDENTITY = re.compile(
     r"x-forwarded-(?:email|user|preferred-username|groups|client-cert)|x-auth-request-.+|cf-access-.+|x-amzn-oidc-.+"
     r"|(?:x-)?remote-(?:user|email|name|groups)|x-goog-(?:authenticated-user|iap)-.+|x-ms-client-principal.*"
     r"|x-authentik-.+|x-pomerium-.+|x-webauth-.+|x-authenticated-.+|tailscale-user-.+|(?:x-)?auth(?:entication)?"
 )
-"""Headers that a front proxy sets for the server to believe, or that name the user."""
+"""Headers that a front proxy sets and the server trusts, or that name the user."""
 
 LONGEST_NAME = 256
-"""Characters of a name that are looked at, from its end."""
+"""Most characters of a name that count, from its end."""
 _WORD = re.compile(r"DPoP|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 _LOOKS_SECRET = re.compile(r"(?=.*\d)[\w.~+/%-][\w.~+/%=-]{15,}|[\w+/%-][\w+/%=-]{21,}", re.ASCII)
 _LONGEST_PHRASE = 3
@@ -113,14 +114,14 @@ _Answer = TypeVar("_Answer")
 
 
 def _of_a_name(answer: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
-    """Remember answers, and look at the end of a name that is too long to be one."""
+    """Cache the answers of a function on a name; of a long name, only the end counts."""
     remembered = lru_cache(4096)(answer)
     return lambda name: remembered(name[-LONGEST_NAME:])
 
 
 @_of_a_name
 def words(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case, without the last ones that do not count."""
+    """Return the words of a name in lower case, without ignored last words."""
     found = [word.lower() for word in _WORD.findall(name.lower() if name.isupper() else name)]
     while found and found[-1] in IGNORED:
         found.pop()
@@ -133,7 +134,7 @@ def _ends_in(found: tuple[str, ...], phrases: frozenset[str]) -> bool:
 
 @_of_a_name
 def is_secret(name: str) -> bool:
-    """Whether the value of this name is a secret wherever it stands."""
+    """Whether the value of this name is a secret in any place."""
     found = words(name)
     if not found or _ends_in(found, _HARMLESS):
         return False
@@ -142,12 +143,13 @@ def is_secret(name: str) -> bool:
 
 @_of_a_name
 def is_secret_field(name: str) -> bool:
-    """A header's name counts as well: tunnelled requests carry their headers as JSON."""
+    """Whether a field of this name is a secret. Header names count too: tunnelled requests have headers as JSON."""
     return is_secret(name) or ("-" in name and is_secret_header(name))
 
 
 @_of_a_name
 def is_secret_header(name: str) -> bool:
+    """Whether a header of this name is a secret."""
     if is_secret(name) or is_identity(name):
         return True
     found = words(name)
@@ -157,32 +159,34 @@ def is_secret_header(name: str) -> bool:
 
 
 def is_identity(name: str) -> bool:
-    """Whether a header is set by a front proxy for the server to believe, or names the user."""
+    """Whether a front proxy sets this header and the server trusts it, or it names the user."""
     return IDENTITY.fullmatch(name.lower()) is not None
 
 
 def is_numeric(name: str) -> bool:
-    """Whether a number can be this secret."""
+    """Whether the secret of this name may be a number."""
     return any(word.endswith(NUMERIC) for word in words(name)[-1:])
 
 
 @_of_a_name
 def may_be_secret(name: str) -> bool:
-    """Whether a query value of this name is a secret, or one if it looks like it."""
+    """Whether a query value of this name is a secret, always or if it looks like one."""
     return is_secret(name) or _ends_in(words(name), frozenset(LOOKED_AT))
 
 
 @_of_a_name
 def may_be_secret_field(name: str) -> bool:
-    """Whether a field of this name is a secret, or one if it looks like it."""
+    """Whether a field of this name is a secret, always or if it looks like one."""
     return is_secret_field(name) or _ends_in(words(name), frozenset(FIELDS_LOOKED_AT))
 
 
 def looks_secret(value: str) -> bool:
+    """Whether a value looks like a random secret, by its length and characters."""
     return _LOOKS_SECRET.fullmatch(value) is not None
 
 
 def is_secret_query(name: str, value: str) -> bool:
+    """Whether a query value is a secret, by its name and its look."""
     if not value or value.startswith("=="):  # a comparison in a script
         return False
     return is_secret(name) or (may_be_secret(name) and looks_secret(unquote(value)))

@@ -1,7 +1,11 @@
 """Finds named secrets in text that is no JSON and no form: YAML, XML, Python dicts, dotenv, connection strings, URLs.
 
 Each function takes a buffer and a place in it. It reads at most `BEHIND` bytes before and `AHEAD` bytes behind that
-place. It returns the secret, None, or `WAIT` if the next bytes decide. So cuts of the bytes change nothing. Pure.
+place. It returns the secret, None, or `WAIT` if the next bytes decide. So splits of the bytes change nothing. Pure.
+
+`TextMask` masks `token=…` in text beside the data: comments, ids and event names of a stream, reasons of close frames.
+Lengths stay, unless `replace` changes them. Only the characters before a character decide whether it is masked, so the
+beginning of a line is masked like the whole line.
 """
 
 from __future__ import annotations
@@ -97,7 +101,7 @@ _TEXT_VALUES = {
     b"'": re.compile(rb"[^'\r\n]*"),
 }
 _LINE = re.compile(rb"[^\r\n\"']*")
-"""The value of `Authorization` or `Cookie`, which has several words."""
+"""Matches the value of `Authorization` or `Cookie`, which has several words."""
 _LONGEST_TEXT_HEAD = 80
 
 
@@ -299,7 +303,7 @@ def _is_cut(buffer: bytes, at: int, final: bool) -> bool:
 
 
 def backslashes(buffer: bytes, start: int, end: int) -> int:
-    """The number of backslashes in a row before `end`."""
+    """Return the number of backslashes directly before `end`."""
     run = 0
     while end - run > start and buffer[end - run - 1] == ord("\\"):
         run += 1
@@ -311,11 +315,12 @@ def _text(value: bytes) -> str:
 
 
 def stars(secret: bytes) -> bytes:
+    """Return as many `*` as the secret has bytes."""
     return b"*" * len(secret)
 
 
 class TextMask:
-    """One text: `feed` returns the next piece without secrets. `replace` returns what replaces a piece of a secret."""
+    """Masks one text in pieces: `feed` returns the next piece without secrets; `replace` replaces part of a secret."""
 
     def __init__(self, counts: Counter[str], replace: Callable[[bytes], bytes] = stars) -> None:
         self._counts = counts
@@ -335,7 +340,7 @@ class TextMask:
         return b"".join(out)
 
     def _behind_name(self, text: bytes, at: int) -> int:
-        """The start of the next secret, at `at` or later; the end of the text if there is none."""
+        """Return the start of the next secret, at `at` or later; the end of the text if there is none."""
         for head in _TEXT_HEAD.finditer(text, max(0, at - _LONGEST_TEXT_HEAD)):
             if head.end() >= at and is_secret_field(name := head["name"].decode("ascii", "replace")):
                 has_words = head["quote"] == b"" and words(name)[-1:] in (("authorization",), ("cookie",))

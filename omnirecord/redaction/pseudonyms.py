@@ -21,12 +21,12 @@ from pathlib import Path
 from ..errors import UsageError
 
 VARIABLE = "OMNIRECORD_PSEUDONYM_KEY"
-"""Names the key file where no option does."""
+"""Environment variable that names the key file, if no option does."""
 SALT_BYTES = 16
 _KEY_BYTES = 32
 _HEX = re.compile(rb"[0-9a-fA-F]{64}\s*")
 _LONGEST = 4096
-"""The most bytes that are read of a key file."""
+"""Most bytes that are read from a key file."""
 
 log = logging.getLogger("omnirecord")
 
@@ -41,17 +41,17 @@ class UserKey:
     is_kept: bool = True
 
     def of(self, salt: bytes) -> bytes:
-        """The key of the cassette that has this salt."""
+        """Return the key of the cassette with this salt."""
         return hmac.digest(self.secret, b"omnirecord cassette\0" + salt, "sha256")
 
 
 def mark_of(cassette_key: bytes) -> bytes:
-    """Eight bytes that tell two keys of a cassette apart, and reveal neither."""
+    """Return eight bytes that distinguish keys of a cassette without revealing them."""
     return hmac.digest(cassette_key, b"omnirecord mark", "sha256")[:8]
 
 
 def user_key(named: File | None = None) -> UserKey:
-    """The key in the file `named`, in that of the environment, or in the user's state folder; made if there is none.
+    """Return the key in the file `named`, in `VARIABLE`'s file, or in the user's state folder; make it if missing.
 
     If the state folder cannot be written, the key is for this run only. Raises `UsageError` if the file cannot be used.
     """
@@ -72,7 +72,7 @@ def user_key(named: File | None = None) -> UserKey:
 
 
 def _is_there(path: Path) -> bool:
-    with suppress(OSError):  # nor may its folder be looked into
+    with suppress(OSError):  # its folder may be unreadable, too
         return path.exists()
     return False
 
@@ -87,9 +87,9 @@ def _for_this_run(error: Exception) -> UserKey:
 
 
 def state_folder() -> Path:
-    """The folder for persistent data of this user. Raises `RuntimeError` if the user has no home folder."""
+    """Return the folder for persistent data of this user. Raises `RuntimeError` if the user has no home folder."""
     given = os.environ.get("XDG_STATE_HOME", "")
-    if given.startswith("/"):  # a relative one does not count
+    if given.startswith("/"):  # a relative path does not count
         return Path(given) / "omnirecord"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "omnirecord"
@@ -97,9 +97,9 @@ def state_folder() -> Path:
 
 
 def _read(path: Path) -> bytes | None:
-    """The key in a file; None if there is no file, or an empty one."""
+    """Return the key in a file; None if there is no file, or an empty one."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which may be a pipe
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the path may be a pipe
     except FileNotFoundError:
         return None
     with _closing(descriptor):
@@ -107,7 +107,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _make(path: Path) -> bytes:
-    """A new key in a new file, mode 0600; or the key of another process that made the file first."""
+    """Return a new key in a new file, mode 0600; or the key of another process that made the file first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     with _closing(descriptor):
@@ -134,7 +134,7 @@ def _fill(descriptor: int) -> bytes:
 
 
 def _checked(descriptor: int, path: Path, lock: int) -> bytes | None:
-    """The key in an open file; None if it is empty. Raises `UsageError` for any other content."""
+    """Return the key in an open file; None if it is empty. Raises `UsageError` for any other content."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"the pseudonym key {path} is no regular file: name another file")
@@ -147,6 +147,6 @@ def _checked(descriptor: int, path: Path, lock: int) -> bytes | None:
         return None
     if not _HEX.fullmatch(text):
         raise UsageError(
-            f"{path} holds no pseudonym key, which is 64 hexadecimal digits: name another file, or one to be made"
+            f"{path} holds no pseudonym key, which is 64 hexadecimal digits: name another file, or a new one"
         )
     return bytes.fromhex(text.decode().strip())

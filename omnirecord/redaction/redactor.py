@@ -1,15 +1,15 @@
-"""Secrets out, before anything reaches the disk: of headers, request targets, bodies, WebSocket messages.
+"""Removes secrets from headers, request targets, bodies and WebSocket messages, before they reach the disk.
 
-Every secret becomes a pseudonym, an HMAC under the cassette's key: the same secret is the same pseudonym
-wherever it stands, and a pseudonym is its own, so that redacting twice changes nothing. With `content`, what looks
-like a secret without such a name is masked as well, in its length. The rules:
+Every secret becomes a pseudonym, an HMAC with the cassette's key. The same secret has the same pseudonym in every
+place, and a pseudonym stays as it is, so that redacting twice changes nothing. `content` also masks values that look
+like a secret, with their length kept. The rules:
 
-- All bytes that are no secret's stay as they are: a body is never parsed and written anew.
-- How a body was cut never changes what comes out, and only what may be the start of a secret is held back: a
-  name has at most 256 bytes, and of a value over 64 KiB only the first 64 KiB make its pseudonym.
-- Where a name alone does not tell, the look of the value decides (`code=404` is no secret); masking too much
-  beats masking too little.
-- Nothing here raises, whatever the bytes.
+- All other bytes stay as they are: a body is never parsed and rewritten.
+- The result does not depend on how a body was split. Only a possible start of a secret is held back: a name has at most
+  256 bytes, and a pseudonym depends on the first 64 KiB of a value.
+- If the name alone does not decide, the look of the value does (`code=404` is no secret). Masking too much is better
+  than masking too little.
+- No input raises an error.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .names import (
     words,
 )
 from .plain import TextMask
-from .utf16 import AnyWidth, Passing, may_be_utf16
+from .utf16 import AnyWidth, BodyFilter, may_be_utf16
 
 __all__ = [
     "BodyRedactor",
@@ -66,35 +66,35 @@ _BASE64 = re.compile(
     rb'([A-Za-z0-9+/]{16,}+={0,2})(\\{0,7}")'
 )
 _COOKIES = 1000
-"""How many cookies of a header are looked at to tell clients apart."""
+"""Most cookies of a header that distinguish clients."""
 _MAY_HOLD = re.compile(r"[=<]|[:\"']\s|//|\":")
-"""What a header's value has in it, if a secret with a name is in it."""
+"""Matches in the value of a header with a named secret."""
 _USERINFO = re.compile(r"(?<=://)[^/?#\s<>\"]+(?=@)")
 _USERINFO_OF_TARGET = re.compile(r"(?<=://)[^/?#\s&]+(?=@)")
 _ENCODED = re.compile(r"(?i)%(?:3d|22|40|3a)|[:?]")
-"""What an encoded text has in it, if a secret with a name is in it."""
+"""Matches in an encoded text with a named secret."""
 _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
 _LONGEST_CLOSE = 125
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
-"""How many headers without secrets are remembered, and the characters of their values."""
+"""Most headers without secrets in the cache, and most characters of their values."""
 
 
 def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner | None:
-    """What `redact` asks for: None, or `content` and with it the prefixes `patterns`. Raises `UsageError`."""
+    """Return the scanner for `content`, with the prefixes `patterns`, or None for None. Raises `UsageError`."""
     patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     if redact is None:
         if patterns:
-            raise UsageError("patterns say what is masked in content: they go with redact content")
+            raise UsageError("patterns are prefixes to mask in content: they need redact content")
         return None
     if redact != "content":
-        raise UsageError(f"redact {redact!r} is not known: it is 'content', or nothing")
+        raise UsageError(f"redact {redact!r} is unknown: it is 'content', or nothing")
     return Scanner(patterns)
 
 
 class _Both:
-    """First the secrets that have a name, then those in what is left."""
+    """Removes named secrets first, then secrets in the remaining content."""
 
     def __init__(self, named: BodyRedactor, content: BodyMask) -> None:
         self._named, self._content = named, content
@@ -114,19 +114,21 @@ class Redactor:
         self._content = content
         self._harmless: set[tuple[str, str]] = set()  # headers without secrets
         self.counts: Counter[str] = Counter()
-        """What was replaced, by kind, such as `header authorization`, or `github` in content; never a value."""
+        """Number of replaced secrets by kind, such as `header authorization`, or `github` in content; never a value."""
 
     def pseudonym(self, secret: str) -> str:
+        """Return the pseudonym of a secret; a pseudonym is returned as it is."""
         if _PSEUDONYM.fullmatch(secret):
             return secret
         digest = hmac.digest(self._key, secret.encode("utf-8", "surrogatepass"), "sha256")
         return f"omnirecord-redacted-{digest.hex()[:12]}"
 
     def headers(self, headers: Headers) -> Headers:
+        """Return headers without secrets."""
         return tuple(header if header in self._harmless else self._safe(header) for header in headers)
 
     def _safe(self, header: tuple[str, str]) -> tuple[str, str]:
-        """A header without secrets. One without any is remembered: most headers are alike in each request."""
+        """Return a header without secrets. Headers without any are cached, since most requests repeat them."""
         name, value = header
         safe = (name, self.text(self._header(name, value)))
         if safe == header and len(value) <= _LONGEST_REMEMBERED:
@@ -136,30 +138,32 @@ class Redactor:
         return safe
 
     def target(self, target: str) -> str:
+        """Return a request target without secrets."""
         return self.text(_map_target(target, self._query, self.pseudonym, self._mask))
 
     def text(self, text: str) -> str:
-        """A text without what `content` finds in it."""
+        """Return a text without the secrets that `content` finds."""
         if self._content is None:
             return text
         raw = text.encode("utf-8", "surrogatepass")
         flow = BodyMask(self._content, self.counts)
         return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
 
-    def body(self) -> Passing:
+    def body(self) -> BodyFilter:
+        """Return a redactor for one body that is passed in pieces."""
         named = BodyRedactor(self._mask)
         return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))
 
     def stream(self) -> StreamMask | None:
-        """What masks an event stream; None where that stays as it is."""
+        """Return a mask for one event stream; None without `content`."""
         return None if self._content is None else StreamMask(self._content, self.counts)
 
     def texts(self) -> JsonMask | None:
-        """What follows the texts of one direction of a WebSocket, for `message`."""
+        """Return a mask for the messages of one direction of a WebSocket, for `message`; None without `content`."""
         return None if self._content is None else JsonMask(self._content, self.counts)
 
     def message(self, data: bytes, texts: JsonMask | None = None) -> bytes:
-        """A whole WebSocket message or body; what it carries in base64 is redacted as well."""
+        """Return a whole WebSocket message or body without secrets, also in base64 values."""
         data = _BASE64.sub(self._base64, data)
         if texts is None:
             if self._content is None:
@@ -169,7 +173,7 @@ class Redactor:
         return texts.masked(self._named(data), b"")
 
     def _named(self, data: bytes) -> bytes:
-        """All of a text or message without the secrets that have a name."""
+        """Return a text or message without named secrets."""
         named = BodyRedactor(self._mask)
         if not may_be_utf16(data):
             return named.whole(data)
@@ -177,15 +181,15 @@ class Redactor:
         return wide.feed(data) + wide.close()
 
     def closing(self, data: bytes, texts: JsonMask | None = None) -> bytes:
-        """The content of a close frame: a code, and a reason that is a text. It stays as short as a frame has to be."""
+        """Return the content of a close frame, code and reason, without secrets and within its greatest length."""
         code, reason = data[:2], TextMask(self.counts).feed(data[2:])
         safe = code + self.message(reason, texts)
         return safe if len(safe) <= max(len(data), _LONGEST_CLOSE) else _cut_text(safe, _LONGEST_CLOSE)
 
     def _mask(self, place: str, name: str, value: str, whole: bool = True) -> str:
-        """A secret's value without the secret. What is too long to be looked at whole is one."""
+        """Return a value, replaced if it is a secret. A value that is too long to check counts as a secret."""
         if not value.strip("*"):
-            masked = value  # nothing, or masked before
+            masked = value  # empty, or masked before
         elif place == "query":
             masked = self.pseudonym(unquote(value)) if not whole or is_secret_query(name, value) else value
         elif whole and place == "field" and _only_if_it_looks(name) and not looks_secret(value):
@@ -196,7 +200,7 @@ class Redactor:
         return masked
 
     def _masked(self, name: tuple[str, ...], value: str) -> str:
-        """The scheme of a credential and the names of cookies stay."""
+        """Return a secret's replacement. The scheme of a credential and the names of cookies stay."""
         if name[-1:] == ("authorization",) and (scheme := _SCHEME.fullmatch(value)):
             return scheme[1] + self.pseudonym(scheme[2])
         if name[-1:] == ("cookie",):
@@ -215,7 +219,7 @@ class Redactor:
             return part
         before, name, value, after = split_cookie(part)
         if not value.strip("=") and len(name) > 16:
-            return before + self.pseudonym(name + value) + after  # base64 and its padding, more likely than a name
+            return before + self.pseudonym(name + value) + after  # more likely base64 with padding than a name
         return before + name + (self.pseudonym(value) if value else "") + after
 
     def _header(self, name: str, value: str) -> str:
@@ -248,7 +252,7 @@ class Redactor:
 
 
 def without_secrets(target: str) -> str:
-    """The target with one constant for every secret, so that requests with other credentials match."""
+    """Return the target with `*` for every secret, so that requests with other credentials match."""
 
     def safe(name: str, value: str) -> str:
         return "*" if is_secret_query(unquote_plus(name), value) else value
@@ -262,12 +266,12 @@ def _any_content() -> Scanner:
 
 
 class _Constant(Redactor):
-    """Replaces every secret, and every pseudonym of one, by the same, so that what is left can be compared."""
+    """Replaces every secret and every pseudonym by the same text, for comparisons."""
 
     def __init__(self) -> None:
         super().__init__(b"", _any_content())
 
-    def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # whatever it is
+    def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # the same for all
         return "*"
 
 
@@ -277,13 +281,13 @@ def _constant() -> _Constant:
 
 
 def body_without_secrets(data: bytes) -> bytes:
-    """A body, recorded or just come, with one constant for every secret."""
+    """Return a body, recorded or received, with `*` for every secret."""
     body = _Constant().body()
     return _STARS.sub(b"*", body.feed(data) + body.close())
 
 
 def header_without_secrets(name: str, value: str) -> str:
-    """The value of a header likewise; of one that is a secret as a whole it only says that it is there."""
+    """Return the value of a header with `*` for every secret; `present` if the whole header is a secret."""
     if is_secret_header(name):
         return "present"
     ((_, safe),) = _Constant().headers(((name, value),))
@@ -291,7 +295,7 @@ def header_without_secrets(name: str, value: str) -> str:
 
 
 def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
-    """What tells clients apart. The secrets themselves: to be compared in memory, never stored."""
+    """Return the credentials that distinguish clients. They are secrets: compare them in memory, never store them."""
     found = set()
     for name, value in headers:
         lower = name.lower()
@@ -314,8 +318,11 @@ def _map_target(
     secret: Callable[[str], str],
     mask: Callable[[str, str, str, bool], str],
 ) -> str:
-    """`change` is given the name and value of each parameter of path and query, `secret` each `user:password`, `mask`
-    what `BodyRedactor` finds in a value that is a text in percent encoding: a URL, JSON."""
+    """Return a target with changed secrets.
+
+    `change` gets the name and value of each parameter in path and query, `secret` each `user:password`. `mask` gets
+    what `BodyRedactor` finds in a percent-encoded value, such as a URL or JSON.
+    """
 
     def safe_user(user: re.Match[str]) -> str:
         return secret(user[0]) if ":" in user[0] or looks_secret(user[0]) else user[0]
@@ -338,7 +345,7 @@ def _map_target(
 
 
 def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], str]) -> str:
-    """A text in percent encoding; what is no secret keeps its encoding."""
+    """Return a percent-encoded text without secrets; other parts keep their encoding."""
     units = _UNIT.findall(value.encode("utf-8", "surrogateescape"))
     text = b"".join(map(unquote_to_bytes, units))
     secrets: list[tuple[bytes, str]] = []
@@ -365,7 +372,7 @@ def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], s
 
 
 def _cut_text(data: bytes, size: int) -> bytes:
-    """The first bytes of a text, but no part of a character."""
+    """Return at most `size` bytes of a text, without an incomplete character."""
     while size and data[size : size + 1] and 0x80 <= data[size] < 0xC0:
         size -= 1
     return data[:size]

@@ -16,7 +16,7 @@ _FORMS = (
 _ENOUGH = 4
 
 
-class Passing(Protocol):
+class BodyFilter(Protocol):
     """A body in pieces: `feed` returns the bytes that can be written by now, `close` the rest."""
 
     def feed(self, data: bytes) -> bytes: ...
@@ -25,18 +25,19 @@ class Passing(Protocol):
 
 
 def may_be_utf16(data: bytes) -> bool:
+    """Whether a body may be in UTF-16, by its first bytes."""
     return b"\0" in data[:_ENOUGH]
 
 
 class AnyWidth:
     """A body in UTF-8 or UTF-16 that passes `inner` as UTF-8."""
 
-    def __init__(self, inner: Passing) -> None:
+    def __init__(self, inner: BodyFilter) -> None:
         self._inner = inner
         self._coding: str | None = None
         self._begins = True
-        self._wide = b""  # not taken yet: the beginning, half a unit, half a pair
-        self._narrow = b""  # not given yet: the beginning of a character
+        self._wide = b""  # input not decoded yet: the beginning, half a unit, half a pair
+        self._narrow = b""  # output not encoded yet: the beginning of a character
 
     def feed(self, data: bytes) -> bytes:
         if not self._begins and self._coding is None:
@@ -90,7 +91,7 @@ class AnyWidth:
 
 
 def _fits(start: bytes, mark: bytes, zero: int) -> bool:
-    """Whether this begins with the mark and then ASCII, as far as there are bytes."""
+    """Whether the bytes begin with the mark and then ASCII, as far as there are bytes."""
     rest = enumerate(start[len(mark) :])
     return start[: len(mark)] == mark[: len(start)] and all(
         byte == 0 if n % 2 == zero else byte in _ASCII for n, byte in rest

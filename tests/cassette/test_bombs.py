@@ -213,7 +213,7 @@ def test_a_masked_stream_is_kept_up_to_the_limit() -> None:
     body = gzip.compress(EVENT * (3 * LIMIT // len(EVENT)))
     kept = masked.take(body, len(body))
     assert kept.size <= LIMIT + MIB
-    assert kept.problem == "it decodes to more than 2 MiB (--max-decoded), so what follows is not kept"
+    assert kept.problem == "it decodes to more than 2 MiB (--max-decoded), so the rest is not stored"
     assert masked.take(body, len(body)).pieces == []
 
 

@@ -292,7 +292,7 @@ def test_neither_the_cassette_nor_a_database_is_overwritten(source: Path, tmp_pa
 
 def test_a_log_that_is_left_there_is_not_taken_for_the_copys(source: Path, tmp_path: Path) -> None:
     (tmp_path / "copy.db-wal").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"copy\.db-wal is left there by another cassette"):
+    with pytest.raises(UsageError, match=r"copy\.db-wal is left over from another cassette"):
         scrub(source, tmp_path / "copy.db")
 
 

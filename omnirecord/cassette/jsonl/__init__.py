@@ -1,6 +1,6 @@
-"""The text form of a cassette: one JSON object a line, made for git and review. The format: docs/cassette-format.md.
+"""The text form of a cassette: one JSON object per line, for git and review (`docs/cassette-format.md`).
 
-`forms` says what a line must have, `writing` and `reading` are twins: going there and back loses nothing.
+`models` checks lines. `writer` writes all that `reader` reads: a round trip loses nothing.
 """
 
 from .reader import Offsets, Reader

@@ -1,4 +1,4 @@
-"""The lines of the text form as models: what each must have, and which values an SQLite file can take."""
+"""Models of the lines of the text form. They accept only values that an SQLite file can store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _storable(value: str) -> str:
 Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
 Text = Annotated[str, AfterValidator(_storable)]
 Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
-"""One that SQLite takes, an offset added to it too."""
+"""An integer that SQLite can store, also with an offset added."""
 Number = Annotated[int, Field(ge=1, lt=LIMIT)]
 Size = Annotated[int, Field(ge=0, lt=LIMIT)]
 HeaderLines = Annotated[tuple[tuple[Text, Text], ...], AfterValidator(checked_headers)]
@@ -82,7 +82,7 @@ class ResponseLine(Line):
     body: Bytes | None
     lost: frozenset[int] = frozenset()
     max_decoded: Number | None = None
-    """The limit at which the recorder stopped to decode a stream."""
+    """Limit, in bytes, at which the recorder stopped decoding a stream."""
 
 
 class ExchangeLine(Line):
@@ -98,13 +98,13 @@ class ExchangeLine(Line):
 
 
 class FrameLine(NamedTuple):
-    """What a frame's line says: a plain tuple, since all of a stream are held until its reads have come."""
+    """The line of a frame: a plain tuple, since all frames of a stream are in memory until its reads are parsed."""
 
     stream: int
     seq: int
     raw: bytes | None
     length: int = 0
-    """Of one without `raw`."""
+    """Bytes of a frame without `raw`."""
 
 
 class FrameForm(Line):
@@ -118,7 +118,7 @@ class FrameForm(Line):
 
 
 def usual_frame(value: dict[str, Any]) -> FrameLine | None:
-    """The frame of a line as nearly all are, at a tenth of the cost; None for any other, right or wrong."""
+    """Return the frame of a usual line in a tenth of the time; None for any other line, valid or not."""
     stream, seq, raw = value.get("stream"), value.get("seq"), value["raw"]
     if type(raw) is str and type(seq) is int and type(stream) is int and "length" not in value:
         return FrameLine(stream, seq, raw.encode("utf-8", "surrogatepass"))

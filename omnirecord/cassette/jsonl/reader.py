@@ -1,7 +1,7 @@
-"""Reads the text form of a cassette: lines in, rows for a store out. The twin of `writing`.
+"""Reads the text form of a cassette: converts lines to rows for a writer.
 
-Every line is checked as it is read; the first that does not fit raises `BrokenCassette` with its number and what is
-wrong with it, so that nothing is written (rows go into one transaction).
+Every line is checked. The first invalid line raises `BrokenCassette` with its number and the reason. Since all rows go
+into one transaction, nothing is then written.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ from .models import (
 
 Model = TypeVar("Model", bound=BaseModel)
 ContractOf = Callable[[str], Contract]
+_LONG = 1 << 20
+"""Most bytes of a line outside strings: values need a multiple of their size in memory."""
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 @dataclass(slots=True)
 class Offsets:
-    """What to add to the numbers of a file, so that they are free in the cassette it is added to."""
+    """Offsets that are added to the numbers of a file, so that they are free in the target cassette."""
 
     recording: int = 0
     exchange: int = 0
@@ -54,7 +57,7 @@ class Offsets:
 
 @dataclass(slots=True)
 class _Begun:
-    """An exchange of which the lines are still coming."""
+    """An exchange whose lines are being read."""
 
     exchange: ExchangeLine
     frames: list[FrameLine] = field(default_factory=list)
@@ -66,7 +69,7 @@ class _Begun:
 
 
 class Reader:
-    """Reads one file. `name` is how errors speak of it."""
+    """Reads one file. `name` is its name in errors."""
 
     def __init__(self, name: str, contract_of: ContractOf, offsets: Offsets | None = None) -> None:
         self._name = name
@@ -76,11 +79,11 @@ class Reader:
         self._begun: _Begun | None = None
         self._seen: set[tuple[str, int]] = set()
         self._number = 0
-        self._held = 0  # what the events of the last exchange cost
+        self._held = 0  # memory of the events of the last exchange, in bytes
         self.exchanges = self.frames = 0
 
     def rows(self, lines: Iterable[bytes]) -> Iterator[Row]:
-        """The rows of the whole file. Raises `NotACassette`, `NewerCassette` or `BrokenCassette`."""
+        """Yield the rows of the whole file. Raises `NotACassette`, `NewerCassette`, `BrokenCassette` or `TooLarge`."""
         for self._number, line in enumerate(lines, 1):
             value = self._parse(line)
             yield from self._header(value) if self._number == 1 else self._line(value)
@@ -226,7 +229,7 @@ class Reader:
                 raise self._broken(f"response.status: {error}") from None
 
     def _finish(self) -> Iterator[Row]:
-        """The lines of the last exchange are all there."""
+        """Yield the last rows of an exchange, after its last line."""
         begun, self._begun = self._begun, None
         if begun is None:
             return
@@ -271,13 +274,8 @@ class Reader:
             )
 
 
-_LONG = 1 << 20
-"""Bytes that a line has at most beside its strings: values take many times their size in memory."""
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-
-
 def _json(line: bytes) -> Any:
-    """A line's value, at a quarter of the standard library's time; that decides where the quick one refuses."""
+    """Return the value of a line, in a quarter of the time of `json`, which decides if `jiter` refuses the line."""
     if len(line) > _LONG and len(_STRING.sub(b"", line)) > _LONG:
         raise ValueError("it has more values than a line can have")
     try:
@@ -287,8 +285,10 @@ def _json(line: bytes) -> Any:
 
 
 class _Expected(Contract):
-    """A contract that refuses the first frame that is not the next line of the file, so that a small body that
-    inflates to a huge one is not made into frames."""
+    """A contract that refuses the first frame that differs from the next line of the file.
+
+    So a small body that decodes to a huge one does not become frames.
+    """
 
     def __init__(self, contract: Contract, lines: list[FrameLine], differs: BrokenCassette) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: ())
@@ -304,7 +304,7 @@ class _Expected(Contract):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Bytes on the wire that one read brought; `data` is None where they were not kept."""
+    """The bytes on the wire of one read; `data` is None if they are lost."""
 
     read: int
     size: int
@@ -320,18 +320,18 @@ def _lost(part: _Part) -> int:
 
 
 def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
-    """Make frames again from the bytes: the same way as they were made when they came."""
+    """Yield the frames of the bytes, made as the recorder made them."""
     for part in wire:
         if part.data is None:
             yield from framer.skip(part.read, part.size)
             continue
         for some in framer.portions(part.read, [part.size], part.data, runs=False):
-            yield from some  # type: ignore[misc]  # there are no runs
+            yield from some  # type: ignore[misc]  # without runs
     yield from framer.close()
 
 
 def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
-    """A coded body, read by read."""
+    """Yield a coded body read by read."""
     body, at = response.body or b"", 0
     for n, (_, _, size) in enumerate(begun.reads):
         if n in response.lost:
@@ -342,7 +342,7 @@ def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
 
 
 def _plain(begun: _Begun) -> Iterator[_Part]:
-    """Frames, cut where they were read. One whose bytes were not kept is whole, and came with its last read."""
+    """Yield the bytes of frames, split by reads. A frame with lost bytes is whole and belongs to its last read."""
     ends = list(accumulate(size for *_, size in begun.reads))
     start = 0
     for frame in begun.frames:
@@ -375,7 +375,7 @@ def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Itera
 
 
 def _content(exchange: int, frames: list[FrameLine]) -> Iterator[Row]:
-    """The decoded bytes of a coded body."""
+    """Yield the rows with the decoded bytes of a coded body."""
     start = 0
     for frame in frames:
         if frame.raw:
@@ -384,7 +384,7 @@ def _content(exchange: int, frames: list[FrameLine]) -> Iterator[Row]:
 
 
 class _Counted:
-    """Frames, and how many there were."""
+    """An iterator of frames that counts them."""
 
     def __init__(self, framed: Iterator[Framed]) -> None:
         self._framed = framed

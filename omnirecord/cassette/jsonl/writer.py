@@ -1,7 +1,4 @@
-"""Writes the text form of a cassette: one JSON object a line, keys in fixed order, made for git and review.
-
-Its twin `reading` reads it; going there and back loses nothing. The format: docs/cassette-format.md.
-"""
+"""Writes the text form of a cassette: one JSON object per line, with keys in fixed order."""
 
 from __future__ import annotations
 
@@ -16,10 +13,11 @@ from ..sqlite import Store, is_coded
 READS_A_LINE = 100
 
 Text = str | dict[str, str]
-"""Bytes in JSON: a string where they are UTF-8, else `{"base64": …}`."""
+"""Bytes in JSON: a string if they are UTF-8, else `{"base64": …}`."""
 
 
 def text(data: bytes) -> Text:
+    """Return bytes as a JSON value."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -27,17 +25,17 @@ def text(data: bytes) -> Text:
 
 
 def data_of(value: Text) -> bytes:
-    """The bytes again."""
+    """Return the bytes of a JSON value."""
     return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
 
 
 def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
-    """The whole cassette, or these sessions of it, without line ends, ordered by recording, time and exchange."""
+    """Yield the lines of the cassette or of these sessions, without line ends, by recording, time and exchange."""
     return map(dumps, values(store, sessions))
 
 
 def values(store: Store, sessions: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The values of the lines. Numbers are those of the whole cassette, whatever is left out."""
+    """Yield the values of the lines. Numbers are those of the whole cassette, also for a part."""
     exchanges = [x for x in store.exchanges() if sessions is None or x.session_id in sessions]
     there = {x.recording for x in exchanges}
     recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
@@ -75,7 +73,7 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
 
 
 def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
-    """None for an exchange that goes on unanswered; one that ended so has its end and nulls."""
+    """Return None for an open exchange without a response; a closed one has its end and nulls."""
     response = value.response
     if response is None:
         nothing: dict[str, Any] = {
@@ -112,7 +110,7 @@ def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str,
 
 
 def reads_values(stream: int, reads: list[list[int | None]]) -> Iterator[dict[str, Any]]:
-    """The lines of a stream's reads."""
+    """Yield the values of the lines with a stream's reads."""
     for start in range(0, len(reads), READS_A_LINE):
         yield {"stream": stream, "reads": reads[start : start + READS_A_LINE]}
 

@@ -1,7 +1,7 @@
-"""Compressed cassettes, which are closed ones: unpacked into memory or, where large, into a file without a name.
+"""Opens compressed cassettes: decompresses them into memory or, if large, into an unlinked file.
 
-Rules: nothing of what was unpacked stays behind, however the process ends; it is unpacked no further than a cassette
-of that size may go; what is in it is trusted as little as what is in any other file.
+A compressed cassette is always closed. No decompressed data stays on the disk, however the process ends. The size is
+limited by the size of the file. The content is trusted as little as that of any other file.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from .reader import Store
 
 IN_MEMORY = 32 << 20
-"""Bytes up to which a database is read from memory."""
+"""Largest database that is decompressed into memory, in bytes."""
 FREE = 1 << 30
-"""To how many bytes the smallest file may unpack: nobody is surprised by a gigabyte on a disk."""
+"""Limit of decompressed bytes for a small file: 1 GiB needs no warning."""
 _PIECE = 1 << 20
 JOURNAL = slice(18, 20)
-"""Where a database says that it has a log beside it, which one that was packed has not."""
+"""Bytes of a database header that say that it has a log; a compressed database has none."""
 
 
 def begins_packed(path: Path) -> bool:
-    """Whether the file says of itself that it is compressed with zstd."""
+    """Whether the file begins as a file compressed with zstd. Raises `OSError`."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
-    """What was packed. Raises `BrokenCassette`; `free`: to how many bytes the smallest file may unpack."""
+    """Yield the decompressed bytes. Raises `BrokenCassette`. `free`: limit of bytes for a small file."""
     try:
         with path.open("rb") as file:
             most = most_of(os.fstat(file.fileno()).st_size, free)
@@ -52,7 +52,7 @@ def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
 
 
 def head(path: Path, size: int) -> bytes:
-    """The first bytes of what was packed, as far as they can be read."""
+    """Return the first `size` decompressed bytes, or fewer if the file is damaged."""
     found = b""
     with closing(content(path)) as pieces:
         try:
@@ -64,8 +64,10 @@ def head(path: Path, size: int) -> bytes:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to an unpacked database, that cannot write. Raises `BrokenCassette`, `UsageError` or what SQLite
-    raises."""
+    """Return a read-only connection to a decompressed database.
+
+    Raises `BrokenCassette`, `UsageError` or what SQLite raises.
+    """
     pieces, begun = content(path), bytearray()
     with closing(pieces):
         for piece in pieces:
@@ -84,12 +86,12 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
-    """SQLite has the file open before there is anything in it, and its name and its folder are gone by then."""
+    """Return a connection to an unlinked file. SQLite opens the empty file; its folder is then removed."""
     with copied_aside(path, "unpacked"):
         with TemporaryFolder("unpacked") as folder:
             name = Path(folder) / "unpacked.db"
             file = name.open("xb")
-            # Without locks, which closing the file below would drop; it is nobody else's.
+            # Without locks, which closing the file below would drop. No other process knows the file.
             connection = sqlite3.connect(f"{name.as_uri()}?mode=ro&nolock=1", uri=True, check_same_thread=False)
         try:
             with file:
@@ -107,8 +109,11 @@ def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def copy_database(store: Store, output: Path | None) -> Iterator[bytes]:
-    """The bytes of a cassette as a database, its log folded in. `output`: where they go; the copy is made beside that,
-    or where temporary files go. Raises `UsageError` where none can be made."""
+    """Yield the bytes of a cassette as one database file without a log.
+
+    The copy is made beside `output`, or in the temporary folder. Raises `CassetteError`, and `UsageError` if no copy
+    can be made.
+    """
     folder = None if output is None else room_for(output)
     named = temporary() if output is None else output
     try:

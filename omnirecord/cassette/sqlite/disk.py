@@ -15,13 +15,13 @@ _WRITING = (
     sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
 )  # fmt: skip
-"""Codes of a write that failed. SQLITE_FULL stands for ENOSPC alone, and not for a quota or a limit."""
+"""Codes of a failed write. SQLITE_FULL stands for ENOSPC only, not for a quota or a limit."""
 _DAMAGE = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
 """Codes of a file that is cut short or damaged."""
 
 
 def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
-    """A sentence that names the disk, if the disk causes the error; else None.
+    """Return a sentence that names the disk, if the disk causes the error; else None.
 
     SQLite also has temporary files, and does not tell which file system is full.
     """
@@ -42,7 +42,7 @@ def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
 
 @contextmanager
 def clear_writing(named: Path) -> Iterator[None]:
-    """Wraps the writing of a temporary database for `named`: raises `UsageError` if the disk refuses it."""
+    """Wrap the writing of a temporary database for `named`: raises `UsageError` if the disk refuses it."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,8 +1,7 @@
-"""Cassettes of versions 1 to 3, which had a row for each frame and each read: what their tables were, and how one
-becomes what is read and written now.
+"""Converts cassettes of versions 1 to 3, which have a row for each frame and each read.
 
-A writer converts the file itself, in one transaction. A reader never writes: it converts what it reads into a database
-in memory, of which nothing is taken over but rows.
+A writer converts the file itself, in one transaction. A reader never writes: it copies the converted rows into a
+database in memory, and nothing else of the file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .checked import DAMAGED as DAMAGED
 from .views import VIEW_NAMES
 
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
-"""Tables that are as they were."""
+"""Tables that did not change."""
 
 _EXCHANGES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -68,8 +67,7 @@ SCHEMAS: dict[int, str] = {
     2: _EXCHANGES + _FRAMES + _OTHERS,
     3: _EXCHANGES + _FRAMES + _TALLIES + _OTHERS,
 }
-"""The tables of each, as they were made. Those that are the same today are written again: what is made now may change,
-and these may not."""
+"""The original tables of each version. Tables that are the same today are repeated, since today's tables may change."""
 TABLES: dict[int, frozenset[str]] = {
     version: frozenset((*_SHARED, "chunks", "reads", "frames", *(("tallies",) if version == 3 else ())))
     for version in SCHEMAS
@@ -80,7 +78,7 @@ WHERE x.kind <> 'sse' OR c.side <> 'response' ORDER BY c.exchange, c.side, c.sta
 
 
 def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Fill a new cassette with what an old one says. Raises what SQLite raises, or one of `DAMAGED`."""
+    """Copy an old cassette into a new one. Raises what SQLite raises, or one of `DAMAGED`."""
     for table in _SHARED:
         for row in old.execute(f"SELECT * FROM {table}"):
             new.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
@@ -90,8 +88,10 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
 
 
 def convert(connection: sqlite3.Connection, version: int, tables: str, views: str) -> None:
-    """Make an old cassette, whose tables are ours to the letter, a new one: to be called in a transaction. A view of
-    somebody's own is left to them."""
+    """Convert an old cassette in place, within a transaction. The user's own views stay.
+
+    Its tables must be exactly those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`.
+    """
     for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     connection.execute("DROP TABLE IF EXISTS tallies")
@@ -107,9 +107,9 @@ def convert(connection: sqlite3.Connection, version: int, tables: str, views: st
 
 
 def forget_key(connection: sqlite3.Connection) -> bool:
-    """Remove the pseudonym key that older omnirecords stored in the file; whether there was one.
+    """Remove the pseudonym key that an older omnirecord stored in the file; return whether there was one.
 
-    No byte of it stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log.
+    No byte of the key stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log.
     """
     if connection.execute("SELECT 1 FROM meta WHERE key = 'pseudonyms'").fetchone() is None:
         return False
@@ -128,7 +128,7 @@ def forget_key(connection: sqlite3.Connection) -> bool:
 
 
 def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
-    """Without the COMMIT with which `executescript` begins."""
+    """Execute statements within the open transaction, which `executescript` would commit."""
     statement = ""
     for line in statements.splitlines(keepends=True):
         statement += line

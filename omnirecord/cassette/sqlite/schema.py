@@ -1,13 +1,12 @@
-"""The form of the SQLite cassette, its version, and how one is opened.
+"""The schema of the SQLite cassette, its version, and functions that open a file.
 
-Rules: a reader never writes; a file that is no cassette, or a newer one, is refused and left as it was; an older
-one is migrated in one transaction, by a writer only.
+A reader never writes. A file that is no cassette, or a newer one, is refused and left unchanged. An older cassette is
+migrated in one transaction, by a writer only.
 
-A stream's bytes are stored once, as they arrived, in `pieces`: the reads of a moment to a row, with their times. What
-frames they make, and what the contract says of these, is told by `pages`, which are made behind the recording, again
-many frames to a row: a row for each costs more than the proxy itself. `landmarks` finds the few that are asked for
-alone. Of a stream with a content coding the decoded bytes are in `chunks` (side `content`); bodies that are no
-stream are there as well.
+The bytes of a stream are stored once, as received, in `pieces`: a row (read block) has several reads with their times.
+Its frames and their verdicts are in `pages`, written after the bytes: a row (frame block) has many frames, since a row
+for each frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks`
+holds bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
 """
 
 from __future__ import annotations
@@ -49,13 +48,13 @@ from .views import VIEWS
 log = logging.getLogger("omnirecord")
 
 SCHEMA_VERSION = 4
-"""`user_version`. 2: views for people, and no foreign key by which Datasette linked a frame to another's exchange.
-3: `tallies`, so that a list of streams is made without reading all frames. 4: `pieces`, `pages` and `landmarks` in the
-place of a row for each frame and each read (`former`)."""
+"""`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
+for a list of streams without reading all frames. 4: `pieces`, `pages` and `landmarks` instead of a row for each frame
+and each read (`migrations`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 CACHE = 512
-"""KiB of pages that each writer keeps in memory, a quarter of what SQLite would: it appends, and looks at what it has
-just written; and where there are two, either throws its pages away when the other one has written."""
+"""Page cache of each writer in KiB, a quarter of SQLite's default: a writer appends, and reads its latest rows only. Of
+two writers, each discards its cache when the other one has written."""
 _MAGIC = b"SQLite format 3\0"
 
 _TALLIES = """CREATE TABLE tallies (
@@ -105,7 +104,7 @@ TABLES = frozenset({
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether the file says of itself that it is an SQLite database."""
+    """Whether the file begins as an SQLite database. Raises `OSError`."""
     if in_use(identity(path)):
         return True
     with path.open("rb") as file:
@@ -113,18 +112,18 @@ def is_sqlite(path: Path) -> bool:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether the file says of itself that it is compressed."""
+    """Whether the file begins as a compressed file. Raises `OSError`."""
     return not in_use(identity(path)) and packed.begins_packed(path)
 
 
 def is_database(path: Path) -> bool:
-    """Whether the file is an SQLite database, compressed or not."""
+    """Whether the file is an SQLite database, compressed or not. Raises `OSError`."""
     return is_sqlite(path) or (packed.begins_packed(path) and packed.head(path, len(_MAGIC)) == _MAGIC)
 
 
 @contextmanager
 def clear_errors(path: Path | str) -> Iterator[None]:
-    """Turn what SQLite and the system say about a file into our own sentences."""
+    """Convert errors of SQLite and of the system about a file to `CassetteError`, with a clear sentence."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -137,9 +136,9 @@ def clear_errors(path: Path | str) -> Iterator[None]:
         raise BrokenCassette(
             f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
-    except UnicodeDecodeError as error:  # of what SQLite says, with a piece of the file in it
+    except UnicodeDecodeError as error:  # an SQLite message that quotes bytes of the file
         raise BrokenCassette(
-            f"{path} is damaged (text in it is no text): restore it from a copy, or from the .jsonl it was exported to"
+            f"{path} is damaged (it holds invalid text): restore it from a copy, or from the .jsonl it was exported to"
         ) from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
@@ -150,8 +149,11 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, on a file that is closed, being recorded, left behind by a killed recorder, or
-    compressed. An older cassette is converted in memory."""
+    """Return a read-only connection to a cassette. Raises `CassetteError`.
+
+    The file may be closed, being recorded, left by a killed recorder, or compressed. An older cassette is converted in
+    memory.
+    """
     with clear_errors(path):
         if is_packed(path):
             connection = packed.connect(path)
@@ -209,13 +211,13 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 _COPYING = threading.Lock()
-"""Held while the one empty cassette in memory is copied."""
+"""Held while the empty cassette in memory is copied."""
 _COPIES: dict[Path, TemporaryFolder] = {}
-"""The folders of our own that hold a copy: only these are ever thrown away."""
+"""Temporary folders with a copy of a cassette; no other folder is ever removed."""
 
 
 def _copy_aside(path: Path) -> Path:
-    """A folder that may not be written has no room for SQLite's shared memory: read a copy with its log instead."""
+    """Return a copy of a cassette with its log: a read-only folder has no room for SQLite's shared memory."""
     path = itself(path)  # the log is beside the file, not beside a link to it
     with copied_aside(path, "copied"):
         made = TemporaryFolder("copy")
@@ -233,9 +235,10 @@ def _copy_aside(path: Path) -> Path:
 
 
 def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None = None) -> sqlite3.Connection:
-    """A connection for the recorder: the file is made (mode 0600) if it is not there, and migrated if it is older.
+    """Return a connection for a writer. A missing file is created with mode 0600, an older cassette is migrated.
 
-    `lock` locks the file for it, or raises `CassetteInUse`. `named`: what errors call the file."""
+    `lock` locks the file, or raises `CassetteInUse`. `named` is the name of the file in errors. Raises `CassetteError`.
+    """
     with clear_errors(named or path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
@@ -259,27 +262,27 @@ def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None 
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
-    """A connection for a second writer, to a cassette that a recorder has open. Raises what SQLite raises."""
+    """Return a connection for a second writer of a cassette that a recorder has open. Raises what SQLite raises."""
     connection = connect(path, "rw", isolation_level=None, timeout=1.0)
     harden(connection, reads_only=False)
     _tune(connection)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for nobody
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for no writer
     return connection
 
 
 def _refuse_if_not_ours(path: Path) -> None:
-    """Look before we write: to open and close a database for writing is to fold its log into it, whoever's it is."""
+    """Raise `CassetteError` for a file that is no cassette: opening it for writing would move its log into it."""
     try:
         connection = _connect(path, "ro")
     except sqlite3.OperationalError:
-        return  # a half-written transaction is to be rolled back first, which no reader can
+        return  # only a writer can roll back an incomplete transaction
     with closing(connection):
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
             _check_version(connection, path)
 
 
 def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
-    """An empty cassette that has no file, or the tables of an older one."""
+    """Return a connection to an empty cassette in memory, with the tables of the given version."""
     connection = _memory()
     with _COPYING:
         _empty(version).backup(connection)
@@ -292,7 +295,7 @@ def _memory() -> sqlite3.Connection:
 
 @functools.cache
 def _empty(version: int) -> sqlite3.Connection:
-    """One to be copied, which takes an eightieth of the time."""
+    """Return an empty cassette to copy: a copy takes an eightieth of the time."""
     connection = _memory()
     _create(connection, former.SCHEMAS.get(version, SCHEMA), version)
     atexit.register(connection.close)
@@ -319,7 +322,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _tune(connection: sqlite3.Connection) -> None:
-    """As all who write have it."""
+    """Set the options of all writers."""
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
 
@@ -357,7 +360,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def free_path(path: Path) -> Path:
-    """Where a new cassette can be made: at `path`, where that is free or an empty file, else beside it, numbered."""
+    """Return a path for a new cassette: `path` if it is free or an empty file, else a numbered path beside it."""
     number, found = 1, path
     while found.exists() and found.stat().st_size:
         number += 1
@@ -366,13 +369,13 @@ def free_path(path: Path) -> Path:
 
 
 def is_aside(connection: sqlite3.Connection) -> bool:
-    """Whether a reading connection is one to a copy that was put aside, or to what an older cassette became."""
+    """Whether a reading connection is to a copy of the cassette, or to a converted older cassette."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
     return not file or Path(file).parent in _COPIES
 
 
 def remove_copy(connection: sqlite3.Connection) -> None:
-    """Close a reading connection, and throw away the copy if it was one."""
+    """Close a reading connection, and remove the copy if there is one."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
     connection.close()
     if file and (made := _COPIES.pop(Path(file).parent, None)):
@@ -380,7 +383,7 @@ def remove_copy(connection: sqlite3.Connection) -> None:
 
 
 def is_usable_path(path: Path) -> None:
-    """Refuse what can be no cassette whatever it holds."""
+    """Raise `UsageError` for a directory, a pipe, a device or a circle of links."""
     with clear_errors(path):
         is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
     if path.is_symlink() and itself(path).is_symlink():

@@ -1,9 +1,9 @@
-"""The index by which a cassette is searched: a file of its own beside it, `CASSETTE-search`, or memory.
+"""The search index of a cassette: the file `CASSETTE-search`, or a database in memory.
 
-Rules: a cassette is never written for it, so no recorder is ever held up by a search, and a file that was closed stays
-as it is, byte for byte. All that is in an index is in its cassette: it may be removed at any time. Each step is one
-transaction, in which it is looked up what is there already: two searches may index at once, each may be killed, and
-the next one goes on where they were. What was made for another file, or by another version, is made anew.
+A search never writes to the cassette: no recorder waits for it, and a closed file stays the same, byte for byte. All
+data in an index is in its cassette, so the index may be removed at any time. Each step is one transaction and first
+reads the current state: two searches may index at once, each may be killed, and the next search continues. An index of
+another file or version is built again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,21 @@ from .untrusted import harden, refuse_company, refuse_foreign_journal
 VERSION = 3
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
-"""What an index raises that cannot be used: its file is damaged, the disk is full, another search hangs."""
+"""Errors of an unusable index: the file is damaged, the disk is full, another search hangs."""
 UNANSWERED = -1
-"""In the place of a frame: the request of an exchange is indexed, and its answer is not known yet."""
+"""Frame number of an exchange whose request is indexed, and whose response is still unknown."""
 _PATIENCE = 10.0
-"""Seconds that another search may take for one step."""
+"""Seconds to wait for a step of another search."""
 _HEAD = 8
-"""From how many characters on two texts that begin alike are one of which one client heard less."""
+"""Common first characters from which on two texts are the same text, of which one client received less."""
+Kind = Literal["event", "text", "request", "answer"]
+"""`request`: the body of a client's POST; `answer`: the response to a failed request."""
+COPIES_NEAR = 10_000_000_000
+"""Longest distance in ns of copies of one event to several clients."""
+SAID_NEAR = 600_000_000_000
+"""The same for a message, which may wait for an approval, or be received in part by a reconnecting client."""
+EVER = 1 << 62
+"""The same for a document with an id: no limit."""
 
 _SCHEMA = """
 CREATE TABLE state (made INTEGER NOT NULL, state TEXT NOT NULL);
@@ -60,7 +68,7 @@ CREATE VIRTUAL TABLE words USING fts5(
 _DROP = ("words", "texts", "docs", "sessions", "done", "state")
 
 _NEAREST = 20
-"""How many of those that say the same are looked at, before and after: among more of them it is not told apart."""
+"""Most documents with the same content that are compared, before and after."""
 _CANDIDATES = """
 SELECT same, last_ns FROM (SELECT same, last_ns FROM docs
   WHERE session = ?1 AND says = ?2 AND last_ns BETWEEN {} AND id <> ?5 ORDER BY last_ns {} LIMIT ?6)"""
@@ -75,25 +83,25 @@ WHERE substr(text, 1, length(?7)) = ?7 OR substr(?7, 1, length(text)) = text ORD
 
 
 def _objects(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
-    """The schema. How FTS5's own tables are made is left to the SQLite that made them."""
+    """Return the schema. The definitions of FTS5's own tables are left out, since they depend on the SQLite version."""
     found = connection.execute("SELECT type, name, tbl_name, sql, rootpage > 0 FROM sqlite_master").fetchall()
     return {(*row[:3], str(row[4]) if row[1].startswith("words_") else str(row[3])) for row in found}
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Of which cassette an index is, and how it was then."""
+    """The cassette of an index, and the state of the cassette at indexing."""
 
     inode: int
     stamp: list[int] | None
-    """By which a change of the file is seen; None where it changed too short a while ago to tell."""
+    """Detects a change of the file; None if the last change is too recent to decide."""
     recordings: list[list[Any]]
     is_closed: bool
-    """Nobody was recording."""
+    """No recorder was active."""
     is_complete: bool = False
 
     def standing(self, now: State) -> Literal["current", "behind", "other"]:
-        """Of an index in this state, for a cassette in that one: it has all, has the beginning, or is another's."""
+        """Return how an index in this state fits the cassette: complete, incomplete, or of another cassette."""
         if self.inode != now.inode or self.recordings != now.recordings[: len(self.recordings)]:
             return "other"
         if self.stamp is not None and self.stamp == now.stamp and self.is_closed and now.is_closed:
@@ -113,7 +121,7 @@ def doc_of(row: tuple[Any, ...]) -> Doc:
 
 
 def path_beside(cassette: Path) -> Path:
-    cassette = itself(cassette)  # whichever link to it was named
+    cassette = itself(cassette)  # not beside a link
     return cassette.with_name(cassette.name + "-search")
 
 
@@ -126,8 +134,10 @@ def remove_index(cassette: Path) -> None:
 
 
 class Index:
-    """An open index. Raises `sqlite3.Error`, or `NotACassette` where something else lies in its place, if its file
-    cannot be used: then take one `in_memory`."""
+    """An open index. If its file cannot be used, use one `in_memory`.
+
+    Opening raises `sqlite3.Error`, or `NotACassette` if the path is no regular file.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
@@ -141,7 +151,7 @@ class Index:
 
     @classmethod
     def beside(cls, cassette: Path) -> Index:
-        """The file beside the cassette, made if it is not there, mode 0600. One of somebody else's stays as it is."""
+        """Open the file beside the cassette; create it with mode 0600 if missing. A foreign file is not changed."""
         path = path_beside(cassette)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -153,7 +163,7 @@ class Index:
         index = cls(connection, path)
         try:
             harden(connection, reads_only=False)
-            connection.execute("PRAGMA secure_delete = ON")  # what was searched before is not left in free pages
+            connection.execute("PRAGMA secure_delete = ON")  # no indexed text stays in free pages
             index._prepare()
         except BaseException:
             connection.close()
@@ -165,15 +175,15 @@ class Index:
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         is_empty = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
         if application != APPLICATION_ID and not is_empty:
-            raise sqlite3.DatabaseError("a database of somebody else's")
+            raise sqlite3.DatabaseError("it is another program's database")
         if version != VERSION:
             with self.step():
                 (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-                if version != VERSION:  # else another search has just made it
+                if version != VERSION:  # otherwise another search has just made it
                     self._make_anew()
         with closing(Index.in_memory().connection) as ours:
             if _objects(self.connection) != _objects(ours):
-                raise sqlite3.DatabaseError("its schema is not as we make it: to use it might run something")
+                raise sqlite3.DatabaseError("its schema is not the one of omnirecord: using it might execute code")
 
     def _make_anew(self) -> None:
         for table in _DROP:
@@ -184,7 +194,7 @@ class Index:
         self.connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def give_up(self, error: Exception) -> None:
-        """A damaged one is removed, so that the next search makes another. One that could only not be written stays."""
+        """Remove a damaged index, so that the next search makes another. An index that cannot be written stays."""
         if not isinstance(error, sqlite3.OperationalError) and self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -193,7 +203,7 @@ class Index:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """One transaction: all of it or nothing, and nobody else's in between."""
+        """One exclusive transaction."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -204,12 +214,12 @@ class Index:
             raise
 
     def state(self) -> tuple[int, State] | None:
-        """Which making of the index this is, and how the cassette was; None for a new one."""
+        """Return the build number of the index and the state of the cassette; None for a new index."""
         row = self.connection.execute("SELECT made, state FROM state").fetchone()
         return None if row is None else (row[0], State(**json.loads(row[1])))
 
     def begin(self, state: State, *, instead_of: int) -> int:
-        """Make it anew, for a cassette in this state, unless somebody else has done so; the number of the making."""
+        """Build the index again for this state, unless another search has done so; return the build number."""
         with self.step():
             known = self.state()
             if known is not None and known[0] != instead_of:
@@ -221,14 +231,14 @@ class Index:
         return made
 
     def complete(self, made: int, state: State) -> None:
-        """It has all that the cassette has. Nothing happens where it was made anew meanwhile, by another search."""
+        """Mark the index complete, unless another search has built it again since."""
         with self.step():
             said = json.dumps(asdict(replace(state, is_complete=True)))
             self.connection.execute("UPDATE state SET state = ? WHERE made = ?", (said, made))
 
     @contextmanager
     def at_once(self) -> Iterator[bool]:
-        """What is read in here is of one moment. Whether the index is complete."""
+        """Open a read transaction; return whether the index is complete."""
         self.connection.execute("BEGIN")
         try:
             known = self.state()
@@ -237,7 +247,7 @@ class Index:
             self.connection.execute("ROLLBACK")
 
     def done(self, exchange: int) -> tuple[int, int]:
-        """Up to which frame an exchange is indexed, and the digest of that frame; zeros where it is not."""
+        """Return the last indexed frame of an exchange and its digest; zeros if there is none."""
         row = self.connection.execute("SELECT seq, digest FROM done WHERE exchange = ?", (exchange,)).fetchone()
         return row if row is not None else (0, 0)
 
@@ -246,14 +256,14 @@ class Index:
         return self.connection.execute(query, (exchange,)).fetchone() is not None
 
     def has_request(self, exchange: int) -> bool:
-        """Whether the request of an exchange that goes on is indexed."""
+        """Whether the request of an open exchange is indexed."""
         return self.done(exchange)[0] == UNANSWERED
 
     def set_done(self, exchange: int, seq: int, digest: int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (exchange, seq, digest))
 
     def session(self, recording: int, session_id: str | None, exchange: int) -> int:
-        """The number of a session in one recording; a stream that belongs to none is one for itself."""
+        """Return the number of a session in a recording; a stream without a session counts as a session."""
         named = (recording, session_id, None if session_id is not None else exchange)
         query = "SELECT id FROM sessions WHERE recording = ? AND session_id IS ? AND exchange IS ?"
         row = self.connection.execute(query, named).fetchone()
@@ -262,13 +272,13 @@ class Index:
         return self.connection.execute("INSERT INTO sessions VALUES (NULL, ?, ?, ?)", named).lastrowid or 0
 
     def under_way(self, exchange: int) -> list[Doc]:
-        """The texts of a stream that may go on."""
+        """Return the texts of a stream that may grow."""
         query = f"SELECT {DOC} FROM docs JOIN texts USING (id) WHERE exchange = ? AND key IS NOT NULL"
         found = self.connection.execute(query, (exchange,)).fetchall()
         return [doc_of(row) for row in found]
 
     def put(self, docs: Iterable[Doc], recording: int, exchange: int, session: int, others: list[int]) -> None:
-        """Add these, or what has become of them. `others`: exchanges in which the same may have been told."""
+        """Add or update documents. `others`: exchanges that may have the same documents."""
         (last,) = self.connection.execute("SELECT coalesce(max(id), 0) FROM docs").fetchone()
         for doc in docs:
             if doc.id is not None:
@@ -291,7 +301,7 @@ class Index:
                 self.connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, doc.text))
 
     def publish(self, exchange: int) -> None:
-        """Let the texts of a stream be found that may go on. Within a step."""
+        """Make the growing texts of a stream searchable. Call it within a step."""
         under_way = "SELECT id FROM docs WHERE exchange = ? AND key IS NOT NULL AND NOT in_words"
         self.connection.execute(
             f"INSERT INTO words (rowid, text) SELECT id, text FROM texts WHERE id IN ({under_way})", (exchange,)
@@ -313,7 +323,7 @@ class Index:
     def _same(
         self, doc: Doc, number: int, exchange: int, session: int, head: int | None, others: list[int]
     ) -> int | None:
-        """The number of what says the same already: it is told once."""
+        """Return the number of an earlier document with the same content: a hit shows it once."""
         low, at, high = doc.first_ns - doc.near_ns, doc.last_ns, doc.last_ns + doc.near_ns
         values = (session, doc.says, low, at, number, _NEAREST, high, doc.is_named, exchange, doc.kind)
         found = self.connection.execute(_ALIKE, values).fetchone()
@@ -323,64 +333,48 @@ class Index:
         return int(found[0]) if found is not None else None
 
 
-Kind = Literal["event", "text", "request", "answer"]
-"""`request`: what a client posted; `answer`: what the server answered to a request that failed."""
-
-
-COPIES_NEAR = 10_000_000_000
-"""Copies of an event come to several clients at about the same time, in ns…"""
-
-
-SAID_NEAR = 600_000_000_000
-"""…a message may wait for an approval before it is taken in, and be half heard by a client that comes back later…"""
-
-
-EVER = 1 << 62
-"""…and what has an id is the same whenever it comes."""
-
-
 @dataclass(slots=True)
 class Doc:
-    """One thing that can be found. Times are ns from the start of its recording."""
+    """One searchable document. Times are in ns since the start of its recording."""
 
     kind: Kind
     type: str | None
     first_seq: int | None
-    """The event; for a text the first of its deltas. None for a request and its answer."""
+    """Frame number of the event, or of the first delta of a text. None for a request and its answer."""
     last_seq: int | None
     first_ns: int
     last_ns: int
     text: str
     says: int = 0
-    """Equal for two that say the same."""
+    """Digest of the content."""
     near_ns: int = COPIES_NEAR
-    """How near in time the other one has to be, to be the same thing said once."""
+    """Longest distance in time of a document with the same content that counts as the same, in ns."""
     key: str | None = None
-    """Of a text that may go on: which."""
+    """Identifies a text that may grow."""
     id: int | None = None
-    """Its number in the index, if it is there already."""
+    """Number in the index, if it is indexed."""
     marks: array[int] = field(default_factory=lambda: array("q"))
-    """Of a text: for each of its deltas where in it that begins, and its seq, in turns."""
+    """For each delta of a text: its offset in the text, then its frame number."""
 
     @property
     def is_named(self) -> bool:
-        """Whether what it says has an id in it."""
+        """Whether the content has an id."""
         return self.near_ns == EVER
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether one client alone may be told the same twice: as deltas and as an item, as a request and an event."""
+        """Whether one client may receive the content twice: as deltas and an item, or as a request and an event."""
         return self.near_ns != COPIES_NEAR
 
     def seq_at(self, place: int) -> int | None:
-        """Which event brought the character at `place`."""
+        """Return the frame number of the event with the character at `place`."""
         starts = self.marks[::2]
         found = bisect_right(starts, place) - 1
         return self.marks[2 * found + 1] if starts and found >= 0 else self.first_seq
 
 
 def digest(*parts: str | bytes | None) -> int:
-    """A number that is the same for the same, and for nothing else that comes up."""
+    """Return a 64-bit hash of the parts."""
     hashed = blake2b(digest_size=8)
     for part in parts:
         data = part if isinstance(part, bytes) else (part or "").encode("utf-8", "surrogatepass")

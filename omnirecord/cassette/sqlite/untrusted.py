@@ -1,9 +1,8 @@
-"""A database may be a stranger's: what it could do to who opens it, and how it is kept from that.
+"""Protects against databases from unknown sources.
 
-SQLite runs what a schema holds: views and virtual tables in the place of tables, generated columns, triggers and
-constraints when it is written to. And a journal beside it may name another file, which is deleted when the journal is
-rolled back. So a reader sees plain tables and nothing else, and a writer takes a schema only if it is ours to the
-letter.
+SQLite executes parts of a schema: views and virtual tables in place of tables, generated columns, triggers and
+constraints. A journal beside the database may name another file, which a rollback deletes. So a reader uses plain
+tables only, and a writer accepts only a schema that equals the one of omnirecord.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from ...errors import NotACassette
 from ..files import itself
 
 LARGEST = 256 * 1024 * 1024
-"""The largest value that is read, in bytes. Ours have 64 MiB at the most."""
+"""Largest value that is read, in bytes. Recorded values have at most 64 MiB."""
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-"""How a rollback journal begins, and how one ends that is part of a transaction over several files."""
+"""The first bytes of a rollback journal, and the last bytes of a journal for several files."""
 _FLAGS = ("SQLITE_DBCONFIG_DEFENSIVE", True), ("SQLITE_DBCONFIG_ENABLE_VIEW", False), (
     "SQLITE_DBCONFIG_ENABLE_TRIGGER", False
 )  # fmt: skip
@@ -27,10 +26,10 @@ _OBJECTS = "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master"
 
 
 def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:
-    """Before anything of the schema is used."""
+    """Set the safe options of a connection. Call it before any use of the schema."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     for name, value in _FLAGS:
-        if hasattr(sqlite3, name):  # from Python 3.12 on; what it forbids is refused below in any case
+        if hasattr(sqlite3, name):  # from Python 3.12 on; the checks below refuse the same in any version
             connection.setconfig(getattr(sqlite3, name), value)  # type: ignore[attr-defined]
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
@@ -40,7 +39,7 @@ def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:
 
 
 def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -> None:
-    """Raise `sqlite3.DatabaseError` where one of `tables` is no plain table: to read it would run something."""
+    """Raise `sqlite3.DatabaseError` if one of `tables` is no plain table: reading it would execute code."""
     found = {name: (kind, root) for kind, name, _, _, root in connection.execute(_OBJECTS) if kind != "index"}
     for table in sorted(tables):
         kind, root = found.get(table, ("missing", 0))
@@ -51,7 +50,7 @@ def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -
 
 
 def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
-    """Raise `NotACassette` where the tables are not as in `ours`, which we made: to write them might run something."""
+    """Raise `NotACassette` if the tables differ from those in `ours`: writing them might execute code."""
     there, here = (set(_on(tables, one)) for one in (connection, ours))
     for kind, name, table, _ in sorted(there ^ here, key=str):
         raise NotACassette(
@@ -61,8 +60,8 @@ def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tabl
 
 
 def refuse_company(path: Path) -> None:
-    """Raise `NotACassette` where what lies beside it, and belongs to it, is no file: SQLite would wait for a pipe."""
-    path = itself(path)  # which is where SQLite looks, whichever link was named
+    """Raise `NotACassette` if the log, journal or shared memory is no regular file: SQLite would wait for a pipe."""
+    path = itself(path)  # SQLite looks beside the target of a link
     for ending in ("-journal", "-wal", "-shm"):
         beside = path.with_name(path.name + ending)
         try:
@@ -74,7 +73,7 @@ def refuse_company(path: Path) -> None:
 
 
 def refuse_foreign_journal(path: Path) -> None:
-    """Raise `NotACassette` where the journal beside it names another file: rolled back, it would delete that."""
+    """Raise `NotACassette` if the journal names another file: a rollback would delete that file."""
     path = itself(path)
     journal = path.with_name(f"{path.name}-journal")
     if not journal.exists():

@@ -1,12 +1,8 @@
-"""The SQL views of a cassette: what somebody sees who opens one in Datasette, or in any other SQLite tool.
+"""The SQL views of a cassette, for Datasette and other SQLite tools; the SQL functions of a writer; Datasette metadata.
 
-Text is text, times are UTC or seconds, and each column costs something only where it is asked for: joins on the left
-to a unique key, and subqueries, are left out of a count or a facet that does not name them. A view shows what is in
-rows: what a recorder has received and not made frames of yet is counted in `streams.pending_bytes`.
-
-What SQL has to be taught to change a row of `pieces` where it is.
-
-What Datasette is told about a cassette: which facets to show, what a column is, which tables are not for people.
+Times are UTC or seconds. A column costs time only if a query names it: SQLite leaves unused left joins to a unique key
+and unused subqueries out of a count or a facet. A view shows stored frames; received bytes without frames are counted
+in `streams.pending_bytes`.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ from .rows import FRAMED, size_of
 
 
 def _at(ns: str) -> str:
-    """A time of a recording `c` as UTC, to the millisecond."""
+    """Return SQL for a time of recording `c` as UTC, in milliseconds."""
     return f"strftime('%Y-%m-%dT%H:%M:%fZ', c.started_at, printf('%.3f seconds', ({ns}) / 1e9))"
 
 
@@ -40,7 +36,7 @@ def _header(headers: str, name: str) -> str:
 
 
 def _body(side: str) -> str:
-    """The beginning of a body, where it is text: 64 kB are more than anybody reads in a table."""
+    """Return SQL for the first 64 kB of a body, if it is text."""
     headers = f"x.{side}_headers"
     kind = f"coalesce({_header(headers, 'content-type')}, '')"
     is_text = f"({kind} LIKE '%json%' OR {kind} LIKE 'text/%' OR {kind} LIKE 'application/x-www-form-urlencoded%')"
@@ -61,12 +57,12 @@ _IS_DATA = f"typeof(raw) = 'text' AND (json_valid({_DATA}) OR {_DATA} = '[DONE]'
 
 
 def _seconds(ns: str, unit: str = "1e9") -> str:
-    """With an affinity: Datasette hands over what somebody compares with as text."""
+    """Return SQL for a time in seconds. The cast sets an affinity, since Datasette compares with text."""
     return f"CAST(({ns}) / {unit} AS REAL)"
 
 
 def _of(column: str, place: str = "j.key") -> str:
-    """An entry of one of a page's lists."""
+    """Return SQL for an entry in a list of a frame block."""
     return f"json_extract(p.{column}, '$[' || {place} || ']')"
 
 
@@ -81,11 +77,11 @@ _LENGTH = f"(j.value - {_BEGIN})"
 _START = f"(p.start + {_BEGIN})"
 _READ = f"(p.read + {_of('reads')})"
 _FRAMES = "pages p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
-"""A row for each frame: what `_VERDICT` and the others are made of."""
+"""SQL for one row per frame, the source of `_VERDICT` and the other columns."""
 
 
 def _sent(read: str) -> str:
-    """When a read of exchange `x` was handed on, in ns."""
+    """Return SQL for the time at which a read of exchange `x` was sent on, in ns."""
     return (
         f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM pieces r"
         f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
@@ -96,12 +92,12 @@ _CAME, _SENT = f"(p.offset_ns + {_of('times')})", _sent(_READ)
 _BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)")} ELSE
       (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM pages q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
-"""When the frame before came."""
+"""SQL for the arrival of the previous frame, in ns."""
 _GAP = _seconds(f"{_CAME} - ({_BEFORE})")
 
 
 def _part(start: str, size: str) -> str:
-    """What of a row of bytes belongs to the frame."""
+    """Return SQL for the part of a row of bytes that belongs to the frame."""
     return (
         f"substr(data, max({_START} - {start}, 0) + 1,"
         f" min({_START} + {_LENGTH}, {start} + {size}) - max({_START}, {start})) AS part"
@@ -119,7 +115,7 @@ _PARTS = f"SELECT part FROM ({_OF_PIECES}) UNION ALL SELECT part FROM ({_OF_CONT
 _MORE = "json_extract(p.more, '$.' || j.key || '.{}')"
 _RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.format("binary")} IS NULL
       THEN group_concat(CAST(part AS TEXT), '') ELSE min(part) END"""
-"""Bytes that are no text are shown as far as they are in one row."""
+"""SQL for the bytes of a frame. Bytes that are no text are shown only as far as they are in one row."""
 _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
 
 _EVENTS = f"""SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
@@ -194,13 +190,13 @@ VIEW_NAMES = tuple(SELECTS)
 
 
 def define(connection: sqlite3.Connection) -> None:
-    """For a connection that writes."""
+    """Define the SQL functions of a connection that writes."""
     connection.create_function("with_sent", 4, with_sent, deterministic=True)
     connection.create_function("spliced", 3, spliced, deterministic=True)
 
 
 def with_sent(reads: str, n: int, offset_ns: int, sent: str) -> str:
-    """The reads of a row, which begin with number `n`, with the times at which these were handed on."""
+    """Return the reads of a row, from number `n` on, with the times in `sent` at which they were sent on."""
     made, is_changed = json.loads(reads), False
     for number, sent_ns in _parsed(sent):
         if n <= number < n + len(made):
@@ -214,7 +210,7 @@ def _parsed(sent: str) -> list[tuple[int, int]]:
 
 
 def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
-    """The bytes with as many others in the place of those at `at`."""
+    """Return the bytes with the part at offset `at` replaced by as many other bytes."""
     if data is None or not 0 <= at <= len(data) - len(other):
         return data
     return data[:at] + other + data[at + len(other) :]
@@ -223,37 +219,37 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
 HIDDEN = (
     "meta", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents", "exchanges",
 )  # fmt: skip
-"""Tables that a view shows better, or that hold bytes: still there, behind a link."""
+"""Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
 
 _COLUMNS: dict[str, dict[str, str]] = {
     "events": {
         "gap_s": "Seconds since the frame before it",
-        "data": "Its JSON; the whole frame where it holds none",
-        "delay_ms": "Until it was handed to the client's transport; empty if it never was",
+        "data": "JSON of the event; the whole frame if it has none",
+        "delay_ms": "Time until it was passed to the client's transport; empty if never",
     },
     "sessions": {"parent_session_id": "The session that spawned it"},
     "streams": {
-        "ending": "Empty while it goes on, or if the recorder was killed",
-        "not_valid": "How many of its frames the contract objects to",
+        "ending": "Empty while it is open, or if the recorder was killed",
+        "not_valid": "Number of frames that differ from the contract",
         "pending_bytes": "Received, but in no frame yet: `omnirecord events` shows these too",
     },
     "requests": {
-        "answered_after_s": "Until the response's header section was complete",
-        "request_body": "The first 64 kB, where it is text and not compressed",
+        "answered_after_s": "Time until the header section of the response was complete",
+        "request_body": "First 64 kB, if it is text and not compressed",
     },
     "responses": {"seq": "The event that ended it"},
     "websocket_messages": {"dir": "up: from the client; down: to it"},
 }
-"""Only what a name does not say: Datasette puts all of this above the rows."""
+"""Descriptions of columns whose name is not enough; Datasette shows them above the rows."""
 
 ABOUT = {
     "events": "Every event as it arrived, with its time and verdict.",
     "sessions": "Each session in each recording.",
-    "streams": "Each event stream: who heard it, how long, how it ended.",
-    "requests": "Requests and responses, with their bodies where they are text.",
-    "responses": "The responses (turns) whose end was heard, with usage and cost; once for each stream that heard it.",
-    "websocket_messages": "What passed on WebSockets.",
-    "incident_log": "What went wrong with the recording itself: empty is good.",
+    "streams": "Each event stream: its party, its duration, its ending.",
+    "requests": "Requests and responses, with their bodies if they are text.",
+    "responses": "Responses (turns) with a recorded end, with usage and cost; one row for each stream with that end.",
+    "websocket_messages": "WebSocket messages.",
+    "incident_log": "Problems of the recording itself; usually empty.",
     "recordings": "Runs of the proxy.",
 }
 """The content of each view, and of each table for people."""
@@ -269,12 +265,12 @@ _FACETS = {
 
 _QUERIES = {
     "longest_gaps": {
-        "title": "The longest waits for a frame that was no heartbeat",
+        "title": "The longest waits for a frame other than a heartbeat",
         "sql": "SELECT gap_s, stream, seq, at, type, data FROM events WHERE gap_s IS NOT NULL"
         f" AND type NOT IN ('{SESSION_HEARTBEAT}', '{RESPONSE_HEARTBEAT}') ORDER BY gap_s DESC LIMIT 20",
     },
     "text": {
-        "title": "The assistant's text of a stream, put together from its deltas",
+        "title": "The assistant's text of a stream, joined from its deltas",
         "sql": "SELECT group_concat(json_extract(data, '$.delta'), '') AS text FROM events"
         f" WHERE type = '{RESPONSE_OUTPUT_TEXT_DELTA}' AND json_valid(data) AND stream = :stream",
     },
@@ -282,7 +278,7 @@ _QUERIES = {
 
 
 def datasette_metadata(database: str) -> dict[str, Any]:
-    """The metadata for `datasette -m`; `database` is what a cassette is called there: its file name without `.db`."""
+    """Return the metadata for `datasette -m`; `database` is the file name of the cassette without `.db`."""
     tables: dict[str, dict[str, Any]] = {name: {"hidden": True} for name in HIDDEN}
     for name, about in ABOUT.items():
         tables[name] = {"description": about, "facets": _FACETS.get(name, [])}

@@ -51,6 +51,7 @@ WHERE x.end_ns IS NULL OR (x.kind = 'sse' AND x.response_headers NOT LIKE '%cont
 ORDER BY x.exchange"""
 
 
+_NAME, _NUMBER = "made_as", "made_number"
 _LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
 """Seconds between the attempts to leave WAL mode."""
 
@@ -304,9 +305,6 @@ class Writer:
         self.connection.close()
         self._lock.release()
         self._lock = None
-
-
-_NAME, _NUMBER = "made_as", "made_number"
 
 
 def mark(connection: sqlite3.Connection, name: str, number: int) -> None:

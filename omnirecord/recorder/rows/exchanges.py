@@ -20,8 +20,9 @@ from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_rows import ReadBlocks
 from ...model import CLOSE, Headers, Side
 from ...omnigent.routes import creates_session, session_of
-from ...redaction.coded import Body, CodedBody, MaskedStream, body
+from ...redaction.coded import CodedBody, MaskedStream, body
 from ...redaction.redactor import JsonMask, Redactor
+from ...redaction.utf16 import BodyFilter
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from ..pace import PORTION, STREAMS_PORTION, resting
@@ -49,7 +50,7 @@ class _Side:
 
     kind: tuple[str | None, str | None] = (None, None)
     """Content type and content coding."""
-    body: Body | None = None
+    body: BodyFilter | None = None
     texts: JsonMask | None = None
     at: int = 0
     is_cut: bool = False

@@ -1,9 +1,9 @@
-"""What looks like a secret in content, masked as it passes (`--redact content`): each character of it becomes `*`.
+"""Masks values that look like a secret in content (`--redact content`): each character becomes `*`.
 
-`kinds` is the list, `scanning` finds them in a text that comes in pieces, `escapes` sees through JSON's escapes.
+`patterns` lists the kinds, `scanner` finds them in a text in pieces, `strings` reads JSON strings with their escapes.
 `labels` finds the names of secrets in a text, `fields` masks the values behind them.
-`BodyMask` masks a body, `JsonMask` JSON values whose strings go on with each other, `StreamMask` an event stream.
-No I/O, nothing here raises whatever the bytes, and masking again changes nothing.
+`BodyMask` masks a body, `JsonMask` JSON values whose strings continue each other, `StreamMask` an event stream.
+No I/O. No input raises an error, and masking again changes nothing.
 """
 
 from .scanner import Scanner

@@ -1,6 +1,6 @@
 """Finds values of fields with a secret's name in a text in pieces: `{"password": "…"}`, `TOKEN=…`, `pin: …`.
 
-The rules of `scanning` hold: cuts change nothing, and no piece waits for the next one. JSON stays JSON: escapes inside
+The rules of `scanner` hold: splits change nothing, and no piece waits for the next one. JSON stays JSON: escapes inside
 a value stay escapes at every level, the digits of a number become `1`, and the names below a secret's name stay.
 """
 
@@ -18,7 +18,7 @@ _BEGINS = re.compile(
     rb"(?:(\"|[{\[][{\[ \t\r\n]*+(?=[^'{\[ \t\r\n]))|"
     rb"(?!(?:\xef\xbb?|d(?:a(?:ta?)?)?|[{\[][{\[ \t\r\n]*+)\Z)[^ \t\r\n*])"
 )
-"""The beginning of JSON. A dict of Python is none. A first character that is masked already says nothing."""
+"""Matches the beginning of JSON, and not of a Python dict. A masked first character does not decide."""
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _LONGEST_SPACE = 72
 _DEEPEST = 15
@@ -28,7 +28,7 @@ _STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for ma
 _BARE = re.compile(rb"[^\x00-\x20\"'`&;<>|\\,()\[\]{}]++")
 _SOFT = b",)]}([{"
 _STAR = b"002a"
-"""The digits of an escaped `*`: every reading takes it for masked."""
+"""The digits of an escaped `*`, which counts as masked."""
 _QUOTES = b"\"'`"
 _INSIDE = re.compile(rb"[\"'{}\[\]:,\\]|[0-9]++")
 _HIDDEN = re.compile(rb"[^*]")
@@ -52,12 +52,12 @@ class Span(NamedTuple):
 
     @property
     def named(self) -> bool:
-        """Whether the name of its field tells that it is a secret."""
+        """Whether the name of its field makes it a secret."""
         return self.kind.startswith("field ")
 
 
 class Value(NamedTuple):
-    """State of a value that is being read."""
+    """State while a value is read."""
 
     label: Label
     step: str = "lead"
@@ -88,8 +88,10 @@ NOTHING = Field()
 
 
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
-    """The spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON in any
-    case, in which a quote without a backslash ends each value."""
+    """Return the spans of named secrets in the next piece of a text, and its new state.
+
+    `strict`: read the text as JSON in any case, in which a quote without a backslash ends each value.
+    """
     value, seen, is_json, is_ini = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None
@@ -114,7 +116,7 @@ def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span]
 
 
 def goes_on(state: Field) -> bool:
-    """Whether the next characters may belong to a named secret. Rarely a false positive."""
+    """Whether the next characters may belong to a named secret; rarely a false positive."""
     return state.value is not None or is_begun(state.seen)
 
 
@@ -325,7 +327,7 @@ def _inside(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
     if token in (b'"', b"'"):
         label = value.label
         if token == b'"' and (run < label.level or (strict and label.single and run == 0)):
-            return found.start(), None  # the string that held the object ends, though the object does not
+            return found.start(), None  # the string around the object ends before the object
         is_name = value.brackets.endswith(b"{")
         return end, value._replace(step="name" if is_name else "string", quote=token, level=run)
     return end, _bracket(value, token, text, found, spans)

@@ -1,6 +1,6 @@
 """Finds labels: a secret's name and the mark before its value, such as `"password":`, `TOKEN=`, `--token `, `<pin>`.
 
-Cuts of the text change nothing: at most `REACH` bytes before its end decide about a label. All patterns take linear
+Splits of the text change nothing: at most `REACH` bytes before its end decide about a label. All patterns take linear
 time: each starts at the beginning of a word, and reads the word once.
 """
 
@@ -15,7 +15,7 @@ from ..names import is_numeric, is_secret_field, is_secret_header, words
 _LONGEST_NAME = 128
 _LONGEST_GAP = 40
 REACH = _LONGEST_NAME + _LONGEST_GAP + 8
-"""The most bytes before the end of a label that decide about it."""
+"""Most bytes before the end of a label that decide about it."""
 _PARTS = {b"word": rb"[\w.\-\\]", b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP}
 _NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:=>]" % _PARTS)
 _FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
@@ -37,7 +37,7 @@ _LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
 _OPENING = b"\"'\\ \t\r\n"
 _PAIRS = ("authorization", "cookie")
 _SETS = re.compile(rb"(?:[dD]efine|[sS]et\w{0,24}+|[pP]utenv|[gG]etenv|[gG]et)[(]\Z")
-"""A call whose first argument is a name, and whose second one is the value."""
+"""A call whose first argument is a name, and whose second argument is the value."""
 _harmless: set[bytes] = set()
 _MOST_HARMLESS = 4096
 
@@ -49,7 +49,7 @@ class Label(NamedTuple):
     form: str
     name: str
     numeric: bool
-    """A number can be this secret."""
+    """The secret may be a number."""
     credentials: bool
     """The value may begin with a scheme, which stays."""
     cookies: bool
@@ -79,7 +79,7 @@ class _Name(NamedTuple):
 
 @lru_cache(4096)
 def _known(raw: bytes) -> _Name:
-    """The properties of a name, without escapes, and without the text before an escaped line end."""
+    """Return the properties of a name, without escapes, and without the text before an escaped line end."""
     text = raw.rstrip(b"\\").decode("ascii", "replace")
     if "\\" in text:
         text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else " ", text).rpartition(" ")[2]
@@ -97,7 +97,7 @@ def may_find(text: bytes) -> bool:
 
 
 def needs_search(seen: bytes, text: bytes) -> bool:
-    """Whether a label may end in `text`. Cheap for most texts, for which it is False."""
+    """Whether a label may end in `text`; fast for most texts, which have none."""
     whole = seen + text if seen else text
     if b"--" in whole or _may_set(whole):
         return True
@@ -118,7 +118,7 @@ def _may_pair(text: bytes) -> bool:
 
 
 def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
-    """The first label that ends behind `behind`, and its end. `start`: begin of the search."""
+    """Return the first label that ends behind `behind`, and its end. `start`: start of the search."""
     for found in _LABEL.finditer(text, start):
         if found.end() > behind and (label := _label(found)) is not None:
             first = label, found.end()
@@ -129,7 +129,7 @@ def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
 
 
 def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] | None) -> tuple[Label, int] | None:
-    """The first `value` behind a secret's name, or `first` if that ends earlier."""
+    """Return the first `value` behind a secret's name, or `first` if that ends earlier."""
     for found in _ENTRY.finditer(text, start, len(text) if first is None else first[1]):
         name = _known(found["entry"] or found["item"])
         if found.end() > behind and name.is_secret:
@@ -186,12 +186,12 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
 
 
 def _is_listed(text: bytes, start: int) -> bool:
-    """Whether a quoted string is an item of a list, and no value of an object, behind which a name would follow."""
+    """Whether a quoted string is an item of a list, and no value of an object, which a name would follow."""
     return text[max(0, start - 12) : start].rstrip(_OPENING)[-1:] in (b"[", b",", b"(")
 
 
 def _quote_before(text: bytes, start: int) -> bytes:
-    """The quote that ends at `start`, with its backslashes."""
+    """Return the quote that ends at `start`, with its backslashes."""
     before = text[max(0, start - 17) : start]
     return before[len(before[:-1].rstrip(b"\\")) :] if before[-1:] in (b'"', b"'") else b""
 
@@ -212,7 +212,7 @@ _SECTION = re.compile(rb"(?:\A|[\r\n\"']|\\[nr])\[[A-Za-z][\w.\- ]{0,62}+\](?=[\
 
 
 def section_end(text: bytes) -> int | None:
-    """The end of the first line of an INI file in this text that begins a section: `[client]`."""
+    """Return the end of the first line that begins a section of an INI file, such as `[client]`."""
     found = _SECTION.search(text) if b"]" in text else None
     return None if found is None else found.end()
 

@@ -1,8 +1,8 @@
-"""What a secret in content looks like: how each kind begins, which characters it is made of, which words it is none.
+"""The kinds of secrets in content: the prefix of each, its characters, and words that begin like it.
 
-A kind is known by its prefix alone, since a stream is masked as it passes: what comes behind a complete prefix is not
-waited for. So a word that begins like a secret is told by being on the list of such words (`sk-learn`), and a secret
-that begins like one of those keeps the letters in which they agree.
+A prefix alone decides, since a stream is masked while it passes: nothing waits for the characters after a complete
+prefix. So a list has the words that begin like a secret (`sk-learn`). A secret that begins like such a word keeps the
+common letters.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ from dataclasses import dataclass
 from ...errors import UsageError
 
 WORD = r"A-Za-z0-9_\-"
-"""What every secret may be made of: a prefix begins a word, and a secret ends where these end."""
+"""Characters of every secret. A prefix begins a word, and a secret ends at the first other character."""
 _TOKEN = WORD + "+/=~%|"
 PSEUDONYM = b"omnirecord-redacted-"
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind. `prefixes` are texts, `patterns` regular expressions that begin with a letter as it is; none of either
-    holds another one."""
+    """One kind of secret. `prefixes` are texts, `patterns` regular expressions that begin with a literal letter.
+
+    No prefix or pattern contains another one.
+    """
 
     name: str
     prefixes: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     begun: str = ""
-    """A regular expression for the beginnings of what `patterns` match."""
+    """Regular expression for the beginnings of matches of `patterns`."""
     lead: str = ""
-    """What may stand between prefix and secret; this, `body` and `soft` are sets of characters as in a pattern."""
+    """Characters between prefix and secret. `lead`, `body` and `soft` are sets of characters as in a pattern."""
     longest_lead: int = 8
     body: str = WORD
     soft: str = ""
-    """What stays, between parts of one secret."""
+    """Characters between parts of one secret, which stay."""
     words: tuple[bytes, ...] = ()
-    """What is no secret behind the prefix, alone or with `-` or `_` behind it."""
+    """Words behind the prefix that are no secret, alone or followed by `-` or `_`."""
     anywhere: bool = False
     """The prefix need not begin a word."""
     block: bool = False
-    """It has lines, and ends with five dashes."""
+    """The secret has lines, and ends with five dashes."""
 
 
 def _beginnings(*texts: str) -> str:
-    """A regular expression for these texts and all their beginnings, longest first."""
+    """Return a regular expression for these texts and all their beginnings, longest first."""
     found = {text[:n] for text in texts for n in range(1, len(text) + 1)}
     return "|".join(sorted(found, key=len, reverse=True))
 
@@ -72,12 +74,12 @@ _HF = ("hub", "transfer", "token", "api", "model", "home", "xet", "datasets")
 _BEARER = ("token", "tokens", "auth", "authentication", "authorization", "scheme", "of", "Token", "Auth")
 
 _LOGIN = rf"{WORD}.@%+"
-"""What the user before a password is made of."""
+"""Characters of the user name before a password."""
 _LOGIN_BODY = WORD + "!%+/=~^"
 _LOGIN_SOFT = ".$&:*#@?"
 _CRYPT = ("$2a$1", "$2b$1", "$2y$1", "$6$", "$y$j", "$gy$j", "$apr1$", "$argon2id$", "$argon2i$")
-"""The beginnings of password hashes as `crypt` writes them, in `/etc/shadow` and `.htpasswd`. `$1$` and `$5$` are in
-code more often."""
+"""Prefixes of password hashes of `crypt`, in `/etc/shadow` and `.htpasswd`. `$1$` and `$5$` are left out, as they are
+more frequent in code."""
 _ASK = r"[^\]\r\n]{0,24}"
 
 
@@ -175,7 +177,7 @@ _OWN = re.compile(r"[!-~]{3,64}")
 
 
 def own(prefixes: Iterable[str]) -> Kind:
-    """The kind of a user's prefixes. Raises `UsageError` for one that cannot be a prefix."""
+    """Return the kind of the user's prefixes. Raises `UsageError` for an invalid prefix."""
     return Kind("own", tuple(dict.fromkeys(_checked(prefix) for prefix in prefixes)), soft=".")
 
 

@@ -1,9 +1,9 @@
-"""Secrets in a text that comes in pieces: which characters of the next piece are a secret's.
+"""Finds the characters of secrets in a text that arrives in pieces.
 
-Two rules hold, whatever comes: how the text was cut never changes what is found, and nothing is waited for: whether a
-character is a secret's depends on those before it alone. What has to be remembered from piece to piece is a `State`.
-Text here is bytes, one for each character, escapes undone (`escapes`); characters beyond ASCII
-are a secret's only in the value of a named field (`fields`).
+Two rules hold for any input. Splits of the text never change the result. Nothing waits for later pieces: only the
+characters before a character decide whether it belongs to a secret. A `State` is kept from piece to piece.
+A text is bytes, one for each character, without escapes (`strings`). Characters beyond ASCII belong to a secret only
+in the value of a named field (`fields`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _BLOCK_KEPT = re.compile(rb"[ \t\r\n]+")
 
 
 class State(NamedTuple):
-    """Where a text stands. `step`: how far a secret has come; `seen`: what is needed of the text before."""
+    """State of a text. `step`: progress in a secret; `seen`: the bytes before that still matter."""
 
     rule: Rule | None = None
     step: str = ""
     seen: bytes = b""
     field: Field = NOTHING
-    """Where it stands as to secrets that are known by their names."""
+    """State of the search for named secrets."""
 
 
 PLAIN = State()
 
 
 class Rule:
-    """A kind, ready to be matched."""
+    """A kind with compiled patterns."""
 
     def __init__(self, kind: Kind) -> None:
         self.name = kind.name
@@ -57,13 +57,13 @@ class Rule:
 
 
 class Scanner:
-    """Looks for all kinds, and for what begins with a user's `prefixes`; raises `UsageError` for one that cannot be."""
+    """Finds all kinds, and words with the user's `prefixes`. Raises `UsageError` for an invalid prefix."""
 
     def __init__(self, prefixes: Iterable[str] = ()) -> None:
         self._use([Rule(kind) for kind in KINDS])
         added = own(prefixes)
         new = tuple(prefix for prefix in added.prefixes if self._first(prefix.encode(), 0, 0) is None)
-        if new:  # shorter ones first, and before ours: of those that begin together, the first to end is found
+        if new:  # shorter prefixes first, and the user's before ours: the first to end is found
             by_length = replace(added, prefixes=tuple(sorted(new, key=len)))
             self._use([Rule(by_length), *self._rules])
 
@@ -77,17 +77,17 @@ class Scanner:
 
     @cached_property
     def unseen(self) -> State:
-        """Where a text stands of which something was not seen: what is next may be the rest of a secret."""
+        """State of a text after lost bytes: the next characters may be the rest of a secret."""
         return State(Rule(Kind("unseen")), "body")
 
     def scan(self, state: State, text: bytes, *, strict: bool = False) -> tuple[list[Span], State]:
-        """The secrets' characters in the next piece of a text, and where it stands then. `strict`: as in `fields`."""
+        """Return the spans of secrets in the next piece of a text, and its new state. `strict`: as in `fields`."""
         spans, after = self.scan_kinds(state, text)
         named, field = fields.scan(state.field, text, strict=strict)
         return spans + named if named else spans, State(after.rule, after.step, after.seen, field)
 
     def scan_kinds(self, state: State, text: bytes) -> tuple[list[Span], State]:
-        """Likewise, of those that are known by their prefixes alone."""
+        """Like `scan`, for secrets that a prefix alone identifies."""
         spans: list[Span] = []
         at = 0
         while at < len(text) or state.rule is None:
@@ -102,14 +102,14 @@ class Scanner:
         return spans, state
 
     def _next(self, seen: bytes, text: bytes, at: int) -> tuple[Rule, int] | None:
-        """The first prefix that ends behind `at`, and where. `seen`: what of the text before `at` may be part of it."""
+        """Return the first prefix that ends behind `at`, and its end. `seen`: earlier bytes that may belong to it."""
         if at >= len(seen):
             return self._first(text, at - len(seen), at)
         found = self._first(seen + text[at:], 0, len(seen))
         return found and (found[0], found[1] - len(seen) + at)
 
     def _first(self, text: bytes, start: int, behind: int) -> tuple[Rule, int] | None:
-        """The prefix that ends first, of those that begin at `start` or later and end behind `behind`."""
+        """Return the prefix that ends first, of those that begin at `start` or later and end behind `behind`."""
         first, limit = None, len(text)
         while found := self._search(text, start, limit):
             rule = self._rule_of(found)
@@ -127,12 +127,12 @@ class Scanner:
         return self._search(raw) is not None or b"\\u00" in raw
 
     def is_begun(self, state: State) -> bool:
-        """Whether what follows may be a secret's without a whole prefix of its own. Seldom True where it is not."""
+        """Whether the next characters may belong to a secret without a complete prefix; rarely a false positive."""
         return state.rule is not None or fields.goes_on(state.field) or self._begun.search(state.seen) is not None
 
     @cached_property
     def _begun(self) -> re.Pattern[bytes]:
-        """A text that ends in the beginning of a prefix."""
+        """Matches a text that ends in the beginning of a prefix."""
         texts = {prefix[:n] for rule in self._rules for prefix in rule.prefixes for n in range(1, len(prefix))}
         begun = [rule.begun for rule in self._rules if rule.begun]
         ends = "|".join([*map(re.escape, sorted(texts, key=len, reverse=True)), *begun])
@@ -140,8 +140,10 @@ class Scanner:
 
 
 def _any_of(texts: list[str], patterns: Iterable[str] = ()) -> str:
-    """A regular expression for these texts, the shortest where several begin alike, and for these patterns. By first
-    characters, which the search skips to what it may be at a fraction of the cost."""
+    """Return a regular expression for these texts and patterns; of texts with a common beginning, for the shortest.
+
+    It is grouped by first characters, so that the search skips fast.
+    """
     if "" in texts:
         return ""
     rests: dict[str, tuple[list[str], list[str]]] = {}
@@ -174,7 +176,7 @@ def _lead(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) ->
 
 
 def _word(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
-    """A word that is no secret, perhaps."""
+    """Read a word that may be no secret."""
     word = state.seen
     while at < len(text):
         if word in rule.words and not text[at : at + 1].isalnum():
@@ -189,7 +191,7 @@ def _word(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) ->
 
 
 def _kept(rule: Rule, _state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
-    """The rest of a word that is no secret."""
+    """Read the rest of a word that is no secret."""
     end = _WORD.match(text, at).end()  # type: ignore[union-attr]  # it always matches
     return end, State(rule, "kept") if end == len(text) else PLAIN
 
@@ -208,12 +210,12 @@ def _body(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) -> 
 
 
 def _escaped(rule: Rule, _state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
-    """A backslash inside a text: what follows is an escape in JSON within JSON, and a slash is the only one here."""
+    """Read a backslash in a text, an escape in JSON within JSON; only an escaped slash matters."""
     return (at + 1, State(rule, "soft")) if text[at : at + 1] == b"/" else (at, State(seen=b"\\"))
 
 
 def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) -> tuple[int, State]:
-    """The lines of a private key. White space, dashes and escapes stay; five dashes end it."""
+    """Read the lines of a private key. White space, dashes and escapes stay; five dashes end it."""
     seen = state.seen
     if seen[:1] == b"\\":
         return _block_escape(rule, seen, text, at)
@@ -233,7 +235,7 @@ def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) ->
 
 
 def _block_escape(rule: Rule, seen: bytes, text: bytes, at: int) -> tuple[int, State]:
-    """An escape in JSON within JSON: a backslash and what belongs to it."""
+    """Read an escape in JSON within JSON."""
     designator = text[at : at + 1]
     if designator in (b'"', b"'"):
         return at, PLAIN

@@ -1,11 +1,11 @@
-"""An event stream masked as it passes: each text field in it is followed from event to event.
+"""Masks an event stream while it passes: follows each text field from event to event.
 
-What comes out is as long as what came in, and lies at the same place. Which text a string goes on with may only be
-said behind it in its event (`{"delta": "…", "item_id": …}`), so a line is masked for good once it is whole. What came
-of it before then is given out as well, masked where any text that is begun would go on as a secret, and given out
-`again` if that was too much. Of a line longer than `LINE` bytes the first masking stays.
+The output has the length and the positions of the input. The text that a string continues may be named behind it in the
+event (`{"delta": "…", "item_id": …}`), so a line is masked finally when it is complete. The part of a line before that
+is returned at once, masked if any open text would continue as a secret, and returned `again` if that masked too much.
+Of a line longer than `LINE` bytes, the first masking stays.
 
-How the stream was cut never changes what comes out in the end, but for escapes in such long lines.
+The final result does not depend on how the stream was split, except for escapes in such long lines.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:data|event|id|retry)?:|data\Z)")
 _LONGEST_EVENT = 200
 _EVENTS = 256
-"""Lines of events' names that are remembered."""
+"""Event-name lines in the cache."""
 _NAMES = b"data: ", b"event: ", b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedPart:
-    """Bytes to be written at `start`; `again`: in the place of those that were there."""
+    """Bytes to write at `start`; `again`: they replace bytes that were written before."""
 
     start: int
     data: bytes
@@ -38,7 +38,7 @@ class MaskedPart:
 
 
 class StreamMask:
-    """One stream. `settled`: how many bytes from the start are masked for good."""
+    """Masks one stream. `settled`: number of bytes from the start that are masked finally."""
 
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
         self._counts = counts
@@ -49,15 +49,15 @@ class StreamMask:
         self._in_data = False  # the frame has a data line before this one
         self._after_cr = False
         self._is_torn = False  # the beginning of the line was not seen
-        self._line = bytearray()  # what came of a line that is not whole
-        self._given: list[MaskedPart] = []  # and as what it was given out
+        self._line = bytearray()  # the start of an incomplete line
+        self._given: list[MaskedPart] = []  # the parts of it that were returned
         self._flow: BodyMask | None = None
         self._found: Counter[str] = Counter()
         self._long = False  # the line is longer than LINE
-        self._aside: TextMask | None = None  # what masks it beside `_flow`, if it is no data
+        self._aside: TextMask | None = None  # masks a line that is no data, before `_flow`
 
     def feed(self, data: bytes) -> list[MaskedPart]:
-        """Take the next bytes; return what is to be written."""
+        """Take the next bytes; return the parts to write."""
         whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         out = self._whole(data[:whole]) if whole else []
         if whole < len(data):
@@ -65,12 +65,12 @@ class StreamMask:
         return out
 
     def begin_again(self) -> None:
-        """What follows is counted from 0 again. To be called where a line has ended."""
+        """Count positions from 0 again. Call it at the end of a line."""
         self._at = 0
         self._end_line()
 
     def lose(self, size: int) -> None:
-        """The next bytes were not seen: what was begun ends there."""
+        """Skip lost bytes; open texts end there."""
         self._at += size
         self._texts.lose()
         self._end_line()
@@ -82,7 +82,7 @@ class StreamMask:
         self._flow, self._aside, self._long, self.settled = None, None, False, self._at
 
     def _whole(self, data: bytes) -> list[MaskedPart]:
-        """Bytes that end with a line's end."""
+        """Mask bytes that end with a line end."""
         out: list[MaskedPart] = []
         if self._long:
             end = _LINE.match(data).end(1)  # type: ignore[union-attr]  # it always matches
@@ -105,7 +105,7 @@ class StreamMask:
             if text:
                 out += (self._masked_line(text), end)
             elif end:
-                if not (self._after_cr and end == b"\n"):  # which would be the rest of a line's end
+                if not (self._after_cr and end == b"\n"):  # that is the second half of CRLF
                     self._event, self._in_data = b"", False
                 out.append(end)
             if text or end:
@@ -135,17 +135,17 @@ class StreamMask:
         return safe
 
     def _remember(self, line: bytes) -> None:
-        """This line of an event's name has no secret."""
+        """Cache an event-name line without a secret."""
         if len(self._event_lines) >= _EVENTS:
             self._event_lines.clear()
         self._event_lines[line] = self._event
 
     def _goes_on(self, line: bytes) -> bool:
-        """Whether it is, as far as it goes, the rest of a line whose beginning was lost."""
+        """Whether the line may be the rest of a line whose beginning was lost."""
         return self._is_torn and _BEGINS.match(line) is None
 
     def _begin(self, data: bytes) -> MaskedPart:
-        """Bytes of a line that goes on."""
+        """Mask bytes of an incomplete line."""
         before = bytes(self._line) if self._flow is None else b""
         if not self._long:
             self._line += data
@@ -170,7 +170,7 @@ class StreamMask:
 
 
 def _lines(data: bytes) -> Iterable[Sequence[bytes]]:
-    """Each line and its end, of data that ends with a line's end."""
+    """Yield each line and its line end; the data ends with one."""
     if b"\r" in data:
         return (line.groups() for line in _LINE.finditer(data))
     return [(text, b"\n") for text in data[:-1].split(b"\n")]

@@ -1,13 +1,12 @@
-"""The strings of a JSON value as it stands in its bytes, and which of them belong to one text.
+r"""Finds the strings of a JSON value in its bytes, and those that belong to one text; decodes and encodes escapes.
 
-Strings of two events belong to one text if they stand at the same place (the names that lead there) of the same type
-and with the same ids (`item_id`, `output_index`…). An id that may be the event's own, as `id` is here and there, or a
-count of the pieces, as `index` is beside a terminal's deltas, may tell texts apart or not: then a string has two keys,
-with it and without. What is no JSON is read as far as it goes.
+Strings of two events belong to one text if they have the same path of names, in events of the same type with the same
+ids (`item_id`, `output_index` and so on). Some ids may belong to the event (`id`) or count the pieces (`index` beside a
+terminal's deltas). Then a string has two keys, with and without that id. Invalid JSON is read as far as possible.
 
-JSON's escapes undone and done again, so that a secret is seen through them and they are never torn.
+Escapes are decoded, so that a secret with escapes is found, and they are never split.
 
-A text as it stands between quotes (`raw`) becomes one byte a character. What is masked in it becomes `*` again in
+A text between quotes (`raw`) becomes one byte per character. What is masked in it becomes `*` again in
 `raw`: same length, and an escape stays one (`\u0041` becomes `\u002a`).
 """
 
@@ -39,12 +38,12 @@ _NUMBER = re.compile(rb"[ \t]*+:[ \t]*+[0-9]++[ \t]*+[,}][^0-9]*+")
 
 @lru_cache(4096)
 def _tells(name: bytes) -> str:
-    """What a field of this name says of the text that is beside it."""
+    """Return what a field of this name says about the text beside it."""
     return "which" if _SAME_TEXT.fullmatch(name) else "perhaps" if _PERHAPS.fullmatch(name) else ""
 
 
 def parted(value: bytes) -> list[bytes]:
-    """A value cut at its quotes, so that every other part is a string; nothing where that cannot be told easily."""
+    """Return a value split at its quotes, so that every other part is a string; an empty list if that is not easy."""
     if len(value) > _LONGEST_ALIKE or b'\\"' in value:
         return []
     parts = value.split(b'"')
@@ -52,21 +51,21 @@ def parted(value: bytes) -> list[bytes]:
 
 
 class Shape:
-    """What the next values of a kind have in common with one that was read: all but texts and whole numbers.
+    """The common parts of similar values: all but texts and whole numbers.
 
-    A text is the value of a name in an object, so that nothing beside it belongs to it: where neither the text nor the
-    rest alone has a secret, the value has none.
+    A text is the value of a name in an object, so nothing beside it belongs to it. If neither the text nor the rest
+    has a secret, the value has none.
     """
 
     def __init__(self, parts: list[bytes], texts: dict[int, tuple[int, ...]]) -> None:
         """`texts`: the keys of the parts that are texts."""
         self._parts = parts
-        self.missed = 0  # how many values in a row did not fit
+        self.missed = 0  # consecutive values that did not fit
         self.texts = list(texts.items())
         self._numbers = [(n, parts[n].translate(None, _DIGITS)) for n in range(2, len(parts), 2) if _counts(parts, n)]
 
     def fits(self, parts: list[bytes]) -> bool:
-        """Whether a value is like this one."""
+        """Whether a value has this shape."""
         known = self._parts
         for n, rest in self._numbers:
             if parts[n].translate(None, _DIGITS) != rest:
@@ -80,13 +79,13 @@ class Shape:
 
 
 def _counts(parts: list[bytes], n: int) -> bool:
-    """Whether this part is a number that tells no texts apart."""
+    """Whether this part is a number that distinguishes no texts."""
     name = parts[n - 1]
     return _NUMBER.fullmatch(parts[n]) is not None and name != b"index" and not _tells(name[: _LONGEST_ID + 1])
 
 
 def shape(parts: list[bytes], found: Strings) -> Shape | None:
-    """The shape of a value with these parts, in which `strings` found these. None where it has none."""
+    """Return the shape of a value with these parts and these strings; None if it has none."""
     places, at = {}, 0
     for n, part in enumerate(parts):
         places[at] = n
@@ -98,7 +97,7 @@ def shape(parts: list[bytes], found: Strings) -> Shape | None:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """An object or a list: what leads to it, and the ids in it."""
+    """An object or a list: its path, and the ids in it."""
 
     above: _Place | None
     name: bytes
@@ -109,20 +108,20 @@ class _Place:
 
     @property
     def is_event(self) -> bool:
-        """It is the outermost object."""
+        """Whether it is the outermost object."""
         return self.above is not None and self.above.above is None
 
     def take_id(self, name: bytes, value: bytes) -> bool:
-        """Whether that is an id, or the like."""
+        """Whether that is an id or a similar field."""
         tells = _tells(name) if len(name) <= _LONGEST_ID else ""
         if name == b"index" and self.is_event:
-            tells = "perhaps"  # some count the pieces of a text with it, some the texts of an answer
+            tells = "perhaps"  # it may count the pieces of a text, or the texts of a response
         if tells and value not in _NO_ID and len(value) <= _LONGEST_ID:
             (self.ids if tells == "which" else self.more_ids).append((name, value))
         return tells != ""
 
     def settle(self) -> None:
-        """All ids are known: make the keys of what is in it."""
+        """Make the keys of the strings in it, once all ids are known."""
         above_sure, above_wide = (self.above.sure, self.above.wide) if self.above else (0, 0)
         ids = tuple(sorted(self.ids))
         self.sure = hash((above_sure, self.name, ids))
@@ -137,9 +136,11 @@ Strings = list[tuple[int, int, tuple[int, ...]]]
 
 
 def strings(value: bytes, event: bytes, *, names: bool = True) -> Strings | None:
-    """All strings of a JSON value in order, as `value[start:end]`, and the keys of the texts that each may go on with:
-    none where it is a text of its own, as names and ids are. `event`: the name that the event has beside its value.
-    Without `names`, only those that have keys. None where something but strings, numbers and the like is in it."""
+    """Return all strings of a JSON value in order, as `value[start:end]`, each with the keys of texts it may continue.
+
+    Names and ids have no keys. `event`: the name of the event beside its value. Without `names`, only strings with keys
+    are returned. None if the value holds anything but strings, numbers and the like.
+    """
     places, found = _read(value, event, names) if _MAY_BE_JSON.match(value) else ([], None)
     if found is None:
         return None
@@ -193,7 +194,7 @@ _LONGEST = 6
 
 
 def undone(raw: bytes) -> bytes:
-    """One byte for each byte or escape of `raw`."""
+    """Return one byte for each byte or escape of `raw`."""
     return _ESCAPE.sub(_meaning, raw) if b"\\" in raw else raw
 
 
@@ -205,7 +206,7 @@ def _meaning(escape: re.Match[bytes]) -> bytes:
 
 
 def masked(raw: bytes, spans: Sequence[Span]) -> bytes:
-    """`raw` with these characters of `undone(raw)` masked; spans may overlap."""
+    """Return `raw` with these characters of `undone(raw)` masked; spans may overlap."""
     if not spans or b"\\" not in raw:
         return in_place(raw, spans)
     hidden = {n: span.mark for span in spans for n in range(span.start, span.end)}
@@ -214,7 +215,7 @@ def masked(raw: bytes, spans: Sequence[Span]) -> bytes:
 
 
 def in_place(raw: bytes, spans: Sequence[Span]) -> bytes:
-    """`raw` with these of its bytes masked."""
+    """Return `raw` with these bytes masked."""
     if not spans:
         return raw
     out = bytearray(raw)
@@ -230,7 +231,7 @@ def _mask(unit: bytes, mark: bytes) -> bytes:
 
 
 def cut_off(raw: bytes) -> int:
-    """How many bytes at the end of `raw` are the beginning of an escape."""
+    """Return the number of bytes at the end of `raw` that begin an incomplete escape."""
     found = _CUT.search(raw, max(0, len(raw) - _LONGEST))
     if found is None:
         return 0

@@ -1,10 +1,10 @@
-"""The texts in a stream or a WebSocket, each followed from event to event: where it stands, what is masked of it.
+"""Masks the texts in a stream, a WebSocket or a body, and follows each text from event to event.
 
-Whether a string goes on with the last one of its key is never certain: the next message has the key of the last one. So
-it is read both ways where that may matter, as the next piece and as the first one, and what either masks is masked:
-always when a whole prefix is in it, and after an event that may end a text or begin one also when its prefix is split.
+A string may continue the last string of its key or begin a new text: the next message has the same key. If that may
+matter, the string is read both ways, and a character that either reading masks is masked. That is always so for a
+string with a complete prefix. After an event that may end or begin a text, it is also so for a split prefix.
 
-A body masked as it passes, as one text: what comes out is as long as what came in.
+`BodyMask` masks a body while it passes, as one text. The output has the length of the input.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .strings import Shape, Strings, cut_off, in_place, masked, parted, shape, s
 _TEXT_BEGINS = re.compile(rb'[:\[][ \t]{0,6}"|(?<=data:) ?')
 _LONGEST_BEGIN = 8
 _PIECE = 64 * 1024
-"""How much is looked at at a time, in bytes: a body may be large, and what is made of it is larger."""
+"""Bytes of a body per step: a body may be large, and its parsed form is larger."""
 
 
 class BodyMask:
-    """`feed` returns what can be written by now, `close` the rest.
+    """Masks one body in pieces: `feed` returns the bytes that can be written, `close` the rest.
 
-    `begun`: where texts stand of which any string in here may be the next piece; each is then taken for that of all,
-    and masked where any of them would be. `holds`: an escape that is cut in two is held back until the rest is there;
-    else its beginning is given out as it is. `goes_on`: the first byte, too, may be in the middle of such a text.
+    `begun`: states of open texts that any string here may continue; a character is masked if any of them masks it.
+    `holds`: hold back a split escape until its rest arrives; otherwise its beginning is returned unchanged. `goes_on`:
+    the first byte may also be in the middle of such a text.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class BodyMask:
         self._holds = holds
         self._state = PLAIN
         self._strict = goes_on
-        self._field = fields.NOTHING  # in the bytes as they stand: of JSON in JSON, no level is undone
+        self._field = fields.NOTHING  # in the raw bytes: no level of JSON in JSON is decoded
         self._begun = begun
         self._going_on: list[State] = list(begun) if goes_on else []
         self._before = b""
@@ -103,17 +103,17 @@ class BodyMask:
 
 
 LINE = 64 * 1024
-"""The longest event or message of which each string is looked at for itself, in bytes."""
+"""Longest event or message whose strings are checked one by one, in bytes."""
 _FIELDS = 1024
-"""How many texts are followed at a time."""
+"""Most texts that are followed at a time."""
 _CAREFUL_FOR = 1000
-"""In how many values the beginning of a text that was not met before may be the rest of a secret, after a loss."""
+"""Number of values after a loss in which the start of a new text may be the rest of a secret."""
 _BEGUN = 16
-"""As the next piece of how many of them a string is taken while it is not known which it goes on with."""
+"""Most open texts that a string of an unknown text is taken to continue."""
 _READINGS = 16
-"""In how many ways one text is read at a time."""
+"""Most readings of one text at a time."""
 _SHAPES = 64
-"""How many shapes of values are remembered."""
+"""Most shapes of values in the cache."""
 _BOUNDARY = re.compile(
     rb"(?:[\w.]*[._])?(?:created|queued|start|started|added|consumed|done|final|stop|end|ended|completed|failed"
     rb"|incomplete|cancelled|interrupted)"
@@ -124,31 +124,31 @@ _TYPE = re.compile(rb'"type"[ \t]*:[ \t]*"([\w.]{1,100})"')
 
 
 class JsonMask:
-    """Masks values in the order in which they came."""
+    """Masks JSON values in order; their strings may continue each other."""
 
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
         self._scanner = scanner
         self._counts = counts
-        self._states: dict[int, tuple[State, ...]] = {}  # what it is as one text first
+        self._states: dict[int, tuple[State, ...]] = {}  # the reading as one text first
         self._first = PLAIN
         self._careful_for = 0
         self._shapes: dict[tuple[bytes, int], Shape] = {}  # of values without secrets, by event and number of parts
-        self._has_named = False  # of this value, named secrets are counted already
+        self._has_named = False  # the named secrets of this value are counted
 
     def lose(self) -> None:
-        """Something was not seen: whatever comes next of any text may be the rest of a secret."""
+        """Note lost values: the next piece of any text may be the rest of a secret."""
         self._states.clear()
         self._first, self._careful_for = self._scanner.unseen, _CAREFUL_FOR
 
     def begun(self) -> list[State]:
-        """Where those stand of which the next piece may be a secret's."""
+        """Return the states of texts whose next piece may belong to a secret."""
         states = chain.from_iterable(self._states.values())
         found = dict.fromkeys(state for state in states if self._scanner.is_begun(state))
         first = [self._first] if self._first is not PLAIN else []
         return [*first, *list(found)[-_BEGUN:]]
 
     def masked(self, value: bytes, event: bytes = b"", *, is_next_line: bool = False) -> bytes:
-        """One event's value: JSON, or a piece of a text. `event`: its name."""
+        """Return the masked value of an event: JSON, or a piece of a text. `event`: its name."""
         if self._careful_for:
             self._careful_for -= 1
             self._first = self._first if self._careful_for else PLAIN
@@ -164,7 +164,7 @@ class JsonMask:
         return in_place(self._followed(value, event, is_next_line, parts), named)
 
     def _like_before(self, value: bytes, parts: list[bytes], shape: Shape) -> bytes:
-        """A value of which only texts and numbers differ from another one."""
+        """Mask a value that differs from a cached one in texts and numbers only."""
         named = self._named(value) if any(labels.may_end(parts[n]) for n, _ in shape.texts) else []
         self._has_named = bool(named)
         may_begin = any(self._scanner.may_find(parts[n]) for n, _ in shape.texts)
@@ -176,7 +176,7 @@ class JsonMask:
         return in_place(b'"'.join(parts) if is_changed else value, named)
 
     def _named(self, value: bytes) -> list[Span]:
-        """The secrets in a value that are known by names in it."""
+        """Return the named secrets in a value."""
         self._has_named = False
         if not labels.needs_search(b"", value):
             return []
@@ -186,7 +186,7 @@ class JsonMask:
         return named
 
     def _followed(self, value: bytes, event: bytes, is_next_line: bool, parts: list[bytes]) -> bytes:
-        """A value with each of its texts masked as the next piece of one."""
+        """Return a value with each string masked as the next piece of its text."""
         may_begin = self._scanner.may_find(value)
         found = strings(value, event, names=may_begin)
         if found is None:
@@ -206,11 +206,11 @@ class JsonMask:
         return b"".join([*out, value[at:]]) if out else value
 
     def _remember(self, value: bytes, event: bytes, parts: list[bytes], found: Strings) -> None:
-        """The shape of a value without a whole prefix, if no name of a secret is in it."""
+        """Cache the shape of a value without a complete prefix and without a secret's name."""
         last = self._shapes.get((event, len(parts)))
         missed = last.missed if last is not None else 0
         if missed & (missed - 1):
-            return  # what differs each time, as ids do, is tried less and less often
+            return  # a value that differs each time, as ids do, is tried less and less often
         if labels.needs_search(b"", value) or (new := shape(parts, found)) is None:
             return
         if len(self._shapes) >= _SHAPES:
@@ -219,18 +219,18 @@ class JsonMask:
         self._shapes[event, len(parts)] = new
 
     def flow(self, counts: Counter[str], *, goes_on: bool = False) -> BodyMask:
-        """What masks bytes of which it is not known which text they go on with; `goes_on`: from the first on."""
+        """Return a mask for bytes of an unknown text; `goes_on`: from the first byte on."""
         return BodyMask(self._scanner, counts, self.begun(), holds=False, goes_on=goes_on)
 
     def alone(self, raw: bytes) -> bytes:
-        """A text that nothing goes on with."""
+        """Return a masked text that no string continues."""
         if _PLAIN_NAME.fullmatch(raw) and b"--" not in raw and not self._scanner.may_find(raw):
             return raw
         named = self._named(raw)
         return in_place(self._next(raw, ()), named)
 
     def _end_texts(self) -> None:
-        """The next piece of any text may be its first. Or it goes on: what ended may have been another one."""
+        """Note that the next piece of any text may begin a new text, or continue."""
         kept = {}
         for key, states in self._states.items():
             begun = tuple(state for state in states if self._scanner.is_begun(state))
@@ -239,7 +239,7 @@ class JsonMask:
         self._states = kept
 
     def _next(self, raw: bytes, keys: tuple[int, ...], *, may_begin: bool = False) -> bytes:
-        """The next piece of a text. `keys`: what it may go on with; `may_begin`: a prefix may be in it."""
+        """Return the masked next piece of a text. `keys`: texts it may continue; `may_begin`: it may hold a prefix."""
         text = undone(raw)
         spans = []
         for key in keys or (None,):
@@ -262,7 +262,7 @@ class JsonMask:
         return masked(raw, spans)
 
     def _worth_it(self, readings: Iterable[State]) -> tuple[State, ...]:
-        """The first of these, those in which something was begun or may be, and one of the others, which are alike."""
+        """Return the first state, those with a possible open secret, and one of the other states, which are alike."""
         first, *more = dict.fromkeys(readings)
         kept = []
         needs_plain = self._scanner.is_begun(first)
