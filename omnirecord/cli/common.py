@@ -214,7 +214,7 @@ def _set_max_decoded(_context: click.Context, _parameter: click.Parameter, value
 def decoded_option(function: F) -> F:
     return click.option(
         "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
-        help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event costs its bytes plus 512.",
+        help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 B.",
     )(function)  # fmt: skip
 
 
@@ -225,14 +225,14 @@ def redact_options(function: F) -> F:
     )(function)  # fmt: skip
     return click.option(
         "--redact", type=click.Choice(["content"]),
-        help="Also mask secrets in content, before they reach the cassette.",
+        help="Also mask secrets in the content of events, before the recorder writes it.",
     )(function)  # fmt: skip
 
 
 def pseudonym_key_option(function: F) -> F:
     return click.option(
         "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-        help="Key file for pseudonyms; created if missing. Default: the user's key file.",
+        help="Key file for the pseudonyms that replace secrets; created if missing. Default: the user's key file.",
     )(function)  # fmt: skip
 
 

@@ -39,7 +39,7 @@ LISTENS = (
     ),
     click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
     click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
-    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key of --tls-cert, if that file has none."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key for --tls-cert, if it is in another file."),
 )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ _SHORT = 0.0005
 TRUSTS = (
     click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
     click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
-    click.option("--key", type=FILE, metavar="FILE", help="Private key of --cert, if that file has none."),
+    click.option("--key", type=FILE, metavar="FILE", help="Private key for --cert, if it is in another file (PEM)."),
     click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
 )
 
@@ -62,11 +62,11 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", default="omnigent", show_default=True, metavar="NAME|FILE",
-    help="Contract for the verdicts: omnigent, documented, or an openapi.json.",
+    help="Expected event types, for the verdicts: omnigent, documented, or an openapi.json.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
-    help="Bytes to read ahead of a slow client, per stream; 0 turns it off.",
+    help="Bytes of each stream to read ahead if the client is slow; 0 turns it off.",
 )  # fmt: skip
 @click.option(
     "--resume", is_flag=True,
@@ -78,22 +78,21 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
-    help="Start a new cassette at SIZE (500MB) or after DURATION (1h); repeatable, the first to come counts. --db then"
-    " links to the newest.",
+    help="Start a new cassette at SIZE (500MB) or after DURATION (1h); --db then links to the newest. Repeatable: the"
+    " limit that is reached first applies.",
 )  # fmt: skip
 @click.option(
     "--keep", multiple=True, metavar="N|DURATION|SIZE",
-    help="Keep N rotated cassettes (10), or those of a DURATION (7d), or a total SIZE (5GB); remove older ones."
-    " Repeatable.",
+    help="With --rotate, cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy removes"
+    " older ones. Repeatable.",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
-@click.option("--control", is_flag=True, help="Serve the recording live below /-/omnirecord/, for omnirecord tail URL.")
+@click.option("--control", is_flag=True, help="Let omnirecord tail URL read the recording below /-/omnirecord/.")
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Like --control, and serve the page for browsers on its own address (default: the port after --listen, or a"
-    " free one).",
+    help="Serve a page for browsers (default: on the port after --listen, or a free one). Includes --control.",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
@@ -105,11 +104,11 @@ def proxy(
     redact_patterns: tuple[str, ...], pseudonym_key: Path | None, quiet: bool, type_glob: str | None, verbose: bool,
     as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Record what passes between clients and the server at URL.
+    """Record the traffic between clients and the server at URL.
 
-    Point clients at the printed address instead of the server's. Every byte passes through untouched; every event is
-    in the cassette as it arrives. Ctrl-C stops it. Stderr shows what happens: messages, answers, tools, approvals,
-    failures. With --json it does so only on a terminal.
+    Point clients at the printed address instead of the server's. Every byte passes through unchanged, and every event
+    is recorded as it arrives. Stderr shows messages, answers, tools, approvals and failures; with --json, only on a
+    terminal. Ctrl-C stops the recorder.
 
     \b
     Example:

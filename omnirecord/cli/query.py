@@ -45,7 +45,7 @@ _MOST_INTEGER = 2**63
 @click.argument("sql", required=False)
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv", "tsv"]),
-    help="Output format (default: table). json is one object per row, as --json.",
+    help="Output format (default: table). json prints one object per row, like --json.",
 )  # fmt: skip
 @click.option(
     "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
@@ -58,8 +58,8 @@ def query(
 ) -> None:
     """Run one SQL statement over a cassette, read-only, and print its rows.
 
-    Without SQL, list the tables and views with their columns. - reads the SQL from standard input. The tables sessions,
-    turns, tools, approvals and findings are computed when the SQL names them.
+    Without SQL, list the tables and views with their columns. If SQL is -, read it from standard input. The tables
+    sessions, turns, tools, approvals and findings are computed if the SQL names them.
 
     \b
     Examples:

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
 @options(*LISTENS)
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
-    help="compressed: --speed 10 --max-gap 5; instant: wait only for the client's requests.",
+    help="original: as recorded; compressed: as --speed 10 --max-gap 5; instant: wait only for the client's requests.",
 )  # fmt: skip
 @click.option("--speed", type=float, metavar="N", help="Play N times as fast.")
-@click.option("--max-gap", type=float, metavar="S", help="Longest gap, in recorded seconds, before --speed.")
+@click.option("--max-gap", type=float, metavar="S", help="Shorten longer gaps to S seconds, then apply --speed.")
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
-    help="Requests that gate the events after them (default: messages, interrupts, resolves); repeatable.",
+    help="Requests that the replay waits for before it sends later events (default: messages, interrupts, answers to"
+    " approvals); repeatable.",
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
     "--skip-gates-after", type=float, metavar="S",
-    help="Seconds at a gate after which the replay continues without the request (default: never). In pytest, see"
-    " gate_timeout in docs/pytest.md.",
+    help="Seconds to wait for a request of the client; the replay then continues without it (default: no limit). In"
+    " pytest, see gate_timeout in docs/pytest.md.",
 )  # fmt: skip
 @click.option(
     "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
@@ -72,10 +73,11 @@ def serve(
     match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Replay a cassette as a server, with the recorded timing and waits for the client.
+    """Replay a cassette as a server: it answers a client as the recorded server did.
 
-    It never connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a
-    terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.
+    The replay keeps the recorded gaps between events, and waits for the recorded messages of the client. It never
+    connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a terminal, space
+    pauses, `.` steps to the next event, + and - change the speed. Ctrl-C stops the replay.
 
     \b
     Example:

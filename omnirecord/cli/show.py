@@ -47,7 +47,7 @@ _HEIGHT = 12
 @click.argument("session", required=False)
 @click.option("--full", is_flag=True, help="Print long texts in full.")
 @click.option(
-    "--silence", type=float, default=5.0, metavar="S", help="Seconds from which on a silence is printed (default: 5)."
+    "--silence", type=float, default=5.0, metavar="S", help="Shortest silence to print, in seconds (default: 5)."
 )
 @click.option("--width", type=int, metavar="N", help="Columns of a line (default: those of the terminal, at most 100).")
 @click.option("--follow", is_flag=True, help="Continue while the session is recorded; Ctrl-C ends it.")
@@ -66,8 +66,8 @@ def show(
 ) -> None:
     """Print sessions turn by turn: how each ended and why, its messages, answers, tools and approvals.
 
-    It prints all sessions of the cassette, or SESSION, whose id may be shortened. Sub-agents are inside their
-    parents.
+    It prints all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Sub-agents are printed
+    inside their parents.
 
     \b
     Example:

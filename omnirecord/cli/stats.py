@@ -62,7 +62,7 @@ _SHORTEST_ID = 9
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens a second, gaps, tools, approvals, usage, the proxy's delay.
 
-    It prints a table of all sessions, or all figures of a single one: SESSION, whose id may be shortened.
+    It prints a table of all sessions, or all figures of SESSION: an id, or its beginning.
 
     \b
     Example:
