@@ -9,11 +9,12 @@ BIN := .venv/bin
 # Tests wait more than they compute, so two for each core.
 WORKERS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 
-.PHONY: help demo test bench lint format lock cassettes clean
+.PHONY: help demo test test-aiohttp bench lint format lock cassettes clean
 
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
+	@echo "make test-aiohttp  the servers' tests on the oldest and the newest aiohttp that pyproject.toml allows"
 	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
@@ -35,6 +36,22 @@ else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
+
+# Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock.
+AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
+AIOHTTP_TESTS := tests/recorder/proxy tests/replayer/test_server.py tests/server
+AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|propcache|yarl
+
+test-aiohttp: $(UV)
+	@mkdir -p .tools
+	@grep -vE '^ +--hash|^($(AIOHTTP_OWN))==' requirements-dev.lock | sed 's/ \\$$//' > .tools/without-aiohttp.txt
+	@for version in "aiohttp==$(AIOHTTP_OLDEST)" aiohttp; do \
+		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
+		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable . "$$version" \
+			freezegun hypothesis pytest pytest-aiohttp pytest-xdist trustme && \
+		echo "==> the servers' tests on $$(.tools/aiohttp/bin/python -c 'import aiohttp; print("aiohttp", aiohttp.__version__)')" && \
+		.tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not timed and not slow" $(AIOHTTP_TESTS) || exit 1; \
+	done
 
 bench: .venv/.dev
 	@echo "==> benchmarks"

@@ -74,7 +74,7 @@ def traced(file: Path) -> Trace:
 
 BENCHMARKS = (
     Benchmark(
-        "kill", "kill -9 in the middle: how long before it a client had the oldest byte that is not in the file",
+        "kill", "kill -9 while streams run: age of the oldest byte that a client had and the file lacks",
         (Metric("lost", "ms", most=PROMISED_MS, absolute=True, promised=True),),
         contenders,
     ),

@@ -47,10 +47,8 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
 
 def _doubts(about: dict[str, Any]) -> str:
     """What speaks against quoting these figures, as sentences."""
-    few = " So few, or such short, rounds say where to look, and nothing more."
-    busy = (
-        f" The machine was busy with other things (load {about['machine']['load']}), which the other side pays for too."
-    )
+    few = " These rounds are too few or too short to quote: they only show where to look."
+    busy = f" Other programs ran (load {about['machine']['load']}): they slow both sides of a ratio."
     return (few if about["rounds"] < 5 or about["seconds"] < 10 else "") + (
         busy if about["machine"]["load"] > 1 else ""
     )
@@ -58,7 +56,7 @@ def _doubts(about: dict[str, Any]) -> str:
 
 def goals(rows: Iterable[Row]) -> Iterator[str]:
     """A line for each goal, in Markdown."""
-    yield "| | | beside | goal | measured (min … max) | |"
+    yield "| | | compared with | goal | measured (min … max) | |"
     yield "|---|---|---|---|---|---|"
     for row in rows:
         if row.goal:
@@ -72,7 +70,7 @@ def goals(rows: Iterable[Row]) -> Iterator[str]:
 
 def profiles(places: Iterable[dict[str, Any]]) -> Iterator[str]:
     """What was seen in the threads of a recorder, in Markdown."""
-    yield "| | part | thread | in |"
+    yield "| | share | thread | in |"
     yield "|---|---|---|---|"
     for one in places:
         yield f"| {one['profile']} | {one['part']:.0%} | {one['thread']} | `{one['place']}` |"

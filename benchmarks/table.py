@@ -11,7 +11,7 @@ from rich.table import Table
 
 from .measure import Row
 
-HEAD = ("metric", "who", "median (min … max)", "beside", "ratio (min … max)", "goal", "")
+HEAD = ("metric", "case", "median (min … max)", "compared with", "ratio (min … max)", "goal", "")
 
 
 def number(value: float) -> str:

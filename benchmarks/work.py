@@ -26,8 +26,8 @@ from typing import Any
 
 import omnirecord
 from omnirecord.cli import main as command
-from omnirecord.recorder.queue import Take
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.queue import ExchangeRecorder
+from omnirecord.recorder.thread import RecorderThread
 
 from .reading import SHIPPED, repeated
 from .weighing import weights
@@ -89,24 +89,24 @@ EVENT = [event(number) for number in range(EVENTS)]
 SHAPES = {"one read": [b"".join(EVENT)], "a read an event": EVENT}
 
 
-def begun(tape: Tape, session: int) -> Take:
-    take = tape.take("GET", f"/v1/sessions/s{session}/stream", (("Host", "upstream"),))
-    take.respond("sse", 200, "OK", HEADERS)
-    return take
+def begun(thread: RecorderThread, session: int) -> ExchangeRecorder:
+    recorder = thread.begin_exchange("GET", f"/v1/sessions/s{session}/stream", (("Host", "upstream"),))
+    recorder.respond("sse", 200, "OK", HEADERS)
+    return recorder
 
 
 def taping(folder: Path) -> Iterator[tuple[str, int]]:
-    """A tape that is given a stream in one read, or in a read an event; and a hundred streams of ten."""
-    Tape(folder / "warm.db", None).stop()
+    """A recorder thread that is given a stream in one read, or in a read an event; and a hundred streams of ten."""
+    RecorderThread(folder / "warm.db", None).stop()
     for name, reads in SHAPES.items():
         db = folder / f"{name}.db"
         with Counting() as all_threads:
-            tape = Tape(db, None)
-            take = begun(tape, 0)
+            thread = RecorderThread(db, None)
+            recorder = begun(thread, 0)
             for data in reads:
-                take.sent(take.receive(data))
-            take.end("eof")
-            tape.stop()
+                recorder.sent(recorder.receive(data))
+            recorder.end("eof")
+            thread.stop()
         yield f"record, {name}: calls", all_threads.calls
         yield f"record, {name}: statements", all_threads.statements
         yield f"record, {name}: rows", rows(db)
@@ -115,44 +115,44 @@ def taping(folder: Path) -> Iterator[tuple[str, int]]:
 
 def crowd(db: Path) -> int:
     with Counting() as counting:
-        tape = Tape(db, None)
-        takes = [begun(tape, number) for number in range(100)]
+        thread = RecorderThread(db, None)
+        recorders = [begun(thread, number) for number in range(100)]
         for start in range(0, EVENTS, 100):
-            for take, data in zip(takes, EVENT[start : start + 100], strict=True):
-                take.sent(take.receive(data))
-        for take in takes:
-            take.end("eof")
-        tape.stop()
+            for recorder, data in zip(recorders, EVENT[start : start + 100], strict=True):
+                recorder.sent(recorder.receive(data))
+        for recorder in recorders:
+            recorder.end("eof")
+        thread.stop()
     return counting.calls
 
 
 def forwarding() -> Iterator[tuple[str, int]]:
     """What stands between a read and a write: calls on the thread of a caller, for each event that comes alone."""
     with tempfile.TemporaryDirectory() as folder:
-        tape = Tape(Path(folder) / "run.db", None)
-        take = begun(tape, 0)
+        thread = RecorderThread(Path(folder) / "run.db", None)
+        recorder = begun(thread, 0)
         with Counting(all_threads=False) as counting:
             for data in EVENT:
-                take.sent(take.receive(data))
-        take.end("eof")
-        tape.stop()
+                recorder.sent(recorder.receive(data))
+        recorder.end("eof")
+        thread.stop()
     yield "record, a read an event: calls before it is passed on", counting.calls
 
 
 def holding(folder: Path) -> Iterator[tuple[str, int]]:
     """What a hundred open streams hold, once all that came is in the file."""
     db = folder / "held.db"
-    tape = Tape(db, None)
-    take = begun(tape, 0)
-    take.sent(take.receive(EVENT[0]))
+    thread = RecorderThread(db, None)
+    recorder = begun(thread, 0)
+    recorder.sent(recorder.receive(EVENT[0]))
     settled(db, 1)
     before = held()
-    takes = [begun(tape, number) for number in range(1, 101)]
-    for one in takes:
+    recorders = [begun(thread, number) for number in range(1, 101)]
+    for one in recorders:
         one.sent(one.receive(EVENT[0]))
     settled(db, 101)
     yield "record, a hundred open streams: blocks", held() - before
-    tape.stop()
+    thread.stop()
 
 
 def weighing(folder: Path) -> Iterator[tuple[str, int]]:

@@ -6,7 +6,7 @@
         for stream in cassette.streams():
             for event in stream.events(): ...
 
-Importing this imports nothing heavy: a server or the models are loaded when they are first used.
+The import is light: a function loads its server or its models when it is called.
 """
 
 from __future__ import annotations
@@ -92,23 +92,35 @@ def record(
     rotate: str | Iterable[str] = (),
     keep: str | int | Iterable[str | int] = (),
 ) -> Proxy:
-    """A recording proxy in front of `upstream`, appending to the cassette `db`; use it with `async with`, or `with`.
+    """Return a recording proxy in front of `upstream` that appends to the cassette `db`.
 
-    `port` 0 takes a free one; `.url` is where clients connect. `contract` is `omnigent`, `documented`, or the path of
-    an openapi.json; `read_ahead` is in bytes per stream. `resume` gives events ids, and lets a client that lost its
-    stream come back behind the last it has, for `resume_for` seconds. `control` turns on `/-/omnirecord/`
-    (`docs/tail.md`), `ui` that with the page, at `.page`: True, or a `HOST:PORT` of its own (`docs/ui.md`).
-    `redact="content"` masks what looks like a secret in content too, and what begins with one of `redact_patterns`
-    (`docs/redaction.md`). `host` has to be loopback unless `allow_remote` is given; then the path that `control` turns
-    on asks for `token`, or for one that is made up, `.token`. `tls_cert` and `tls_key` are for clients with https. An
-    https upstream is verified, by `ca` in place of the system's authorities, unless it is `insecure`; `cert` and `key`
-    are shown to it (`docs/security.md`). Files are PEM. `pseudonym_key` is the file of the key from which pseudonyms
-    are derived; by default the user's own (`docs/redaction.md`).
+    Use it with `async with`, or with `with`: then the proxy runs in a thread. `.url` is the address for clients.
 
-    `rotate` is a size (`500MB`), a time (`1h`) or both, from which on a cassette is full: `db` is
-    then a link to the newest of several. `keep` is a number of full ones, an age, a size, or all three
-    (`docs/rotation.md`). The limit of file descriptors stays as the program has it; clients beyond it get 503. Raises
-    `UsageError`; entering raises that, `CassetteError` or `ServerError`.
+    Args:
+        upstream: URL of the server to record.
+        db: Cassette to append to, a `.db`. With `rotate`, a link to the newest cassette.
+        host: Address to listen on; a loopback address unless `allow_remote` is set.
+        port: Port to listen on; 0 takes a free port.
+        allow_remote: Allow a `host` that is not loopback. The control paths then require `token`.
+        token: Token for the control paths; by default a generated one, in `.token`.
+        tls_cert, tls_key: PEM files for clients that connect with https.
+        ca: PEM file of the authorities that verify an https upstream, instead of the system's.
+        cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
+        insecure: Do not verify an https upstream.
+        contract: `omnigent`, `documented`, or the path of an openapi.json.
+        read_ahead: Limit of bytes that the proxy reads ahead of a slow client, per stream.
+        resume: Add an id to every event, and resume a reconnecting client after its `Last-Event-ID`.
+        resume_for: Seconds for which a client can reconnect.
+        control: Serve the control paths under `/-/omnirecord/` (`docs/tail.md`).
+        ui: Serve the control paths and the page, at `.page`: True, or its own `HOST:PORT` (`docs/ui.md`).
+        redact: `"content"` also masks values in content that look like a secret (`docs/redaction.md`).
+        redact_patterns: Prefixes of further words to mask in content.
+        pseudonym_key: File of the key from which pseudonyms are derived; by default the user's own.
+        rotate: Size (`500MB`), time (`1h`) or both at which a new cassette begins (`docs/rotation.md`).
+        keep: Number, age or size of full cassettes to keep, or several of them.
+
+    The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
+    entering, also raises `CassetteError` or `ServerError`.
     """
     from .recorder.blocking import Proxy
 
@@ -143,18 +155,33 @@ def replay(
     tls_key: str | PathLike[str] | None = None,
     web_ui: str | PathLike[str] | None = None,
 ) -> Replay:
-    """A server that answers as the recorded one did; use it with `async with`, or `with`: then in a thread.
+    """Return a server that answers requests as the recorded server did.
 
-    `speed` divides gaps, `max_gap` caps them before (recorded seconds); `gates` are `'METHOD GLOB'`; after
-    `skip_gates_after` seconds at a closed gate the replay goes on without the request (`gate_timeout` is its former
-    name); `match` adjusts which recorded request answers (`docs/matching.md`), and with `match_on="body"` bodies
-    count; `faults` are what goes wrong
-    (`docs/faults.md`); `chunks` is how much goes out in one write (`recorded`, `frame`, `byte`, `random:SEED`);
-    `resume` gives events ids and honours `Last-Event-ID`. `.url` is where it is; `.requests`, `.unmatched`,
-    `.mismatches`, `.faults` and `.waiting` tell what came; `.pause()`, `.step()`, `.run_until()` and others move the
-    playhead (`docs/control.md`). `host` has to be loopback unless `allow_remote` is given; then `/-/omnirecord/` asks
-    for `token`, or for one that is made up, `.token` (`docs/security.md`). `tls_cert` and `tls_key` make it https.
-    `web_ui`, `"auto"` or a folder, fills in what Omnigent's web UI asks and nobody recorded (`docs/web-ui.md`).
+    Use it with `async with`, or with `with`: then the server runs in a thread. `.url` is its address. `.requests`,
+    `.unmatched`, `.mismatches`, `.faults` and `.waiting` list what happened. `.pause()`, `.step()`, `.run_until()` and
+    other methods move the playhead (`docs/control.md`).
+
+    Args:
+        cassette: Cassette to replay; `CASSETTE#SESSION` replays one session.
+        timing: `original` gaps, `compressed` gaps, or `instant`.
+        speed: Number by which gaps are divided.
+        max_gap: Longest gap, in recorded seconds; applied before `speed`.
+        gates: Further requests to wait for, as `'METHOD GLOB'`.
+        no_gate: Wait for no request.
+        skip_gates_after: Seconds at a closed gate after which the replay continues without the request.
+        gate_timeout: Former name of `skip_gates_after`.
+        match: Rules that change which recorded request answers (`docs/matching.md`).
+        match_on: `"body"` also compares request bodies.
+        faults: Faults to inject (`docs/faults.md`).
+        chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
+        resume: Add an id to every event, and honour `Last-Event-ID`.
+        host: Address to listen on; a loopback address unless `allow_remote` is set.
+        port: Port to listen on; 0 takes a free port.
+        allow_remote: Allow a `host` that is not loopback. `/-/omnirecord/` then requires `token`.
+        token: Token for `/-/omnirecord/`; by default a generated one, in `.token` (`docs/security.md`).
+        tls_cert, tls_key: PEM files that make the server an https server.
+        web_ui: `"auto"` or a folder: serves what Omnigent's web UI requests and the cassette lacks (`docs/web-ui.md`).
+
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     from .replayer.blocking import Replay
@@ -176,12 +203,12 @@ def scrub(
     redact_patterns: Iterable[str] = (),
     pseudonym_key: str | PathLike[str] | None = None,
 ) -> list[Leak]:
-    """Write a copy of a cassette without secrets to `output`, a `.db` or a `.jsonl`; return what was replaced, by place
-    and kind. Without an `output`, only what would be.
+    """Write a copy of a cassette without secrets; return the replaced secrets, by place and kind.
 
-    `redact="named"` leaves what only looks like a secret; what begins with one of `redact_patterns` is replaced too
-    (`docs/redaction.md`); `pseudonym_key` is the file of the key that the recorder used, by default the user's own.
-    Raises `UsageError` or `CassetteError`.
+    `output` is a `.db` or a `.jsonl`; if it is None, nothing is written, and the secrets are only listed.
+    `redact="named"` keeps values that only look like a secret. `redact_patterns` are prefixes of further words to
+    replace (`docs/redaction.md`). `pseudonym_key` is the file of the key that the recorder used, by default the user's
+    own. Raises `UsageError` or `CassetteError`.
     """
     from .cassette.scrub import scrub
 
@@ -191,10 +218,10 @@ def scrub(
 
 
 def max_decoded(new: str | int | None = None) -> int:
-    """Return this process's limit for decoded events, in bytes; set it to `new` (`2GB`, or bytes) if that is given.
+    """Return the limit for decoded events of this process, in bytes; first set it to `new` (`2GB`, or bytes) if given.
 
-    It limits the decoded content of one compressed stream, and the events that a program holds at a time. An event
-    costs its bytes and 512 more (`docs/python.md`). Raises `UsageError`.
+    The limit applies to the decoded content of one compressed stream, and to the events that the process holds at a
+    time. An event costs its size plus 512 bytes (`docs/python.md`). Raises `UsageError`.
     """
     from .wire.limits import max_decoded
 
@@ -202,8 +229,10 @@ def max_decoded(new: str | int | None = None) -> int:
 
 
 def open_cassette(path: str | Path) -> Cassette:
-    """Open a `.db` or `.jsonl` cassette, compressed or not, for reading; use it with `with`. Raises `UsageError` or
-    `CassetteError`."""
+    """Open a `.db` or `.jsonl` cassette for reading, compressed or not; use it with `with`.
+
+    Raises `UsageError` or `CassetteError`.
+    """
     from .cassette.api import open_cassette
 
     return open_cassette(path)
@@ -212,11 +241,11 @@ def open_cassette(path: str | Path) -> Cassette:
 def validate(
     cassette: str | Path, contract: str | PathLike[str] | None = None, *, session: str | None = None
 ) -> Validation:
-    """The events of a cassette, or of one session, against a contract: what differs, by type and place.
+    """Check the events of a cassette, or of one session, against a contract; return the differences by type and place.
 
     `contract` is `omnigent`, `documented`, or the path of an openapi.json; by default each recording's own. `.ok` is
-    false where anything is invalid or malformed; `.problems` has every kind of difference with its count and its first
-    event; `.verdicts` and `.unseen` the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
+    false if any event is invalid or malformed. `.problems` lists each kind of difference with its count and its first
+    event; `.verdicts` and `.unseen` have the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """
     from .analysis.validate import validation
     from .cassette.open import open_store
@@ -231,11 +260,11 @@ def validate(
 
 
 def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
-    """What is wrong in a cassette, or in one session of it, worst first; empty where nothing is worth a word.
+    """Return the problems in a cassette, or in one session, worst first; an empty list if there are none.
 
-    `session`: its id, or the beginning of that. Each finding has a `code` (a page in `docs/doctor/`), a `severity`
-    (`note`, `warning`, `error`), the `stream` and its `seqs` that it rests on, a `message`, `why` it matters, what to
-    look at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
+    `session` is a session id or its beginning. Each finding has a `code` (a page in `docs/doctor/`), a `severity`
+    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, a `message`, a reason (`why`), what to look
+    at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
     """
     from .analysis.doctor.doctor import findings_of
 
@@ -243,10 +272,10 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
 
 
 def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
-    """The numbers of each session in each recording, or of the one whose id is, or begins with, `session`.
+    """Return the figures of each session in each recording, or of one session.
 
-    What they are is in `docs/stats.md`: seconds where a name ends in `_s`, ms in `_ms`. Raises `UsageError` or
-    `CassetteError`.
+    `session` is a session id or its beginning. Names that end in `_s` are in seconds, those in `_ms` in milliseconds
+    (`docs/stats.md`). Raises `UsageError` or `CassetteError`.
     """
     from .analysis.stats.stats import stats
 
@@ -254,13 +283,13 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
 
 
 def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance: float = 1.0) -> list[Difference]:
-    """What differs between two cassettes, by meaning; an empty list where nothing does (`docs/diff.md`).
+    """Return the differences in meaning between two cassettes; an empty list if there are none (`docs/diff.md`).
 
     `a` and `b` may name one session each: `"run.db#04cc"`; `session` names one in both. Each difference has a `kind`
-    (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and what stands there, `a` and `b`.
-    Times are among them where they differ by more than `tolerance` seconds. Raises `UsageError` or `CassetteError`.
+    (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and the two values `a` and `b`. Times
+    differ if they are more than `tolerance` seconds apart. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.diff.open import compared
+    from .analysis.diff.diff import compared
 
     return compared(a, b, session=session, tolerance_s=tolerance).found
 
@@ -275,11 +304,11 @@ def search(
     until: str | float | datetime | None = None,
     limit: int = 20,
 ) -> Found:
-    """Full text over events, messages put together from their deltas, tool calls and what users asked.
+    """Search the full text of events, of messages joined from their deltas, of tool calls and of user input.
 
-    `type` is a glob over event types, `session` an id that may be shortened; `since` and `until` are seconds from the
-    start of a recording, or a time of day. `.hits` are the first `limit` by session and time, each with the `row` of
-    its event and a `snippet`; `.total` is how many there are. See `docs/search.md`. Raises `UsageError` or
+    `type` is a glob over event types; `session` is a session id or its beginning. `since` and `until` are seconds from
+    the start of a recording, or a time of day. `.hits` has the first `limit` hits by session and time, each with the
+    `row` of its event and a `snippet`; `.total` is the number of all hits (`docs/search.md`). Raises `UsageError` or
     `CassetteError`.
     """
     from .analysis.search.search import search

@@ -1,4 +1,4 @@
-"""`omnirecord`, and `python -m omnirecord`. Light to import: Ctrl-C is no traceback, however soon it comes."""
+"""Entry point of `omnirecord` and `python -m omnirecord`. A light import, so an early Ctrl-C prints no traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def run() -> None:
 
         main(prog_name="omnirecord")
     except KeyboardInterrupt:
-        sys.exit(130)  # as SIGINT ends a program
+        sys.exit(130)  # the exit code of a program that SIGINT ends
 
 
 if __name__ == "__main__":

@@ -1,41 +1,41 @@
-"""What can go wrong, by what a caller would do about it.
+"""The errors of omnirecord, by what the caller can do about them.
 
-OmnirecordError               anything below; its text is one sentence that says what to do
-+-- UsageError                the call itself is unusable: a bad URL, a bad option, a contract that is none
-+-- CassetteError             the file cannot be used as a cassette, and was left as it was
-|   +-- NotACassette          it is something else, or it is not there
-|   +-- NewerCassette         a later omnirecord wrote it
-|   +-- BrokenCassette        it is one, but damaged: says where
-|   +-- TooLarge             it holds more events than --max-decoded lets a program hold
-|   +-- CassetteInUse         another recorder holds it
-+-- ServerError               a server of ours could not start: the port is taken, the address is not ours
+OmnirecordError               base class; the text is one sentence that says what to do
++-- UsageError                unusable arguments: a bad URL, a bad option, a file that is no contract
++-- CassetteError             the file cannot be used as a cassette, and was not changed
+|   +-- NotACassette          the file is missing, or is no cassette
+|   +-- NewerCassette         a later omnirecord wrote the cassette
+|   +-- BrokenCassette        the cassette is damaged; the text says where
+|   +-- TooLarge              the cassette holds more events than --max-decoded allows in memory
+|   +-- CassetteInUse         another recorder or program holds the cassette
++-- ServerError               the server cannot start: the port is taken, or the address is not local
 """
 
 from __future__ import annotations
 
 
 class OmnirecordError(Exception):
-    """The base of every error that omnirecord raises on purpose."""
+    """Base class of every error that omnirecord raises on purpose."""
 
 
 class UsageError(OmnirecordError):
-    """The call is unusable as it stands."""
+    """The arguments are unusable."""
 
 
 class CassetteError(OmnirecordError):
-    """The file cannot be used as a cassette. It was not altered."""
+    """The file cannot be used as a cassette. It was not changed."""
 
 
 class NotACassette(CassetteError):
-    """There is no cassette at that path."""
+    """The path names no cassette."""
 
 
 class NewerCassette(CassetteError):
-    """The cassette's format is newer than this version reads."""
+    """The cassette has a newer format than this version reads."""
 
 
 class BrokenCassette(CassetteError):
-    """A cassette, but damaged."""
+    """The cassette is damaged."""
 
 
 class TooLarge(CassetteError):
@@ -43,8 +43,8 @@ class TooLarge(CassetteError):
 
 
 class CassetteInUse(CassetteError):
-    """Another recorder is writing this cassette."""
+    """Another recorder or program uses this cassette."""
 
 
 class ServerError(OmnirecordError):
-    """A server could not start listening."""
+    """The server cannot start listening."""

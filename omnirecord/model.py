@@ -1,7 +1,7 @@
-"""The values that a cassette holds: what the recorder writes, the player reads and every command speaks of.
+"""The values in a cassette: recordings, exchanges, frames, reads, messages and incidents.
 
-All times are nanoseconds on one monotonic clock, counted from the start of their recording; a recording's
-`started_at` is the wall clock at its zero. Everything here is frozen.
+All times are nanoseconds of one monotonic clock since the start of the recording. `started_at` is the wall-clock time
+of that start. All values are frozen.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 FORMAT_VERSION = 1
-"""The version of the cassette format, in both of its forms. A newer one is refused."""
+"""The version of the cassette format, in both forms. A newer version is refused."""
 
 Headers = tuple[tuple[str, str], ...]
-"""Header lines as they came, in order, duplicates and all."""
+"""Header lines as received, in order, with duplicates."""
 
 Kind = Literal["http", "sse", "websocket"]
 Side = Literal["request", "response"]
 Direction = Literal["up", "down"]
 """`up`: from the client to the server."""
 CLOSE = 8
-"""The opcode of a WebSocket's close frame."""
+"""The opcode of a WebSocket close frame."""
 
 Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid"]
 VERDICTS: tuple[Verdict, ...] = (
@@ -48,13 +48,13 @@ Ending = Literal[
     "recorder_killed",
     "unknown",
 ]
-"""How an exchange ended. `unknown`: nothing recorded it, as in an imported raw body."""
+"""How an exchange ended. `unknown`: the ending was not recorded, as in an imported raw body."""
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 ENDINGS: frozenset[str] = frozenset(get_args(Ending))
 
 LIMIT = 2**62
-"""Numbers lie between minus this and this, so that SQLite takes them with an offset added too."""
+"""Absolute limit of every number. SQLite still stores such a number with an offset added."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_TARGET = re.compile("[\r\n\0 \ud800-\udfff]")
@@ -68,29 +68,33 @@ class Recording:
 
     recording: int
     started_at: str
-    """UTC, ISO 8601: the wall clock at the recording's zero."""
+    """Wall-clock time at the start of the recording: UTC, ISO 8601."""
     version: str
-    """The omnirecord that made it."""
+    """The version of omnirecord that recorded it."""
     contract: str
     upstream: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """The head of a request."""
+
     at_ns: int
-    """When its first byte was read."""
+    """When the first byte was read."""
     method: str
     target: str
-    """RFC 9112's origin-form, the query redacted."""
+    """The request target in origin-form (RFC 9112), with secrets redacted."""
     headers: Headers
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
+    """The head of a response."""
+
     at_ns: int
-    """When its header section was complete."""
+    """When the header section was complete."""
     end_ns: int | None
-    """When its last byte came; None while it has none."""
+    """When the last byte arrived; None until then."""
     status: int
     reason: str
     headers: Headers
@@ -98,34 +102,34 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request and its response, or a WebSocket. Its bodies are fetched apart: they may be large."""
+    """A request and its response, or a WebSocket. The bodies are read separately, since they may be large."""
 
     exchange: int
     recording: int
     kind: Kind
     stream: int | None
-    """The stream's number, where the response is `text/event-stream`."""
+    """The number of the stream, if the response is `text/event-stream`."""
     session_id: str | None
     party: str
-    """`runner`, `client`, or `client-2`… for further credentials."""
+    """`runner`, `client`, or `client-2`, `client-3` and so on for further credentials."""
     request: Request
     response: Response | None
     ending: Ending
     request_bytes: int = 0
     response_bytes: int = 0
     end_ns: int | None = None
-    """When it ended, answered or not."""
+    """When the exchange ended, with or without a response."""
 
     @property
     def has_times(self) -> bool:
-        """False for an imported raw body: its request, response and end are all at 0."""
+        """False for an imported raw body, whose request, response and end are all at 0 ns."""
         response = self.response
         return self.stream is None or response is None or (self.request.at_ns, response.at_ns, self.end_ns) != (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """The little of a stream's exchange that who follows it looks at again and again."""
+    """The columns of a stream's exchange that a reader polls while it follows the stream."""
 
     stream: int
     exchange: int
@@ -142,15 +146,17 @@ class Read:
 
     offset_ns: int
     sent_ns: int | None
-    """When they were handed to the client's transport; None if never."""
+    """When the bytes were passed to the client's transport; None if never."""
     size: int
-    """How many bytes, as they were on the wire: compressed, if the response was."""
+    """Bytes on the wire: compressed, if the response was."""
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """A stream of which every byte was kept, and is in a frame: where in `body` its frames and its reads end, and when
-    each read came, in ns."""
+class StreamColumns:
+    """A stream whose every byte is recorded and in a frame, as columns.
+
+    `frame_ends` and `read_ends` are offsets in `body`, in bytes. `times` has the arrival of each read, in ns.
+    """
 
     body: bytes
     frame_ends: Sequence[int]
@@ -161,22 +167,22 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class TimedFrame:
-    """One frame of a stream as it was recorded and judged."""
+    """One recorded frame of a stream, with its verdict."""
 
     stream: int
     seq: int
-    """Its place among all frames of the stream, from 1."""
+    """Position among all frames of the stream, from 1."""
     offset_ns: int
-    """When its last byte came from upstream."""
+    """When the last byte arrived from the upstream."""
     sent_ns: int | None
-    """When that was handed to the client's transport; the kernel buffers megabytes, so it is no proof of reading."""
+    """When that byte was passed to the client's transport. The client may read it later, as the kernel buffers."""
     raw: bytes | None
-    """None for an oversized one, and for bytes that could not be recorded."""
+    """None if the frame was too large, or if its bytes could not be recorded."""
     length: int
     type: str | None
     verdict: Verdict
     issues: tuple[tuple[str, str], ...]
-    """Path and message of what the contract objects to."""
+    """Path and message of each difference from the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +195,13 @@ class Message:
     sent_ns: int | None
     dir: Direction
     opcode: int
-    """RFC 6455's: 1 text, 2 binary, 8 close, 9 ping, 10 pong."""
+    """Opcode of RFC 6455: 1 text, 2 binary, 8 close, 9 ping, 10 pong."""
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that went wrong with the recording itself."""
+    """A problem of the recording itself."""
 
     recording: int
     at_ns: int
@@ -203,45 +209,47 @@ class Incident:
 
 
 def wall_clock(started_at: str, offset_ns: int) -> str:
-    """The UTC time of an offset, ISO 8601 with microseconds."""
+    """Return the UTC time of an offset in ns, in ISO 8601 with microseconds."""
     at = datetime.fromisoformat(started_at)
-    with suppress(OverflowError):  # no clock shows that: say when the recording began
+    with suppress(OverflowError):  # beyond the last date: fall back to the start of the recording
         at += timedelta(microseconds=offset_ns // 1000)
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-# What a file may say, in whichever form: each returns its value, or raises a ValueError that says what is wrong.
-# The recorder stores nothing that is refused here, whatever came over the wire: see `headers.printable_text`.
+# Checks for values that are read from a file. Each returns its value, or raises a ValueError that names the problem.
+# The recorder stores no value that these checks refuse: see `wire.headers.printable_text`.
 
 
 def checked_start(value: str) -> str:
-    """A recording's `started_at`."""
+    """Return the `started_at` of a recording."""
     if datetime.fromisoformat(value).year not in _YEARS:
         raise ValueError(f"its year is not within {_YEARS[0]} and {_YEARS[-1]}")
     return value
 
 
 def checked_method(value: str) -> str:
+    """Return the method of a request, an HTTP token."""
     if not _TOKEN.fullmatch(value):
         raise ValueError("is no method")
     return value
 
 
 def checked_target(value: str) -> str:
-    """Origin-form or `*`; odd bytes are let through as the proxy lets them, but none that end a request line."""
+    """Return a request target: origin-form or `*`, without characters that end a request line."""
     if value != "*" and (not value.startswith("/") or _NOT_IN_TARGET.search(value)):
         raise ValueError('is no request target, "/" and no spaces or control characters')
     return value
 
 
 def checked_text(value: str) -> str:
-    """A reason or the value of a header."""
+    """Return a reason phrase or the value of a header."""
     if _NOT_IN_FIELD.search(value):
         raise ValueError("holds a CR, LF, NUL or lone surrogate")
     return value
 
 
 def checked_headers(value: Headers) -> Headers:
+    """Return headers whose names are tokens and whose values pass `checked_text`."""
     for name, text in value:
         if not _TOKEN.fullmatch(name):
             raise ValueError("a name of the headers is no token")
@@ -250,7 +258,7 @@ def checked_headers(value: Headers) -> Headers:
 
 
 def checked_status(value: int) -> int:
-    """Three digits, as servers send them; a replay refuses those that HTTP has not."""
+    """Return a status from 0 to 999. A replay refuses those that HTTP does not allow."""
     if not 0 <= value <= 999:
         raise ValueError("its status has more than three digits")
     return value

@@ -1,4 +1,4 @@
-"""Text for people and JSON as text: characters that a terminal acts upon become escapes. Pure."""
+"""Text and JSON for output: control characters, on which a terminal acts, become escapes. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
 
 
 def visible(text: str) -> str:
-    """The text with every character that a terminal might act upon written as an escape; line ends among them."""
+    """Return the text with an escape for every character on which a terminal may act, line ends included."""
     return text if text.isprintable() else "".join(_shown(c) for c in text)
 
 
@@ -24,17 +24,23 @@ def _shown(c: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """White space as single spaces, and the rest visible."""
+    """Return the text in one line: single spaces for white space, and `visible`."""
     return visible(" ".join(text.split()))
 
 
 def unquoted(text: str) -> str:
-    """What a parser of aiohttp says of a message, in one line and without what it quotes: that may be a secret."""
+    """Return an error message of aiohttp's parser in one line, without the quoted bytes, which may be a secret."""
     return one_line(_QUOTED.split(text)[0])
 
 
 def clip(text: str, limit: int) -> str:
+    """Return at most `limit` characters of the text; an ellipsis marks the cut."""
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 turn`, `1,234 turns`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def cells(text: str) -> int:
@@ -61,7 +67,7 @@ def _cells_of(c: str) -> int:
 
 
 def seconds(ns: int) -> str:
-    """A time as a person reads it: `0.25 s`, `12.3 s`, `4 min 5 s`."""
+    """Return a duration in ns as text: `0.25 s`, `12.3 s`, `4 min 5 s`."""
     if ns < 9_995_000_000:
         return f"{ns / 1e9:.2f} s"
     if ns < 119_950_000_000:
@@ -75,17 +81,17 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def dumps(value: Any) -> str:
-    """A JSON value in one line, its characters as they are; with escapes only where a lone surrogate has no UTF-8."""
+    """Return a JSON value in one line of UTF-8; with escapes only if it has a lone surrogate."""
     try:
         text = _ENCODER.encode(value)
-    except ValueError:  # `1e999` is JSON, and is infinite where it is read; `Infinity` is none
+    except ValueError:  # `1e999` is valid JSON and is read as infinity; `Infinity` is not valid
         value = _finite(value)
         text = _ENCODER.encode(value)
     return text if text == text.encode("utf-8", "replace").decode() else json.dumps(value)
 
 
 def harmless(text: str) -> str:
-    """JSON that says the same, with escapes for whatever a terminal, or who splits it into lines, might act upon."""
+    """Return equivalent JSON with escapes for control characters and line separators."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
@@ -96,7 +102,7 @@ def _escaped(c: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The same value, with the largest number that there is where one has no end."""
+    """Return the value with the largest float instead of each infinite number."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

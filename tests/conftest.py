@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,11 @@ os.environ["XDG_STATE_HOME"] = _STATE
 os.environ.pop("OMNIRECORD_PSEUDONYM_KEY", None)
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 
+# A shell that starts a command in the background lets the command and its child processes ignore SIGINT. A test that
+# sends SIGINT to such a process would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Figure = Callable[[str, str], None]
 """Tells what was measured, and how much it was."""
 
@@ -32,8 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
 
 
-_OF_SERVERS = ("test_proxy", "test_replay", "test_relay", "test_serving")
-"""Files whose tests run our servers in their own process: the event loop is watched in all of them."""
+_OF_SERVERS = ("recorder/proxy/", "replayer/test_", "server/test_listener", "ui/test_control")
+"""Paths of tests that run our servers in their own process: the event loop is watched in all of them."""
+_TESTS = Path(__file__).parent
 _MOST_ELSEWHERE = 4 * MOST
 """Seconds for those: a socket's callback takes up to 7 ms where a test sends many bytes at once."""
 _HEAVY = ("real", "browser", "slow")
@@ -42,7 +50,7 @@ _HEAVY = ("real", "browser", "slow")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
     for item in items:
-        if item.path.name.startswith(_OF_SERVERS):
+        if os.path.relpath(item.path, _TESTS).startswith(_OF_SERVERS):
             item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
     items.sort(key=lambda item: item.path not in heavy)
@@ -67,7 +75,7 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with Watchdog(marker.kwargs.get("most", MOST)).watching() as watchdog:
         yield
-    found = watchdog.found()
+    found = watchdog.found(marker.kwargs.get("times", 1))
     assert not found, "\n".join(map(str, found))
 
 

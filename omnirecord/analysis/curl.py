@@ -1,7 +1,7 @@
-"""A recorded request as a command for bash that sends it again with curl. Pure.
+"""A recorded request as a curl command for bash. Pure.
 
-The command is safe to print and to paste: all that was recorded stands in quotes, and what a terminal might act upon is
-an escape. A masked secret becomes a shell variable, without which bash refuses to run the command.
+The command is safe to print and to paste: recorded text is quoted, control characters are escapes. A masked secret
+becomes a shell variable, without which bash refuses to run the command.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from ..wire.headers import end_to_end, header
 
 _MASKED = re.compile("omnirecord-redacted-[0-9a-f]{12}")
 _ASTERISKS = b"*" * 8
-"""What masks a secret in content, at least."""
-_MAY_BE_MASKED = "the body has asterisks, which may mask secrets: put these in their place"
+"""The shortest mask of a secret in content."""
+_MAY_BE_MASKED = "the body has asterisks, which may mask secrets: replace them by the secrets"
 _NAME_BEFORE = re.compile(r"""([A-Za-z0-9_-]{1,40})["']? ?[:=] ?["']?(?:[A-Za-z]{1,20} )?$""")
 _LOOKED_AT = 90
 _LONGEST_WORD = 100_000
-"""Bytes of one argument; Linux takes 131,072. A longer body comes from a pipe, which `printf` of bash feeds."""
+"""Most bytes of one argument; Linux takes 131,072. A longer body goes through a pipe from bash's `printf`."""
 _LATE = 1 << 20
-"""Bytes of a body from which on curl asks with `Expect` before it sends."""
+"""Bytes of a body from which curl sends `Expect` first."""
 _NOT_COPIED = ("host", "content-length", "accept-encoding", "expect")
 _OF_CURL = ("User-Agent", "Accept")
-"""Fields that curl adds of itself."""
+"""Header fields that curl adds by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curl:
-    """The command. `variables`: those to be set first, each with the place that it fills."""
+    """The command. `variables`: shell variables to set first, each with the place of its secret."""
 
     text: str
     variables: dict[str, str]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def script(self) -> str:
-        """The command, below a comment for each variable and remark."""
+        """The command, after a comment for each variable and note."""
         said = [
             f"set {name} first: the recording masks this secret in {place}" for name, place in self.variables.items()
         ]
-        return "".join(f"# {visible(line)}\n" for line in [*said, *self.remarks]) + self.text
+        return "".join(f"# {visible(line)}\n" for line in [*said, *self.notes]) + self.text
 
 
 @dataclass(slots=True)
 class _Words:
-    """Texts as words of bash, with a variable for each masked secret."""
+    """Quotes texts as words of bash, with a variable for each masked secret."""
 
     names: dict[str, str] = field(default_factory=dict)
     """Pseudonym to variable."""
     places: dict[str, str] = field(default_factory=dict)
 
     def word(self, text: str, place: str) -> str:
-        """`text` as one word. `place`: where it stands, for a person."""
+        """`text` as one word. `place`: its place in the request, for the comment."""
         made, at = "", 0
         for found in _MASKED.finditer(text):
             made += _quoted(text[at : found.start()]) if found.start() > at else ""
@@ -77,7 +77,7 @@ class _Words:
 
 
 def curl_of(x: Exchange, body: bytes, base_url: str) -> Curl:
-    """The command for a request with this body, as it was on the wire. Raises `UsageError`."""
+    """The command for a request with this body, in its wire form. Raises `UsageError` for a WebSocket or a bad URL."""
     if x.kind == "websocket":
         raise UsageError(f"exchange {x.exchange} is a WebSocket, whose messages curl does not send")
     if not base_url.startswith(("http://", "https://")):
@@ -88,14 +88,14 @@ def curl_of(x: Exchange, body: bytes, base_url: str) -> Curl:
     lines += ["--compressed"] if header(x.request.headers, "accept-encoding") is not None else []
     lines += ["--no-buffer"] if x.kind == "sse" else []
     source, data = _body(x, body, words)
-    remarks = (_MAY_BE_MASKED,) if _ASTERISKS in body else ()
+    notes = (_MAY_BE_MASKED,) if _ASTERISKS in body else ()
     if missing := missing_body(x):
-        remarks = (f"{missing}: add it with --data-raw",)
-    return Curl(source + " \\\n  ".join(lines + data), words.places, remarks)
+        notes = (f"{missing}: add it with --data-raw",)
+    return Curl(source + " \\\n  ".join(lines + data), words.places, notes)
 
 
 def missing_body(x: Exchange) -> str | None:
-    """A sentence on the body of a request that announced one, and of which nothing was recorded."""
+    """A sentence for a request whose announced body was not recorded; None otherwise."""
     length = header(x.request.headers, "content-length")
     if x.request_bytes or length is None or not length.strip(" 0"):
         return None
@@ -119,7 +119,7 @@ def _url(x: Exchange, base_url: str, words: _Words) -> str:
 
 
 def _headers(x: Exchange, body: bytes) -> Iterator[tuple[str, str]]:
-    """The fields of the command, each with its place. `Name:` leaves a field of curl's out."""
+    """The header options, each with its place. `Name:` removes a default field of curl."""
     sent = end_to_end(x.request.headers, but=_NOT_COPIED)
     for name, value in sent:
         yield (f"{name}: {value}" if value.strip() else f"{name};"), f"the header field {name}"
@@ -130,7 +130,7 @@ def _headers(x: Exchange, body: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _body(x: Exchange, body: bytes, words: _Words) -> tuple[str, list[str]]:
-    """What feeds curl through a pipe, and the options for the body."""
+    """The command before curl's pipe, and the options for the body."""
     if not body:
         return "", ["--data-raw ''"] if _has_body(x, body) else []
     try:
@@ -145,7 +145,7 @@ def _body(x: Exchange, body: bytes, words: _Words) -> tuple[str, list[str]]:
 
 
 def _has_body(x: Exchange, body: bytes) -> bool:
-    """Whether a body is sent, perhaps an empty one."""
+    """Whether the request has a body, possibly an empty one."""
     return bool(body) or (
         x.request.method not in ("GET", "HEAD") and header(x.request.headers, "content-length") is not None
     )
@@ -156,7 +156,7 @@ def _lines(body: bytes) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text in quotes of bash; with escapes where a terminal might act upon it."""
+    """A text quoted for bash; control characters as escapes."""
     if re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", text):
         return text
     if all(c.isprintable() or c in "\n\t" for c in text):

@@ -85,7 +85,7 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
     Raises `UsageError` if no session, or more than one, has that id."""
     wanted = None if session is None else the_session(store, session)
     parents = store.parents()
-    for exchanges in grouped(store.exchanges("party != 'runner'")):
+    for exchanges in grouped(store.exchanges(by_clients=True)):
         if wanted in (None, exchanges[0].session_id):
             acts = list(acts_in(store, exchanges))
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
@@ -124,7 +124,7 @@ class Context:
         """Return the keyword arguments of `session_of` for the session of these exchanges."""
         recording = exchanges[0].recording
         if recording not in self._aftermaths:
-            self._aftermaths[recording] = Aftermath(self._store.exchanges("recording = ?", recording))
+            self._aftermaths[recording] = Aftermath(self._store.exchanges(recording=recording))
         if recording not in self._last_known and any(x.end_ns is None for x in exchanges):
             self._last_known[recording] = self._store.last_known_ns(recording)
         return {

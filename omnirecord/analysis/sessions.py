@@ -5,7 +5,7 @@ Reads each frame once for the findings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,10 +63,10 @@ class Summary:
         }  # fmt: skip
 
 
-def summaries(store: Store, session: str | None = None) -> list[Summary]:
+def summaries(store: Store, session: str | None = None, examined: Sequence[Finding] | None = None) -> list[Summary]:
     """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
-    Raises `UsageError` if no session, or more than one, has that id."""
-    concluded, found = conclusions(store, session), examine(store, session)
+    `examined`: their findings, if they are known. Raises `UsageError` if no session, or more than one, has that id."""
+    concluded, found = conclusions(store, session), examine(store, session) if examined is None else examined
     recordings = {x.stream: x.recording for x in store.streams()}
     return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
 

@@ -1,4 +1,4 @@
-"""Reading a cassette from Python: recordings, exchanges, streams, and typed events.
+"""The Python API for reading a cassette: recordings, exchanges, streams and typed events.
 
     with open_cassette("run.db") as cassette:
         for stream in cassette.streams():
@@ -6,7 +6,7 @@
                 match event:
                     case OutputTextDeltaEvent(delta=text): ...
 
-Takes either form of a cassette, never writes, and sees one snapshot of a file that is being recorded.
+Reads both forms of a cassette and never writes. Of a file that is being recorded, it reads one snapshot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EVENTS = load("omnigent")
 
 
 class Stream:
-    """One recorded stream. `exchange` is its request and response; `number` its number in the cassette."""
+    """One recorded event stream. `exchange` is its request and response, `number` its number in the cassette."""
 
     def __init__(self, store: Store, exchange: Exchange) -> None:
         assert exchange.stream is not None
@@ -39,36 +39,40 @@ class Stream:
 
     @property
     def session_id(self) -> str | None:
+        """The id of its session; None if the stream belongs to no session."""
         return self.exchange.session_id
 
     def events(self) -> Iterator[Event]:
-        """Its events as typed models, discriminated on `type`; an `UntypedEvent` where none fits.
+        """Return the events as typed models, discriminated on `type`; an `UntypedEvent` if no model fits.
 
-        Comments and `[DONE]` are no events; `frames` has them too, with times and verdicts.
+        Comments and `[DONE]` are left out; `frames` has them too. Raises `CassetteError`.
         """
         return (event for _, event in self.timed_events())
 
     def timed_events(self) -> Iterator[tuple[TimedFrame, Event]]:
-        """Its events, each with the frame that brought it."""
+        """Return the events, each with its frame. Raises `CassetteError`."""
         for frame in self.frames():
             if frame.verdict not in ("comment", "sentinel"):
                 yield frame, event_of(frame)
 
     def frames(self) -> Iterator[TimedFrame]:
-        """All its frames: bytes, times in ns from the recording's start, verdicts."""
+        """Return all frames: bytes, times in ns since the start of the recording, verdicts. Raises `CassetteError`."""
         return self._store.frames(self.exchange)
 
     def reads(self) -> list[Read]:
-        """When its bytes came, and when they went on."""
+        """Return the reads of the response: when each arrived and when the proxy sent it on, in ns, and its bytes.
+
+        Raises `CassetteError`.
+        """
         return self._store.reads(self.exchange.exchange)
 
     def body(self) -> bytes:
-        """Its decoded bytes, as far as they came."""
+        """Return the decoded bytes, as far as they were recorded. Raises `CassetteError`."""
         return b"".join(self._store.content(self.exchange))
 
 
 class Cassette:
-    """An open cassette; use it with `with`, or `close` it."""
+    """An open cassette. Use it with `with`, or call `close`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -82,38 +86,43 @@ class Cassette:
         self.close()
 
     def close(self) -> None:
+        """Close the cassette; later calls raise `UsageError`."""
         self._store.close()
 
     def recordings(self) -> list[Recording]:
+        """Return the recordings, oldest first. Raises `CassetteError`."""
         return self._store.recordings()
 
     def incidents(self) -> list[Incident]:
-        """What went wrong with the recording itself."""
+        """Return the problems of the recording itself, by time. Raises `CassetteError`."""
         return self._store.incidents()
 
     def exchanges(self) -> list[Exchange]:
-        """Every request with its response, and every WebSocket, in the order of their requests."""
+        """Return all exchanges and WebSockets, in the order of their requests. Raises `CassetteError`."""
         return self._store.exchanges()
 
     def streams(self, session_id: str | None = None) -> list[Stream]:
-        """The streams, of one session if one is named, in the order of their requests."""
+        """Return the streams of one session, or of all, in the order of their requests. Raises `CassetteError`."""
         return [Stream(self._store, exchange) for exchange in self._store.streams(session_id)]
 
     def messages(self, exchange: Exchange) -> Iterator[Message]:
-        """The messages of a WebSocket."""
+        """Return the messages of a WebSocket, in order. Raises `CassetteError`."""
         return self._store.messages(exchange.exchange)
 
     def body(self, exchange: Exchange, side: Side) -> bytes:
-        """A body that is no stream, as it was on the wire, but for redaction."""
+        """Return a body that is no event stream, as it was on the wire, with secrets redacted.
+
+        Raises `CassetteError`, and `TooLarge` if the body exceeds `max_decoded`.
+        """
         return self._store.body(exchange.exchange, side)
 
 
 def open_cassette(path: str | Path) -> Cassette:
-    """Open a `.db` or `.jsonl` cassette. Raises `UsageError` or `CassetteError`."""
+    """Open a `.db` or `.jsonl` cassette, compressed or not. Raises `UsageError` or `CassetteError`."""
     return Cassette(open_store(path))
 
 
 def event_of(frame: TimedFrame) -> Event:
-    """A frame's payload as a model; an empty `UntypedEvent` where it is no JSON object."""
+    """Return the payload of a frame as a model; an empty `UntypedEvent` if it is no JSON object."""
     data = payload_of(frame)
     return _EVENTS.event(data) if isinstance(data, dict) else UntypedEvent.of({})

@@ -32,7 +32,7 @@ log = logging.getLogger("omnirecord")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
-class Shelf:
+class RotatedCassettes:
     """The cassettes beside `link`, and what is kept of them. Raises `UsageError` where `link` is no link of ours.
 
     `clock` is a steady one, in seconds.

@@ -40,7 +40,7 @@ def _exists(path: str) -> bool:
 
 def session_ids(store: Store) -> list[str]:
     """The ids of all sessions that the server knew, sorted."""
-    exchanges = store.exchanges("session_id IS NOT NULL")
+    exchanges = store.exchanges()
     return sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
 
 

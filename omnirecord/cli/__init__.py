@@ -18,6 +18,7 @@ from .export import export
 from .import_ import import_
 from .ls import ls
 from .proxy import proxy
+from .query import query
 from .request import request
 from .scrub import scrub
 from .search import search
@@ -48,7 +49,7 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (sessions, show, ui, tail, ls, events, request, search),
+    "What happened": (sessions, show, ui, tail, ls, events, request, search, query),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
 }

@@ -35,7 +35,7 @@ _SPOOLED = "omnirecord.spooled"
 
 
 class _FileType(click.Path):
-    """`./-` is a file of that name. click shows `name` in its errors."""
+    """A path type that reads `./-` as a file of that name. click shows `name` in its errors."""
 
     name = "file"
 
@@ -73,7 +73,7 @@ class CassetteType(_FileType):
         return self._as(super().convert(value, param, ctx))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Files; behind a `#`, the sessions of the cassette before it."""
+        """Completes file names and, after a `#`, the sessions of the cassette."""
         name, mark, begin = incomplete.rpartition("#")
         if not mark or not Path(name).is_file():
             return super().shell_complete(ctx, param, incomplete)
@@ -92,8 +92,7 @@ class CassetteType(_FileType):
     def dash(self, ctx: click.Context | None) -> Path:
         assert ctx is not None
         root = ctx.find_root()
-        if _SPOOLED in root.meta:
-            raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+        _refuse_second_dash(root)
         folder = TemporaryFolder("stdin")
         root.call_on_close(folder.cleanup)
         root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
@@ -114,14 +113,16 @@ class _DatabaseType(_FileType):
     """A cassette to append to, which cannot be a pipe."""
 
     def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
-        raise UsageError("--db - is no file, and SQLite writes at any position: name a .db, or ./- for a file called -")
+        raise UsageError(
+            "--db needs a file, because SQLite writes at any position: name a .db, or ./- for a file named -"
+        )
 
 
 CASSETTE = CassetteType()
 FILE = CassetteType(takes_bodies=True)
 """A cassette, or the raw body of a stream."""
 NAMED = CassetteType(as_text=True)
-"""The same as text, for a command that takes `CASSETTE#SESSION` apart itself, or a URL."""
+"""A cassette as text, for a command that parses `CASSETTE#SESSION` itself, or takes a URL."""
 OUTPUT = _OutputType()
 DATABASE = _DatabaseType()
 
@@ -136,8 +137,24 @@ def _spool(path: Path) -> None:
         raise UsageError(f"{STDIN} is empty: pipe a cassette or a body into it")
 
 
+def _refuse_second_dash(root: click.Context) -> None:
+    if _SPOOLED in root.meta:
+        raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+
+
+def stdin_text(what: str) -> str:
+    """Standard input as text. Raises `UsageError` for a terminal, bytes that are not UTF-8, and a second `-`."""
+    _refuse_second_dash(click.get_current_context().find_root())
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(f"- reads standard input, which is a terminal here: pipe the {what} into it")
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{STDIN} is not UTF-8: pipe the {what} into it as text") from error
+
+
 def _imported(path: Path) -> Path:
-    """A cassette of the body that standard input is; `path` itself where it is a cassette."""
+    """The path of a cassette: `path`, or a new one if `path` holds the raw body of a stream."""
     from ..cassette.open import import_file, is_sse
 
     if not is_sse(path):
@@ -148,19 +165,19 @@ def _imported(path: Path) -> Path:
 
 
 def shown(path: Path | str) -> str:
-    """How a person reads this path: harmless, and standard input by its name."""
+    """A path for output: without control characters, standard input by its name."""
     return visible(by_name(str(path)))
 
 
 def by_name(text: str) -> str:
-    """The text with standard input's name in the place of its temporary file."""
+    """The text with standard input's name instead of its temporary file."""
     context = click.get_current_context(silent=True)
     spooled = context and context.find_root().meta.get(_SPOOLED)
     return text.replace(f"{spooled}.db", STDIN).replace(str(spooled), STDIN) if spooled else text
 
 
 def cassette_argument(function: F) -> F:
-    """The CASSETTE of a command. The session of `CASSETTE#SESSION` is given as its `session`, if it has one."""
+    """The CASSETTE argument of a command. The session of `CASSETTE#SESSION` becomes its `session`, if it has one."""
     if "session" not in inspect.signature(function).parameters:
         return click.argument("cassette", type=CASSETTE)(function)
 
@@ -175,7 +192,7 @@ def cassette_argument(function: F) -> F:
 
 
 def named_source(source: str, session: str | None) -> tuple[str, str | None]:
-    """A path or a URL, and the session that it or an option names: `CASSETTE#SESSION`, `URL#SESSION`."""
+    """A path or URL, and its session: that of `CASSETTE#SESSION` or `URL#SESSION`, or of the option."""
     from ..cassette.select import named_session
 
     if "://" in source:
@@ -197,28 +214,29 @@ _COMMANDS = {
     "list": "ls", "follow": "tail", "watch": "tail", "grep": "search", "find": "search", "check": "doctor",
     "diagnose": "doctor", "analyze": "doctor", "compare": "diff", "view": "ui", "open": "ui", "web": "ui",
     "redact": "scrub", "convert": "export", "cat": "events", "dump": "events", "story": "show", "print": "show",
+    "sql": "query", "select": "query", "sqlite": "query",
 }  # fmt: skip
-"""Other words for commands."""
+"""Command names that users try, and the right one."""
 _OPTIONS = {
     "--port": "--listen", "--host": "--listen", "--bind": "--listen", "--address": "--listen", "-p": "--listen",
     "--url": "--upstream", "--target": "--upstream", "--backend": "--upstream", "--server": "--upstream",
     "--output": "-o", "--out": "-o", "--cassette": "--db", "--file": "--db", "--database": "--db",
     "--limit": "-n", "--tail": "-n", "--lines": "-n", "--follow": "--retry", "--silent": "--quiet",
 }  # fmt: skip
-"""Other words for options."""
+"""Option names that users try, and the right one."""
 _ARGUMENTS = {"--cassette": "CASSETTE", "--db": "CASSETTE", "--file": "CASSETTE"}
-"""Options whose value is an argument of some commands."""
+"""Options whose value some commands take as an argument."""
 
 
 def sentence(error: click.UsageError) -> str:
-    """What click says is wrong, the right word, and where the help is."""
+    """click's error as a sentence, with the nearest name and where the help is."""
     said = (_of_option(error) or error.format_message()).rstrip(".")
     path = error.ctx.command_path if error.ctx is not None else "omnirecord"
     return f"{said}{'' if said.endswith('?') else '.'} Try: {path} --help"
 
 
 def no_command(name: str, ctx: click.Context, known: Iterable[str]) -> click.UsageError:
-    """An unknown command, with the commands that may be meant."""
+    """The error for an unknown command, with similar ones."""
     known = list(known)
     near = [name] if name in _COMMANDS else get_close_matches(name, [*known, *_COMMANDS])
     meant = dict.fromkeys(one if one in known else _COMMANDS[one] for one in near)

@@ -1,4 +1,4 @@
-"""What the commands share: how an error ends them, how they print JSON, how they show progress."""
+"""Shared by the commands: errors and exit codes, JSON rows, tables, logging, common options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,7 +21,7 @@ import click
 from ..cassette.files import sweep
 from ..errors import OmnirecordError
 from ..server.timers import Complaint, fault_of
-from ..text import visible
+from ..text import clip, visible
 from ..wire.limits import MAX_DECODED, MORE_MEMORY, max_decoded
 from . import arguments as mistakes
 from . import stderr
@@ -51,16 +51,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
-    """An error of ours: its sentence on stderr, exit code 2."""
+    """An error of omnirecord: its sentence on stderr, exit code 2."""
 
     exit_code = 2
 
-    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; stderr instead
         click.echo(f"Error: {visible(self.format_message())}", err=True)
 
 
 class NothingFound(Failure):
-    """Nothing is wrong, but nothing was found: its sentence on stdout, exit code 1."""
+    """A search without a result: its sentence on stdout, exit code 1."""
 
     exit_code = 1
 
@@ -69,13 +69,13 @@ class NothingFound(Failure):
 
 
 class JsonFailure(click.ClickException):
-    """Any error of a command with `--json`, click's own too: one object, the last line of stderr."""
+    """Any error of a command with `--json`, click's own too: one object, on the last line of stderr."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
 
-    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; ours go to stderr
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; stderr instead
         click.echo(json_line({"error": self.message, "exit_code": self.exit_code}), err=True)
 
 
@@ -83,14 +83,14 @@ _AS_JSON = "omnirecord.json"
 
 
 class Group(click.Group):
-    """Turns our errors into a sentence, or an object with `--json`; lists the commands by what they are for."""
+    """Prints errors as a sentence, or as an object with `--json`. Lists the commands by section."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._sections: dict[str, tuple[click.Command, ...]] = {}
 
     def add_section(self, title: str, commands: tuple[click.Command, ...]) -> None:
-        """Commands that `--help` lists together."""
+        """Add commands that `--help` lists together."""
         self._sections[title] = commands
         for command in commands:
             self.add_command(command)
@@ -106,7 +106,7 @@ class Group(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         as_json = "--json" in args
-        with _as_told(as_json), _in_sentences():  # --help prints already here
+        with _as_json_if(as_json), _in_sentences():  # --help prints in make_context
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[_AS_JSON] = as_json
         return context
@@ -114,7 +114,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         _print_anything()
         sweep()
-        with _as_told(ctx.meta[_AS_JSON]), _in_sentences():
+        with _as_json_if(ctx.meta[_AS_JSON]), _in_sentences():
             return super().invoke(ctx)
 
     def resolve_command(
@@ -130,8 +130,8 @@ class Group(click.Group):
 
 
 @contextmanager
-def _as_told(as_json: bool) -> Iterator[None]:
-    """The same errors, as objects if they are to be JSON."""
+def _as_json_if(as_json: bool) -> Iterator[None]:
+    """Raise errors as `JsonFailure` if `as_json`."""
     try:
         yield
     except click.ClickException as error:
@@ -144,7 +144,7 @@ def _as_told(as_json: bool) -> Iterator[None]:
 def _in_sentences() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:  # 1 would say that what was asked about is not fine
+    except KeyboardInterrupt:  # 1 means findings or differences
         sys.exit(128 + signal.SIGINT)
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
@@ -158,18 +158,18 @@ def _in_sentences() -> Iterator[None]:
         if "new thread" not in str(error):
             raise
         raise Failure(
-            "no thread can be begun: raise `ulimit -u`, or the container's limits of pids and memory"
+            "cannot start a thread: raise `ulimit -u`, or the container's limits of pids and memory"
         ) from error
     except OSError as error:
-        _drop_what_is_buffered()
-        if error.errno == errno.EPIPE:  # the reader of our output has gone: end as SIGPIPE ends a program
+        _drop_buffered_output()
+        if error.errno == errno.EPIPE:  # the reader of stdout has gone: exit as SIGPIPE would
             sys.exit(128 + signal.SIGPIPE)
         what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
         raise Failure(f"{what}: {error.strerror or error}") from error
 
 
 def _print_anything() -> None:
-    """Where stdout or stderr have not all characters, the others are written as escapes."""
+    """Write characters that stdout or stderr cannot encode as escapes."""
     codecs.register_error("omnirecord.escaped", _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
@@ -177,19 +177,19 @@ def _print_anything() -> None:
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """The characters that could not be encoded, as JSON escapes them: in a row of `--json` they are still the same."""
+    """JSON escapes for the characters that cannot be encoded: a row of `--json` keeps its meaning."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
-def _drop_what_is_buffered() -> None:
-    """Stdout takes no more: what is left of it goes nowhere, instead of failing once more when we exit."""
+def _drop_buffered_output() -> None:
+    """Redirect stdout to the null device, so that its buffered rest does not fail again at exit."""
     with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where a person reads. A terminal that claims to have no columns is as wide as one that does not say."""
+    """A rich console. A terminal that claims 0 columns gets the default width."""
     from rich.console import Console
 
     width = shutil.get_terminal_size().columns if os.environ.get("COLUMNS") == "0" else None
@@ -197,7 +197,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person reads it; a stream that was closed before we began is None."""
+    """Whether a stream is a terminal; None for a stream that was closed at the start."""
     return stream is not None and stream.isatty()
 
 
@@ -237,20 +237,20 @@ def pseudonym_key_option(function: F) -> F:
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
-    """One JSON object a line."""
+    """Print one JSON object per line."""
     for row in rows:
         click.echo(json_line(row))
 
 
 def json_line(row: dict[str, Any]) -> str:
-    """A row as JSON in which nothing moves a cursor: what a terminal might act upon stands as an escape of JSON's."""
+    """A row as JSON, control characters as JSON escapes."""
     from ..text import dumps, harmless
 
     return harmless(dumps(row))
 
 
 def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:
-    """Write the log of our servers to stderr, a line each. `before` is called before each line."""
+    """Write the servers' log to stderr, one line per record. `before` is called before each line."""
     handler = stderr.handler(before)
     handler.setFormatter(_Harmless())
     log = logging.getLogger("omnirecord")
@@ -263,7 +263,7 @@ def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: 
 
 
 class _OfAsyncio(logging.Handler):
-    """One sentence a minute for the errors that asyncio logs, each with a traceback."""
+    """Logs at most one error of asyncio per minute, as a sentence."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -272,11 +272,11 @@ class _OfAsyncio(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         said = f"{fault_of(error)}: " if isinstance(error, Exception) else ""
-        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (more of this is said in a minute)")
+        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (the next such line comes in a minute)")
 
 
 class _Harmless(logging.Formatter):
-    """One line, in which nothing that a client or a cassette said moves the cursor."""
+    """Formats a record as one line without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         said = visible(f"omnirecord: {record.getMessage()}")
@@ -284,19 +284,66 @@ class _Harmless(logging.Formatter):
 
 
 def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
-    """Rows as aligned text, with a head; control characters shown as escapes."""
+    """Rows as aligned text with a head; control characters as escapes."""
     cells = [[visible(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [columns, *cells]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
+Paint = Callable[[int, str, str], str]
+"""Row number, column and padded text to the printed text."""
+
+
+def fitted_table(
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    width: int,
+    *,
+    least: Mapping[str, int],
+    left_out: Sequence[str] = (),
+    paint: Paint = lambda _row, _column, text: text,
+) -> Iterator[str]:
+    """Rows as aligned text with a head, in lines of at most `width`; control characters shown as escapes.
+
+    `least`: the columns that may be cut, and their least widths. `left_out`: the columns that are dropped next, in this
+    order.
+    """
+    cells = [{column: visible(row[column]) for column in columns} for row in rows]
+    widths = {column: max([len(column), *(len(row[column]) for row in cells)]) for column in columns}
+    for gone in (None, *left_out):
+        widths.pop(gone or "", None)
+        fitting = _fitting(widths, width, least)
+        if sum(fitting.values()) + 2 * (len(fitting) - 1) <= width:
+            break
+    heads = {column: column for column in columns}
+    for number, row in enumerate([heads, *cells], -1):
+        parts = (clip(row[column], size).ljust(size) for column, size in fitting.items())
+        texts = [*parts]
+        texts[-1] = texts[-1].rstrip()
+        yield "  ".join(paint(number, column, text) for column, text in zip(fitting, texts, strict=True)).rstrip()
+
+
+def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) -> dict[str, int]:
+    """The widths of the columns. The widest column of `least` is cut first, down to its least width."""
+    fitting = dict(widths)
+    excess = sum(fitting.values()) + 2 * (len(fitting) - 1) - width
+    while excess > 0:
+        shrinkable = [column for column in fitting if fitting[column] > least.get(column, fitting[column])]
+        if not shrinkable:
+            break
+        widest = max(shrinkable, key=fitting.__getitem__)
+        fitting[widest] -= 1
+        excess -= 1
+    return fitting
+
+
 def terminal_width(otherwise: int) -> int:
-    """How wide stdout is, if it is a terminal, and at most `otherwise`."""
+    """The width of stdout in columns, at most `otherwise`; `otherwise` if it is no terminal."""
     return min(otherwise, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else otherwise
 
 
 def fitted(line: str) -> str:
-    """A line cut to the terminal; whole where stdout is none."""
+    """A line cut to the terminal's width; whole if stdout is no terminal."""
     width = terminal_width(sys.maxsize)
     return line if len(line) <= width else line[: width - 1] + "…"

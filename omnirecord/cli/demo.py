@@ -1,4 +1,4 @@
-"""The whole trip, on a cassette that ships with the project: no network but loopback, no Omnigent.
+"""`demo`: replay, record, show and verify a shipped cassette. Needs no network but loopback, and no Omnigent.
 
 The cassette is served as the upstream; its clients are run again through a recording proxy in front of that; what
 was recorded is shown, and verified.
@@ -18,7 +18,7 @@ from ..errors import NotACassette
 from .common import DATABASE, decoded_option, is_terminal, json_option, print_rows
 
 if TYPE_CHECKING:
-    from ..replayer.verify.verify import Verification
+    from ..replayer.verify import Verification
     from .screen import Screen
 
 Say = Callable[[str], None]
@@ -34,27 +34,26 @@ def shipped_cassette() -> Path:
 
 
 async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
-    """Make the trip, recording into `db`; say what happens, and show it on `screen`. Returns how the replay of that
-    recording compares."""
+    """Run the demo, recording into `db`, with its output on `screen`. Returns the comparison of the last replay."""
 
     from ..analysis.transcript.show import lines_of
     from ..cassette.open import open_store
     from ..recorder.proxy.server import Proxy
     from ..replayer.server import Replay
-    from ..replayer.verify.verify import verify
+    from ..replayer.verify import verify
     from .live import Live
 
     cassette = shipped_cassette()
     kept = " (a temporary file: --db keeps it)" if is_temporary else ""
     async with Replay(cassette, timing="compressed") as upstream:
-        say(f"1. Serving {cassette.name}, a recorded Omnigent session, at {upstream.url}: that is the upstream.")
+        say(f"1. The upstream: {cassette.name}, a recorded Omnigent session, served at {upstream.url}.")
         async with Proxy(upstream.url, db) as proxy:
             live = None if screen is None else Live(screen, lambda: proxy.db, lambda: proxy.dropped_bytes)
-            say(f"2. Recording it through {proxy.url} into {db.name}{kept}, with the clients of the recording.")
+            say(f"2. The proxy at {proxy.url} records it into {db.name}{kept}, with the clients of the recording.")
             await _run_clients(cassette, proxy.url)
         if live is not None:
             live.close()
-    say("3. What was recorded (omnirecord show):")
+    say("3. The recording (omnirecord show):")
     say("")
     store = open_store(db)
     try:
@@ -64,7 +63,8 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
         store.close()
     say("")
     result = await verify(db, timing="instant")
-    say(f"4. Served again to itself (omnirecord verify): {result.streams} stream(s), {result.bytes} bytes, "
+    replayed = f"{result.streams} stream(s), {result.bytes} bytes"
+    say(f"4. A replay, compared with the recording (omnirecord verify): {replayed}, "
         + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
     return result
@@ -74,7 +74,7 @@ async def _run_clients(cassette: Path, url: str) -> None:
     import asyncio
 
     from ..cassette.open import open_store
-    from ..replayer.verify.recorded_client import Rerun
+    from ..replayer.recorded_client import Rerun
 
     store = await asyncio.to_thread(open_store, cassette)
     try:

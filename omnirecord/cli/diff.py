@@ -1,4 +1,4 @@
-"""`diff`: what differs between two recorded sessions."""
+"""`diff`: the differences between two cassettes or sessions."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ _COLOURS = {"gone": "red", "new": "green"}
 @decoded_option
 @json_option
 def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -> None:
-    """Compare two recordings by meaning: what was asked and said, tools, approvals, order, usage, timing.
+    """Compare two recordings by meaning: questions, answers, tools, approvals, order, usage, timing.
 
-    A and B are cassettes, or one session of a cassette each: CASSETTE#SESSION, where the id may be shortened. How text
-    was cut into deltas is no difference; ids, times and sequence numbers are none either. Exit code 1 where they differ
-    in anything but timing.
+    A and B are cassettes, or one session of a cassette each: CASSETTE#SESSION, where the id may be shortened. Ids,
+    times, sequence numbers, and the division of text into deltas do not count. Exit code 1 if more than timing differs.
 
     \b
     Example:
       omnirecord diff session.db session.jsonl
     """
     from ..analysis.diff import counts, headline, plain, report
-    from ..analysis.diff.open import compared
+    from ..analysis.diff.diff import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
     found = result.found
     if as_json:
         print_rows(difference.row() for difference in found)
     elif not result.sessions:
-        click.echo("nothing to compare: neither holds a session")
+        click.echo("nothing to compare: neither cassette has a session")
     else:
         click.echo(headline(found, sessions=result.sessions, turns=result.turns))
         for line in report(found, _painted if is_terminal(sys.stdout) else plain):

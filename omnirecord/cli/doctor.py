@@ -1,4 +1,4 @@
-"""`doctor`: what was wrong with a session."""
+"""`doctor`: the findings of sessions, causes first."""
 
 from __future__ import annotations
 
@@ -42,14 +42,13 @@ _WIDTH = 100
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    It examines all sessions of the cassette, or SESSION, whose id may be shortened. Behind a code stand its events, as
-    `omnirecord events` numbers them: STREAM:EVENT. Exit code 1 if a finding is as severe as --fail-on, or worse.
+    It examines all sessions of the cassette, or SESSION, whose id may be shortened. After each code are the numbers of
+    its events, STREAM:EVENT, as in `omnirecord events`. Exit code 1 if a finding has the severity --fail-on or worse.
 
     \b
     Example:
       omnirecord doctor session.db
     """
-    from ..analysis.doctor import is_at_least, row_of
     from ..analysis.doctor.doctor import examine
     from ..analysis.gather import conclusions
     from ..cassette.open import open_store
@@ -63,16 +62,16 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     finally:
         store.close()
     if as_json:
-        print_rows(map(row_of, found))
+        print_rows(finding.row() for finding in found)
     else:
         _print(
             found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
         )
-    sys.exit(1 if any(is_at_least(finding, fail_on) for finding in found) else 0)
+    sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
 
 
 def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> None:
-    """For a person: in colours on a terminal, plain in a pipe."""
+    """Print the findings as text: in colour on a terminal, plain in a pipe."""
     screen = console()
     for line in _lines(found, concluded, otherwise):
         if screen.is_terminal:
@@ -82,7 +81,7 @@ def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
 
 
 def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> Iterator[Text]:
-    """The cause first, then session by session, the one with the worst finding first."""
+    """The worst finding in one line, then the findings by session, worst session first."""
     from rich.text import Text
 
     yield _answer(found[0]) if found else Text(otherwise)
@@ -100,7 +99,7 @@ def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
 
 
 def _answer(worst: Finding) -> Text:
-    """The first line: what was wrong, in one sentence."""
+    """The first line: the worst finding."""
     from rich.text import Text
 
     message = worst.message[:1].upper() + worst.message[1:]
@@ -110,12 +109,12 @@ def _answer(worst: Finding) -> Text:
 
 
 def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
-    """What the session is, how many findings it has, and its conclusion in each recording."""
+    """The heading of a session: its id, the number of its findings, its conclusion in each recording."""
     from ..analysis.doctor import SEVERITIES
-    from ..text import visible
+    from ..text import counted, visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
-    told = ", ".join(f"{count} {one}{'' if count == 1 else 's'}" for count, one in counts if count)
+    told = ", ".join(counted(count, one) for count, one in counts if count)
     name = f"session {visible(session_id)}" if session_id is not None else "no session"
     yield f"{name}: {told or 'no finding'}"
     for one in concluded:
@@ -124,7 +123,7 @@ def _head(session_id: str | None, findings: list[Finding], concluded: list[Concl
 
 
 def _concluded(one: Concluded) -> str:
-    """How the session ended, how long it lasted, which parties listened, what was asked first."""
+    """How the session ended, its duration, its parties, its first question."""
     from ..text import clip, one_line, seconds
 
     conclusion, lasted = one.conclusion, one.session.duration_ns
@@ -141,7 +140,7 @@ def _folded(text: str, rest: str) -> Iterator[str]:
 
 
 def _told(finding: Finding) -> Iterator[Text]:
-    """One finding. What another one explains is told shortly: its cause is what matters."""
+    """The lines of one finding; an effect has fewer, since its cause matters."""
     from rich.text import Text
 
     colour = _COLOURS[finding.severity]
@@ -166,7 +165,7 @@ def _wrapped(text: str) -> Iterator[str]:
 
 
 def _where(finding: Finding) -> str:
-    """The events that it rests on, as `events` numbers them."""
+    """The events that show a finding, as `events` numbers them."""
     if finding.stream is None:
         return ""
     return " ".join(f"{finding.stream}:{seq}" for seq in finding.seqs) or f"stream {finding.stream}"

@@ -1,4 +1,4 @@
-"""`omnirecord events`."""
+"""`events`: recorded events, one per line."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ..cassette.sqlite import Store
 
 _NARROW = 100
-"""Below this terminal width, in columns, `events` gives less room to the types and more to what events say."""
+"""Terminal width in columns below which the type column is narrower."""
 
 
 _TYPE, _TYPE_NARROW = 34, 26
-"""Width of the type column, in characters; a longer type is shown whole."""
+"""Width of the type column in characters; longer types are not cut."""
 
 
 @click.command(short_help="Print recorded events.")
@@ -89,7 +89,7 @@ def events(
 
 
 def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
-    """A sentence on why no event has such a type."""
+    """The error for a type that no event has, with similar types."""
     from ..analysis.listing import types_of
     from ..replayer.event_address.matcher import nearest_names
 

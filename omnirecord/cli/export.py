@@ -1,4 +1,4 @@
-"""`export` and `import`: from one form of a cassette to another."""
+"""`export`: a cassette in another form."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from .common import (
 @cassette_argument
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "sse", "zst", "html", "datasette"]),
-    help="jsonl: the cassette as text; sse: the decoded body of one stream, byte for byte; zst: the cassette,"
-    " compressed; html: a scrubbed page in one file, to share; datasette: metadata for Datasette, which opens the"
-    " cassette itself. Default: the form that the output's name has.",
+    help="jsonl: the cassette as text. sse: the decoded body of one stream, byte for byte. zst: the cassette,"
+    " compressed. html: a scrubbed page in one file, to share. datasette: metadata for Datasette, which opens the"
+    " cassette itself. Default: by the name of --output.",
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Stream to write as sse; required if there are several.")
 @click.option("--session", metavar="ID", help="Only this session and its sub-agents; the id may be shortened.")
 @click.option(
     "--redact", type=click.Choice(["content", "named", "none"]),
-    help="Secrets to remove from html. content (default): also values that look like a secret; named: only fields"
-    " with a secret's name; none: nothing.",
+    help="Secrets to remove from html. content: also values that look like a secret (default). named: only fields"
+    " with a secret's name. none: nothing.",
 )  # fmt: skip
 @click.option(
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
@@ -49,7 +49,7 @@ from .common import (
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",
-    help="File to write; - is stdout (default). A pipe or a device is written to, never replaced.",
+    help="File to write; - is stdout (default). A pipe or a device is never replaced.",
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -59,10 +59,10 @@ def export(
 ) -> None:  # fmt: skip
     """Write a cassette as text (jsonl), compressed (zst), the body of one of its streams (sse), or a page (html).
 
-    Of CASSETTE#SESSION, or with --session, write only that session and its sub-agents.
+    With CASSETTE#SESSION or --session, write only that session and its sub-agents.
 
-    Every command reads a compressed cassette as it is. The page opens anywhere, with no server and no network. With
-    --format datasette, write what Datasette is to know of its views: `datasette CASSETTE -m FILE`.
+    Every command reads a compressed cassette as it is. The page opens in any browser, without server or network. With
+    --format datasette, write descriptions of its views for `datasette CASSETTE -m FILE`.
 
     \b
     Example:
@@ -75,14 +75,14 @@ def export(
     output = None if output is STDOUT else output
     form = _form(form, output)
     if form != "sse" and stream is not None:
-        raise UsageError("--stream goes with --format sse: the others are of the whole cassette")
+        raise UsageError("--stream needs --format sse: other formats write the whole cassette")
     if form == "html":
         _export_page(cassette, output, redact or "content", redact_patterns, session, as_json)
         return
     if redact is not None or redact_patterns:
-        raise UsageError("--redact and --redact-pattern go with --format html; see omnirecord scrub")
+        raise UsageError("--redact and --redact-pattern need --format html; see omnirecord scrub")
     if form == "datasette" and session is not None:
-        raise UsageError("--format datasette is of the whole cassette: leave the session out")
+        raise UsageError("--format datasette describes the whole cassette: leave out the session")
     store = open_store(cassette, session)
     try:
         if output is not None:
@@ -104,8 +104,8 @@ def export(
 def write_parts(
     parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = ""
 ) -> None:
-    """Write the parts to the output, then say so: on stderr if stdout is the output. `row`: fields that `--json` adds
-    to its name and size."""
+    """Write the parts to the output, then report it: on stderr if stdout is the output. `row`: further fields for
+    `--json`."""
     is_aside = output is None or is_stdout(output)
     size = 0
     with output_of(output) as file:
@@ -120,26 +120,24 @@ def write_parts(
 
 
 def _form(given: str | None, output: Path | None) -> str:
-    """The format that was given, or that the name of the output says. Raises `UsageError`."""
+    """The given format, or that of the output's name. Raises `UsageError`."""
     named = {".jsonl": "jsonl", ".sse": "sse", ".zst": "zst", ".html": "html"}.get(
         "" if output is None else output.suffix
     )
     if named == "zst":
         if given in ("sse", "html", "datasette"):
-            raise UsageError(f"{given} is written as it is: leave .zst out of {output}, or compress a whole cassette")
+            raise UsageError(f"{given} is not compressed: remove .zst from {output}, or compress a whole cassette")
         if given == "jsonl" and output is not None and not output.name.endswith(".jsonl.zst"):
-            raise UsageError(f"the text form, compressed, is a .jsonl.zst: name it so instead of {output}")
+            raise UsageError(f"name a compressed text form .jsonl.zst instead of {output}")
         return "zst"
     if given == "zst" and output is not None:
-        raise UsageError(f"a compressed cassette is a .db.zst or a .jsonl.zst: name it so instead of {output}")
+        raise UsageError(f"name a compressed cassette .db.zst or .jsonl.zst instead of {output}")
     if given is None and named is None:
-        raise UsageError(
-            "say what to write: --format, or an --output that is a .jsonl, .db.zst, .jsonl.zst, .html or .sse"
-        )
+        raise UsageError("give --format, or an --output that ends in .jsonl, .db.zst, .jsonl.zst, .html or .sse")
     form = given or named
     assert form is not None
     if form == "zst" and is_terminal(sys.stdout):
-        raise UsageError("what is compressed is nothing for a terminal: name a file with -o")
+        raise UsageError("a terminal cannot show compressed data: name a file with -o")
     return form
 
 
@@ -165,9 +163,9 @@ def _export_page(
 
 
 _SCRUBBED = {
-    "content": "secrets were scrubbed, and what looks like one; the page says what",
-    "named": "what has a secret's name was scrubbed, and not what only looks like one",
-    "none": "nothing was scrubbed: read it before you hand it on",
+    "content": "secrets, and values that look like one, were replaced; the page lists them",
+    "named": "fields with a secret's name were replaced, values that only look like a secret were not",
+    "none": "nothing was scrubbed: read it before you share it",
 }
 
 
@@ -179,7 +177,7 @@ def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
 
 @contextmanager
 def output_of(path: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file that is there whole or not at all."""
+    """Stdout, or a file that appears whole or not at all."""
     if path is None:
         if sys.stdout is None:
             raise UsageError("stdout is closed: name a file with -o")
@@ -191,7 +189,7 @@ def output_of(path: Path | None) -> Iterator[BinaryIO]:
 
 
 class _Screen:
-    """A terminal in the place of a file: what it might act upon is written as an escape, unlike in a file or a pipe."""
+    """Stdout as a binary file for a terminal: control characters become escapes."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode

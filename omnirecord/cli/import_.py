@@ -1,4 +1,4 @@
-"""`omnirecord import`."""
+"""`import`: another form of a cassette into a cassette."""
 
 from __future__ import annotations
 

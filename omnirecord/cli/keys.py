@@ -12,22 +12,22 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import UsageError
-from ..replayer.control import Buttons
+from ..replayer.control import PlayheadControl
 from ..replayer.player import Position
 
 HELP = "keys: space pauses, . steps to the next event, + and - change the speed"
 
 
 class Keys:
-    """What each key does to a replay. `say` is told what came of it."""
+    """What each key does to a replay. `say` prints the result."""
 
-    def __init__(self, buttons: Buttons, say: Callable[[str], None]) -> None:
-        self._buttons = buttons
+    def __init__(self, buttons: PlayheadControl, say: Callable[[str], None]) -> None:
+        self._control = buttons
         self._say = say
         self._stepping: asyncio.Task[None] | None = None
 
     def press(self, key: str) -> None:
-        """Do what a key stands for; others do nothing."""
+        """Run the action of a key; other keys do nothing."""
         try:
             if key == " ":
                 self._pause_or_play()
@@ -39,31 +39,31 @@ class Keys:
             self._say(str(error))
 
     def _pause_or_play(self) -> None:
-        if self._buttons.paused:
+        if self._control.paused:
             self.close()
-            self._buttons.play()
+            self._control.play()
             self._say("playing")
         else:
-            self._buttons.pause()
+            self._control.pause()
             self._say("paused: space plays on, . steps")
 
     def _change_speed(self, factor: float) -> None:
-        self._buttons.set_speed(self._buttons.speed * factor)
-        self._say(f"speed {self._buttons.speed:g}")
+        self._control.set_speed(self._control.speed * factor)
+        self._say(f"speed {self._control.speed:g}")
 
     def _step(self) -> None:
-        """Steps that are asked for while one waits for its event are dropped: it will come once."""
+        """Step to the next event. A step while another one waits is dropped."""
         if self._stepping is None or self._stepping.done():
             self._stepping = asyncio.ensure_future(self._step_and_say())
 
     async def _step_and_say(self) -> None:
         try:
-            self._say(_told(await self._buttons.step()))
+            self._say(_told(await self._control.step()))
         except UsageError as error:
             self._say(str(error))
 
     def close(self) -> None:
-        """Wait for no step any more."""
+        """Cancel the waiting step."""
         if self._stepping is not None:
             self._stepping.cancel()
 
@@ -76,7 +76,7 @@ def _told(position: Position) -> str:
 
 @contextmanager
 def listening(press: Callable[[str], None]) -> Iterator[bool]:
-    """Pass on what is typed on stdin, key by key, while this lasts; whether that is a terminal in the foreground."""
+    """Pass on the keys typed on stdin. Yields whether stdin is a terminal in the foreground."""
     settings = _settings()
     if settings is None:
         yield False
@@ -92,15 +92,17 @@ def listening(press: Callable[[str], None]) -> Iterator[bool]:
 
 
 class _Terminal:
-    """The one that we were started on, which is ours only in the foreground: who reads from it or sets it while it is
-    another job's, after Ctrl-Z and `bg`, is stopped by the system."""
+    """The controlling terminal of this process.
+
+    The system stops a background process (Ctrl-Z and `bg`) that reads from the terminal or changes its settings.
+    """
 
     def __init__(self, descriptor: int, settings: list[Any], press: Callable[[str], None]) -> None:
         self._descriptor, self._settings, self._press = descriptor, settings, press
         self._loop = asyncio.get_running_loop()
 
     def take(self) -> None:
-        """Listen to each key, if it is ours. Called again whenever we were stopped and go on."""
+        """Read single keys, if the process is in the foreground. Called again after each continue."""
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
             keys = self._settings[3] & ~(termios.ICANON | termios.ECHO)  # Ctrl-C stays Ctrl-C
@@ -108,13 +110,13 @@ class _Terminal:
             self._loop.add_reader(self._descriptor, self._read)
 
     def give_back(self) -> None:
-        """As it was."""
+        """Restore the terminal's settings."""
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
             self._set(self._settings)
 
     def _set(self, settings: list[Any]) -> None:
-        with suppress(termios.error):  # it is gone
+        with suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
 
     def _read(self) -> None:
@@ -129,7 +131,7 @@ class _Terminal:
 
 
 def _settings() -> list[Any] | None:
-    """How the terminal is set; None where stdin is none, or belongs to another job."""
+    """The terminal's settings; None if stdin is no terminal, or belongs to another job."""
     try:
         is_one = sys.stdin.isatty() and _is_ours(sys.stdin.fileno())
         return termios.tcgetattr(sys.stdin.fileno()) if is_one else None
@@ -138,7 +140,7 @@ def _settings() -> list[Any] | None:
 
 
 def _is_ours(descriptor: int) -> bool:
-    """Whether we are in the foreground of this terminal."""
+    """Whether the process is in the foreground of this terminal."""
     try:
         return os.tcgetpgrp(descriptor) == os.getpgrp()
     except OSError:

@@ -1,4 +1,4 @@
-"""What `proxy`, `serve` and `ui` share: their listening options, the line that says they are ready, their signals."""
+"""Shared by `proxy`, `serve` and `ui`: listening options, the line that reports readiness, signals."""
 
 from __future__ import annotations
 
@@ -44,37 +44,33 @@ LISTENS = (
 
 
 def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Several options, in their order."""
+    """A decorator that adds several options, in their order."""
     return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
-    """The one line on stdout that says connections are accepted. `token`: one that was made up and nobody knows yet."""
+    """The one line on stdout that says connections are accepted. `token`: a generated token, to print once."""
     if token is not None:
         row["token"] = token
-        _say(f"below /-/omnirecord/ it asks for: Authorization: Bearer {token}")
+        say(f"requests below /-/omnirecord/ need: Authorization: Bearer {token}")
     click.echo(json_line(row) if as_json else visible(sentence))
-    if sys.stdout is not None:  # closed by whoever started us
+    if sys.stdout is not None:  # closed by the parent process
         sys.stdout.flush()
 
 
-def _say(sentence: str) -> None:
-    """Something for the person at the terminal."""
+def say(sentence: str) -> None:
+    """Print a sentence on stderr."""
     click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 
-def _print_parting(sentence: str) -> None:
-    """What a person who pressed Ctrl-C wants to know; on a line of its own, behind the ^C."""
+def print_parting(sentence: str) -> None:
+    """Print the result after Ctrl-C, on a new line after the ^C."""
     if is_terminal(sys.stderr):
         click.echo(f"\n{visible(sentence)}", err=True)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
 def _last_resort(asked: SimpleQueue[None]) -> None:
-    """End the process some seconds after it was asked to, whatever it waits for: a disk may never answer."""
+    """End the process some seconds after the first signal, even if it waits for a disk that never answers."""
     asked.get()
     time.sleep(_STOPS_WITHIN)
     said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
@@ -86,7 +82,7 @@ def _last_resort(asked: SimpleQueue[None]) -> None:
 
 @contextmanager
 def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """Set by the first SIGINT, SIGTERM or SIGHUP; the next one does not wait for what is going on.
+    """An event that the first SIGINT, SIGTERM or SIGHUP sets. A second signal ends the process without waiting.
 
     The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
     these are the system's, and once all is stopped, signals are ignored to the very end.

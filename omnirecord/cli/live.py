@@ -1,4 +1,4 @@
-"""The view of a recording for the person who started `proxy`.
+"""The view of a recording on the terminal of `proxy`.
 
 A thread reads the cassette while it grows, and prints what happened. It holds nothing that a stream or the recorder
 waits for. After each read it sleeps for several times as long as that took, so that it takes a small part of one
@@ -22,15 +22,15 @@ from ..server.timers import fault_of, monotonic
 _EVERY = 0.1
 """Seconds between two reads, at least."""
 _SHARE = 4
-"""How many times as long as a read took the thread sleeps after it."""
+"""The sleep after a read, as a multiple of the read's duration."""
 _LONGEST = 2.0
-"""Seconds that it sleeps, at most."""
+"""Longest sleep, in seconds."""
 _MOST = 2000
-"""New events of which a read takes all."""
+"""Most new events of which a read takes all."""
 _LAST = 1.0
-"""Seconds that the end waits for the last lines."""
+"""Seconds that the close waits for the last lines."""
 _TELL_EVERY = 1.0
-"""Seconds between looks whether bytes are dropped."""
+"""Seconds between checks for dropped bytes."""
 
 log = logging.getLogger("omnirecord")
 
@@ -67,12 +67,12 @@ class Live:
         self._stop = threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
-            self._read()  # what is there by now is not told
+            self._read()  # skip earlier events
         self._thread = threading.Thread(target=self._run, name="omnirecord-live", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Tell the rest, and end."""
+        """Print the rest, and end."""
         self._stop.set()
         self._thread.join(timeout=_LAST)
 
@@ -115,18 +115,18 @@ class Live:
         return batch.has_more
 
     def _read(self) -> Batch:
-        """What is new."""
+        """The new rows."""
         if self._db() != self._path:  # another file took its place
             self._path = self._db()
             self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         return self._follower.read()
 
     def _tell_what_lacks(self) -> None:
-        """Say how many events the view left out, and how many bytes the recording lacks."""
+        """Print how many events the view left out, and how many bytes the recording lacks."""
         if self._left_out:
-            self._screen.say(f"… {self._left_out:,} events are recorded and not shown: too many at once")
+            self._screen.say(f"… {self._left_out:,} events are recorded, but not shown: too many at once")
             self._left_out = 0
         dropped = self._count_dropped()
         if dropped > self._dropped:
             self._dropped = dropped
-            self._screen.say(f"… {dropped / 1e6:.1f} MB are not kept so far: too much waits for the disk")
+            self._screen.say(f"… {dropped / 1e6:.1f} MB are not recorded so far: the disk is too slow")

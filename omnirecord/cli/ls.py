@@ -1,4 +1,4 @@
-"""`ls` and `events`: reading what was recorded."""
+"""`ls`: the sessions, streams or exchanges of a cassette."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..errors import UsageError
 from .common import (
     cassette_argument,
     decoded_option,
+    fitted_table,
     is_terminal,
     json_option,
     print_rows,
     shown,
     terminal_width,
 )
-from .screen import fitted_table
 
 
 @click.command(short_help="List sessions, exchanges or streams of a cassette.")
@@ -74,12 +74,12 @@ _HEADS = {
     "exchange": "no",
 }  # fmt: skip
 _LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6}
-"""Columns that are cut on a narrow terminal, and to how many characters at least."""
+"""Columns that a narrow terminal cuts, and their least width in characters."""
 _LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session")
 
 
 def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
-    """What `ls` prints for a person, in lines of at most `width`."""
+    """The output of `ls` as text, in lines of at most `width`."""
     if not rows:
         yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
         return

@@ -17,11 +17,11 @@ T = TypeVar("T")
 AFTER = 0.5
 """Seconds before anything is shown."""
 _EVERY = 0.1
-"""Seconds between two looks at how far it is."""
+"""Seconds between two updates."""
 
 
 def progress(items: Iterable[T], label: str, total: int | None = None, after: float = AFTER) -> Iterator[T]:
-    """The items. Of a known `total`, a bar with the percentage, the rate and the time that is left; else the number."""
+    """The items, with progress: a bar with percentage, rate and remaining time if the total is known; else a count."""
     if not _is_terminal(sys.stderr):
         yield from items
         return
@@ -48,7 +48,7 @@ def progress(items: Iterable[T], label: str, total: int | None = None, after: fl
 
 @contextmanager
 def busy(label: str, after: float = AFTER) -> Iterator[None]:
-    """Say what is done, and for how long, of work whose parts are not known."""
+    """Show a label and the elapsed time while the block runs."""
     if not _is_terminal(sys.stderr):
         yield
         return

@@ -1,4 +1,4 @@
-"""`proxy` and `serve`: the two that run until they are stopped."""
+"""`proxy`: a recording proxy in front of an upstream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..errors import UsageError
-from ..server.background import settle
+from ..text import counted
 from .common import (
     DATABASE,
     decoded_option,
@@ -28,9 +28,8 @@ from .common import (
 from .listen import (
     FILE,
     LISTENS,
-    _count,
-    _print_parting,
     options,
+    print_parting,
     print_ready,
     stop_signal,
 )
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("omnirecord")
 
 _SHORT = 0.0005
-"""Seconds after which a thread that computes lets another one go on."""
+"""Python's switch interval, in seconds: a thread that computes yields the GIL after it."""
 
 
 TRUSTS = (
@@ -124,7 +123,7 @@ def proxy(
     from .screen import Screen
 
     if resume_for is not None and not resume:
-        raise UsageError("--resume-for says how long --resume waits: give that as well")
+        raise UsageError("--resume-for needs --resume")
     if quiet and (verbose or type_glob):
         raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
@@ -146,7 +145,7 @@ def proxy(
 
 
 def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) -> Live:
-    """The view of a recording, which begins now."""
+    """The live view of a recording, started."""
     from .live import Live
 
     return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)
@@ -167,14 +166,16 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
-            settle()
+            from ..server.background import reduce_gc
+
+            reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)
             await stop.wait()
         if live:
             live.close()
         db = shlex.quote(str(server.db))
-        recorded = _count(server.exchanges, "exchange")
-        _print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
+        recorded = counted(server.exchanges, "exchange")
+        print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
 
 
 def _look_up(upstream: str) -> None:
@@ -186,4 +187,4 @@ def _look_up(upstream: str) -> None:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        log.warning("the upstream's name %s has no address (%s): requests get 502 while it has none", host, why)
+        log.warning("the upstream's name %s has no address (%s): requests get 502 until it has one", host, why)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _LONGEST = 2000
-"""Characters of a WebSocket message that are shown."""
+"""Most characters that are shown of a WebSocket message."""
 _OPCODES = {0: "more", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 _ENDINGS = {
     "done": "the stream ended with [DONE]",
@@ -49,14 +49,14 @@ _ENDINGS = {
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]
-    """An exchange, as `ls --exchanges` numbers it, or with the x that `search` shows."""
+    """The number of an exchange, as `ls --exchanges` prints it, or `x` and the number, as `search` does."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         digits = str(value).removeprefix("x")
         if not digits.isascii() or not digits.isdecimal() or len(digits) > 18:
-            self.fail(f"{value!r} is no number of an exchange: see omnirecord ls CASSETTE --exchanges", param, ctx)
+            self.fail(f"{value!r} is not the number of an exchange: see omnirecord ls CASSETTE --exchanges", param, ctx)
         return int(digits)
 
 
@@ -108,13 +108,13 @@ def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path |
     if curl and body is not None:
         raise UsageError("--curl and --body exclude each other")
     if base_url is not None and not curl:
-        raise UsageError("--base-url goes with --curl")
+        raise UsageError("--base-url needs --curl")
     if output is not None and body is None:
-        raise UsageError("--output goes with --body request or --body response")
+        raise UsageError("--output needs --body request or --body response")
 
 
 def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
-    """Raises `UsageError` where there is none, or it is of another session."""
+    """The exchange with this number. Raises `UsageError` if there is none, or it belongs to another session."""
     from ..cassette.select import the_session
 
     wanted = None if session is None else the_session(store, session)
@@ -124,7 +124,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
             return x
     of = "cassette" if wanted is None else f"session {wanted}"
     there = ", ".join(str(x.exchange) for x in known[:20]) + (", …" if len(known) > 20 else "")
-    raise UsageError(f"the {of} holds no exchange {number}: there {'are ' + there if known else 'is none'}")
+    raise UsageError(f"the {of} holds no exchange {number}: {'it has ' + there if known else 'it has none'}")
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
@@ -153,7 +153,7 @@ def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
 
 def _print_curl(curl: Curl, as_json: bool) -> None:
     if as_json:
-        print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.remarks)}])
+        print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.notes)}])
     else:
         click.echo(curl.script())
 
@@ -180,7 +180,7 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
 
 
 def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
-    """Which exchange it is, and its times. `begun_ns`: when its session began."""
+    """The heading of an exchange, with its times. `begun_ns`: start of its session."""
     session = "no session" if x.session_id is None else f"session {x.session_id}"
     yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
     yield _times(x, row, begun_ns) if x.has_times else "no times were recorded"
@@ -209,7 +209,7 @@ def _fields(headers: list[list[str]]) -> Iterator[str]:
 
 
 def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]:
-    """The content: JSON with indents on a terminal; of bytes that are no text, their size and how to get them."""
+    """The lines of a body: JSON indented on a terminal; for binary data, its size and how to get it."""
     from ..analysis.curl import missing_body
 
     raw, data = content["raw"], content["data"]

@@ -1,4 +1,4 @@
-"""`scrub`: a copy of a cassette without its secrets, and whether any are left in one."""
+"""`scrub`: a copy of a cassette without secrets; `--check` counts those that are left."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def scrub(
       omnirecord scrub session.db -o safe.db
     """
     if check is (output is not None):
-        raise UsageError("give -o FILE for the copy, or --check to look only" + (", not both" if check else ""))
+        raise UsageError("give -o FILE for the copy, or --check for a list" + (", not both" if check else ""))
     if check:
         left = [one for one in cassettes if not _check(one, redact, redact_patterns, as_json)]
         context.exit(1 if left else 0)
     if len(cassettes) > 1:
-        raise UsageError("of several cassettes no one copy is made: scrub one at a time, or --check them all")
+        raise UsageError("several cassettes need several copies: scrub one at a time, or use --check")
     is_aside = output is not None and is_stdout(output)
     found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
     if is_aside:  # stdout is the copy

@@ -1,4 +1,4 @@
-"""`search`: full text over what was recorded."""
+"""`search`: full-text search in a cassette."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..analysis.search.search import Found, Hit
 
 _HEAD = 58
-"""How wide the columns before the snippet are."""
+"""Width of the columns before the snippet."""
 
 
 @click.command(short_help="Search the text of events, messages, tools, requests.")
@@ -84,7 +84,7 @@ def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
         if of != session:
             session = of
             apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
-            named = f"session {row['session_id']}" if row["session_id"] else f"{apart} of no session"
+            named = f"session {row['session_id']}" if row["session_id"] else f"{apart} without a session"
             yield visible(f"{named} · recording {row['recording']}")
         yield _line(hit, 0 if absolute else hit.begun_ns)
     if not found.total:
@@ -104,7 +104,7 @@ def _line(hit: Hit, zero_ns: int) -> str:
 
 
 def _snippet(hit: Hit) -> str:
-    """The words bold on a terminal, else in brackets; nothing that was recorded acts upon the terminal."""
+    """The snippet: found words bold on a terminal, else in brackets; no control characters."""
     text, bold = hit.snippet.text, is_terminal(sys.stdout)
     room, out, at = max(40, terminal_width(_HEAD + 150) - _HEAD), "", 0
     for begin, end in hit.snippet.spans:

@@ -1,4 +1,4 @@
-"""`omnirecord serve`."""
+"""`serve`: a server that answers as the recorded one did."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import click
 
 from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
-from ..server.background import settle
+from ..text import counted
 from .arguments import by_name
 from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
-from .listen import LISTENS, _count, _print_parting, _say, options, print_ready, stop_signal
+from .listen import LISTENS, options, print_parting, print_ready, say, stop_signal
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay
 
 
-@click.command(short_help="Answer as the recorded server did.")
+@click.command(short_help="Replay a cassette as a server.")
 @cassette_argument
 @options(*LISTENS)
 @click.option(
@@ -72,7 +72,7 @@ def serve(
     match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Answer as the recorded server did, with its timing and its waits for the client.
+    """Replay a cassette as a server, with the recorded timing and waits for the client.
 
     It never connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a
     terminal, space pauses, `.` steps to the next event, + and - change the speed; Ctrl-C stops it.
@@ -93,7 +93,7 @@ def serve(
         if skip_gates_after is not None:
             raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
         checked_seconds("gate-timeout", former_gate_timeout)
-        _say("--gate-timeout is deprecated: it is called --skip-gates-after now")
+        say("--gate-timeout is deprecated: it is called --skip-gates-after now")
         skip_gates_after = former_gate_timeout
     elif skip_gates_after is not None:
         checked_seconds("skip-gates-after", skip_gates_after)
@@ -111,12 +111,14 @@ def serve(
 async def _run_replay(server: Replay, as_json: bool) -> None:
     from .keys import HELP, Keys, listening
 
-    keys = Keys(server, _say)
+    keys = Keys(server, say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
-            settle()
+            from ..server.background import reduce_gc
+
+            reduce_gc()
             print_ready(
                 as_json,
                 f"serving {shown(server.cassette)} at {server.url}",
@@ -125,8 +127,8 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             )
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
-                    _say(f"a browser sees {server.page}") if server.page else None
-                    _say(HELP)
+                    say(f"a browser sees {server.page}") if server.page else None
+                    say(HELP)
                 await stop.wait()
             keys.close()
-        _print_parting(f"{_count(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
+        print_parting(f"{counted(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")

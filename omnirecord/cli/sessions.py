@@ -19,6 +19,7 @@ from .common import (
     CASSETTE,
     busy,
     decoded_option,
+    fitted_table,
     is_terminal,
     json_option,
     print_rows,
@@ -26,17 +27,16 @@ from .common import (
     shown,
     terminal_width,
 )
-from .screen import fitted_table
 
 if TYPE_CHECKING:
     from ..analysis.sessions import Summary
 
 _COLUMNS = ("session", "began (UTC)", "asked first", "model", "turns", "took", "how it ended", "worst finding")
 _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
-"""Columns that are cut on a narrow terminal, and to how many characters at least."""
+"""Columns that a narrow terminal cuts, and their least width in characters."""
 _LEFT_OUT = ("model", "turns", "took")
 _ASKED, _ENDED = 60, 60
-"""The longest text of these columns, in characters."""
+"""Greatest width of these columns, in characters."""
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
 _SEVERE = {"error": "red", "warning": "yellow"}
 
@@ -76,7 +76,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
 
 
 def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:
-    """The same, with a progress bar over several cassettes."""
+    """The summaries, with a progress bar over several cassettes."""
     if len(paths) > 1:
         yield from progress(read, "reading cassettes", total=len(paths))
     else:
@@ -99,8 +99,8 @@ def _chosen(path: Path, session: str | None, failed: bool, after: datetime | Non
 def lines_of(
     listed: Sequence[tuple[Path, Sequence[Summary]]], width: int, *, failed: bool = False, since: str | None = None
 ) -> Iterator[str]:
-    """What a person reads: the sessions of each cassette, in lines of at most `width`. `failed`, `since`: the options
-    by which they were chosen."""
+    """The sessions of each cassette as text, in lines of at most `width`. `failed`, `since`: the options that chose
+    them."""
     if not any(found for _, found in listed):
         yield _empty([path for path, _ in listed], failed=failed, since=since)
         return
@@ -148,7 +148,7 @@ def _row(one: Summary) -> dict[str, str]:
 
 
 def _ended(one: Summary) -> str:
-    """The verdict, shorter: a session is unfinished if it waits, and other columns have the time of a good end."""
+    """A short verdict: a waiting session is unfinished; the end of a finished one is in other columns."""
     if one.conclusion.code == "finished":
         return "Finished"
     said = one.conclusion.verdict.removeprefix("Unfinished: ").removesuffix(" UTC")

@@ -1,8 +1,10 @@
-"""`show`: a session told turn by turn, to a person or to a pipe."""
+"""`show`: sessions turn by turn, on a terminal or in a pipe; with `--follow` while they are recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +14,7 @@ from ..errors import UsageError
 from .common import (
     busy,
     cassette_argument,
+    console,
     decoded_option,
     json_option,
     print_rows,
@@ -19,10 +22,24 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from ..analysis.transcript import Line
+    from ..analysis.transcript.follow import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
+_STYLES = {
+    "verdict": "bold green", "bad": "bold red",
+    "head": "bold", "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
+    "child": "blue", "trouble": "bold red", "note": "dim", "silence": "red", "end": "dim", "total": "dim",
+    "stop": "bold green", "more": "dim", "heartbeat": "dim", "blank": "",
+}  # fmt: skip
+_EVERY = 0.2
+"""Seconds between two reads of the cassette."""
+_HEIGHT = 12
+"""Most lines that are shown of the text that still grows: the last ones."""
 
 
 @click.command(short_help="Print sessions turn by turn.")
@@ -58,18 +75,22 @@ def show(
     """
     from ..analysis.transcript.show import lines_of, rows_of
     from ..cassette.open import open_store
-    from .show_follow import follow as go_on
 
     long_silence, columns = _ns(silence), _columns(width)
     store = open_store(cassette)
     try:
         if follow:
-            go_on(store, session, columns, full=full, long_silence=long_silence, absolute=absolute, as_json=as_json)
+            from ..analysis.transcript.follow import Following
+
+            _follow(
+                Following(store, session, width=columns, full=full, long_silence=long_silence, absolute=absolute),
+                as_json=as_json,
+            )
         elif as_json:
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
             lines = lines_of(store, session, columns, full=full, long_silence=long_silence, absolute=absolute)
-            print_lines(_prepared(lines, cassette))
+            _print(console(), _prepared(lines, cassette))
     finally:
         store.close()
 
@@ -87,7 +108,7 @@ def _columns(width: int | None) -> int:
 
 
 def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
-    """The same, saying that we are at work while the first one is made, if that takes long."""
+    """The items; progress is shown until the first one is made, if that takes long."""
     iterator = iter(items)
     with busy(f"reading {cassette.name}"):
         first = [item for item in [next(iterator, None)] if item is not None]
@@ -95,10 +116,69 @@ def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
     yield from iterator
 
 
-def print_lines(lines: Iterable[Line]) -> None:
-    """Lines on stdout: coloured on a terminal, plain elsewhere."""
-    from .colour import Painter
-
-    painter = Painter()
+def _print(screen: Console, lines: Iterable[Line]) -> None:
+    """Print lines on stdout: in colour on a terminal, plain elsewhere. No text of a line is rich's markup."""
     for line in lines:
-        painter.print(line)
+        if screen.is_terminal:
+            screen.print(_coloured(line), soft_wrap=True)
+        else:
+            click.echo(line)
+
+
+def _coloured(line: Line) -> Text:
+    from rich.text import Text
+
+    return Text(str(line), style=_STYLES.get(line.kind, ""))
+
+
+def _follow(following: Following, *, as_json: bool) -> None:
+    """Print each line once it is final, until the recording ends. Ctrl-C ends it too, which is no error."""
+    from ..analysis.turns import turn_row
+
+    screen = console()
+
+    def print_turns(last: bool) -> None:
+        print_rows(map(turn_row, following.finished_turns(last=last)))
+
+    try:
+        if as_json:
+            _until_the_end(following, print_turns)
+        elif screen.is_terminal:
+            _on_a_terminal(following, screen)
+        else:
+            _until_the_end(following, lambda last: _print(screen, following.news(last=last)))
+    except KeyboardInterrupt:  # what has arrived is printed too
+        if as_json:
+            print_turns(last=True)
+        else:
+            _print(screen, following.growing())
+        click.echo(err=True)
+
+
+def _until_the_end(following: Following, tell: Callable[[bool], None]) -> None:
+    while True:
+        following.look()
+        last = not following.goes_on
+        tell(last)
+        if sys.stdout is not None:  # None if the calling process closed it
+            sys.stdout.flush()
+        if last:
+            return
+        time.sleep(_EVERY)
+
+
+def _on_a_terminal(following: Following, screen: Console) -> None:
+    """Print final lines, and below them the last lines that may still change."""
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=screen, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+
+        def tell(last: bool) -> None:
+            if news := list(following.news(last=last)):
+                live.update(Group(), refresh=True)  # final lines replace the changing ones
+                _print(screen, news)
+            lines = [] if last else list(following.growing())[-_HEIGHT:]
+            live.update(Group(*map(_coloured, lines)), refresh=True)
+
+        _until_the_end(following, tell)

@@ -1,16 +1,19 @@
-"""`stats`: the numbers of sessions, as a table, or as a page for one."""
+"""`stats`: the numbers of sessions, as a table; of one session, as a report in sections.
+
+To add a column to the table: an entry in `_COLUMNS`; its value comes from `analysis.stats.values.SessionStats`.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import click
 
-from ..text import clip, visible
+from ..text import clip, counted, visible
 from .common import (
     busy,
     cassette_argument,
@@ -23,10 +26,32 @@ from .common import (
     shown,
     table,
 )
-from .stats_page import cost, number, shown_s, size
 
 if TYPE_CHECKING:
-    from ..analysis.stats import SessionStats
+    from ..analysis.stats import Gaps, SessionStats, Spread, UsageStats
+
+
+_INDENT = "  "
+_COLUMNS: dict[str, Callable[[SessionStats], str]] = {
+    "session": lambda one: one.session_id or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
+    "rec": lambda one: str(one.recording),
+    "took s": lambda one: _seconds(one.duration_s),
+    "ended": lambda one: one.conclusion.outcome,
+    "turns": lambda one: str(len(one.turns)) if one.turns else "-",
+    "1st token s": lambda one: _seconds(None if one.first_token_s is None else one.first_token_s.p50),
+    "tokens/s": lambda one: _number(one.output_tokens_per_s, 1),
+    "out": lambda one: _number(one.output_tokens),
+    "cost $": lambda one: _number(_cost(one), 4),
+    "tools s": lambda one: _seconds(one.tool_s),
+    "asked s": lambda one: _seconds(one.approval_s),
+    "events": lambda one: f"{one.events:,}" if one.streams else "-",
+    "beats %": lambda one: _number(None if one.heartbeat_share is None else 100 * one.heartbeat_share),
+    "gap s": lambda one: _seconds(getattr(one.gaps_without_heartbeats, "longest_s", None)),
+    "bytes": lambda one: _size(sum(s.content_bytes for s in one.streams)) if one.streams else "-",
+}
+"""Heads of the table's columns, and the functions that make their cells."""
+_LEFT_OUT_FIRST = ("beats %", "bytes", "cost $", "turns", "out", "asked s")
+_SHORTEST_ID = 9
 
 
 @click.command(short_help="Measure sessions: latency, rates, usage.")
@@ -60,8 +85,6 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
 
 
 def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
-    from .stats_page import lines_of
-
     if not found:
         click.echo(f"{shown(cassette)} holds no sessions yet")
         return
@@ -69,7 +92,7 @@ def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
     click.echo()
     if len({one.session_id for one in found}) == 1:
         for number, one in enumerate(found):
-            for line in ["", *lines_of(one)][number == 0 :]:
+            for line in ["", *_report(one)][number == 0 :]:
                 click.echo(fitted(line))
     elif is_terminal(sys.stdout):
         _print_rich(_rows(found))
@@ -82,18 +105,18 @@ def _medians(found: Sequence[SessionStats]) -> str:
     """The first line: the medians of all turns."""
     turns = [turn for one in found for turn in one.turns]
     named = (
-        ("first token after {} s", shown_s, [turn.first_token_s for turn in turns]),
-        ("{} tokens/s", number, [turn.output_tokens_per_s for turn in turns]),
-        ("{} s a turn", shown_s, [turn.duration_s for turn in turns]),
+        ("first token after {} s", _seconds, [turn.first_token_s for turn in turns]),
+        ("{} tokens/s", _number, [turn.output_tokens_per_s for turn in turns]),
+        ("{} s a turn", _seconds, [turn.duration_s for turn in turns]),
     )  # fmt: skip
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
-    count = f"{len(turns):,} turn{'' if len(turns) == 1 else 's'}"
+    count = counted(len(turns), "turn")
     return f"Median of {count}: {', '.join(told)}" if told else f"No medians: no times are known for {count}"
 
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:
-    """The table as wide as the terminal: heads are wrapped, ids lose their end, then columns are left out."""
+    """Print the table in the terminal's width: heads wrap, ids are cut, then columns are left out."""
     from rich.table import Table
     from rich.text import Text
 
@@ -114,39 +137,197 @@ def _print_rich(rows: Sequence[dict[str, str]]) -> None:
 
 
 def _room(width: int, widths: Mapping[str, int]) -> int:
-    """What is left for a session's id beside the other columns."""
+    """The columns that remain for a session's id."""
     return width - sum(width + 1 for width in widths.values()) - 1
 
 
 def _rows(found: Sequence[SessionStats]) -> list[dict[str, str]]:
-    """The table's rows; which recording is said where there are several."""
+    """The rows of the table; with several recordings, also their numbers."""
     columns = dict(_COLUMNS)
     if len({one.recording for one in found}) == 1:
         del columns["rec"]
     return [{name: visible(cell(one)) for name, cell in columns.items()} for one in found]
 
 
-def _gap(one: SessionStats) -> float | None:
-    return None if one.gaps_without_heartbeats is None else one.gaps_without_heartbeats.longest_s
+def _report(one: SessionStats) -> Iterator[str]:
+    """One session's numbers, in sections. No line holds a control character."""
+    yield _head(one)
+    if not one.streams:
+        yield f"{_INDENT}no stream was recorded: there is nothing to measure but {one.exchanges:,} exchanges"
+        return
+    if one.duration_s is None:
+        yield f"{_INDENT}no times were recorded"
+    for title, lines in _sections(one):
+        shown = list(lines)
+        if shown:
+            yield ""
+            yield title
+            yield from (_INDENT + line for line in shown)
 
 
-_COLUMNS: dict[str, Callable[[SessionStats], str]] = {
-    "session": lambda one: one.session_id or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
-    "rec": lambda one: str(one.recording),
-    "took s": lambda one: shown_s(one.duration_s),
-    "ended": lambda one: one.conclusion.outcome,
-    "turns": lambda one: str(len(one.turns)) if one.turns else "-",
-    "1st token s": lambda one: shown_s(None if one.first_token_s is None else one.first_token_s.p50),
-    "tokens/s": lambda one: number(one.output_tokens_per_s, 1),
-    "out": lambda one: number(one.output_tokens),
-    "cost $": lambda one: number(cost(one), 4),
-    "tools s": lambda one: shown_s(one.tool_s),
-    "asked s": lambda one: shown_s(one.approval_s),
-    "events": lambda one: f"{one.events:,}" if one.streams else "-",
-    "beats %": lambda one: number(None if one.heartbeat_share is None else 100 * one.heartbeat_share),
-    "gap s": lambda one: shown_s(_gap(one)),
-    "bytes": lambda one: size(sum(s.content_bytes for s in one.streams)) if one.streams else "-",
-}
-"""The columns of the table, and what is in them."""
-_LEFT_OUT_FIRST = ("beats %", "bytes", "cost $", "turns", "out", "asked s")
-_SHORTEST_ID = 9
+def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
+    yield "Times from the POST of a message", _soon(one)
+    yield "How fast", _fast(one)
+    yield "Turns", _turns(one)
+    yield "Tools", _tools(one)
+    yield "Approvals", _approvals(one)
+    yield "Usage", _usage(one)
+    yield "Gaps between events", _gaps(one)
+    yield _events_title(one), _counts(one.events_by_type)
+    yield "Streams", _streams(one)
+    yield "The proxy's own delay", _delay(one)
+
+
+def _head(one: SessionStats) -> str:
+    name = f"Session {visible(one.session_id)}" if one.session_id else "A stream without a session"
+    parts = [name, f"recording {one.recording}"]
+    parts += [f"{one.started_at[:19].replace('T', ' ')} UTC"] if one.started_at is not None else []
+    parts += [f"sub-agent of {visible(one.parent_session_id)}"] if one.parent_session_id else []
+    parts += [f"{_seconds(one.duration_s)} s"] if one.duration_s is not None else []
+    parts += [_listed(one.turns_ended, "turn") if one.turns else "no turns", visible(one.conclusion.verdict)]
+    return " · ".join(parts)
+
+
+def _listed(counts: Mapping[str, int], what: str) -> str:
+    """The total, and the count of each kind."""
+    count = sum(counts.values())
+    kinds = ", ".join(f"{kind}" if len(counts) == 1 else f"{n:,} {kind}" for kind, n in counts.items())
+    return f"{counted(count, what)} ({kinds})"
+
+
+def _soon(one: SessionStats) -> Iterator[str]:
+    named = (("first event", one.first_event_s), ("first token", one.first_token_s), ("first text", one.first_text_s))
+    yield from (f"{name}  {_spread(value, 's')}" for name, value in named if value is not None)
+
+
+def _spread(value: Spread, unit: str) -> str:
+    if value.count == 1:
+        return f"{_seconds(value.max)} {unit}"
+    return f"p50 {_seconds(value.p50)}, p99 {_seconds(value.p99)}, max {_seconds(value.max)} {unit}"
+
+
+def _fast(one: SessionStats) -> Iterator[str]:
+    if one.output_tokens_per_s is not None:
+        yield f"{_number(one.output_tokens_per_s, 1)} output tokens a second while deltas came, in turns without tools"
+    if one.deltas_per_s is not None:
+        yield f"{_number(one.deltas_per_s, 1)} deltas a second: {one.deltas:,} in {_seconds(one.streaming_s)} s"
+    if one.events_per_s is not None:
+        yield f"{_number(one.events_per_s, 1)} events a second during turns, without heartbeats"
+
+
+def _turns(one: SessionStats) -> Iterator[str]:
+    rows = [
+        {
+            "turn": str(t.turn), "ended": t.ended, "took s": _seconds(t.duration_s),
+            "1st event s": _seconds(t.first_event_s), "1st token s": _seconds(t.first_token_s),
+            "tokens/s": _number(t.output_tokens_per_s, 1), "out": _number(t.output_tokens),
+            "deltas": f"{t.deltas:,}", "events": f"{t.events:,}",
+            "tools s": _seconds(t.tool_s), "asked s": _seconds(t.approval_s),
+            "silence s": _seconds(t.longest_silence_s),
+        } for t in one.turns
+    ]  # fmt: skip
+    return _table(rows)
+
+
+def _tools(one: SessionStats) -> Iterator[str]:
+    return _table([
+        {"tool": t.name or "-", "calls": str(t.calls), "answered": str(t.answered), "total s": _seconds(t.total_s),
+         "longest s": _seconds(t.longest_s)} for t in one.tools
+    ])  # fmt: skip
+
+
+def _approvals(one: SessionStats) -> Iterator[str]:
+    return _table([
+        {"waited for": a.answered_by or "(no answer recorded)", "count": str(a.count), "total s": _seconds(a.total_s),
+         "longest s": _seconds(a.longest_s)} for a in one.approvals
+    ])  # fmt: skip
+
+
+def _usage(one: SessionStats) -> Iterator[str]:
+    rows = [_usage_row(usage, "these turns") for usage in one.usage]
+    rows += [_usage_row(usage, "the server") for usage in one.reported_usage]
+    return _table(rows)
+
+
+def _usage_row(usage: UsageStats, by: str) -> dict[str, str]:
+    return {
+        "model": usage.model or "-", "counted by": by, "turns": _number(usage.turns),
+        "in": _number(usage.input_tokens), "out": _number(usage.output_tokens),
+        "reasoning": _number(usage.reasoning_tokens), "total": _number(usage.total_tokens),
+        "cost $": _number(usage.cost_usd, 4),
+    }  # fmt: skip
+
+
+def _gaps(one: SessionStats) -> Iterator[str]:
+    named = (("all events", one.gaps), ("without heartbeats", one.gaps_without_heartbeats))
+    yield from _table([_gap_row(name, gaps) for name, gaps in named if gaps is not None])
+    if one.silent_at_end_s is not None:
+        yield f"after the last event, a client listened for {_seconds(one.silent_at_end_s)} s (heartbeats ignored)"
+
+
+def _gap_row(name: str, gaps: Gaps) -> dict[str, str]:
+    where = f"{gaps.longest_from} {gaps.longest_from_type} -> {gaps.longest_to} {gaps.longest_to_type}"
+    return {
+        "between": name, "p50 s": _seconds(gaps.p50_s), "p99 s": _seconds(gaps.p99_s),
+        "longest s": _seconds(gaps.longest_s), "where (stream:seq)": where,
+    }  # fmt: skip
+
+
+def _events_title(one: SessionStats) -> str:
+    share = (
+        ""
+        if not one.heartbeats
+        else f", {one.heartbeats:,} of them heartbeats ({100 * (one.heartbeat_share or 0):.1f} %)"
+    )
+    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in one.verdicts.items())
+    return f"Events: {one.events:,}{share}; frames by verdict: {verdicts}"
+
+
+def _counts(counts: Mapping[str, int]) -> Iterator[str]:
+    yield from (f"{count:>9,}  {visible(name)}" for name, count in counts.items())
+
+
+def _streams(one: SessionStats) -> Iterator[str]:
+    return _table([
+        {"stream": str(s.stream), "party": s.party, "ending": s.ending, "took s": _seconds(s.duration_s),
+         "1st event s": _seconds(s.first_event_s), "events": f"{s.events:,}", "content": _size(s.content_bytes),
+         "on the wire": _size(s.wire_bytes),
+         "delay p99 ms": _number(None if s.proxy_delay_ms is None else s.proxy_delay_ms.p99, 3),
+         "never sent": _number(s.never_sent)} for s in one.streams
+    ])  # fmt: skip
+
+
+def _delay(one: SessionStats) -> Iterator[str]:
+    if one.proxy_delay_ms is not None:
+        yield f"{_spread(one.proxy_delay_ms, 'ms')}, until an event was handed to the client's transport"
+    if one.never_sent:
+        yield f"{one.never_sent:,} events were never handed over"
+
+
+def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
+    return table(list(rows), list(rows[0])) if rows else iter(())
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    """A number as text; `-` for None."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _seconds(value: float | None) -> str:
+    """Seconds as text; to the millisecond below 10 s."""
+    return _number(value, 3 if value is not None and value < 10 else 1)
+
+
+def _size(count: int) -> str:
+    """A number of bytes as text, with a unit."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f}GB"
+
+
+def _cost(one: SessionStats) -> float | None:
+    known = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
+    return sum(known) if known else None

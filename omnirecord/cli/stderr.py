@@ -1,7 +1,7 @@
-"""What is logged on its way to stderr: behind a thread, so that nobody waits for whoever reads it.
+"""A logging handler that writes to stderr in a thread, so that a slow reader of stderr does not block the event loop.
 
-A pager that was left open, or a terminal that was stopped with Ctrl-S, takes nothing more; with a plain handler the
-next warning would hold up the event loop, and every stream with it.
+A pager, or a terminal that is stopped with Ctrl-S, may read nothing more. With a plain handler, the next warning would
+block the event loop, and every stream.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from contextlib import suppress
 from ..server.timers import monotonic
 
 _MOST = 1000
-"""Lines that may wait; what is more is counted, and said once there is room again."""
+"""Most waiting lines; further ones are counted, and the count is logged when there is room."""
 _MOST_ALIKE = 100
-"""Lines of one place in the code within a minute; what is more is counted, and said with the first line behind it."""
+"""Most lines per minute from one line of code; the next minute's first line has the count of further ones."""
 _MINUTE = 60.0
 _LAST_WORDS = 0.5
-"""Seconds that the end of the process waits for them."""
+"""Seconds that the exit waits for them."""
 
 
 class _Alike:
-    """The lines of one place in the code, of which a client can cause very many."""
+    """The rate limit of one line of code, which a client may trigger very often."""
 
     def __init__(self) -> None:
         self.since, self.lines, self.left_out = -math.inf, 0, 0
 
     def admits(self, now: float) -> bool:
-        """Whether one more may be written now. A new minute begins with `left_out` of the one before."""
+        """Whether another line may be written now. A new minute starts with `left_out` of the previous one."""
         if now - self.since >= _MINUTE:
             self.since, self.lines = now, 0
         self.lines += 1
@@ -80,7 +80,7 @@ class Stderr(logging.Handler):
                 self._before()
                 _write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
             except OSError:
-                pass  # nobody is there any more
+                pass  # stderr is closed
             finally:
                 self._lines.task_done()
 
@@ -99,8 +99,8 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
-    """What writes log records to stderr; in the plain way where that is no file, as in a test. `before` is called
-    before each line, in the thread that writes it."""
+    """The log handler for stderr; a plain one if stderr is no file, as in a test. `before` is called before each line,
+    in the thread that writes it."""
     try:
         return Stderr(before=before)
     except (OSError, AttributeError, ValueError):

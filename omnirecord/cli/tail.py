@@ -1,4 +1,4 @@
-"""`tail`: a recording followed while it is made."""
+"""`tail`: the new events of a recording, as they arrive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .common import (
 )
 
 LAST, LAST_FOLDED = 10, 100
-"""Events that are shown of what was there before, with a line each, and folded."""
+"""Number of earlier events to show: with a line each, and folded."""
 
 
 @click.command(short_help="Follow a recording live.")
@@ -88,6 +88,6 @@ def tail(
 
 
 def _say_aside(sentence: str) -> None:
-    """Say it to a person, where a program reads stdout."""
+    """Print a sentence on stderr, since stdout is for a program."""
     if is_terminal(sys.stderr):
         click.echo(f"omnirecord: {shown(sentence)}", err=True)

@@ -1,4 +1,4 @@
-"""`ui`: a cassette, or two beside each other, as a page in a browser."""
+"""`ui`: a cassette, or a comparison of two, as a page in a browser."""
 
 from __future__ import annotations
 

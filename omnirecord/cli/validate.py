@@ -1,4 +1,4 @@
-"""`validate`: what in a recording differs from a contract."""
+"""`validate`: recorded events against a contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_PATH = 60
 _WHOLE = ("type", "problem", "first")
 _GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
 _TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
-"""Of these the contract says what there should be."""
+"""Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
@@ -94,7 +94,7 @@ def _print(cassette: Path, result: Validation, unseen: bool) -> None:
         click.echo()
     click.echo(visible(summary(cassette, result)))
     if unseen:
-        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'none, every type of it came'}")
+        click.echo(f"never seen: {', '.join(map(visible, result.unseen)) or 'none; every type occurs'}")
 
 
 def _cells(problem: Problem) -> dict[str, str]:
@@ -113,7 +113,7 @@ def _tells_more(problem: Problem) -> bool:
 
 
 def _print_rich(result: Validation) -> None:
-    """The same as a table, each type named once. Plain texts, in which nothing is markup."""
+    """The problems as a table, each type once. No text is markup."""
     from rich.table import Table
     from rich.text import Text
 
@@ -134,7 +134,7 @@ def _print_rich(result: Validation) -> None:
 
 
 def summary(cassette: Path, result: Validation) -> str:
-    """What came of it, in a line."""
+    """The result in one line."""
     if not result.events:
         return f"{shown(cassette)} holds no events"
     events = f"{_many(result.events, 'event')} against {result.contract}"

@@ -1,4 +1,4 @@
-"""`verify` and `demo`: both servers at once."""
+"""`verify`: a replay of a cassette, compared with the recording."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .common import (
 @decoded_option
 @json_option
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
-    """Serve a cassette to itself, and compare every stream's bytes and timing with the recording.
+    """Replay a cassette, and compare the bytes and timing of every stream with the recording.
 
-    Exit code 1 where they differ.
+    Exit code 1 if they differ.
 
     \b
     Example:
@@ -39,12 +39,12 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     """
     import asyncio
 
-    from ..replayer.verify.verify import verify as run
+    from ..replayer.verify import verify as run
 
     try:
         result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))
     except* TimeoutError as group:
-        raise Failure(f"the replay of {shown(cassette)} got stuck: {group.exceptions[0]}") from group
+        raise Failure(f"the replay of {shown(cassette)} did not finish: {group.exceptions[0]}") from group
     if as_json:
         print_rows([result.row()])
     else:

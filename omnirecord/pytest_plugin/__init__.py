@@ -1,18 +1,20 @@
 """The pytest plugin: options, the marker `omnirecord`, and its fixtures. PYTEST_DONT_REWRITE
 
-It is loaded with every run of pytest where omnirecord is installed, so it imports nothing heavy; what a test needs
-is loaded when it asks for `omnirecord_server`. Options beat the ini file, markers beat both, and the fixture
-`omnirecord_config` beats markers.
+`Server` is the type of the fixture `omnirecord_server`. Every run of pytest loads this module if omnirecord is
+installed, so it imports nothing heavy. Options take precedence over the ini file, markers over both, and the fixture
+`omnirecord_config` over markers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from .. import replay
 from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
@@ -20,21 +22,27 @@ if TYPE_CHECKING:
     from .recording import Case
     from .settings import Settings
 
-_MARKER = (
-    "omnirecord(cassette, *, record, timing, speed, max_gap, gates, no_gate, gate_timeout, skip_gates_after, faults,"
-    " chunks, match, match_on, resume, contract, redact, redact_patterns): the cassette that omnirecord_server replays,"
-    " and how"
-)
+_NOT_IN_TESTS = (
+    "cassette", "host", "port", "allow_remote", "token", "tls_cert", "tls_key", "web_ui", "gate_timeout",
+)  # fmt: skip
+"""Parameters of `omnirecord.replay` that a test cannot choose, or that mean something else in a test."""
+OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
+"""Keywords of the marker that go to `omnirecord.replay`."""
+OF_RECORDING = ("contract", "redact", "redact_patterns")
+"""Keywords of the marker that go to `omnirecord.record`."""
+KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
+"""All keywords of the marker."""
+_MARKER = f"omnirecord(cassette, *, {', '.join(KEYS[1:])}): the cassette that omnirecord_server replays, and how"
 _OPTIONS = {
-    "record": ("none|once|all", "never, where the cassette is missing, or always record from the upstream"),
-    "upstream": ("URL", "the server to record from"),
-    "cassettes": ("DIR", "the folder of cassettes, instead of `cassettes` beside each test file"),
-    "timing": ("original|compressed|instant", "how fast cassettes are replayed; instant by default"),
-    "match_on": ("NAMES", "what makes two requests alike: method, path and query always, and body by default"),
-    "gate_timeout": ("S", "fail a test whose client does not send what the replay waits for, after 30 s; 0: never"),
+    "record": ("none|once|all", "record from the upstream never, if the cassette is missing, or always"),
+    "upstream": ("URL", "server to record from"),
+    "cassettes": ("DIR", "folder of cassettes, instead of `cassettes` beside each test file"),
+    "timing": ("original|compressed|instant", "timing of replays; instant by default"),
+    "match_on": ("NAMES", "what of a request has to match: method, path and query always, body by default"),
+    "gate_timeout": ("S", "fail a test whose client does not send the awaited request within S seconds: 30; 0: never"),
 }
 _NOT_OF_TESTS = ("upstream", "cassettes")
-_OUTCOMES = pytest.StashKey[list[str]]()  # of its setup where that failed, its subtests, then all of it
+_OUTCOMES = pytest.StashKey[list[str]]()  # of its failed setup, of its subtests, and of the test
 _SERVER = pytest.StashKey["tuple[Server, Path]"]()
 
 
@@ -43,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, (metavar, what) in _OPTIONS.items():
         option = f"--omnirecord-{name.replace('_', '-')}"
         group.addoption(option, dest=f"omnirecord_{name}", metavar=metavar, default=None, help=f"{what}.")
-        parser.addini(f"omnirecord_{name}", f"{what}; {option} beats it.", default=None)
+        parser.addini(f"omnirecord_{name}", f"{what}; {option} takes precedence.", default=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A marker with a slip in it fails its test, whether that uses the fixture or not."""
+    """Fail a test whose marker has an error, whether it uses the fixture or not."""
     item.stash[_OUTCOMES] = []
     if item.get_closest_marker("omnirecord") is not None:
         try:
@@ -93,14 +101,14 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def omnirecord_config() -> dict[str, Any]:
-    """What holds for every test that sees this fixture: override it, in whatever scope, with the marker's keywords
-    and `cassette`. It beats the marker."""
+    """Settings for every test that sees this fixture: override it, in any scope, with a dict of the marker's keywords
+    and `cassette`. It takes precedence over the marker."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
-    """The URL of the server to record from; asked for only when something is recorded. Override it to start one."""
+    """URL of the server to record from, requested only for a recording. Override it to start a server."""
     if not (upstream := _setting(pytestconfig, "upstream")):
         pytest.fail(
             "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"
@@ -112,7 +120,7 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
-    """A server of this test's own that answers as the recorded one did, or that records: `url` is where it is."""
+    """A server of this test that answers as the recorded one did, or records. Clients connect to its `url`."""
     from .limit import limited
     from .recording import served
 
@@ -127,7 +135,7 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
 
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
-    """Which test asks for a server, and for what kind of one."""
+    """Return the test that requests a server, and its settings."""
     from .recording import Case
     from .settings import cassette_path, cassettes_folder, checked, settings_of
 
@@ -158,7 +166,7 @@ def _of_markers(item: pytest.Item) -> dict[str, Any]:
 
 
 def _said(config: pytest.Config) -> dict[str, tuple[str | None, str | None]]:
-    """The option and the ini value of each name for which there is one."""
+    """Return the option and the ini value of each name that has one."""
     said = {name: (config.getoption(f"omnirecord_{name}"), config.getini(f"omnirecord_{name}")) for name in _OPTIONS}
     return {name: pair for name, pair in said.items() if any(pair)}
 
@@ -169,7 +177,7 @@ def _setting(config: pytest.Config, name: str) -> str | None:
 
 
 def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
-    """What options and ini file say about a test, the weaker first."""
+    """Return the settings of the ini file and of the options, the ini file first."""
     said = {name: pair for name, pair in _said(config).items() if name not in _NOT_OF_TESTS}
     return [
         ("omnirecord_… in the ini file", {name: _value(name, ini) for name, (_, ini) in said.items()}),
@@ -178,12 +186,12 @@ def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _value(name: str, text: str | None) -> Any:
-    """What a text of the command line or the ini file says; None where there is none."""
+    """Return the value of an option or ini text; None if there is none."""
     return text.replace(",", " ").split() if text and name == "match_on" else text or None
 
 
 def _folder(config: pytest.Config) -> Path | None:
-    """The configured folder of cassettes: an option is meant from where pytest was started."""
+    """Return the configured folder of cassettes; an option is relative to the start directory of pytest."""
     option, ini = _said(config).get("cassettes", (None, None))
     if option:
         return config.invocation_params.dir / option
@@ -192,3 +200,11 @@ def _folder(config: pytest.Config) -> Path | None:
 
 def _fail(error: OmnirecordError) -> NoReturn:
     raise pytest.fail.Exception(f"omnirecord: {error}", pytrace=False) from None
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Server":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..replayer.blocking import Server
+
+    return Server

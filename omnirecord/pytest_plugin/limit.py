@@ -1,7 +1,8 @@
 """The limit of a test: it ends a test whose client does not send the request that the replay waits for.
 
-A thread looks at the replay. Once the limit is over it notes what is shown of the test, and closes every connection, so
-that a blocked client raises. A test that still does not end is interrupted by a signal, where that can be done.
+A thread checks the replay. When the limit is over, it keeps the section of the failed test and closes every connection,
+so that a blocked client raises. A test that still does not end is interrupted by a signal, if it runs in the main
+thread.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from ..server.timers import monotonic
 from .recording import section
 
 _LOOKS = 20
-"""Looks at the replay within the limit."""
+"""Checks of the replay within the limit."""
 GRACE = 3.0
-"""Seconds that a test gets to end by itself, once its connections are closed."""
+"""Seconds for a test to end by itself after its connections are closed."""
 _NAME = "omnirecord-limit"
 _SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 
 
 class Limit:
-    """Watches `server` from `start` to `stop`. `seconds`: the limit; `section` makes the section of a failed test."""
+    """Watches `server` from `start` to `stop`. `seconds`: the limit; `section` returns the section of a failed test."""
 
     def __init__(self, server: Server, seconds: float, section: Callable[[], str]) -> None:
         self._server, self._seconds, self._make_section = server, seconds, section
@@ -40,27 +41,27 @@ class Limit:
         self._before: Any = None
         self._interrupts = self._is_suspended = self._has_cancelled = False
         self.section: str | None = None
-        """What was to be shown when the limit was over."""
+        """The section of the test when the limit was over."""
         self.reason: str | None = None
-        """Why the test fails; None as long as the limit is not over."""
+        """Why the test fails; None until the limit is over."""
 
     def start(self) -> None:
-        """Watch from now on. In the main thread, a test can be interrupted."""
+        """Start watching. A test in the main thread can be interrupted."""
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and _SIGNAL is not None and signal.getsignal(_SIGNAL) is signal.SIG_DFL:
             self._before, self._interrupts = signal.signal(_SIGNAL, self._interrupt), True
         self._thread.start()
 
     def call(self) -> None:
-        """The test's own code begins: a client that does not even connect counts from now on."""
+        """Note that the test's code begins: a client that does not connect counts from now on."""
         self._is_called = True
 
     def suspend(self) -> None:
-        """Watch no more: a person debugs this test."""
+        """Stop watching: a person debugs this test."""
         self._is_suspended = True
 
     def stop(self) -> None:
-        """Watch no more: the test has ended. Safe to call twice."""
+        """Stop watching: the test has ended. Safe to call twice."""
         self._over.set()
         if self._interrupts:
             self._interrupts = False
@@ -71,19 +72,19 @@ class Limit:
         waited, looked, opened = 0.0, monotonic(), 0
         try:
             while not self._over.wait(self._seconds / _LOOKS):
-                standing = self._server.standing()
+                wait_state = self._server.wait_state()
                 before, looked = looked, monotonic()
-                is_counted = standing.awaits and (standing.serves or self._is_called)
-                if standing.opened != opened:
-                    waited, opened = 0.0, standing.opened
+                is_counted = wait_state.awaits and (wait_state.serves or self._is_called)
+                if wait_state.opened != opened:
+                    waited, opened = 0.0, wait_state.opened
                 elif is_counted and not self._is_suspended:
                     waited += looked - before
-                if waited >= self._seconds and standing.awaits:
-                    self._end(standing.awaits)
-                    self._press_on(GRACE if standing.serves else 0.0)
+                if waited >= self._seconds and wait_state.awaits:
+                    self._end(wait_state.awaits)
+                    self._press_on(GRACE if wait_state.serves else 0.0)
                     return
         except ServerError:
-            return  # the server is gone, and says why itself
+            return  # the server has ended, and reports why
 
     def _end(self, awaits: str) -> None:
         said = f"the replay waited {self._seconds:g} s for {awaits}, and the client did not send it"
@@ -92,19 +93,20 @@ class Limit:
         self.section = self._make_section()
         self.reason = (
             f"{said}. The replay then closed its connections. gate_timeout=S sets this limit, 0 means none;"
-            " skip_gates_after=S goes on without the request."
+            " skip_gates_after=S continues without the request."
         )
         self._server.release()
 
     def _press_on(self, grace: float) -> None:
-        """Interrupt the test until it ends, the first time after so many seconds."""
+        """Interrupt the test until it ends, first after `grace` seconds."""
         main = threading.main_thread().ident
         while not self._over.wait(grace) and self._interrupts and not self._is_suspended:
             signal.pthread_kill(main or 0, _SIGNAL or 0)
             grace = GRACE
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """In the main thread: cancel what waits in an event loop, so that the test's lines are shown; else raise."""
+        """Cancel the tasks of a waiting event loop, so that the failure shows the test's lines; else raise. Main thread
+        only."""
         __tracebackhide__ = True
         if not self._interrupts or self._over.is_set():
             return
@@ -121,11 +123,11 @@ _LIMIT = pytest.StashKey[Limit]()
 
 
 class _Hooks:
-    """Those hooks that only a run with a limit needs: without one, a run does not pay for them."""
+    """Hooks of runs with a limit: a run without one does not pay for them."""
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """A test whose limit is over fails, whatever its client makes of that."""
+        """Fail a test whose limit is over, even if its client handles the error."""
         __tracebackhide__ = True
         limit = item.stash.get(_LIMIT, None)
         if limit is None:
@@ -147,14 +149,14 @@ class _Hooks:
 
     @pytest.hookimpl
     def pytest_enter_pdb(self, config: pytest.Config) -> None:
-        """A person who debugs a test has all the time there is."""
+        """Set no limit for a person who debugs a test."""
         if (limit := config.stash.get(_LIMIT, None)) is not None:
             limit.suspend()
 
 
 @contextmanager
 def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
-    """Watch the replay of a test, unless it has no limit."""
+    """Watch the replay of a test that has a limit."""
     if seconds is None or server.is_recording:
         yield
         return
@@ -172,19 +174,19 @@ def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | 
 
 
 def noted_of(item: pytest.Item) -> str | None:
-    """The section of a test as its limit was over; None where it was not."""
+    """Return the section of a test whose limit was over; None if it was not."""
     limit = item.stash.get(_LIMIT, None)
     return None if limit is None else limit.section
 
 
 def forget(item: pytest.Item) -> None:
-    """Let go of the limit of a test: items live as long as the session."""
+    """Delete the limit of a test: items live as long as the session."""
     if _LIMIT in item.stash:
         del item.stash[_LIMIT]
 
 
 def _waiting_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of this thread, if no task of it runs at this moment."""
+    """Return the event loop of this thread if no task of it runs now; else None."""
     try:
         loop = asyncio.get_running_loop()
         return loop if asyncio.current_task(loop) is None else None

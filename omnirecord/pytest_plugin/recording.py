@@ -1,8 +1,6 @@
-"""A test being recorded: a proxy that looks like a replay; its cassette is kept if it passes, else beside it.
+"""The server of one test: a replay, or a recording that becomes its cassette if the test passes.
 
-What is shown of a test's server when the test fails. Never raises: it is not to hide what went wrong.
-
-The server of one test: from what it asks for to a replay, or to a recording that is kept if it passes.
+`section` describes the server of a failed test. It never raises, so that it does not hide the failure.
 """
 
 from __future__ import annotations
@@ -21,24 +19,24 @@ from ..cassette.sqlite import Store
 from ..errors import NotACassette, UsageError
 from ..recorder.proxy.server import Proxy
 from ..replayer.blocking import Server
-from ..replayer.report import place
+from ..replayer.report import position_text
 from ..replayer.server import Replay, Served
 from ..text import visible
 from .settings import Settings, checked_for_recording, failed_path
 
 _LEAVE_IN = 1.0
-"""Seconds that clients get to be gone, so that it is not the recorder who ends their streams."""
+"""Seconds for clients to disconnect, so that the recorder does not end their streams."""
 
 
 class Recording:
-    """A recording proxy in the shape of a replay that has nothing to complain of, and no playhead."""
+    """A recording proxy with the attributes of a replay, but without differences and without a playhead."""
 
     token = None
 
     def __init__(self, upstream: str, db: Path, **options: Any) -> None:
         self._proxy = Proxy(upstream, db, answered=self._answered, **options)
         self.requests: list[Served] = []
-        self.unmatched = self.mismatches = self.unmade = self.made_up = self.waiting = self.faults = ()
+        self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
 
     @property
     def url(self) -> str:
@@ -51,26 +49,25 @@ class Recording:
     async def __aexit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + _LEAVE_IN
-        while self._proxy.open_exchanges and loop.time() < until:  # noqa: ASYNC110  # the test is over: nobody waits
+        while self._proxy.open_exchanges and loop.time() < until:  # noqa: ASYNC110  # the test is over
             await asyncio.sleep(0.005)
         await self._proxy.stop()
 
     def _answered(self, method: str, target: str, exchange: int, status: int) -> None:
         self.requests.append(Served(method, target, status, exchange))
 
-    def _no_playhead(self, *_args: Any, **_named: Any) -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse the verbs of a replay."""
+        if not hasattr(Replay, name):
+            raise AttributeError(name)
         raise UsageError(
             "this test is being recorded, and a live server has no playhead: name a cassette that another test"
             " records, and give this one record='none'"
         )
 
-    pause = play = set_speed = step = run_until = jump = position = positions = reset = standing = release = (
-        _no_playhead
-    )
-
 
 def keep_failed(db: Path, path: Path) -> None:
-    """Put what a failed test recorded in `db` beside its cassette `path`. Raises `UsageError`."""
+    """Write the recording `db` of a failed test beside its cassette `path`. Raises `UsageError`."""
     store = open_store(db)
     try:
         _write(store, db, failed_path(path))
@@ -79,11 +76,12 @@ def keep_failed(db: Path, path: Path) -> None:
 
 
 def keep(db: Path, path: Path) -> None:
-    """Put what was recorded in `db` at `path`, in the form that its suffix names, whole or not at all. Raises
-    `UsageError` where it cannot be written, or the upstream was not there for all of it."""
+    """Write the recording `db` to `path`, in the form of its suffix, whole or not at all.
+
+    Raises `UsageError` if it cannot be written, or if a request did not reach the upstream."""
     store = open_store(db)
     try:
-        missed = store.exchanges("ending = 'upstream_unreachable'")
+        missed = store.exchanges(ending="upstream_unreachable")
         if missed:
             request = missed[0].request
             raise UsageError(
@@ -110,12 +108,12 @@ def _write(store: Store, db: Path, path: Path) -> None:
 
 
 _LISTED = 10
-"""Requests of the client that are listed."""
+"""Most requests of the client that are listed."""
 
 
 def section(server: Server, cassette: Path, *, stopped: bool = False, told: str = "") -> str:
-    """Lines about the cassette, the playhead, and the differences from the recording, without those
-    that the failure `told` already."""
+    """Return lines about the cassette, the playhead and the differences from the recording, without the lines that the
+    failure `told` already."""
     try:
         if server.is_recording:
             kept, name = visible(str(failed_path(cassette))), visible(str(cassette))
@@ -137,8 +135,8 @@ def _not_in(told: str, lines: list[str]) -> list[str]:
 def _playhead(server: Server) -> Iterator[str]:
     yield from (f"waiting for {visible(one)}" for one in server.waiting)
     try:
-        places = [place(position) for position in server.positions()] or ["nobody has listened yet"]
-    except Exception as error:  # a thread that died
+        places = [position_text(position) for position in server.positions()] or ["no client has listened yet"]
+    except Exception as error:  # the thread died
         places = [visible(str(error))]
     yield from (f"playhead: {one}" for one in places)
 
@@ -155,7 +153,7 @@ def _came(server: Server) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test that asks for a server. `upstream`, `passed` and `failed` are called when they are needed."""
+    """A test that requests a server. `upstream`, `passed` and `failed` are called when they are needed."""
 
     node_id: str
     cassette: Path
@@ -167,7 +165,7 @@ class Case:
 
 @contextmanager
 def served(case: Case, settings: Settings) -> Iterator[Server]:
-    """A running server. Raises `UsageError`, `CassetteError` or `ServerError`."""
+    """Run the server of a test. Raises `UsageError`, `CassetteError` or `ServerError`."""
     if settings.record == "all" or (settings.record == "once" and not case.cassette.exists()):
         with _recorded(case, settings) as server:
             yield server
@@ -175,7 +173,7 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
     if not case.cassette.exists():
         raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
     replay = Replay(case.cassette, **settings.replay)
-    replay.logs_misses = False  # a failed test shows them, once
+    replay.logs_misses = False  # a failed test shows misses once
     with _running(Server(replay)) as server:
         yield server
 

@@ -1,11 +1,9 @@
-"""What a test asks for: options, ini file, markers and fixture, each of which may say a part of it. Pure, light.
+"""The settings of a test, from options, ini file, markers and fixture; and the path of its cassette. Pure.
 
-A later layer beats an earlier one key by key; None says nothing, and takes back what a farther marker said.
+A later layer takes precedence key by key. None sets nothing, and removes the value of an outer marker.
 
-Where a test's cassette is. Pure.
-
-`<cassettes>/<module>/<test>.jsonl`, as pytest-recording has it; two tests never share one unless they name it. What
-is not fit for a file's name is replaced, and a hash of the whole name keeps apart what then looks the same.
+A cassette is `<cassettes>/<module>/<test>.jsonl`, as in pytest-recording; two tests share one only if they name it.
+Characters that a file name cannot have are replaced, and a hash of the whole name keeps such names apart.
 """
 
 from __future__ import annotations
@@ -21,22 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from . import KEYS, OF_RECORDING, OF_REPLAY
 
 MODES = ("none", "once", "all")
 TIMINGS = ("original", "compressed", "instant")
 GATE_TIMEOUT = 30.0
-"""Seconds that a replay waits for a request, unless a test says otherwise."""
+"""Default seconds that a replay waits for a request."""
 MATCH_ON = ("body",)
-"""What counts beside method, path and query, unless a test says otherwise."""
+"""Default parts of a request that have to match, beside method, path and query."""
 LONGEST = 1e6
-"""The longest limit, in seconds."""
-_OF_REPLAY = (
-    "timing", "speed", "max_gap", "gates", "no_gate", "skip_gates_after", "faults", "chunks", "match", "match_on",
-    "resume",
-)  # fmt: skip
+"""Longest limit, in seconds."""
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
-_OF_RECORDING = ("contract", "redact", "redact_patterns")
-KEYS = ("cassette", "record", *_OF_RECORDING, *_OF_REPLAY, "gate_timeout")
 _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
@@ -45,9 +38,9 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What one test gets. `replay`, `recording`: the options of `omnirecord.replay` and `record` that were given.
+    """The settings of one test. `replay`, `recording`: its arguments of `omnirecord.replay` and `omnirecord.record`.
     `only_replays`: the test has record='none' or faults. `gate_timeout`: seconds after which a test fails if its client
-    does not send the request that the replay waits for; None: never."""
+    does not send the awaited request; None: never."""
 
     cassette: str | None = None
     record: str = "none"
@@ -58,16 +51,16 @@ class Settings:
 
 
 def settings_of(*layers: Mapping[str, Any]) -> Settings:
-    """The settings of a test, from layers that were checked; the last says most. Raises `UsageError`."""
+    """Return the settings of a test from checked layers; the last takes precedence. Raises `UsageError`."""
     merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
-    replay = {key: _all_of(key, merged[key]) for key in _OF_REPLAY if key in merged}
+    replay = {key: _all_of(key, merged[key]) for key in OF_REPLAY if key in merged}
     if "timing" not in replay and {"speed", "max_gap"} & replay.keys():
         raise UsageError(
             "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
         )
     replay.setdefault("timing", "instant")
     replay.setdefault("match_on", MATCH_ON)
-    recording = {key: _all_of(key, merged[key]) for key in _OF_RECORDING if key in merged}
+    recording = {key: _all_of(key, merged[key]) for key in OF_RECORDING if key in merged}
     cassette, record = merged.get("cassette"), merged.get("record")
     only_replays = record == "none" or bool(replay.get("faults"))
     return Settings(
@@ -76,13 +69,13 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
 
 
 def _gate_timeout(merged: Mapping[str, Any]) -> float | None:
-    """The limit of a test in seconds: none where gates are skipped, unless a test says otherwise."""
+    """Return the limit of a test in seconds. By default there is none if gates are skipped."""
     skips = merged.get("skip_gates_after") is not None
     return float(merged.get("gate_timeout", 0.0 if skips else GATE_TIMEOUT)) or None
 
 
 def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """A layer that has known keys only. Raises `UsageError` with the nearest one."""
+    """Return a layer that has known keys and valid values. Raises `UsageError`, with the nearest key."""
     if not isinstance(layer, Mapping):
         raise UsageError(f"{where} gives a dict, not {layer!r}")
     for key, value in layer.items():
@@ -130,7 +123,7 @@ def _one_of(key: str, value: Any, known: tuple[str, ...], where: str) -> None:
 
 
 def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> dict[str, Any]:
-    """What a test's markers say together, given the arguments of each, the closest first. Raises `UsageError`."""
+    """Return the settings of a test's markers, given the arguments of each, the closest first. Raises `UsageError`."""
     merged: dict[str, Any] = {}
     for args, named in reversed(list(marks)):
         if len(args) > 1 or (args and "cassette" in named):
@@ -145,7 +138,7 @@ def _nearest(key: str, known: tuple[str, ...]) -> str:
 
 
 def _all_of(key: str, value: Any) -> Any:
-    """A list, where somebody wrote the only one of it."""
+    """Return a list for a single value of a key that takes several."""
     return (value,) if key in _SEVERAL and not isinstance(value, (list, tuple)) else value
 
 
@@ -156,12 +149,12 @@ _LIKE_HASHED = re.compile(r"-[0-9a-f]{8}\Z")
 
 
 def cassettes_folder(configured: Path | None, module: Path) -> Path:
-    """The folder of all cassettes: `cassettes` beside the test's file, unless configured."""
+    """Return the folder of all cassettes: the configured one, else `cassettes` beside the test file."""
     return configured or module.parent / FOLDER
 
 
 def cassette_path(folder: Path, named: str | None, module: Path, names: Sequence[str]) -> Path:
-    """The cassette of the test whose classes and function are `names`, in the file `module`."""
+    """Return the cassette of the test whose classes and function are `names`, in the file `module`."""
     if named is not None:
         return folder / named
     parts = Path(relpath(module.with_suffix(""), folder.parent)).parts
@@ -169,19 +162,19 @@ def cassette_path(folder: Path, named: str | None, module: Path, names: Sequence
 
 
 def failed_path(path: Path) -> Path:
-    """Where the recording of a failed test is kept: `NAME.failed.jsonl` beside `NAME.jsonl`."""
+    """Return the path for the recording of a failed test: `NAME.failed.jsonl` beside `NAME.jsonl`."""
     return path.with_name(f"{path.stem}.failed{path.suffix}")
 
 
 def checked_for_recording(path: Path) -> Path:
-    """A path whose suffix says which form of a cassette to write. Raises `UsageError`."""
+    """Return a path whose suffix is a form of cassette to write. Raises `UsageError`."""
     if path.suffix not in (".jsonl", ".db"):
         raise UsageError(f"{path} cannot be recorded: name it .jsonl, for git and review, or .db")
     return path
 
 
 def _fit(name: str, last: str = "") -> str:
-    """`name` and `last`, joined by a dot, as the name of a file that no other pair has, also where case is ignored."""
+    """Return `name.last` as a file name that no other pair has, also on a file system that ignores case."""
     whole = ".".join(filter(None, (name, last)))
     fit = _UNFIT.sub("_", whole)[:_LONGEST]
     is_plain = fit == whole and last == last.lower() and not _LIKE_HASHED.search(whole) and whole.strip(".") == whole

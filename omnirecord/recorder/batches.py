@@ -1,6 +1,6 @@
-"""What happened since the last transaction, taken over from the event loop a portion at a time.
+"""Batches of queued operations, for one commit each.
 
-The loop waits for whoever has the interpreter: so neither is all of it taken, nor let go, in one go.
+The event loop waits for the GIL, so batches are taken from the queue, and freed, a portion at a time.
 """
 
 from __future__ import annotations
@@ -11,39 +11,40 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..server.timers import monotonic
-from .files import Reel
-from .rows.exchanges import BodyData, Messaged, Op, Received, SentLate, content, held
-from .rows.pace import PORTION, resting
+from .files import RecordingFile
+from .pace import PORTION, resting
+from .rows.operations import BodyData, Messaged, Op, Received, SentLate, content, held
 
-_LOOK_EVERY = 1000
+_CHECK_EVERY = 1000
 """Operations between two looks at the clock: 2 ms."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some of it that is for one file, in order."""
+    """Operations of one file, in order."""
 
-    reel: Reel
+    file: RecordingFile
     ops: list[Op] = field(default_factory=list)
     size: int = 0
-    """Bytes of memory that it takes, as the intake counts them."""
+    """Bytes of memory that they take, as the queue counts them."""
 
-    def let_go(self, rest: Callable[[], object] | None) -> None:
+    def free(self, rest: Callable[[], object] | None) -> None:
+        """Free the operations a portion at a time."""
         while self.ops:
             del self.ops[-PORTION:]
             if rest is not None:
                 rest()
 
 
-def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch]:
-    """Take what waits by now, until it is `most` bytes; what comes meanwhile is for the next time. `rest` leaves the
-    interpreter to others for a moment; None: they want it less than what waits wants to be written."""
+def take_batches(waiting: deque[tuple[RecordingFile, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch]:
+    """Take the operations that wait now, up to `most` bytes, and return them as batches. `rest` pauses between
+    portions; None: no pauses."""
     batches: list[Batch] = []
     size = 0
     for _ in resting(range(len(waiting)), PORTION, rest):
-        reel, op = waiting.popleft()
-        if not batches or batches[-1].reel is not reel:
-            batches.append(Batch(reel))
+        file, op = waiting.popleft()
+        if not batches or batches[-1].file is not file:
+            batches.append(Batch(file))
         came = held(op)
         batches[-1].ops.append(op)
         batches[-1].size += came
@@ -54,30 +55,30 @@ def taken(waiting: deque[tuple[Reel, Op]], most: int, rest: Callable[[], object]
 
 
 @dataclass(slots=True)
-class Forgotten:
-    """What is left of waiting operations once their bytes are dropped: each exchange, its length and its end."""
+class Dropped:
+    """Queued operations without their bytes: each exchange, its length and its end."""
 
     batches: list[Batch] = field(default_factory=list)
     size: int = 0
-    """Bytes that are dropped, …"""
+    """Bytes that are dropped."""
     pieces: int = 0
-    """… and in how many reads, messages or pieces of a body they came."""
+    """The number of reads, messages and pieces of a body that had these bytes."""
     held: int = 0
-    """Bytes of memory that they took, as the intake counts them."""
+    """Bytes of memory that they took, as the queue counts them."""
     is_cut: bool = False
-    """Whether there was no time for all of them."""
+    """Whether operations are left in the queue for lack of time."""
 
 
-def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgotten:
-    """Take all that waits, without its bytes. The reads of a stream become one, so that this takes little time.
-    `until`: the time, by the steady clock, after which the rest is left."""
-    found = Forgotten()
+def drop_bytes(waiting: deque[tuple[RecordingFile, Op]], until: float = math.inf) -> Dropped:
+    """Take all operations from the queue, and drop their bytes. The reads of a stream become one, so that writing them
+    takes little time. After `until`, in seconds of the monotonic clock, the rest stays in the queue."""
+    found = Dropped()
     reads: dict[tuple[int, int], Received] = {}
     for n in range(len(waiting)):
-        if n % _LOOK_EVERY == 1 and monotonic() > until:
+        if n % _CHECK_EVERY == 1 and monotonic() > until:
             found.is_cut = True
             break
-        reel, op = waiting.popleft()
+        file, op = waiting.popleft()
         found.held += held(op)
         if size := content(op):
             found.size += size
@@ -86,26 +87,26 @@ def forgotten(waiting: deque[tuple[Reel, Op]], until: float = math.inf) -> Forgo
             continue
         if type(op) is Received:
             op.data, op.written = None, True
-            if (first := reads.get((reel.number, op.exchange))) is not None and first.reel is op.reel:
+            if (first := reads.get((file.index, op.exchange))) is not None:
                 first.size += op.size
                 continue
-            reads[reel.number, op.exchange] = op
+            reads[file.index, op.exchange] = op
         elif type(op) is BodyData or type(op) is Messaged:
             op.data = None
-        if not found.batches or found.batches[-1].reel is not reel:
-            found.batches.append(Batch(reel))
+        if not found.batches or found.batches[-1].file is not file:
+            found.batches.append(Batch(file))
         found.batches[-1].ops.append(op)
     return found
 
 
 def parts(batches: list[Batch], most: int) -> Iterator[Batch]:
-    """The same operations in order, cut into batches of about `most` bytes of memory."""
+    """Yield the same operations in order, in batches of about `most` bytes of memory."""
     for batch in batches:
-        part = Batch(batch.reel)
+        part = Batch(batch.file)
         for op in batch.ops:
             part.ops.append(op)
             part.size += held(op)
             if part.size >= most:
                 yield part
-                part = Batch(batch.reel)
+                part = Batch(batch.file)
         yield part

@@ -1,4 +1,4 @@
-"""A recording proxy for programs without an event loop: it runs in a thread."""
+"""A recording proxy for programs without an event loop: it runs in its own thread."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ class Recorder:
         self.upstream, self.db, self.url = server.upstream, server.db, ""
 
     def start(self) -> Recorder:
-        """Raises `UsageError`, `CassetteError` or `ServerError`."""
+        """Start the proxy, and return once it listens. Raises `UsageError`, `CassetteError` or `ServerError`."""
         self._background.start()
         self.url = self._server.url
         return self
 
     def stop(self) -> None:
-        """Cut streams that are open, give other requests five seconds, close the cassette."""
+        """Cut open streams, give other requests five seconds, and close the cassette."""
         self._background.stop()
 
     @property
     def token(self) -> str | None:
-        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        """The token that requests to its control path send as `Authorization: Bearer`; None if none is needed."""
         return self._server.token
 
     @property
     def page(self) -> str | None:
-        """Where the page is; None without `ui`."""
+        """The URL of the page; None without `ui`."""
         return self._server.page
 
     @property
     def recording(self) -> int:
-        """The number of the recording that is being made."""
+        """The number of the recording in progress."""
         return self._server.recording
 
     @property
     def exchanges(self) -> int:
-        """How many requests have come."""
+        """The number of requests so far."""
         return self._server.exchanges
 
 
 class Proxy(proxy.Proxy):
-    """A proxy that can be entered with `async with`, in the caller's loop, or with `with`, in a thread of its own."""
+    """A proxy for `async with`, in the caller's event loop, or for `with`, in its own thread."""
 
     def __enter__(self) -> Recorder:
         self._blocking = Recorder(self)

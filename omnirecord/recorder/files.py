@@ -1,12 +1,12 @@
-"""The files of one run of a recorder: the one that is written, and older ones in which something goes on.
+"""The cassette files that a recorder has open: the current one, and rotated ones with open exchanges.
 
-Without rotation there is one. When it is full, what begins from then on goes into the next, and streams and WebSockets
-move there at the end of a frame or message (`tape.Take`); what else is under way ends where it began. Then the old
-file is closed. All this happens in the recording thread, but for `current`, which the event loop reads, and for what
-takes its time: files are closed and removed in a thread of their own, since what arrives is to be written meanwhile.
+Without rotation there is one file. When it is full, new exchanges go into the next one. Streams and WebSockets move
+there at the end of a frame or message (`queue.ExchangeRecorder`); other open exchanges end where they began. Then the
+old file is closed. All this happens in the recording thread, with two exceptions. The event loop reads `current`. A
+third thread closes and removes files, because that takes long.
 
-A file that somebody removes or replaces meanwhile is another matter: there is nothing to end in it, and no event to
-wait for. So its reel gets another one (`replace`), in which all that is open goes on where it is.
+If a file is removed or replaced during the recording, nothing in it can end. So its `RecordingFile` gets a new file
+(`replace`), in which all open exchanges continue where they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .._version import __version__
 from ..cassette.open import contract_or_default
-from ..cassette.rotation import Shelf
+from ..cassette.rotation import RotatedCassettes
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.schema import free_path
 from ..cassette.sqlite.writer import UNWRITABLE
@@ -33,34 +33,29 @@ from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
-from .rows.exchanges import FrameMaker, Frames, Recorder
+from .pace import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
+from .rows.exchanges import RowMaker
+from .rows.frames import FrameMaker
+from .rows.operations import Frames
 
 FramesOf = Callable[[Writer, int], Frames]
-"""Who makes the frames of a recording in a file."""
+"""Returns what makes the frames of a recording, given its file and its number."""
 
 log = logging.getLogger("omnirecord")
 
-LINGER = 1.0
-"""Seconds for which an old file is kept open at least, for the times at which its last reads are handed on."""
-LEAST = 1.0
-"""Seconds that a file is written at least."""
-LET_GO = 1.0
-"""Seconds that whoever makes frames has for closing a file that was taken away."""
-AGAIN = 60.0
-"""Seconds between attempts to begin a new file, and between looks for what is not to be kept any more."""
 
+class RecordingFile:
+    """One file being written. Its recording began at `zero_ns` of the recorder's clock.
 
-class Reel:
-    """One file being written, with the recording in it that began at `zero_ns` on the clock of the tape.
-
-    `last`: the highest numbers of an exchange and of a stream that were in it. `frames` says who makes them.
+    `index`: tells the files of a recorder apart, from 1. `last`: the highest numbers of an exchange and of a stream
+    that the file had before.
     """
 
     def __init__(
-        self, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None, content: Scanner | None,
-        frames: FramesOf, key: UserKey,
+        self, index: int, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None,
+        content: Scanner | None, frames: FramesOf, key: UserKey,
     ) -> None:  # fmt: skip
-        self.writer, self.zero_ns = writer, zero_ns
+        self.index, self.writer, self.zero_ns = index, writer, zero_ns
         self.begun = monotonic()
         self.left = 0.0
         self.is_used = self.is_closed = False
@@ -72,7 +67,7 @@ class Reel:
                 self.salt = writer.salt()
                 redactor = Redactor(_key_of(writer, key, self.salt), content)
                 FrameMaker(writer, self.number, contract).finish_killed(contract_or_default)
-                self.recorder = Recorder(self.number, redactor, frames(writer, self.number))
+                self.row_maker = RowMaker(self.number, redactor, frames(writer, self.number))
                 self._recording = Recording(self.number, started, __version__, contract.name, upstream)
                 writer.write([rows.recording(self._recording)])
         except BaseException:
@@ -86,34 +81,35 @@ class Reel:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is going on in it any more, and nobody else has it open."""
-        return self.recorder.is_done and self.recorder.let_go()
+        """Whether no exchange is open, all frames are made, and the worker has closed the file."""
+        frames = self.row_maker.frames
+        return not (self.row_maker.has_open_exchanges or frames.behind) and frames.release()
 
     def left_behind(self, what: str, at_ns: int) -> None:
-        """Say in the file that was taken away, which may be nowhere, that it ends there; close it."""
-        until = monotonic() + LET_GO
-        while not self.recorder.let_go() and monotonic() < until:
-            time.sleep(LET_GO / 200)
+        """End the recording in a file that was removed or replaced, if it still exists, and close it."""
+        until = monotonic() + RELEASE_WITHIN
+        while not self.row_maker.frames.release() and monotonic() < until:
+            time.sleep(RELEASE_WITHIN / 200)
         goes_on = rows.incident(self.number, at_ns, f"this file {what} while it was recorded, and another one begun")
         with suppress(Exception):
-            self.writer.write([*self.recorder.left_behind(at_ns), goes_on])
+            self.writer.write([*self.row_maker.left_behind(at_ns), goes_on])
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Numbers and times go on, so that the files can be laid side by side."""
-        begins = f"{self.path.name} {what} while it was recorded: what came before is not in this file"
+        """Continue in another file. Numbers and times go on, so that readers can join the files."""
+        begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
-        writer.write([rows.recording(self._recording), *self.recorder.move(writer), incident])
+        writer.write([rows.recording(self._recording), *self.row_maker.move(writer), incident])
         self.writer = writer
 
     def close(self, within: float = math.inf) -> None:
-        """In so many seconds: see `Writer.close`."""
+        """Close the file, within so many seconds (`Writer.close`)."""
         self.is_closed = True
         self.writer.close(within)
 
 
 def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
-    """The key of a cassette's pseudonyms. Where those in the file are of another one, stderr says so."""
+    """Return the key of a cassette's pseudonyms. If the file has pseudonyms of another key, stderr says so."""
     found = key.of(salt)
     if not writer.has_key(mark_of(found)) and key.is_kept:  # else this was said when the key was made
         log.warning(
@@ -123,8 +119,8 @@ def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
     return found
 
 
-class Reels:
-    """What a tape writes. `now_ns` is the tape's clock. Raises `UsageError` or `CassetteError`."""
+class RecordingFiles:
+    """The open files of one recorder, whose clock is `now_ns`. Raises `UsageError` or `CassetteError`."""
 
     def __init__(
         self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
@@ -136,37 +132,41 @@ class Reels:
         self._named = path
         self._rotation = rotation
         self.rotates = rotation is not None
-        self._shelf = Shelf(path, keep) if rotation is not None else None
-        self._leaving: list[Reel] = []
+        self._rotated = RotatedCassettes(path, keep) if rotation is not None else None
+        self._leaving: list[RecordingFile] = []
         self._trouble, self._keeping = Complaint(), Complaint()
         self._not_before = self._pruned = 0.0
+        self._begun = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
         self.current = self._first(path)
         self._exchanges, self._streams = self.current.last
 
-    def _first(self, path: Path) -> Reel:
-        if self._shelf is None:
-            return self._reel(Writer(path))
-        for left in self._shelf.left_behind():
+    def _first(self, path: Path) -> RecordingFile:
+        if self._rotated is None:
+            return self._file(Writer(path))
+        for left in self._rotated.left_behind():
             self._finish(left)
-        known = self._shelf.current()
-        reel = self._reel(Writer(known) if known is not None else self._shelf.begin())
+        known = self._rotated.current()
+        file = self._file(Writer(known) if known is not None else self._rotated.begin())
         if known is not None:
-            reel.begun -= self._shelf.age(known)
+            file.begun -= self._rotated.age(known)
         else:
             try:
-                self._shelf.point(reel.path)
+                self._rotated.point(file.path)
             except BaseException:
-                self._shelf.discard(reel.writer)
+                self._rotated.discard(file.writer)
                 raise
-        self._prune_aside({reel.path})
-        return reel
+        self._prune_aside({file.path})
+        return file
 
-    def _reel(self, writer: Writer) -> Reel:
-        return Reel(writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames, self._key)
+    def _file(self, writer: Writer) -> RecordingFile:
+        self._begun += 1
+        return RecordingFile(
+            self._begun, writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames, self._key
+        )
 
     def _finish(self, path: Path) -> None:
-        """What a killed recorder left behind gets its last frames, and becomes one file."""
+        """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
                 FrameMaker(writer, 0, self._contract).finish_killed(contract_or_default)
@@ -174,127 +174,132 @@ class Reels:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
 
     def next_exchange(self) -> int:
-        """A number that none has in any of the files."""
+        """Return a number that no exchange has in any of the files."""
         self._exchanges += 1
         return self._exchanges
 
     def next_stream(self) -> int:
+        """Return a number that no stream has in any of the files."""
         self._streams += 1
         return self._streams
 
     @property
     def path(self) -> Path:
-        """What to read: the file that is written, or the link to it."""
-        return self.current.path if self._shelf is None else self._named
+        """The file that is written, or the link to it."""
+        return self.current.path if self._rotated is None else self._named
 
     @property
-    def all(self) -> list[Reel]:
-        """Oldest first."""
+    def all(self) -> list[RecordingFile]:
+        """All open files, the oldest first."""
         return [*self._leaving, self.current]
+
+    def open_file(self, index: int) -> RecordingFile | None:
+        """Return the file with this index; None once it is closed."""
+        return next((file for file in self.all if file.index == index), None)
 
     @property
     def is_behind(self) -> bool:
-        """Whether frames have still to be made."""
-        return any(reel.recorder.behind for reel in self.all)
+        """Whether any stream waits for frames."""
+        return any(file.row_maker.frames.behind for file in self.all)
 
     def turn(self) -> None:
-        """Begin a new file where it is time for that, close old ones, remove what is not to be kept. Raises nothing."""
+        """Begin a new file if the current one is full, close old ones, remove those not to keep. Raises nothing."""
         try:
             self._turn(monotonic())
-        except Exception as error:  # promise 2: the file is locked for a moment, or it is a fault of ours
+        except Exception as error:  # neither a lock nor a bug ends a recording
             self._trouble.say(f"cannot look after the files of the recording: {type(error).__name__}: {error}")
 
     def _turn(self, now: float) -> None:
-        if self._shelf is None:
+        if self._rotated is None:
             return
         if now >= self._not_before and self._is_full(now):
-            self._next(self._shelf, now)
-        done = [reel for reel in self._leaving if now - reel.left > LINGER and reel.is_done]
-        for reel in done:
-            reel.is_closed = True
-            self._leaving.remove(reel)
-            self._aside.submit(reel.close)
-        if done or now - self._pruned > AGAIN:
-            self._prune_aside({reel.path for reel in self.all})
+            self._next(self._rotated, now)
+        done = [file for file in self._leaving if now - file.left > LINGER and file.is_done]
+        for file in done:
+            file.is_closed = True
+            self._leaving.remove(file)
+            self._aside.submit(file.close)
+        if done or now - self._pruned > ROTATE_AGAIN:
+            self._prune_aside({file.path for file in self.all})
 
     def _is_full(self, now: float) -> bool:
-        limit, reel = self._rotation, self.current
-        if limit is None or not reel.is_used or now - reel.begun < LEAST:
+        limit, file = self._rotation, self.current
+        if limit is None or not file.is_used or now - file.begun < LEAST_AGE:
             return False
-        if limit.seconds is not None and now - reel.begun >= limit.seconds:
+        if limit.seconds is not None and now - file.begun >= limit.seconds:
             return True
-        return limit.size is not None and reel.writer.size() >= limit.size
+        return limit.size is not None and file.writer.size() >= limit.size
 
-    def _next(self, shelf: Shelf, now: float) -> None:
+    def _next(self, rotated: RotatedCassettes, now: float) -> None:
         try:
-            reel = self._reel(shelf.begin(self.current.salt))
+            file = self._file(rotated.begin(self.current.salt))
             try:
-                shelf.point(reel.path)
+                rotated.point(file.path)
             except BaseException:
-                shelf.discard(reel.writer)
+                rotated.discard(file.writer)
                 raise
         except (OmnirecordError, *UNWRITABLE) as error:
-            self._not_before = now + AGAIN
+            self._not_before = now + ROTATE_AGAIN
             self._trouble.say(f"no new file can be begun, {self.current.path.name} grows on: {error}")
             return
         self._trouble.over("a new file could be begun")
-        log.info("recording goes on in %s", reel.path.name)
+        log.info("recording goes on in %s", file.path.name)
         self.current.left = now
         self._leaving.append(self.current)
-        self.current = reel
+        self.current = file
 
-    def replace(self, reel: Reel, what: str) -> None:
-        """Give it another file in the place of one that `what` happened to. May be called again where it failed.
+    def replace(self, file: RecordingFile, what: str) -> None:
+        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed.
 
         Raises `OmnirecordError`, or what SQLite raises.
         """
-        at, before = self._now_ns() - reel.zero_ns, reel.path
-        reel.left_behind(what, at)
-        writer = self._another(reel)
+        at, before = self._now_ns() - file.zero_ns, file.path
+        file.left_behind(what, at)
+        writer = self._another(file)
         try:
-            reel.go_on_in(writer, what, at)
+            file.go_on_in(writer, what, at)
         except BaseException:
             writer.close()
             raise
         log.warning("recording degraded: %s %s; it goes on in %s", before, what, writer.path)
-        if self._shelf is not None and reel is self.current:
-            self._point(self._shelf, reel)
+        if self._rotated is not None and file is self.current:
+            self._point(self._rotated, file)
 
-    def _another(self, reel: Reel) -> Writer:
-        if self._shelf is not None:
-            return self._shelf.begin(reel.salt)
+    def _another(self, file: RecordingFile) -> Writer:
+        if self._rotated is not None:
+            return self._rotated.begin(file.salt)
         writer = Writer(free_path(self._named))
         try:
-            writer.salt(reel.salt)
+            writer.salt(file.salt)
         except BaseException:
             writer.close()
             raise
         return writer
 
-    def _point(self, shelf: Shelf, reel: Reel) -> None:
-        """What is recorded is not held up by a link that cannot be made."""
+    def _point(self, rotated: RotatedCassettes, file: RecordingFile) -> None:
+        """Let the link point to the new file. A link that cannot be made does not stop the recording."""
         try:
-            shelf.point(reel.path)
+            rotated.point(file.path)
         except (OmnirecordError, *UNWRITABLE) as error:
-            log.warning("%s does not lead to %s, which is recorded: %s", shelf.link, reel.path.name, error)
+            log.warning("%s does not lead to %s, which is recorded: %s", rotated.link, file.path.name, error)
 
     def _prune_aside(self, writing: set[Path]) -> None:
         self._pruned = monotonic()
         self._aside.submit(self._prune, writing)
 
     def _prune(self, writing: set[Path]) -> None:
-        assert self._shelf is not None
+        assert self._rotated is not None
         try:
-            self._shelf.prune(writing)
+            self._rotated.prune(writing)
         except (OmnirecordError, *UNWRITABLE) as error:
-            self._keeping.say(f"what --keep does not keep cannot be removed: {error}")
+            self._keeping.say(f"files that --keep excludes cannot be removed: {error}")
         else:
-            self._keeping.over("what --keep does not keep can be removed again")
+            self._keeping.over("files that --keep excludes can be removed again")
 
     def close(self, within: float = math.inf) -> None:
-        """Close all files, each in so many seconds."""
-        for reel in self.all:
-            reel.close(within)
+        """Close all files, each within so many seconds."""
+        for file in self.all:
+            file.close(within)
         self._aside.shutdown()
-        if self._shelf is not None:
+        if self._rotated is not None:
             self._prune({self.current.path})

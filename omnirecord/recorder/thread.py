@@ -1,8 +1,7 @@
-"""The recording thread: it makes rows of what happened, and commits at least every 100 ms.
+"""The recording thread: it makes rows of queued operations, and commits them at least every 100 ms.
 
-What fails is tried again, for as long as it takes, and said on stderr, when it begins, once a minute, and when it is
-over, and in the cassette. `reels` are the files that it writes, several with `--rotate`; one that was removed or
-replaced under the recorder is noticed, and another begun.
+A failed write is retried for as long as it takes. Stderr says so when it begins, once a minute, and when it ends; the
+cassette says so too. If a file is removed or replaced during the recording, a new one begins. `pace` has the intervals.
 """
 
 from __future__ import annotations
@@ -28,45 +27,35 @@ from ..redaction.redactor import Scanner, credentials
 from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
-from .batches import Batch, forgotten, parts, taken
-from .files import Reel, Reels
-from .queue import BUFFER, Intake, Take, amount
-from .rows.exchanges import HELD, FrameMaker, NewFrames, Requested
-from .rows.pace import RETRY_EVERY, Pace, breath
-from .worker import Apart
-
-COMMIT_EVERY = 0.08
-"""Seconds that what happened is gathered before it is committed; with the commit itself it stays under 0.1."""
-BATCH = 8 * 1024 * 1024
-"""Bytes that are committed at once, at the most."""
-PAUSE = 0.0005
-"""Seconds in which the event loop has the interpreter for itself, between some of what happened and what follows."""
-MUCH = 2 * 1024 * 1024
-"""Bytes that wait for the disk at which it is hurried."""
-LATE = 0.1
-"""Seconds that bytes wait to be committed, at which frames are not made for a while: the recording needs the processor,
-and what was promised of it comes first."""
-LOOK_EVERY = 0.5
-"""Seconds after which it is looked whether the files are still there, and full, where nothing happens."""
-LOAD_IN = 2.0
-"""Seconds that are waited for the process that makes frames, at the beginning; it may load on if it takes longer."""
-END_IN = 1.0
-"""Seconds in which the process that makes frames has to end."""
-GIVE_UP_AFTER = 4.0
-"""Seconds that a stopping recorder tries a write that fails again, and makes frames."""
-STOP_WITHIN = 7.0
-"""Seconds in which a stopping recorder is done with all that waits, whatever that is; …"""
-LAST = 1.5
-"""… of these the last are for what is not written by then: it is counted, and the ends of exchanges are written."""
-LEAST = 0.5
-"""Seconds for these in any case, and for SQLite to fold its log into a file that is closed."""
-SMALL_BATCH = BATCH // 16
-"""The same where content is masked: that takes a quarter of a second."""
-LAST_BATCH = BATCH // 4
-"""The same while the recorder stops, and looks at the clock between two of them."""
+from .batches import Batch, drop_bytes, parts, take_batches
+from .files import RecordingFile, RecordingFiles
+from .pace import (  # fmt: skip
+    BATCH,
+    BUFFER,
+    CHECK_FILES_EVERY,
+    COMMIT_EVERY,
+    END_WITHIN,
+    GIVE_UP_AFTER,
+    HOLD_FRAMES_AT,
+    HURRY_AT,
+    LAST_BATCH,
+    LAST_WRITES,
+    LEAST_LAST_WRITES,
+    LOAD_WITHIN,
+    MASKED_BATCH,
+    PAUSE,
+    RETRY_EVERY,
+    STOP_WITHIN,
+    FrameSchedule,
+    breath,
+)
+from .queue import ExchangeRecorder, RecordQueue, amount
+from .rows.frames import FrameMaker
+from .rows.operations import HELD, NewFrames, Requested
+from .worker import WorkerSupervisor
 
 Watch = Callable[[NewFrames], None]
-"""Told of frames as they become rows, in the recording thread."""
+"""Called with new frames as they become rows, in the recording thread."""
 
 log = logging.getLogger("omnirecord")
 
@@ -76,15 +65,15 @@ def ignore(frames: NewFrames) -> None:
 
 
 def nothing() -> None:
-    """Be told nothing."""
+    """Announce nothing."""
 
 
-class Tape:
+class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `content` finds the secrets that are masked in content; without it, that is kept as it is. `watch` is called with
-    the frames as they become rows, `news` when some have, in a thread of ours. `apart`: frames are made in a process
-    of their own. `pseudonym_key` is the user's, unless given.
+    `content` finds the secrets to mask in content; None: content is kept as it is. `watch` is called with new frames,
+    `news` after new frames, both in a thread of the recorder. `worker`: a second process makes the frames.
+    `pseudonym_key`: by default the user's own.
     """
 
     def __init__(
@@ -98,117 +87,120 @@ class Tape:
         keep: Retention | None = None,
         watch: Watch = ignore,
         news: Callable[[], None] = nothing,
-        apart: bool = False,
+        worker: bool = False,
         pseudonym_key: UserKey | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
         self._wake = threading.Event()
-        self._intake = Intake(clock, self._wake.set)
-        self._apart = Apart(contract, self._show, watch is not ignore, news, self._wake.set) if apart else None
-        frames = self._apart.frames if self._apart else partial(FrameMaker, contract=judge, shows=watch is not ignore)
-        now = self._intake.now
-        self.reels = Reels(path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key)
+        self._queue = RecordQueue(clock, self._wake.set)
+        self._worker = (
+            WorkerSupervisor(contract, self._show, watch is not ignore, news, self._wake.set) if worker else None
+        )
+        frames = self._worker.frames if self._worker else partial(FrameMaker, contract=judge, shows=watch is not ignore)
+        now = self._queue.now
+        self.files = RecordingFiles(
+            path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key
+        )
         self._parties = Parties(credentials)
         self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None
         self._recorded_at = 0.0
-        self._pace = Pace()
+        self._pace = FrameSchedule()
         self._trouble, self._fault = Complaint(), Complaint()
         self._watch, self._news = watch, news
         self._stopping = threading.Event()
         self._give_up_at = self._write_until = self._ends_at = math.inf
         self._lost = self._unwritten = 0
-        self._batch = BATCH if content is None else SMALL_BATCH
-        self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
+        self._batch = BATCH if content is None else MASKED_BATCH
+        self._thread = threading.Thread(target=self._run, name="omnirecord-recorder")
         self._thread.start()
-        if self._apart is not None:
-            self._apart.is_loaded.wait(LOAD_IN)
+        if self._worker is not None:
+            self._worker.is_loaded.wait(LOAD_WITHIN)
 
     @property
     def degraded(self) -> str | None:
-        """Why what comes cannot be written just now, or no frames be made of it."""
-        if self._intake.is_dropping and self._degraded is None:
-            return f"too much waits for the disk: {self._intake.told_dropped} are not kept so far"
-        return self._degraded or (self._apart.trouble if self._apart else None)
+        """Why data cannot be written at the moment, or no frames be made of it. None if all is well."""
+        if self._queue.is_dropping and self._degraded is None:
+            return f"too much waits for the disk: {self._queue.told_dropped} are not kept so far"
+        return self._degraded or (self._worker.trouble if self._worker else None)
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes of memory that wait for the disk."""
-        return self._intake.waiting
+        return self._queue.waiting
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes that passed and are not in the cassette: more than may wait, or unwritten when the recorder stopped."""
-        return self._intake.dropped_bytes + self._lost
+        """Bytes that passed and are not in the cassette: the queue was full, or the recorder stopped before."""
+        return self._queue.dropped_bytes + self._lost
 
     @property
     def is_incomplete(self) -> bool:
         """Whether the cassette lacks something that passed."""
-        return self._is_incomplete or self._intake.dropped > 0
+        return self._is_incomplete or self._queue.dropped > 0
 
     @property
     def path(self) -> Path:
-        """The cassette that is written, or the link to it: another than at first, where somebody put something else in
-        its place."""
-        return self.reels.path
+        """The cassette, or the link to it. It changes if another file takes its place."""
+        return self.files.path
 
     @property
-    def reel(self) -> Reel:
-        """The file in which what begins now is recorded."""
-        return self.reels.current
+    def file(self) -> RecordingFile:
+        """The file that records new exchanges."""
+        return self.files.current
 
     @property
     def recording(self) -> int:
         """The number of the recording in that file."""
-        return self.reel.number
+        return self.file.number
 
     def note(self, message: str) -> None:
-        """Say in the cassette that something went wrong, as an incident."""
-        self._intake.note(message, self.reel)
+        """Write an incident into the cassette."""
+        self._queue.note(message, self.file)
 
-    def take(self, method: str, target: str, headers: Headers) -> Take:
-        """A request's header section is complete: begin its exchange."""
-        reel = self.reel
-        at, number = self._intake.now() - reel.zero_ns, self.reels.next_exchange()
+    def begin_exchange(self, method: str, target: str, headers: Headers) -> ExchangeRecorder:
+        """Return the recorder of a new exchange, whose request has its header section."""
+        file = self.file
+        at, number = self._queue.now() - file.zero_ns, self.files.next_exchange()
         request = Requested(
             number, self._parties.of(method, target, headers), at, method, printable_text(target), printable(headers)
         )
-        return Take(self._intake, self.reels, request, reel, session_of(target))
+        return ExchangeRecorder(self._queue, self.files, request, file, session_of(target))
 
     def stop(self, within: float = STOP_WITHIN) -> None:
-        """Write what is left, make its frames, close the file, in about so many seconds. Bytes come first. What is not
-        written by then is dropped, counted in `dropped_bytes`, and said. Blocks; call it off the event loop."""
+        """Write what is queued, make its frames and close the file, within about `within` seconds. Bytes come first.
+        Those that are not written by then are dropped and counted in `dropped_bytes`. Blocks the caller."""
         if not self._stopping.is_set():
             now = monotonic()
             self._give_up_at = min(self._give_up_at, now + min(GIVE_UP_AFTER, within))
-            self._write_until = min(self._write_until, now + max(within - LAST, 0.0))
+            self._write_until = min(self._write_until, now + max(within - LAST_WRITES, 0.0))
             self._ends_at = min(self._ends_at, now + within)
-            if self._intake.dropped:
-                self._say(f"{self._intake.told_dropped} were not kept in all: too much waited for the disk")
+            if self._queue.dropped:
+                self._say(f"{self._queue.told_dropped} were not kept in all: too much waited for the disk")
         self._stopping.set()
         self._wake.set()
         self._thread.join()
 
     def hurry(self) -> None:
-        """Wait for nothing more: a recorder that stops, or will stop, drops what is not written by now."""
+        """Let a recorder that stops, now or later, drop the bytes that are not written yet."""
         self._give_up_at = self._write_until = self._ends_at = monotonic()
 
     def _run(self) -> None:
-        if self._apart is not None:
-            self._apart.tell()  # which begins it
+        if self._worker is not None:
+            self._worker.tell()  # starts the process
         while not self._finished():
             try:
                 self._step()
-            except Exception as error:  # promise 2: neither a fault of ours nor a lack of memory ends a recording
+            except Exception as error:  # neither a bug nor a lack of memory ends a recording
                 self._fault.say(f"recording degraded: {fault_of(error)}; streams go on, trying again")
                 self._gave_up = monotonic() > self._give_up_at
                 time.sleep(RETRY_EVERY)
-        if self._gave_up and (unwritten := self._unwritten + len(self._intake.ops)):
-            self._lose(max(0, self._intake.waiting - HELD * unwritten), unwritten)
-        if self._apart is not None:
-            self._apart.stop(min(END_IN, max(self._ends_at - monotonic(), LEAST / 2)))
-        self.reels.close(max(self._ends_at - monotonic(), LEAST))
+        if self._gave_up and (unwritten := self._unwritten + len(self._queue.ops)):
+            self._lose(max(0, self._queue.waiting - HELD * unwritten), unwritten)
+        if self._worker is not None:
+            self._worker.stop(min(END_WITHIN, max(self._ends_at - monotonic(), LEAST_LAST_WRITES / 2)))
+        self.files.close(max(self._ends_at - monotonic(), LEAST_LAST_WRITES))
 
     def _step(self) -> None:
         self._gather()
@@ -217,74 +209,73 @@ class Tape:
             self._record()
         if not self._gave_up:
             self._frame()
-            self.reels.turn()
+            self.files.turn()
 
     def _gather(self) -> None:
-        """Wait until there is something to do, and then a moment for more of it: a row or a transaction for each thing
-        that happens costs more than what happens."""
+        """Wait for an operation, and then for more: a commit for each operation costs more than the operation."""
         self._wake.clear()
-        self._intake.sleeps = True  # from here on `put` wakes us: a call, which it is spared where nobody sleeps
-        woken = self._intake.ops or self._stopping.is_set() or self._wake.wait(self._pause())
-        self._intake.sleeps = False
+        self._queue.sleeps = True  # `put` calls `_wake` only while this is true
+        woken = self._queue.ops or self._stopping.is_set() or self._wake.wait(self._pause())
+        self._queue.sleeps = False
         since = monotonic() - self._recorded_at
-        if woken and since < COMMIT_EVERY and self._intake.waiting < BATCH:
+        if woken and since < COMMIT_EVERY and self._queue.waiting < BATCH:
             self._stopping.wait(COMMIT_EVERY - max(since, 0.0))
 
     def _pause(self) -> float:
-        """Seconds until there is something to do though nothing happens."""
-        if self._apart is not None:
-            return min(LOOK_EVERY, self._apart.pause())
-        if not self.reels.is_behind:
-            return LOOK_EVERY
+        """Seconds until there is work without a new operation."""
+        if self._worker is not None:
+            return min(CHECK_FILES_EVERY, self._worker.pause())
+        if not self.files.is_behind:
+            return CHECK_FILES_EVERY
         return self._pace.pause(self._waiting, monotonic())
 
     @property
     def _waiting(self) -> int:
-        """Of how many streams frames are to be made."""
-        return sum(reel.recorder.waiting for reel in self.reels.all)
+        """Number of streams that wait for frames."""
+        return sum(file.row_maker.frames.waiting for file in self.files.all)
 
     def _finished(self) -> bool:
-        if not self._stopping.is_set() or self._intake.ops:
+        if not self._stopping.is_set() or self._queue.ops:
             return self._gave_up
-        if self.reels.is_behind and monotonic() > self._give_up_at:
-            log.warning("frames were not finished in time: whoever reads the cassette makes them")
+        if self.files.is_behind and monotonic() > self._give_up_at:
+            log.warning("frames were not finished in time: readers of the cassette make them")
             return True
-        return self._gave_up or not self.reels.is_behind
+        return self._gave_up or not self.files.is_behind
 
     def _record(self) -> None:
         self._recorded_at = monotonic()
         most = min(self._batch, LAST_BATCH) if self._stopping.is_set() else self._batch
-        if self._stopping.is_set() and self._intake.ops and monotonic() > self._write_until:
+        if self._stopping.is_set() and self._queue.ops and monotonic() > self._write_until:
             self._forget()
             return
-        batches = taken(self._intake.ops, most, self._rest())
+        batches = take_batches(self._queue.ops, most, self._rest())
         for n, batch in enumerate(batches):
             try:
                 self._record_batch(batch)
-            except Exception as error:  # its operations are half worked off, and cannot be tried again
+            except Exception as error:  # some of its operations are done, so it cannot be retried
                 self._lose_batch(batch, error)
             if self._gave_up:
                 self._unwritten = sum(len(one.ops) for one in batches[n:])
                 return
-            self._intake.taken_bytes += batch.size
-            batch.let_go(self._rest())
+            self._queue.taken_bytes += batch.size
+            batch.free(self._rest())
 
     def _record_batch(self, batch: Batch) -> None:
-        reel = batch.reel
-        if not reel.is_closed:  # else it is told when a read was handed on, which comes too late for it
-            reel.is_used = True
-            made = reel.recorder.rows(batch.ops, self._rest())
-            self._persist(partial(self._write, reel, reel.writer, made))
+        file = batch.file
+        if not file.is_closed:  # else these are late `SentLate`, which no row needs
+            file.is_used = True
+            made = file.row_maker.rows(batch.ops, self._rest())
+            self._persist(partial(self._write, file, file.writer, made))
 
     def _forget(self) -> None:
-        """There is no time left to write what waits: write of it what is short, and say how much is lost."""
-        until = max(self._ends_at, monotonic() + LEAST)
-        left = forgotten(self._intake.ops, (monotonic() + until) / 2)
-        self._intake.taken_bytes += left.held
+        """Drop the queued bytes, for lack of time, and write the rest: sizes and ends. Report the loss."""
+        until = max(self._ends_at, monotonic() + LEAST_LAST_WRITES)
+        left = drop_bytes(self._queue.ops, (monotonic() + until) / 2)
+        self._queue.taken_bytes += left.held
         if left.size:
             self._lose(left.size, left.pieces)
         self._unwritten = sum(len(batch.ops) for batch in left.batches)
-        for part in parts(left.batches, SMALL_BATCH):
+        for part in parts(left.batches, MASKED_BATCH):
             if self._gave_up or monotonic() > until:
                 break
             self._record_batch(part)
@@ -292,27 +283,26 @@ class Tape:
         self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
     def _lose(self, size: int, pieces: int) -> None:
-        """So much is not in the cassette, and never will be."""
+        """Count and report bytes that are lost."""
         self._lost, self._is_incomplete = self._lost + size, True
         log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
         if not self._gave_up:
             said = f"the recorder stopped before {amount(size, pieces)} were written: they passed and are not kept"
-            self._intake.note(said, self.reel)
+            self._queue.note(said, self.file)
 
     def _lose_batch(self, batch: Batch, error: Exception) -> None:
-        """No rows could be made of these operations: say so, and go on with the next ones."""
+        """Count and report operations of which no rows could be made."""
         self._lost, self._is_incomplete = self._lost + batch.size, True
         self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
 
     def _rest(self) -> Callable[[], object] | None:
-        """What leaves the interpreter to the event loop for a moment; None where too much waits for that: to get it
-        back may take ten times as long."""
-        is_much = self._intake.waiting > MUCH
+        """The pause between portions. None if many bytes are queued: to get the GIL back takes ten times as long."""
+        is_much = self._queue.waiting > HURRY_AT
         return None if is_much else partial(self._stopping.wait, PAUSE)
 
-    def _write(self, reel: Reel, writer: Writer, made: list[Row]) -> None:
-        """All rows; those that can never be written cost only themselves."""
-        if writer is not reel.writer:
+    def _write(self, file: RecordingFile, writer: Writer, made: list[Row]) -> None:
+        """Write all rows. Rows that can never be written are left out and reported."""
+        if writer is not file.writer:
             self._say(f"{len(made)} rows were for the file that is no longer there, and could not be written")
             return
         try:
@@ -324,23 +314,25 @@ class Tape:
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
-        """Make frames, where it is time for that, or tell who does. A stopping recorder writes its bytes before."""
-        has_bytes = self._stopping.is_set() and bool(self._intake.ops)
-        if self._apart is not None:
-            is_late = self._intake.lag(monotonic()) > LATE
+        """Make the frames that are due, or let the worker make them. A stopping recorder writes its bytes first."""
+        has_bytes = self._stopping.is_set() and bool(self._queue.ops)
+        if self._worker is not None:
+            is_late = self._queue.lag(monotonic()) > HOLD_FRAMES_AT
             is_stopping = self._stopping.is_set()
-            self._apart.tell(hurry=is_stopping and not has_bytes, hold=has_bytes or (is_late and not is_stopping))
-            if self._stopping.is_set() and not self._intake.ops and self.reels.is_behind:
+            self._worker.tell(hurry=is_stopping and not has_bytes, hold=has_bytes or (is_late and not is_stopping))
+            if self._stopping.is_set() and not self._queue.ops and self.files.is_behind:
                 self._wake.wait(COMMIT_EVERY)
         elif not has_bytes and (self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic())):
             self._persist(self._make_frames)
 
     def _make_frames(self) -> None:
         self._pace.begin(monotonic())
-        for reel in self.reels.all:
-            for made in reel.recorder.make_frames(lambda waiting: self._stopping.wait(breath(waiting))):
-                for frames in made:
-                    self._show(frames)
+        for file in self.files.all:
+            frames = file.row_maker.frames
+            assert isinstance(frames, FrameMaker)
+            for made in frames.make(lambda waiting: self._stopping.wait(breath(waiting))):
+                for new in made:
+                    self._show(new)
                 if made:
                     self._news()
                 if self._pace.is_long(monotonic()):
@@ -349,24 +341,23 @@ class Tape:
     def _show(self, frames: NewFrames) -> None:
         try:
             self._watch(frames)
-        except Exception:  # whoever watches must not end the recording
+        except Exception:  # a watcher must not end the recording
             log.exception("could not show what passes")
 
     def _look(self) -> None:
-        """Give what is recorded another file where its own was taken away: what is written to that would be found by
-        nobody."""
-        for reel in self.reels.all:
-            what = reel.writer.displaced()
+        """Continue in a new file if a file was removed or replaced: no reader would find the old one."""
+        for file in self.files.all:
+            what = file.writer.displaced()
             if what is not None and not self._is_moving:
                 self._is_moving = True
-                self._persist(partial(self.reels.replace, reel, what))
+                self._persist(partial(self.files.replace, file, what))
                 self._is_moving = False
 
     def _say(self, message: str) -> None:
-        self._intake.say(message, self.reel)
+        self._queue.say(message, self.file)
 
     def _persist(self, work: Callable[[], None]) -> None:
-        """Do it until it works: nothing that a disk or another process does ends a recording."""
+        """Call `work` until it succeeds: neither a disk nor another process ends a recording."""
         failed_at: float | None = None
         while True:
             try:
@@ -379,7 +370,7 @@ class Tape:
                 self._degraded = str(error)
                 if failed_at is None:
                     failed_at = monotonic()
-                waits = self._intake.waiting / 1e6
+                waits = self._queue.waiting / 1e6
                 self._trouble.say(
                     f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
                     f" {BUFFER / 1e6:.0f} MB may"
@@ -393,4 +384,4 @@ class Tape:
         if failed_at is not None:
             lasted = monotonic() - failed_at
             self._trouble.over(f"recording recovered after {lasted:.1f} s")
-            self._intake.note(f"the file could not be written for {lasted:.1f} s; what came waited", self.reel)
+            self._queue.note(f"the file could not be written for {lasted:.1f} s; the data waited in memory", self.file)

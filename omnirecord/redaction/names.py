@@ -100,6 +100,15 @@ _PASSES = {f"{of}{gap}pass" for of in PASSES_OF for gap in (" ", "")}
 _SECRET = frozenset({*WORDS, *PHRASES, *_KEYS, *_PASSES})
 _HARMLESS = frozenset(phrase for phrases in HARMLESS.values() for phrase in phrases)
 _ANYWHERE = frozenset({*WORDS, "session", "sessions"})
+_NO_SESSION = ("csrf", "xsrf", "state")
+_SESSION = ("sess", "sid", "jwt", "token", "auth")
+_ATTRIBUTES = frozenset({"path", "domain", "expires", "max-age", "samesite", "priority"})
+_FLAGS = frozenset({"httponly", "secure", "partitioned"})
+
+_OFFER = re.compile(r"[^\s,]+")
+_DOTTED = re.compile(r"[\w.-]+")
+_CREDENTIAL = re.compile(r"(?i)(?:bearer|api-?key|token|secret|auth(?:orization)?)\.")
+_KUBERNETES = "authorization.k8s.io."
 _Answer = TypeVar("_Answer")
 
 
@@ -177,3 +186,55 @@ def is_secret_query(name: str, value: str) -> bool:
     if not value or value.startswith("=="):  # a comparison in a script
         return False
     return is_secret(name) or (may_be_secret(name) and looks_secret(unquote(value)))
+
+
+def split_cookie(part: str) -> tuple[str, str, str, str]:
+    """Return the blanks before a cookie, its name with the `=`, its value, and the blanks behind it."""
+    rest = part.lstrip()
+    blanks = part[: len(part) - len(rest)]
+    end = rest.find("=", 0, LONGEST_NAME + 1) + 1
+    name = rest[:end] if end > 1 else ""
+    value = rest[len(name) :].rstrip()
+    return blanks, name, value, rest[len(name) + len(value) :]
+
+
+def is_attribute(part: str) -> bool:
+    """Return whether a part of a `Set-Cookie` is an attribute of the cookie, such as `Path=/`."""
+    name, equals, value = part.partition("=")
+    if not equals:
+        return name.strip().lower() in _FLAGS
+    return name.lstrip().lower() in _ATTRIBUTES and "=" not in value
+
+
+def is_session_cookie(part: str) -> bool:
+    """Return whether a cookie identifies a session, judged by its name; a CSRF token or a `state` does not."""
+    folded = part.casefold()
+    name, equals, _ = folded.partition("=")
+    return bool(equals) and any(one in name for one in _SESSION) and not any(one in folded for one in _NO_SESSION)
+
+
+def map_subprotocols(value: str, change: Callable[[str], str]) -> str:
+    """Return the value of a `Sec-WebSocket-Protocol` with every credential replaced by `change(credential)`."""
+
+    def changed(offer: re.Match[str]) -> str:
+        at = _credential(offer[0])
+        return offer[0] if at is None else offer[0][:at] + change(offer[0][at:])
+
+    return _OFFER.sub(changed, value)
+
+
+def _credential(offer: str) -> int | None:
+    """Return the start of the credential in a subprotocol such as `base64url.bearer.TOKEN`; None without one."""
+    for dotted in _DOTTED.finditer(offer):
+        first = None
+        for label in _CREDENTIAL.finditer(offer, dotted.start(), dotted.end()):
+            if label.end() == len(offer):
+                break
+            if label.start() > dotted.start() and offer[label.start() - 1] in ".-":
+                first = label.end()  # a whole word beats the end of another one, such as of `mytoken.`
+                break
+            first = label.end() if first is None else first
+        if first is not None:
+            behind = first + len(_KUBERNETES)
+            return behind if behind < len(offer) and offer[first:behind].lower() == _KUBERNETES else first
+    return None

@@ -7,7 +7,8 @@ place. It returns the secret, None, or `WAIT` if the next bytes decide. So cuts 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -87,6 +88,17 @@ _NAME_ENDS = [
     )
 ]  # fmt: skip
 _ENDS = frozenset(word[-_LETTERS:] for word in _NAME_ENDS)
+_TEXT_HEAD = re.compile(
+    rb"""(?<![\w.\-])(?P<name>[\w.\-]{1,64}+)[ \t]?(?:=|:[ \t])[ \t]{0,4}(?P<quote>["']?)(?=[^\s"'&;,<>])"""
+)
+_TEXT_VALUES = {
+    b"": re.compile(rb"""[^\s"'&;,<>]*"""),
+    b'"': re.compile(rb'[^"\r\n]*'),
+    b"'": re.compile(rb"[^'\r\n]*"),
+}
+_LINE = re.compile(rb"[^\r\n\"']*")
+"""The value of `Authorization` or `Cookie`, which has several words."""
+_LONGEST_TEXT_HEAD = 80
 
 
 def _any_of(ends: Iterable[bytes]) -> bytes:
@@ -296,3 +308,47 @@ def backslashes(buffer: bytes, start: int, end: int) -> int:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
+
+
+def stars(secret: bytes) -> bytes:
+    return b"*" * len(secret)
+
+
+class TextMask:
+    """One text: `feed` returns the next piece without secrets. `replace` returns what replaces a piece of a secret."""
+
+    def __init__(self, counts: Counter[str], replace: Callable[[bytes], bytes] = stars) -> None:
+        self._counts = counts
+        self._replace = replace
+        self._before = b""
+        self._value: re.Pattern[bytes] | None = None  # matches the rest of an open value
+        self._kind = ""
+
+    def feed(self, data: bytes) -> bytes:
+        text, at = self._before + data, len(self._before)
+        out: list[bytes] = []
+        while at < len(text):
+            start = at if self._value is not None else self._behind_name(text, at)
+            out.append(text[at:start])
+            at = self._safe(text, start, out) if start < len(text) else start
+        self._before = text[-_LONGEST_TEXT_HEAD:]
+        return b"".join(out)
+
+    def _behind_name(self, text: bytes, at: int) -> int:
+        """The start of the next secret, at `at` or later; the end of the text if there is none."""
+        for head in _TEXT_HEAD.finditer(text, max(0, at - _LONGEST_TEXT_HEAD)):
+            if head.end() >= at and is_secret_field(name := head["name"].decode("ascii", "replace")):
+                has_words = head["quote"] == b"" and words(name)[-1:] in (("authorization",), ("cookie",))
+                self._value, self._kind = _LINE if has_words else _TEXT_VALUES[head["quote"]], f"text {name.lower()}"
+                return head.end()
+        return len(text)
+
+    def _safe(self, text: bytes, at: int, out: list[bytes]) -> int:
+        assert self._value is not None
+        end = self._value.match(text, at).end()  # type: ignore[union-attr]  # it always matches
+        out.append(self._replace(text[at:end]))
+        if out[-1] != text[at:end]:
+            self._counts[self._kind] += 1
+        if end < len(text):
+            self._value = None
+        return end

@@ -24,27 +24,30 @@ from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from ..errors import UsageError
 from ..model import Headers
-from .aside import Aside
 from .body import BodyRedactor
-from .content import Flow, Scanner, StreamMask, Texts
-from .cookies import is_attribute, is_session_cookie, map_subprotocols, split_cookie
+from .content import BodyMask, JsonMask, Scanner, StreamMask
 from .names import (
+    is_attribute,
     is_identity,
     is_secret_field,
     is_secret_header,
     is_secret_query,
+    is_session_cookie,
     looks_secret,
+    map_subprotocols,
     may_be_secret_field,
+    split_cookie,
     words,
 )
+from .plain import TextMask
 from .utf16 import AnyWidth, Passing, may_be_utf16
 
 __all__ = [
     "BodyRedactor",
+    "JsonMask",
     "Redactor",
     "Scanner",
     "StreamMask",
-    "Texts",
     "body_without_secrets",
     "content_scanner",
     "credentials",
@@ -93,7 +96,7 @@ def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner
 class _Both:
     """First the secrets that have a name, then those in what is left."""
 
-    def __init__(self, named: BodyRedactor, content: Flow) -> None:
+    def __init__(self, named: BodyRedactor, content: BodyMask) -> None:
         self._named, self._content = named, content
 
     def feed(self, data: bytes) -> bytes:
@@ -140,22 +143,22 @@ class Redactor:
         if self._content is None:
             return text
         raw = text.encode("utf-8", "surrogatepass")
-        flow = Flow(self._content, self.counts)
+        flow = BodyMask(self._content, self.counts)
         return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
 
     def body(self) -> Passing:
         named = BodyRedactor(self._mask)
-        return AnyWidth(named if self._content is None else _Both(named, Flow(self._content, self.counts)))
+        return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))
 
     def stream(self) -> StreamMask | None:
         """What masks an event stream; None where that stays as it is."""
         return None if self._content is None else StreamMask(self._content, self.counts)
 
-    def texts(self) -> Texts | None:
+    def texts(self) -> JsonMask | None:
         """What follows the texts of one direction of a WebSocket, for `message`."""
-        return None if self._content is None else Texts(self._content, self.counts)
+        return None if self._content is None else JsonMask(self._content, self.counts)
 
-    def message(self, data: bytes, texts: Texts | None = None) -> bytes:
+    def message(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """A whole WebSocket message or body; what it carries in base64 is redacted as well."""
         data = _BASE64.sub(self._base64, data)
         if texts is None:
@@ -173,9 +176,9 @@ class Redactor:
         wide = AnyWidth(named)
         return wide.feed(data) + wide.close()
 
-    def closing(self, data: bytes, texts: Texts | None = None) -> bytes:
+    def closing(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """The content of a close frame: a code, and a reason that is a text. It stays as short as a frame has to be."""
-        code, reason = data[:2], Aside(self.counts).feed(data[2:])
+        code, reason = data[:2], TextMask(self.counts).feed(data[2:])
         safe = code + self.message(reason, texts)
         return safe if len(safe) <= max(len(data), _LONGEST_CLOSE) else _cut_text(safe, _LONGEST_CLOSE)
 
@@ -220,7 +223,7 @@ class Redactor:
             return self._mask("header", name, value)
         masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), value)
         if _MAY_HOLD.search(masked):
-            raw = Aside(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
+            raw = TextMask(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
             masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
             masked = map_subprotocols(masked, self.pseudonym)

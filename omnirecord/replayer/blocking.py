@@ -1,7 +1,6 @@
-"""`with` beside `async with`: a replay or a recording proxy in a thread of its own, and its buttons without `await`.
+"""`with` beside `async with`: a replay, or a recording proxy, that runs in a thread of its own.
 
-What a server has to tell is read directly, also once it is stopped; the buttons are pressed in its loop. `which`
-names a session, or `stream N`, where there are several playheads.
+The state of the server is read directly, also after it has stopped. The verbs run in the server's event loop.
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ from typing import Any
 from ..model import Exchange
 from ..server.background import Background
 from . import server as replaying
-from .player import Mismatch, Position
-from .player.controls import Predicate
-from .report import differences, place
-from .server import Served, Standing
-
-WAIT = 30.0
-"""Seconds after which `step` and `run_until` give up."""
+from .control import BlockingControl
+from .player import Mismatch
+from .report import differences, position_text
+from .server import Served, WaitState
 
 
-class Server:
-    """A replay in a thread. `url` is where it is; a client of any kind may use it, a synchronous one too."""
+class Server(BlockingControl):
+    """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
 
     def __init__(self, server: replaying.Replay) -> None:
         self._server = server
@@ -31,143 +27,97 @@ class Server:
         self.url = ""
 
     def start(self) -> Server:
-        """Raises `UsageError`, `CassetteError` or `ServerError`."""
+        """Start the server. Raises `UsageError`, `CassetteError` or `ServerError`."""
         self._background.start()
         self.url = self._server.url
         return self
 
     def stop(self) -> None:
-        """Close every connection and end the thread. Raises `ServerError` where that had ended by itself."""
+        """Close every connection and end the thread. Raises `ServerError` if the thread died earlier."""
         self._background.stop()
 
     @property
     def token(self) -> str | None:
-        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
         return self._server.token
 
     @property
     def is_recording(self) -> bool:
-        """Whether a live server is behind it: the test is being recorded, and there is no playhead."""
+        """Whether the server records a live upstream. A recording server has no playhead."""
         return not isinstance(self._server, replaying.Replay)
 
     @property
     def requests(self) -> list[Served]:
-        """What came, in order."""
+        """The requests so far, in order."""
         return list(self._server.requests)
 
     @property
     def unmatched(self) -> list[Served]:
-        """Those of them that nothing recorded answers."""
+        """The requests that match no recorded request."""
         return list(self._server.unmatched)
 
     @property
     def mismatches(self) -> list[Mismatch]:
-        """Requests that said something else than the recorded one that answered them."""
+        """The requests whose body has another `type` or `action` than the recorded request that answered them."""
         return list(self._server.mismatches)
 
     @property
     def made_up(self) -> list[str]:
-        """What a web UI asked that was not recorded, and got all the same."""
+        """The requests of a web UI that were not recorded and were answered all the same."""
         return list(self._server.made_up)
 
     @property
+    def unplayed(self) -> list[Exchange]:
+        """The recorded requests of clients that no client has sent yet."""
+        return list(self._server.unplayed)
+
+    @property
     def unmade(self) -> list[Exchange]:
-        """Recorded requests of clients that nobody has made."""
-        return list(self._server.unmade)
+        """Deprecated: the former name of `unplayed`."""
+        replaying.warn_unmade()
+        return self.unplayed
 
     @property
     def faults(self) -> list[str]:
-        """The faults that have made a difference so far."""
+        """The faults that have changed an answer so far."""
         return list(self._server.faults)
 
     @property
     def waiting(self) -> list[str]:
-        """The requests that it has been waiting for, for more than five seconds."""
+        """The requests that the replay has been waiting for, for more than five seconds."""
         return list(self._server.waiting)
 
-    def pause(self, *, which: str | None = None) -> Position | None:
-        """Let the playhead stand still: nothing more is sent until `play`, `step` or `run_until`."""
-        position: Position | None = self._press("pause", which=which)
-        return position
-
-    def play(self, *, which: str | None = None) -> Position | None:
-        """Let it go on."""
-        position: Position | None = self._press("play", which=which)
-        return position
-
-    def set_speed(self, speed: float, *, which: str | None = None) -> Position | None:
-        """Play `speed` times as fast as recorded, from now on."""
-        position: Position | None = self._press("set_speed", speed, which=which)
-        return position
-
-    def step(self, count: int = 1, *, which: str | None = None, timeout: float = WAIT) -> Position:
-        """Let the next `count` events out, then stand still; the position then. Raises `TimeoutError`, in seconds."""
-        return self._moved("step", count, which=which, timeout=timeout)
-
-    def run_until(
-        self, event: str | Predicate, nth: int = 1, *, which: str | None = None, timeout: float = WAIT
-    ) -> Position:
-        """Play until the `nth` such event, named as in `docs/faults.md`, or a function of a `TimedFrame`, and stand
-        still behind it; the position then. Raises `TimeoutError`, in seconds."""
-        return self._moved("run_until", event, nth, which=which, timeout=timeout)
-
-    def jump(self, seconds: float, *, which: str | None = None) -> Position:
-        """Go ahead to so many seconds from the start of the first stream."""
-        return self._moved("jump", seconds, which=which)
-
-    def position(self, *, which: str | None = None) -> Position:
-        """Where the playhead is."""
-        return self._moved("position", which=which)
-
-    def positions(self) -> list[Position]:
-        """Where each of them is: one for each session tree, and for each stream without a session."""
-        return list(self._press("positions"))
-
-    def standing(self) -> Standing:
-        """What it waits for at this moment."""
-        standing = self._press("standing")
-        assert isinstance(standing, Standing)
-        return standing
+    def wait_state(self) -> WaitState:
+        """Return what the replay waits for at this moment."""
+        state = self._call("wait_state")
+        assert isinstance(state, WaitState)
+        return state
 
     def release(self) -> None:
-        """Cut every response that is under way, and accept no more connections: no client waits any longer."""
-        self._press("release")
+        """Cut every open response and accept no more connections, so that no client stays blocked."""
+        self._call("release")
 
-    def reset(self) -> None:
-        """Begin again from the start, as if nobody had asked for anything."""
-        self._press("reset")
-
-    def _moved(self, button: str, *args: Any, which: str | None = None, timeout: float | None = None) -> Position:
-        """Where a button that moves one playhead has left it."""
-        position = self._press(button, *args, which=which, timeout=timeout)
-        assert isinstance(position, Position)
-        return position
-
-    def _press(self, button: str, *args: Any, which: str | None = None, timeout: float | None = None) -> Any:
-        named = {} if which is None else {"which": which}
-        press = partial(getattr(self._server, button), *args, **named)
+    def _call(self, name: str, *args: Any, **named: Any) -> Any:
         try:
-            return self._background.run(press, timeout=timeout)
+            return self._background.run(partial(getattr(self._server, name), *args, **named))
         except TimeoutError as error:
-            places = "; ".join(place(one) for one in self.positions())
-            raise TimeoutError(
-                f"{button} was not done after {timeout or 0:g} s: {places or 'nobody listens'}"
-            ) from error
+            where = "; ".join(position_text(one) for one in self.positions()) or "no client listens"
+            raise TimeoutError(f"{name} was not done after {named.get('timeout') or 0:g} s: {where}") from error
 
     def assert_all_matched(self) -> None:
-        """Raise an `AssertionError` that lists the requests that nothing recorded answers, and those that said
-        something else than the recorded one; where there is any of them."""
+        """Raise `AssertionError` if a request matched no recorded one, or had another `type` or `action`. The error
+        lists these requests."""
         __tracebackhide__ = True
         _assert_none(differences(self.unmatched, self.mismatches, ()))
 
     def assert_all_played(self) -> None:
-        """The same, with the recorded requests that nobody has made."""
+        """As `assert_all_matched`, and raise `AssertionError` if a recorded request was not sent, too."""
         __tracebackhide__ = True
         _assert_none(self.differences())
 
     def differences(self) -> list[str]:
-        """Everything that came otherwise than recorded, as lines of text."""
-        return differences(self.unmatched, self.mismatches, self.unmade)
+        """Return all differences between the client and the recording, as lines of text."""
+        return differences(self.unmatched, self.mismatches, self.unplayed)
 
 
 def _assert_none(differences: list[str]) -> None:
@@ -177,7 +127,7 @@ def _assert_none(differences: list[str]) -> None:
 
 
 class Replay(replaying.Replay):
-    """A replay that can be entered with `async with`, in the caller's loop, or with `with`, in a thread of its own."""
+    """A replay to enter with `async with`, in the caller's event loop, or with `with`, in a thread of its own."""
 
     def __enter__(self) -> Server:
         self._blocking = Server(self)

@@ -1,16 +1,20 @@
-"""The buttons of a replay: from Python, and over HTTP below `/-/omnirecord/`. What they do is in `player.controls`.
+"""The verbs of a replay's playhead, from Python and over HTTP below `/-/omnirecord/`.
 
-Over HTTP each is a POST, since it changes something; what goes with it stands in the query or in a JSON body. Who may
-press them is decided in `guarding`.
+To add a verb, add a method with `@verb` to `PlayheadControl`, and its line to `BlockingControl`. The HTTP interface
+takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py` applies a verb
+to a timeline; `server/access.py` decides which requests may use it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from inspect import Parameter, isawaitable, signature
 from math import isfinite
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -22,49 +26,82 @@ from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
 from .player.controls import Controls, Position, Predicate, as_row, is_behind
-from .player.playback import Run
-from .player.timeline import Place
+from .player.playback import Playthrough
+from .player.timeline import SortKey
 from .wait import Waiting
 
 PATIENCE = 30.0
-"""Seconds after which a request that waits for an event is answered that it has not come."""
+"""Default `timeout` in seconds, over HTTP and without `await`."""
 _LONGEST_BODY = 64 * 1024
+"""Longest body of a control request, in bytes."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+VERBS: dict[str, Callable[..., Any]] = {}
+"""The methods of `PlayheadControl` that are verbs, by their name in the HTTP interface."""
 
 
-class Buttons:
-    """What can be done to the playheads of one replay. `which` is a session's id or `stream N`, where there are
-    several. Raises `UsageError` where something cannot be done."""
+def verb(name: str) -> Callable[[F], F]:
+    """Return a decorator that adds a method to `VERBS` under this name."""
+
+    def add(method: F) -> F:
+        VERBS[name] = method
+        return method
+
+    return add
+
+
+class PlayheadControl:
+    """The verbs of one replay. `which` is a session's id or `stream N`; it is required where a verb moves one playhead
+    and there are several. Every verb raises `UsageError` if it cannot be done."""
 
     _controls: Controls
     _waiting: Waiting
 
     def now(self) -> int:
-        """The replay's clock, in ns."""
+        """Return the time on the replay's clock, in ns."""
         raise NotImplementedError
 
     @property
     def paused(self) -> bool:
-        """Whether everything is."""
+        """Whether the whole replay is paused."""
         return self._controls.paused
 
     @property
     def speed(self) -> float:
-        """How many times as fast as recorded it is played."""
+        """How many times as fast as recorded the replay is."""
         return self._controls.speed
 
+    def position(self, which: str | None = None) -> Position:
+        """Return the position of one playhead."""
+        return self._controls.position(which)
+
+    def positions(self) -> list[Position]:
+        """Return the position of every playhead: one for each session tree, and for each stream without a session."""
+        return self._controls.positions()
+
+    @verb("pause")
     def pause(self, which: str | None = None) -> Position | None:
+        """Stop sending until `play`, `step` or `run_until`."""
         self._controls.pause(self.now(), which)
-        return self._told(which)
+        return self._moved(which)
 
+    @verb("play")
     def play(self, which: str | None = None) -> Position | None:
+        """Continue after a pause."""
         self._controls.play(self.now(), which)
-        return self._told(which)
+        return self._moved(which)
 
+    @verb("speed")
     def set_speed(self, speed: float, which: str | None = None) -> Position | None:
+        """Play `speed` times as fast as recorded, from now on."""
         self._controls.set_speed(speed, self.now(), which)
-        return self._told(which)
+        return self._moved(which)
 
+    @verb("jump")
     def jump(self, seconds: float, which: str | None = None) -> Position:
+        """Move ahead to `seconds` of recorded time from the start of the first stream."""
         run = self._controls.one(which)
         if run is None:
             raise UsageError("nothing is played yet that one could jump in: open a stream first")
@@ -72,85 +109,123 @@ class Buttons:
         self._waiting.announce()
         return self.position(which)
 
-    def position(self, which: str | None = None) -> Position:
-        return self._controls.position(which)
+    @verb("step")
+    async def step(self, count: int = 1, which: str | None = None, *, timeout: float | None = None) -> Position:
+        """Pause, let the next `count` events pass one by one, and return the position then.
 
-    def positions(self) -> list[Position]:
-        """Of everything that is played."""
-        return self._controls.positions()
-
-    async def step(self, count: int = 1, which: str | None = None) -> Position:
-        """Pause, and let so many events pass, one by one. Waits for somebody who listens, and at closed gates."""
+        A step waits for a client that listens, and at a closed gate for its request. Raises `TimeoutError` after
+        `timeout` seconds (default: never)."""
         if count < 1:
             raise UsageError(f"{count} steps are none: take 1 or more")
         self._controls.pause(self.now(), which)
-        for _ in range(count):
-            await self._step(which)
+        async with _limit(timeout, "the event has not come"):
+            for _ in range(count):
+                await self._step(which)
         return self.position(which)
 
     async def _step(self, which: str | None) -> None:
-        run: Run | None = None
-        place: Place | None = None
+        run: Playthrough | None = None
+        end: SortKey | None = None
 
         def has_stepped() -> bool:
-            nonlocal run, place
-            if run is not None and place is not None and is_behind(run, place):
+            nonlocal run, end
+            if run is not None and end is not None and is_behind(run, end):
                 return True
-            run, before = self._controls.one(which), place
-            place = self._controls.step(run, self.now()) if run is not None else None
-            if place != before:
+            run, before = self._controls.one(which), end
+            end = self._controls.step(run, self.now()) if run is not None else None
+            if end != before:
                 asyncio.get_running_loop().call_soon(self._waiting.announce)
             return False
 
         await self._waiting.until(has_stepped)
 
-    async def run_until(self, event: str | Predicate, nth: int = 1, which: str | None = None) -> Position:
-        """Play on, and pause right behind the nth such event that is sent from now on: the address of one, as in
-        `docs/faults.md`, or a function of a `TimedFrame`."""
+    @verb("run-until")
+    async def run_until(
+        self, event: str | Predicate, nth: int = 1, which: str | None = None, *, timeout: float | None = None
+    ) -> Position:
+        """Play on, pause right behind the `nth` such event that is sent from now on, and return the position then.
+
+        `event` is an address as in `docs/faults.md`, or a function of a `TimedFrame`, whose exceptions are raised
+        here. Raises `TimeoutError` after `timeout` seconds (default: never)."""
         target = self._controls.run_until(event, nth, self.now(), which)
         self._waiting.announce()
         try:
-            await self._waiting.until(lambda: target.is_over)
+            async with _limit(timeout, f"{event} has not come"):
+                await self._waiting.until(lambda: target.is_over)
         finally:
             self._controls.give_up(target)
         if target.failed is not None:
             raise target.failed
-        assert isinstance(target.reached, Run)
+        assert isinstance(target.reached, Playthrough)
         return self.position(target.reached.name)
 
-    def _told(self, which: str | None) -> Position | None:
-        """Where that has left it; None where there are several."""
+    @verb("reset")
+    async def reset(self) -> None:
+        """Start again from the beginning: cut every stream, close every gate and forget every request."""
+        raise NotImplementedError
+
+    def _moved(self, which: str | None) -> Position | None:
+        """Wake the streams, and return the position of the playhead that was moved; None if several were."""
         self._waiting.announce()
         many = which is None and len(self._controls.positions()) > 1
         return None if many else self.position(which)
 
 
-class ControlPath:
-    """The control interface of one replay: `guard` lets requests pass, `state` gives what `GET …/state` tells beside
-    the positions."""
+@asynccontextmanager
+async def _limit(seconds: float | None, what: str) -> AsyncIterator[None]:
+    """Raise `TimeoutError` with a sentence after so many seconds; None sets no limit."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TimeoutError(f"{what} in {seconds or 0:g} s") from None
 
-    def __init__(
-        self,
-        guard: Guard,
-        buttons: Buttons,
-        controls: Controls,
-        reset: Callable[[], Awaitable[None]],
-        state: Callable[[], dict[str, Any]],
-    ) -> None:
+
+@overload
+def _blocking(
+    method: Callable[Concatenate[PlayheadControl, P], Awaitable[R]],
+) -> Callable[Concatenate[BlockingControl, P], R]: ...
+@overload
+def _blocking(method: Callable[Concatenate[PlayheadControl, P], R]) -> Callable[Concatenate[BlockingControl, P], R]: ...
+def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of `BlockingControl` that calls `method` in the server's event loop and returns its result."""
+    has_timeout = "timeout" in signature(method).parameters
+
+    @wraps(method)
+    def call(self: BlockingControl, *args: Any, **named: Any) -> Any:
+        if has_timeout and named.get("timeout") is None:
+            named["timeout"] = PATIENCE
+        return self._call(method.__name__, *args, **named)
+
+    return call
+
+
+class BlockingControl:
+    """The verbs without `await`. Their `timeout` is 30 seconds by default."""
+
+    pause = _blocking(PlayheadControl.pause)
+    play = _blocking(PlayheadControl.play)
+    set_speed = _blocking(PlayheadControl.set_speed)
+    jump = _blocking(PlayheadControl.jump)
+    step = _blocking(PlayheadControl.step)
+    run_until = _blocking(PlayheadControl.run_until)
+    reset = _blocking(PlayheadControl.reset)
+    position = _blocking(PlayheadControl.position)
+    positions = _blocking(PlayheadControl.positions)
+
+    def _call(self, name: str, *args: Any, **named: Any) -> Any:
+        """Call the server's method of that name in its event loop, and return its result."""
+        raise NotImplementedError
+
+
+class ControlPath:
+    """The HTTP control interface of one replay. `guard` decides which requests pass; `state` returns the fields of
+    `GET …/state` beside the positions."""
+
+    def __init__(self, guard: Guard, control: PlayheadControl, state: Callable[[], dict[str, Any]]) -> None:
         self._guard = guard
-        self._buttons = buttons
-        self._controls = controls
-        self._reset = reset
+        self._control = control
         self._state = state
-        self._presses: dict[str, tuple[Press, set[str]]] = {
-            "pause": (self._pause, {"which"}),
-            "play": (self._play, {"which"}),
-            "speed": (self._speed, {"which", "speed"}),
-            "jump": (self._jump, {"which", "seconds"}),
-            "step": (self._step, {"which", "count", "timeout"}),
-            "run-until": (self._run_until, {"which", "event", "nth", "timeout"}),
-            "reset": (self._begin_again, set()),
-        }
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer a request below the control path."""
@@ -158,83 +233,61 @@ class ControlPath:
         if refusal := refused(self._guard, request):
             return refusal
         if name in ("state", "position"):
-            return self._look(request, name)
-        if name not in self._presses:
-            known = ", ".join(["GET state", "GET position", *(f"POST {one}" for one in self._presses)])
+            return self._read(request, name)
+        if name not in VERBS:
+            known = ", ".join(["GET state", "GET position", *(f"POST {one}" for one in VERBS)])
             return error_response(404, "not_found", f"omnirecord: below {CONTROL} there are {known}")
         if request.method != "POST":
             return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} changes something: POST it")
         try:
-            return json_response(await self._press(name, await _options(request, target)))
+            return json_response(await self._do(name, await _options(request, target)))
         except (UsageError, ValueError) as error:
             return error_response(400, "bad_request", f"omnirecord: {error}")
         except TimeoutError as error:
             return error_response(408, "not_reached", f"omnirecord: {error}", positions=self._positions())
 
-    def _look(self, request: web.BaseRequest, name: str) -> web.Response:
+    def _read(self, request: web.BaseRequest, name: str) -> web.Response:
         if request.method not in ("GET", "HEAD"):
             return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} is read: GET it")
-        if name == "position":
-            return json_response({"positions": self._positions()})
-        return json_response({**self._state(), "positions": self._positions()})
+        state = self._state() if name == "state" else {}
+        return json_response({**state, "positions": self._positions()})
 
     def _positions(self) -> list[dict[str, Any]]:
-        return [as_row(one) for one in self._controls.positions()]
+        return [as_row(one) for one in self._control.positions()]
 
-    async def _press(self, name: str, options: dict[str, Any]) -> Any:
-        press, takes = self._presses[name]
+    async def _do(self, name: str, options: dict[str, Any]) -> Any:
+        """Do a verb with the options of a request, and return the answer. Raises `UsageError` or `TimeoutError`."""
+        method = getattr(self._control, VERBS[name].__name__)
+        takes = signature(method).parameters
         if odd := [option for option in options if option not in takes]:
             raise UsageError(f"{name} takes no {odd[0]}, but {', '.join(sorted(takes)) or 'nothing'}")
-        pressed = await press(options)
-        return as_row(pressed) if isinstance(pressed, Position) else {"positions": self._positions()}
-
-    async def _pause(self, options: dict[str, Any]) -> Position | None:
-        return self._buttons.pause(_which(options))
-
-    async def _play(self, options: dict[str, Any]) -> Position | None:
-        return self._buttons.play(_which(options))
-
-    async def _speed(self, options: dict[str, Any]) -> Position | None:
-        return self._buttons.set_speed(_number(options, "speed"), _which(options))
-
-    async def _jump(self, options: dict[str, Any]) -> Position:
-        return self._buttons.jump(_number(options, "seconds"), _which(options))
-
-    async def _step(self, options: dict[str, Any]) -> Position:
-        patience = _number(options, "timeout", PATIENCE)
-        step = self._buttons.step(_whole(options, "count"), _which(options))
-        return await _in_time(step, patience, "the event has not come")
-
-    async def _run_until(self, options: dict[str, Any]) -> Position:
-        patience, nth, event = _number(options, "timeout", PATIENCE), _whole(options, "nth"), options.get("event")
-        if not isinstance(event, str):
-            raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
-        return await _in_time(self._buttons.run_until(event, nth, _which(options)), patience, f"{event} has not come")
-
-    async def _begin_again(self, options: dict[str, Any]) -> None:  # noqa: ARG002  # as the others
-        await self._reset()
+        options = {"timeout": PATIENCE, **options} if "timeout" in takes else options
+        given = {
+            one: _PARAMETERS[one](options, one)
+            for one, parameter in takes.items()
+            if one in options or parameter.default is Parameter.empty
+        }
+        result = method(**given)
+        result = await result if isawaitable(result) else result
+        return as_row(result) if isinstance(result, Position) else {"positions": self._positions()}
 
 
-Press = Callable[[dict[str, Any]], Awaitable[Position | None]]
-
-
-async def _in_time(coming: Awaitable[Position], seconds: float, what: str) -> Position:
-    try:
-        async with asyncio.timeout(seconds):
-            return await coming
-    except TimeoutError:
-        raise TimeoutError(f"{what} in {seconds:g} s") from None
-
-
-def _which(options: dict[str, Any]) -> str | None:
-    which = options.get("which")
+def _which(options: dict[str, Any], name: str) -> str | None:
+    which = options[name]
     if which is not None and not isinstance(which, str):
         raise UsageError(f"which={which!r} names no session: give an id, or 'stream N'")
     return which
 
 
-def _number(options: dict[str, Any], name: str, default: float | None = None) -> float:
-    value: Any = options.get(name, default)
+def _event(options: dict[str, Any], name: str) -> str:
+    event = options.get(name)
+    if not isinstance(event, str):
+        raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
+    return event
+
+
+def _number(options: dict[str, Any], name: str) -> float:
+    value: Any = options.get(name)
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -245,14 +298,21 @@ def _number(options: dict[str, Any], name: str, default: float | None = None) ->
 
 
 def _whole(options: dict[str, Any], name: str) -> int:
-    number = _number(options, name, 1)
+    number = _number(options, name)
     if number != int(number):
         raise UsageError(f"{name}={options[name]!r} is no whole number")
     return int(number)
 
 
+_PARAMETERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
+    "which": _which, "event": _event, "count": _whole, "nth": _whole, "seconds": _number, "speed": _number,
+    "timeout": _number,
+}  # fmt: skip
+"""How a parameter of a verb is read from the options of a request."""
+
+
 async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:
-    """What stands in the query and in the JSON body."""
+    """Return the options in the query and in the JSON body; the body takes precedence. Raises `UsageError`."""
     options: dict[str, Any] = dict(parse_qsl(query_of(target), keep_blank_values=True))
     body = await _body(request)
     if body.strip():

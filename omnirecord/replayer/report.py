@@ -1,4 +1,4 @@
-"""What there is to say about a replay, in lines: where its playhead is, and what came otherwise than recorded. Pure."""
+"""Text about a replay: the position of its playhead, and the differences between client and recording. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .player import Mismatch, Position
 _LISTED = 20
 
 
-def place(position: Position) -> str:
-    """A `Position` in a sentence."""
+def position_text(position: Position) -> str:
+    """Return a position as a sentence."""
     behind = "before its first event"
     if position.seq is not None:
         behind = f"behind frame {position.seq} of stream {position.stream} ({position.type})"
@@ -23,24 +23,24 @@ def place(position: Position) -> str:
     return visible("; ".join(said))
 
 
-def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unmade: Sequence[Any]) -> list[str]:
-    """Requests that matched nothing, that said something else than the recorded one, and recorded ones that nobody
-    made: a head and a line for each."""
+def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unplayed: Sequence[Any]) -> list[str]:
+    """Return lines about requests that matched nothing, requests that mismatched, and recorded requests that were not
+    sent: a head, then a line for each request."""
     return [
         *_listed("matched nothing", [_missed(one) for one in unmatched]),
-        *_listed("said something else than the recorded one", [_differing(one) for one in mismatches]),
-        *_listed("recorded, but never made", [request_line(one) for one in unmade]),
+        *_listed("had other content than the recorded one", [_differing(one) for one in mismatches]),
+        *_listed("recorded, but not sent", [request_line(one) for one in unplayed]),
     ]
 
 
 def request_line(request: Any) -> str:
-    """Method and target of a request that came, or of an exchange."""
+    """Return method and target of a request, or of an exchange."""
     request = getattr(request, "request", request)
     return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
 
 
 def _missed(request: Any) -> str:
-    """Why nothing matched, in the lines that it has."""
+    """Return why nothing matched, indented."""
     return "\n  ".join(map(visible, request.why.split("\n"))) if request.why else request_line(request)
 
 

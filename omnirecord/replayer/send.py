@@ -1,11 +1,9 @@
-"""What a replay has decided, sent to a client: a stream as it plays, or an answer once it is due.
+"""Sends the decisions of a replay: streams as they play, answers when they are due, and `/v1/sessions/updates`.
 
-When something is due, `player` decides and `waiting` waits; here it is written, held open, cut or reset.
+`player` decides when a part is due, and `wait` sleeps until then; here it is written, held open, cut or reset.
 
-`/v1/sessions/updates` in a replay: the WebSocket by which the web UI keeps its session list up to date.
-
-A `watch` is answered by a `snapshot` of the watched sessions as of the playhead, then `changed` follows as that
-moves, and a `heartbeat` where nothing was sent for 30 s. The content is what the recorded server sent.
+`/v1/sessions/updates` is the WebSocket for the session list of the web UI. A `watch` gets a `snapshot` of the watched
+sessions as of the playhead, then `changed` as it moves, and a `heartbeat` after 30 s of silence.
 """
 
 from __future__ import annotations
@@ -20,27 +18,27 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from ..model import Exchange, Headers, Response
-from ..omnigent.protocol import SESSION_HEARTBEAT
+from ..omnigent import protocol
 from ..server.http import error_response
 from ..server.listener import RawResponse
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
 from .omnigent_ui import MadeUp
 from .player import Answering, Failing, Playing
-from .player.join import frame_of
+from .player.reconnect import frame_of
 from .wait import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]
 
 _TURN = 4
-"""Pieces after which it is somebody else's turn."""
+"""Bursts after which other clients get their turn."""
 
 _BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 
 
 class Sender:
-    """Sends for one replay. `now` is its clock, in ns; `ended` is asked where a fault
-    would end a stream: whether it does."""
+    """Sends for one replay. `now` returns the time on its clock, in ns; `ended` returns whether a fault ends a
+    stream."""
 
     def __init__(self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool]) -> None:
         self._waiting = waiting
@@ -48,6 +46,7 @@ class Sender:
         self._ended = ended
 
     async def answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
+        """Send an answer when it is due."""
         await self._waiting.until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:
@@ -68,7 +67,7 @@ class Sender:
         return response
 
     async def _no_response(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
-        """Nothing was answered when this was recorded: the connection is closed, or held until the client goes."""
+        """Close the connection of a request that was recorded without an answer, or hold it until the client leaves."""
         if exchange.ending != "upstream_lost":
             await asyncio.Event().wait()
         response = RawResponse(502, "Bad Gateway", ())
@@ -76,7 +75,7 @@ class Sender:
         return response
 
     async def play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
-        """Send a stream, to its end or until the client goes."""
+        """Send a stream, to its end or until the client leaves."""
         recorded = playing.exchange.response
         assert recorded is not None
         if problem := not_replayable(recorded):
@@ -97,7 +96,7 @@ class Sender:
         return response
 
     async def fail(self, failing: Failing) -> web.StreamResponse:
-        """Answer with the status that a fault wants."""
+        """Answer with the status of a fault."""
         await self._waiting.sleep_until(failing.due)
         return error_response(failing.status, "fault", f"omnirecord: {failing.status}, since {failing.message}")
 
@@ -112,9 +111,9 @@ class Sender:
                 await self._waiting.until_due(playing, beat)
                 await _write_each(cut(playing.take(self._now())), write)
                 if playing.timeline.paused:
-                    self._waiting.announce()  # somebody may wait for just this event
+                    self._waiting.announce()  # a step may wait for this event
             if playing.stop == "open":
-                await _hold(beat if playing.is_kept_alive else None)  # whoever ended it then was not the server
+                await _hold(beat if playing.is_kept_alive else None)  # the recorded server did not end it
             await self._waiting.until_due(playing, beat)
             if not playing.fault or self._ended(playing):
                 break
@@ -122,11 +121,11 @@ class Sender:
             await asyncio.Event().wait()
 
     async def _send_freely(self, playing: Playing, write: Write) -> bool:
-        """What nothing holds up goes out in pieces; returns whether there is more behind it. A client that takes all
-        there is keeps nobody else waiting."""
+        """Send bursts as long as nothing holds them, and return whether more parts follow. Other clients get their
+        turn."""
         number = 0
-        while (piece := playing.piece(self._now())) is not None:
-            await write(piece)
+        while (burst := playing.burst(self._now())) is not None:
+            await write(burst)
             number += 1
             if not number % _TURN:
                 await asyncio.sleep(0)
@@ -134,7 +133,7 @@ class Sender:
 
 
 def _of_stream(playing: Playing, recorded: Response, *, is_bodiless: bool) -> Headers:
-    """The header fields of a stream: with a length or a coding only if its bytes have these."""
+    """Return the header fields of a stream, with its length or coding only if its bytes have these."""
     headers = end_to_end(recorded.headers)
     if is_bodiless:
         return headers
@@ -142,7 +141,7 @@ def _of_stream(playing: Playing, recorded: Response, *, is_bodiless: bool) -> He
 
 
 async def _hold(beat: Beat | None) -> None:
-    """Leave a stream open until its client goes."""
+    """Leave a stream open until its client leaves."""
     while beat is not None:
         await asyncio.sleep(HEARTBEAT_EVERY)
         await beat()
@@ -150,7 +149,7 @@ async def _hold(beat: Beat | None) -> None:
 
 
 async def _write_each(writes: Iterator[bytes], write: Write) -> None:
-    """One write after the other; each has left before the next is made."""
+    """Write one after the other; each has left before the next is made."""
     for number, data in enumerate(writes):
         if number:
             await asyncio.sleep(0)
@@ -158,7 +157,7 @@ async def _write_each(writes: Iterator[bytes], write: Write) -> None:
 
 
 def not_replayable(response: Response) -> str | None:
-    """Why a recorded response cannot be sent as it is. None if it can: a foreign cassette may hold anything."""
+    """Return why a recorded response cannot be sent as it is; None if it can. A cassette may hold any response."""
     if not 200 <= response.status <= 599:
         return f"a response with status {response.status} cannot be replayed"
     why = unsendable(response.reason, response.headers)
@@ -166,19 +165,19 @@ def not_replayable(response: Response) -> str | None:
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:
-    """With the length that the body has: redaction may have changed it."""
+    """Return the headers with the length of the body, which redaction may have changed."""
     if header(headers, "content-length") is None:
         return headers
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
 
 
 def _synthetic_heartbeat(why: str = "omnirecord is waiting at a gate") -> bytes:
-    """A heartbeat that nobody recorded: a comment says so, which clients do not see."""
-    return f": {why}\n".encode() + frame_of(SESSION_HEARTBEAT, {"server_time": None})
+    """Return a heartbeat that was not recorded, with a comment that says so; clients ignore comments."""
+    return f": {why}\n".encode() + frame_of(protocol.SESSION_HEARTBEAT, {"server_time": None})
 
 
 async def send_made_up(request: web.BaseRequest, answer: MadeUp) -> web.StreamResponse:
-    """An answer that nobody recorded; to who has it already, only that it is still the same."""
+    """Send an answer that was not recorded; 304 if the client has it."""
     etag = header(answer.headers, "etag")
     if etag is not None and request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag})
@@ -190,7 +189,7 @@ async def send_made_up(request: web.BaseRequest, answer: MadeUp) -> web.StreamRe
 
 
 async def keep_quiet(request: web.BaseRequest) -> web.StreamResponse:
-    """A stream on which nothing comes but heartbeats, until the client goes."""
+    """Send a stream of heartbeats until the client leaves."""
     response = RawResponse(200, "OK", (("content-type", "text/event-stream; charset=utf-8"),))
     await response.prepare(request)
     while True:
@@ -199,19 +198,20 @@ async def keep_quiet(request: web.BaseRequest) -> web.StreamResponse:
 
 
 UPDATES_HEARTBEAT_EVERY = 30.0
+"""Seconds of silence before a heartbeat on `/v1/sessions/updates`."""
 _LOOK_EVERY = 0.5
-"""Seconds between looks at whether the playhead has moved."""
+"""Seconds between checks of the playhead."""
 
 
 Rows = Callable[[list[str]], dict[str, Any]]
-"""The rows of these sessions in the list, by id, as of the playhead."""
+"""Returns the rows of sessions in the session list, by id, as of the playhead."""
 
 
 async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
-    """Serve one client until it leaves."""
+    """Serve `/v1/sessions/updates` to one client until it leaves."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    with suppress(ConnectionError):  # it left
+    with suppress(ConnectionError):  # the client left
         await _serve(socket, rows_of)
     return socket
 
@@ -240,7 +240,7 @@ async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:
-    """The ids of a `watch`; None where none came in time."""
+    """Return the session ids of the next `watch`; None if none came in time."""
     try:
         message = await socket.receive(timeout=_LOOK_EVERY)
     except TimeoutError:

@@ -1,6 +1,6 @@
-"""The replay server: an aiohttp shell around `player`. It answers from a cassette and never dials out.
+"""The replay server: an aiohttp shell around `player`. It answers from a cassette and never connects to another server.
 
-What is due when, and what it waits for, is decided in `player`; here it is slept, written, held open or cut.
+`player` decides which answer a request gets and when each part is due; `wait` sleeps until then, `send` writes it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ..server.timers import monotonic_ns
 from ..server.tls import File
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
-from .control import Buttons, ControlPath
+from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
-from .omnigent_ui import Filling, MadeUp, Quiet
-from .omnigent_ui.files import Frontend, installed
+from .omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
+from .omnigent_ui.files import BuiltUi, installed
 from .player import (  # fmt: skip
     Answering,
     Decision,
@@ -46,23 +46,23 @@ from .player import (  # fmt: skip
     Updates,
     options,
 )
-from .player.plan import Script
+from .player.plan import ReplayPlan
 from .send import Sender, keep_quiet, send_made_up, serve_updates
 from .wait import Waiting
 
 log = logging.getLogger("omnirecord")
 
 LOADS = 1.0
-"""Seconds that a page has to load, where no message sets off what it hears: what comes meanwhile is too much for it."""
+"""Seconds for a web page to load if there are no gates: the page loses events that arrive while it loads."""
 _BEFOREHAND = 256 << 20
-"""Bytes of streams that are read before the first client comes: some seconds' work."""
+"""Bytes of streams to read before the first client connects; that takes some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a replay waits for. `awaits`: the recorded request that has to come before anything goes on, or that would
-    be the first; None where nothing waits for one. `opened`: how many gates are open. `serves`: whether a response is
-    under way."""
+class WaitState:
+    """What a replay waits for. `awaits`: the recorded request that everything waits for, or the first recorded one if
+    no request has come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is
+    open."""
 
     awaits: str | None
     opened: int
@@ -71,22 +71,22 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request that came, and what it got: the number of the exchange, None where nothing matched."""
+    """A request and its answer. `exchange`: the number of the recorded exchange; None if none matched."""
 
     method: str
     target: str
     status: int
     exchange: int | None
     why: str = ""
-    """Of one that nothing matched: what was missed, what was nearest and in what it differs."""
+    """If none matched: why, with the nearest recorded requests and their differences."""
 
 
-class Replay(Buttons):
-    """A server that answers as the recorded one did. Use it with `async with`: `url` is where it is.
+class Replay(PlayheadControl):
+    """A server that answers as the recorded one did. Use it with `async with`; clients connect to `url`.
 
-    `requests`: what came; `unmatched`: what was never recorded; `mismatches`: what came with another `type` or
-    `action` than recorded; `waiting`: what it has been waiting for, for more than five seconds.
-    Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    `requests`: all requests; `unmatched`: those that match no recorded request; `mismatches`: those with another `type`
+    or `action` than the recorded one; `waiting`: the requests that it has been waiting for, for more than five seconds.
+    Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Replay(Buttons):
         web_ui: str | PathLike[str] | None = None,
         **chosen: Any,
     ) -> None:
-        """`web_ui`: fill in what Omnigent's web UI asks and nobody recorded, with the files of that folder, or, for
-        `auto`, of an `omnigent` that is installed. `gate_timeout`: the former name of `skip_gates_after`. `chosen`:
-        what `player.options` takes. Raises `UsageError`."""
+        """`web_ui`: answer requests of Omnigent's web UI that were not recorded, with the files of that folder, or, for
+        `auto`, of the installed `omnigent`. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: the
+        arguments of `player.options`. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._options = options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
@@ -125,12 +125,12 @@ class Replay(Buttons):
 
     @property
     def token(self) -> str | None:
-        """What requests to its control path have to send as `Authorization: Bearer`; None where nothing."""
+        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
         return self._listener.token
 
     @property
     def made_token(self) -> str | None:
-        """The same, where it was made up: nobody knows it yet."""
+        """The token, if the server generated it; else None."""
         return self._listener.token if self._listener.is_made else None
 
     @property
@@ -147,38 +147,45 @@ class Replay(Buttons):
 
     @property
     def page(self) -> str:
-        """What a browser sees, in words; empty where it gets only what was recorded."""
-        return self._filling.page if self._filling else ""
+        """The web UI that a browser gets, in words; empty if it gets only recorded answers."""
+        return self._ui.page if self._ui else ""
 
     @property
     def made_up(self) -> list[str]:
-        """What a web UI asked that was not recorded, and got all the same."""
-        return list(self._filling.made_up) if self._filling else []
+        """The requests of a web UI that were not recorded and were answered all the same."""
+        return list(self._ui.made_up) if self._ui else []
+
+    @property
+    def unplayed(self) -> list[Exchange]:
+        """The recorded requests of clients that no client has sent yet."""
+        return self._player.unplayed()
 
     @property
     def unmade(self) -> list[Exchange]:
-        """What clients asked when it was recorded, and nobody has asked again."""
-        return self._player.unmade()
+        """Deprecated: the former name of `unplayed`."""
+        warn_unmade()
+        return self.unplayed
 
     @property
     def faults(self) -> list[str]:
-        """Those that have made a difference so far."""
+        """The faults that have changed an answer so far."""
         return list(self._player.streams.effects.happened)
 
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
-            self._script = await asyncio.to_thread(Script, self._store, self._options.gates)
-            self._player = await asyncio.to_thread(Player, self._script, self._options)
-            self._filling = _filling(self._web_ui, self._script, self._player)
-            await asyncio.to_thread(self._script.lay_down, _BEFOREHAND)
+            self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates)
+            self._player = await asyncio.to_thread(Player, self._plan, self._options)
+            files = None if isinstance(self._web_ui, bool) else self._web_ui
+            self._ui = OmnigentUi(self._plan, self._player, files) if self._web_ui else None
+            await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.ended)
             await self._listener.bind()
-            self._control = ControlPath(self._listener.guard, self, self._controls, self.reset, self._state)
+            self._control = ControlPath(self._listener.guard, self, self._state)
             if self._listener.is_remote:
                 log.warning(
-                    "whoever can reach %s can have all of %s: only its control path asks for a token",
+                    "any client that can reach %s can read all of %s: only its control path asks for a token",
                     self.url,
                     self.cassette,
                 )
@@ -204,34 +211,34 @@ class Replay(Buttons):
             self._stopped = True
             self._store.close()
 
-    def standing(self) -> Standing:
+    def wait_state(self) -> WaitState:
         """Return what the replay waits for at this moment."""
         opened = self._player.streams.opened_gates()
         awaits = self._waiting.awaited
         if awaits is None and not self._tasks and not opened:
-            awaits = self._script.first_gate() or (None if self.requests else "a request")
-        return Standing(awaits, opened, bool(self._tasks))
+            awaits = self._plan.first_gate() or (None if self.requests else "a request")
+        return WaitState(awaits, opened, bool(self._tasks))
 
     async def release(self) -> None:
-        """Cut every response that is under way, and accept no more connections: no client waits any longer."""
+        """Cut every open response and accept no more connections, so that no client stays blocked."""
         self._listener.refuse_connections()
         for task in self._tasks:
             task.cancel()
 
     def now(self) -> int:
-        """The replay's clock in ns: the kernel's, which runs on where a test has frozen the others."""
+        """Return the kernel's monotonic clock, in ns: it runs on if a test has frozen Python's clocks."""
         return monotonic_ns()
 
     async def reset(self) -> None:
-        """Begin again, as if just started: streams are cut, playheads stand at the start, nothing was asked."""
+        """Start again from the beginning: cut every stream, close every gate and forget every request."""
         mine = asyncio.current_task()
         for task in self._tasks - ({mine} if mine is not None else set()):
             task.cancel()
         self._player.reset()
         self.requests.clear()
         self.unmatched.clear()
-        if self._filling is not None:
-            self._filling.made_up.clear()
+        if self._ui is not None:
+            self._ui.made_up.clear()
         self._announce()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -256,7 +263,7 @@ class Replay(Buttons):
             decision = self._player.websocket(target)
         else:
             continue_upload(request, headers)
-            decision = await self._decide(await _incoming(request, target, headers))
+            decision = await self._decide(await self._incoming(request, target, headers))
         self._announce()
         if isinstance(decision, MadeUp | Quiet):
             status = decision.status if isinstance(decision, MadeUp) else 200
@@ -286,21 +293,25 @@ class Replay(Buttons):
                 return self._miss(request, target, decision)
 
     async def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
-        if self._filling is not None and self._options.gates.off and self._filling.opens_stream(request):
+        if self._ui is None:
+            return self._player.answer(request, self.now())
+        if self._options.gates.off and self._ui.opens_stream(request):
             await asyncio.sleep(LOADS)
-        told = len(self._player.notes)
-        if self._filling is not None and self._filling.says(request):
-            self._player.pass_over_unanswered(request)
-        decision = self._player.answer(request, self.now())
-        if self._filling is None:
-            return decision
-        if self._filling.takes(request):
-            del self._player.notes[told:]  # a page asks for the same again and again
-        return self._filling.fill(request, decision, self.now())
+        return self._ui.answer(request, self.now())
+
+    async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
+        """Read a request whole, and keep the first megabyte of its body for matching."""
+        body = bytearray()
+        async for data in request.content.iter_any():
+            body += data[: COMPARED - len(body)]
+        return Incoming(
+            request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
+            bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
+        )  # fmt: skip
 
     def _rows(self, session_ids: list[str]) -> dict[str, Any]:
-        """What the session list says of these now."""
-        rows = self._player.session_rows if self._filling is None else self._filling.rows
+        """Return the rows of these sessions in the session list, by id, as of the playhead."""
+        rows = self._player.session_rows if self._ui is None else self._ui.rows
         return rows(session_ids, self.now())
 
     async def _play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
@@ -324,34 +335,30 @@ class Replay(Buttons):
         return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:
+        """Return the fields of `GET …/state`. `unmade` is the former name of `unplayed`."""
+        unplayed = [f"{one.request.method} {one.request.target}" for one in self.unplayed]
         return {
             "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
             "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
             "made_up": self.made_up,
-            "unmade": [f"{one.request.method} {one.request.target}" for one in self.unmade],
+            "unplayed": unplayed, "unmade": unplayed,
         }  # fmt: skip
 
     def _announce(self) -> None:
-        """Wake whoever waits at a gate, and pass on what the player has to say."""
+        """Wake the streams that wait, and log the player's notes."""
         self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
 
 
-async def _incoming(request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
-    body = bytearray()
-    async for data in request.content.iter_any():  # all of it is taken, a megabyte of it is looked at
-        body += data[: COMPARED - len(body)]
-    is_runner = is_by_runner(request.method, target, headers)
-    return Incoming(
-        request.method, target, is_runner, header(headers, "if-none-match"), bytes(body), headers,
-        header(headers, "last-event-id"),
-    )  # fmt: skip
+def warn_unmade() -> None:
+    """Warn a caller's caller of the deprecated name."""
+    warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=3)
 
 
 def _skip_gates_after(chosen: float | None, former: float | None) -> float | None:
-    """Seconds after which a gate is skipped, by this name or the former one. Raises `UsageError`."""
+    """Return the seconds after which a gate is skipped, from the option or its former name. Raises `UsageError`."""
     if former is not None:
         if chosen is not None:
             raise UsageError("gate_timeout is the former name of skip_gates_after: give one of them")
@@ -360,14 +367,10 @@ def _skip_gates_after(chosen: float | None, former: float | None) -> float | Non
     return None if chosen is None else checked_seconds("skip_gates_after", chosen)
 
 
-def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> Frontend | bool:
-    """The files of a web UI, or whether there is to be one without."""
+def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> BuiltUi | bool:
+    """Return the files of a web UI, or whether to answer a web UI without files. Raises `UsageError`."""
     if chosen is None or (chosen == "auto" and maps_sessions):
         return False
     if maps_sessions:
         raise UsageError("--web-ui and --match 'sessions mapped' exclude each other: a page keeps the recorded ids")
-    return installed() or True if chosen == "auto" else Frontend(Path(chosen))
-
-
-def _filling(web_ui: Frontend | bool, script: Script, player: Player) -> Filling | None:
-    return None if web_ui is False else Filling(script, player, None if web_ui is True else web_ui)
+    return installed() or True if chosen == "auto" else BuiltUi(Path(chosen))

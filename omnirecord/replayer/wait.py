@@ -1,6 +1,6 @@
-"""Waiting in a replay: until something is due, at closed gates, while paused; and what is said and done meanwhile.
+"""Waits in a replay: until a part is due, at closed gates, and while paused.
 
-When something is due, `player` decides; here it is slept, reported, and given up after `--skip-gates-after`.
+A long wait inserts heartbeats, is logged, and ends after `--skip-gates-after`. `player` decides when a part is due.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from ..errors import ServerError
-from ..server.timers import Alarms, wake
+from ..server.timers import Timers, wake
 from .player import Answering, Playing
 from .player.timeline import Gate, Timeline
 from .player.timing import NS
@@ -20,48 +20,48 @@ from .player.timing import NS
 log = logging.getLogger("omnirecord")
 
 HEARTBEAT_EVERY = 15.0
-"""Seconds at a closed gate after which a heartbeat is put in: clients take 45 s without a byte for a dead stream."""
+"""Seconds of silence before a heartbeat is inserted: clients take 45 s without a byte for a dead stream."""
 REPORT_AFTER = 5.0
-"""Seconds of waiting at a gate after which it is said for what."""
+"""Seconds at a gate after which the wait is logged."""
 
 Beat = Callable[[], Awaitable[None]]
-"""Called each time that a wait took as long as clients bear silence."""
+"""Inserts a heartbeat; called after each `HEARTBEAT_EVERY` of silence."""
 
 
 class Waiting:
-    """Everybody who waits in one replay. `now` is its clock, in ns: the kernel's steady one."""
+    """All waits of one replay. `now` returns the kernel's monotonic clock, in ns."""
 
     def __init__(self, now: Callable[[], int], skip_gates_after: float | None) -> None:
         self._now = now
         self._skip_gates_after = skip_gates_after
         self._sleepers: set[asyncio.Future[None]] = set()
-        self._alarms = Alarms()
+        self._timers = Timers()
         self._reported: Counter[str] = Counter()
         self._at_gates: list[tuple[Gate, Timeline]] = []
-        self._timed = 0  # so many wait for a time that is known
+        self._timed = 0  # number of waits for a known time
         self._stopped = False
 
     @property
     def reported(self) -> list[str]:
-        """What has been waited for, for so long that it was said, and still is."""
+        """The requests of waits that were logged and still last."""
         return list(+self._reported)
 
     @property
     def awaited(self) -> str | None:
-        """The request without which nothing goes on. None while a time is awaited, a playhead is paused, or no response
-        waits at a gate."""
+        """The request that every response waits for. None while any response waits for a time, a playhead is paused, or
+        no response waits at a gate."""
         if self._timed or any(timeline.paused for _, timeline in self._at_gates):
             return None
         return next((gate.what for gate, _ in self._at_gates if not gate.open), None)
 
     def announce(self) -> None:
-        """Something has changed: a gate may be open, a playhead be moved. Wake whoever waits."""
+        """Wake all waits after a change: a gate may have opened, a playhead may have moved."""
         sleepers, self._sleepers = self._sleepers, set()
         for sleeper in sleepers:
             wake(sleeper)
 
     async def until_due(self, what: Playing | Answering, beat: Beat | None = None) -> None:
-        """Wait until what is next may be sent."""
+        """Wait until the next part, or the answer, may be sent."""
         quiet_since = self._now()
         while (due := what.due(now := self._now())) is None or due > now:
             if due is not None:
@@ -74,26 +74,26 @@ class Waiting:
                 quiet_since = await self._held(quiet_since, beat)
 
     async def sleep_until(self, due: int) -> None:
-        """Wait for a time, whatever changes meanwhile."""
+        """Wait for a time, in ns, whatever changes meanwhile."""
         await asyncio.sleep(max(0, due - self._now()) / NS)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait for something that is announced. Raises `ServerError` once the server has stopped."""
+        """Wait for a condition that `announce` may change. Raises `ServerError` after the server has stopped."""
         while not is_so():
             if self._stopped:
                 raise ServerError("the replay was stopped, nothing comes any more")
             await self._changed()
 
     def stop(self) -> None:
-        """Nobody is to wait any longer."""
+        """End all waits."""
         self._stopped = True
         self.announce()
-        self._alarms.close()
+        self._timers.close()
 
     async def _changed_or_due(self, at_ns: int) -> None:
-        """Wait until something changes, or until a time, which is kept as well as it can be."""
+        """Wait for a change, or until a precise time, in ns."""
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._alarms.wake(sleeper, at_ns)
+        self._timers.wake(sleeper, at_ns)
         self._timed += 1
         try:
             await self._woken(sleeper)
@@ -101,7 +101,7 @@ class Waiting:
             self._timed -= 1
 
     async def _changed(self, seconds: float | None = None) -> None:
-        """Wait until something changes, or for about so long."""
+        """Wait for a change, or for about so many seconds."""
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, wake, sleeper) if seconds is not None else None
@@ -119,7 +119,7 @@ class Waiting:
             self._sleepers.discard(sleeper)
 
     async def _held(self, quiet_since: int, beat: Beat | None) -> int:
-        """Wait a while for what somebody holds; returns since when nothing was sent."""
+        """Wait for a change, at most until the next heartbeat. Return the start of the silence, in ns."""
         left = HEARTBEAT_EVERY - (self._now() - quiet_since) / NS
         if left <= 0:
             if beat is not None:
@@ -141,7 +141,7 @@ class Waiting:
 
     @contextmanager
     def _reporting(self, gate: Gate) -> Iterator[None]:
-        """Say what is waited for, if it takes long: once, however many wait for it."""
+        """Log a long wait for a gate, once for all clients that wait for it."""
         what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
         reported = False
 
@@ -161,7 +161,7 @@ class Waiting:
 
     @contextmanager
     def _giving_up(self, gate: Gate, timeline: Timeline) -> Iterator[None]:
-        """Go on without the request that a gate waits for, once the time for it is over."""
+        """Open a gate without its request after `skip_gates_after` seconds."""
 
         def give_up() -> None:
             if not gate.open:

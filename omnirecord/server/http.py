@@ -1,7 +1,6 @@
 """aiohttp's server with our limits of a request, and our answers to refused requests.
 
-A refusal is a fixed text in Omnigent's error shape. Names of aiohttp below its public surface are used here, in
-`serving` and in `proxy`.
+A refusal is a fixed text in Omnigent's error shape.
 """
 
 from __future__ import annotations
@@ -13,21 +12,28 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
-from aiohttp import web
-from aiohttp.http import HttpProcessingError, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp import StreamReader, web
 
 from ..model import Headers
 from ..text import dumps
 from ..wire.headers import announces_body, asks_for_websocket, section_size, transfer_coding
 from .accept import RETRY_AFTER, Accepting
+from .aiohttp_private import (  # fmt: skip
+    EMPTY_PAYLOAD,
+    BadHttpMessage,
+    BaseServer,
+    ClientProtocol,
+    HttpProcessingError,
+    LineTooLong,
+    ParseFailure,
+    RawRequestMessage,
+    RequestHandler,
+)
 
 LIMIT = 1 << 16
 """The longest request line, and the longest header section with its first line, in bytes."""
 FIELD_LIMIT = LIMIT - 4
-"""The longest name and value of a header field together, in bytes; with `: ` and CRLF they are a line of `LIMIT`."""
+"""The longest name and value of a header field together, in bytes. With `: ` and CRLF, they are a line of `LIMIT`."""
 FIELDS = 1000
 """The most header fields of a message."""
 
@@ -61,8 +67,8 @@ def error_response(status: int, code: str, message: str, **details: Any) -> web.
 
 
 def origin_form(request: web.BaseRequest) -> str | None:
-    """The target of a request as a path with its query, whatever form it has. None for CONNECT and `*`."""
-    target = request._message.path
+    """Return the target of a request as a path with its query. None for CONNECT and `*`."""
+    target = request.raw_path
     if request.method == "CONNECT":
         return None
     if target.startswith("/"):
@@ -74,9 +80,8 @@ def origin_form(request: web.BaseRequest) -> str | None:
 
 
 def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None:
-    """The refusal of a request whose end two servers could see at different places. None if there is one end only.
-
-    It quotes nothing of the request.
+    """Return the refusal of a request whose end is ambiguous, so that two servers could see different requests. None if
+    it is not. It quotes nothing of the request.
     """
     if transfer_coding(headers) not in (None, "chunked"):
         return bad_request("it has a transfer coding that is not chunked", 501)
@@ -88,14 +93,14 @@ def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None
 
 
 def bad_body(error: BaseException) -> web.Response:
-    """The refusal of a request whose body cannot be read further, for this reason."""
+    """Return the refusal of a request whose body cannot be read further, because of this error."""
     if is_too_large(error):
         return bad_request(SectionTooLarge.message, 431)
     return bad_request("its body is not valid HTTP")
 
 
 def out_of_descriptors() -> web.Response:
-    """The refusal of a request for which this process has no file descriptor. The connection is closed behind it."""
+    """Return the refusal of a request for lack of a file descriptor. The connection is closed after it."""
     message = "omnirecord has no file descriptor left for this request: try again, or raise its limit (ulimit -n)"
     answer = error_response(503, "out_of_descriptors", message)
     answer.headers["Retry-After"] = RETRY_AFTER
@@ -104,7 +109,7 @@ def out_of_descriptors() -> web.Response:
 
 
 def bad_request(why: str, status: int = 400) -> web.Response:
-    """A refusal. The connection ends behind it: the next request cannot be found there."""
+    """Return a refusal. The connection is closed after it: the start of a next request is unknown."""
     answer = error_response(status, _REFUSALS[status], f"omnirecord refuses the request: {why}")
     answer.force_close()
     return answer
@@ -126,14 +131,14 @@ def is_too_large(error: BaseException | None) -> bool:
     return error is not None
 
 
-class Client(RequestHandler):
+class Client(ClientProtocol):
     """A client's connection. Its refusals are fixed texts: neither they nor stderr quote the request. A request whose
     header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request. The same
     limit applies to bytes of a body that are not content: a trailer section, a chunk extension.
 
-    aiohttp drops the bytes behind a request for an upgrade to another protocol than WebSocket, up to the end of the
-    segment, and would read the next segment as a request. So such a request is parsed alone, or the connection ends
-    behind it."""
+    If a request asks for an upgrade to another protocol than WebSocket, aiohttp drops the bytes after it in the
+    segment. It would read the next segment as a request. So such a request is parsed alone, or the connection ends
+    after it."""
 
     _section = 0  # bytes since the last request, or since the last content, that belong to a section
     _upload: StreamReader = EMPTY_PAYLOAD
@@ -147,7 +152,7 @@ class Client(RequestHandler):
         """Tells client connections of this process apart."""
 
     def data_received(self, data: bytes) -> None:
-        is_section = self._upload.is_eof() and not self._upgraded
+        is_section = self._upload.is_eof() and not self.is_upgraded
         last, begin = data.lower().rfind(b"\nupgrade") if is_section else -1, 0
         while begin < last and self._upload.is_eof() and (end := data.find(_END, begin) + len(_END)) >= len(_END):
             self._received(data[begin:end])
@@ -157,14 +162,14 @@ class Client(RequestHandler):
 
     def _received(self, data: bytes) -> None:
         if self._is_refused or (self._is_last and self._upload.is_eof()):
-            self._discarded_at = self._loop.time()
+            self._discarded_at = self.event_loop.time()
             return
-        in_section = self._upload.is_eof() and not (self._upgraded or self._buffer_paused)
-        before, content = self._request_count, self._upload.total_bytes
+        in_section = self._upload.is_eof() and not (self.is_upgraded or self.is_parser_paused)
+        before, content = self.request_count, self._upload.total_bytes
         super().data_received(data)
-        if new := self._request_count - before:
+        if new := self.request_count - before:
             if self._section + len(data) > LIMIT:
-                self._examine(min(new, len(self._messages)))
+                self._examine(min(new, len(self.messages)))
             self._begin_last(data)
         elif in_section or not (self._upload.is_eof() or self._upload.total_bytes > content or self._is_paused()):
             self._section += len(data)
@@ -172,46 +177,46 @@ class Client(RequestHandler):
                 self._refuse()
         else:
             self._section = 0
-        if self._messages and isinstance(error := self._messages[-1][0], _ErrInfo):
-            self._is_refused, self._discarded_at = True, self._loop.time()
+        if self.messages and isinstance(error := self.messages[-1][0], ParseFailure):
+            self._is_refused, self._discarded_at = True, self.event_loop.time()
             self._end_bodies(error.exc)
         self._before = data[1 - len(_END) :]
 
     def _is_paused(self) -> bool:
         """Whether content may wait in the parser, or is no longer read at all."""
-        return self._reading_paused or self._close or self._force_close
+        return self.is_reading_paused or self.closes_after_response or self.is_force_closed
 
     def _begin_last(self, data: bytes) -> None:
         """Expect the body of the last request in `data`. If bytes behind it may be lost, expect no further request."""
-        message, self._upload = self._messages[-1] if self._messages else (None, EMPTY_PAYLOAD)
+        message, self._upload = self.messages[-1] if self.messages else (None, EMPTY_PAYLOAD)
         self._section = 0
-        if isinstance(message, RawRequestMessage) and message.upgrade and not self._upgraded:
+        if isinstance(message, RawRequestMessage) and message.upgrade and not self.is_upgraded:
             if self._upload.is_eof() and data.endswith(_END) and (self._before + data).count(_END) == 1:
                 return  # nothing was behind it
-            self._messages[-1] = message._replace(should_close=True), self._upload
+            self.messages[-1] = message._replace(should_close=True), self._upload
             self._is_last = True
 
     def _examine(self, new: int) -> None:
         """Refuse the first of the `new` last requests that has too large a header section, and drop what follows it."""
-        for at in range(len(self._messages) - new, len(self._messages)):
-            message = self._messages[at][0]
-            if isinstance(message, _ErrInfo) or section_size(len(message.path), message.raw_headers) > LIMIT:
-                while len(self._messages) > at:
-                    refused, _ = self._messages.pop()
-                self._refuse(refused.exc if isinstance(refused, _ErrInfo) else None)
+        for at in range(len(self.messages) - new, len(self.messages)):
+            message = self.messages[at][0]
+            if isinstance(message, ParseFailure) or section_size(len(message.path), message.raw_headers) > LIMIT:
+                while len(self.messages) > at:
+                    refused, _ = self.messages.pop()
+                self._refuse(refused.exc if isinstance(refused, ParseFailure) else None)
                 return
 
     def _refuse(self, error: BaseException | None = None) -> None:
-        self._is_refused, self._discarded_at = True, self._loop.time()
+        self._is_refused, self._discarded_at = True, self.event_loop.time()
         why = error if isinstance(error, HttpProcessingError) else SectionTooLarge()
-        self._messages.append((_ErrInfo(why.code, why, why.message), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.messages.append((ParseFailure(why.code, why, why.message), EMPTY_PAYLOAD))
+        if self.message_waiter is not None and not self.message_waiter.done():
+            self.message_waiter.set_result(None)
 
-    def _make_error_handler(self, err_info: _ErrInfo) -> Handler:
-        if not is_too_large(err_info.exc):
-            return super()._make_error_handler(err_info)
-        is_line = isinstance(err_info.exc, LineTooLong) and err_info.exc.args[1] == LIMIT
+    def failure_handler(self, failure: ParseFailure) -> Handler:
+        if not is_too_large(failure.exc):
+            return super().failure_handler(failure)
+        is_line = isinstance(failure.exc, LineTooLong) and failure.exc.args[1] == LIMIT
 
         async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
             return bad_request(_LONG_LINE, 414) if is_line else bad_request(SectionTooLarge.message, 431)
@@ -224,24 +229,24 @@ class Client(RequestHandler):
         """Send the rest of a response; a refusal only once the client has stopped sending."""
         if self._is_refused and not resp.prepared:
             await self._linger()
-        before, behind = self._request_count, self._message_tail
+        before, behind = self.request_count, self.unparsed
         finished = await super().finish_response(request, resp, start_time)
-        if self._request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
+        if self.request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
             self._begin_last(behind)
         return finished
 
     async def _linger(self) -> None:
         """Wait until the client stops sending: if a connection is closed with unread bytes, its answer is lost."""
-        began = self._loop.time()
-        while self._loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
+        began = self.event_loop.time()
+        while self.event_loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
             await asyncio.sleep(_QUIET)
 
     def _end_bodies(self, why: BaseException) -> None:
         """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
         error = web.RequestPayloadError("the body is no valid HTTP")
         error.__cause__ = why
-        current = [] if self._current_request is None else [self._current_request.content]
-        for body in (*current, *(body for _, body in self._messages)):
+        current = [] if self.handled is None else [self.handled.content]
+        for body in (*current, *(body for _, body in self.messages)):
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(error)
 
@@ -285,15 +290,14 @@ def _place(error: object) -> str:
     return kind if raised is None else f"{kind} in {raised.tb_frame.f_code.co_filename}, line {raised.tb_lineno}"
 
 
-class Server(web.Server):
+class Server(BaseServer):
     """aiohttp's server. It reports closed connections to `accepting`, which admits or refuses each request."""
+
+    connection_class = Client
 
     def __init__(self, handler: Handler, accepting: Accepting, **options: Any) -> None:
         super().__init__(self._handle, **options)
         self._handler, self._accepting = handler, accepting
-
-    def __call__(self) -> RequestHandler:
-        return Client(self, loop=self._loop, **self._kwargs)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)

@@ -1,7 +1,7 @@
-"""The control interface of a proxy, below `/-/omnirecord/`: how the recording is, and what is recorded, as it is.
+"""The control interface of a proxy, below `/-/omnirecord/`: the state of the recording, and its events as they arrive.
 
-Each listener has a cursor in the cassette, and reads from there what it has not got: however slow one is, nothing waits
-for it, neither a stream nor in memory. Reading is done in two threads of our own, and only when there is something new.
+Each client has a cursor in the cassette and reads from there. A slow client delays no stream and takes no memory.
+Two threads read the cassette, only if it has new rows.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ..text import dumps
 from ..wire.headers import decoded, header
 
 if TYPE_CHECKING:
-    from .http import Pages
+    from .http import PageHandler
 
 UI = f"{CONTROL}ui/"
-"""Where the page is."""
+"""The path of the page; its files and data are below it."""
 _MOST = 64
-"""How many may listen at once."""
+"""Most clients that follow the events at once."""
 _HEARTBEAT = 15.0
-"""Seconds of silence after which a comment says that we are there."""
+"""Seconds of silence after which a comment is sent."""
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Omnirecord": "events",
 }  # fmt: skip
@@ -41,81 +41,82 @@ _TAKES = ("session", "stream", "type", "verdict", "last", "requests")
 
 
 class Control:
-    """Answers what is asked below the control path. `state` gives what a GET tells.
+    """Answers requests below the control path. `state` returns the body of `GET /-/omnirecord/`.
 
-    `pages`: the page, where there is to be one. `goes_on`: whether more is recorded, where that may end before we do.
+    `page`: the handler of the page, if there is one. `goes_on`: whether the recording still runs; it may end before
+    this server.
     """
 
     def __init__(
-        self, db: Callable[[], Path], state: Callable[[], dict[str, Any]], pages: Pages | None = None,
+        self, db: Callable[[], Path], state: Callable[[], dict[str, Any]], page: PageHandler | None = None,
         goes_on: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
-        self._db, self._state, self._pages, self._goes_on = db, state, pages, goes_on
+        self._db, self._state, self._page, self._goes_on = db, state, page, goes_on
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
-        self._listening: set[asyncio.Task[object]] = set()
+        self._following: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._is_over = False
 
     def announce(self) -> None:
-        """There is something new in the cassette. Called in the recording thread."""
+        """Wake the clients: the cassette has new rows. Called in the recording thread."""
         self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        """Each event is for those who wait now; who is busy looks again before it waits."""
+        """Set the event that clients wait for, and replace it. A busy client reads again before it waits."""
         self._news.set()
         self._news = asyncio.Event()
 
     async def finish(self, timeout: float) -> None:
-        """The recording is closed: let those who listen have the rest, `timeout` seconds at the most."""
+        """The recording is closed: send the clients the rest, for at most `timeout` seconds."""
         self._is_over = True
         self._wake()
-        if self._listening:
-            await asyncio.wait(self._listening, timeout=timeout)
-        for task in self._listening:
+        if self._following:
+            await asyncio.wait(self._following, timeout=timeout)
+        for task in self._following:
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._pages is not None:
-            self._pages.close()
+        if self._page is not None:
+            self._page.close()
 
     async def serve(self, request: web.BaseRequest, guard: Guard) -> web.StreamResponse:
-        """Answer a request to a listener that has the page, and nothing else."""
-        target = request._message.path
+        """Answer a request to a listener of the page alone."""
+        target = request.raw_path
         if path_of(target) in ("/", CONTROL):
             return web.Response(status=302, headers={"Location": UI})
-        if self._pages is not None and target.startswith(UI):
-            return await self._pages.handle(request, target)
+        if self._page is not None and target.startswith(UI):
+            return await self._page.handle(request, target)
         if target.startswith(CONTROL):
             return await self.handle(request, target, guard)
         return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
 
     async def handle(self, request: web.BaseRequest, target: str, guard: Guard) -> web.StreamResponse:
-        """Answer a request below the control path, if `guard` lets it pass."""
+        """Answer a request below the control path, if `guard` permits."""
         name = path_of(target).removeprefix(CONTROL)
         if refusal := refused(guard, request):
             return refusal
         if name not in ("", "events"):
             known = f"GET {CONTROL} and GET {CONTROL}events"
-            return error_response(404, "not_found", f"omnirecord: there are {known}")
+            return error_response(404, "not_found", f"omnirecord: use {known}")
         if request.method not in ("GET", "HEAD"):
-            return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} is read: GET it")
+            return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} takes only GET")
         if not name:
-            return json_response({**self._state(), "listening": len(self._listening)})
+            return json_response({**self._state(), "listening": len(self._following)})
         try:
             follower = self._follower(request, target)
         except UsageError as error:
             return error_response(400, "bad_request", f"omnirecord: {error}")
-        if len(self._listening) >= _MOST or self._is_over:
-            return error_response(503, "too_many", f"omnirecord: {_MOST} listen already: close one of them")
+        if len(self._following) >= _MOST or self._is_over:
+            return error_response(503, "too_many", f"omnirecord: {_MOST} clients follow already: close one of them")
         return await self._events(request, follower)
 
     def _follower(self, request: web.BaseRequest, target: str) -> Follower:
         options = dict(parse_qsl(query_of(target), keep_blank_values=True))
         if odd := [name for name in options if name not in _TAKES]:
-            raise UsageError(f"events takes no {odd[0]}, but {', '.join(_TAKES)}")
+            raise UsageError(f"events has no option {odd[0]}: use {', '.join(_TAKES)}")
         verdict = options.get("verdict")
         if verdict is not None and verdict not in VERDICTS:
-            raise UsageError(f"verdict={verdict!r} is none: there are {', '.join(VERDICTS)}")
+            raise UsageError(f"verdict={verdict!r} is unknown: use {', '.join(VERDICTS)}")
         stream = _number(options, "stream")
         tells_requests = options.get("requests") == "1"
         wanted = Wanted(options.get("session"), stream, options.get("type"), verdict, tells_requests)
@@ -126,7 +127,7 @@ class Control:
     async def _events(self, request: web.BaseRequest, follower: Follower) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
-        self._listening.add(task)
+        self._following.add(task)
         response = web.StreamResponse(headers=_HEADERS)
         try:
             await response.prepare(request)
@@ -134,9 +135,9 @@ class Control:
             if request.method == "GET":
                 await self._follow(response, follower)
         except ConnectionError:
-            pass  # whoever listened has left
+            pass  # the client has left
         finally:
-            self._listening.discard(task)
+            self._following.discard(task)
         return response
 
     async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
@@ -146,7 +147,7 @@ class Control:
             reading = self._loop.run_in_executor(self._threads, _read, follower, cassette)
             data, has_more, cassette = await reading
             if data:
-                await response.write(data)  # waits for whoever reads slowly
+                await response.write(data)  # waits for a slow client
             if has_more:
                 continue
             if was_over:
@@ -156,12 +157,12 @@ class Control:
                 await response.write(b": omnirecord\n\n")
 
 
-def pages_of(guard: Guard, db: Callable[[], Path]) -> Pages:
-    """The page of the cassette. What it needs is loaded only for who has one."""
+def page_handler(guard: Guard, db: Callable[[], Path]) -> PageHandler:
+    """The handler of the page. Its modules are loaded only here."""
     from .data.api import Answers
-    from .http import Pages
+    from .http import PageHandler
 
-    return Pages(guard, Answers(db))
+    return PageHandler(guard, Answers(db))
 
 
 async def _in_time(news: asyncio.Event, seconds: float) -> bool:
@@ -174,11 +175,11 @@ async def _in_time(news: asyncio.Event, seconds: float) -> bool:
 
 
 def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
-    """What is new, as a piece of an event stream; whether there is more; of which cassette it is, as it was of
-    `cassette` before. Runs in a thread.
+    """New rows as bytes of an event stream; whether there are more; the id of the cassette. Runs in a thread.
 
-    The first event says which cassette it is, as does one before the rows of another (`--rotate`). The last one has a
-    bookmark as its id: who asks again with it as `Last-Event-ID` gets what lies behind it.
+    `cassette`: the id of the previous rows' cassette. An event with the cassette's id comes first, and before the rows
+    of the next file (`--rotate`). The last event has a bookmark as its id: a client that sends it as `Last-Event-ID`
+    continues after it.
     """
     try:
         batch = follower.read()
@@ -202,5 +203,5 @@ def _number(options: dict[str, str], name: str) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        raise UsageError(f"{name}={value!r} is no number")
+        raise UsageError(f"{name}={value!r} is not a number")
     return int(value)

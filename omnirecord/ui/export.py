@@ -1,8 +1,8 @@
-"""The page as one file: opened from a disk, with no server and no network, it shows what a cassette held.
+"""The page as one HTML file with its data, which needs no server and no network.
 
-The data stands in it as a block of JSON, compressed, in base64: no script, and nothing in it can end the block. A
-Content-Security-Policy names the one script and the one style by their digests and allows nothing else, no request
-among it. What is exported to be handed on is scrubbed first, unless somebody wants it as it was recorded.
+The data is a block of compressed JSON in base64, which holds no script and cannot end the block. A
+Content-Security-Policy allows the one script and the one style by their hashes, and nothing else, no request either.
+The data is scrubbed by default.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .http import bundle, digest
 
 Row = dict[str, Any]
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
-"""Passes on what it is given, and may show how far it is."""
+"""Returns the items it is given, and may show progress."""
 MOST_COMPARED = 6
-"""Of how many sessions each two are compared: a file cannot do that itself."""
+"""Most sessions of which each pair is compared beforehand: a file cannot do that itself."""
 _LEVEL = 9
 _BASE64_OF = 3 * 64 * 1024
 
@@ -46,8 +46,8 @@ def sealed_page(
     session: str | None = None,
     watch: Watch = iter,
 ) -> Iterator[bytes]:
-    """The file, piece by piece. `redact`: `content`, `named`, or None to leave all as it was recorded; `session`: only
-    that one, with its sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
+    """The file, in parts. `redact`: `content`, `named`, or None for no scrubbing. `session`: only this session and its
+    sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
     with _to_be_shown(cassette, redact, redact_patterns) as (store, shared):
         data = sealed_data(store, cassette.name, shared, session, watch)
         yield from _html(gzip.compress(dumps(data).encode(), _LEVEL, mtime=0))
@@ -56,7 +56,7 @@ def sealed_page(
 def sealed_data(
     store: Store, name: str, shared: Row, session: str | None = None, watch: Watch = iter
 ) -> Row:  # fmt: skip
-    """All that the page may ask for, by what it asks."""
+    """All values that the page may request, by name."""
     whole = overview(store, name)
     wanted = None if session is None else the_session(store, session)
     sessions = {
@@ -90,7 +90,7 @@ def sealed_data(
 
 
 def _stream(store: Store, x: Exchange, held: Held) -> Row:
-    """The columns of a stream's events, and what the page else asks for of each."""
+    """The columns of a stream's events, and their other fields."""
     started_at = store.recording(x.recording).started_at
     frames = list(held.of(store.frames(x)))
     pieces = [frames[at : at + PIECE] for at in range(0, len(frames), PIECE)]
@@ -102,7 +102,7 @@ def _stream(store: Store, x: Exchange, held: Held) -> Row:
 
 
 def _event(x: Exchange, frame: Any, started_at: str) -> list[Any]:
-    """What the columns do not have: raw, event field, number, issues, cut."""
+    """The fields that the columns lack: raw, event field, number, issues, cut."""
     row = event_of(x, frame, started_at)
     return [row["raw"], row["event"], row["sequence_number"], row["issues"], row["cut"]]
 
@@ -115,7 +115,7 @@ def _comparisons(store: Store, keys: list[str]) -> Row:
 
 @contextmanager
 def _to_be_shown(cassette: Path, redact: str | None, patterns: Iterable[str]) -> Iterator[tuple[Store, Row]]:
-    """The cassette, or a copy without its secrets, and what is said of that."""
+    """The cassette, or a scrubbed copy, and the page's sentence about it."""
     if redact is None:
         with closing(open_store(cassette)) as store:
             yield store, {"badge": "as recorded", "sentence": AS_RECORDED, "replaced": []}
@@ -128,20 +128,20 @@ def _to_be_shown(cassette: Path, redact: str | None, patterns: Iterable[str]) ->
 
 
 AS_RECORDED = (
-    "Nothing was scrubbed when this page was made: it shows what was recorded. What has a secret's name, in headers,"
-    " queries and JSON fields, never gets into a recording; what else looks like a secret may be in it."
+    "This page is not scrubbed. The recorder masks values with a secret's name, in headers, queries and JSON fields."
+    " Other values that look like secrets may be on this page."
 )
 
 
 def _said(redact: str, found: list[Leak]) -> str:
-    looked = (
-        "what has a secret's name and what looks like a secret"
+    scrubbed = (
+        "values with a secret's name and values that look like a secret"
         if redact == "content"
-        else "what has a secret's name, but not what only looks like a secret"
+        else "values with a secret's name, but not values that only look like a secret"
     )
     count = sum(one.count for one in found)
-    replaced = f"{count} value{'' if count == 1 else 's'} had to be replaced" if count else "nothing had to be replaced"
-    return f"This page was made from a scrubbed copy: {looked} was looked for, and {replaced}."
+    replaced = f"{count or 'no'} value{' was' if count == 1 else 's were'} replaced"
+    return f"This page shows a scrubbed copy. Scrubbing covers {scrubbed}; {replaced}."
 
 
 def _counted(found: list[Leak]) -> list[Row]:

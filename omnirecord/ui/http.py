@@ -1,13 +1,10 @@
-"""The page over HTTP, below `/-/omnirecord/ui/`: its own files, and what it asks for. A thread reads the cassette.
+"""The page over HTTP, below `/-/omnirecord/ui/`: its files and its data. Threads read the cassette.
 
-Its files hold nothing of any recording and are given to whoever names us rightly; data is given as the rest of the
-control path is (`guarding`).
+The page's files hold no recorded data, so that any request with a valid Host gets them. Data needs the same access as
+the control path (`server.access`).
 
-The page put together: its modules as one script, in the order of their imports. Pure but for reading its files.
-
-`page/` holds plain ES modules. A browser could load them one by one; but the exported file must not load anything, and
-what is tested as one script is then what is served as well. So `import` lines are dropped and `export` is taken away:
-all names at the top of modules are different ones, which a test checks.
+The page's ES modules are joined into one script, in the order of their imports, since an exported file must not load
+anything. `import` lines and `export` keywords are removed; a test checks that no two modules share a top-level name.
 """
 
 from __future__ import annotations
@@ -25,11 +22,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from ..errors import CassetteError, UsageError
-from ..omnigent.routes import CONTROL, path_of, query_of
+from ..omnigent.routes import path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response
 from ..server.listener import refused
 from ..text import dumps
+from .control import UI
 from .data.api import Answers
 
 _IMPORT = re.compile(r"^import\s+(?:[\w*{}\s,]+?from\s+)?'\./([\w.-]+)'\n", re.MULTILINE)
@@ -38,7 +36,7 @@ _FIRST = "main.js"
 
 
 class Bundle(NamedTuple):
-    """The parts of the page: its body, its script, its style."""
+    """The parts of the page: HTML, script, style."""
 
     html: str
     script: str
@@ -47,28 +45,29 @@ class Bundle(NamedTuple):
 
 @functools.cache
 def bundle() -> Bundle:
+    """The parts of the page, read once."""
     return Bundle(_page_file("index.html"), _script(), _page_file("page.css"))
 
 
 def digest(text: str) -> str:
-    """By which a Content-Security-Policy names an inline script or style."""
+    """The hash by which a Content-Security-Policy allows an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def joined(name: str) -> str:
-    """A module and all that it imports, as one."""
+    """A module and all that it imports, as one script."""
     order: list[str] = []
     _visit(name, order)
     return "\n".join(f"// {one}\n{_EXPORT.sub('', _IMPORT.sub('', _page_file(one)))}" for one in order)
 
 
 def _script() -> str:
-    """In strict mode, and with no name in the page's own space."""
+    """The page's script: in strict mode, without global names."""
     return f"'use strict';\n(() => {{\n{joined(_FIRST)}\n}})()\n"
 
 
 def _visit(name: str, order: list[str]) -> None:
-    """Those that it imports first."""
+    """Append a module to `order`, after those that it imports."""
     for other in _IMPORT.findall(_page_file(name)):
         if other not in order:
             _visit(other, order)
@@ -79,8 +78,6 @@ def _page_file(name: str) -> str:
     return (files(__package__) / "static" / name).read_text(encoding="utf-8")
 
 
-UI = f"{CONTROL}ui/"
-"""Where the page is; below it, what it is made of."""
 DATA = f"{UI}data/"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
@@ -93,11 +90,11 @@ _HEADERS = {
 }  # fmt: skip
 _TYPES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 _THREADS = 2
-"""How many answers are made at once: a long one does not hold up the rest."""
+"""Answers that are made at once, so that a long one does not delay the others."""
 
 
-class Pages:
-    """Answers requests below `UI`. `guard` lets them pass."""
+class PageHandler:
+    """Answers requests for the page, its files and its data, below `UI`. `guard` checks access."""
 
     def __init__(self, guard: Guard, answers: Answers) -> None:
         self._guard, self._answers = guard, answers
@@ -113,7 +110,7 @@ class Pages:
         if refusal := refused(self._guard, request, is_public=name in _TYPES):
             return refusal
         if request.method not in ("GET", "HEAD"):
-            return error_response(405, "method_not_allowed", f"omnirecord: {path} is read: GET it")
+            return error_response(405, "method_not_allowed", f"omnirecord: {path} takes only GET")
         if name in _TYPES:
             return _file(name)
         data = path.removeprefix(DATA)

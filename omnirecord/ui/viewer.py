@@ -1,7 +1,4 @@
-"""A server for the page alone: `omnirecord ui`. A cassette that is being recorded is followed by its file.
-
-What the page is to show: one cassette, or two brought together in one that is removed afterwards; and where.
-"""
+"""A server for the page alone: `omnirecord ui`. It follows a cassette that is being recorded."""
 
 from __future__ import annotations
 
@@ -20,17 +17,18 @@ from ..cassette.select import named_session, the_session
 from ..cassette.sqlite.lock import recorder_is_alive
 from ..server.listener import Listener, Place
 from ..server.tls import File
-from .control import Control
+from .control import UI, Control
 from .data.api import Answers
 from .data.events import Key
-from .http import UI, Pages
+from .http import PageHandler
 
 
 class Shown:
-    """Each of the two may name a session, as `CASSETTE#SESSION`; two sessions of one cassette need no second one.
+    """The cassette that the page shows: one, or two that are merged into a temporary one.
 
-    `files`: where there are two, of which each recording is; `place`: what the page opens with, as it stands behind the
-    `#` of an address. Raises `UsageError` or `CassetteError`.
+    Each may name a session, as `CASSETTE#SESSION`; two sessions of one cassette are not merged. `files`: the file of
+    each recording, if there are two. `place`: the fragment of the page's URL, `#` included. Raises `UsageError` or
+    `CassetteError`.
     """
 
     def __init__(self, a: str | Path, b: str | Path | None = None) -> None:
@@ -60,13 +58,13 @@ class Shown:
         self.files = {recording: _names(a, b)[place] for recording, place in of.items()}
 
     def _key(self, source: Path, session: str | None, name: str | None) -> str | None:
-        """How the page calls the session of `source` that has this id, or one that begins so."""
+        """The page's key of a session in `source`. `session`: its id, or the start of it."""
         if session is None:
             return None
         with closing(open_store(source)) as store:
             wanted = the_session(store, session)
         with closing(open_store(self.path)) as store:
-            found = [x.recording for x in store.exchanges("session_id = ?", wanted)]
+            found = [x.recording for x in store.exchanges(session_id=wanted)]
         return str(Key(next(one for one in found if self.files.get(one) == name), wanted))
 
     def close(self) -> None:
@@ -75,7 +73,7 @@ class Shown:
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
-    """By which a person tells them apart."""
+    """Names that differ, for the page."""
     if a.name != b.name:
         return a.name, b.name
     return (str(a), str(b)) if a != b else (str(a), f"{b} (again)")
@@ -89,14 +87,14 @@ def _place(a: str | None, b: str | None, *, are_two: bool) -> str:
 
 
 _LOOKS = 0.2
-"""Seconds between looks whether the file has changed."""
+"""Seconds between checks whether the file has changed."""
 
 
 class Viewer:
-    """Shows one cassette, or two beside each other. Use it with `async with`: `page` is where a browser finds it.
+    """Serves the page of one cassette, or of two to compare, at `page`. Use it with `async with`.
 
-    Each may name a session, as `CASSETTE#SESSION`. Two are copied into one that is removed at the end: they are shown
-    as they are at the beginning. Raises `UsageError`, `CassetteError` or `ServerError` on entering.
+    Each may name a session, as `CASSETTE#SESSION`. Two cassettes are copied into one at the start, which is removed at
+    the end. Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
 
     def __init__(
@@ -120,7 +118,7 @@ class Viewer:
 
     @property
     def cassette(self) -> Path:
-        """The one that is read."""
+        """The cassette that the page shows."""
         return Path(self._named[0]) if self._shown is None else self._shown.path
 
     @property
@@ -133,8 +131,7 @@ class Viewer:
 
     @property
     def address(self) -> str:
-        """The same, with what the page opens with, and with the token that it has to know, where that was made up and
-        nobody knows it yet."""
+        """The URL of the page, with the view that it opens, and with the token if that is generated."""
         place = self._shown.place if self._shown is not None else ""
         if not self._listener.is_made:
             return f"{self.page}{place}"
@@ -148,7 +145,7 @@ class Viewer:
         self._shown = await asyncio.to_thread(Shown, *self._named)
         answers = Answers(lambda: self.cassette, self._shown.files)
         try:
-            await asyncio.to_thread(answers.answer, "overview", {})  # what cannot be read is said before it opens
+            await asyncio.to_thread(answers.answer, "overview", {})  # reports an unreadable cassette
             await self._listener.bind()
         except BaseException:
             answers.close()
@@ -156,7 +153,7 @@ class Viewer:
             raise
         guard = self._listener.guard
         self._control = Control(
-            lambda: self.cassette, self._state, Pages(guard, answers), lambda: recorder_is_alive(self.cassette)
+            lambda: self.cassette, self._state, PageHandler(guard, answers), lambda: recorder_is_alive(self.cassette)
         )
         await self._listener.start()
         self._watching = asyncio.create_task(self._watch())
@@ -179,7 +176,7 @@ class Viewer:
         return {"cassette": str(self.cassette), "is_recorded": recorder_is_alive(self.cassette)}
 
     async def _watch(self) -> None:
-        """Whoever listens is told when the file has changed, and when its recorder has ended."""
+        """Wake the clients when the file changes, and when its recorder ends."""
         seen: object = None
         while True:
             now = stamp_of(self.cassette), recorder_is_alive(self.cassette)

@@ -163,15 +163,15 @@ def test_masked_content_gets_a_remark() -> None:
     tape = Made()
     tape.post("/x", 0.0, body=b"my key is ********************")
     with closing(tape.store()) as store:
-        assert curl_of(store.numbered([1])[0], store.body(1, "request"), "http://a").remarks
+        assert curl_of(store.numbered([1])[0], store.body(1, "request"), "http://a").notes
 
 
 def test_a_body_that_was_not_recorded_gets_a_remark() -> None:
     tape = Made()
     tape.post("/x", 0.0, sent=(("Content-Length", "494"),), ending="upstream_unreachable")
     with closing(tape.store()) as store:
-        (remark,) = curl_of(store.numbered([1])[0], b"", "http://a").remarks
-    assert remark == "the body, of 494 bytes, is not in the recording: add it with --data-raw"
+        (note,) = curl_of(store.numbered([1])[0], b"", "http://a").notes
+    assert note == "the body, of 494 bytes, is not in the recording: add it with --data-raw"
 
 
 @settings(max_examples=5)

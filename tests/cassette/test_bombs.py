@@ -21,12 +21,12 @@ from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
-from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.redaction.coded import MaskedStream
 from omnirecord.redaction.content import Scanner
 from omnirecord.redaction.redactor import Redactor
-from omnirecord.redaction.stream import MaskedStream
 from omnirecord.replayer.player import GateRule
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
 from omnirecord.wire.websocket import MessageReader
 from tests.support import forked
@@ -189,11 +189,11 @@ def test_a_replay_that_could_not_hold_a_stream_does_not_begin(tmp_path: Path) ->
 def test_a_replay_holds_no_more_than_the_limit(tmp_path: Path) -> None:
     path = cassette(tmp_path / "a.db", gzip.compress(EVENT * OF_LIMIT), framed=True)
     with closing(Store.open(path)) as store:
-        script = Script(store, GateRule())
+        plan = ReplayPlan(store, GateRule())
         max_decoded(MIB)
-        script = Script(store, GateRule())
+        plan = ReplayPlan(store, GateRule())
         with pytest.raises(TooLarge, match="more than 1 MiB of events to be held"):
-            script.parts(script.exchanges[0])
+            plan.parts(plan.exchanges[0])
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.sse"])
@@ -274,7 +274,7 @@ def test_a_cell_whose_values_would_fill_the_memory_is_damage(tmp_path: Path, sta
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(statement)
         connection.commit()
-    with pytest.raises(BrokenCassette, match=f"{what}: longer than any is"):
+    with pytest.raises(BrokenCassette, match=f"{what}: too long"):
         counted(path)
 
 

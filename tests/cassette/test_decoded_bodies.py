@@ -22,7 +22,7 @@ from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.show import lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data.events import exchange
 from omnirecord.ui.data.overview import overview
 from omnirecord.wire.content_coding import zstd
@@ -35,7 +35,6 @@ PASSES_BYTES_ON = {
     "replayer/player/plan.py": "answers with the recorded header fields",
     "cassette/api.py": "promises the bytes of the wire",
     "replayer/verify/recorded_client.py": "sends the request again with its header fields",
-    "cassette/sqlite/reader.py": "decodes them",
     "ui/data/events.py": "shows a command that sends the request again with its header fields",
 }
 """The modules that take a body as it was on the wire, and why. Every other module takes `decoded_body`."""
@@ -79,7 +78,7 @@ def told(tape: Made, folder: Path) -> dict[str, Any]:
         following.look()
         numbers = list(measured(store))
         sessions = overview(store, "made")["sessions"]
-        posted = store.exchanges("method = 'POST'")[0]
+        posted = next(x for x in store.exchanges() if x.request.method == "POST")
         found = {
             "show": [str(line) for line in lines_of(store, None)],
             "show --follow": [str(line) for line in following.news(last=True)],
@@ -114,7 +113,7 @@ def test_a_replay_reads_compressed_lists_of_sessions(coding: str) -> None:
     tape, rows = made(coding), {"data": [{"id": "s", "title": "A tale"}]}
     answer = CODINGS[coding](json.dumps(rows).encode())
     tape.get("/v1/sessions", 7.0, answer, headers=(*JSON, ("content-encoding", coding)))
-    assert [row for _, row in Script(tape.store(), GateRule()).session_rows()] == rows["data"]
+    assert [row for _, row in ReplayPlan(tape.store(), GateRule()).session_rows()] == rows["data"]
 
 
 def test_only_modules_that_pass_bytes_on_take_a_body_as_it_was_on_the_wire() -> None:
@@ -124,4 +123,4 @@ def test_only_modules_that_pass_bytes_on_take_a_body_as_it_was_on_the_wire() -> 
             takes = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "body"
             if takes and "store" in ast.unparse(node.func.value):  # type: ignore[attr-defined]
                 found.add(path.relative_to(PACKAGE).as_posix())
-    assert found == PASSES_BYTES_ON.keys() - {"cassette/sqlite/reader.py"}
+    assert found == PASSES_BYTES_ON.keys()

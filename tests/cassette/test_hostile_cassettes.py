@@ -122,7 +122,7 @@ def test_a_db_with_anything_in_it_is_damaged_and_no_traceback(tmp_path: Path, sc
 def test_a_recording_that_is_not_there_is_said(tmp_path: Path) -> None:
     with (
         closing(open_store(conversation().save(tmp_path / "a.db"))) as store,
-        pytest.raises(BrokenCassette, match="recording 7 is not there"),
+        pytest.raises(BrokenCassette, match="recording 7 is missing"),
     ):
         store.recording(7)
 
@@ -155,7 +155,7 @@ def test_no_path_that_a_cassette_names_is_opened(tmp_path: Path, caplog: pytest.
             with closing(open_store(path)) as store:
                 assert all(list(store.frames(stream)) for stream in store.streams())
     (said,) = caplog.messages
-    assert said.startswith(f"this cassette was judged by {str(fifo)!r}, which is not read from here")
+    assert said.startswith(f"the contract of this cassette, {str(fifo)!r}, is not read")
 
 
 def edited(folder: Path, change: Callable[[list[dict[str, Any]]], object]) -> Path:

@@ -20,14 +20,14 @@ from freezegun import freeze_time
 import omnirecord
 from omnirecord.analysis.follow.tail import Wanted, follow
 from omnirecord.cassette.export import jsonl_bytes
-from omnirecord.cassette.rotation import Shelf
+from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.lock import RecorderLock, lock_path
 from omnirecord.errors import CassetteInUse, NotACassette, UsageError
-from omnirecord.recorder import files as reels
+from omnirecord.recorder import files as file_module
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.queue import Take
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.queue import ExchangeRecorder
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.redaction.redactor import content_scanner
 from omnirecord.wire.limits import Retention, Rotation
 from tests.recorder.proxy.test_websocket import HELLO, SWITCH, TEXT, ws
@@ -43,8 +43,8 @@ SMALL = Rotation(size=1)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may be full at once, and is closed soon."""
-    monkeypatch.setattr(reels, "LEAST", 0.0)
-    monkeypatch.setattr(reels, "LINGER", 0.05)
+    monkeypatch.setattr(file_module, "LEAST_AGE", 0.0)
+    monkeypatch.setattr(file_module, "LINGER", 0.05)
 
 
 def files(folder: Path) -> list[Path]:
@@ -57,43 +57,43 @@ def names(folder: Path) -> set[str]:
 
 
 class Run:
-    """A tape that rotates when it is told to."""
+    """A recorder thread that rotates when it is told to."""
 
     def __init__(self, db: Path, keep: Retention | None = None, rotation: Rotation = SMALL, **options: Any) -> None:
-        self.tape = Tape(db, "http://a", rotation=rotation, keep=keep, **options)
+        self.thread = RecorderThread(db, "http://a", rotation=rotation, keep=keep, **options)
 
     async def rotates(self) -> None:
         """Something is recorded, so that the file is full, and a new one is begun."""
-        before = self.tape.reel
+        before = self.thread.file
         self.request()
-        await wire.eventually(lambda: self.tape.reel is not before)
+        await wire.eventually(lambda: self.thread.file is not before)
 
     def request(self) -> None:
-        take = self.tape.take("GET", "/x", ())
-        take.respond("http", 200, "OK", ())
-        take.end("eof")
+        recorder = self.thread.begin_exchange("GET", "/x", ())
+        recorder.respond("http", 200, "OK", ())
+        recorder.end("eof")
 
-    def stream(self, method: str = "GET", headers: Any = HEADERS) -> Take:
-        take = self.tape.take(method, "/v1/sessions/s/stream", ())
-        take.respond("sse", 200, "OK", headers)
-        return take
+    def stream(self, method: str = "GET", headers: Any = HEADERS) -> ExchangeRecorder:
+        recorder = self.thread.begin_exchange(method, "/v1/sessions/s/stream", ())
+        recorder.respond("sse", 200, "OK", headers)
+        return recorder
 
     def stop(self) -> None:
-        self.tape.stop()
+        self.thread.stop()
 
 
-def receive(take: Take, *parts: bytes) -> None:
+def receive(recorder: ExchangeRecorder, *parts: bytes) -> None:
     for part in parts:
-        take.sent(take.receive(part))
+        recorder.sent(recorder.receive(part))
 
 
 async def test_a_stream_goes_on_in_the_next_file_behind_a_whole_event_and_no_byte_is_lost(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db")
-    take = run.stream()
-    receive(take, event(1), event(2)[:20])
+    recorder = run.stream()
+    receive(recorder, event(1), event(2)[:20])
     await run.rotates()
-    receive(take, event(2)[20:] + event(3) + event(4)[:30], event(4)[30:], event(5))
-    take.end("client_left")
+    receive(recorder, event(2)[20:] + event(3) + event(4)[:30], event(4)[30:], event(5))
+    recorder.end("client_left")
     run.stop()
 
     old, new = files(tmp_path)[:2]
@@ -111,12 +111,12 @@ async def test_a_file_is_a_clean_cassette_once_all_in_it_has_ended_and_the_link_
     tmp_path: Path,
 ) -> None:
     run = Run(tmp_path / "run.db")
-    take = run.stream()
-    receive(take, event(1))
+    recorder = run.stream()
+    receive(recorder, event(1))
     await run.rotates()
     old = files(tmp_path)[0]
     assert names(tmp_path) > {f"{old.name}-wal", f"{old.name}-lock"}, "the stream has not moved yet"
-    receive(take, event(2), event(3))
+    receive(recorder, event(2), event(3))
     await wire.eventually(lambda: f"{old.name}-lock" not in names(tmp_path))
     assert not [name for name in names(tmp_path) if name.startswith(f"{old.name}-")]
     assert (tmp_path / "run.db").resolve() == files(tmp_path)[-1]
@@ -129,11 +129,11 @@ async def test_a_file_is_a_clean_cassette_once_all_in_it_has_ended_and_the_link_
 )
 async def test_what_cannot_be_cut_ends_where_it_began(tmp_path: Path, method: str, headers: Any) -> None:
     run = Run(tmp_path / "run.db")
-    take = run.stream(method, headers)
-    receive(take, b"a")
+    recorder = run.stream(method, headers)
+    receive(recorder, b"a")
     await run.rotates()
-    receive(take, b"b\n\n", b"c\n\n")
-    take.end("eof")
+    receive(recorder, b"b\n\n", b"c\n\n")
+    recorder.end("eof")
     run.stop()
     old = files(tmp_path)[0]
     assert [x.response_bytes for x in wire.exchanges(old) if x.stream] == [7]
@@ -142,13 +142,13 @@ async def test_what_cannot_be_cut_ends_where_it_began(tmp_path: Path, method: st
 
 async def test_a_body_under_way_is_whole_in_its_file(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db")
-    take = run.tape.take("POST", "/x", (("Content-Type", "application/json"),))
-    take.body("request", b'{"password": "one two')
+    recorder = run.thread.begin_exchange("POST", "/x", (("Content-Type", "application/json"),))
+    recorder.body("request", b'{"password": "one two')
     await run.rotates()
-    take.body("request", b' three"}')
-    take.respond("http", 200, "OK", ())
-    take.body("response", b"answer")
-    take.end("eof")
+    recorder.body("request", b' three"}')
+    recorder.respond("http", 200, "OK", ())
+    recorder.body("response", b"answer")
+    recorder.end("eof")
     run.stop()
     (first, *_) = files(tmp_path)
     assert b"two" not in wire.body(first, "request")
@@ -165,7 +165,7 @@ async def test_a_websocket_goes_on_between_two_messages(tmp_path: Path) -> None:
         await conn.gone()
 
     async with wire.Upstream(handle) as upstream, Proxy(upstream.url, tmp_path / "run.db", rotate="1MB") as proxy:
-        proxy._tape.reels._rotation = Rotation(seconds=0.2)
+        proxy._recorder_thread.files._rotation = Rotation(seconds=0.2)
         async with connected(proxy.url, HELLO) as client:
             await client.head()
             await client.until(b"message 299")
@@ -180,7 +180,7 @@ async def test_a_websocket_goes_on_between_two_messages(tmp_path: Path) -> None:
 async def test_secrets_have_the_same_pseudonyms_in_all_files(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db")
     for _ in range(2):
-        run.tape.take("GET", "/x", (("Authorization", "Bearer abc"),)).end("eof")
+        run.thread.begin_exchange("GET", "/x", (("Authorization", "Bearer abc"),)).end("eof")
         await run.rotates()
     run.stop()
     told = {x.request.headers for path in files(tmp_path) for x in wire.exchanges(path) if x.request.headers}
@@ -210,11 +210,11 @@ def said(text: str) -> bytes:
 
 async def test_a_secret_that_is_cut_in_two_by_a_rotation_is_masked_in_both_files(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db", content=content_scanner("content", ()))
-    take = run.stream()
-    receive(take, said(SECRET[:9])[:50])
+    recorder = run.stream()
+    receive(recorder, said(SECRET[:9])[:50])
     await run.rotates()
-    receive(take, said(SECRET[:9])[50:], said(SECRET[9:]), said(" more"))
-    socket = run.tape.take("GET", "/tunnel", ())
+    receive(recorder, said(SECRET[:9])[50:], said(SECRET[9:]), said(" more"))
+    socket = run.thread.begin_exchange("GET", "/tunnel", ())
     socket.respond("websocket", 101, "", ())
     socket.sent(socket.message("down", 1, said(SECRET[:9])[6:-2]))
     await run.rotates()
@@ -230,27 +230,29 @@ async def test_a_secret_that_is_cut_in_two_by_a_rotation_is_masked_in_both_files
 
 async def test_a_file_of_several_that_is_removed_is_begun_anew_and_the_link_leads_there(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db", rotation=Rotation(seconds=3600))
-    take = run.stream()
-    receive(take, event(1))
+    recorder = run.stream()
+    receive(recorder, event(1))
     (old,) = files(tmp_path)
     await wire.eventually(lambda: wire.content(old) == event(1))
     old.rename(tmp_path / "moved.away")
     await wire.eventually(lambda: (tmp_path / "run.db").exists())
-    receive(take, event(2))
-    take.end("eof")
+    receive(recorder, event(2))
+    recorder.end("eof")
     run.stop()
     newest = (tmp_path / "run.db").resolve()
     assert [frame.raw for frame in wire.frames(newest)] == [None, event(2)]
     assert any("was removed or moved away" in one for one in wire.incidents(newest))
     assert wire.content(tmp_path / "moved.away") == event(1)
-    assert Shelf(tmp_path / "run.db", Retention()).current() == newest, "it is one of those that --keep counts"
+    assert RotatedCassettes(tmp_path / "run.db", Retention()).current() == newest, (
+        "it is one of those that --keep counts"
+    )
 
 
 async def test_a_file_in_which_nothing_was_recorded_is_not_rotated(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db", rotation=Rotation(seconds=0.01))
-    run.tape.reels.turn()
+    run.thread.files.turn()
     await asyncio.sleep(0.1)
-    run.tape.reels.turn()
+    run.thread.files.turn()
     run.stop()
     assert len(files(tmp_path)) == 1
 
@@ -302,19 +304,19 @@ async def test_a_kill_between_two_files_loses_nothing_and_the_next_run_finishes_
     assert len(left) > 1, "a stream that has no whole event ends where it began"
     contents = [wire.content(path, 1) for path in files(tmp_path)]
     assert b"".join(contents).startswith(seen)
-    Tape(db, None, rotation=Rotation(seconds=3600)).stop()
+    RecorderThread(db, None, rotation=Rotation(seconds=3600)).stop()
     assert {path.suffix for path in tmp_path.iterdir()} == {".db"}
     assert [wire.content(path, 1) for path in files(tmp_path)] == contents
 
 
 async def test_every_command_reads_every_file(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db")
-    take = run.stream()
+    recorder = run.stream()
     for n in range(3):
-        receive(take, event(2 * n), event(2 * n + 1))
+        receive(recorder, event(2 * n), event(2 * n + 1))
         await run.rotates()
-    receive(take, event(7))
-    take.end("client_left")
+    receive(recorder, event(7))
+    recorder.end("client_left")
     run.stop()
     for path in [*files(tmp_path), tmp_path / "run.db"]:
         assert omnirecord.validate(path).ok
@@ -342,10 +344,10 @@ async def test_so_many_files_are_kept_and_the_current_one_and_their_search_index
 
 
 def test_the_name_of_a_file_that_is_just_being_removed_is_not_taken(tmp_path: Path) -> None:
-    shelf, now = Shelf(tmp_path / "run.db", Retention()), datetime.now(UTC)
-    names = [shelf.named((now + timedelta(seconds=n)).strftime("%Y%m%dT%H%M%SZ")) for n in range(4)]
+    rotated, now = RotatedCassettes(tmp_path / "run.db", Retention()), datetime.now(UTC)
+    names = [rotated.named((now + timedelta(seconds=n)).strftime("%Y%m%dT%H%M%SZ")) for n in range(4)]
     removing = [RecorderLock(path) for path in names]
-    writer = shelf.begin()
+    writer = rotated.begin()
     writer.close()
     assert writer.path is not None
     assert writer.path > names[-1]
@@ -358,7 +360,7 @@ def test_a_link_that_a_killed_recorder_was_making_is_removed(tmp_path: Path) -> 
     left.mkdir(0o700)
     (left / "run.db").symlink_to("run-20261127T100000Z.db")
     os.utime(left, (1, 1))
-    path = begun(Shelf(tmp_path / "run.db", Retention()))
+    path = begun(RotatedCassettes(tmp_path / "run.db", Retention()))
     assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, "run.db"]
     assert (tmp_path / "run.db").readlink() == Path(path.name)
 
@@ -372,24 +374,26 @@ def test_a_pipe_in_the_place_of_the_lock_file_is_a_sentence_and_stays(tmp_path: 
     assert [one.name for one in tmp_path.iterdir()] == ["a.db-lock"]
 
 
-def begun(shelf: Shelf) -> Path:
+def begun(rotated: RotatedCassettes) -> Path:
     """The next cassette, closed at once, as the newest."""
-    writer = shelf.begin()
+    writer = rotated.begin()
     writer.close()
     assert writer.path is not None
-    shelf.point(writer.path)
+    rotated.point(writer.path)
     return writer.path
 
 
 def test_the_newest_in_order_of_recording_are_kept_though_the_clock_was_set_back(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "run.db", Retention(files=2))
+    rotated = RotatedCassettes(tmp_path / "run.db", Retention(files=2))
     with freeze_time("2026-11-27T10:00:00Z", tick=True):
-        early = [begun(shelf) for _ in range(3)]
+        early = [begun(rotated) for _ in range(3)]
     with freeze_time("2026-11-26T10:00:00Z", tick=True):
-        late = [begun(shelf) for _ in range(3)]
-        shelf.prune({late[-1]})
+        late = [begun(rotated) for _ in range(3)]
+        rotated.prune({late[-1]})
         assert set(files(tmp_path)) == set(late)
-        again = Shelf(tmp_path / "run.db", Retention(files=1))  # another run, which knows the order from the files
+        again = RotatedCassettes(
+            tmp_path / "run.db", Retention(files=1)
+        )  # another run, which knows the order from the files
         again.prune({late[-1]})
     assert set(files(tmp_path)) == set(late[1:])
     assert early[0].name > late[-1].name, "by names it would be the other way round"
@@ -397,21 +401,21 @@ def test_the_newest_in_order_of_recording_are_kept_though_the_clock_was_set_back
 
 def test_what_was_begun_between_two_files_is_told_in_order_of_recording(tmp_path: Path) -> None:
     """A reader that follows the link finds the file in between, whatever the clock did."""
-    shelf = Shelf(tmp_path / "run.db", Retention())
+    rotated = RotatedCassettes(tmp_path / "run.db", Retention())
     made = []
     for day in (27, 25, 26):
         with freeze_time(f"2026-11-{day}T10:00:00Z"):
-            made.append(begun(shelf))
-    assert Shelf(tmp_path / "run.db", Retention()).between(made[0], made[2]) == [made[1]]
+            made.append(begun(rotated))
+    assert RotatedCassettes(tmp_path / "run.db", Retention()).between(made[0], made[2]) == [made[1]]
 
 
 def test_files_of_a_version_without_numbers_are_the_oldest(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "run.db", Retention(files=1))
+    rotated = RotatedCassettes(tmp_path / "run.db", Retention(files=1))
     with freeze_time("2026-11-27T10:00:00Z"):
-        old = begun(shelf)
+        old = begun(rotated)
     with closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("DELETE FROM meta WHERE key = 'made_number'")
-    again = Shelf(tmp_path / "run.db", Retention(files=1))
+    again = RotatedCassettes(tmp_path / "run.db", Retention(files=1))
     with freeze_time("2026-11-26T10:00:00Z"):
         new, newest = begun(again), begun(again)
         again.prune({newest})
@@ -420,17 +424,17 @@ def test_files_of_a_version_without_numbers_are_the_oldest(tmp_path: Path) -> No
 
 def test_a_clock_that_is_set_ahead_does_not_age_what_was_just_recorded(tmp_path: Path) -> None:
     steady = 0.0
-    shelf = Shelf(tmp_path / "run.db", Retention(seconds=3600), lambda: steady)
+    rotated = RotatedCassettes(tmp_path / "run.db", Retention(seconds=3600), lambda: steady)
     with freeze_time("2026-11-26T10:00:00Z"):
-        full, current = begun(shelf), begun(shelf)
+        full, current = begun(rotated), begun(rotated)
         for path in (full, current):
             os.utime(path, (1, 1))  # it looks old from here on
-        shelf.prune({full, current})
+        rotated.prune({full, current})
         steady = 3599.0
-        shelf.prune({current})
+        rotated.prune({current})
         assert full.exists()
         steady = 3601.0
-        shelf.prune({current})
+        rotated.prune({current})
     assert not full.exists()
 
 
@@ -441,9 +445,9 @@ async def test_files_are_kept_by_size_and_age(tmp_path: Path) -> None:
     run.stop()
     sizes = [path.stat().st_size for path in files(tmp_path)]
     os.utime(files(tmp_path)[0], (1, 1))
-    Shelf(tmp_path / "run.db", Retention(seconds=3600)).prune(set())
+    RotatedCassettes(tmp_path / "run.db", Retention(seconds=3600)).prune(set())
     assert len(files(tmp_path)) == 3
-    Shelf(tmp_path / "run.db", Retention(size=sum(sizes[-2:]))).prune({files(tmp_path)[-1]})
+    RotatedCassettes(tmp_path / "run.db", Retention(size=sum(sizes[-2:]))).prune({files(tmp_path)[-1]})
     assert len(files(tmp_path)) == 2
 
 
@@ -455,14 +459,14 @@ async def test_only_what_a_rotation_made_is_removed(tmp_path: Path) -> None:
     others = {
         "run-20200101T000000Z.db": lambda path: shutil.copy(mine, path),  # a copy has another's name in it
         "run-20200102T000000Z.db": lambda path: path.write_bytes(b"no cassette"),
-        "run-20200103T000000Z.db": lambda path: Tape(path, None).stop(),
+        "run-20200103T000000Z.db": lambda path: RecorderThread(path, None).stop(),
         "run-20200104T000000Z.db": lambda path: path.symlink_to(mine.name),
         "run-2020.db": lambda path: path.touch(),
         "other-20200101T000000Z.db": lambda path: shutil.copy(mine, path),
     }
     for name, make in others.items():
         make(tmp_path / name)
-    Shelf(tmp_path / "run.db", Retention(files=1)).prune(set())
+    RotatedCassettes(tmp_path / "run.db", Retention(files=1)).prune(set())
     assert names(tmp_path) >= others.keys()
     assert mine.exists()
 
@@ -473,12 +477,12 @@ async def test_what_somebody_records_into_is_not_removed(tmp_path: Path) -> None
     await run.rotates()
     run.stop()
     first, second, _ = files(tmp_path)
-    other = Tape(first, None)
-    Shelf(tmp_path / "run.db", Retention(files=1)).prune(set())
+    other = RecorderThread(first, None)
+    RotatedCassettes(tmp_path / "run.db", Retention(files=1)).prune(set())
     assert first.exists()
     assert second.exists()
     other.stop()
-    Shelf(tmp_path / "run.db", Retention(files=1)).prune(set())
+    RotatedCassettes(tmp_path / "run.db", Retention(files=1)).prune(set())
     assert not first.exists()
 
 
@@ -488,22 +492,22 @@ def test_a_file_that_is_no_link_of_ours_is_left_as_it_is(tmp_path: Path) -> None
     with pytest.raises(
         UsageError, match=r"run\.db is there already: with --rotate it is a link to the newest of run-TIME"
     ):
-        Tape(db, None, rotation=SMALL)
+        RecorderThread(db, None, rotation=SMALL)
     assert names(tmp_path) == {"run.db"}
     db.unlink()
     db.symlink_to("elsewhere.db")
     with pytest.raises(UsageError, match="is there already"):
-        Tape(db, None, rotation=SMALL)
+        RecorderThread(db, None, rotation=SMALL)
 
 
 def test_two_recorders_cannot_have_one_file_by_its_link_and_its_name(tmp_path: Path) -> None:
-    tape = Tape(tmp_path / "run.db", None, rotation=SMALL)
-    for path in (tmp_path / "run.db", tape.reel.path):
+    thread = RecorderThread(tmp_path / "run.db", None, rotation=SMALL)
+    for path in (tmp_path / "run.db", thread.file.path):
         with pytest.raises(CassetteInUse):
-            Tape(path, None)
+            RecorderThread(path, None)
     with pytest.raises(CassetteInUse):
-        Tape(tmp_path / "run.db", None, rotation=SMALL)
-    tape.stop()
+        RecorderThread(tmp_path / "run.db", None, rotation=SMALL)
+    thread.stop()
 
 
 async def test_a_name_that_is_taken_is_passed_over(tmp_path: Path) -> None:
@@ -518,7 +522,7 @@ async def test_a_name_that_is_taken_is_passed_over(tmp_path: Path) -> None:
 async def test_where_no_new_file_can_be_begun_the_old_one_grows_on_and_it_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setattr(reels, "AGAIN", 0.0)
+    monkeypatch.setattr(file_module, "ROTATE_AGAIN", 0.0)
     caplog.set_level(logging.INFO, "omnirecord")
     db = tmp_path / "run.db"
     run = Run(db, rotation=Rotation(seconds=3600))
@@ -527,8 +531,8 @@ async def test_where_no_new_file_can_be_begun_the_old_one_grows_on_and_it_is_sai
         db.unlink()
         db.write_text("somebody's")
     else:
-        monkeypatch.setattr(Shelf, "_free_name", lambda _: tmp_path / "gone" / "run.db")
-    run.tape.reels._rotation = SMALL
+        monkeypatch.setattr(RotatedCassettes, "_free_name", lambda _: tmp_path / "gone" / "run.db")
+    run.thread.files._rotation = SMALL
     for _ in range(3):
         run.request()
         await asyncio.sleep(0.1)
@@ -540,8 +544,8 @@ async def test_where_no_new_file_can_be_begun_the_old_one_grows_on_and_it_is_sai
         db.unlink()
     else:
         monkeypatch.undo()
-        monkeypatch.setattr(reels, "LEAST", 0.0)
-        run.tape.reels._not_before = 0.0
+        monkeypatch.setattr(file_module, "LEAST_AGE", 0.0)
+        run.thread.files._not_before = 0.0
     await run.rotates()
     run.stop()
     assert any("a new file could be begun" in record.message for record in caplog.records)
@@ -558,7 +562,7 @@ async def numbered(folder: Path, **how: Any) -> AsyncIterator[Proxy]:
         await conn.gone()
 
     async with wire.Upstream(handle) as upstream, Proxy(upstream.url, folder / "run.db", rotate="1h", **how) as proxy:
-        proxy._tape.reels._rotation = Rotation(seconds=0.4)
+        proxy._recorder_thread.files._rotation = Rotation(seconds=0.4)
         yield proxy
 
 
@@ -610,10 +614,10 @@ async def test_an_answer_that_ends_in_an_old_file_is_told_to_its_end_and_what_is
 
         following = asyncio.create_task(asyncio.to_thread(listen))
         await say(range(2))
-        old, proxy._tape.reels._rotation = proxy._tape.reel, SMALL
+        old, proxy._recorder_thread.files._rotation = proxy._recorder_thread.file, SMALL
         await say(range(2, 4))
-        await wire.eventually(lambda: proxy._tape.reel is not old)
-        proxy._tape.reels._rotation = Rotation(seconds=3600)
+        await wire.eventually(lambda: proxy._recorder_thread.file is not old)
+        proxy._recorder_thread.files._rotation = Rotation(seconds=3600)
         await say(range(4, 8))
         assert not old.is_closed
         await talker.say(event(8), stream=0)
@@ -624,11 +628,11 @@ async def test_an_answer_that_ends_in_an_old_file_is_told_to_its_end_and_what_is
 
 async def test_a_cassette_of_several_is_served_from_its_first_event_at_once(tmp_path: Path) -> None:
     run = Run(tmp_path / "run.db")
-    take = run.stream()
-    receive(take, event(1))
+    recorder = run.stream()
+    receive(recorder, event(1))
     await run.rotates()
-    receive(take, event(2), event(3))
-    take.end("eof")
+    receive(recorder, event(2), event(3))
+    recorder.end("eof")
     run.stop()
     second = files(tmp_path)[1]
     async with omnirecord.replay(second) as server, asyncio.timeout(5):
@@ -659,8 +663,8 @@ async def test_a_file_that_is_locked_when_it_is_looked_at_ends_no_recording(
         raise sqlite3.OperationalError("database is locked")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.tape.reel.writer, "size", locked)
-        run.tape.reels._rotation = SMALL
+        patch.setattr(run.thread.file.writer, "size", locked)
+        run.thread.files._rotation = SMALL
         run.request()
         await wire.eventually(lambda: "database is locked" in caplog.text)
     await run.rotates()
@@ -670,6 +674,6 @@ async def test_a_file_that_is_locked_when_it_is_looked_at_ends_no_recording(
 
 async def test_each_cassette_names_its_contract(tmp_path: Path) -> None:
     for db, name in (("a.db", "documented"), ("b.db", "omnigent")):
-        Tape(tmp_path / db, None, name).stop()
+        RecorderThread(tmp_path / db, None, name).stop()
         with wire.opened(tmp_path / db) as store:
             assert [one.contract for one in store.recordings()] == [name]

@@ -147,7 +147,7 @@ def test_the_copy_of_standard_input_is_removed(tmp_path: Path, monkeypatch: pyte
 def test_what_is_wrong_with_standard_input_is_said_by_its_name() -> None:
     assert "standard input is empty" in run("ls", "-", stdin=b"").stderr
     assert "standard input is no cassette" in run("ls", "-", stdin=b"{}").stderr
-    assert "standard input can be read once" in run("diff", "-", "-", stdin=HEALTHY["text"].read_bytes()).stderr
+    assert "standard input can be read only once" in run("diff", "-", "-", stdin=HEALTHY["text"].read_bytes()).stderr
     assert "standard input: no secret found" in run("scrub", "--check", "-", stdin=HEALTHY["text"].read_bytes()).stdout
 
 
@@ -174,7 +174,7 @@ def test_a_cassette_is_not_recorded_into_a_pipe(name: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     words = {"proxy": ["--upstream", "http://127.0.0.1:1"], "import": [HEALTHY["text"]], "demo": []}[name]
     result = run(name, *words, "--db", "-")
-    assert (result.exit_code, "--db - is no file" in result.stderr) == (2, True)
+    assert (result.exit_code, "--db needs a file" in result.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 

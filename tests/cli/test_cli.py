@@ -257,7 +257,7 @@ def run_as_nobody(*words: str | Path) -> subprocess.CompletedProcess[str]:
         (["--upstream", "http://localhost:99999"], "no URL"),
         (["--upstream", "http://localhost:1", "--listen", "6868"], "no HOST:PORT"),
         (["--upstream", "http://localhost:1", "--listen", "0.0.0.0:0"], "--allow-remote"),
-        (["--upstream", "http://localhost:1", "--resume-for", "5"], "give that as well"),
+        (["--upstream", "http://localhost:1", "--resume-for", "5"], "--resume-for needs --resume"),
         (["--upstream", "http://localhost:1", "--resume", "--resume-for", "-5"], "0 or more"),
         (["--upstream", "http://localhost:1", "--resume", "--read-ahead", "0"], "more than 0"),
         (["--upstream", "http://localhost:1", "--contract", "nothing"], "contract"),

@@ -67,7 +67,7 @@ def test_json_is_a_row_for_each_difference_with_just_these_keys() -> None:
 
 def test_two_cassettes_without_a_session_have_nothing_to_compare(tmp_path: Path) -> None:
     empty = Made().save(tmp_path / "empty.db")
-    assert run(empty, empty) == (0, "nothing to compare: neither holds a session\n", "")
+    assert run(empty, empty) == (0, "nothing to compare: neither cassette has a session\n", "")
     code, out, _ = run(empty, TEXT)
     assert code == 1
     assert "  the session\n    content the session, only in B:\n" in out

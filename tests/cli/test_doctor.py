@@ -53,8 +53,8 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
         "\n"
         "note    turn-interrupted  1:13\n"
         "        the user interrupted the turn\n"
-        "        why: The user stopped the turn. It has no answer, and the live server sends no response.*\n"
-        "        end.\n"
+        "        why: The user stopped the turn. It has no answer, and the live server ends it without a\n"
+        "        response.* event.\n"
         "        next: Nothing to do, unless the interrupt was a mistake.\n"
     )
 

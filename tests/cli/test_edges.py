@@ -127,7 +127,7 @@ run()
         ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
         ("omnirecord.analysis.transcript.show", ["show"]),
         ("omnirecord.analysis.stats.stats", ["stats"]), ("omnirecord.analysis.validate", ["validate"]),
-        ("omnirecord.analysis.diff.open", ["diff", "other.db"]),
+        ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
         ("omnirecord.analysis.search.search", ["search", "notes"]),
         ("omnirecord.analysis.listing", ["events"]),
     ],
@@ -360,7 +360,7 @@ def test_a_lack_of_threads_is_a_sentence_and_no_finding(cassette: Path, monkeypa
     monkeypatch.setattr(threading.Thread, "start", start)
     result = CliRunner().invoke(main, ["verify", str(cassette), "--timing", "instant"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: no thread can be begun")
+    assert result.stderr.startswith("Error: cannot start a thread")
 
 
 def test_what_asyncio_logs_is_one_sentence_a_minute_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,11 +139,11 @@ def test_the_row_of_a_request_begins_with_that_of_ls() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([99], "holds no exchange 99: there are 1, 2"),
-        (["nine"], "no number of an exchange"),
+        ([99], "holds no exchange 99: it has 1, 2"),
+        (["nine"], "not the number of an exchange"),
         ([1, "--curl", "--body", "request"], "exclude each other"),
-        ([1, "--base-url", "http://a"], "--base-url goes with --curl"),
-        ([1, "-o", "x"], "--output goes with --body"),
+        ([1, "--base-url", "http://a"], "--base-url needs --curl"),
+        ([1, "-o", "x"], "--output needs --body"),
         ([1, "--curl", "--base-url", "a.example"], "does not begin with http://"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_wrong_call_gets_a_sentence(words: list[str | int], said: str) -> None
 
 def test_an_exchange_of_another_session_is_not_of_the_named_one() -> None:
     result = run("request", f"{HEALTHY['subagent']}#c6", 1)
-    assert "the session c6dde6498cf3476ebdda786dfb6f4cfa holds no exchange 1: there are 6" in result.stderr
+    assert "the session c6dde6498cf3476ebdda786dfb6f4cfa holds no exchange 1: it has 6" in result.stderr
 
 
 def test_a_curl_command_in_json_has_its_variables() -> None:

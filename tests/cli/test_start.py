@@ -25,7 +25,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}), file=shown)
 """
 HEAVY = {
     "aiohttp", "asyncio", "brotli", "concurrent", "jiter", "jsonpath", "jsonschema_rs", "multidict", "multiprocessing",
-    "pydantic", "pygments", "pytest", "rich", "sqlite3", "ssl", "uvloop", "wsproto", "yarl",
+    "pydantic", "pygments", "pytest", "rich", "sqlite3", "sqlite_utils", "ssl", "uvloop", "wsproto", "yarl",
 }  # fmt: skip
 """What takes long enough to be there for a reason."""
 
@@ -51,6 +51,12 @@ def test_help_imports_none_of_it() -> None:
 def test_what_prints_rows_imports_what_reads_a_cassette_and_nothing_more(cassette: str) -> None:
     rows = [[name, cassette] for name in ("ls", "events", "validate", "stats")]
     assert imported(*rows, ["search", cassette, "a"], ["diff", cassette, cassette]) == A_CASSETTE
+
+
+def test_sqlite_utils_is_imported_by_query_alone(cassette: str) -> None:
+    query = ["query", cassette, "SELECT * FROM sessions"]
+    assert imported(query) - {"sqlite_utils"} == A_CASSETTE
+    assert "sqlite_utils" not in imported(["query", "--help"], ["sessions", cassette])
 
 
 def test_what_makes_another_file_of_a_cassette_imports_nothing_more_either(cassette: str) -> None:

@@ -43,7 +43,7 @@ def test_several_sessions_are_a_table_whose_cells_are_dashes_where_nothing_was_s
 
 def test_the_only_session_is_a_page_and_so_is_one_that_is_named() -> None:
     page = run(CASSETTES / "tool.jsonl").stdout
-    for title in ("How soon", "How fast", "Turns", "Tools", "Usage", "Gaps between events", "Events: 23", "Streams"):
+    for title in ("Times", "How fast", "Turns", "Tools", "Usage", "Gaps between events", "Events: 23", "Streams"):
         assert f"\n{title}" in page, title
     assert "sys_os_shell  1      1" in page
     assert "Approvals" not in page

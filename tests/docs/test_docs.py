@@ -95,6 +95,25 @@ def test_no_link_in_the_documentation_is_broken() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page without repeated headings."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", re.sub(r"\]\(.*?\)", "", head)).lower().replace(" ", "-") for head in heads}
+
+
+def test_no_link_to_a_heading_is_broken() -> None:
+    for page in [*PAGES, *(ROOT / "docs" / "doctor").glob("*.md")]:
+        for path, anchor in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", page.read_text()):
+            assert anchor in anchors(page.parent / path if path else page), f"{page.name}: {path}#{anchor}"
+
+
+def test_the_index_links_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)", index.read_text()))
+    assert linked | {index.name} == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
 def test_every_row_about_security_names_tests_that_are_there() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| ")]

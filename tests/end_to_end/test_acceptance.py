@@ -21,7 +21,7 @@ from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify.verify import verify
+from omnirecord.replayer.verify import verify
 from omnirecord.wire.sse import Parser
 from tests.omnigent_rig.driver import Seen, Tail, tail
 from tests.omnigent_rig.provider import Provider
@@ -128,7 +128,7 @@ async def test_every_event_of_a_healthy_session_is_valid(store: Store) -> None:
 
 
 async def test_the_runner_came_through_the_proxy(store: Store) -> None:
-    (tunnel,) = store.exchanges("kind = 'websocket'")
+    (tunnel,) = store.exchanges(kind="websocket")
     messages = list(store.messages(tunnel.exchange))
     assert tunnel.party == "runner"
     assert {message.dir for message in messages} == {"up", "down"}
@@ -174,7 +174,7 @@ def posts_before_frames(store: Store, session_id: str) -> list[int]:
     (stream,) = store.streams(session_id)
     posts = [
         x.request.at_ns
-        for x in store.exchanges("session_id = ? AND party != 'runner'", session_id)
+        for x in store.exchanges(session_id=session_id, by_clients=True)
         if is_gate(x.request.method, x.request.target)
     ]
     frames: list[TimedFrame] = list(store.frames(stream))
@@ -205,7 +205,7 @@ async def test_no_secret_of_the_runner_is_in_the_file(recorded: Recorded, store:
     data = recorded.db.read_bytes()
     tokens = [
         value
-        for x in store.exchanges("party = 'runner'")
+        for x in (one for one in store.exchanges() if one.party == "runner")
         for name, value in x.request.headers
         if name.lower() == "x-omnigent-runner-tunnel-token"
     ]

@@ -26,7 +26,7 @@ def portions(cassette: Path) -> tuple[bytes, list[int], list[str]]:
     frames = list(store.frames(stream))
     gates = [
         x.request
-        for x in store.exchanges("session_id = ?", stream.session_id)
+        for x in store.exchanges(session_id=stream.session_id)
         if x.party != "runner" and is_gate(x.request.method, x.request.target)
         if x.response and x.response.status < 300 and x.request.at_ns < frames[-1].offset_ns
     ]

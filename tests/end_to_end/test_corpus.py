@@ -16,7 +16,7 @@ from omnirecord.cassette.export import sse_bytes
 from omnirecord.cassette.open import import_file, open_store
 from tests.support.corpus import BROKEN, CORPUS, FOLDER, HEALTHY, Kind, table
 from tests.support.doctor_examples import CORPUS as TABLE
-from tests.support.doctor_examples import DOCS
+from tests.support.doctor_examples import COVERAGE
 
 LARGEST = 60_000
 LARGEST_OF_ALL = 1_500_000
@@ -89,7 +89,7 @@ def test_there_are_at_least_28_kinds_of_fault_and_each_names_a_code() -> None:
 
 
 def test_the_page_has_the_table() -> None:
-    assert TABLE.findall((DOCS / "doctor.md").read_text()) == ["\n".join(table())]
+    assert TABLE.findall(COVERAGE.read_text()) == ["\n".join(table())]
 
 
 def test_a_story_is_told_for_each_kind_that_is_recorded_here() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from tests.conftest import Figure
 from tests.recorder.proxy.test_websocket import HELLO, SWITCH, TEXT, ws
 from tests.support import wire
@@ -111,7 +111,7 @@ async def test_what_reached_a_client_survives_a_kill_at_any_moment(tmp_path: Pat
     figure(f"kill -9, {rounds} times", f"of {megabytes:.0f} MB that had reached clients 250 ms before, {lost}")
 
     contents = {one.stream: wire.content(db, one.stream) for one in wire.exchanges(db) if one.stream}
-    Tape(db, None).stop()
+    RecorderThread(db, None).stop()
     assert [path.name for path in tmp_path.iterdir()] == ["run.db"]
     for stream, content in contents.items():
         assert wire.content(db, stream) == content
@@ -152,9 +152,9 @@ async def test_what_a_killed_recorder_left_is_finished_by_the_next(tmp_path: Pat
     assert endings.pop("/done") == "done"
     assert set(endings.values()) == {"recorder_killed"}
 
-    tape = Tape(db, None)
-    assert tape.recording == 2
-    tape.stop()
+    thread = RecorderThread(db, None)
+    assert thread.recording == 2
+    thread.stop()
     found = {one.request.target: one for one in wire.exchanges(db)}
     assert len(found) == 5
     assert found.pop("/done").ending == "done"

@@ -179,7 +179,7 @@ def test_a_test_that_fails_shows_its_cassette_and_what_differs(suite: Suite) -> 
             "1 request matched nothing:",
             "  GET /v1/session/s was never recorded; nearest recorded, as [[]-recorded-]{+asked+}:",
             "    GET /v1/[[]-sessions-]{+session+}/s",
-            "1 request said something else than the recorded one:",
+            "1 request had other content than the recorded one:",
             "  POST /v1/sessions/s/events: type was 'message' when recorded, got 'interrupt'",
         ]
     )

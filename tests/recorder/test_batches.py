@@ -9,91 +9,98 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.recorder.batches import forgotten, parts, taken
-from omnirecord.recorder.files import Reel
-from omnirecord.recorder.rows.exchanges import BodyData, Ended, Messaged, Op, Received, SentLate, held
-from omnirecord.recorder.rows.pace import PORTION
+from omnirecord.recorder.batches import drop_bytes, parts, take_batches
+from omnirecord.recorder.files import RecordingFile
+from omnirecord.recorder.pace import PORTION
+from omnirecord.recorder.rows.operations import BodyData, Ended, Messaged, Op, Received, SentLate, held
 from omnirecord.server.timers import monotonic
-from tests.support.reeling import reel_in
+from tests.support.recording_files import file_in
 
-Waiting = deque[tuple[Reel, Op]]
+Waiting = deque[tuple[RecordingFile, Op]]
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Reel]]:
-    folder = tmp_path_factory.mktemp("reels")
-    with reel_in(folder / "one.db") as one, reel_in(folder / "two.db") as other:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RecordingFile]]:
+    folder = tmp_path_factory.mktemp("files")
+    with file_in(folder / "one.db") as one, file_in(folder / "two.db") as other:
+        other.index = one.index + 1
         yield [one, other]
 
 
-def happened(sizes: list[int], reel: Reel) -> Waiting:
-    return deque((reel, BodyData(n, "response", b"x" * size)) for n, size in enumerate(sizes))
+def happened(sizes: list[int], file: RecordingFile) -> Waiting:
+    return deque((file, BodyData(n, "response", b"x" * size)) for n, size in enumerate(sizes))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.none() | st.integers(0, 50)), max_size=60), st.integers(1, 120))
-def test_all_of_it_comes_out_once_and_in_order(two: list[Reel], what: list[tuple[int, int | None]], most: int) -> None:
-    ops: list[tuple[Reel, Op]] = [
-        (two[reel], Ended(n, 0, "eof") if size is None else BodyData(n, "response", b"x" * size))
-        for n, (reel, size) in enumerate(what)
+def test_all_of_it_comes_out_once_and_in_order(
+    two: list[RecordingFile], what: list[tuple[int, int | None]], most: int
+) -> None:
+    ops: list[tuple[RecordingFile, Op]] = [
+        (two[file], Ended(n, 0, "eof") if size is None else BodyData(n, "response", b"x" * size))
+        for n, (file, size) in enumerate(what)
     ]
     waiting, came = deque(ops), []
     while waiting:
-        batches = taken(waiting, most, None)
-        came += [(batch.reel, op) for batch in batches for op in batch.ops]
+        batches = take_batches(waiting, most, None)
+        came += [(batch.file, op) for batch in batches for op in batch.ops]
         sizes = [held(op) for batch in batches for op in batch.ops]
         assert sum(batch.size for batch in batches) == sum(sizes)
         assert sum(sizes[:-1]) < most, "it ends with what makes it enough"
     assert came == ops
 
 
-def test_another_file_begins_another_batch(two: list[Reel]) -> None:
+def test_another_file_begins_another_batch(two: list[RecordingFile]) -> None:
     one, other = two
-    waiting: Waiting = deque((reel, Ended(n, 0, "eof")) for n, reel in enumerate((one, one, other, one)))
-    assert [(batch.reel, len(batch.ops)) for batch in taken(waiting, 10_000, None)] == [(one, 2), (other, 1), (one, 1)]
+    waiting: Waiting = deque((file, Ended(n, 0, "eof")) for n, file in enumerate((one, one, other, one)))
+    assert [(batch.file, len(batch.ops)) for batch in take_batches(waiting, 10_000, None)] == [
+        (one, 2),
+        (other, 1),
+        (one, 1),
+    ]
 
 
-def test_others_have_their_turn_behind_each_portion(two: list[Reel]) -> None:
+def test_others_have_their_turn_behind_each_portion(two: list[RecordingFile]) -> None:
     waiting, left = happened([1] * (2 * PORTION + 1), two[0]), []
-    (batch,) = taken(waiting, 1000 * PORTION, lambda: left.append(len(waiting)))
+    (batch,) = take_batches(waiting, 1000 * PORTION, lambda: left.append(len(waiting)))
     assert left == [PORTION + 1, 1]
-    batch.let_go(lambda: left.append(len(batch.ops)))
+    batch.free(lambda: left.append(len(batch.ops)))
     assert left[2:] == [PORTION + 1, 1, 0]
 
 
-def test_what_comes_meanwhile_is_for_the_next_time(two: list[Reel]) -> None:
+def test_what_comes_meanwhile_is_for_the_next_time(two: list[RecordingFile]) -> None:
     """Else it would never end: while others have their turn, there is always more."""
     waiting = happened([1] * PORTION, two[0])
-    (batch,) = taken(waiting, 1000 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
+    (batch,) = take_batches(waiting, 1000 * PORTION, lambda: waiting.extend(happened([1] * PORTION, two[0])))
     assert len(batch.ops) == len(waiting) == PORTION
 
 
-def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: list[Reel]) -> None:
+def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: list[RecordingFile]) -> None:
     """The reads of a stream become one without bytes; what was dropped before is not counted again."""
     one, other = two
-    reads = [Received(1, n, 10 + n, 5, b"x" * 5 if n else None, reel=one) for n in range(4)]
+    reads = [Received(1, n, 10 + n, 5, b"x" * 5 if n else None, file=one.index) for n in range(4)]
     message, body, end = Messaged(2, 0, 0, "up", 1, b"12"), BodyData(3, "request", b"123"), Ended(1, 99, "eof")
-    elsewhere = Received(1, 0, 0, 7, b"x" * 7, reel=other)
+    elsewhere = Received(1, 0, 0, 7, b"x" * 7, file=other.index)
     waiting: Waiting = deque((one, op) for op in (*reads, SentLate(reads[0]), message, body, end))
     waiting.append((other, elsewhere))
-    left = forgotten(waiting)
+    left = drop_bytes(waiting)
     assert not waiting
     assert (left.size, left.pieces) == (15 + 2 + 3 + 7, 6)
-    assert [(batch.reel, batch.ops) for batch in left.batches] == [
+    assert [(batch.file, batch.ops) for batch in left.batches] == [
         (one, [reads[0], message, body, end]), (other, [elsewhere])
     ]  # fmt: skip
     assert (reads[0].size, reads[0].data, message.data, body.data) == (20, None, None, None)
 
 
-def test_operations_for_which_there_is_no_time_stay(two: list[Reel]) -> None:
+def test_operations_for_which_there_is_no_time_stay(two: list[RecordingFile]) -> None:
     waiting = happened([1] * 5000, two[0])
-    left = forgotten(waiting, monotonic())
+    left = drop_bytes(waiting, monotonic())
     assert left.is_cut
     assert len(waiting) + left.pieces == 5000
     assert waiting
 
 
-def test_parts_have_the_same_operations_in_order(two: list[Reel]) -> None:
-    batches = taken(happened([1000] * 50, two[0]), 1 << 20, None)
+def test_parts_have_the_same_operations_in_order(two: list[RecordingFile]) -> None:
+    batches = take_batches(happened([1000] * 50, two[0]), 1 << 20, None)
     cut = [*parts(batches, 3000)]
     assert [op for part in cut for op in part.ops] == batches[0].ops
     assert max(part.size for part in cut) < 3000 + 2000

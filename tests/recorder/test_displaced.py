@@ -18,9 +18,9 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer
 from omnirecord.errors import CassetteInUse
 from omnirecord.model import TimedFrame
-from omnirecord.recorder import thread as tape_module
+from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from tests.support import wire
 from tests.support.process import Process
 from tests.support.wire import Wire, ask, chunk, connected, event, get, recorded
@@ -202,7 +202,7 @@ async def test_a_file_that_is_removed_while_it_cannot_be_written_costs_what_wait
 async def test_a_recorder_whose_folder_stays_away_stops_all_the_same_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tape_module, "GIVE_UP_AFTER", 0.5)
+    monkeypatch.setattr(thread_module, "GIVE_UP_AFTER", 0.5)
     folder = tmp_path / "folder"
     folder.mkdir()
     async with listening(folder) as (_, server, client):
@@ -271,17 +271,17 @@ def _is_there(db: Path) -> bool:
 def test_the_key_of_the_pseudonyms_goes_along(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
     headers = (("Authorization", "Bearer abc"),)
-    tape = Tape(db, None)
-    tape.take("GET", "/1", headers).end("eof")
-    tape.stop()
+    thread = RecorderThread(db, None)
+    thread.begin_exchange("GET", "/1", headers).end("eof")
+    thread.stop()
     before = Store.open(db)
-    tape = Tape(db, None)
+    thread = RecorderThread(db, None)
     db.rename(tmp_path / "old.db")
     until = time.monotonic() + wire.PATIENCE
     while not _has_recordings(db) and time.monotonic() < until:
         time.sleep(0.02)
-    tape.take("GET", "/2", headers).end("eof")
-    tape.stop()
+    thread.begin_exchange("GET", "/2", headers).end("eof")
+    thread.stop()
     assert before.exchanges()[0].request.headers == wire.exchanges(db)[0].request.headers
     before.close()
 

@@ -19,10 +19,11 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.errors import CassetteError, CassetteInUse
 from omnirecord.omnigent.contract import Contract, Judgement, load
-from omnirecord.recorder import thread as tape_module
+from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.rows.exchanges import NewFrames, Op, Recorder
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.rows.exchanges import RowMaker
+from omnirecord.recorder.rows.operations import NewFrames, Op
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.sse import Frame
 from tests.support import wire
 from tests.support.process import Process
@@ -116,7 +117,7 @@ async def test_a_full_disk_delays_no_stream_and_recording_recovers_by_itself(tmp
 async def test_a_recorder_that_cannot_write_stops_all_the_same_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tape_module, "GIVE_UP_AFTER", 1.0)
+    monkeypatch.setattr(thread_module, "GIVE_UP_AFTER", 1.0)
     async with recorded(ticking, tmp_path) as (proxy, _), connected(proxy.url, get()) as client:
         await client.head()
         await listen(client, 0.2)
@@ -136,23 +137,23 @@ def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_told(
 ) -> None:
     monkeypatch.setattr("omnirecord.recorder.queue.BUFFER", 2500)
     db = tmp_path / "run.db"
-    tape = Tape(db, "http://a")
+    thread = RecorderThread(db, "http://a")
     other = sqlite3.connect(db, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    take = tape.take("GET", "/stream", ())
-    take.respond("sse", 200, "OK", HEADERS)
+    recorder = thread.begin_exchange("GET", "/stream", ())
+    recorder.respond("sse", 200, "OK", HEADERS)
     kept, lost, after = event(1), b"".join(map(event, range(30))), event(3)
-    take.receive(kept)
-    take.receive(b":" + b"x" * 1200 + b"\n\n")
-    take.receive(lost)
+    recorder.receive(kept)
+    recorder.receive(b":" + b"x" * 1200 + b"\n\n")
+    recorder.receive(lost)
     other.close()
     until = time.monotonic() + wire.PATIENCE
     while b"x" * 1200 not in wire.content(db):
         assert time.monotonic() < until
         time.sleep(0.05)
-    take.receive(after)
-    take.end("eof")
-    tape.stop()
+    recorder.receive(after)
+    recorder.end("eof")
+    thread.stop()
     frames = wire.frames(db)
     assert [frame.verdict for frame in frames] == ["valid", "comment", "truncated", "valid"]
     assert (frames[2].raw, frames[2].length) == (None, len(lost))
@@ -190,7 +191,7 @@ async def test_a_fault_in_a_validator_costs_a_verdict_and_nothing_else(
             await asyncio.sleep(0.01)
         await conn.send(wire.END)
 
-    monkeypatch.setattr(tape_module, "load", lambda _name: Judging(judge))
+    monkeypatch.setattr(thread_module, "load", lambda _name: Judging(judge))
     async with recorded(handle, tmp_path) as (proxy, _):
         answer = await wire.ask(proxy.url, get())
         later = await wire.ask(proxy.url, get())
@@ -214,7 +215,7 @@ async def test_a_slow_validator_delays_no_stream(tmp_path: Path, monkeypatch: py
         time.sleep(0.02)
         return right(frame)
 
-    monkeypatch.setattr(tape_module, "load", lambda _name: Judging(judge))
+    monkeypatch.setattr(thread_module, "load", lambda _name: Judging(judge))
     async with recorded(ticking, tmp_path) as (proxy, _), connected(proxy.url, get()) as client:
         await client.head()
         received, longest = await listen(client, 1.0)
@@ -225,17 +226,17 @@ async def test_a_slow_validator_delays_no_stream(tmp_path: Path, monkeypatch: py
 def test_frames_that_are_behind_do_not_hold_up_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tape_module, "GIVE_UP_AFTER", 0.0)
+    monkeypatch.setattr(thread_module, "GIVE_UP_AFTER", 0.0)
     db = tmp_path / "run.db"
-    tape = Tape(db, None)
-    take = tape.take("GET", "/stream", ())
-    take.respond("sse", 200, "OK", HEADERS)
+    thread = RecorderThread(db, None)
+    recorder = thread.begin_exchange("GET", "/stream", ())
+    recorder.respond("sse", 200, "OK", HEADERS)
     part = b"".join(map(event, range(500)))
     for _ in range(400):
-        take.receive(part)
-    take.end("eof")
+        recorder.receive(part)
+    recorder.end("eof")
     began = time.monotonic()
-    tape.stop()
+    thread.stop()
     assert time.monotonic() - began < 3
     assert "frames were not finished" in caplog.text
     frames = wire.frames(db)
@@ -256,14 +257,16 @@ async def test_whoever_watches_may_fail(tmp_path: Path, caplog: pytest.LogCaptur
 
 def test_whoever_watches_is_told_of_each_frame_once_and_in_order(tmp_path: Path) -> None:
     told: list[tuple[int, int, int]] = []
-    tape = Tape(tmp_path / "run.db", None, watch=lambda new: told.append((new.stream, new.first_seq, len(new.framed))))
-    take = tape.take("GET", "/stream", ())
-    take.respond("sse", 200, "OK", HEADERS)
+    thread = RecorderThread(
+        tmp_path / "run.db", None, watch=lambda new: told.append((new.stream, new.first_seq, len(new.framed)))
+    )
+    recorder = thread.begin_exchange("GET", "/stream", ())
+    recorder.respond("sse", 200, "OK", HEADERS)
     for n in range(100):
-        take.receive(event(n))
+        recorder.receive(event(n))
         time.sleep(0.002)
-    take.end("eof")
-    tape.stop()
+    recorder.end("eof")
+    thread.stop()
     assert [first for _, first, _ in told] == [1, *[first + size for _, first, size in told][:-1]]
     assert sum(size for *_, size in told) == 100
 
@@ -280,14 +283,14 @@ async def test_one_file_has_one_recorder(tmp_path: Path) -> None:
 def test_a_recording_is_appended_and_numbers_go_on(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
     for n in (1, 2):
-        tape = Tape(db, "http://a")
-        assert tape.recording == n
-        take = tape.take("GET", "/stream", ())
-        take.respond("sse", 200, "OK", HEADERS)
-        assert (take.exchange, take.stream) == (n, n)
-        take.receive(event(n))
-        take.end("eof")
-        tape.stop()
+        thread = RecorderThread(db, "http://a")
+        assert thread.recording == n
+        recorder = thread.begin_exchange("GET", "/stream", ())
+        recorder.respond("sse", 200, "OK", HEADERS)
+        assert (recorder.exchange, recorder.stream) == (n, n)
+        recorder.receive(event(n))
+        recorder.end("eof")
+        thread.stop()
     assert [(one.recording, one.exchange, one.stream) for one in wire.exchanges(db)] == [(1, 1, 1), (2, 2, 2)]
     assert [wire.content(db, n) for n in (1, 2)] == [event(1), event(2)]
 
@@ -295,32 +298,35 @@ def test_a_recording_is_appended_and_numbers_go_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_file_that_another_process_holds_at_the_start_is_refused_in_a_sentence(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
-    Tape(db, None).stop()
+    RecorderThread(db, None).stop()
     other = sqlite3.connect(db, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(CassetteError, match="in use"):
-        Tape(db, None)
+        RecorderThread(db, None)
     other.close()
-    Tape(db, None).stop()
+    RecorderThread(db, None).stop()
 
 
 def test_parties_are_told_apart_by_credentials_and_the_runner_by_its_header(tmp_path: Path) -> None:
-    tape = Tape(tmp_path / "run.db", None)
+    thread = RecorderThread(tmp_path / "run.db", None)
     runner = ("X-Omnigent-Runner-Tunnel-Token", "t")
     one, other = (("Authorization", f"Bearer {name}") for name in "ab")
     agent = ("User-Agent", "x")
-    parties = [tape.take("GET", "/", headers).party for headers in [(), (one,), (runner,), (agent,), (other, agent)]]
-    tape.stop()
+    parties = [
+        thread.begin_exchange("GET", "/", headers).party
+        for headers in [(), (one,), (runner,), (agent,), (other, agent)]
+    ]
+    thread.stop()
     assert parties == ["client", "client-2", "runner", "client", "client-3"]
 
 
 def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_path: Path) -> None:
     """Readers refuse what a stranger may have put into a file; a recorder puts nothing of the kind there."""
-    tape = Tape(tmp_path / "odd.db", None)
-    take = tape.take("GET", "/a\tb\x7f\udce9", (("X-A", "\0\r\n\udce9"),))
-    take.respond("http", 799, "a\0b\r\nc\udce9", (("X-B", "\0\x1b\r\n"),))
-    take.end("eof")
-    tape.stop()
+    thread = RecorderThread(tmp_path / "odd.db", None)
+    recorder = thread.begin_exchange("GET", "/a\tb\x7f\udce9", (("X-A", "\0\r\n\udce9"),))
+    recorder.respond("http", 799, "a\0b\r\nc\udce9", (("X-B", "\0\x1b\r\n"),))
+    recorder.end("eof")
+    thread.stop()
     store = open_store(tmp_path / "odd.db")
     (exchange,) = store.exchanges()
     store.close()
@@ -331,19 +337,19 @@ def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_
 def test_what_there_was_no_time_for_is_made_at_once_and_not_when_it_is_due_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.recorder.rows.pace.FRAME_FOR", 0.0)
-    monkeypatch.setattr("omnirecord.recorder.rows.pace.FRAME_EVERY", 3600.0)
+    monkeypatch.setattr("omnirecord.recorder.pace.FRAME_FOR", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.pace.FRAME_EVERY", 3600.0)
     seen: list[NewFrames] = []
-    tape = Tape(tmp_path / "t.db", None, watch=seen.append)
+    thread = RecorderThread(tmp_path / "t.db", None, watch=seen.append)
     for n in range(60):
-        take = tape.take("GET", f"/{n}", ())
-        take.respond("sse", 200, "OK", (("content-type", "text/event-stream"),))
-        take.sent(take.receive(event(1)))
+        recorder = thread.begin_exchange("GET", f"/{n}", ())
+        recorder.respond("sse", 200, "OK", (("content-type", "text/event-stream"),))
+        recorder.sent(recorder.receive(event(1)))
     until = time.monotonic() + 10
     while len(seen) < 60 and time.monotonic() < until:
         time.sleep(0.01)
     made = len(seen)
-    tape.stop()
+    thread.stop()
     assert made == 60
 
 
@@ -351,42 +357,42 @@ def test_a_lack_of_memory_costs_what_was_being_written_and_not_the_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error ended the recording thread, and the exit code was 0."""
-    rows, has_failed = Recorder.rows, threading.Event()
+    rows, has_failed = RowMaker.rows, threading.Event()
 
-    def fail_once(recorder: Recorder, ops: list[Op], rest: Callable[[], object] | None = None) -> list[Row]:
+    def fail_once(row_maker: RowMaker, ops: list[Op], rest: Callable[[], object] | None = None) -> list[Row]:
         if has_failed.is_set():
-            return rows(recorder, ops, rest)
+            return rows(row_maker, ops, rest)
         has_failed.set()
         raise MemoryError
 
-    monkeypatch.setattr(Recorder, "rows", fail_once)
-    tape = Tape(tmp_path / "t.db", None)
-    tape.take("GET", "/lost", ()).end("eof")
+    monkeypatch.setattr(RowMaker, "rows", fail_once)
+    thread = RecorderThread(tmp_path / "t.db", None)
+    thread.begin_exchange("GET", "/lost", ()).end("eof")
     assert has_failed.wait(wire.PATIENCE)
-    tape.take("GET", "/kept", ()).end("eof")
-    tape.stop()
-    assert [one.request.target for one in wire.exchanges(tape.path)] == ["/kept"]
-    assert tape.is_incomplete
-    assert any("are not kept: there is not enough memory" in one for one in wire.incidents(tape.path))
+    thread.begin_exchange("GET", "/kept", ()).end("eof")
+    thread.stop()
+    assert [one.request.target for one in wire.exchanges(thread.path)] == ["/kept"]
+    assert thread.is_incomplete
+    assert any("are not kept: there is not enough memory" in one for one in wire.incidents(thread.path))
 
 
 def test_a_fault_in_a_step_of_the_recording_is_said_and_the_next_step_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, has_failed = Tape._look, threading.Event()
+    look, has_failed = RecorderThread._look, threading.Event()
 
-    def fail_once(tape: Tape) -> None:
+    def fail_once(thread: RecorderThread) -> None:
         if not has_failed.is_set():
             has_failed.set()
             raise MemoryError
-        look(tape)
+        look(thread)
 
-    monkeypatch.setattr(Tape, "_look", fail_once)
-    tape = Tape(tmp_path / "t.db", None)
-    tape.take("GET", "/kept", ()).end("eof")
+    monkeypatch.setattr(RecorderThread, "_look", fail_once)
+    thread = RecorderThread(tmp_path / "t.db", None)
+    thread.begin_exchange("GET", "/kept", ()).end("eof")
     assert has_failed.wait(wire.PATIENCE)
-    tape.stop()
-    assert [one.request.target for one in wire.exchanges(tape.path)] == ["/kept"]
+    thread.stop()
+    assert [one.request.target for one in wire.exchanges(thread.path)] == ["/kept"]
     assert any("degraded: there is not enough memory" in record.getMessage() for record in caplog.records)
 
 
@@ -394,14 +400,16 @@ def test_heads_that_cannot_be_written_in_time_are_counted_and_the_recorder_stops
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list of requests without bodies was written to its end, however long that took."""
-    monkeypatch.setattr("omnirecord.recorder.thread.LEAST", 0.0)
-    monkeypatch.setattr("omnirecord.recorder.thread.SMALL_BATCH", 1)
-    monkeypatch.setattr(Tape, "_step", lambda tape: tape._forget() if tape._intake.ops else tape._gather())
-    tape = Tape(tmp_path / "t.db", None)
-    tape.hurry()
+    monkeypatch.setattr("omnirecord.recorder.thread.LEAST_LAST_WRITES", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.thread.MASKED_BATCH", 1)
+    monkeypatch.setattr(
+        RecorderThread, "_step", lambda thread: thread._forget() if thread._queue.ops else thread._gather()
+    )
+    thread = RecorderThread(tmp_path / "t.db", None)
+    thread.hurry()
     for _ in range(50):
-        tape.take("GET", "/x", ())
-    tape.stop(0.0)
-    assert tape.is_incomplete
-    assert tape.dropped_bytes == 0, "these had no bytes; their memory does not count"
-    assert len(wire.exchanges(tape.path)) < 50
+        thread.begin_exchange("GET", "/x", ())
+    thread.stop(0.0)
+    assert thread.is_incomplete
+    assert thread.dropped_bytes == 0, "these had no bytes; their memory does not count"
+    assert len(wire.exchanges(thread.path)) < 50

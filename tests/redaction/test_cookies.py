@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.redaction.cookies import is_attribute, is_session_cookie, map_subprotocols, split_cookie
+from omnirecord.redaction.names import is_attribute, is_session_cookie, map_subprotocols, split_cookie
 
 COOKIE = re.compile(r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", re.DOTALL)
 ATTRIBUTE = re.compile(

@@ -21,7 +21,9 @@ from omnirecord.cassette.scrub import scrub
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.exchanges import Ended, FrameMaker, Received, Recorder, Requested, Responded
+from omnirecord.recorder.rows.exchanges import RowMaker
+from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.rows.operations import Ended, Received, Requested, Responded
 from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.redactor import Redactor, Scanner
 
@@ -44,19 +46,19 @@ def recorded(content: Scanner | None) -> float:
     with tempfile.TemporaryDirectory() as folder:
         writer = Writer(Path(folder) / "run.db")
         writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None))])
-        recorder = Recorder(1, Redactor(b"key", content), FrameMaker(writer, 1, load("omnigent")))
+        row_maker = RowMaker(1, Redactor(b"key", content), FrameMaker(writer, 1, load("omnigent")))
         headers = (("content-type", "text/event-stream"),)
         writer.write(
-            recorder.rows([Requested(1, "client", 0, "GET", "/", ()), Responded(1, "sse", 1, 0, 200, "OK", headers)])
+            row_maker.rows([Requested(1, "client", 0, "GET", "/", ()), Responded(1, "sse", 1, 0, 200, "OK", headers)])
         )
         reads = [Received(1, n, n, len(data), data) for n in range(EVENTS) if (data := event(n))]
         began = time.process_time()
         for at in range(0, EVENTS, BATCH):
-            writer.write(recorder.rows(reads[at : at + BATCH]))
-            while recorder.behind:
-                list(recorder.make_frames())
+            writer.write(row_maker.rows(reads[at : at + BATCH]))
+            while row_maker.frames.behind:
+                list(row_maker.frames.make())
         took = time.process_time() - began
-        writer.write(recorder.rows([Ended(1, EVENTS, "eof")]))
+        writer.write(row_maker.rows([Ended(1, EVENTS, "eof")]))
         writer.close()
     return took / EVENTS
 

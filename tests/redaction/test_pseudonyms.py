@@ -14,7 +14,7 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.redaction.pseudonyms import UserKey, user_key
 
 KEY = "0123456789abcdef" * 4
@@ -132,8 +132,8 @@ def test_a_state_folder_that_cannot_be_written_does_not_prevent_recording(
     state: str, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", state if state.startswith("/") else str(written(home / "file")))
-    Tape(home / "a.db", None).stop()
-    Tape(home / "a.db", None).stop()
+    RecorderThread(home / "a.db", None).stop()
+    RecorderThread(home / "a.db", None).stop()
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 2, "each run says it once"
     assert all("its pseudonyms differ from those of other runs" in one for one in warnings)
@@ -152,10 +152,10 @@ def test_pseudonyms_of_another_key_in_a_cassette_are_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other = (user_key(tmp_path / name) for name in ("one", "other"))
-    Tape(tmp_path / "a.db", None, pseudonym_key=one).stop()
-    Tape(tmp_path / "a.db", None, pseudonym_key=one).stop()
+    RecorderThread(tmp_path / "a.db", None, pseudonym_key=one).stop()
+    RecorderThread(tmp_path / "a.db", None, pseudonym_key=one).stop()
     assert caplog.text == ""
-    Tape(tmp_path / "a.db", None, pseudonym_key=other).stop()
+    RecorderThread(tmp_path / "a.db", None, pseudonym_key=other).stop()
     assert caplog.text.count("has pseudonyms of another key") == 1
 
 

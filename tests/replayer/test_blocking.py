@@ -14,6 +14,7 @@ import pytest
 
 import omnirecord
 from omnirecord.replayer.blocking import Server
+from omnirecord.replayer.control import VERBS
 from tests.support.cassettes import conversation
 from tests.support.process import allow_many_files
 
@@ -92,7 +93,7 @@ def test_the_differences_are_listed_by_one_assertion(cassette: Path) -> None:
     assert lines[:2] == ["the client did not do what was recorded", "1 request matched nothing:"]
     assert lines[2] == "  GET /v1/session/s was never recorded; nearest recorded, as [-recorded-]{+asked+}:"
     assert lines[3].strip() == "GET /v1/[-sessions-]{+session+}/s"
-    assert "1 request said something else than the recorded one:" in lines
+    assert "1 request had other content than the recorded one:" in lines
     assert "  POST /v1/sessions/s/events: type was 'message' when recorded, got 'interrupt'" in lines
 
 
@@ -167,7 +168,25 @@ def test_what_nobody_made_is_listed_by_another_assertion(cassette: Path) -> None
     with omnirecord.replay(cassette, timing="instant") as server:
         talk(server.url)
         server.assert_all_matched()
-        with pytest.raises(AssertionError, match=r"(?s)4 requests recorded, but never made:.*GET /v1/sessions/s"):
+        with pytest.raises(AssertionError, match=r"(?s)4 requests recorded, but not sent:.*GET /v1/sessions/s"):
             server.assert_all_played()
         httpx.get(f"{server.url}{SESSION}")
         server.assert_all_played()
+
+
+def test_unplayed_has_its_former_name_with_a_warning(cassette: Path) -> None:
+    with omnirecord.replay(cassette, timing="instant") as server:
+        with pytest.warns(DeprecationWarning, match="unmade is called unplayed"):
+            assert server.unmade == server.unplayed != []
+        with pytest.warns(DeprecationWarning, match="unmade is called unplayed"):
+            assert server._server.unmade == server.unplayed
+
+
+def test_every_verb_of_the_playhead_is_there_without_await() -> None:
+    assert [name for name, verb in VERBS.items() if not hasattr(Server, verb.__name__)] == []
+
+
+def test_the_former_module_of_the_type_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"omnirecord\.testing is called omnirecord\.pytest_plugin"):
+        from omnirecord.testing import Server as Former
+    assert Former is Server

@@ -255,11 +255,11 @@ async def test_who_waits_at_a_gate_when_all_is_reset_gets_what_comes_then(tmp_pa
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
             await heard(wire, 2)
-            runs = asyncio.create_task(server.run_until("session.presence", which=which))
+            running = asyncio.create_task(server.run_until("session.presence", which=which))
             await asyncio.sleep(0)
             await server.reset()
         async with connected(server.url, get(STREAM)):
-            assert (await asyncio.wait_for(runs, 5)).type == "session.presence"
+            assert (await asyncio.wait_for(running, 5)).type == "session.presence"
 
 
 async def test_who_waits_for_an_event_when_it_is_stopped_is_told(tmp_path: Path) -> None:
@@ -276,12 +276,12 @@ async def test_what_a_function_raises_is_for_who_gave_it_and_not_for_the_client(
         raise LookupError("oops")
 
     async with Replay(letters().save(tmp_path / "t.db"), timing="instant") as server:
-        runs = asyncio.create_task(server.run_until(fails))
+        running = asyncio.create_task(server.run_until(fails))
         await asyncio.sleep(0)
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
             with pytest.raises(LookupError, match="oops"):
-                await asyncio.wait_for(runs, 5)
+                await asyncio.wait_for(running, 5)
             server.play()
             assert await heard(wire, 7) == ["heartbeat", *"abcdef"]
 

@@ -14,7 +14,7 @@ import pytest
 
 import omnirecord
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify.verify import quantile
+from omnirecord.replayer.verify import quantile
 from tests.replayer.test_server import STREAM, heard, post
 from tests.support.cassettes import Made, conversation, delta
 from tests.support.stage import EVENTS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from omnirecord.replayer.player import Mismatch
-from omnirecord.replayer.report import differences, place
+from omnirecord.replayer.report import differences, position_text
 from omnirecord.replayer.server import Served
 
 NOWHERE: dict[str, Any] = {
@@ -31,7 +31,7 @@ SOMEWHERE = {**NOWHERE, "stream": 1, "seq": 3, "type": "session.status", "at_s":
     ],
 )
 def test_a_position_is_a_sentence(position: dict[str, Any], sentence: str) -> None:
-    assert place(SimpleNamespace(**position)) == sentence
+    assert position_text(SimpleNamespace(**position)) == sentence
 
 
 def test_no_difference_is_no_line() -> None:
@@ -44,9 +44,9 @@ def test_each_kind_of_difference_has_a_head_and_a_line_for_each() -> None:
     assert differences([missed], [wrong], [Served("PUT", "/c", 200, 1), Served("PUT", "/d", 200, 2)]) == [
         "1 request matched nothing:",
         "  GET /a was never recorded",
-        "1 request said something else than the recorded one:",
+        "1 request had other content than the recorded one:",
         "  POST /b: action was 'accept' when recorded, got 'decline'",
-        "2 requests recorded, but never made:",
+        "2 requests recorded, but not sent:",
         "  PUT /c",
         "  PUT /d",
     ]

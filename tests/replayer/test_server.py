@@ -260,7 +260,7 @@ async def test_a_request_that_was_never_answered_is_not_answered_again(tmp_path:
 async def test_a_cassette_that_is_still_being_recorded_can_be_served(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), ending="open")
-    pieces = streamed.Pieces(1, 1, len(heartbeat()))
+    pieces = streamed.ReadBlocks(1, 1, len(heartbeat()))
     pieces.add(ns(2.0), None, 14, b"data: 1\n\ndata:", [])
     behind = pieces.close()
     with closing(Writer(tmp_path / "live.db")) as writer:

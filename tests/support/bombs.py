@@ -10,7 +10,7 @@ from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.recorder.rows.frames import FrameMaker
 
 MIB = 1 << 20
 OMNIGENT = load("omnigent")
@@ -22,7 +22,7 @@ def cassette(path: Path, body: bytes, coding: str | None = "gzip", *, framed: bo
     coded = () if coding is None else (("content-encoding", coding),)
     accept = (("Accept", "text/event-stream"),)
     with closing(Writer(path)) as writer:
-        pieces, made = streamed.Pieces(1), []
+        pieces, made = streamed.ReadBlocks(1), []
         for at in range(0, len(body), PORTION):
             part = body[at : at + PORTION]
             pieces.add(at, at, len(part), part, made)

@@ -158,7 +158,7 @@ class Made:
 
     def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
         self.wire[self._streams] = b"".join(data for _, data in reads)
-        pieces = streamed.Pieces(number)
+        pieces = streamed.ReadBlocks(number)
         made: list[Row] = []
         for offset, data in reads:
             pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
@@ -167,7 +167,7 @@ class Made:
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
         if coding:
             yield from rows.chunks(number, "content", 0, b"".join(one.frame.raw or b"" for one in framed))
-        yield from streamed.pages(self._streams, framed, lambda n: ns(reads[n][0]))
+        yield from streamed.frame_blocks(self._streams, framed, lambda n: ns(reads[n][0]))
 
     def websocket(self, target: str, at: float, *messages: tuple[float, str, Any]) -> None:
         """A WebSocket and its messages: when, `up` or `down`, what."""

@@ -57,11 +57,11 @@ AIOSSECLIENT = [
         {"CR": [], "CR frames": [], "CR then CRLF": []},
     ),
     Difference(
-        "within a frame, all that `str.splitlines` takes for one ends a line",
+        "within a frame, every line break of `str.splitlines` ends a line",
         {"U+2028, U+0085 and form feed": [m("a")]},
     ),
     Difference(
-        "a frame of anything but comments is an event",
+        "every frame is an event, unless it has only comments",
         {
             "an event without data": [Event("a", "")],
             "an event without data is over": [Event("a", ""), m("c")],
@@ -80,7 +80,7 @@ AIOSSECLIENT = [
         "a line without a colon is dropped",
         {"two empty lines of data": [EMPTY], "data ends in an empty line": [m("a")]},
     ),
-    Difference("an empty `event` is no `message`", {"an empty event": [Event("", "x")]}),
+    Difference("an empty `event` does not mean `message`", {"an empty event": [Event("", "x")]}),
     Difference(
         "an `id` may hold a NUL",
         {
@@ -90,7 +90,7 @@ AIOSSECLIENT = [
         },
     ),
     Difference(
-        "an `id` goes for its own frame only",
+        "an `id` applies only to its own frame",
         {
             "an id stays": [m("a", "1"), m("b")],
             "an id without data": [m("", "1"), m("a")],
@@ -109,7 +109,7 @@ AIOSSECLIENT = [
         },
     ),
     Difference(
-        "bytes that are no UTF-8 raise `UnicodeDecodeError`",
+        "bytes that are not UTF-8 raise `UnicodeDecodeError`",
         {"bytes that are no UTF-8": [NO_UTF8], "half a BOM is content": [NO_UTF8]},
     ),
 ]  # fmt: skip
@@ -140,7 +140,7 @@ AIOHTTP_SSE_CLIENT2 = [
     ),
     Difference("a byte order mark belongs to the first field's name", {"a BOM": []}),
     Difference(
-        "bytes that are no UTF-8 raise `UnicodeDecodeError`",
+        "bytes that are not UTF-8 raise `UnicodeDecodeError`",
         {"bytes that are no UTF-8": [NO_UTF8], "half a BOM is content": [NO_UTF8]},
     ),
 ]

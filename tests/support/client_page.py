@@ -1,5 +1,4 @@
-"""The tables of `docs/client-behaviour.md`, the list of cases of `tests/end_to_end/test_real_faults.py`: what stands
-there was run, and what was run stands there."""
+"""Reads the tables of `docs/client-behaviour.md`: they are the cases of `tests/end_to_end/test_real_faults.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 class Row(NamedTuple):
-    """`cassette`: its name; `faults`: one or more lines; `does`: by caller, what it does; `advice`: what it should."""
+    """`cassette`: its name; `faults`: one or more lines; `does`: result by caller; `advice`: recommended behaviour."""
 
     cassette: str
     faults: tuple[str, ...]
@@ -22,18 +21,18 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Of all tables with faults."""
+    """The rows of all tables of faults."""
     return [row for header, *lines in tables() if (row_of := _maker(header)) for row in map(row_of, lines)]
 
 
 def statuses() -> dict[int, str]:
-    """What is raised for each."""
+    """Name of the exception, by HTTP status."""
     (lines,) = [lines for header, *lines in tables() if header[0] == "status"]
     return {int(line[0]): line[1].strip("`") for line in lines}
 
 
 def tables() -> list[list[list[str]]]:
-    """Cells by line, the header first."""
+    """All tables, as lists of rows of cells; the header is the first row."""
     found = re.findall(r"(?:^\|.*\n)+", PAGE.read_text(), re.MULTILINE)
     return [[_cells(line) for line in table.splitlines() if not line.startswith("|---")] for table in found]
 

@@ -1,4 +1,4 @@
-"""What a client got, told beside what it gets without faults, in the words of `docs/client-behaviour.md`."""
+"""Compares the result of a client with its result without faults, in the words of `docs/client-behaviour.md`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 Event = tuple[str, str]
-"""Its type and all that it says, as JSON."""
+"""Type and content, as JSON."""
 DELTA = "response.output_text.delta"
 KNOWN = {
     "RemoteProtocolError": "peer closed connection without sending complete message body (incomplete chunked read)",
@@ -21,21 +21,21 @@ KNOWN = {
 
 @dataclass
 class Turn:
-    """What a caller got: `events`, or a `text`, or both missing where it raised `error`."""
+    """The result of a call: `events` or a `text`; neither if it raised `error`."""
 
     events: list[Event] = field(default_factory=list)
     text: str | None = None
     error: Exception | None = None
     rested: bool = False
-    """It saw the status that it was waiting for, and left."""
+    """Whether it saw the status that it waited for, and stopped."""
     asides: list[str] = field(default_factory=list)
-    """What was raised by requests beside the stream."""
+    """Exceptions of requests other than the stream."""
     again: Turn | None = None
-    """What it got when it opened the stream once more."""
+    """The result of a second connection."""
 
 
 def told(turn: Turn, whole: Turn) -> str:
-    """In words. `whole`: the same turn without faults."""
+    """A sentence about `turn`. `whole`: the same turn without faults."""
     if turn.again is not None:
         return came_back(turn, spoken(whole.events))
     if turn.text is not None:
@@ -67,7 +67,7 @@ def _of_httpx(error: httpx.HTTPError) -> str:
 
 
 def heard(events: list[Event], whole: list[Event]) -> str:
-    """Which of the events that come without faults came."""
+    """Which events of the turn without faults came."""
     if not events:
         return "no event"
     if events == whole[: len(events)]:
@@ -81,20 +81,20 @@ def heard(events: list[Event], whole: list[Event]) -> str:
 
 
 def _listed(events: Counter[Event], whole: list[Event]) -> str:
-    """Each type with how many they are; of one alone which of its type it is."""
+    """Each type with its number of events; of a single event, its place among those of its type."""
     types = Counter(type_ for type_, _ in events.elements())
     alone = {event[0]: _which(event, whole) for event in events}
     return " and ".join(alone[type_] if n == 1 else f"{n} `{type_}`" for type_, n in types.items())
 
 
 def _which(event: Event, whole: list[Event]) -> str:
-    """With its number, where there are others of its type that say something else."""
+    """Its type, with a number if events of this type differ."""
     alike = [one for one in whole if one[0] == event[0]]
     return f"`{event[0]}`" + (f" no. {alike.index(event) + 1}" if len(set(alike)) > 1 else "")
 
 
 def answered(text: str, whole: str) -> str:
-    """A text beside the whole one."""
+    """How a text differs from the whole text."""
     if not text:
         return "an empty text"
     if text == whole:
@@ -108,7 +108,7 @@ def answered(text: str, whole: str) -> str:
 
 
 def _difference(text: str, whole: str) -> tuple[str, str]:
-    """What is between the head and the tail that they share."""
+    """The parts of both texts between their common prefix and their common suffix."""
     tail = _shared(text[::-1], whole[::-1])
     text, whole = text[: len(text) - tail], whole[: len(whole) - tail]
     head = _shared(text, whole)
@@ -116,7 +116,7 @@ def _difference(text: str, whole: str) -> tuple[str, str]:
 
 
 def _shared(one: str, other: str) -> int:
-    """The length of the head that they share."""
+    """Length of the common prefix."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
@@ -130,12 +130,12 @@ def _deltas(events: list[Event]) -> list[str]:
 
 
 def came_back(turn: Turn, whole: str) -> str:
-    """What the second stream brought, and what comes of it where one puts all deltas behind each other."""
+    """The deltas of the second stream, and the length of all deltas concatenated."""
     assert turn.again is not None
     brought, both = _deltas(turn.again.events), spoken(turn.events + turn.again.events)
     end = "" if turn.again.rested else f", then {ending(turn.again.error)}"
     if not brought:
         return f"no text{end}"
     assert "".join(brought) == whole
-    twice = f"deltas put behind each other: {len(both)} characters for {len(whole)}"
-    return f"one delta with the first {len(brought[0])} characters, then what follows{end}; {twice}"
+    twice = f"concatenated deltas: {len(both)} characters for {len(whole)}"
+    return f"one delta with the first {len(brought[0])} characters, then the rest{end}; {twice}"

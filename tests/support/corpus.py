@@ -1,6 +1,6 @@
 """The corpus of sessions made on the real stack: what was done in each, and what `doctor` has to find in it first.
 
-`python -m tests.support.doctor_examples` writes the table into `docs/doctor.md`. The stories are in
+`python -m tests.support.doctor_examples` writes the table into `docs/doctor-coverage.md`. The stories are in
 `tests/omnigent_rig/corpus`, those of `troubled/` in `tests/omnigent_rig/troubles.py`.
 """
 
@@ -223,7 +223,7 @@ CORPUS = {kind.name: kind for kind in (*BROKEN, *HEALTHY)}
 
 
 def table() -> list[str]:
-    """The rows for `docs/doctor.md`."""
+    """The rows for `docs/doctor-coverage.md`."""
     rows = ["| what was done | first finding | cassette |", "|---|---|---|"]
     for kind in (*BROKEN, *HEALTHY):
         name = str(kind.path.relative_to(SHIPPED))

@@ -1,7 +1,7 @@
 """The example of each code of `doctor`: a shipped cassette, what went wrong with it, and what the command then prints.
 
 `python -m tests.support.doctor_examples` writes the output and the texts of the code into the pages in `docs/doctor/`,
-and the tables of codes, mutations and the corpus into `docs/doctor.md`.
+the tables of codes into `docs/doctor.md`, and those of mutations and the corpus into `docs/doctor-coverage.md`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.support.faulted import FOLDER, faulted
 from tests.support.mutations import run, table
 
 DOCS = FOLDER.parent / "docs"
+COVERAGE = DOCS / "doctor-coverage.md"
 BLOCK = re.compile(r"```console\n\$ omnirecord doctor .*?```", re.DOTALL)
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 LEAD = re.compile(r"(?<=`\n\n).*(?=\n)")
@@ -111,7 +112,7 @@ EXAMPLES: dict[str, Example] = {
         "troubled/approval_unanswered",
         change=_server_killed,
         after=_started_again,
-        told="whose server was killed and started again before the user accepted",
+        told="the server was killed and started again before the user accepted",
     ),
     "upstream-unreachable": Example("troubled/server_stopped"),
     "runner-disconnected": Example("troubled/runner_killed"),
@@ -121,10 +122,10 @@ EXAMPLES: dict[str, Example] = {
     "reader-dropped": Example("two_clients", ("cut after 40th response.output_text.delta in stream 1",)),
     "upstream-lost": Example("troubled/server_killed"),
     "heartbeats-stopped": Example("text", (f"freeze after {DELTA}",)),
-    "recorder-killed": Example("text", change=_recorder_killed, told="whose recorder was killed after 40 events"),
-    "recorder-stopped": Example("text", change=_recorder_stopped, told="whose proxy was stopped after 40 events"),
-    "recording-degraded": Example("text", after=_disk_full, told="recorded when the disk was full for a moment"),
-    "stream-not-decoded": Example("text", after=_coding_unknown, told="with a content coding that is not known"),
+    "recorder-killed": Example("text", change=_recorder_killed, told="the recorder was killed after 40 events"),
+    "recorder-stopped": Example("text", change=_recorder_stopped, told="the proxy was stopped after 40 events"),
+    "recording-degraded": Example("text", after=_disk_full, told="the disk was full for a moment"),
+    "stream-not-decoded": Example("text", after=_coding_unknown, told="the stream has an unknown content coding"),
     "malformed": Example("text", (f"corrupt {DELTA}",)),
     "contract-invalid": Example("text", (f"remove delta of {DELTA}",)),
     "event-type-differs": Example("text", ('set type of response.completed to "response.failed"',)),
@@ -135,13 +136,13 @@ EXAMPLES: dict[str, Example] = {
     "approval-unanswered": Example("troubled/approval_unanswered"),
     "child-unfinished": Example("troubled/child_unfinished"),
     "approval-too-late": Example(
-        "troubled/approval_timed_out", after=_accepted_late, told="whose user accepted half a second too late"
+        "troubled/approval_timed_out", after=_accepted_late, told="the user accepted half a second too late"
     ),
     "turn-failed": Example("failed"),
     "message-refused": Example("text", ("answer POST /v1/sessions/*/events with 503",)),
     "request-failed": Example("corpus/patch_refused"),
     "runner-silent": Example(
-        "troubled/runner_killed", change=_left_early, told="whose client left a minute after the last delta"
+        "troubled/runner_killed", change=_left_early, told="the client left a minute after the last delta"
     ),
     "model-silent": Example("troubled/child_unfinished"),
     "reconnect-missed": Example("troubled/missed_end"),
@@ -168,7 +169,7 @@ EXAMPLES: dict[str, Example] = {
     "heartbeats-late": Example("text", (f"delay {DELTA} by 30s",)),
     "no-done": Example("responses", ("drop [DONE]",)),
     "truncated": Example("text", (f"cut inside {DELTA} by reset",)),
-    "reader-slow": Example("text", change=_lags, told="recorded with a client that read 8 s late"),
+    "reader-slow": Example("text", change=_lags, told="the client read 8 s late"),
     "retried": Example("troubled/retries"),
     "turn-interrupted": Example("interrupt"),
     "reconnected": Example("reconnect"),
@@ -212,10 +213,10 @@ def story_of(example: Example) -> str:
     """How the cassette of an example came to be."""
     link = f"[`cassettes/{example.cassette}.jsonl`](../../cassettes/{example.cassette}.jsonl)"
     if example.told:
-        return f"{link}, {example.told}:"
+        return f"{link}, but {example.told}:"
     if example.faults:
         faults = " and ".join(f"`{fault}`" for fault in example.faults)
-        return f"{link}, served with {faults} ([faults](../faults.md)) and recorded anew:"
+        return f"{link}, replayed with the [fault](../faults.md) {faults}, and recorded:"
     return f"{link}:"
 
 
@@ -224,7 +225,9 @@ if __name__ == "__main__":
         page = DOCS / "doctor" / f"{code}.md"
         page.write_text(page_of(code, page.read_text()))
     index = DOCS / "doctor.md"
-    written = ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {CODES[row[2]].why} |", index.read_text())
-    written = TABLE.sub(lambda _: "\n".join(table(run())), written)
-    index.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
+    index.write_text(
+        ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {CODES[row[2]].why} |", index.read_text())
+    )
+    written = TABLE.sub(lambda _: "\n".join(table(run())), COVERAGE.read_text())
+    COVERAGE.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")

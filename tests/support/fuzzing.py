@@ -1,6 +1,6 @@
 """What is fuzzed, and with what: a target takes one input and raises only where omnirecord is wrong.
 
-Inputs are recorded ones that were spoiled: `Spoiled` cuts, copies, moves and overwrites pieces of the shipped
+Inputs are recorded ones that were spoiled: `Spoiled` cuts, copies, moves and overwrites bursts of the shipped
 cassettes; sentences of the grammars are put together from their own words. `tests/support/fuzz.py` runs a target for
 any time, `tests/end_to_end/test_fuzz.py` each for a moment.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis.diff.open import compared
+from omnirecord.analysis.diff.diff import compared
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
@@ -28,13 +28,13 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import OmnirecordError, UsageError
 from omnirecord.model import checked_headers, checked_method, checked_target
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.replayer.event_address import Stream, parse_address
 from omnirecord.replayer.faults import VERBS, Faults
 from omnirecord.replayer.matching import FORMS
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.content_coding import CodingError, decoder
 from omnirecord.wire.sse import Frame, Parser
 from tests.cassette.test_hostile_cassettes import read_all
@@ -94,14 +94,14 @@ def databases() -> list[bytes]:
 def left_behind() -> tuple[bytes, bytes]:
     """A database and its log, as a killed recorder leaves them."""
     with tempfile.TemporaryDirectory() as folder:
-        tape = Tape(Path(folder) / "a.db", "http://a")
+        thread = RecorderThread(Path(folder) / "a.db", "http://a")
         for number, body in enumerate(bodies()[:4]):
-            take = tape.take("GET", f"/v1/sessions/{number}/stream", ())
-            take.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
-            take.receive(body[:4000])
+            recorder = thread.begin_exchange("GET", f"/v1/sessions/{number}/stream", ())
+            recorder.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
+            recorder.receive(body[:4000])
         time.sleep(0.3)
         found = [(Path(folder) / name).read_bytes() for name in ("a.db", "a.db-wal")]
-        tape.stop()
+        thread.stop()
     return found[0], found[1]
 
 
@@ -155,13 +155,13 @@ class Spoiled:
         return bytes(data)
 
 
-def _spoil(data: bytearray, how: str, at: int, to: int, piece: bytes) -> None:
+def _spoil(data: bytearray, how: str, at: int, to: int, burst: bytes) -> None:
     at, to = at % (len(data) + 1), to % (len(data) + 1)
     match how:
         case "over":
-            data[at : at + len(piece)] = piece
+            data[at : at + len(burst)] = burst
         case "into":
-            data[at:at] = piece
+            data[at:at] = burst
         case "out":
             del data[at : at + to % 64]
         case "copy":
@@ -262,7 +262,7 @@ def log(given: tuple[Spoiled, bool, int]) -> None:
         with suppress(OmnirecordError), in_time():
             _READERS[reader % len(_READERS)](path)
         with suppress(OmnirecordError), in_time():
-            Tape(path, None).stop()
+            RecorderThread(path, None).stop()
     finally:
         for one in SCRATCH.glob(path.name + "*"):
             one.unlink()
@@ -278,7 +278,7 @@ def _play(path: Path) -> None:
     """Serve it to somebody who asks for everything that is in it."""
     with closing(open_store(path)) as store:
         how = options(timing="instant")
-        player = Player(Script(store, how.gates), how)
+        player = Player(ReplayPlan(store, how.gates), how)
         for x in store.exchanges()[:40]:
             decision = player.answer(Incoming(x.request.method, x.request.target, x.party == "runner"), 0)
             if isinstance(decision, Answering):
@@ -373,7 +373,7 @@ def matching(given: tuple[list[str], str, str, bytes, list[tuple[str, str]]]) ->
             checked_method(method), checked_target(path), body=body, headers=checked_headers(tuple(headers))
         )
         with closing(_store()) as store, in_time():
-            player = Player(Script(store, how.gates), how)
+            player = Player(ReplayPlan(store, how.gates), how)
             for one in (asks, asks, Incoming("GET", asks.target), Incoming("POST", "/v1/sessions", body=body)):
                 decision = player.answer(one, 0)
                 assert not isinstance(decision, Miss) or decision.message

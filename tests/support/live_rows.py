@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.jsonl import Reader
+from omnirecord.cassette.open import contract_or_default
 from omnirecord.cassette.sqlite import rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
-from omnirecord.cassette.sqlite.reader import contract_or_default
 from omnirecord.cassette.sqlite.rows import Row
 
 
@@ -24,9 +24,9 @@ def live_rows(path: Path) -> list[Row]:
 
 
 def _split(sql: str, values: tuple[Any, ...]) -> Iterator[Row]:
-    if sql == streamed._PIECE:
+    if sql == streamed._READ_BLOCK:
         yield from _reads(sql, *values)
-    elif sql == streamed._PAGE:
+    elif sql == streamed._FRAME_BLOCK:
         yield from _frames(sql, *values)
     else:
         yield sql, values
@@ -67,9 +67,9 @@ def _timed(found: list[Row]) -> Iterator[tuple[int, int, Row]]:
             at = values[5]
         elif sql == rows._RESPONSE:
             at = values[2]
-        elif sql == streamed._PIECE:
+        elif sql == streamed._READ_BLOCK:
             at = values[4]
-        elif sql == streamed._PAGE:
+        elif sql == streamed._FRAME_BLOCK:
             at = values[6]
         elif sql == rows._CHUNK:
             at = asked[values[0]] if values[1] == "request" else ended[values[0]]

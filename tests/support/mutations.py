@@ -2,7 +2,8 @@
 
 The meaning is what a client shows of a session, and what it does: texts and thoughts, tools and their outputs,
 questions, messages taken in, statuses, how turns and streams end. Not part of it: keep-alives, who looks on, usage, and
-whatever the live server says twice. `python -m tests.support.mutations` prints the table in `docs/doctor.md`.
+whatever the live server says twice. `python -m tests.support.mutations` prints the table in
+`docs/doctor-coverage.md`.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def _decoded(store: Store) -> Iterable[bytes]:
 def deltas_joined(store: Store, stream: int) -> bytes:
     """The texts of a stream, each put together from its deltas."""
     texts: dict[str, str] = {}
-    (x,) = store.exchanges("stream = ?", stream)
+    (x,) = store.exchanges(stream=stream)
     for frame in store.frames(x):
         value = (
             json.loads((frame.raw or b"").partition(b"data: ")[2] or b"null") if frame.verdict != "truncated" else None

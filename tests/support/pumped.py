@@ -14,6 +14,8 @@ SIZE = 4096
 """Characters in the longest input; the others have half and a quarter as many."""
 _FAST = 0.0008
 """Seconds of CPU time for the longest input that are too few for a quadratic expression: it takes 2 to 100 ms."""
+_SURELY_SLOW = 0.2
+"""Seconds of CPU time for the longest input that no linear expression takes: it would be 50 µs for each character."""
 _GROWTH = 2.8
 """The most that the time may grow by for twice the input: 2 is linear, 4 is quadratic."""
 _MANY = 64
@@ -38,8 +40,10 @@ def _is_slow(pattern: re.Pattern[Any], method: str, prefix: str, pump: str, suff
     """Returns whether the CPU time grows faster than linearly. If it seems to, the best of three runs counts, and of
     three such measurements all have to agree: other processes make single ones grow."""
     texts = [_text(pattern, prefix + pump * (SIZE // part // len(pump)) + suffix) for part in (4, 2, 1)]
-    if _took(pattern, method, texts[-1]) < _FAST:
+    if (took := _took(pattern, method, texts[-1])) < _FAST:
         return False
+    if took > _SURELY_SLOW:
+        return True
     return all(_grows([min(_took(pattern, method, text) for _ in range(3)) for text in texts]) for _ in range(3))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from omnirecord.analysis.diff import Telling, telling_of
+from omnirecord.analysis.diff import DiffSession, diff_session
 from omnirecord.analysis.gather import Gathered, gathered
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.open import open_store
@@ -33,19 +33,19 @@ class Recorded:
     def frames(self, stream: int) -> list[TimedFrame]:
         return self._frames[stream]
 
-    def tellings(self, *faults: str) -> list[Telling]:
+    def tellings(self, *faults: str) -> list[DiffSession]:
         """What is compared, with these faults in it."""
         bound = Faults.parse(faults).bind(self.streams)
         return [self._telling(one, bound) for one in self.sessions]
 
-    def _telling(self, one: Gathered, bound: Bound) -> Telling:
+    def _telling(self, one: Gathered, bound: Bound) -> DiffSession:
         exchanges, frames = [], []
         for x in one.exchanges:
             if x.stream is not None:
                 x, made = self._faulty(x, bound)
                 frames += made
             exchanges.append(x)
-        return telling_of(exchanges, frames, one.acts, is_child=one.parent_id is not None)
+        return diff_session(exchanges, frames, one.acts, is_child=one.parent_id is not None)
 
     def _faulty(self, x: Exchange, bound: Bound) -> tuple[Exchange, list[TimedFrame]]:
         number = x.stream or 0

@@ -21,7 +21,7 @@ def _list(found: Iterable[str]) -> str:
 
 
 def _sources() -> list[str]:
-    rows = ["| source | names | secrets | if they look like one | not |", "|---|---|---|---|---|"]
+    rows = ["| source | names | secrets | depends on the value | no secrets |", "|---|---|---|---|---|"]
     for source in dict.fromkeys(one[0] for one in ALL):
         of = [(is_one(name), may_be(name)) for by, _, name, is_one, may_be in ALL if by == source]
         sure, perhaps = sum(one for one, _ in of), sum(two and not one for one, two in of)
@@ -35,41 +35,44 @@ def page() -> str:
     not_ours = [f"- {_list(some.split())}: {why}." for why, some in NOT_SECRETS.items()]
     parts = [
         "# Names that are secrets",
-        _HOW,
-        "The value of a header, a query parameter or a field is a secret if its name is in these tables. The page about"
-        " [secrets](redaction.md) says in which places and formats such values are replaced.",
+        "These tables decide which headers, query parameters and fields hold a secret. [Secrets](redaction.md) says in"
+        " which places and formats their values are replaced.",
         "```json\n"
         + '{"dbPassword": "omnirecord-redacted-0123456789ab", "password_hint": "kept", "max_tokens": 4096}\n```',
+        _HOW,
         "A name is split into words at capitals, digits and punctuation. `clientSecret`, `X-Client-Secret` and"
         " `CLIENT_SECRET` end with the same two words. The last words of a name decide, in any case.",
         "## Everywhere",
-        f"A name is a secret's if its last word ends in one of {_list(names.ENDINGS)}.",
-        f"It is a secret's if its last word is one of {_list(names.WORDS)}.",
-        f"It is a secret's if its last word is `key` or `keys` after one of {_list(names.KEYS_OF)}. Both may be one"
-        " word: `privatekey`.",
-        f"It is a secret's if its last word is `pass` after one of {_list(names.PASSES_OF)}, or if the name is `pass`"
-        " alone.",
-        f"It is a secret's if it ends with one of {_list(names.PHRASES)}.",
+        "A name belongs to a secret in each of these cases:",
+        "\n".join(
+            (
+                f"- Its last word ends in one of {_list(names.ENDINGS)}.",
+                f"- Its last word is one of {_list(names.WORDS)}.",
+                f"- Its last word is `key` or `keys` after one of {_list(names.KEYS_OF)}. Both may be one word:"
+                " `privatekey`.",
+                f"- Its last word is `pass` after one of {_list(names.PASSES_OF)}, or the name is `pass` alone.",
+                f"- It ends with one of {_list(names.PHRASES)}.",
+            )
+        ),
         f"These words are skipped at the end of a name: {_list(names.IGNORED)}.",
-        "A number is a secret only if the last word ends in one of " + _list(names.NUMERIC) + ".",
+        f"A number is a secret only if the last word ends in one of {_list(names.NUMERIC)}.",
         "## In headers",
-        f"In headers, these last words name a secret, too: {_list(names.HEADERS)}. The words of the first two"
-        " paragraphs above, `session` and `sessions` may stand anywhere in the name: `Mcp-Session-Id`. These rules for"
-        " headers do not apply if the first word is `access`, or if the last word is one of"
-        f" {_list(names.TELLS_ABOUT)}.",
+        f"In headers, these last words name a secret, too: {_list(names.HEADERS)}. The words of the first two cases"
+        " above, `session` and `sessions` may stand anywhere in the name: `Mcp-Session-Id`. These rules for headers do"
+        f" not apply if the first word is `access`, or if the last word is one of {_list(names.TELLS_ABOUT)}.",
         "The values of headers that identify the user are replaced, too. Their names match this expression in any case:"
         f"\n\n```\n{names.IDENTITY.pattern}\n```",
         "## If the value looks like a secret",
-        f"This holds for query parameters with the last words {_list(names.LOOKED_AT)}, and for fields with the last"
-        f" words {_list(names.FIELDS_LOOKED_AT)}. A value looks like a secret if it has 16 characters and a digit, or"
-        " 22 characters, and no spaces: `code=404` stays.",
+        f"For query parameters with the last words {_list(names.LOOKED_AT)}, and for fields with the last words"
+        f" {_list(names.FIELDS_LOOKED_AT)}, the value decides. It looks like a secret if it has no spaces and 22"
+        " characters, or 16 characters and a digit: `code=404` stays.",
         "## Exceptions",
-        "Names with these last words are never a secret's:",
+        "Names with these last words never belong to a secret:",
         "\n".join(harmless),
-        "## Compared with others",
+        "## Compared with other tools",
         "`tests/redaction/test_names.py` compares the tables with the names that other tools look for:",
         "\n".join(_sources()),
-        "The values of these names stay, for these reasons:",
+        "The values of these names stay:",
         "\n".join(not_ours),
     ]
     return "\n\n".join(map(_wrapped, parts)) + "\n"

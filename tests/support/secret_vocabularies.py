@@ -89,25 +89,25 @@ HEADERS = {
 }
 QUERIES = {"OpenTelemetry": "AWSAccessKeyId Signature sig X-Goog-Signature"}
 NOT_SECRETS = {
-    "it is an identifier, and no secret without another one": """
+    "an identifier, and no secret alone": """
         adobe-client-id alibaba-access-key-id asana-client-id bitbucket-client-id discord-client-id linkedin-client-id
         looker-client-id messagebird-client-id new-relic-user-api-id plaid-client-id sendbird-access-id
         sumologic-access-id AWSAccessKeyId""",
-    "it is a public key": "flutterwave-public-key mailgun-pub-key",
-    "it is the name of a rule, which begins with that of the field": """
+    "a public key": "flutterwave-public-key mailgun-pub-key",
+    "the name of a rule, which begins with that of the field": """
         aws-amazon-bedrock-api-key-long-lived aws-amazon-bedrock-api-key-short-lived gitlab-pat-routable
         gitlab-runner-authentication-token-routable heroku-api-key-v2 kubernetes-secret-yaml""",
-    "it is a file, a command or an abbreviation, not a field name": """
+    "a file, a command or an abbreviation, not a field name": """
         curl-auth-header curl-auth-user github-oauth gitlab-ptt gitlab-rrt pkcs12-file""",
-    "it is a URL, whose secret is found by its form or its name": """
+    "a URL, whose secret is found by its form or its name": """
         microsoft-teams-webhook sidekiq-sensitive-url slack-webhook-url""",
-    "it is a part of other names, and tells nothing alone": "access api key",
+    "a part of other names, too common alone": "access api key",
     "Omnigent's sessions have this name; in a header or a cookie, a session is a secret": """
         session sessionid aiohttp_session _session user_session""",
-    "it is the name of a cookie, and every cookie is a secret": "connect.sid symfony",
-    "it is an address or a payment card: personal data is not searched for": """
+    "the name of a cookie, and every cookie is a secret": "connect.sid symfony",
+    "an address or a payment card: personal data is not searched for": """
         ip_address remote_addr x_forwarded_for x_real_ip credit card""",
-    "it names a method or a party": "x-sso x-saml x-sid x-identity",
+    "a method or a party": "x-sso x-saml x-sid x-identity",
 }
 
 

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Player, Playing, options
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import Made, as_bytes, ns
 
@@ -28,13 +28,13 @@ class Listener:
     def hears(self) -> list[str]:
         heard = b""
         while self.playing.has_more:
-            piece = self.playing.piece(self._stage.now)
-            if piece is None:
+            burst = self.playing.burst(self._stage.now)
+            if burst is None:
                 due = self.playing.due(self._stage.now)
                 if due is None or due > self._stage.now:
                     break
-                piece = self.playing.take(self._stage.now)
-            heard += piece
+                burst = self.playing.take(self._stage.now)
+            heard += burst
         self.body += heard
         return gists(heard)
 
@@ -58,8 +58,8 @@ class Stage:
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
         how = options(timing=timing, **chosen)
-        self.script = Script(tape.store(), how.gates)
-        self.player = Player(self.script, how)
+        self.plan = ReplayPlan(tape.store(), how.gates)
+        self.player = Player(self.plan, how)
         self.controls = self.player.controls
         self.now = 0
 

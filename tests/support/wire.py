@@ -23,8 +23,8 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Exchange, TimedFrame
 from omnirecord.recorder.proxy.server import Proxy
 
-PATIENCE = 10.0
-"""Seconds after which a test that waits has failed."""
+PATIENCE = 30.0
+"""Seconds after which a test that waits has failed, on a busy machine as well."""
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
@@ -169,21 +169,28 @@ async def connected(
     sock = socket.socket()
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    more: Any = {} if tls is None else {"ssl": tls, "server_hostname": address.hostname}
     try:
         sock.connect((address.hostname, address.port))
-    except OSError:
+        wire = Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 22, **more))
+    except BaseException:  # cancelled or refused, in TLS as well
         sock.close()
         raise
-    more: Any = {} if tls is None else {"ssl": tls, "server_hostname": address.hostname}
-    wire = Wire(*await asyncio.open_connection(sock=sock, limit=receive_buffer or 1 << 22, **more))
     try:
         await wire.send(request)
         yield wire
     finally:
-        wire.close()
-        if tls is not None:  # which takes leave, and is open until then
-            with suppress(OSError):
-                await wire.writer.wait_closed()
+        await _closed(wire, takes_leave=tls is not None)
+
+
+async def _closed(wire: Wire, *, takes_leave: bool) -> None:
+    """Close a connection, and wait until its socket is closed. Bytes that the other side has not read are dropped, as
+    the transport would else keep the socket until they are sent; TLS says goodbye before."""
+    wire.close()
+    if not takes_leave and wire.writer.transport.get_write_buffer_size():
+        wire.writer.transport.abort()
+    with suppress(OSError):
+        await wire.writer.wait_closed()
 
 
 async def ask(url: str, request: bytes, tls: ssl.SSLContext | None = None) -> Answer:
@@ -230,7 +237,7 @@ class Upstream:
         self._port = port
         self.connections = 0
         self.url = ""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Upstream:
         more: Any = {} if self._tls is None else {"ssl": self._tls}
@@ -243,19 +250,20 @@ class Upstream:
         for task in self._tasks:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close their sockets in the next step of the event loop
         failed = [one for one in results if isinstance(one, Exception) and not isinstance(one, (OSError, EOFError))]
         if failed and kind is None:
             raise failed[0]
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._tasks.add(asyncio.create_task(self._run(Wire(reader, writer))))
-
-    async def _run(self, wire: Wire) -> None:
-        try:
-            await self._handle(wire)
-        finally:
+        wire = Wire(reader, writer)
+        if not self._server.is_serving():  # accepted just before the end, when no task would be awaited any more
             wire.close()
+            return
+        task = asyncio.ensure_future(self._handle(wire))
+        task.add_done_callback(lambda _: wire.close())  # a task that is cancelled before its first step closes it, too
+        self._tasks.add(task)
 
 
 def answering(*responses: bytes) -> Callable[[Wire], Awaitable[None]]:
@@ -294,7 +302,7 @@ def exchanges(db: Path) -> list[Exchange]:
 
 def frames(db: Path, stream: int = 1) -> list[TimedFrame]:
     with opened(db) as store:
-        return [frame for found in store.exchanges("stream = ?", stream) for frame in store.frames(found)]
+        return [frame for found in store.exchanges(stream=stream) for frame in store.frames(found)]
 
 
 def stored_frames(db: Path, stream: int = 1) -> int:
@@ -308,7 +316,7 @@ def stored_frames(db: Path, stream: int = 1) -> int:
 def content(db: Path, stream: int = 1) -> bytes:
     """The decoded body of a stream, as far as it is in the file."""
     with opened(db) as store:
-        found = store.exchanges("stream = ?", stream)
+        found = store.exchanges(stream=stream)
         return b"".join(store.content(found[0])) if found else b""
 
 
@@ -327,12 +335,15 @@ def ending(db: Path, exchange: int = 1) -> str:
 
 
 async def eventually(check: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait for something to come true that nobody announces; returns what it was."""
+    """Wait until `check` returns something true, and return it. The checks take at most half of the time: servers of a
+    test run in the same event loop."""
     until = time.monotonic() + seconds
-    while not (found := check()):
+    while True:
+        began = time.monotonic()
+        if found := check():
+            return found
         assert time.monotonic() < until, "it never came true"
-        await asyncio.sleep(0.01)
-    return found
+        await asyncio.sleep(max(0.01, time.monotonic() - began))
 
 
 def nobody_listens() -> str:

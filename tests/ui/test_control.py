@@ -145,14 +145,14 @@ async def test_how_the_recording_is_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "lines", "method", "status", "said"),
     [
-        ("/-/omnirecord/state", (), "GET", 404, "there are GET"),
-        (EVENTS, ("X-Omnirecord: 1",), "POST", 405, "GET it"),
+        ("/-/omnirecord/state", (), "GET", 404, "use GET"),
+        (EVENTS, ("X-Omnirecord: 1",), "POST", 405, "takes only GET"),
         (EVENTS, (), "POST", 415, "a web page could send this unasked"),
         (EVENTS, ("Origin: http://localhost:3000",), "GET", 403, "a page from http://localhost:3000"),
         (EVENTS, ("Origin: https://evil.example",), "GET", 403, "a page from https://evil.example"),
-        (EVENTS + "?stream=x", (), "GET", 400, "stream='x' is no number"),
-        (EVENTS + "?verdict=x", (), "GET", 400, "verdict='x' is none"),
-        (EVENTS + "?colour=x", (), "GET", 400, "events takes no colour"),
+        (EVENTS + "?stream=x", (), "GET", 400, "stream='x' is not a number"),
+        (EVENTS + "?verdict=x", (), "GET", 400, "verdict='x' is unknown"),
+        (EVENTS + "?colour=x", (), "GET", 400, "events has no option colour"),
     ],
 )
 async def test_what_cannot_be_told_gets_a_sentence(

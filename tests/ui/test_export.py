@@ -62,7 +62,7 @@ def test_as_it_was_recorded_only_if_that_is_asked_for(leaky: Path) -> None:
     data = data_of(page_of(leaky, redact=None))
     assert SECRET in json.dumps(data)
     assert data["overview"]["shared"]["badge"] == "as recorded"
-    assert "Nothing was scrubbed" in data["overview"]["shared"]["sentence"]
+    assert "not scrubbed" in data["overview"]["shared"]["sentence"]
 
 
 def test_its_policy_allows_its_own_script_and_nothing_else() -> None:
@@ -139,7 +139,7 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         page.click("#tab-findings")
         assert "tool-without-output" in texts(page, ".finding h2")
         page.click("#tab-about")
-        assert "What was scrubbed" in page.inner_text(".about")
+        assert "Replaced secrets" in page.inner_text(".about")
         page.fill("input[name=q]", '"no such thing" OR sleep NOT tide')
         page.keyboard.press("Enter")
         page.wait_for_selector(".hits mark")

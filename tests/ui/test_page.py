@@ -157,7 +157,7 @@ def test_it_plays_from_the_beginning_and_silences_are_short(browser: Any) -> Non
         settled(page)
         assert page.locator(".scrubber").input_value() == "10000"
         page.keyboard.press("Home")
-        eventually(lambda: texts(page, ".talk .empty") == ["Nothing was said yet at this point."])
+        eventually(lambda: texts(page, ".talk .empty") == ["No message up to this moment."])
         page.select_option(".player select >> nth=0", "32")
         page.select_option(".player select >> nth=1", "0.5")
         page.keyboard.press("Space")

@@ -54,7 +54,13 @@ def test_at_400_pixels_the_list_keeps_its_labels(browser: Any, everything: str) 
         page.wait_for_selector(".severity.error")
         script = "found => found.map(one => getComputedStyle(one, '::before').content)"
         labels = page.locator("tbody tr:nth-child(2) td[data-label]").evaluate_all(script)
-        assert [one.split('"')[1].strip() for one in labels[:5]] == ["Began", "Took", "Events", "Findings", "Ending"]
+        assert [one.split('"')[1].strip() for one in labels[:5]] == [
+            "Start",
+            "Duration",
+            "Events",
+            "Findings",
+            "Ending",
+        ]
 
 
 def test_with_an_error_the_heading_has_it_and_findings_come_first(browser: Any, everything: str) -> None:

@@ -66,7 +66,7 @@ def test_requests_and_messages_stand_between_the_events_with_status_and_duration
             ("→4", "GET /v1/sessions/s/items", "✗ failed: no answer · 0"),
             ("→5", "GET /v1/sessions/s/updates", "101 · WebSocket, 0"),
             ("⇄5", "WebSocket client → server", '{"ping": 1}'),
-            ("⇄5", "WebSocket server → client", "2 B, no text"),
+            ("⇄5", "WebSocket server → client", "2 B, binary"),
         ]
         assert texts(page, ".wire-count") == ["15 events · 5 requests"]
         assert texts(page, ".event.failed .seq") == ["→3", "→4"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import sys
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import brotli
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.wire.content_coding import PIECE, CodingError, Identity, decoder
+import omnirecord
+from omnirecord.wire.content_coding import _CODINGS, PIECE, CodingError, Identity, decoder
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -137,3 +140,16 @@ def test_no_coding_is_told_apart_from_some() -> None:
     assert isinstance(decoder("identity"), Identity)
     assert isinstance(decoder(None), Identity)
     assert not isinstance(decoder("gzip"), Identity)
+
+
+@pytest.mark.parametrize("name", sorted(_CODINGS))
+def test_a_coding_is_known_to_recording_redaction_and_reading_by_one_table(name: str) -> None:
+    """A second table that lacks a coding would store bodies with their secrets."""
+    package = Path(omnirecord.__file__).parent
+    texts = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
+    named = [path for path, text in texts.items() if f'"{name}"' in text and _has_string(text, name)]
+    assert named == ["wire/content_coding.py"]
+
+
+def _has_string(text: str, value: str) -> bool:
+    return any(isinstance(node, ast.Constant) and node.value == value for node in ast.walk(ast.parse(text)))

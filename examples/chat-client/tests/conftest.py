@@ -7,7 +7,7 @@ import pytest
 from chat import Chat, start
 from omnigent_client import OmnigentClient
 
-from omnirecord.pytest_plugin.options import Server
+from omnirecord.pytest_plugin import Server
 
 AGENTS = Path(__file__).parent.parent / "agents"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from chat import Chat
 
-from omnirecord.pytest_plugin.options import Server
+from omnirecord.pytest_plugin import Server
 
 QUESTION = "Please summarise the release notes."
 

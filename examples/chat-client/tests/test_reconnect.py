@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from chat import Chat
 
-from omnirecord.pytest_plugin.options import Server
+from omnirecord.pytest_plugin import Server
 
 QUESTION = "What is a flight recorder?"
 replays = pytest.mark.omnirecord("reconnect.jsonl", record="none")

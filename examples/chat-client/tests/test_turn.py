@@ -8,7 +8,7 @@ import pytest
 from chat import Chat, StreamLost, TurnFailed
 from omnigent_client import OmnigentError
 
-from omnirecord.pytest_plugin.options import Server
+from omnirecord.pytest_plugin import Server
 
 QUESTION = "What is a flight recorder?"
 replays = pytest.mark.omnirecord("turn.jsonl", record="none")

@@ -1,31 +1,31 @@
-"""What differs between two recorded sessions, by meaning: frozen values in, differences out. No I/O, no clock.
+"""Differences between two recorded sessions, by meaning. No socket, no clock.
 
-    for difference in compare(tellings_of_a, tellings_of_b): ...
+    for difference in compared("a.db", "b.db").found: ...
 
-`hearing` makes of a session its turns, as `story` tells them, and beside each turn its events as `steps`; `normal`
-takes out what differs from run to run and means nothing; `aligning` finds what is what on the other side; `turning`
-compares the stories of two turns, `happening` their events; `comparing` does it for all; `reporting` says it to a
-person. All of it is linear in the number of events, but for gaps of a bounded size.
+`diff` pairs sessions and turns, and runs the comparisons of `turns`. `steps` makes steps of the events of a turn,
+`normalize` removes what differs from run to run, `align` pairs equal elements. `differences` holds the results,
+`report` and `text` print them.
 """
 
 from __future__ import annotations
 
-from .align import KINDS, Difference, Kind, counts
+from .diff import TOLERANCE_S, DiffSession, by_session, compare, compared, diff_session, turn_pairs
+from .differences import KINDS, Difference, Kind, counts
 from .report import headline, plain, report
-from .sessions import TOLERANCE_S, Telling, by_session, compare, telling_of, turn_pairs
 
 __all__ = [
     "KINDS",
     "TOLERANCE_S",
+    "DiffSession",
     "Difference",
     "Kind",
-    "Telling",
     "by_session",
     "compare",
+    "compared",
     "counts",
+    "diff_session",
     "headline",
     "plain",
     "report",
-    "telling_of",
     "turn_pairs",
-]
+]  # fmt: skip

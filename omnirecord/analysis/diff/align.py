@@ -1,9 +1,7 @@
-"""Which element of one sequence is which of another: by equal keys, in order. Never quadratic.
+"""Pairs of elements of two sequences, by equal keys and in order. Never quadratic.
 
-Equal ends are taken first, then what is unique on both sides (patience diff), then, in the gaps between, the longest
-common subsequence where a gap is small. The result does not depend on which sequence is the first.
-
-What a comparison finds. Frozen; the fields of `Difference` are the keys of `diff --json`.
+Equal ends are paired first, then elements that are unique on both sides (patience diff). In a small gap between those,
+the longest common subsequence is paired. The result does not depend on which sequence is the first.
 """
 
 from __future__ import annotations
@@ -11,21 +9,20 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 Pair = tuple[int | None, int | None]
 SMALL = 10_000
-"""How many cells the table of a gap may have; a larger gap is left open."""
+"""Most cells of the table for one gap; the elements of a larger gap stay unpaired."""
 _DEPTH = 40
 
 
 def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest: bool = False) -> list[Pair]:
-    """The pairs, in order; None where one side has nothing.
+    """The pairs of indexes, in order; None for an element without a partner.
 
-    `keys`: the strictest first; what one leaves open within a gap is tried by the next. `pair_rest`: what is left in
-    a gap is paired as it stands.
+    `keys`: the strictest first; elements that one key leaves unpaired are tried with the next. `pair_rest`: pair the
+    rest of each gap in order.
     """
     if pair_rest and len(a) == len(b) <= 1:
         return [(n, n) for n in range(len(a))]
@@ -65,7 +62,7 @@ def _gaps(met: list[tuple[int, int]], left: range, right: range) -> Iterator[tup
 
 
 def matches(a: list[str], b: list[str], depth: int = _DEPTH) -> list[tuple[int, int]]:
-    """Pairs of places with equal keys, rising on both sides."""
+    """Pairs of indexes with equal keys, rising on both sides."""
     if (len(a), a) > (len(b), b):
         return [(i, j) for j, i in matches(b, a, depth)]
     head = _common(a, b)
@@ -95,7 +92,7 @@ def _inner(a: list[str], b: list[str], depth: int) -> list[tuple[int, int]]:
 
 
 def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """What is unique on both sides, as much of it as stands in one order: the longest rising run of places."""
+    """Keys that are unique on both sides, in one order: the longest rising run of index pairs."""
     once_a, once_b = Counter(a), Counter(b)
     where = {key: n for n, key in enumerate(b) if once_b[key] == 1}
     pairs = [(n, where[key]) for n, key in enumerate(a) if once_a[key] == 1 and key in where]
@@ -118,7 +115,7 @@ def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """The longest common subsequence, by the table: difflib's worst case is cubic, this one's is its size."""
+    """The longest common subsequence, in O(len(a) * len(b)); difflib's worst case is cubic."""
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a) - 1, -1, -1):
         row, below = table[i], table[i + 1]
@@ -137,7 +134,7 @@ def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
 
 
 def moved(pairs: Sequence[Pair], key_a: Callable[[int], Hashable], key_b: Callable[[int], Hashable]) -> list[Pair]:
-    """The same pairs, with what both sides have, only elsewhere, put together."""
+    """The pairs, with unpaired elements of equal keys paired too: they moved."""
     waiting: dict[Hashable, deque[int]] = {}
     for i, j in pairs:
         if i is None and j is not None:
@@ -149,33 +146,3 @@ def moved(pairs: Sequence[Pair], key_a: Callable[[int], Hashable], key_b: Callab
     gone = set(taken.values())
     joined = [(i, taken.get(i) if j is None and i is not None else j) for i, j in pairs]
     return [(i, j) for i, j in joined if i is not None or j not in gone]
-
-
-Kind = Literal["content", "order", "tools", "usage", "null", "timing"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing in which two sessions are not alike."""
-
-    kind: Kind
-    session_id: str | None
-    """The session's id in the first cassette; in the second where only that has it; None for a stream of no session."""
-    path: str
-    """Where: `turns[2].tools[0].output`. Counted from 0, in the first cassette, or in the second where only that has
-    it. The names are those of `show --json`."""
-    a: Any
-    """What the first one has there, as JSON: text as it was recorded, seconds for a time; None for nothing. Of kind
-    `null` it is the text `null` or `missing`."""
-    b: Any
-    """What the second one has there."""
-
-    def row(self) -> dict[str, Any]:
-        """The object that `diff --json` prints."""
-        return asdict(self)
-
-
-def counts(found: Sequence[Difference]) -> bool:
-    """Whether the two differ in anything but timing."""
-    return any(difference.kind != "timing" for difference in found)

@@ -1,7 +1,7 @@
-"""What differs from run to run and means nothing: ids, times, temporary folders, counters of the wire.
+"""Removes what differs from run to run without a meaning: ids, times, temporary folders, sequence numbers.
 
-`Normal.of` replaces them by marks, so that what is left can be compared; the ids that it took out are compared by
-`Ids`, which allows each id of one side exactly one on the other.
+`Normal.of` replaces them by marks, so that the rest can be compared. `Ids` compares the removed ids: each id of one
+side has exactly one partner on the other.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ...wire.strict_json import MalformedError, parse
 
 Role = Literal["", "noise", "id", "time", "length"]
 ID, TIME = "\0id", "\0time"
-"""The marks: no text that was recorded as JSON is likely to have them."""
+"""The marks. They hold a NUL, which recorded JSON hardly ever does."""
 _NOISE = frozenset({"sequence_number", "last_event_seq", "stream_epoch", "epoch"})
 _LENGTHS = frozenset({"duration", "elapsed", "latency"})
 _LONG = 16
-"""From how many characters on the value of an id's field is one, though it has no digit."""
+"""Characters from which the value of an id field counts as an id without a digit."""
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _IDS = (
     r"(?<![\w-])(?:[A-Za-z]{2,24}_)*(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![\w-])"
@@ -28,7 +28,7 @@ _IDS = (
     r"|(?<![\w/])(?:/private)?/(?:var/)?tmp/(?:[\w.@+-]+/)+|(?<![\w/])(?:/private)?/var/folders/(?:[\w.@+-]+/)+"
     r"|(?<!\w)tmp[a-z0-9_]{8}(?!\w)"
 )
-"""Ids of known shapes, and temporary folders, whose names are as random; the name of a file in one counts."""
+"""Ids of known shapes, and temporary folders with random names. A file's name in such a folder is compared."""
 _TIMES = (
     r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
     rf"|(?<!\w){_MONTH} +\d{{1,2}} +(?:\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?|\d{{4}})(?!\w)"
@@ -37,14 +37,14 @@ _ID = re.compile(_IDS)
 _ID_OR_TIME = re.compile(f"(?P<id>{_IDS})|{_TIMES}")
 _DIGIT = re.compile("[0-9]")
 _PERHAPS = re.compile(r"^[{\[]|[0-9]|tmp|/var/folders/")
-"""What all of them have, or JSON at its beginning, in which there may be some."""
+"""Every id and time matches this; so does text that may be JSON."""
 _SHORTEST = 8
-"""No id and no time is shorter."""
+"""Least characters of an id or a time."""
 
 
 @functools.lru_cache(maxsize=4096)
 def role(name: str) -> Role:
-    """What the value of a field means, by its name."""
+    """The meaning of a field's value, by the field's name."""
     if name in _NOISE:
         return "noise"
     if name == "id" or name.endswith(("_id", "_ids", "Id")):
@@ -55,24 +55,24 @@ def role(name: str) -> Role:
 
 
 def _is_length(name: str) -> bool:
-    """Returns whether a field's value is a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`."""
+    """Whether a field's value is a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`."""
     words = name.split("_")
     return words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
 
 
 def is_absent(value: Any, name: str) -> bool:
-    """Whether a field says nothing: null is the same as no field."""
+    """Whether a field is ignored: null counts as no field."""
     return value is None or role(name) == "noise"
 
 
 class Normal:
-    """Normalises values, and gathers the ids in them in `ids`, in an order that only the meaning decides."""
+    """Normalises values, and collects their ids in `ids`, in an order that does not depend on the order of keys."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
 
     def of(self, value: Any, name: str = "") -> Any:
-        """A JSON value without what means nothing. `name`: the field that it is the value of."""
+        """The normalised JSON value. `name`: the field that holds it."""
         kind = type(value)
         if kind is str:
             return self._named(value, role(name))
@@ -83,14 +83,14 @@ class Normal:
         return _number(value, role(name))
 
     def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Its fields in the order of their names, so that it is written alike whatever order they came in."""
+        """The normalised object, its fields sorted by name."""
         made = {}
         for key in sorted(value):
             one = value[key]
             if one is None or (meaning := role(key)) == "noise":
                 continue
             if meaning == "" and type(one) is str and not _PERHAPS.search(one):
-                made[key] = one  # most of what there is: no call for each
+                made[key] = one  # the common case, without a call
             else:
                 made[key] = self.of(one, key)
         return made
@@ -104,7 +104,7 @@ class Normal:
         return self.written(text)
 
     def written(self, text: str) -> Any:
-        """A text in which there may be JSON, as in a tool's arguments and output; else dates count as little."""
+        """A normalised text that may hold JSON, such as a tool's arguments. Ids and times are marks."""
         if text[:1] in ("{", "["):
             try:
                 return {"\0json": self.of(parse(text)[0])}
@@ -113,7 +113,7 @@ class Normal:
         return self._replaced(_ID_OR_TIME, text)
 
     def said(self, text: str) -> str:
-        """What somebody said: a date in it is content."""
+        """A normalised message text. Only ids are marks: a date in a message is content."""
         return self._replaced(_ID, text)
 
     def _replaced(self, pattern: re.Pattern[str], text: str) -> str:
@@ -137,19 +137,19 @@ def _number(value: Any, role: Role) -> Any:
 
 
 class Ids:
-    """Which id of one side is which of the other: one for one."""
+    """The one-to-one mapping between the ids of both sides."""
 
     def __init__(self) -> None:
         self._there: dict[str, str] = {}
         self._back: dict[str, str] = {}
 
     def bind(self, a: str, b: str) -> bool:
-        """Whether they are the same, as far as is known; from now on they are."""
+        """Whether both ids are partners; ids without a partner become partners."""
         if a not in self._there and b not in self._back:
             self._there[a], self._back[b] = b, a
         return self._there.get(a) == b and self._back.get(b) == a
 
     def bind_all(self, a: Sequence[str], b: Sequence[str]) -> bool:
-        """The same for ids at the same places."""
+        """Whether all ids at equal indexes are partners, as in `bind`."""
         bound = [self.bind(one, other) for one, other in zip(a, b, strict=False)]
         return len(a) == len(b) and all(bound)

@@ -1,7 +1,4 @@
-"""Differences as lines for a person: session by session, turn by turn. Nothing of them acts on a terminal.
-
-Where differences are gathered: what counts as alike, which ids go together, and what has been said already.
-"""
+"""Differences as lines of text, by session and turn. No line holds a control character."""
 
 from __future__ import annotations
 
@@ -11,15 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...omnigent.summary import summary
-from ...text import clip, visible
-from .align import KINDS, Difference, Kind
-from .normalize import Ids, Normal, is_absent, role
+from ...text import clip, counted, visible
+from .differences import KINDS, Difference
 from .text import MAX_SHOWN, Span, middle_out, spans
 
 Paint = Callable[[Span], str]
-"""Makes of a stretch of text, in which nothing acts on a terminal, what is printed."""
+"""Span to printed text. The span holds no control character."""
 MAX_ROWS = 200
-"""How many differences of one turn are told; all are in `--json`."""
+"""Most printed differences of one turn; `--json` has all."""
 _SHORT = 60
 _MARKS = {"gone": ("[-", "-]"), "new": ("{+", "+}"), "same": ("", "")}
 _SIGNS = {"gone": "- ", "new": "+ ", "same": "  "}
@@ -27,13 +23,13 @@ _INDENT = " " * 6
 
 
 def plain(span: Span) -> str:
-    """For a pipe: signs instead of colours, as `git diff --word-diff` has them."""
+    """A span for a pipe: with the marks of `git diff --word-diff`."""
     before, behind = _MARKS[span.tone]
     return f"{before}{span.text}{behind}"
 
 
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
-    """The lines, but for the first one: see `headline`. `paint`: for a change in the middle of a text."""
+    """The lines of the report after the first one, which is `headline`. `paint`: formats a change inside a text."""
     session: object = ()
     turn: str | None = None
     told = 0
@@ -41,7 +37,7 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
         at, where = _place(one.path)
         if one.session_id != session:
             session, turn = one.session_id, None
-            yield f"session {visible(one.session_id)}" if one.session_id else "a stream of no session"
+            yield f"session {visible(one.session_id)}" if one.session_id else "a stream without a session"
         if at != turn:
             turn, told = at, 0
             yield f"  {at}"
@@ -53,7 +49,7 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
 
 
 def _place(path: str) -> tuple[str, str]:
-    """In words where a difference is, and what is left of its path."""
+    """The heading of a difference, and the rest of its path."""
     head, _, where = path.partition("]")
     what, _, number = head.partition("[")
     if what == "turns":
@@ -81,7 +77,7 @@ def _lines(one: Difference, where: str, paint: Paint) -> Iterator[str]:
 
 
 def _told(value: Any) -> Iterator[str]:
-    """What only one side has: a text, an event in a line, or what is known of a turn or a tool field by field."""
+    """A value that only one side has: a text, an event in one line, or a turn or tool by its fields."""
     if not isinstance(value, dict):
         yield value if isinstance(value, str) else _json(value)
     elif isinstance(value.get("type"), str):
@@ -91,7 +87,7 @@ def _told(value: Any) -> Iterator[str]:
 
 
 def _changed(found: list[Span], paint: Paint) -> Iterator[str]:
-    """A text with changes in it, in the lines that it has; two texts that have little in common, one by one."""
+    """The lines of a text with its changes; two texts with little in common, one after the other."""
     if [span.tone for span in found] == ["gone", "new"]:
         for span in found:
             yield from _whole(span, paint)
@@ -111,7 +107,7 @@ def _paint(span: Span, text: str, paint: Paint) -> str:
 
 
 def _whole(span: Span, paint: Paint) -> Iterator[str]:
-    """Each line with its sign."""
+    """The lines of a span, each with its sign."""
     for line in middle_out(span.text, MAX_SHOWN).split("\n"):
         text = _SIGNS[span.tone] + visible(line)
         yield _INDENT + (text if paint is plain else paint(Span(span.tone, text)))
@@ -122,7 +118,7 @@ def _brief(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """A text as it is, anything else as JSON."""
+    """A text unchanged, any other value as JSON."""
     if isinstance(value, str):
         return value
     try:
@@ -132,103 +128,12 @@ def _json(value: Any) -> str:
 
 
 def headline(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
-    """The first line: how many differences of which kind, or that there is none in so many sessions and turns."""
+    """The first line: the differences by kind; without any, the sessions and turns that were compared."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""
     if not told:
-        among = f" in {_count(sessions, 'session')} with {_count(turns, 'turn')}"
+        among = f" in {counted(sessions, 'session')} with {counted(turns, 'turn')}"
         return f"no difference{among}{f', but for {timing}' if timing else ''}"
     total = sum(number[kind] for kind in KINDS if kind != "timing")
-    return f"{_count(total, 'difference')}: {', '.join(told)}" + (f"; {timing}" if timing else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-class Finding:
-    """What is found in one session. `ids` are shared by all sessions of a comparison."""
-
-    def __init__(self, session_id: str | None, ids: Ids) -> None:
-        self.session_id = session_id
-        self.ids = ids
-        self.found: list[Difference] = []
-        self._told: dict[tuple[str, str, str], str] = {}
-        self._absent: set[str] = set()
-
-    def add(self, kind: Kind, path: str, a: Any, b: Any, by: str = "") -> None:
-        """Something differs. `by`: the type of event that says so, where it is not the story."""
-        self.found.append(Difference(kind, self.session_id, path, a, b))
-        self._told.setdefault(_pair(path, a, b), by)
-
-    def add_once(self, kind: Kind, path: str, a: Any, b: Any, by: str) -> None:
-        """The same, unless this very change was told by the story, or by an event of another type: a text comes as
-        deltas, as an item, and in the response."""
-        if self._told.get(_pair(path, a, b), by) == by:
-            self.add(kind, path, a, b, by)
-
-    def explain(self, *about: str | None) -> None:
-        """What these ids or texts stand for was told to be on one side only."""
-        self._absent.update(text for text in about if text)
-
-    def explains(self, about: str | None) -> bool:
-        return about in self._absent
-
-    def next_turn(self) -> None:
-        """What was told of one turn may be told of the next."""
-        self._told.clear()
-        self._absent.clear()
-
-    def says_the_same(self, a: str | None, b: str | None) -> bool:
-        """Whether two texts that somebody said are alike, ids apart."""
-        if a is None or b is None:
-            return a is b
-        left, right = Normal(), Normal()
-        return left.said(a) == right.said(b) and self.ids.bind_all(left.ids, right.ids)
-
-    def means_the_same(self, a: Any, b: Any, name: str = "") -> bool:
-        """Whether two values are alike: as JSON, where a text is JSON."""
-        if a is None or b is None:
-            return a is b
-        left, right = Normal(), Normal()
-        return bool(left.of(a, name) == right.of(b, name)) and self.ids.bind_all(left.ids, right.ids)
-
-    def unlike(self, a: Any, b: Any, path: str = "", name: str = "") -> Iterator[tuple[str, str, Any, Any]]:
-        """The leaves in which two JSON values differ: path, name of the field, and both values."""
-        if isinstance(a, dict) and isinstance(b, dict):
-            for key in sorted(a.keys() | b.keys()):
-                one, other = a.get(key), b.get(key)
-                if not (is_absent(one, key) and is_absent(other, key)):
-                    yield from self.unlike(one, other, f"{path}.{key}", key)
-        elif isinstance(a, list) and isinstance(b, list):
-            for n in range(max(len(a), len(b))):
-                one, other = (side[n] if n < len(side) else None for side in (a, b))
-                yield from self.unlike(one, other, f"{path}[{n}]", name)
-        elif not self.means_the_same(a, b, name):
-            yield path, name, a, b
-
-
-def nulls(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """The fields that are null in one JSON value and missing in the other: path, and which of both each side has."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(a.keys() | b.keys()):
-            at = f"{path}.{key}"
-            if key in a and key in b:
-                yield from nulls(a[key], b[key], at)
-            elif a.get(key, b.get(key)) is None and role(key) != "noise":
-                yield at, *(("null", "missing") if key in a else ("missing", "null"))
-    elif isinstance(a, list) and isinstance(b, list):
-        for n, (one, other) in enumerate(zip(a, b, strict=False)):
-            yield from nulls(one, other, f"{path}[{n}]")
-
-
-def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
-    """By what a change is known: a text by itself, anything else only with the name of its field."""
-    is_text = any(isinstance(value, str) for value in (a, b))
-    return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
-
-
-def is_length(name: str) -> bool:
-    """Whether a field says how long something took."""
-    return role(name) == "length"
+    return f"{counted(total, 'difference')}: {', '.join(told)}" + (f"; {timing}" if timing else "")

@@ -1,4 +1,4 @@
-"""The events of a turn as steps: deltas joined, noise left out, each with a key by which the other side's is found."""
+"""The events of a turn as steps: deltas joined, noise dropped, each with a key that the other side's step shares."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from ..turns.lenient import as_dict, as_text, payload, text_of
 from .normalize import Normal
 
 IGNORED = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE, protocol.SESSION_TERMINAL_ACTIVITY}
-"""Types of events that tell of no change in the session."""
+"""Event types that are not compared: heartbeats, presence, terminal activity."""
 DONE = "DONE"
-"""What `[DONE]` is called."""
+"""The label of `[DONE]`."""
 _TOLD = {
     protocol.RESPONSE_OUTPUT_TEXT_DELTA: "text",
     **dict.fromkeys(protocol.REASONING_DELTAS, "reasoning"),
 }
 """Deltas whose text is compared as the turn's messages and thoughts."""
 _OF_CHUNKS = ("type", "delta", "sequence_number", "index", "final")
-"""Fields of a delta that only say how text was cut into pieces."""
+"""Fields of a delta that depend on how the text was divided."""
 Data = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Step:
-    """One event, or a run of deltas. Filled while frames are heard, then only read."""
+    """One event, or a run of deltas. Complete after `Steps.close`."""
 
     label: str
-    """Its type; `text` or `reasoning` for what was said or thought; `malformed` and `not kept` for what is no event."""
+    """The event's type; `text` or `reasoning` for such deltas; `malformed` or `not kept` for other frames."""
     key: str
-    """The same for the same meaning, ids apart."""
+    """Equal for steps with equal meaning, whatever their ids."""
     ids: tuple[str, ...]
     raw: bytes | None
-    """The frame, of which `data` is read when it is needed; None for a run."""
+    """The frame's bytes, parsed by `data` on demand; None for a run."""
     about: str | None = None
-    """The id, or the text, by which the story of the turn tells of it: then it is not reported twice."""
+    """The id or text under which the turn has it, so that it is not reported twice."""
     family: str = ""
-    """Of an output item, its type: only what is of one family may have become the other."""
+    """The type of an output item: a step only changes into one of the same family."""
     group: str | None = None
-    """Neighbours of one group may come in any order."""
+    """Adjacent steps of one group may have any order."""
     parts: list[str] | None = None
-    """Of a run that no story tells: its pieces."""
+    """The deltas of a run, if the turn does not have its text."""
 
     @property
     def data(self) -> Any:
-        """What it carries: a JSON object, or its text where it is none."""
+        """Its JSON object, or its text if it holds none."""
         if self.parts is not None:
             return {"type": self.label, "delta": "".join(self.parts)}
         return None if self.raw is None else _parsed(read_fields(self.raw, bom=True).data or "")
 
 
 class Steps:
-    """Makes the steps of one turn out of its frames."""
+    """Makes the steps of one turn from its frames."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self._runs: dict[str, Step] = {}
 
-    def hear(self, frame: TimedFrame) -> None:
-        """The next frame. One that was cut off at the end of its stream is no event, only the beginning of one."""
+    def add(self, frame: TimedFrame) -> None:
+        """Add the next frame. A frame that the end of the stream cut off is ignored."""
         if frame.raw is None:
             self._add(Step("not kept", "not kept", (), None))
         elif frame.verdict == "sentinel":
@@ -102,7 +102,7 @@ class Steps:
         run.parts.append(delta)
 
     def close(self) -> list[Step]:
-        """Nothing follows: the steps. What was put together from deltas gets its key here, once."""
+        """The steps. The keys of runs are computed here."""
         for run in self._runs.values():
             normal = Normal()
             run.key = _digest(f"{run.key} {normal.written(''.join(run.parts or ()))}")
@@ -111,7 +111,7 @@ class Steps:
 
 
 def _settled(steps: list[Step]) -> list[Step]:
-    """The same, with neighbours whose order differs from run to run in one and the same."""
+    """The steps, with adjacent steps of one group in a fixed order."""
     made: list[Step] = []
     for _, group in groupby(steps, lambda step: step.group or id(step)):
         made += sorted(group, key=lambda step: step.label if step.group == _BEGIN else step.key)
@@ -139,10 +139,11 @@ _BEGIN = "begin"
 
 
 def _group(type_: str, data: Data) -> str | None:
-    """The server tells of a turn's beginning from two sides, and of a child's status in several partial summaries,
-    which are merged: which of them comes first means nothing."""
-    is_running = type_ == protocol.SESSION_STATUS and data.get("status") == "running"
-    if type_ == protocol.SESSION_INPUT_CONSUMED or is_running:
+    """The group of an event whose order means nothing: the two events that begin a turn, and the partial summaries of a
+    child's status."""
+    if type_ == protocol.SESSION_INPUT_CONSUMED or (
+        type_ == protocol.SESSION_STATUS and data.get("status") == "running"
+    ):
         return _BEGIN
     if type_ == protocol.SESSION_CHILD_SESSION_UPDATED:
         return f"{data.get('child_session_id')} {as_dict(data.get('child')).get('current_task_status')}"
@@ -150,7 +151,7 @@ def _group(type_: str, data: Data) -> str | None:
 
 
 def _about(type_: str, data: Data) -> str | None:
-    """What of the story an event is about."""
+    """The part of the turn that an event is about, as in `Step.about`."""
     if type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
         item = as_dict(data.get("item"))
         return as_text(item.get("call_id")) or text_of(item.get("content")) or None

@@ -1,4 +1,4 @@
-"""Two texts beside each other for a person: by words or lines, shortened around what changed. Bounded for any size."""
+"""Two texts as one with marked changes: by words or lines, equal parts shortened. Bounded for any size."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Literal, NamedTuple
 
 Tone = Literal["same", "gone", "new"]
 AROUND = 40
-"""How much of what is equal is shown beside a change, in characters."""
+"""Characters of equal text that are shown beside a change."""
 MAX_PIECES = 200
-"""How many words, or lines, of each side are compared one by one; of more, only the ends are."""
+"""Most words, or lines, of each side that are compared one by one; of longer texts only the ends."""
 MAX_SHOWN = 400
-"""How much of one change is shown, in characters."""
+"""Most characters that are shown of one change."""
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _ALIKE = 0.35
-"""Which part of the words has to be equal for a text to be shown as one with changes in it."""
+"""Share of the shorter text that has to be equal; below it, both texts are shown whole."""
 
 
 class Span(NamedTuple):
-    """A stretch of text, and whether both have it, only the first, or only the second."""
+    """A part of a text: `same` in both, `gone` from the first, or `new` in the second."""
 
     tone: Tone
     text: str
 
 
 def spans(a: str, b: str) -> list[Span]:
-    """Both texts as one, `same` stretches shortened; as one `gone` and one `new` where little of them is equal."""
+    """Both texts as spans, `same` ones shortened; as one `gone` and one `new` if little of them is equal."""
     head, tail = _ends(a, b)
     left, right = a[head : len(a) - tail], b[head : len(b) - tail]
     made = [Span("same", a[:head]), *_inner(left, right), Span("same", a[len(a) - tail :])]
@@ -38,7 +38,7 @@ def spans(a: str, b: str) -> list[Span]:
 
 
 def _inner(a: str, b: str) -> Iterator[Span]:
-    left, right = (_pieces(text) for text in (a, b))
+    left, right = (_units(text) for text in (a, b))
     if left is None or right is None:
         yield from (Span("gone", a), Span("new", b))
         return
@@ -49,8 +49,8 @@ def _inner(a: str, b: str) -> Iterator[Span]:
             yield from (Span("gone", "".join(left[i:to_i])), Span("new", "".join(right[j:to_j])))
 
 
-def _pieces(text: str) -> list[str] | None:
-    """Its words, or its lines where these are too many; None where they are as well."""
+def _units(text: str) -> list[str] | None:
+    """The words of a text; its lines, if there are too many words; None, if there are too many lines."""
     for pieces in (_words(text), text.splitlines(keepends=True)[: MAX_PIECES + 1]):
         if len(pieces) <= MAX_PIECES:
             return pieces
@@ -67,7 +67,7 @@ def _words(text: str) -> list[str]:
 
 
 def _ends(a: str, b: str) -> tuple[int, int]:
-    """How many characters are equal at the beginning and, of the rest, at the end; words are not cut."""
+    """The number of equal characters at the start and, of the rest, at the end; whole words only."""
     head = _common(a, b)
     while head and head < max(len(a), len(b)) and _in_word(a, head) | _in_word(b, head):
         head -= 1
@@ -105,6 +105,6 @@ def _shortened(found: list[Span]) -> Iterator[Span]:
 
 
 def middle_out(text: str, limit: int) -> str:
-    """A text without its middle, and how much that was."""
+    """The start and end of a text, with the length of the middle that is left out."""
     rest = len(text) - limit
     return text if rest <= 0 else f"{text[: limit // 2]}… ({rest:,} more characters) …{text[-limit // 2 :]}"

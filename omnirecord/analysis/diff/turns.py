@@ -1,7 +1,4 @@
-"""Two turns, as their user lived them: what was asked and said, the tools, the approvals, the end, usage, timing.
-
-The events of two turns: what the story does not tell of them, what only one side has, and their order.
-"""
+"""The comparison of two turns: messages, tools, approvals, end, usage, timing; then their events and their order."""
 
 from __future__ import annotations
 
@@ -11,44 +8,44 @@ from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
 from ..turns import Tool, Turn
-from .align import Kind, Pair, aligned, moved
+from .align import Pair, aligned, moved
+from .differences import Differences, Kind, is_length, nulls
 from .normalize import Normal
-from .report import Finding, is_length, nulls
 from .steps import Step
 
 T = TypeVar("T")
 NS = 1_000_000_000
 
 
-def compare_story(find: Finding, path: str, a: Turn, b: Turn) -> None:
-    """All but timing, in the order in which a person would ask."""
-    _texts(find, f"{path}.asked", [one.text for one in a.asked], [one.text for one in b.asked])
-    _texts(find, f"{path}.thoughts", [one.text for one in a.thoughts], [one.text for one in b.thoughts])
-    _tools(find, f"{path}.tools", a.tools, b.tools)
-    _all(find, f"{path}.approvals", a.approvals, b.approvals, lambda one: one.message, lambda one: one.elicitation_id,
+def compare_turn(out: Differences, path: str, a: Turn, b: Turn) -> None:
+    """Add all differences of two turns except timing and events."""
+    _texts(out, f"{path}.asked", [one.text for one in a.asked], [one.text for one in b.asked])
+    _texts(out, f"{path}.thoughts", [one.text for one in a.thoughts], [one.text for one in b.thoughts])
+    _tools(out, f"{path}.tools", a.tools, b.tools)
+    _all(out, f"{path}.approvals", a.approvals, b.approvals, lambda one: one.message, lambda one: one.elicitation_id,
          "message", "action")  # fmt: skip
-    _all(find, f"{path}.children", a.children, b.children, lambda one: one.title or "", lambda one: one.session_id,
+    _all(out, f"{path}.children", a.children, b.children, lambda one: one.title or "", lambda one: one.session_id,
          "title", "status", "last_message")  # fmt: skip
-    _texts(find, f"{path}.messages", [one.text for one in a.messages], [one.text for one in b.messages])
-    _end(find, path, a, b)
-    _usage(find, path, a, b)
+    _texts(out, f"{path}.messages", [one.text for one in a.messages], [one.text for one in b.messages])
+    _end(out, path, a, b)
+    _usage(out, path, a, b)
 
 
 def _said(text: str) -> str:
     return Normal().said(text)
 
 
-def _texts(find: Finding, path: str, a: Sequence[str], b: Sequence[str]) -> None:
+def _texts(out: Differences, path: str, a: Sequence[str], b: Sequence[str]) -> None:
     for i, j in aligned(a, b, _said, pair_rest=True):
         one, other = _at(a, i), _at(b, j)
-        if not find.says_the_same(one, other):
-            find.add("content", f"{path}[{_place(i, j)}].text", one, other)
-            find.explain(one, other)
+        if not out.same_text(one, other):
+            out.add("content", f"{path}[{_place(i, j)}].text", one, other)
+            out.explain(one, other)
             if not path.endswith("asked"):
-                find.explain("reasoning" if path.endswith("thoughts") else "text")
+                out.explain("reasoning" if path.endswith("thoughts") else "text")
 
 
-def _tools(find: Finding, path: str, a: Sequence[Tool], b: Sequence[Tool]) -> None:
+def _tools(out: Differences, path: str, a: Sequence[Tool], b: Sequence[Tool]) -> None:
     def call(tool: Tool) -> str:
         return f"{tool.name} {Normal().written(tool.arguments)}"
 
@@ -60,11 +57,11 @@ def _tools(find: Finding, path: str, a: Sequence[Tool], b: Sequence[Tool]) -> No
         if one is None or other is None:
             only = one or other
             assert only is not None
-            find.explain(only.call_id)
-            find.add("tools", f"{path}[{_place(i, j)}]", _tool(one), _tool(other))
+            out.explain(only.call_id)
+            out.add("tools", f"{path}[{_place(i, j)}]", _tool(one), _tool(other))
         else:
-            find.ids.bind(one.call_id, other.call_id)
-            _fields(find, "tools", f"{path}[{_place(i, j)}]", one, other, "name", "arguments", "output", "status")
+            out.ids.bind(one.call_id, other.call_id)
+            _fields(out, "tools", f"{path}[{_place(i, j)}]", one, other, "name", "arguments", "output", "status")
 
 
 def _tool(tool: Tool | None) -> Any:
@@ -74,7 +71,7 @@ def _tool(tool: Tool | None) -> Any:
 
 
 def _all(
-    find: Finding, path: str, a: Sequence[T], b: Sequence[T], key: Callable[[T], str], about: Callable[[T], str],
+    out: Differences, path: str, a: Sequence[T], b: Sequence[T], key: Callable[[T], str], about: Callable[[T], str],
     *fields: str,
 ) -> None:  # fmt: skip
     for i, j in aligned(a, b, lambda one: _said(key(one)), pair_rest=True):
@@ -82,51 +79,51 @@ def _all(
         if one is None or other is None:
             only = one or other
             assert only is not None
-            find.explain(about(only))
+            out.explain(about(only))
             sides = [None if side is None else {name: getattr(side, name) for name in fields} for side in (one, other)]
-            find.add("content", f"{path}[{_place(i, j)}]", sides[0], sides[1])
+            out.add("content", f"{path}[{_place(i, j)}]", sides[0], sides[1])
         else:
-            _fields(find, "content", f"{path}[{_place(i, j)}]", one, other, *fields)
+            _fields(out, "content", f"{path}[{_place(i, j)}]", one, other, *fields)
 
 
-def _fields(find: Finding, kind: Kind, path: str, a: Any, b: Any, *names: str) -> None:
+def _fields(out: Differences, kind: Kind, path: str, a: Any, b: Any, *names: str) -> None:
     for name in names:
         one, other = getattr(a, name), getattr(b, name)
-        if not find.means_the_same(one, other):
-            find.add(kind, f"{path}.{name}", one, other)
+        if not out.same_value(one, other):
+            out.add(kind, f"{path}.{name}", one, other)
 
 
-def _end(find: Finding, path: str, a: Turn, b: Turn) -> None:
+def _end(out: Differences, path: str, a: Turn, b: Turn) -> None:
     if a.ended != b.ended:
-        find.add("content", f"{path}.ended", a.ended, b.ended)
-        find.explain("end")
+        out.add("content", f"{path}.ended", a.ended, b.ended)
+        out.explain("end")
     if a.error is None or b.error is None:
         if a.error is not b.error:
             one, other = (error and {"code": error.code, "message": error.message} for error in (a.error, b.error))
-            find.add("content", f"{path}.error", one, other)
+            out.add("content", f"{path}.error", one, other)
     else:
-        _fields(find, "content", f"{path}.error", a.error, b.error, "code", "message")
-    _fields(find, "content", path, a, b, "agent")
+        _fields(out, "content", f"{path}.error", a.error, b.error, "code", "message")
+    _fields(out, "content", path, a, b, "agent")
 
 
 _USAGE = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "cost_usd")
 
 
-def _usage(find: Finding, path: str, a: Turn, b: Turn) -> None:
-    _fields(find, "usage", path, a, b, "model")
+def _usage(out: Differences, path: str, a: Turn, b: Turn) -> None:
+    _fields(out, "usage", path, a, b, "model")
     if a.usage is not None and b.usage is not None:
-        _fields(find, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE)
+        _fields(out, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE)
     elif a.usage is not b.usage:
         one, other = (usage and {name: getattr(usage, name) for name in _USAGE} for usage in (a.usage, b.usage))
-        find.add("usage", f"{path}.usage", one, other)
-        find.explain("usage")
+        out.add("usage", f"{path}.usage", one, other)
+        out.explain("usage")
 
 
-def compare_timing(find: Finding, path: str, a: Turn, b: Turn, tolerance_s: float) -> None:
-    """When the first text came, how long it took, its longest silence: seconds, where they differ by more than that."""
+def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: float) -> None:
+    """Add differences above `tolerance_s` in first text, duration and longest silence, in seconds."""
     for name, one, other in zip(("first_text_s", "duration_s", "longest_silence_s"), _times(a), _times(b), strict=True):
         if one is not None and other is not None and abs(one - other) > tolerance_s:
-            find.add("timing", f"{path}.{name}", round(one, 3), round(other, 3))
+            out.add("timing", f"{path}.{name}", round(one, 3), round(other, 3))
 
 
 def _times(turn: Turn) -> tuple[float | None, float | None, float | None]:
@@ -148,27 +145,27 @@ def _place(i: int | None, j: int | None) -> int | None:
 
 
 _LONGEST = 40
-"""How many steps of an order are told."""
+"""Most steps of an order that are listed."""
 
 
-class Happening:
-    """The steps of two turns, put beside each other. Ids are bound by what is alike before anything is told."""
+class EventComparison:
+    """The comparison of the events of two turns. Equal events make their ids partners first."""
 
-    def __init__(self, find: Finding, path: str, a: Sequence[Step], b: Sequence[Step]) -> None:
-        self._find, self._path, self._a, self._b = find, path, a, b
+    def __init__(self, out: Differences, path: str, a: Sequence[Step], b: Sequence[Step]) -> None:
+        self._out, self._path, self._a, self._b = out, path, a, b
         pairs = aligned(a, b, lambda step: step.key, lambda step: f"{step.label} {step.family}")
         self._pairs = moved(pairs, lambda i: a[i].key, lambda j: b[j].key)
         self._has_moved = self._pairs != pairs
         self._unlike = [pair for pair in self._pairs if not self._is_alike(*pair)]
-        self._told_nulls: set[tuple[str, str, str, str]] = set()
+        self._seen_nulls: set[tuple[str, str, str, str]] = set()
 
     def _is_alike(self, i: int | None, j: int | None) -> bool:
         if i is None or j is None or self._a[i].key != self._b[j].key:
             return False
-        return self._find.ids.bind_all(self._a[i].ids, self._b[j].ids)
+        return self._out.ids.bind_all(self._a[i].ids, self._b[j].ids)
 
-    def tell(self) -> None:
-        """Add what differs."""
+    def run(self) -> None:
+        """Add the differences."""
         names = _Names(self._a), _Names(self._b)
         runs = False
         for i, j in self._unlike:
@@ -184,35 +181,35 @@ class Happening:
                 self._nulls(f"{self._path}{names[0].of(i)}", self._a[i], self._b[j])
         if self._has_moved or runs:
             before, behind = self._orders()
-            self._find.add("order", f"{self._path}.order".lstrip("."), before, behind)
+            self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)
 
     def _changed(self, path: str, a: Step, b: Step) -> None:
-        for below, name, one, other in self._find.unlike(a.data, b.data):
+        for below, name, one, other in self._out.unlike(a.data, b.data):
             kind: Kind = "timing" if is_length(name) else _kind(a, below)
-            self._find.add_once(kind, path + below, one, other, a.label)
+            self._out.add_once(kind, path + below, one, other, a.label)
 
     def _nulls(self, path: str, a: Step, b: Step) -> None:
-        """Fields that are null on one side and missing on the other: of each type of event once."""
+        """Add fields that are null on one side and missing on the other: once per event type."""
         if not any(b"null" in (step.raw or b"") for step in (a, b)):
             return
         for below, one, other in nulls(a.data, b.data):
             told = a.label, below, one, other
-            if told not in self._told_nulls:
-                self._told_nulls.add(told)
-                self._find.add("null", path + below, one, other)
+            if told not in self._seen_nulls:
+                self._seen_nulls.add(told)
+                self._out.add("null", path + below, one, other)
 
     def _only(self, path: str, step: Step, *, is_a: bool) -> bool:
-        """What one side alone has; True where it is a piece of text in another place, which is a matter of order."""
-        if self._find.explains(step.about):
+        """Add a step that only one side has. True for a run of text, which is a difference in order."""
+        if self._out.explains(step.about):
             return False
         if step.label in ("text", "reasoning"):
             return True
         data = step.data if step.data is not None else step.label
-        self._find.add(_kind(step, ""), path, data if is_a else None, None if is_a else data)
+        self._out.add(_kind(step, ""), path, data if is_a else None, None if is_a else data)
         return False
 
     def _orders(self) -> Iterator[list[str]]:
-        """What stands in another order, without the ends that are equal."""
+        """The steps of both sides in their order, without equal ends."""
         sides = [step.key for step in self._a], [step.key for step in self._b]
         head = next((n for n, (x, y) in enumerate(zip(*sides, strict=False)) if x != y), 0)
         for side in (self._a, self._b):
@@ -221,7 +218,7 @@ class Happening:
 
 
 def _tail(side: Sequence[Step], other: list[str], head: int) -> int:
-    """Where the end begins that both have."""
+    """The index at which the equal end begins."""
     n = 0
     while n < min(len(side), len(other)) - head and side[-1 - n].key == other[-1 - n]:
         n += 1
@@ -234,7 +231,7 @@ def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
 
 
 def _label(step: Step) -> str:
-    """What a step is, in a word or three."""
+    """A short label of a step."""
     data = step.data if step.label not in ("text", "reasoning") else None
     item = data.get("item") if isinstance(data, dict) else None
     if isinstance(item, dict):
@@ -245,7 +242,7 @@ def _label(step: Step) -> str:
 
 
 class _Names:
-    """Names a step by its type and its place among those of its type: `.events[session.usage][0]`."""
+    """Names a step by its type and its index among those: `.events[session.usage][0]`."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
@@ -262,7 +259,7 @@ class _Names:
 
 
 def _kind(step: Step, path: str) -> Kind:
-    """What an event, or a field of it, is about."""
+    """The kind of difference of an event, or of one of its fields."""
     words = path.replace("]", ".").replace("[", ".").split(".")
     if step.label in USAGE_EVENTS or any(
         word in ("usage", "model") or "token" in word or "cost" in word for word in words
@@ -275,5 +272,5 @@ def _kind(step: Step, path: str) -> Kind:
 
 
 def paired(pairs: Sequence[Pair]) -> list[Pair]:
-    """In an order that does not depend on which side is the first."""
+    """The pairs in an order that does not depend on which side is first."""
     return sorted(pairs, key=lambda pair: (min(n for n in pair if n is not None), pair[0] is None))

@@ -1,48 +1,25 @@
-"""What was wrong with a recorded session: frames, requests and snapshots in, findings out. No I/O, no clock.
+"""Findings: what is wrong with a recorded session. No socket, no clock.
 
-    examined = Examined(session_id, acts, snapshots, upstream)
-    examined.hear(exchange, frames)                       # each stream once, in order
-    findings = in_order(explained(examined.signs(), session_id))
+Each file of checks is named after its subject:
 
-A file for each family of checks. `order`, `texts`, `turns`, `statuses`, `pulse` and `contract` look at one stream, put
-together in `listening`; `tools`, `approvals`, `children` and `items` at all of a session's; `endings` and `clients`
-know how streams ended and began again; `session` asks all of them. What they find is a `Sign`; `causes` says which of
-them explains which; `codes` lists them. All of it is linear in the number of frames.
+- `events`: single events (contract, order, copies)
+- `items`: texts and items, on the stream and as stored
+- `turns`: how turns end, the session's status
+- `tools`, `approvals`, `sub_agents`
+- `clients`: reconnects, refused and failed requests, deleted sessions
+- `endings`: why a stream ended in the middle of a turn
+- `stream`: heartbeats, silences, a slow reader, `[DONE]`
+
+`codes` is the table of codes. To add a check: an entry in `codes.CODES` (and in `_MAY_EXPLAIN`, if it is a cause), the
+check in the file of its subject, its example in `tests/support/doctor_examples.py`, and its page in `docs/doctor/`.
+
+A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `doctor` reads the cassette
+and runs all checks. All work is linear in the number of frames.
 """
 
 from __future__ import annotations
 
 from .codes import CODES, Code
-from .endings import Upstream
-from .finding import (
-    SEVERITIES,
-    Finding,
-    Severity,
-    Sign,
-    explained,
-    finding_of,
-    in_order,
-    is_at_least,
-    row_of,
-)
-from .order import ItemList, item_list_of, reads_items
-from .session import Examined
+from .finding import SEVERITIES, Finding, Severity, Sign, explained, in_order
 
-__all__ = [
-    "CODES",
-    "SEVERITIES",
-    "Code",
-    "Examined",
-    "Finding",
-    "ItemList",
-    "Severity",
-    "Sign",
-    "Upstream",
-    "explained",
-    "finding_of",
-    "in_order",
-    "is_at_least",
-    "item_list_of",
-    "reads_items",
-    "row_of",
-]
+__all__ = ["CODES", "SEVERITIES", "Code", "Finding", "Severity", "Sign", "explained", "in_order"]

@@ -1,9 +1,9 @@
-"""Questions that the agent asks, and their answers: by elicitation id, over all streams of a session.
+"""Checks of approvals: the agent's questions and their answers, by elicitation id, over all streams of a session.
 
-The live server sends `response.elicitation_resolved` twice, and a pending question to no client that connects later: it
-is in the session's snapshot. It denies a question when its own time limit is over, or when the client closes the POST
-that raised it. A denial has no event of its own. 60 s after an unanswered question comes a
-`response.elicitation_resolved` whose action is null.
+The live server sends `response.elicitation_resolved` twice. It does not send a pending question to a client that
+connects later; only the session's snapshot has it. The server denies a question after its own time limit, or when the
+client closes the POST that raised it. A denial has no event of its own. 60 s after an unanswered question, the server
+sends a `response.elicitation_resolved` whose action is null.
 """
 
 from __future__ import annotations
@@ -14,76 +14,77 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from ...omnigent import protocol
 from ..turns import Act
 from ..turns.lenient import as_dict, as_text, text_of
-from .finding import SECOND, Event, Handlers, Place, Severity, Sign, said, seconds, sign_at
+from .check import BEGINS, SECOND, Event, FrameRef, Handlers, said, seconds, sign_at
+from .finding import Severity, Sign
 
 _MOST = 50
 _PATIENCE = 10 * SECOND
-"""How long a person may take to answer, and the server to go on."""
+"""Time that a user may take to answer, and the server to continue, in ns."""
 _TOGETHER = 1 * SECOND
-"""A denial and the end of a POST that lie so close belong together."""
+"""Longest time in ns between the end of a POST and the denial that it caused."""
 
 
 class Approvals:
     """The questions of one session."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, list[Place]] = defaultdict(list)
+        self.asked: dict[str, list[FrameRef]] = defaultdict(list)
         self.messages: dict[str, str] = {}
-        self.resolved: dict[str, list[Place]] = defaultdict(list)
-        self.decided: dict[str, Place] = {}
-        """Where a question was first resolved with an action."""
+        self.resolved: dict[str, list[FrameRef]] = defaultdict(list)
+        self.decided: dict[str, FrameRef] = {}
+        """The first event that resolved a question with an action."""
         self.actions: dict[str, set[str]] = defaultdict(set)
-        self.denials: list[Place] = []
-        self._worked: Place | None = None
+        self.denials: list[FrameRef] = []
+        self._worked: FrameRef | None = None
         """The last event that shows the agent at work."""
 
     def handlers(self) -> Handlers:
         return {
             protocol.RESPONSE_ELICITATION_REQUEST: self._ask, protocol.RESPONSE_ELICITATION_RESOLVED: self._resolve,
             protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._work,
-            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._work),
+            **dict.fromkeys(BEGINS, self._work),
         }  # fmt: skip
 
     def _ask(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
-            self.asked[id_].append(event.place)
+            self.asked[id_].append(event.ref)
             message = as_text(as_dict(event.data.get("params")).get("message")) or ""
             self.messages.setdefault(id_, said(message))
 
     def _resolve(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
-            self.resolved[id_].append(event.place)
+            self.resolved[id_].append(event.ref)
             if (action := as_text(event.data.get("action"))) is not None:
                 self.actions[id_].add(action)
-                self.decided.setdefault(id_, event.place)
+                self.decided.setdefault(id_, event.ref)
 
     def _item(self, event: Event) -> None:
-        """An item of the agent's, or the text that the server answers a refused message or call with."""
+        """An item of the agent, or the server's text for a refused message or call."""
         item = as_dict(event.data.get("item"))
         if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
             protocol.DENIED_TEXT
         ):
-            self.denials.append(event.place)
+            self.denials.append(event.ref)
         else:
             self._work(event)
 
     def _work(self, event: Event) -> None:
-        if self._worked is None or _when(event.place) > _when(self._worked):
-            self._worked = event.place
+        if self._worked is None or _when(event.ref) > _when(self._worked):
+            self._worked = event.ref
 
     def signs(
         self,
         acts: Iterable[Act],
         until_ns: int,
-        told_elsewhere: Collection[str],
+        in_snapshots: Collection[str],
         cuts: Sequence[int] = (),
         *,
         is_open: bool = False,
     ) -> Iterator[Sign]:
-        """`told_elsewhere`: the ids of questions that a snapshot named. `cuts`: when the server stopped or broke a
-        stream. `is_open`: how the streams ended is unknown."""
+        """The signs. `in_snapshots`: ids of the questions in snapshots. `cuts`: times in ns at which the server ended
+        a stream. `is_open`: whether the endings of the streams are unknown."""
         answers: dict[str, list[Act]] = defaultdict(list)
         posts = []
         for act in acts:
@@ -91,20 +92,20 @@ class Approvals:
                 answers[act.elicitation_id].append(act)
             elif act.kind == "message":
                 posts.append(act)
-        for id_, places in list(self.asked.items())[:_MOST]:
-            yield from self._of(id_, places, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
-        for id_, places in list(self.resolved.items())[:_MOST]:
-            if id_ not in self.asked and id_ not in told_elsewhere:
+        for id_, refs in list(self.asked.items())[:_MOST]:
+            yield from self._of(id_, refs, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
+        for id_, refs in list(self.resolved.items())[:_MOST]:
+            if id_ not in self.asked and id_ not in in_snapshots:
                 what = f"the question {said(id_)} was resolved"
                 if given := answers.get(id_):
                     what = f"a client answered the question {said(id_)} (exchange {given[0].exchange})"
-                message = f"{what}, but no event had asked it"
-                yield sign_at("approval-unasked", message, places, severity="note" if is_open else None)
+                message = f"{what}, but no event had raised it"
+                yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
 
     def _of(
         self,
         id_: str,
-        places: list[Place],
+        refs: list[FrameRef],
         answers: list[Act],
         posts: list[Act],
         until_ns: int,
@@ -114,39 +115,39 @@ class Approvals:
     ) -> Iterator[Sign]:
         name = f"the question {self.messages[id_]!r}"
         settled, decided = self.resolved.get(id_, []), self._decided(id_, answers)
-        denied = min((one for one in self.denials if _when(one) >= _when(places[0])), key=_when, default=None)
+        denied = min((one for one in self.denials if _when(one) >= _when(refs[0])), key=_when, default=None)
         if decided is None and not (settled and denied is None and self._went_on(settled[0])):
-            yield self._unanswered(name, places[0], denied, settled, posts, until_ns, is_open=is_open)
+            yield self._unanswered(name, refs[0], denied, settled, posts, until_ns, is_open=is_open)
         elif decided is not None and denied is not None and decided > _when(denied):
-            yield self._too_late(id_, name, places[0], denied, answers, posts)
-        elif answers and (lost := self._lost(name, places[0], answers[0], until_ns, cuts)):
+            yield self._too_late(id_, name, refs[0], denied, answers, posts)
+        elif answers and (lost := self._lost(name, refs[0], answers[0], until_ns, cuts)):
             yield lost
         actions = [act.action for act in answers] if len(answers) > 1 else sorted(self._actions(id_, answers))
         if len(actions) > 1:
             times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
             message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
-            yield sign_at("approval-answered-twice", message, [*places[:1], *settled])
-        yield from _again(name, places, settled)
+            yield sign_at("approval-answered-twice", message, [*refs[:1], *settled])
+        yield from _again(name, refs, settled)
 
     def _actions(self, id_: str, answers: list[Act]) -> set[str]:
         return {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
 
     def _decided(self, id_: str, answers: list[Act]) -> tuple[int, int] | None:
-        """When the question was first answered, on the stream or by a request."""
+        """Time and sequence of the first answer, on the stream or by a request."""
         times = [(act.at_ns, 0) for act in answers]
         times += [_when(self.decided[id_])] if id_ in self.decided else []
         return min(times, default=None)
 
-    def _went_on(self, settled: Place) -> bool:
-        """Whether the agent worked after a question was resolved: then it was answered where no recorder saw it."""
+    def _went_on(self, settled: FrameRef) -> bool:
+        """Whether the agent worked after a question was resolved: then its answer was not recorded."""
         return self._worked is not None and _when(self._worked) > _when(settled)
 
     def _unanswered(
         self,
         name: str,
-        asked: Place,
-        denied: Place | None,
-        settled: list[Place],
+        asked: FrameRef,
+        denied: FrameRef | None,
+        settled: list[FrameRef],
         posts: list[Act],
         until_ns: int,
         *,
@@ -167,8 +168,10 @@ class Approvals:
         message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
         return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
 
-    def _too_late(self, id_: str, name: str, asked: Place, denied: Place, answers: list[Act], posts: list[Act]) -> Sign:
-        """An accepted question that is denied is an error to the user; another answer changes nothing."""
+    def _too_late(
+        self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]
+    ) -> Sign:
+        """A late answer. Only a late `accept` is an error: any other answer agrees with the denial."""
         action = answers[0].action if answers else min(self.actions[id_])
         decided = self.decided.get(id_)
         at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
@@ -177,11 +180,11 @@ class Approvals:
             f"{name} was not answered in time{_denied(asked, denied, posts)};"
             f" the answer {said(action)} came{_after(at_ns - denied.at_ns, ' {} later', ' later')} and changed nothing"
         )
-        places = [asked, denied, *([decided] if decided else [])]
-        return sign_at("approval-too-late", message, places, until_ns=max(at_ns, denied.at_ns), severity=severity)
+        refs = [asked, denied, *([decided] if decided else [])]
+        return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
 
-    def _lost(self, name: str, asked: Place, answer: Act, until_ns: int, cuts: Sequence[int]) -> Sign | None:
-        """An answer after the server had stopped: it takes the answer, and knows nothing of the question."""
+    def _lost(self, name: str, asked: FrameRef, answer: Act, until_ns: int, cuts: Sequence[int]) -> Sign | None:
+        """An answer to a restarted server, which accepts it without knowing the question."""
         worked = self._worked is not None and self._worked.at_ns > answer.at_ns
         if worked or until_ns - answer.at_ns < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in cuts):
             return None
@@ -192,17 +195,17 @@ class Approvals:
         return sign_at("approval-lost", message, [asked], until_ns=until_ns)
 
 
-def _when(place: Place) -> tuple[int, int]:
-    """The order of events, in an imported body without times too."""
-    return place.at_ns, place.seq
+def _when(ref: FrameRef) -> tuple[int, int]:
+    """The sort key of events; imported bodies have no times, only sequences."""
+    return ref.at_ns, ref.seq
 
 
 def _after(ns: int, form: str = " after {}", unknown: str = "") -> str:
     return form.format(seconds(ns)) if ns > 0 else unknown
 
 
-def _raised_by(asked: Place, posts: Iterable[Act]) -> Act | None:
-    """The client's POST that waited for the question, where the client closed it."""
+def _raised_by(asked: FrameRef, posts: Iterable[Act]) -> Act | None:
+    """The client's POST that waited for the question, if the client closed it."""
     raised = (act for act in posts if act.client_left and act.end_ns is not None)
     return next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
 
@@ -211,8 +214,8 @@ def _lasted(post: Act) -> str:
     return f" {seconds((post.end_ns or 0) - post.at_ns)} after sending it"
 
 
-def _denied(asked: Place, denied: Place, posts: Iterable[Act]) -> str:
-    """What made the server deny it, as far as the recording shows."""
+def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
+    """The reason of a denial, as far as the recording shows it."""
     after = denied.at_ns - asked.at_ns
     waited = (post for post in posts if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
     post = next((post for post in waited if abs((post.end_ns or 0) - denied.at_ns) < _TOGETHER), None)
@@ -221,13 +224,13 @@ def _denied(asked: Place, denied: Place, posts: Iterable[Act]) -> str:
     return f"; the server denied it{_after(after)}{', its own time limit' if post is not None else ''}"
 
 
-def _again(name: str, places: list[Place], settled: list[Place]) -> Iterator[Sign]:
-    """The same question once more. Two streams that listen at once hear each event of course; one hears it once."""
-    streams = [place.stream for place in places]
+def _again(name: str, refs: list[FrameRef], settled: list[FrameRef]) -> Iterator[Sign]:
+    """A question that was sent again: twice on one stream, or on a later stream after it was resolved."""
+    streams = [ref.stream for ref in refs]
     is_twice = len(set(streams)) < len(streams)
-    over = min((place.at_ns for place in settled), default=None)
-    is_late = over is not None and any(place.at_ns > over and place.stream != places[0].stream for place in places)
+    over = min((ref.at_ns for ref in settled), default=None)
+    is_late = over is not None and any(ref.at_ns > over and ref.stream != refs[0].stream for ref in refs)
     if is_twice or is_late:
         severity: Severity | None = "warning" if is_late else None
         message = f"{name} was asked again{', though it was resolved' if is_late else ''}"
-        yield sign_at("approval-asked-again", message, places, severity=severity)
+        yield sign_at("approval-asked-again", message, refs, severity=severity)

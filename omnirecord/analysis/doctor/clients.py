@@ -1,17 +1,19 @@
-"""What clients did: they came back, and missed something or not; their messages were refused, or never taken in."""
+"""Checks of clients: reconnects, refused or lost messages, failed requests, deleted sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ...text import counted
 from ..turns import Act, FailedRequest
 from ..turns.requests import group_key
 from .approvals import Approvals
+from .check import SECOND, said, seconds, sign_at
 from .endings import PATIENCE, Endings
-from .finding import SECOND, Severity, Sign, counted, said, seconds, sign_at
-from .stream import Listening
-from .tools import Items
+from .finding import Severity, Sign
+from .items import Items
+from .stream import StreamChecks
 from .turns import Turn
 
 _MOST = 20
@@ -20,47 +22,47 @@ _NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
-    """Between two streams of one session nobody listened."""
+class Disconnection:
+    """The time between two streams of a session, in which no client listened."""
 
-    before: Listening
-    after: Listening
+    before: StreamChecks
+    after: StreamChecks
     from_ns: int
     until_ns: int
 
 
-def absences(listenings: Sequence[Listening]) -> Iterator[Absence]:
-    """`listenings`: in the order in which they were opened."""
-    until: Listening | None = None
-    for one in listenings:
+def disconnections(streams: Sequence[StreamChecks]) -> Iterator[Disconnection]:
+    """The times without a stream. `streams`: in the order of opening."""
+    until: StreamChecks | None = None
+    for one in streams:
         if not one.is_session:
             continue
         end, begin = until.exchange.end_ns if until else None, one.exchange.request.at_ns
         if until is not None and end is not None and end <= begin:
-            yield Absence(until, one, end, begin)
+            yield Disconnection(until, one, end, begin)
         if until is None or _end(one) >= _end(until):
             until = one
 
 
-def _end(one: Listening) -> float:
+def _end(one: StreamChecks) -> float:
     return float("inf") if one.exchange.end_ns is None else one.exchange.end_ns
 
 
-def reconnects(listenings: Sequence[Listening], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
-    """`missed`: the findings about items that no stream brought."""
-    for absence in list(absences(listenings))[:_MOST]:
-        yield _reconnect(absence, endings, missed)
+def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
+    """Signs of reconnects. `missed`: the signs about items that no stream carried."""
+    for gap in list(disconnections(streams))[:_MOST]:
+        yield _reconnect(gap, endings, missed)
 
 
-def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Sign:
-    before, after = absence.before, absence.after
-    turn, place = before.cut(), before.pulse.last or after.pulse.last
-    stream, seqs = (place.stream, (place.seq,)) if place else (None, ())
-    since = turn.first.at_ns if turn else absence.from_ns
-    away = f"no client listened for {seconds(absence.until_ns - absence.from_ns)}, then a client reconnected"
-    lost = [sign for sign in missed if sign.since_ns <= absence.from_ns and absence.until_ns <= sign.until_ns]
-    until = max([absence.until_ns, *(sign.until_ns for sign in lost)])
-    if turn is not None and endings.is_unheard(before, turn) and not _heard_on(after, turn):
+def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> Sign:
+    before, after = gap.before, gap.after
+    turn, ref = before.cut(), before.activity.last or after.activity.last
+    stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
+    since = turn.first.at_ns if turn else gap.from_ns
+    away = f"no client listened for {seconds(gap.until_ns - gap.from_ns)}, then a client reconnected"
+    lost = [sign for sign in missed if sign.since_ns <= gap.from_ns and gap.until_ns <= sign.until_ns]
+    until = max([gap.until_ns, *(sign.until_ns for sign in lost)])
+    if turn is not None and endings.has_no_end(before, turn) and not _continues(after, turn):
         message = f"{away}; the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
         return Sign("reconnect-missed", message, since, until, stream, seqs)
@@ -70,13 +72,13 @@ def _reconnect(absence: Absence, endings: Endings, missed: Sequence[Sign]) -> Si
     return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
 
 
-def _heard_on(after: Listening, turn: Turn) -> bool:
-    """Whether the turn still went on when the client had come back."""
+def _continues(after: StreamChecks, turn: Turn) -> bool:
+    """Whether the turn continued on the later stream."""
     return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
 
 
 def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:
-    """What the server did not take: messages, interrupts, answers. `deleted_ns`: when the session was deleted."""
+    """Messages, interrupts and answers that the server refused. `deleted_ns`: when the session was deleted."""
     for act in [act for act in acts if act.refused][:_MOST]:
         what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
         why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
@@ -88,7 +90,7 @@ def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sig
 
 
 def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
-    """Requests that the server did not fulfil; those of one kind with the same answer together."""
+    """Failed requests; those of one kind with the same answer are one sign."""
     groups: dict[tuple[object, ...], list[FailedRequest]] = {}
     for one in failed:
         groups.setdefault(group_key(one), []).append(one)
@@ -100,9 +102,9 @@ def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
         yield Sign("request-failed", message, min(times), max(times), severity=first.severity)
 
 
-def deletion(listenings: Sequence[Listening], at_ns: int, until_ns: int) -> Iterator[Sign]:
-    """The session was deleted at `at_ns`; told only if a stream that was open then was in the middle of a turn."""
-    for one in listenings:
+def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iterator[Sign]:
+    """A deletion at `at_ns`, if an open stream was in the middle of a turn."""
+    for one in streams:
         x = one.exchange
         is_open = x.request.at_ns <= at_ns <= (until_ns if x.end_ns is None else x.end_ns)
         for turn in one.turns.all if is_open else ():
@@ -116,37 +118,37 @@ def deletion(listenings: Sequence[Listening], at_ns: int, until_ns: int) -> Iter
                 return
 
 
-def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, listenings: Sequence[Listening]) -> Iterator[Sign]:
-    """Messages that a client sent, somebody listened, and the agent was never heard to take in."""
+def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Sequence[StreamChecks]) -> Iterator[Sign]:
+    """Messages that no `session.input.consumed` followed, although a stream was open."""
     posts = [act for act in acts if act.kind == "message" and not act.refused]
-    taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.heard]
+    taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.by_key]
     hangs = [act for act in posts if act.client_left and _hangs(act, items, approvals)]
     for act in [*taken, *hangs][:_MOST]:
         patience = _SOON if act.item_id is not None else PATIENCE
-        there = [one for one in listenings if one.is_session and _listened(one, act.at_ns, patience)]
+        there = [one for one in streams if one.is_session and _listened(one, act.at_ns, patience)]
         if there:
             yield _untaken(act, max(there, key=_end))
 
 
 def _hangs(act: Act, items: Items, approvals: Approvals) -> bool:
-    """Whether no event shows an effect of a POST that has no answer: no question, no message of the same text."""
-    asked = any(place.at_ns >= act.at_ns for places in approvals.asked.values() for place in places)
-    return not asked and not items.brought(act.text, act.at_ns)
+    """Whether a POST without an answer had no effect: no question, no message of the same text."""
+    asked = any(ref.at_ns >= act.at_ns for refs in approvals.asked.values() for ref in refs)
+    return not asked and not items.carried(act.text, act.at_ns)
 
 
-def _untaken(act: Act, one: Listening) -> Sign:
-    """Where a turn was completed all the same, only the event is missing."""
+def _untaken(act: Act, one: StreamChecks) -> Sign:
+    """A lost message; a warning if a turn was completed, since then only the event is missing."""
     ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
     severity: Severity | None = "warning" if ran_on else None
     was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
     message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
-    seqs = (one.pulse.last.seq,) if one.pulse.last else ()
+    seqs = (one.activity.last.seq,) if one.activity.last else ()
     until = max(act.at_ns, one.exchange.end_ns or 0)
     return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, severity)
 
 
-def _listened(one: Listening, at_ns: int, patience: int) -> bool:
-    """Whether a stream was there when the message came, and for a while after it."""
+def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:
+    """Whether a stream was open when the message was sent, and for `patience` ns after it."""
     x = one.exchange
     begun = x.response is not None and x.response.at_ns <= at_ns
     return begun and (x.end_ns is None or x.end_ns > at_ns + patience or one.ended_after(at_ns))

@@ -1,7 +1,7 @@
-"""The codes that findings have: how bad each usually is, why it matters, what to look at next.
+"""The table of codes: usual severity, why it matters, next step.
 
-A code is stable: scripts rely on it. They stand from cause to symptom, and `EXPLAINS` says which of them is the cause
-of which: always a code further up. Each has a page in `docs/doctor/`, and a test holds the two together.
+A code is stable: scripts rely on it. The order is from cause to symptom. `EXPLAINS` lists the effects of each cause,
+which are always codes further down. Each code has a page in `docs/doctor/`; a test compares page and table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...omnigent.protocol import SESSION_INPUT_CONSUMED
 @dataclass(frozen=True, slots=True)
 class Code:
     severity: Literal["note", "warning", "error"]
-    """What it usually is; a finding may be a lesser one."""
+    """The usual severity; a finding may have a lower one."""
     why: str
     next: str
 
@@ -34,12 +34,12 @@ def _note(why: str, next: str) -> Code:
 
 
 CODES: Mapping[str, Code] = {
-    # The most specific first: a question that a server forgot when it stopped.
+    # The most specific cause first: a restarted server forgot a question.
     "approval-lost": _error(
         "A restarted server does not know earlier questions. It accepts the answer, but the agent does nothing.",
         "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
     ),
-    # A party that went away.
+    # A party is gone.
     "upstream-unreachable": _error(
         "These requests never reached the server: it is down, or the proxy's --upstream is wrong.",
         "Request the server's /health from the machine on which the proxy runs.",
@@ -113,17 +113,17 @@ CODES: Mapping[str, Code] = {
         "Look for a proxy between server and recorder that retries. Clients should deduplicate by id.",
     ),
     "sequence-repeats": _warning(
-        "Two events of one turn have the same sequence number. One may be a copy, or was changed on its way.",
+        "Two events of one turn have the same sequence number. One may be a copy, or was changed on the way.",
         "Compare both events, and compare the text with the stored item.",
     ),
     "sequence-goes-back": _error(
         "Events of one turn arrived in another order than the server sent them. Text made of their deltas is garbled.",
-        "Read the events around it. Then check what is between server and proxy.",
+        "Read the events around it. Then check for another proxy between server and recorder.",
     ),
-    # What the agent or its model did.
+    # Behaviour of agent, model and clients.
     "approval-unanswered": _error(
-        "The agent does nothing until its question is answered. The server denies it at its own time limit, or when"
-        " the client closes the POST that raised it.",
+        "The agent does nothing until its question is answered. The server denies the question after its own time"
+        " limit, or when the client closes the POST that raised the question.",
         "Check whether a client showed the question. The server does not send an open question again; only the"
         " snapshot has it. Then check the timeout of the client's POST.",
     ),
@@ -137,15 +137,15 @@ CODES: Mapping[str, Code] = {
     ),
     "turn-failed": _error(
         "The turn ended with an error instead of an answer.",
-        "Read the error's code and message, then the log of the runner or of the model's provider.",
+        "Read the error's code and message. Then read the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
         "The server refused the client's message, so the agent does not act on it.",
         "Read the body of the answer, and check whether a runner was online.",
     ),
     "request-failed": _error(
-        "The server refused or failed a client's request. A write changed nothing; after a read, the client lacks"
-        " current data.",
+        "The server refused or failed a client's request. A failed write changed nothing. After a failed read, the"
+        " client has old data or none.",
         "Read the error in the answer: omnirecord request CASSETTE N shows exchange N. Then read the server's log.",
     ),
     "runner-silent": _error(
@@ -167,11 +167,11 @@ CODES: Mapping[str, Code] = {
         "Read the call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
-        "No client listened while the agent continued. Of its later output, the server stores only items.",
+        "No client listened while the agent continued. The server stores only the items of the later output.",
         "Find out why the client closed its stream: its own timeout, a closed tab, a crash.",
     ),
     "tool-without-output": _error(
-        "The agent called a tool and never got its output: the tool hangs, or the output was lost.",
+        "The agent called a tool and never got the output: the tool hangs, or the output was lost.",
         "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
@@ -185,18 +185,18 @@ CODES: Mapping[str, Code] = {
     ),
     "turn-without-beginning": _warning(
         "A turn ended, but no event began it. A client may show its text under the previous turn.",
-        "Read the events before its first event.",
+        "Read the events before the first event of the turn.",
     ),
     "event-after-end": _warning(
         "A client that stops reading a turn at its end misses this event.",
-        "Check the order in which the server sent the events, and what is between server and proxy.",
+        "Check the order in which the server sent the events. Then check for another proxy before the recorder.",
     ),
     "turn-incomplete": _warning(
         "The answer is not complete.",
         "Read the reason in the response: a limit of the model or of the agent.",
     ),
     "output-without-call": _warning(
-        "A tool output arrived without its call. A client cannot show what the output belongs to.",
+        "A tool output arrived without its call. A client cannot show the call that the output belongs to.",
         "Read the events before it: the call may have been lost.",
     ),
     "approval-unasked": _warning(
@@ -212,7 +212,7 @@ CODES: Mapping[str, Code] = {
         "Check that the client deduplicates questions by elicitation_id.",
     ),
     "text-differs-from-item": _error(
-        "The streamed text differs from the text that the server stored: after a reload, the user reads another text.",
+        "The streamed text differs from the stored text, so after a reload the user reads a different text.",
         "Read the deltas of this text. A client should replace them by the item's text when the item arrives.",
     ),
     "text-never-stored": _warning(
@@ -233,7 +233,7 @@ CODES: Mapping[str, Code] = {
     ),
     "status-unknown-transition": _warning(
         "Omnigent's reference page does not list this change of status. A client that tracks the status may get stuck.",
-        "Read the events around it: was a status lost?",
+        "Read the events around the change, and check whether a status was lost.",
     ),
     "status-left-running": _warning(
         "The turn is over, but the last status on the stream says that the session runs. Clients keep showing Working…",
@@ -257,16 +257,17 @@ CODES: Mapping[str, Code] = {
         "Check how its stream ended, and how large the event was.",
     ),
     "reader-slow": _warning(
-        "The client took its events long after they arrived. At 1,024 waiting events, the server drops the client.",
+        "The client received events long after they arrived at the proxy. At 1,024 waiting events, the server drops"
+        " the client.",
         "Find out what the client does between two reads.",
     ),
-    # Good to know.
+    # Notes.
     "retried": _note(
         "Something failed and was retried while the user waited.",
-        "Read the error in the message: that of the provider, or of the tool.",
+        "Read the error in the message: the provider's or the tool's.",
     ),
     "turn-interrupted": _note(
-        "The user stopped the turn. It has no answer, and the live server sends no response.* end.",
+        "The user stopped the turn. It has no answer, and the live server ends it without a response.* event.",
         "Nothing to do, unless the interrupt was a mistake.",
     ),
     "reconnected": _note(
@@ -280,15 +281,15 @@ _LOST = frozenset({
     "turn-unfinished", "tool-without-output", "approval-unanswered", "child-unfinished", "message-not-taken",
     "silent-while-running", "status-left-running", "text-never-stored", "heartbeats-late",
 })  # fmt: skip
-"""Missing if any party is gone."""
+"""Effects of a party that is gone."""
 _UNHEARD = _LOST | {"items-missed", "truncated", "no-done", "turn-without-beginning", "text-differs-from-item"}
-"""Missing if no client listened, or only for a part of the time."""
+"""Effects of a time in which no client listened."""
 _UNREAD = frozenset({
     "turn-unfinished", "turn-without-beginning", "tool-without-output", "output-without-call", "approval-unasked",
     "text-differs-from-item", "text-never-stored", "status-left-running", "message-not-taken", "items-missed",
     "status-unknown-transition", "item-differs-from-stored",
 })  # fmt: skip
-"""Seems to be missing if events could not be decoded."""
+"""Effects of events that cannot be decoded."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "approval-lost": _LOST,
@@ -330,5 +331,5 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     cause: frozenset(effect for effect in effects if RANK[effect] > RANK[cause])
     for cause, effects in _MAY_EXPLAIN.items()
 }
-"""Code to the codes that it may be the cause of, where both speak of the same time. A cause always stands before its
-effect in `CODES`, so that no circle is possible."""
+"""Code to the codes that it may explain, if both cover the same time. A cause comes before its effects in `CODES`, so
+that no circle is possible."""

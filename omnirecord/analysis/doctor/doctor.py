@@ -1,8 +1,9 @@
-"""The sessions of a cassette, examined: what `doctor` prints. Reads the store, and each frame once."""
+"""The findings of a cassette: all checks on the sessions of an open store. Reads each frame once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ...cassette.open import open_store
@@ -10,22 +11,19 @@ from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Exchange, TimedFrame
 from ...omnigent.contract import load
-from ...text import one_line
+from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ..gather import acts_in, failures_in, grouped, strays
-from ..turns import deleted_at
-from . import (
-    Examined,
-    Finding,
-    ItemList,
-    Sign,
-    Upstream,
-    explained,
-    in_order,
-    item_list_of,
-    reads_items,
-)
+from ..turns import Act, FailedRequest, deleted_at
+from .approvals import Approvals
+from .clients import deletion, failures, reconnects, refusals, untaken
+from .endings import BY_SERVER, Endings, Upstream
+from .finding import Finding, Sign, explained, in_order
+from .items import Items, StoredState, reads_stored_state, stored_state_of
+from .stream import StreamChecks
+from .sub_agents import Children
+from .tools import Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
@@ -41,7 +39,7 @@ def findings_of(cassette: str | Path, session: str | None = None) -> list[Findin
 
 
 def examine(store: Store, session: str | None = None) -> list[Finding]:
-    """The same of an open store."""
+    """The findings of an open store, or of one session in it, worst first."""
     wanted = None if session is None else the_session(store, session)
     recordings = _by_recording(store)
     troubles = list(_of_recordings(store, recordings))
@@ -66,13 +64,13 @@ def _by_recording(store: Store) -> dict[int, list[Exchange]]:
 
 def _examined(
     store: Store, recordings: dict[int, list[Exchange]], wanted: str | None
-) -> Iterator[tuple[int, Examined]]:
-    """Each session of each recording, with that; streams that belong to no session one by one."""
+) -> Iterator[tuple[int, SessionChecks]]:
+    """Each session with its recording; each stream without a session counts as one."""
     for recording, exchanges in recordings.items():
         upstream, excused, deleted = Upstream.of(exchanges), _excuse(store, recording), _deleted(exchanges)
         clients = [x for x in exchanges if x.party != "runner"]
         if wanted is None and (failed := failures_in(store, strays(clients))):
-            yield recording, Examined(None, upstream=upstream, failed=failed)
+            yield recording, SessionChecks(None, upstream=upstream, failed=failed)
         for group in grouped(clients):
             if wanted in (None, group[0].session_id):
                 yield recording, _session(store, group, upstream, excused, deleted)
@@ -84,24 +82,24 @@ def _session(
     upstream: Upstream,
     excused: Callable[[TimedFrame], bool],
     deleted: dict[str, int],
-) -> Examined:
+) -> SessionChecks:
     acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
     failed = failures_in(store, exchanges, acts)
-    one = Examined(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
+    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
     for x in exchanges:
         if x.stream is not None:
-            one.hear(x, store.frames(x))
+            one.read(x, store.frames(x))
     return one
 
 
 def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
-    """The sessions that clients deleted, and when."""
+    """The sessions that clients deleted, with the time in ns."""
     found = ((x.session_id, deleted_at([x])) for x in exchanges if x.session_id is not None)
     return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
 def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
-    """Whether a frame against the recording's contract is one that the live server sends all the same."""
+    """A test whether a frame that violates the recording's contract is valid for the live server."""
     live = load("omnigent")
     if store.contract_of(recording) is live:
         return lambda _: False
@@ -111,20 +109,20 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[ItemList]:
+def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]:
     for x in exchanges:
-        if reads_items(x):
-            snapshot = item_list_of(x, store.decoded_body(x, "response"))
+        if reads_stored_state(x):
+            snapshot = stored_state_of(x, store.decoded_body(x, "response"))
             if snapshot is not None:
                 yield snapshot
 
 
 def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
-    """What went wrong with the recordings as such: each with its number."""
+    """The problems of recordings as a whole, each with the recording's number."""
     for incident in store.incidents()[:_MOST]:
-        code, what = "recording-degraded", "from here on not all could be recorded"
+        code, what = "recording-degraded", "the recorder could not write everything from here on"
         if tells_of_coding(incident.message):
-            code, what = "stream-not-decoded", "from here on no events could be read"
+            code, what = "stream-not-decoded", "events cannot be decoded from here on"
         message = f"{what}: {one_line(incident.message)[:200]}"
         yield incident.recording, Sign(code, message, incident.at_ns, _AFTERWARDS)
     for recording, exchanges in recordings.items():
@@ -132,16 +130,98 @@ def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Itera
 
 
 def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
-    """Requests that found no server. Where it had answered before, somebody stopped it: that is the worse of both."""
+    """Requests that did not reach the server: a warning if it had answered before, since its end is reported too."""
     lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
     if lost:
         first = lost[0].request
         answered = any(
             x.response and x.ending != "upstream_unreachable" for x in exchanges if x.request.at_ns < first.at_ns
         )
-        what = f"{len(lost)} request{'' if len(lost) == 1 else 's'} did not reach the server"
+        what = f"{counted(len(lost), 'request')} did not reach the server"
         message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
         yield Sign(
             "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,
             severity="warning" if answered else None,
         )  # fmt: skip
+
+
+class SessionChecks:
+    """All checks of one session of one recording: `read` each stream in the order of opening, then take `signs`."""
+
+    def __init__(
+        self,
+        session_id: str | None,
+        acts: Iterable[Act] = (),
+        snapshots: Iterable[StoredState] = (),
+        upstream: Upstream | None = None,
+        failed: Iterable[FailedRequest] = (),
+        excused: Callable[[TimedFrame], bool] = lambda _: False,
+        deleted: Mapping[str, int] | None = None,
+    ) -> None:
+        """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
+        their times in ns."""
+        self.deleted = deleted or {}
+        self.session_id, self.failed = session_id, list(failed)
+        self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
+        self.upstream = upstream or Upstream()
+        self.tools, self.approvals, self.children, self.items = Tools(), Approvals(), Children(), Items()
+        self.streams: list[StreamChecks] = []
+        self._excused = excused
+
+    def read(self, x: Exchange, frames: Iterable[TimedFrame]) -> None:
+        """Run the checks on one of its streams. Streams come in the order of opening."""
+        shared = (self.tools, self.approvals, self.children, self.items)
+        one = StreamChecks(x, [check.handlers() for check in shared], self._excused)
+        begun_ns = x.response.at_ns if x.response else x.request.at_ns
+        one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
+        one.read(frames)
+        self.streams.append(one)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a turn of its streams ended, and none is open at the end of the last one."""
+        last = self.streams[-1] if self.streams else None
+        return last is not None and last.cut() is None and any(turn.ended for turn in last.turns.all)
+
+    def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
+        """The signs. `at_rest`: the sessions that are at rest by their own streams."""
+        until = self._until()
+        for one in self.streams:
+            yield from one.signs(self.upstream.last_known_ns)
+        endings = Endings(self.streams, self.snapshots, self.upstream)
+        missed = list(self._missed())
+        deleted_ns = self.deleted.get(self.session_id or "")
+        yield from chain(endings.signs(), missed, reconnects(self.streams, endings, missed))
+        yield from chain(refusals(self.acts, deleted_ns), failures(self.failed))
+        if deleted_ns is not None:
+            yield from deletion(self.streams, deleted_ns, self.upstream.last_known_ns)
+        yield from untaken(self.acts, self.items, self.approvals, self.streams)
+        yield from self._of_all_streams(until, at_rest)
+
+    def _of_all_streams(self, until: int, at_rest: Collection[str]) -> Iterator[Sign]:
+        stops = [turn.until_ns for one in self.streams for turn in one.turns.all if turn.interrupted]
+        joined = {one.stream for one in self.streams if one.joined}
+        pending = {id_ for snapshot in self.snapshots for id_ in snapshot.pending}
+        yield from self.tools.signs(until, stops, joined, is_open=self._is_open)
+        yield from self.approvals.signs(self.acts, until, pending, self._cuts(), is_open=self._is_open)
+        yield from self.children.signs(until, at_rest, self.deleted, is_open=self._is_open)
+
+    def _missed(self) -> Iterator[Sign]:
+        begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
+        posted = {act.item_id for act in self.acts if act.item_id is not None}
+        return self.items.signs(self.snapshots, min(begun, default=None), posted)
+
+    def _cuts(self) -> list[int]:
+        """Times in ns at which the server ended a stream, or the connection broke."""
+        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in BY_SERVER]
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether the ending of a stream is unknown, so that nothing counts as missing at its end."""
+        return any(one.exchange.ending == "unknown" for one in self.streams)
+
+    def _until(self) -> int:
+        """The time in ns until which a client listened."""
+        ends: Sequence[int] = [one.end_ns(self.upstream.last_known_ns) or 0 for one in self.streams]
+        seen = [one.activity.last.at_ns for one in self.streams if one.activity.last]
+        return max([0, *ends, *seen])

@@ -1,72 +1,73 @@
-"""The turns of one stream: which began, how each ended, which was still going on when the stream was over.
+"""Checks of the turns of one stream, and of the session's status: how each turn began and ended.
 
-1. A turn begins with `running`, or with its response. It ends with its `response.*` or `turn.*` end, or where the
-   session comes to rest; after an interrupt that is how a turn ends on the live server.
-2. At rest with a response that nothing ended, a turn is `unfinished`; so is one that the response to another message
+1. A turn begins with `running`, or with its response. It ends with its `response.*` or `turn.*` end, or when the
+   session comes to rest. On the live server, an interrupted turn ends only by coming to rest.
+2. A turn is `unfinished` if the session rests while its response has no end, or if the response to another message
    follows.
-3. If another response follows without a message in between, the runner was restarted, and the server runs the same
-   turn again: it is one turn, which ends with its last response.
-4. What the server puts in a refused message's place (`deny_…`) is an end without a beginning.
+3. If another response follows without a message in between, the runner was restarted, and the server runs the same turn
+   again: it is one turn, which ends with its last response.
+4. A response that the server creates for a refused message (`deny_…`) is an end without a beginning.
 
-Sub-agents: the sessions that a session spawned, whether each of them ended, and whether it failed unheard.
+Known changes of status are those of Omnigent's page (idle, running, waiting, failed), `launching`, and those that the
+live server makes in healthy sessions: it repeats a status, or keeps running from one turn to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text
-from .finding import (
+from .check import (
+    BEGINS,
+    ENDS,
     SECOND,
+    WORKING,
     Event,
+    FrameRef,
     Group,
     Handlers,
-    Place,
-    Severity,
-    Sign,
     said,
     seconds,
     sign_at,
 )
+from .finding import Severity, Sign
 
-_NO_WORK = protocol.HEARTBEATS | {
-    protocol.SESSION_PRESENCE, protocol.SESSION_STATUS, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_USAGE
-}  # fmt: skip
+DISCONNECTED = "runner_disconnected"
 _PARKED = "status"
-"""Under which name a turn waits for its sub-agents, beside the ids of calls and questions."""
+"""The key of `Turn.waits` for sub-agents; the other keys are ids of calls and questions."""
 
 
 @dataclass(eq=False)
 class Turn:
-    """One turn, as one stream heard it."""
+    """One turn on one stream."""
 
-    first: Place
-    last: Place
-    """Its last event, heartbeats aside."""
+    first: FrameRef
+    last: FrameRef
+    """Its last event other than heartbeats."""
     id: str | None = None
-    """Its response's; None where no response was heard."""
+    """The id of its response; None without one."""
     ended: str | None = None
-    """`completed`, `failed`, `incomplete`, `cancelled`; `rest`; `unfinished`; None while it goes on."""
-    end: Place | None = None
+    """`completed`, `failed`, `incomplete`, `cancelled`, `rest` or `unfinished`; None while it is open."""
+    end: FrameRef | None = None
     was_asked: bool = False
-    """Whether this stream heard what it answers: then it has listened from the beginning."""
+    """Whether this stream carried the message that it answers, and so the turn from its start."""
     interrupted: bool = False
     rested: bool = False
-    """Whether it is over because the session came to rest."""
+    """Whether it ended because the session came to rest."""
     error: dict[str, Any] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
-    """What is under way: elicitation or call id to `approval` or the tool's name."""
-    before: Place | None = None
-    """The event before its last one."""
-    spoke: tuple[Place, Place] | None = None
+    """What it waits for: elicitation or call id to `approval` or the tool's name."""
+    before: FrameRef | None = None
+    """The event before `last`."""
+    spoke: tuple[FrameRef, FrameRef] | None = None
     """The last two events of its response."""
     is_followed: bool = False
-    """Whether a message was taken in after its response had begun."""
-    attempts: list[tuple[str, Place, Place]] = field(default_factory=list)
-    """The responses that a restart of the runner broke off: the id, the last event, the beginning of the next one."""
+    """Whether the agent got another message after the response began."""
+    attempts: list[tuple[str, FrameRef, FrameRef]] = field(default_factory=list)
+    """The responses that a restart of the runner cut: id, last event, first event of the next one."""
 
     @property
     def until_ns(self) -> int:
@@ -79,12 +80,12 @@ class Turns:
     def __init__(self) -> None:
         self.all: list[Turn] = []
         self.open: Turn | None = None
-        self.heard_input: Place | None = None
-        """The last message that was taken in before the turn began."""
+        self.input: FrameRef | None = None
+        """The last message before the turn."""
         self._signs: list[Sign] = []
         self._retries = Group()
         self._why = ""
-        """Why the last thing was tried again."""
+        """The error of the last retry."""
 
     def handlers(self) -> Handlers:
         return {
@@ -96,29 +97,29 @@ class Turns:
             protocol.RESPONSE_ELICITATION_REQUEST: self._asked,
             protocol.RESPONSE_ELICITATION_RESOLVED: self._resolved,
             protocol.RESPONSE_RETRY: self._retry,
-            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin),
-            **dict.fromkeys(protocol.ENDS, self._end),
+            **dict.fromkeys(BEGINS, self._begin),
+            **dict.fromkeys(ENDS, self._end),
         }
 
     def touch(self, event: Event) -> None:
-        """Something happened that is no heartbeat."""
+        """Note an event that is no heartbeat."""
         if self.open is not None:
-            self.open.before, self.open.last = self.open.last, event.place
+            self.open.before, self.open.last = self.open.last, event.ref
             if protocol.is_of_response(event.type):
                 spoke = self.open.spoke
-                self.open.spoke = (spoke[1] if spoke else event.place, event.place)
+                self.open.spoke = (spoke[1] if spoke else event.ref, event.ref)
 
     def _turn(self, event: Event) -> Turn:
         if self.open is None:
-            self.open = Turn(self.heard_input or event.place, event.place, was_asked=self.heard_input is not None)
-            self.heard_input = None
+            self.open = Turn(self.input or event.ref, event.ref, was_asked=self.input is not None)
+            self.input = None
             self.all.append(self.open)
         return self.open
 
     def _close(self, event: Event, ended: str) -> None:
         if self.open is not None:
-            self.open.ended, self.open.end = ended, event.place
-        self.open = self.heard_input = None
+            self.open.ended, self.open.end = ended, event.ref
+        self.open = self.input = None
 
     def _started(self, event: Event) -> None:
         self._turn(event)
@@ -136,9 +137,9 @@ class Turns:
         turn.id = turn.id or id_
 
     def _restart(self, event: Event, turn: Turn) -> None:
-        """The same turn begins again under another response id, and what was under way in it is lost."""
+        """Start the same turn again under another response id. Open calls and questions are lost."""
         last = turn.spoke[0] if turn.spoke else turn.first
-        turn.attempts.append((turn.id or "", last, event.place))
+        turn.attempts.append((turn.id or "", last, event.ref))
         turn.id = None
         turn.waits.clear()
 
@@ -149,32 +150,32 @@ class Turns:
             return
         self._contradicts(event)
         turn = self._turn(event)
-        if turn.id is None and not protocol.is_denial(id_) and turn.was_asked and event.number is not None:
+        if turn.id is None and not id_.startswith("deny_") and turn.was_asked and event.number is not None:
             message = f"the response {said(id_)} ended, but no event began it"
-            self._signs.append(sign_at("turn-without-beginning", message, [turn.first, event.place]))
+            self._signs.append(sign_at("turn-without-beginning", message, [turn.first, event.ref]))
         turn.id = turn.id or id_ or None
         turn.error = _error(event)
-        self._close(event, protocol.ENDS[event.type or ""])
+        self._close(event, ENDS[event.type or ""])
 
     def _end_late(self, event: Event, last: Turn) -> None:
         if last.ended == "unfinished":
             message = f"{said(event.type)} came after the session had come to rest"
-            self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.place]))
+            self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.ref]))
         if last.ended in ("unfinished", "rest"):
-            last.ended, last.end, last.error = protocol.ENDS[event.type or ""], event.place, _error(event)
+            last.ended, last.end, last.error = ENDS[event.type or ""], event.ref, _error(event)
 
     def _contradicts(self, event: Event) -> None:
-        """The type says how a turn ended, and so does the response in it."""
+        """Report an end whose type and whose response's status differ."""
         status = as_text(as_dict(event.data.get("response")).get("status"))
-        if status not in (None, protocol.ENDS[event.type or ""]):
+        if status not in (None, ENDS[event.type or ""]):
             message = f"a {said(event.type)} whose response has the status {said(status)}"
-            self._signs.append(sign_at("contract-invalid", message, [event.place]))
+            self._signs.append(sign_at("contract-invalid", message, [event.ref]))
 
     def _status(self, event: Event) -> None:
         status = event.data.get("status")
         if status in ("running", "launching"):
             turn = self._turn(event)
-            turn.last = event.place
+            turn.last = event.ref
             turn.waits.pop(_PARKED, None)
         elif status == "waiting" and self.open is not None:
             self.open.waits[_PARKED] = "a sub-agent"
@@ -189,8 +190,8 @@ class Turns:
         error = as_dict(event.data.get("error"))
         last = self.all[-1] if self.all else None
         if self.open is None and last is not None and last.ended == "failed":
-            return  # it only says once more what the response's end has said
-        if self.open is None and error.get("code") != protocol.RUNNER_DISCONNECTED:
+            return  # a repetition of the response's end
+        if self.open is None and error.get("code") != DISCONNECTED:
             return
         self._turn(event).error = error
         self._close(event, "failed")
@@ -201,7 +202,7 @@ class Turns:
 
     def _input(self, event: Event) -> None:
         if self.open is None:
-            self.heard_input = event.place
+            self.input = event.ref
         else:
             self.open.was_asked = True
             self.open.is_followed = self.open.id is not None
@@ -239,7 +240,7 @@ class Turns:
 
 
 def _signs_of(turn: Turn) -> Iterator[Sign]:
-    """How a turn ended, where that was not well. One that was cut off is for who knows all streams."""
+    """The signs of a turn that ended badly. `endings` reports turns that were cut."""
     about = turn.id or fault(turn.error)
     for number, (id_, last, again) in enumerate(turn.attempts, 1):
         quiet_ns = again.at_ns - last.at_ns
@@ -255,7 +256,7 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
         )  # fmt: skip
     if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
         yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
-    elif turn.ended == "failed" and turn.error.get("code") == protocol.RUNNER_DISCONNECTED:
+    elif turn.ended == "failed" and turn.error.get("code") == DISCONNECTED:
         last = turn.before or turn.first
         quiet_ns = turn.until_ns - last.at_ns
         after = f"; the server reported that {seconds(quiet_ns)} after the last event" if quiet_ns else ""
@@ -278,7 +279,7 @@ def _ended(code: str, message: str, turn: Turn, about: object) -> Sign:
 
 
 def fault(error: dict[str, Any]) -> str:
-    """An error object in a few words."""
+    """An error object as text: code, message, reason."""
     parts = (as_text(error.get("code")), as_text(error.get("message")), as_text(error.get("reason")))
     return said(": ".join(part for part in parts if part), 160)
 
@@ -296,88 +297,74 @@ def _response_id(event: Event) -> str | None:
     return as_text(as_dict(event.data.get("response")).get("id"))
 
 
-_UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
-_MOST = 50
-_PATIENCE = 10 * SECOND
-"""A sub-agent of which nothing was heard for less than this may just be at work."""
+_KNOWN = frozenset({
+    ("idle", "launching"), ("idle", "running"), ("failed", "launching"), ("failed", "running"), ("failed", "idle"),
+    ("launching", "running"), ("launching", "idle"), ("launching", "failed"), ("running", "waiting"),
+    ("running", "idle"), ("running", "failed"), ("waiting", "running"), ("waiting", "idle"), ("waiting", "failed"),
+    ("running", "launching"), ("waiting", "launching"), ("idle", "failed"),
+})  # fmt: skip
+_SOON = 2 * SECOND
+"""Longest time in ns between a turn's end and its last status."""
 
 
-@dataclass(eq=False)
-class Child:
-    first: Place
-    last: Place
-    title: str = ""
-    status: str | None = None
-    error: str = ""
-    """Why its last task failed, as far as the parent was told."""
-    statuses: list[tuple[int, str]] = field(default_factory=list)
-    """Each status, and when it came."""
-
-    def is_at_work(self, at_ns: int) -> bool:
-        """Whether it had not ended at that time."""
-        known = [status for when, status in self.statuses if when <= at_ns]
-        return not known or known[-1] in _UNDER_WAY
-
-
-class Children:
-    """The child sessions of one session."""
+class Statuses:
+    """The session's status on one stream."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Child] = {}
+        self.last: str | None = None
+        self.ref: FrameRef | None = None
+        self._ended: FrameRef | None = None
+        """The end of a turn that no status has followed yet."""
+        self._saw_input = False
+        self.saw_post = False
+        """Whether a client posted a message while this stream was open, so that it carries the turn's status too. A
+        stream that joins a sub-agent after its `running` carries the message, then the response."""
+        self._odd: dict[tuple[str, str], Group] = {}
 
     def handlers(self) -> Handlers:
-        return {protocol.SESSION_CREATED: self._created, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
+        return {
+            protocol.SESSION_STATUS: self._status, protocol.SESSION_INPUT_CONSUMED: self._input,
+            **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
+        }  # fmt: skip
 
-    def _child(self, event: Event) -> Child | None:
-        id_ = as_text(event.data.get("child_session_id"))
-        return None if id_ is None else self.known.setdefault(id_, Child(event.place, event.place))
-
-    def _created(self, event: Event) -> None:
-        self._child(event)
-
-    def _updated(self, event: Event) -> None:
-        child, told = self._child(event), as_dict(event.data.get("child"))
-        if child is None:
+    def _status(self, event: Event) -> None:
+        status = as_text(event.data.get("status"))
+        if status is None:
             return
-        child.title = as_text(told.get("title")) or child.title
-        status = as_text(told.get("current_task_status"))
-        if status is not None:
-            child.statuses.append((event.at_ns, status))
-        if status is not None and event.at_ns >= child.last.at_ns:
-            child.status, child.last = status, event.place
-            child.error = fault(as_dict(told.get("last_task_error")))
+        if self.last not in (None, status) and (self.last, status) not in _KNOWN:
+            self._add(event, self.last or "", status)
+        self.last, self.ref, self._ended = status, event.ref, None
 
-    def signs(
-        self, until_ns: int, at_rest: Collection[str], deleted: Mapping[str, int], *, is_open: bool = False
-    ) -> Iterator[Sign]:
-        """`at_rest`: the sessions of which their own stream has said that they came to an end. `deleted`: those that
-        clients deleted, and when. `is_open`: how the streams ended is unknown."""
-        for id_, child in list(self.known.items())[:_MOST]:
-            if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
-                message = f"the session of the sub-agent {said(child.title or id_)} was deleted while it worked"
-                places = list(dict.fromkeys([child.first, child.last]))
-                severity: Severity | None = None if child.status in _UNDER_WAY else "warning"  # the parent goes on
-                yield sign_at(
-                    "session-deleted", message, places, since_ns=deleted[id_], until_ns=until_ns, about=id_,
-                    severity=severity,
-                )  # fmt: skip
-                continue
-            if id_ not in at_rest and child.status == "failed":
-                why = child.error or "no reason was given"
-                message = f"the sub-agent {said(child.title or id_)} failed, and no client heard its turn: {why}"
-                yield sign_at("turn-failed", message, [child.last], about=id_, severity="warning")
-            elif id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
-                name = said(child.title or id_)
-                status = said(child.status or "unknown")
-                waited = f", and no event about it came for {seconds(until_ns - child.last.at_ns)}"
-                message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
-                may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
-                places = list(dict.fromkeys([child.first, child.last]))
-                yield sign_at(
-                    "child-unfinished",
-                    message,
-                    places,
-                    until_ns=until_ns,
-                    about=id_,
-                    severity="note" if may_work else None,
-                )
+    def _input(self, _event: Event) -> None:
+        self._saw_input = True
+
+    def _begin(self, event: Event) -> None:
+        """A response began, so the last status should be a working one."""
+        is_from_start = self.last is not None or (self._saw_input and self.saw_post)
+        if not event.in_snapshot and is_from_start and self.last not in WORKING:
+            self._add(event, self.last or "no status", "a response under way")
+            self.last, self.ref = "running", event.ref
+        self._saw_input = False
+
+    def _end(self, event: Event) -> None:
+        id_ = as_text(as_dict(event.data.get("response")).get("id")) or ""
+        if not id_.startswith("deny_"):
+            self._ended = event.ref
+
+    def _add(self, event: Event, before: str, after: str) -> None:
+        key = (said(before, 30), said(after, 30))
+        if key in self._odd or len(self._odd) < len(_KNOWN):
+            self._odd.setdefault(key, Group()).add(event)
+
+    def signs(self, end_ns: int | None) -> Iterator[Sign]:
+        for (before, after), group in self._odd.items():
+            yield group.sign("status-unknown-transition", f"the status went from {before} to {after}")
+        if self._ended and self.ref and self.last in WORKING:
+            yield self._left(self._ended, self.ref, end_ns)
+
+    def _left(self, ended: FrameRef, ref: FrameRef, end_ns: int | None) -> Sign:
+        """A status that never left running: a note if the client left right after the turn."""
+        soon = end_ns is None or end_ns - ended.at_ns < _SOON
+        severity: Severity = "note" if soon else "warning"
+        message = f"the turn ended, and the last status is still {said(self.last)}"
+        return sign_at("status-left-running", message, [ref, ended], since_ns=ended.at_ns, severity=severity)

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from ...cassette.files import itself
-from ...cassette.rotation import Shelf
+from ...cassette.rotation import RotatedCassettes
 from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...wire.limits import Retention
@@ -57,8 +57,8 @@ class Follower:
     @property
     def bookmark(self) -> str:
         """The position, from which another follower can go on."""
-        shelf = self._shelf
-        return bookmarks.write((file, shelf.stamp(file.path) if shelf else None) for file in self._files)
+        rotated = self._rotated
+        return bookmarks.write((file, rotated.stamp(file.path) if rotated else None) for file in self._files)
 
     def read(self) -> Batch:
         """Return the new rows. Raises `CassetteError`, and `UsageError` if a wanted session or stream is missing and no
@@ -93,23 +93,23 @@ class Follower:
             self._files = self._first(newest)
         last = self._files[-1].path
         if newest != last and newest.exists():
-            between = self._shelf.between(last, newest) if self._shelf else []
+            between = self._rotated.between(last, newest) if self._rotated else []
             self._files += [self._file(path, Cursor()) for path in [*between, newest]]
         self._files = [file for file in self._files if file is self._files[-1] or file.path.exists()]
 
     def _first(self, newest: Path) -> list[File]:
-        shelf = self._shelf
+        rotated = self._rotated
         if not self._places:
-            older = shelf.still_recorded() if shelf else []
+            older = rotated.still_recorded() if rotated else []
             return [*(self._file(path, last=0) for path in older), self._file(newest, last=self._last)]
-        if shelf is None or not all(place.stamp for place in self._places):
+        if rotated is None or not all(place.stamp for place in self._places):
             last = self._places[-1]
             return [self._file(newest, last.cursor, last.cassette)]
-        return [self._file(shelf.named(x.stamp or ""), x.cursor, x.cassette) for x in self._places]
+        return [self._file(rotated.named(x.stamp or ""), x.cursor, x.cassette) for x in self._places]
 
     @cached_property
-    def _shelf(self) -> Shelf | None:
+    def _rotated(self) -> RotatedCassettes | None:
         """The rotated files beside the link, if the path is one."""
         with suppress(UsageError):
-            return Shelf(self._path, Retention()) if self._path.is_symlink() else None
+            return RotatedCassettes(self._path, Retention()) if self._path.is_symlink() else None
         return None

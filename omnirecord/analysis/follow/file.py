@@ -46,12 +46,10 @@ class Requests:
         """Skip the exchanges in the cassette, except those since `since`, a recording and ns."""
         if not self._wanted.takes_requests:
             return
-        newest = store.exchanges("exchange = (SELECT max(exchange) FROM exchanges)")
-        self._last = newest[0].exchange if newest else 0
-        self._open = {x.exchange for x in store.exchanges("end_ns IS NULL")} if store.is_being_recorded else set()
+        self._last = store.newest()
+        self._open = {x.exchange for x in store.exchanges(unended=True)} if store.is_being_recorded else set()
         if since is not None:
-            where = "recording = ? AND (request_at_ns >= ? OR end_ns >= ?)"
-            self._open |= {x.exchange for x in store.exchanges(where, *since, since[1])}
+            self._open |= store.open_at(*since)
 
     def new(self, store: Store) -> Iterator[Row]:
         """Return a row for each exchange that has begun or ended since the last call."""

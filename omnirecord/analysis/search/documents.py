@@ -1,17 +1,14 @@
-"""What is searched: one piece for each event, for each text that came in deltas, for each request. Frames in, `Doc`s
-out. Pure; linear in the frames; nothing that a frame holds makes it fail.
+"""The documents of the index: one per event, per text of deltas, per request. Pure; linear in the frames.
 
-1. Deltas of one text are put together; the text is one piece, and none of its deltas is. It knows which event each
-   of its characters came with.
-2. Texts go on side by side: each message, call and kind of delta has its own. One ends where something is said or done
-   that it cannot outlast.
-3. What says the same has the same `says`: the deltas of a message and the item that was stored of it, a posted message
-   and the event that it was taken in with, an event that two clients heard.
+1. The deltas of one text make one document, which maps its characters to the events that carried them.
+2. Several texts may be open at a time: each message, call and kind of delta has its own. Certain events end them.
+3. Documents with the same content have the same `says`: a message's deltas and its stored item, a posted message and
+   its `session.input.consumed`, an event on two streams.
 
-The text of a JSON value, as it is searched: every string in it, JSON inside of strings unpacked. Pure, never fails.
+The text of a JSON value is every string in it; JSON inside strings is unpacked. No recorded value makes this fail.
 
-Scripts without blanks (Chinese, Japanese, Thai…) and Korean, whose endings are joined on, are parted into single
-characters by a space of no width, so that any part of a sentence is found. `spaced` puts it in, `plain` takes it out.
+Zero width spaces divide scripts without blanks (Chinese, Japanese, Thai…) and Korean into single characters, so that
+any part of a sentence is found. `spaced` inserts them, `plain` removes them.
 """
 
 from __future__ import annotations
@@ -31,36 +28,37 @@ from ..turns.lenient import as_dict, as_text, text_of, written
 from ..turns.requests import act_of, may_have_failed
 
 ZERO = "\u200b"
-"""The zero width space: it parts words, and is shown nowhere."""
+"""The zero width space: it divides words, and is invisible."""
 _UNPARTED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff])"
 )
 _UNSEEN = re.compile("[\0\x02\x03\ud800-\udfff]")
-"""What SQLite, or our marks around the words that were found, could not stand."""
+"""Characters that SQLite cannot store, or that mark hits."""
 _NAMES_A_KIND = ("type", "object")
-"""Fields whose values name a kind of thing: every message would be found by `text`."""
+"""Fields that hold the name of a kind: otherwise `text` would find every message."""
 _BLOB = 1000
-"""From how many ASCII characters on a string without white space is no text: an image, an archive."""
+"""Characters from which an ASCII string without white space is no text, but an image or an archive."""
 _DEEPEST = 3
-"""How often JSON inside of a JSON string is unpacked."""
+"""Most levels of JSON inside JSON strings that are unpacked."""
 _MOST = 1 << 20
-"""How much of one string is looked at, in characters."""
+"""Most characters of one string that are indexed."""
 
 
 def spaced(text: str) -> str:
-    """The text with its unparted scripts parted, and fit for SQLite."""
+    """The text with zero width spaces, without characters that SQLite cannot store."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _UNSEEN.search(text) else text
     text = _UNSEEN.sub(" ", text)
     return text if text.isascii() else _UNPARTED.sub(f"{ZERO}\\1{ZERO}", text.replace(ZERO, ""))
 
 
 def plain(text: str) -> str:
+    """The text without zero width spaces."""
     return text.replace(ZERO, "")
 
 
 def text_in(value: Any) -> str:
-    """All strings and numbers of a JSON value, a line each, in its order."""
+    """All strings and numbers of a JSON value in order, one per line."""
     found: list[str] = []
     todo: list[tuple[Any, int]] = [(value, 0)]
     while todo:
@@ -81,7 +79,7 @@ def text_in(value: Any) -> str:
 
 
 def _unpacked(text: str) -> Any:
-    """The JSON object or list that a string is; None where it is none. An escape in it would hide a word."""
+    """The JSON object or list in a string; None without one. Escapes in it would hide words."""
     if text[:1] not in ("{", "["):
         return None
     try:
@@ -100,19 +98,19 @@ _ENDS_ALL = frozenset({
     *protocol.ENDS,
 })  # fmt: skip
 _OWN_IDS = ("call_id", "item_id")
-"""By which the deltas of a call are told from those of another, whatever comes in between."""
+"""Ids that tell the deltas of one call from those of another."""
 
 
-class Texts:
-    """The texts that a stream has under way: `hear` its frames in order."""
+class DocumentMaker:
+    """Makes documents of the frames of a stream; `add` them in order. `under_way`: texts that are not finished."""
 
     def __init__(self, under_way: Iterable[Doc] = ()) -> None:
         self._open = {doc.key or "": doc for doc in under_way}
         self._parts: dict[str, list[str]] = {}
         self._length = {key: len(doc.text) for key, doc in self._open.items()}
 
-    def hear(self, frame: TimedFrame) -> Iterator[Doc]:
-        """The pieces that this frame finishes: texts that cannot go on behind it, and the event itself."""
+    def add(self, frame: TimedFrame) -> Iterator[Doc]:
+        """The documents that this frame finishes: texts that it ends, and its own."""
         data = _data(frame)
         if data is None:
             return
@@ -125,7 +123,7 @@ class Texts:
         yield _event(frame, data)
 
     def rest(self) -> list[Doc]:
-        """Those that may go on, and have done so."""
+        """The unfinished texts that have grown."""
         return [self._joined(key) for key in list(self._parts)]
 
     def _say(self, frame: TimedFrame, payload: dict[str, Any], delta: str) -> Iterator[Doc]:
@@ -144,7 +142,7 @@ class Texts:
         self._length[key] += len(delta)
 
     def _of_another_message(self, type_: str, payload: dict[str, Any]) -> Iterator[Doc]:
-        """A message that has a name ends the one before it."""
+        """A message with an id ends the previous message."""
         if not _own_id(payload):
             yield from self._close([key for key in self._open if key.startswith(f"{type_}:m:")])
 
@@ -173,7 +171,7 @@ class Texts:
 
 
 def of_request(exchange: Exchange, body: bytes) -> Doc | None:
-    """What a client posted; None where that is no JSON, or nothing in it can be searched."""
+    """The document of a request body; None if it is no JSON, or has no text."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -185,14 +183,14 @@ def of_request(exchange: Exchange, body: bytes) -> Doc | None:
     is_said = act is not None and act.kind == "message"
     at = exchange.request.at_ns
     doc = Doc("request", None, None, None, at, at, spaced(text), digest("request", body))
-    if act is not None and is_said:  # the event with which it was taken in says it again
+    if act is not None and is_said:  # session.input.consumed repeats it
         doc.says, doc.near_ns = digest("user", act.text.strip()), SAID_NEAR
     return doc
 
 
 def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
-    """What the server answered to a request that failed; None for other answers, and if nothing in it can be searched.
-    Text that is no JSON is searched as it is."""
+    """The document of the answer to a failed request; None for other answers, and without text. Text that is no JSON is
+    indexed unchanged."""
     if exchange.response is None or not may_have_failed(exchange):
         return None
     try:
@@ -206,7 +204,7 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
 
 
 def _data(frame: TimedFrame) -> Any:
-    """The JSON of a frame, its text where that is none; None for a comment."""
+    """The JSON of a frame, or its text if it has none; None for a comment."""
     if frame.raw is None or frame.verdict == "comment":
         return None
     text = read_fields(frame.raw, bom=frame.seq == 1).data
@@ -232,12 +230,12 @@ def _key(type_: str, payload: dict[str, Any]) -> str:
 
 
 def _storable(name: str | None) -> str | None:
-    """A name that SQLite takes: a lone surrogate in it is written as an escape."""
+    """A name that SQLite can store: lone surrogates become escapes."""
     return None if name is None else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:
-    """What a text that came in deltas says."""
+    """The content digest of a text of deltas, and the time in which copies of it count as one."""
     text, type_ = doc.text.replace("\u200b", "").strip(), doc.type or ""
     if type_ == protocol.RESPONSE_OUTPUT_TEXT_DELTA:
         return digest("assistant", text), SAID_NEAR
@@ -249,7 +247,7 @@ def _said_in(doc: Doc, key: str) -> tuple[int, int]:
 
 
 def _says(frame: TimedFrame, data: dict[str, Any]) -> tuple[int, int]:
-    """What an event says, and how near another that says it has to be."""
+    """The content digest of an event, and the time in which copies of it count as one."""
     if frame.type == protocol.SESSION_INPUT_CONSUMED:
         text = text_of(as_dict(as_dict(data.get("data")).get("data")).get("content"))
         return (digest("user", text.strip()), SAID_NEAR) if text else _itself(frame)

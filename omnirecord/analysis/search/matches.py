@@ -1,4 +1,4 @@
-"""Asking an index: a query and what narrows it, as SQL; the numbers and texts of what is found."""
+"""A query and its filters as SQL; the matching documents."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ Values = list[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Narrow:
-    """What is searched; nothing narrows it unless given."""
+class Filter:
+    """The filters of a search; None for no filter."""
 
     sessions: list[int] | None = None
-    """Numbers of the index."""
+    """Session numbers of the index."""
     takes_type: Callable[[str], bool] | None = None
     times: list[tuple[int, int, int]] | None = None
-    """Of each session of the index that counts the first and the last ns."""
+    """Session number of the index, first and last ns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Something that was found."""
+    """A matching document."""
 
     doc: Doc
     exchange: int
     session: int
     recording: int
     marked: str
-    """Its text, with `OPEN` and `SHUT` around the words."""
+    """Its text, with `OPEN` and `SHUT` around found words."""
 
 
-def matches(connection: sqlite3.Connection, query: Query, narrow: Narrow, limit: int) -> tuple[int, list[Match]]:
-    """How many there are, what says the same being one, and the first of them, by session and time. To be called inside
-    of `Index.at_once`."""
+def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit: int) -> tuple[int, list[Match]]:
+    """The number of matches, and the first of them by session and time; equal documents count once. Call it inside
+    `Index.at_once`."""
     found, values = _selected(query)
     narrowed, more = _narrowed(connection, narrow)
     inner, values = f"FROM docs d WHERE d.id IN ({found}){narrowed}", values + more
@@ -50,7 +50,7 @@ def matches(connection: sqlite3.Connection, query: Query, narrow: Narrow, limit:
 
 
 def _first(connection: sqlite3.Connection, inner: str, values: Values, count: int) -> list[int]:
-    """The numbers of the first ones, each of them another: of what says the same, the first in time."""
+    """The numbers of the first documents; of equal ones, the earliest."""
     first: dict[int, int] = {}
     taken = 2 * count
     while len(first) < count:
@@ -63,18 +63,17 @@ def _first(connection: sqlite3.Connection, inner: str, values: Values, count: in
 
 
 def indexed_sessions(connection: sqlite3.Connection) -> list[tuple[int, int, str | None, int | None]]:
-    """The number of each session in the index, its recording, its id, and the exchange of one without an id."""
+    """Each session of the index: number, recording, id, and the exchange if it has no id."""
     return connection.execute("SELECT id, recording, session_id, exchange FROM sessions").fetchall()
 
 
 def session_names(connection: sqlite3.Connection) -> list[tuple[int, str]]:
-    """The numbers and ids of the sessions that have something to search."""
+    """The numbers and ids of the sessions of the index."""
     return connection.execute("SELECT id, session_id FROM sessions WHERE session_id IS NOT NULL").fetchall()
 
 
 def everything(connection: sqlite3.Connection) -> Iterator[tuple[Doc, int, int]]:
-    """All that can be found, by session and time, each with its exchange and a number that is the same for what says
-    the same."""
+    """All documents by session and time, each with its exchange and a number that equal documents share."""
     query = f"SELECT exchange, same, {DOC} FROM docs JOIN texts USING (id) ORDER BY session, first_ns, id"
     for exchange, same, *row in connection.execute(query):
         yield doc_of(tuple(row)), exchange, same
@@ -88,8 +87,8 @@ def _match(connection: sqlite3.Connection, number: int, marked: str | None) -> M
 
 
 def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) -> dict[int, str]:
-    """The texts of some, with marks. One statement for all: a prefix is looked up anew in each."""
-    words = " OR ".join(term.expression() for clause in query for term in clause.wanted if not term.is_sign)
+    """The marked texts of these documents. One statement for all, since each statement looks up prefixes again."""
+    words = " OR ".join(term.expression() for clause in query for term in clause.wanted if not term.is_symbol)
     if not words or not numbers:
         return {}
     statement = (
@@ -101,8 +100,8 @@ def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) ->
 
 
 def _selected(query: Query) -> tuple[str, Values]:
-    """The numbers of all that match."""
-    plain = [clause for clause in query if not any(term.is_sign for term in (*clause.wanted, *clause.unwanted))]
+    """SQL for the numbers of the documents that match."""
+    plain = [clause for clause in query if not any(term.is_symbol for term in (*clause.wanted, *clause.unwanted))]
     parts, values = [], Values()
     if plain:
         parts.append("SELECT rowid FROM words WHERE words MATCH ?")
@@ -117,8 +116,8 @@ def _selected(query: Query) -> tuple[str, Values]:
 
 
 def _clause(clause: Clause) -> tuple[str, Values]:
-    words, signs = _apart(clause.wanted)
-    not_words, not_signs = _apart(clause.unwanted)
+    words, symbols = _apart(clause.wanted)
+    not_words, not_symbols = _apart(clause.unwanted)
     conditions, values = [], Values()
     if words:
         conditions.append("id IN (SELECT rowid FROM words WHERE words MATCH ?)")
@@ -126,10 +125,10 @@ def _clause(clause: Clause) -> tuple[str, Values]:
     elif not_words:
         conditions.append("id NOT IN (SELECT rowid FROM words WHERE words MATCH ?)")
         values.append(" OR ".join(term.expression() for term in not_words))
-    conditions += ["instr(lower(text), lower(?)) > 0"] * len(signs) + ["instr(lower(text), lower(?)) = 0"] * len(
-        not_signs
+    conditions += ["instr(lower(text), lower(?)) > 0"] * len(symbols) + ["instr(lower(text), lower(?)) = 0"] * len(
+        not_symbols
     )
-    values += [sign.text for sign in [*signs, *not_signs]]
+    values += [symbol.text for symbol in [*symbols, *not_symbols]]
     return f"SELECT id FROM texts WHERE {' AND '.join(conditions)}", values
 
 
@@ -139,12 +138,12 @@ def _expression(wanted: Iterable[Term], unwanted: Iterable[Term]) -> str:
 
 
 def _apart(terms: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
-    """Those with words in them, and those without."""
-    return [term for term in terms if not term.is_sign], [term for term in terms if term.is_sign]
+    """The terms with words, and the symbols."""
+    return [term for term in terms if not term.is_symbol], [term for term in terms if term.is_symbol]
 
 
-def _narrowed(connection: sqlite3.Connection, narrow: Narrow) -> tuple[str, Values]:
-    """Further conditions on a row `d` of docs."""
+def _narrowed(connection: sqlite3.Connection, narrow: Filter) -> tuple[str, Values]:
+    """SQL conditions of the filters on a row `d` of docs."""
     conditions, values = "", Values()
     if narrow.sessions is not None:
         conditions += " AND d.session IN (SELECT value FROM json_each(?))"

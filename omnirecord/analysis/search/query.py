@@ -1,12 +1,10 @@
-"""What somebody searches for: a line of text in, a query out. Pure, and never wrong: what is no operator is a word.
+"""The query language, and snippets of hits. Pure.
 
-1. Words side by side have all to be there. `"a phrase"`, `begin*`, `a OR b`, `a NOT b`; `AND` may be said.
-2. OR binds least, and NOT is about the one word or phrase behind it.
-3. An operator without something on each side is a word, and so is a quotation mark without another one.
-4. Signs inside a word part it, as blanks do: `foo-bar` is the phrase `foo bar`. What holds no letter and no digit at
-   all (`->`, `🎉`) is looked for as it stands.
-
-The few words around what was found. Pure.
+1. A hit has all words of a clause. There are `"a phrase"`, `begin*`, `a OR b`, `a NOT b`; `AND` is optional.
+2. OR binds weakest. NOT applies to the next word or phrase.
+3. An operator without an operand on each side is a word, and so is a single quotation mark.
+4. Symbols divide a word as blanks do: `foo-bar` is the phrase `foo bar`. A word without a letter or digit (`->`, `🎉`)
+   is searched literally.
 """
 
 from __future__ import annotations
@@ -20,26 +18,26 @@ from dataclasses import dataclass
 from ...errors import UsageError
 from .documents import spaced
 
-_PIECE = re.compile(r'"([^"]+)"(\*?)(?!\S)|(\S+)')
+_TOKEN = re.compile(r'"([^"]+)"(\*?)(?!\S)|(\S+)')
 MOST = 100
-"""How many words a query may have."""
+"""Most words of a query."""
 _OPERATORS = ("AND", "OR", "NOT")
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word, a phrase, or what a word begins with."""
+    """A word, a phrase, or the prefix of a word."""
 
     text: str
     is_prefix: bool = False
 
     @property
-    def is_sign(self) -> bool:
-        """Whether no word is in it, so that it has to be looked for as it stands."""
+    def is_symbol(self) -> bool:
+        """Whether it has no letter or digit, so that it is searched literally."""
         return not any(is_word(c) for c in self.text)
 
     def expression(self) -> str:
-        """As FTS5 writes it: nothing inside the quotes is an operator."""
+        """The term in FTS5's syntax, quoted, so that it holds no operator."""
         quoted = spaced(self.text).replace('"', " ").replace("\0", " ")
         return f'"{quoted}"' + ("*" if self.is_prefix else "")
 
@@ -53,56 +51,56 @@ class Clause:
 
 
 Query = tuple[Clause, ...]
-"""Any of them."""
+"""Clauses, of which one has to match."""
 
 
 def is_word(c: str) -> bool:
-    """Whether a character is part of words: letters, digits, private ones. FTS5's `unicode61` sees it so."""
+    """Whether FTS5's `unicode61` counts a character as part of a word: letters, digits, private use."""
     category = unicodedata.category(c)
     return category[0] in "LN" or category == "Co"
 
 
 def parse(text: str) -> Query:
-    """Raises `UsageError` where nothing is asked for."""
-    pieces = list(_pieces(text))
-    if not pieces:
+    """The query in a text. Raises `UsageError` if it is empty or has more than `MOST` words."""
+    tokens = list(_tokens(text))
+    if not tokens:
         raise UsageError("the query is empty: name a word to look for")
-    if len(pieces) > MOST:
-        raise UsageError(f"the query has {len(pieces)} words: take {MOST} at the most")
+    if len(tokens) > MOST:
+        raise UsageError(f"the query has {len(tokens)} words: use at most {MOST}")
     clauses: list[tuple[list[Term], list[Term]]] = [([], [])]
     negated = False
-    for number, piece in enumerate(pieces):
-        if isinstance(piece, str) and _is_between(pieces, number):
-            clauses += [([], [])] if piece == "OR" else []
-            negated = piece == "NOT"
+    for number, token in enumerate(tokens):
+        if isinstance(token, str) and _is_between(tokens, number):
+            clauses += [([], [])] if token == "OR" else []
+            negated = token == "NOT"
         else:
-            clauses[-1][negated].append(piece if isinstance(piece, Term) else Term(piece))
+            clauses[-1][negated].append(token if isinstance(token, Term) else Term(token))
             negated = False
     return tuple(Clause(tuple(wanted), tuple(unwanted)) for wanted, unwanted in clauses)
 
 
-def _is_between(pieces: list[Term | str], number: int) -> bool:
-    """Whether something stands on each side. What is before an operator is none, as it has a term behind it."""
-    return 0 < number < len(pieces) - 1 and isinstance(pieces[number + 1], Term)
+def _is_between(tokens: list[Term | str], number: int) -> bool:
+    """Whether an operator has an operand on each side."""
+    return 0 < number < len(tokens) - 1 and isinstance(tokens[number + 1], Term)
 
 
-def _pieces(text: str) -> Iterator[Term | str]:
+def _tokens(text: str) -> Iterator[Term | str]:
     """Terms, and operators as text."""
-    for match in _PIECE.finditer(text.replace("\0", " ")):
+    for match in _TOKEN.finditer(text.replace("\0", " ")):
         phrase, star, word = match.groups()
         if phrase is not None:
             if phrase.strip():
-                yield Term(phrase.strip(), bool(star) and not Term(phrase).is_sign)
+                yield Term(phrase.strip(), bool(star) and not Term(phrase).is_symbol)
         elif word in _OPERATORS:
             yield word
-        elif word.endswith("*") and not Term(word).is_sign:
+        elif word.endswith("*") and not Term(word).is_symbol:
             yield Term(word.rstrip("*"), is_prefix=True)
         else:
             yield Term(word)
 
 
 OPEN, SHUT = "\x02", "\x03"
-"""What stands around the words that were found, in the text that comes out of the index. No text has them itself."""
+"""The marks around found words in texts from the index. No indexed text holds them."""
 WIDTH = 120
 
 Span = tuple[int, int]
@@ -110,13 +108,13 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A piece of text on one line, and where in it the words are that were looked for: begin and end of each."""
+    """A part of a text on one line, with the start and end of each found word."""
 
     text: str
     spans: tuple[Span, ...]
 
     def marked(self, opening: str = "[", shutting: str = "]") -> str:
-        """The text with something around each of the words."""
+        """The text with marks around each found word."""
         out, at = [], 0
         for begin, end in self.spans:
             out += [self.text[at:begin], opening, self.text[begin:end], shutting]
@@ -125,10 +123,10 @@ class Snippet:
 
 
 def unmarked(text: str) -> tuple[str, list[Span]]:
-    """The text without its marks, and where they were."""
+    """The text without its marks, and the spans between them."""
     parts, spans, at = [], list[Span](), 0
-    for number, piece in enumerate(text.split(OPEN)):
-        found, mark, rest = piece.partition(SHUT)
+    for number, token in enumerate(text.split(OPEN)):
+        found, mark, rest = token.partition(SHUT)
         if number and mark:
             spans.append((at, at + len(found)))
         parts.append(found + rest)
@@ -136,19 +134,19 @@ def unmarked(text: str) -> tuple[str, list[Span]]:
     return "".join(parts), spans
 
 
-def signs_in(text: str, signs: list[str]) -> list[Span]:
-    """Where these stand, as they are, upper or lower case."""
+def symbols_in(text: str, symbols: list[str]) -> list[Span]:
+    """The spans of these symbols in a text; ASCII letters in any case."""
     low, spans = _lower(text), list[Span]()
-    for sign in filter(None, map(_lower, signs)):
-        at = low.find(sign)
+    for symbol in filter(None, map(_lower, symbols)):
+        at = low.find(symbol)
         while at >= 0 and len(spans) < 500:
-            spans.append((at, at + len(sign)))
-            at = low.find(sign, at + len(sign))
+            spans.append((at, at + len(symbol)))
+            at = low.find(symbol, at + len(symbol))
     return sorted(spans)
 
 
 def apart(spans: list[Span]) -> list[Span]:
-    """The spans in order, without those that lie in another one or reach into it."""
+    """The spans in order, without those that overlap an earlier one."""
     kept: list[Span] = []
     for begin, end in sorted(spans):
         if not kept or begin >= kept[-1][1]:
@@ -157,12 +155,12 @@ def apart(spans: list[Span]) -> list[Span]:
 
 
 def _lower(text: str) -> str:
-    """ASCII alone, as SQLite does it: no text changes its length."""
+    """ASCII letters in lower case, as in SQLite: the length stays the same."""
     return text.lower() if text.isascii() else "".join(c.lower() if c.isascii() else c for c in text)
 
 
 def best(text: str, spans: list[Span], width: int = WIDTH) -> list[Span]:
-    """Those of the spans that lie together within `width` and are the most different ones; the first such."""
+    """The spans within `width` characters that have the most different words; the first such group."""
     chosen, most, starts = spans[:1], 0, [begin for begin, _ in spans]
     for first, (begin, _) in enumerate(spans[:500]):
         last = bisect_right(starts, begin + width // 2)
@@ -173,7 +171,7 @@ def best(text: str, spans: list[Span], width: int = WIDTH) -> list[Span]:
 
 
 def cut(text: str, spans: list[Span], width: int = WIDTH) -> Snippet:
-    """The piece of a text that the spans lie in, and about `width` characters of it."""
+    """The part of a text around the spans, about `width` characters long."""
     if not spans:
         return _tidy(text[:width], [], "", "…" if len(text) > width else "")
     begin, end = spans[0][0], spans[-1][1]
@@ -185,14 +183,14 @@ def cut(text: str, spans: list[Span], width: int = WIDTH) -> Snippet:
 
 
 def _at_word(text: str, at: int, before: int) -> int:
-    """Where the next word begins, if that is near."""
+    """The start of the next word, if that is near."""
     while 0 < at < before and not text[at - 1].isspace():
         at += 1
     return at if at < before else max(0, before - 20)
 
 
 def _tidy(text: str, spans: list[Span], head: str, tail: str) -> Snippet:
-    """White space as single spaces, the spans moved along."""
+    """A snippet with single spaces for white space, and the spans adjusted."""
     out, places, length, blank = [head], [], len(head), True
     for c in text:
         places.append(length)

@@ -1,14 +1,14 @@
-"""The numbers of a session: how soon, how fast, how much, and what was waited for. Pure: values in, numbers out.
+"""The numbers of a session: latency, rates, counts, waits.
 
-    stats = measure(exchanges, frames, acts, recording.started_at)
+    for numbers in measured(store): ...
 
-`session` puts them together, `turns`, `usage` and `gaps` measure their part, `numbers` counts and divides, `values` has
-what comes out. What two clients heard is counted once (`story.one_line`), but for what each stream says of itself.
+`stats` reads sessions and combines the numbers, `numbers` counts and divides, `values` holds the results. An event that
+two clients received counts once, except in the numbers of each stream.
 """
 
 from __future__ import annotations
 
-from .session import measure
+from .stats import measure, measured
 from .values import (
     ApprovalStats,
     Gaps,
@@ -31,5 +31,6 @@ __all__ = [
     "TurnStats",
     "UsageStats",
     "measure",
+    "measured",
     "stats_row",
 ]

@@ -1,11 +1,4 @@
-"""Counting and dividing: where there is nothing to count, there is None, not 0.
-
-The time from one event to the next. Where nobody listened in between, there is no gap: nobody knows what came.
-
-Linear in the events, but for a bisection in the streams.
-
-Tokens and cost by model: as the turns that were recorded have it, and as the server counts for the whole session.
-"""
+"""Counts, rates, percentiles, gaps and usage. Where nothing was counted, the result is None, not 0."""
 
 from __future__ import annotations
 
@@ -17,7 +10,7 @@ from statistics import quantiles
 from typing import Any
 
 from ...model import LIMIT, TimedFrame
-from ...omnigent.protocol import SESSION_USAGE
+from ...omnigent import protocol
 from ..turns import Turn, TurnUsage
 from ..turns.lenient import as_dict, as_int, as_number, payload
 from .values import Gaps, Spread, UsageStats
@@ -25,7 +18,7 @@ from .values import Gaps, Spread, UsageStats
 NS = 1_000_000_000
 
 
-def in_seconds(ns: int | None) -> float | None:
+def seconds(ns: int | None) -> float | None:
     return None if ns is None else ns / NS
 
 
@@ -38,7 +31,7 @@ def percentiles(ordered: Sequence[int]) -> tuple[float, float]:
 
 
 def spread(values_ns: Iterable[int | None], unit: int = NS) -> Spread | None:
-    """Of durations in ns, those that there are; `unit`: how many ns the result counts in."""
+    """Count and percentiles of the known durations; None without any. `unit`: ns per unit of the result."""
     ordered = sorted(value for value in values_ns if value is not None)
     if not ordered:
         return None
@@ -47,23 +40,23 @@ def spread(values_ns: Iterable[int | None], unit: int = NS) -> Spread | None:
 
 
 def count(value: int | None) -> int | None:
-    """A number that a server said, if it can be one that it counted: an event may hold any."""
+    """A number from an event; None if it cannot be a count."""
     return value if value is not None and 0 <= value < LIMIT else None
 
 
 def cost(value: float | None) -> float | None:
-    """The same for money."""
+    """A cost from an event, in USD; None if it cannot be one."""
     return float(value) if value is not None and 0 <= value < LIMIT else None
 
 
 def total(values: Iterable[int | None]) -> int | None:
-    """The sum of those that there are."""
+    """The sum of the known values; None without any."""
     found = [value for value in values if value is not None]
     return sum(found) if found else None
 
 
 def per_second(count: int | None, ns: int | None) -> float | None:
-    """A rate; None where nothing was counted, or no time went by."""
+    """A rate per second; None without a count or without a duration."""
     return round(count * NS / ns, 3) if count is not None and ns else None
 
 
@@ -71,7 +64,7 @@ Span = tuple[int, int]
 
 
 def listened(spans: Iterable[Span]) -> list[Span]:
-    """The spans of time in which at least one stream was open, from those of each: sorted, and apart."""
+    """The time spans in which at least one stream was open: sorted and disjoint. `spans`: those of each stream."""
     joined: list[Span] = []
     for begin, end in sorted(spans):
         if joined and begin <= joined[-1][1]:
@@ -82,7 +75,7 @@ def listened(spans: Iterable[Span]) -> list[Span]:
 
 
 def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
-    """The gaps between events that are in order, each with the next one in the same span; None where there are none."""
+    """The gaps between consecutive events; None without any. Between two spans no client listened: that is no gap."""
     begins = [begin for begin, _ in spans]
     places = [bisect_right(begins, event.offset_ns) for event in events]
     pairs = [
@@ -110,7 +103,7 @@ def _place(event: TimedFrame) -> str:
 
 
 def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
-    """Of the turns whose end told it, in the order in which the models were first used."""
+    """The usage of the recorded turns by model, in the order in which the models were first used."""
     by: dict[str | None, list[TurnUsage]] = defaultdict(list)
     for turn in turns:
         if turn.usage is not None:
@@ -128,8 +121,8 @@ def _added(model: str | None, usages: Sequence[TurnUsage]) -> UsageStats:
 
 
 def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
-    """What the last `session.usage` says; nothing where there is none."""
-    last = next((event for event in reversed(events) if event.type == SESSION_USAGE), None)
+    """The usage by model in the last `session.usage`, which counts the whole session; empty without one."""
+    last = next((event for event in reversed(events) if event.type == protocol.SESSION_USAGE), None)
     data = payload(last) if last is not None else {}
     models = as_dict(data.get("usage_by_model"))
     if models:

@@ -1,15 +1,41 @@
-"""The numbers of a cassette's sessions, read from the store: what `stats` prints."""
+"""The numbers of sessions: `stats`. Linear in the number of frames.
+
+To add a number: a field in `values`, measured here or in `numbers`; then a column in `cli/stats`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
+from ...model import Exchange, TimedFrame, wall_clock
+from ...omnigent import protocol
 from ..gather import conclusions
-from . import SessionStats, measure
+from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, merged, session_of
+from ..turns.merge import MergedFrame
+from .numbers import (
+    Span,
+    count,
+    gaps_of,
+    listened,
+    per_second,
+    reported_usage,
+    seconds,
+    spread,
+    total,
+    type_of,
+    usage_of,
+)
+from .values import ApprovalStats, Gaps, SessionStats, Spread, StreamStats, ToolStats, TurnStats
+
+_HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
+_MS = 1_000_000
 
 
 def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
@@ -19,10 +45,248 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
 
 
 def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]:
-    """The numbers of each session of each recording, or of the one that is meant; streams of no session one by one."""
+    """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
     for one, told, conclusion in conclusions(store, session):
         yield measure(
             one.exchanges, one.frames(), one.acts, started[told.recording], parent_id=told.parent_id,
             conclusion=conclusion,
         )  # fmt: skip
+
+
+def measure(
+    exchanges: Sequence[Exchange],
+    frames: Iterable[TimedFrame],
+    acts: Sequence[Act],
+    started_at: str,
+    *,
+    parent_id: str | None = None,
+    conclusion: Conclusion | None = None,
+) -> SessionStats:
+    """The numbers of one session in one recording, or of a stream that belongs to none.
+
+    `exchanges`: those of the session, at least one, in order. `frames`: those of its streams, each stream's in order.
+    `acts`: the clients' actions on it. `started_at`: the start of the recording. `conclusion`: how the session
+    ended; by default derived from the other arguments.
+    """
+    frames, begun = list(frames), min(x.request.at_ns for x in exchanges)
+    streams = list(_streams(exchanges, frames))
+    until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
+    spans = listened(stream.span for stream in streams)
+    told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
+    conclusion = conclusion or concluded(told)
+    line = merged(frames)
+    found = SessionStats(
+        recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
+        started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
+        exchanges=len(exchanges),
+        request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
+        streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
+        **_of_events(line, spans),
+        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
+        proxy_delay_ms=_delays(frames), never_sent=_unsent(frames),
+    )  # fmt: skip
+    return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+def without_times(value: Any) -> Any:
+    """A copy for a recording without times: each field whose name ends in a unit of time is None."""
+    changes: dict[str, Any] = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        if field.name.endswith(("_s", "_ms")) or field.name == "never_sent" or isinstance(one, Gaps):
+            changes[field.name] = None
+        elif isinstance(one, tuple):
+            changes[field.name] = tuple(without_times(each) for each in one)
+    return replace(value, **changes)
+
+
+def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
+    """The fields of `SessionStats` that come from events. An event that two clients received counts once."""
+    events = [heard.frame for heard in line if _is_event(heard.frame)]
+    data = [event for event in events if event.type not in _HEARTBEATS]
+    heartbeats = len(events) - len(data)
+    return {
+        "events": len(events), "events_by_type": _counted(map(type_of, events)),
+        "verdicts": _counted(heard.frame.verdict for heard in line), "heartbeats": heartbeats,
+        "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
+        "gaps": gaps_of(events, spans), "gaps_without_heartbeats": gaps_of(data, spans),
+        "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
+        "reported_usage": reported_usage(events),
+    }  # fmt: skip
+
+
+def _of_turns(turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], until_ns: int) -> dict[str, Any]:
+    """The fields of `SessionStats` that come from turns. A rate is total count by total time."""
+    posts = {act.at_ns for act in acts if act.kind == "message"}
+    all_ = [TurnMeasures(turn, posts, joined, until_ns) for turn in turns]
+    timed = [one for one in all_ if one.streamed_tokens is not None]
+    streaming = total(one.streaming for one in all_)
+    return {
+        "turns": tuple(one.stats() for one in all_), "turns_ended": _counted(turn.ended for turn in turns),
+        "first_event_s": spread(one.first_event for one in all_),
+        "first_token_s": spread(one.first_token for one in all_),
+        "first_text_s": spread(one.first_text for one in all_),
+        "events_per_s": per_second(sum(one.turn.events for one in all_), total(one.spent for one in all_)),
+        "streaming_s": seconds(streaming), "deltas": sum(one.deltas for one in all_),
+        "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
+        "output_tokens": total(one.output_tokens for one in all_),
+        "output_tokens_per_s": per_second(
+            total(one.streamed_tokens for one in timed), total(one.streaming for one in timed)
+        ),
+        "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
+        "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
+        "usage": usage_of(turns),
+    }  # fmt: skip
+
+
+def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
+    """The calls of each tool, by total time, longest first."""
+    calls: dict[str, list[int | None]] = defaultdict(list)
+    for tool in (tool for turn in turns for tool in turn.tools):
+        calls[tool.name].append(None if tool.returned_ns is None else tool.returned_ns - tool.called_ns)
+    return tuple(sorted((_tool(name, took) for name, took in calls.items()), key=lambda tool: -(tool.total_s or 0)))
+
+
+def _tool(name: str, took: list[int | None]) -> ToolStats:
+    answered = [ns for ns in took if ns is not None]
+    return ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(max(answered, default=None)))
+
+
+def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, ...]:
+    """The approvals by the party that answered, longest wait first."""
+    by: dict[str | None, list[int]] = defaultdict(list)
+    for turn in turns:
+        for approval in turn.approvals:
+            by[approval.answered_by].append(waited(turn, approval, until_ns))
+    ordered = sorted(by.items(), key=lambda item: -sum(item[1]))
+    return tuple(ApprovalStats(who, len(ns), seconds(sum(ns)), seconds(max(ns))) for who, ns in ordered)
+
+
+def waited(turn: Turn, approval: Approval, until_ns: int) -> int:
+    """How long a turn waited for an approval, in ns. `until_ns`: when the last client left."""
+    until = approval.answered_ns if approval.answered_ns is not None else approval.resolved_ns
+    if until is None:
+        until = until_ns if turn.ended_ns is None else turn.ended_ns
+    return max(0, until - approval.asked_ns)
+
+
+class TurnMeasures:
+    """The measures of one turn, in ns; None for what was not recorded.
+
+    `posts`: times of the clients' message POSTs; latencies count from no other time.
+    `joined`: times at which a connect snapshot repeated the text so far, so that its first delta is unknown.
+    `until_ns`: when the last client left.
+    """
+
+    def __init__(self, turn: Turn, posts: Collection[int], joined: Collection[int], until_ns: int) -> None:
+        self.turn = turn
+        self._posted = turn.asked_ns if turn.asked_ns in posts else None
+        passages = [*turn.messages, *turn.thoughts]
+        first = min((passage.first_ns for passage in passages), default=None)
+        self._is_whole = first not in joined
+        self.first_event = self._since_post(turn.started_ns if turn.events else None)
+        self.first_token = self._since_post(first if self._is_whole else None)
+        self.first_text = self._since_post(turn.first_text_ns if turn.first_text_ns not in joined else None)
+        self.deltas = sum(passage.pieces for passage in passages)
+        again = max(turn.restarts_ns, default=0)  # usage and rate are those of the last attempt
+        passages = [passage for passage in passages if passage.first_ns >= again]
+        self.later_deltas = sum(max(0, passage.pieces - 1) for passage in passages)
+        self.streaming = total(map(_streaming, passages)) or None
+        self.spent = turn.last_event_ns - turn.started_ns or None
+        self.tools = total(tool.returned_ns - tool.called_ns for tool in turn.tools if tool.returned_ns is not None)
+        self.approvals = total(waited(turn, approval, until_ns) for approval in turn.approvals)
+
+    @property
+    def output_tokens(self) -> int | None:
+        return count(self.turn.usage.output_tokens) if self.turn.usage else None
+
+    @property
+    def streamed_tokens(self) -> int | None:
+        """Output tokens that arrived in deltas; None if unknown, as with tools, whose arguments have no deltas."""
+        if self.output_tokens is None or not self._is_whole or self.turn.tools or not self.streaming:
+            return None
+        if self.turn.usage is None or any(passage.pieces for passage in self.turn.thoughts):
+            return self.output_tokens
+        return max(0, self.output_tokens - (count(self.turn.usage.reasoning_tokens) or 0))
+
+    def _since_post(self, at_ns: int | None) -> int | None:
+        return None if at_ns is None or self._posted is None or at_ns < self._posted else at_ns - self._posted
+
+    def stats(self) -> TurnStats:
+        turn = self.turn
+        begun = turn.started_ns if self._posted is None else self._posted
+        silence = turn.longest_silence
+        return TurnStats(
+            turn=turn.turn, ended=turn.ended,
+            duration_s=seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
+            first_event_s=seconds(self.first_event), first_token_s=seconds(self.first_token),
+            first_text_s=seconds(self.first_text), events=turn.events,
+            events_per_s=per_second(turn.events, self.spent), deltas=self.deltas, streaming_s=seconds(self.streaming),
+            deltas_per_s=per_second(self.later_deltas, self.streaming), output_tokens=self.output_tokens,
+            output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
+            tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
+            longest_silence_s=seconds(silence.length_ns if silence else None),
+        )  # fmt: skip
+
+
+def _streaming(passage: Passage) -> int | None:
+    return passage.last_ns - passage.first_ns if passage.pieces > 1 else None
+
+
+class _Stream:
+    """One stream and its frames."""
+
+    def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
+        self.exchange, self.frames = exchange, frames
+        response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
+        times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
+        self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
+
+    def stats(self) -> StreamStats:
+        x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
+        asked = x.request.at_ns
+        return StreamStats(
+            stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(self.span[1] - asked),
+            first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
+            frames=len(self.frames), events=len(events), content_bytes=sum(frame.length for frame in self.frames),
+            wire_bytes=x.response_bytes, proxy_delay_ms=_delays(self.frames), never_sent=_unsent(self.frames),
+        )  # fmt: skip
+
+
+def _streams(exchanges: Iterable[Exchange], frames: Iterable[TimedFrame]) -> Iterator[_Stream]:
+    by_stream: dict[int, list[TimedFrame]] = {}
+    for frame in frames:
+        by_stream.setdefault(frame.stream, []).append(frame)
+    yield from (_Stream(x, by_stream.get(x.stream, [])) for x in exchanges if x.stream is not None)
+
+
+def _end(x: Exchange) -> int:
+    """The last known time of an exchange, in ns."""
+    answered = x.request.at_ns if x.response is None else x.response.at_ns
+    return max(x.request.at_ns, answered, x.end_ns or 0)
+
+
+def _is_event(frame: TimedFrame) -> bool:
+    return frame.verdict != "comment"
+
+
+def _joined(line: Iterable[MergedFrame]) -> set[int]:
+    """Times in ns at which a connect snapshot repeated earlier text."""
+    return {
+        heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+    }
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """Count by value, most frequent first."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _delays(frames: Iterable[TimedFrame]) -> Spread | None:
+    sent = ((frame.sent_ns, frame.offset_ns) for frame in frames if _is_event(frame))
+    return spread((None if at is None else at - offset for at, offset in sent), _MS)
+
+
+def _unsent(frames: Iterable[TimedFrame]) -> int:
+    return sum(frame.sent_ns is None for frame in frames if _is_event(frame))

@@ -1,4 +1,4 @@
-"""What is measured of a session. Everything is frozen; the fields of `SessionStats` are the keys of `stats --json`.
+"""The numbers of a session. Frozen values; the fields of `SessionStats` are the keys of `stats --json`.
 
 A name ends in its unit: `_s` seconds, `_ms` milliseconds, `_bytes`, `_per_s`, `_usd`; a count has none, a share is
 between 0 and 1. What was not seen is None, never 0. `docs/stats.md` says how each is measured.
@@ -15,7 +15,7 @@ from ..turns import Conclusion, Ended
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of some durations: how many there are, their median, 99th percentile and longest, in the unit of its field."""
+    """Count, median, 99th percentile and maximum of durations, in the unit of the field."""
 
     count: int
     p50: float
@@ -25,23 +25,23 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """The time from one event to the next, while somebody listened."""
+    """The time from one event to the next, while a client listened."""
 
     count: int
     p50_s: float
     p99_s: float
     longest_s: float
     longest_from: str
-    """The event before the longest gap, as `STREAM:SEQ`…"""
+    """The event before the longest gap, as `STREAM:SEQ`."""
     longest_from_type: str
     longest_to: str
-    """…and the one after it."""
+    """The event after the longest gap."""
     longest_to_type: str
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStats:
-    """One stream: what one client heard, whatever others heard of it too."""
+    """One stream; its events count even if other streams carried them too."""
 
     stream: int
     party: str
@@ -53,33 +53,33 @@ class StreamStats:
     events: int
     """Frames with data."""
     content_bytes: int
-    """What `export --format sse` writes."""
+    """Bytes of the decoded body, which `export --format sse` writes."""
     wire_bytes: int
-    """What came over the wire: fewer, if the response was compressed."""
+    """Bytes of the body on the wire: fewer, if it was compressed."""
     proxy_delay_ms: Spread | None
     never_sent: int | None
-    """Events that were never handed to the client's transport; None where no times were recorded."""
+    """Events that were never handed to the client's transport; None without times."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnStats:
-    """One turn, as `show` tells it."""
+    """One turn, as in `show`."""
 
     turn: int
     ended: Ended
     duration_s: float | None
-    """From the POST of the message, or the first event where that was not recorded, to its end."""
+    """From the POST of the message, or the first event if that was not recorded, to its end."""
     first_event_s: float | None
-    """From the POST of the message to the turn's first event…"""
+    """From the POST of the message to the turn's first event."""
     first_token_s: float | None
-    """…to the first of its thoughts or text…"""
+    """From the POST to its first reasoning or text."""
     first_text_s: float | None
-    """…and to the first of its text."""
+    """From the POST to its first text."""
     events: int
     events_per_s: float | None
     deltas: int
     streaming_s: float | None
-    """From the first to the last delta of each stretch of text or thoughts, added up."""
+    """From the first to the last delta of each text or reasoning, summed."""
     deltas_per_s: float | None
     output_tokens: int | None
     output_tokens_per_s: float | None
@@ -96,25 +96,25 @@ class ToolStats:
     calls: int
     answered: int
     total_s: float | None
-    """From call to answer; of the calls that were answered."""
+    """From call to output, over the calls with an output."""
     longest_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStats:
-    """All approvals that were waited for from one party."""
+    """All approvals that one party answered."""
 
     answered_by: str | None
-    """The party that posted the answers; None where nobody did, or where that was not recorded."""
+    """The party that posted the answers; None if no answer was recorded."""
     count: int
     total_s: float | None
-    """From the question to the answer; where none came, until the turn was over or nobody listened any more."""
+    """From the question to the answer; without one, to the end of the turn or of the last stream."""
     longest_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class UsageStats:
-    """The tokens and the cost of one model; None where the server did not say."""
+    """Tokens and cost of one model; None if the server did not report them."""
 
     model: str | None
     turns: int | None
@@ -127,41 +127,41 @@ class UsageStats:
 
 @dataclass(frozen=True, slots=True)
 class SessionStats:
-    """One session in one recording, or a stream that belongs to none. What two clients heard is counted once."""
+    """One session in one recording, or a stream without a session. An event on two streams counts once."""
 
     recording: int
     session_id: str | None
     parent_session_id: str | None
     started_at: str | None
-    """UTC, ISO 8601; None where no times were recorded."""
+    """UTC, ISO 8601; None without times."""
     duration_s: float | None
-    """From the first request of a client to the end of its last exchange; None where no times were recorded."""
+    """From a client's first request to the end of its last exchange; None without times."""
     conclusion: Conclusion
-    """How it ended, who was connected, what was asked."""
+    """How it ended, which clients were connected, the first question."""
     exchanges: int
     request_bytes: int
     response_bytes: int
-    """Of all its exchanges, streams among them, as they came over the wire: what two clients heard came twice."""
+    """Of all its exchanges, on the wire: an event on two streams counts twice."""
     streams: tuple[StreamStats, ...]
     endings: dict[str, int]
-    """How many of its streams ended how."""
+    """Count of streams by ending."""
     events: int
     """Frames with data."""
     events_by_type: dict[str, int]
-    """The most frequent first; `[DONE]` for that, `(no type)` for what has none."""
+    """Most frequent first; with `[DONE]`, and `(no type)` for events without a type."""
     verdicts: dict[str, int]
-    """Of all frames, comments among them."""
+    """Count of frames by verdict, comments included."""
     heartbeats: int
     heartbeat_share: float | None
-    """Of the events."""
+    """Share of heartbeats among the events, from 0 to 1."""
     gaps: Gaps | None
     gaps_without_heartbeats: Gaps | None
     silent_at_end_s: float | None
-    """From the last event, heartbeats apart, until nobody listened any more."""
+    """From the last event, heartbeats apart, to the end of the last stream."""
     turns: tuple[TurnStats, ...]
     turns_ended: dict[str, int]
     first_event_s: Spread | None
-    """Of its turns, as the three that follow."""
+    """Over its turns, like the next three."""
     first_token_s: Spread | None
     first_text_s: Spread | None
     streaming_s: float | None
@@ -171,16 +171,16 @@ class SessionStats:
     output_tokens: int | None
     output_tokens_per_s: float | None
     tools: tuple[ToolStats, ...]
-    """By name, the one that took longest first."""
+    """By name, longest total time first."""
     tool_s: float | None
     approvals: tuple[ApprovalStats, ...]
     approval_s: float | None
     usage: tuple[UsageStats, ...]
-    """By model, of the turns whose end was recorded."""
+    """By model, over the turns whose end was recorded."""
     reported_usage: tuple[UsageStats, ...]
-    """By model, as the last `session.usage` has it: the server's count, sub-agents and earlier turns included."""
+    """By model, from the last `session.usage`: the server's count, with sub-agents and earlier turns."""
     proxy_delay_ms: Spread | None
-    """From an event's last byte to its being handed to the client's transport, on every stream. No proof of reading."""
+    """From an event's last byte to its handing to the client's transport, over all streams. It may not be read yet."""
     never_sent: int | None
 
 

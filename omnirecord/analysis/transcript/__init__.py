@@ -44,7 +44,7 @@ def transcript(
         yield Line("no sessions", "note")
     if astray := told_failures(astray):
         yield Line("", "blank")
-        yield Line("Requests of no session", "head")
+        yield Line("Requests without a session", "head")
         yield from failures(page, astray)
     if empty:
         return

@@ -30,7 +30,7 @@ def lines_of(
     from the beginning of the recording.
     """
     told = sessions(store, session, long_silence=long_silence, family=True)
-    astray = [] if session is not None else failures_in(store, strays(store.exchanges("party != 'runner'")))
+    astray = [] if session is not None else failures_in(store, strays(store.exchanges(by_clients=True)))
     return transcript(told, width=width, full=full, absolute=absolute, astray=astray)
 
 
@@ -79,7 +79,7 @@ def sessions_with_drafts(
     wanted = None if session is None else frozenset({the_session(store, session)})
     if family and wanted is not None:
         wanted = with_children(store, *wanted)
-    for exchanges in grouped(store.exchanges("party != 'runner'")):
+    for exchanges in grouped(store.exchanges(by_clients=True)):
         first = exchanges[0]
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue

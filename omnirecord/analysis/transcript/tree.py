@@ -148,7 +148,7 @@ def why(conclusion: Conclusion) -> str:
 
 def head(session: Session, page: Page) -> str:
     """Return the line with name, recording, turns, duration and streams of a session."""
-    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream of no session"
+    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
     parts = [name, f"recording {session.recording}", words.count(len(session.turns), "turn")]
     if session.parent_id:
         parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")

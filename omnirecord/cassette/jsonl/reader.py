@@ -260,7 +260,7 @@ class Reader:
             yield from _pieces(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
             made = _made(framer, _plain(begun))
         seen = _Counted(made)
-        yield from streamed.pages(stream, seen, lambda read: begun.reads[read][0])
+        yield from streamed.frame_blocks(stream, seen, lambda read: begun.reads[read][0])
         if seen.count != len(begun.frames):
             raise differs
 
@@ -365,7 +365,7 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
 
 
 def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
-    pieces = streamed.Pieces(exchange)
+    pieces = streamed.ReadBlocks(exchange)
     made: list[Row] = []
     for (offset, sent, size), one in zip(begun.reads, data, strict=True):
         pieces.add(offset, sent, size, one, made)

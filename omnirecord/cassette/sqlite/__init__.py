@@ -1,13 +1,17 @@
-"""The one place that knows SQL: a cassette as an SQLite file.
+"""A cassette as an SQLite file. All SQL on a cassette is in this package.
 
-`schema` is its form and how a file is opened, `packed` opens a compressed one, `lock` tells whether a recorder is
-alive, `inodes` does so whatever name the file has, `rows` names what can be written, `writer` writes, `reader` reads
-and `making` checks what it finds; `views` and `datasette` are for people who open a cassette with other tools.
-Everything in here is synchronous and belongs to one thread at a time.
+- `schema` has the tables and opens a file; `compressed` opens a compressed file; `migrations` converts old formats.
+- `lock` tells whether a recorder is alive; `untrusted` refuses files that are dangerous to open.
+- `rows` and `stream_rows` make the rows that `writer` writes.
+- `tables`, `reader` and `stream_reads` read values, which `checked` checks.
+- `views` has the SQL views and the Datasette metadata; `search_index` is the file beside the cassette.
+
+All code here is synchronous. One thread at a time uses an object.
 """
 
-from .reader import Store, is_coded
+from .reader import Store
 from .schema import is_database, is_packed, is_sqlite
+from .tables import is_coded
 from .views import datasette_metadata
 from .writer import Writer
 

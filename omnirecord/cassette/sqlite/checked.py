@@ -1,6 +1,6 @@
-"""Rows of a cassette made into values, each checked as it is taken: a stranger's file may hold anything.
+"""Converts rows of a cassette to values, and checks each value: a file from an unknown source may hold anything.
 
-What does not fit raises one of `DAMAGED`, which the reader turns into a `BrokenCassette`, never a traceback.
+An invalid value raises one of `DAMAGED`. The reader turns that into a `BrokenCassette`, never a traceback.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ from ...model import (  # fmt: skip
 from ...wire.sse import read_fields
 
 DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What a value that does not fit raises where it is looked at."""
+"""The errors that an invalid value raises."""
 _VERDICTS = frozenset(VERDICTS)
 _LONGEST = 4 << 20
-"""Characters of a JSON text in a row."""
+"""Longest JSON text in a row, in characters."""
 
 
 def recording_of(row: Any) -> Recording:
+    """Return the recording in a row."""
     number, started_at, version, contract, upstream = row
     return Recording(
         _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
@@ -54,17 +55,17 @@ def recording_of(row: Any) -> Recording:
 
 
 def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
-    """An exchange, and whether bytes of its response are in no frame."""
+    """Return the exchange in a row, and whether some bytes of its response are in no frame."""
     (number, recording, kind, stream, session_id, party, at_ns, method, target, headers) = row[:10]
     (response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, has_unframed) = row[
         10:
     ]
     if not is_recorded:
-        raise ValueError(f"the recording of exchange {number} is not there")
+        raise ValueError(f"exchange {number} belongs to no recording")
     if kind not in KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
-        raise ValueError(f"exchange {number} is neither a stream nor anything else")
+        raise ValueError(f"exchange {number} has a kind that does not match its stream")
     if ending is not None and ending not in ENDINGS:
-        raise ValueError(f"exchange {number} has an ending that is none")
+        raise ValueError(f"exchange {number} has an unknown ending")
     end_ns = _int_or_none(end_ns, "end_ns")
     request = Request(
         _int(at_ns, "request_at_ns"), checked_method(_str(method, "method")), checked_target(_str(target, "target")),
@@ -83,11 +84,11 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
         _size(sent, "request_bytes"), _size(received, "response_bytes"), end_ns,
     )  # fmt: skip
     if exchange.ending == "eof" and not exchange.has_times:
-        exchange = replace(exchange, ending="unknown")  # imported before there was this ending
+        exchange = replace(exchange, ending="unknown")  # imported by a version without this ending
     return exchange, bool(has_unframed)
 
 
-@functools.lru_cache(maxsize=1024)  # a client sends the same with each request
+@functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
 def _headers(text: Any) -> Headers:
     return checked_headers(_pairs(text, "headers"))
 
@@ -103,18 +104,21 @@ def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
 
 
 def streaming_of(row: Any) -> Streaming:
+    """Return the polled columns of a stream."""
     stream, exchange, recording, session_id, is_over, has_times = row
     numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
     return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over), bool(has_times))
 
 
 Times = Sequence[int | None]
-Piece = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
+ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
 
 
-def piece_of(row: Any) -> Piece:
-    """A row of `pieces`: number, start and size; the time from which those of its reads are counted, when each came,
-    when each was handed on, how large each is; its bytes."""
+def read_block_of(row: Any) -> ReadBlockRow:
+    """Return a row of `pieces`: number, start, size, base time, the arrival, sending and size of each read, bytes.
+
+    Sizes are in bytes, times in ns. The base time is added to the arrival and sending times.
+    """
     n, start, size, offset, text, data = row
     found = from_json(_short(text, "reads"))
     if type(found) is not list or not set(map(type, found)) <= {list}:
@@ -122,27 +126,26 @@ def piece_of(row: Any) -> Piece:
     came, sent, sizes = zip(*found, strict=True) if found else ((), (), ())
     kinds = set(map(type, (offset, n, start, *came, *sizes)))
     if kinds != {int} or not set(map(type, sent)) <= {int, type(None)}:
-        raise TypeError("a read is not of numbers")
+        raise TypeError("a read holds no numbers")
     if n < 0 or start < 0 or sum(sizes) != size or min(sizes, default=0) < 0:
-        raise ValueError("a piece has not the size of its reads")
+        raise ValueError("a read block differs in size from its reads")
     times = *came, *(sent if None not in sent else (one for one in sent if one is not None))
     if max(n, start + size, abs(offset + min(times, default=0)), abs(offset + max(times, default=0))) >= LIMIT:
-        raise ValueError("a read has a number that is too large")
+        raise ValueError("a read has too large a number")
     if data is not None and len(blob_of((data,))) != size:
-        raise ValueError("a piece has not the size of its reads")
+        raise ValueError("a read block differs in size from its reads")
     return n, start, size, offset, came, sent, sizes, data
 
 
-Entry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
-"""Where a frame begins and ends in the content, the read that brought its last byte, its type, its verdict, and what
-few have."""
-PAGE = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
+FrameEntry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
+"""Start and end of a frame in the content, the read of its last byte, its type, its verdict, and rare properties."""
+FRAME_BLOCK_COLUMNS = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
 
 
-def entries_of(row: Any) -> tuple[int, list[Entry]]:
-    """The number of a page's first frame, and its frames, of the columns `PAGE`."""
+def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
+    """Return the number of the first frame in a row of `FRAME_BLOCK_COLUMNS`, and the frames."""
     seq, frames, start, read, *lists, more = row
-    _size(seq, "seq"), _size(start, "a page's start"), _size(read, "a page's read")
+    _size(seq, "seq"), _size(start, "the start of a frame block"), _size(read, "the read of a frame block")
     ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_short(one, "a list")) for one in lists)
     if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
         raise TypeError("a frame's type: no text")
@@ -160,10 +163,12 @@ def entries_of(row: Any) -> tuple[int, list[Entry]]:
 
 
 def ends_of(row: Any) -> tuple[list[int], int, bool]:
-    """Where a page's frames end in the content, where it begins, and whether there is something about them that few
-    have, of the columns `PAGE`."""
+    """Return the end of each frame in the content, the start of the block, and whether bytes of a frame were lost.
+
+    `row` has the columns `FRAME_BLOCK_COLUMNS`; offsets are in bytes.
+    """
     seq, frames, start, _, ends, *_, more = row
-    _size(seq, "seq"), _size(start, "a page's start")
+    _size(seq, "seq"), _size(start, "the start of a frame block")
     found = [start + end for end in _sizes(json.loads(_short(ends, "a list")), frames, LIMIT)]
     if [start, *found] != sorted([start, *found]):
         raise ValueError("a frame ends before it begins")
@@ -172,13 +177,14 @@ def ends_of(row: Any) -> tuple[list[int], int, bool]:
 
 def _sizes(values: Any, count: Any, below: int) -> list[int]:
     if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
-        raise ValueError("a page has not as many entries as frames")
+        raise ValueError("a frame block has not one entry for each frame")
     if not 0 <= min(values) <= max(values) < below:
-        raise ValueError("a page has an entry that is too small or too large")
+        raise ValueError("a frame block has an entry that is too small or too large")
     return values
 
 
 def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
+    """Return the path and the message of each issue in the rare properties of a frame."""
     found = more.get("issues", ())
     for pair in found:
         if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
@@ -187,6 +193,7 @@ def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
 
 
 def message_of(row: Any) -> Message:
+    """Return the WebSocket message in a row."""
     exchange, number, at_ns, sent_ns, dir, opcode, data = row
     if dir not in ("up", "down"):
         raise ValueError("a message's dir is neither up nor down")
@@ -197,29 +204,33 @@ def message_of(row: Any) -> Message:
 
 
 def incident_of(row: Any) -> Incident:
+    """Return the incident in a row."""
     recording, at_ns, message = row
     return Incident(_int(recording, "recording"), _int(at_ns, "at_ns"), _str(message, "an incident's message"))
 
 
 def count_of(row: Any) -> tuple[str, int, int]:
-    """Of which verdict, how many frames, and how long they are together."""
+    """Return a verdict, its number of frames, and their total length in bytes."""
     verdict, count, length = row
     if verdict not in _VERDICTS:
-        raise ValueError("a frame's verdict is none")
+        raise ValueError("a frame has an unknown verdict")
     return verdict, _size(count, "frames"), _size(length, "the length of frames")
 
 
 def number_of(row: Any) -> int:
+    """Return the number in a row of one column."""
     (number,) = row
     return _int(number, "a number")
 
 
 def pair_of(row: Any) -> tuple[int, int]:
+    """Return a number of frames and their length in bytes."""
     one, other = row
     return _size(one, "a number of frames"), _size(other, "their length")
 
 
 def blob_of(row: Any) -> bytes:
+    """Return the bytes in a row of one column."""
     (data,) = row
     if type(data) is not bytes:
         raise TypeError(f"a body's bytes: a {type(data).__name__}")
@@ -227,18 +238,18 @@ def blob_of(row: Any) -> bytes:
 
 
 def limit_of(row: Any) -> int:
-    """At which limit a stream was decoded no further; 0: not at any."""
+    """Return the limit, in bytes, at which decoding of a stream stopped; 0 if it was decoded completely."""
     return _size(int(blob_of(row)[:20] or b"0"), "a limit")
 
 
 def size_or_damage(value: Any, what: str) -> int:
-    """A number of ours. Raises one of `DAMAGED`."""
+    """Return a number from 0 on. Raises one of `DAMAGED`."""
     return _size(value, what)
 
 
 def _int(value: Any, what: str) -> int:
     if type(value) is not int or not -LIMIT < value < LIMIT:
-        raise TypeError(f"{what}: no number, or too large a one")
+        raise TypeError(f"{what}: no number, or too large")
     return value
 
 
@@ -259,9 +270,9 @@ def _str(value: Any, what: str) -> str:
 
 
 def _short(value: Any, what: str) -> str:
-    """Text that is parsed. Ours has kilobytes; of a long one the values would take many times its size."""
+    """Return a text to parse as JSON. Recorded texts have kilobytes; values need a multiple of the memory."""
     if len(_str(value, what)) > _LONGEST:
-        raise ValueError(f"{what}: longer than any is")
+        raise ValueError(f"{what}: too long")
     return str(value)
 
 
@@ -278,13 +289,14 @@ def _bytes(value: Any) -> bytes:
 
 
 def payload_of(raw: bytes | None) -> dict[str, Any]:
-    """The JSON object in a frame."""
+    """Return the JSON object in a frame; an empty one if there is none."""
     data = None if raw is None else read_fields(raw).data
     payload = json.loads(data) if data else None
     return payload if isinstance(payload, dict) else {}
 
 
 def family_of(raw: bytes | None) -> tuple[str, str] | None:
+    """Return the ids of a child session and of its parent, as `session.created` has them."""
     payload = payload_of(raw)
     child, parent = payload.get("child_session_id"), payload.get("conversation_id")
     return (child, parent) if isinstance(child, str) and isinstance(parent, str) else None

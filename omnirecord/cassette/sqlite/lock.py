@@ -1,33 +1,198 @@
-"""Whether a recorder is alive: an advisory lock (flock) on `CASSETTE-lock`, held for as long as it writes, and another
-one on the cassette itself (`inodes`), which also holds for other names of the same file.
+"""Tells whether a recorder is alive, and counts the SQLite connections of this process.
 
-The operating system drops both when the process dies, however it dies. The first is needed while there is no cassette
-yet, and on systems that have only this one.
+A recorder holds two advisory locks. `flock` on `CASSETTE-lock` belongs to a path; it is needed before the cassette
+exists, and on systems that have only this lock. A hard link, or a file that is mounted elsewhere, is the same file
+under another path. So a recorder also locks one byte of the cassette itself, which no connection of SQLite locks. The
+kernel keeps that lock by inode. It is a lock of the open file description, since SQLite releases all other locks of its
+process on the file at the end of each transaction. The kernel drops both locks when the process dies.
+
+If a process closes any descriptor of a file, the kernel drops all POSIX locks of that process on it, SQLite's too.
+Therefore a descriptor is closed only while this process has no connection to the file.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import stat
+import struct
+import threading
 from pathlib import Path
+from typing import Any
 
 from ...errors import CassetteInUse, NotACassette
 from ..files import itself
 from .compressed import JOURNAL
-from .inodes import FileLock, identity, in_use, is_recorded
+
+Identity = tuple[int, int]
+"""Device and inode."""
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_BYTE = 0x40000000 + 1024
+"""Offset of the locked byte. SQLite locks 512 bytes from 1 GiB on."""
+_FLOCK = "hhqqi0q"
+"""`struct flock` of Linux: type, whence, start, length, process."""
+_SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", None)
+"""None on a system without such locks; then only the lock file counts."""
+
+_LOCK = threading.RLock()
+_connections: dict[Identity, int] = {}
+_recorded: set[Identity] = set()
+_idle: dict[Identity, list[int]] = {}
+"""Descriptors that stay open while the process has a connection to the file."""
+
+
+def identity(path: Path) -> Identity:
+    """Return the device and inode of a file. Raises `OSError`."""
+    found = os.stat(path)  # noqa: PTH116  # `Path.stat` would take a good part of each opening
+    return found.st_dev, found.st_ino
+
+
+def in_use(file: Identity) -> bool:
+    """Whether this process has a connection to the file. Such a file is a database; do not open it in another way."""
+    return file in _connections
+
+
+class _Connection(sqlite3.Connection):
+    """An SQLite connection that is counted until it is closed."""
+
+    file: Identity | None = None
+
+    def close(self) -> None:
+        super().close()
+        self._uncount()
+
+    def __del__(self) -> None:
+        self._uncount()  # otherwise a later file with the same inode would count as open
+
+    def _uncount(self) -> None:
+        if self.file is not None:
+            _uncount(self.file)
+            self.file = None
+
+
+def connect(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
+    """Return a connection to an existing file, in SQLite's `mode`. Raises `sqlite3.Error` or `OSError`."""
+    file = identity(path)
+    with _LOCK:
+        _connections[file] = _connections.get(file, 0) + 1
+    try:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        made = sqlite3.connect(uri, uri=True, check_same_thread=False, factory=_Connection, **options)
+    except BaseException:
+        _uncount(file)
+        raise
+    made.file = file
+    return made
+
+
+def _uncount(file: Identity) -> None:
+    with _LOCK:
+        _connections[file] -= 1
+        if not _connections[file]:
+            del _connections[file]
+            for descriptor in _idle.pop(file, ()):
+                os.close(descriptor)
+
+
+def _put_away(file: Identity, descriptor: int) -> None:
+    with _LOCK:
+        if in_use(file):
+            _idle.setdefault(file, []).append(descriptor)
+        else:
+            os.close(descriptor)
+
+
+class FileLock:
+    """A recorder's lock on the cassette itself. `is_taken` is false if another recorder holds the lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = None
+        self._file = identity(path)
+        with _LOCK:
+            self.is_taken = self._file not in _recorded and self._take(path)
+            if self.is_taken:
+                _recorded.add(self._file)
+
+    def _take(self, path: Path) -> bool:
+        if _SET is None:
+            return True
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._file = _identity_of(descriptor)
+        try:
+            _command(_SET, descriptor, fcntl.F_WRLCK)
+        except (BlockingIOError, PermissionError):
+            _put_away(self._file, descriptor)
+            return False
+        except OSError:  # a file system without locks
+            _put_away(self._file, descriptor)
+            return True
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Release the lock; call it when the recorder's connection is closed."""
+        with _LOCK:
+            if self.is_taken:
+                _recorded.discard(self._file)
+            if self._descriptor is not None and _SET is not None:
+                _command(_SET, self._descriptor, fcntl.F_UNLCK)
+                _put_away(self._file, self._descriptor)
+            self.is_taken, self._descriptor = False, None
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether a recorder writes this file, under any name."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        with _LOCK:
+            return (found.st_dev, found.st_ino) in _recorded or _is_locked(path, (found.st_dev, found.st_ino))
+    except OSError:
+        return False
+
+
+def _is_locked(path: Path, file: Identity) -> bool:
+    if _GET is None:
+        return False
+    kept = _idle.get(file)
+    if kept:
+        return _locked_by_another(kept[-1])
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return _locked_by_another(descriptor)
+    finally:
+        _put_away(_identity_of(descriptor), descriptor)
+
+
+def _locked_by_another(descriptor: int) -> bool:
+    assert _GET is not None
+    answer = _command(_GET, descriptor, fcntl.F_WRLCK)
+    return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
+
+
+def _command(command: int, descriptor: int, kind: int) -> bytes:
+    return fcntl.fcntl(descriptor, command, struct.pack(_FLOCK, kind, os.SEEK_SET, _BYTE, 1, 0))
+
+
+def _identity_of(descriptor: int) -> Identity:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def lock_path(cassette: Path) -> Path:
-    """Beside the file itself, whichever link to it was named."""
+    """Return the path of the lock file, which lies beside the cassette and not beside a link to it."""
     cassette = itself(cassette)
     return cassette.with_name(cassette.name + "-lock")
 
 
 class RecorderLock:
-    """Held by a recorder. Raises `CassetteInUse` if another one has it, `NotACassette` if its path is no such file."""
+    """The two locks of a recorder.
+
+    Raises `CassetteInUse` if another recorder holds the lock file, `NotACassette` if that path is no regular file.
+    """
 
     def __init__(self, cassette: Path) -> None:
         self._path = lock_path(cassette)
@@ -52,10 +217,10 @@ class RecorderLock:
                 ) from None
             if self._still_there(fd):
                 return fd
-            os.close(fd)  # its last owner removed it between our open and our lock
+            os.close(fd)  # the last owner removed it between our open and our lock
 
     def lock_file(self, cassette: Path) -> None:
-        """Lock the file itself, once it is there and before it is opened. Raises `CassetteInUse`."""
+        """Lock the cassette itself, after it is created and before it is opened. Raises `CassetteInUse`."""
         self._file = FileLock(cassette)
         if not self._file.is_taken:
             raise CassetteInUse(
@@ -70,22 +235,23 @@ class RecorderLock:
             return False
 
     def release(self) -> None:
+        """Release both locks and remove the lock file."""
         if self._file is not None:
             self._file.release()
-        if self._still_there(self._fd):  # else it was removed, and may be another recorder's by now
+        if self._still_there(self._fd):  # otherwise it may belong to another recorder
             self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
 
 def recorder_is_alive(cassette: Path) -> bool:
-    """Whether some process records into `cassette` now, under this name or another one of the same file."""
+    """Whether a process records into `cassette` now, under this or another name of the same file."""
     return is_locked_beside(cassette) or is_recorded(cassette)
 
 
 def is_locked_beside(cassette: Path) -> bool:
-    """Whether some process records into `cassette` under this name. Opens the lock file for reading only."""
+    """Whether a process records into `cassette` under this name. Opens the lock file for reading only."""
     try:
-        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which may be a pipe
+        fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the path may be a pipe
     except OSError:
         return False
     try:
@@ -104,7 +270,7 @@ def _try_shared(fd: int) -> bool:
 
 
 def refuse_other_name(path: Path) -> None:
-    """Raise `CassetteInUse` for another name of a file that is being recorded: its log lies beside the first name."""
+    """Raise `CassetteInUse` if the recorder uses another name of the file: the log lies beside that name."""
     if is_recorded(path) and not is_locked_beside(path) and not _log_beside(path).exists():
         raise CassetteInUse(
             f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
@@ -118,8 +284,10 @@ def _log_beside(path: Path) -> Path:
 
 
 def refuse_log_elsewhere(path: Path) -> None:
-    """Raise `NotACassette` for a file with several names whose log may lie beside another one: writing without the log
-    would damage the cassette."""
+    """Raise `NotACassette` for a file with several names whose log may lie beside another name.
+
+    Writing without the log would damage the cassette.
+    """
     if path.stat().st_nlink == 1 or _log_beside(path).exists() or in_use(identity(path)):
         return
     with path.open("rb") as file:

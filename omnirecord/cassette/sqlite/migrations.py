@@ -159,7 +159,7 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
         "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
     ).fetchall()
     yield from _pieces(exchange, reads, spans)
-    yield from streamed.pages(stream, _framed(old, stream), lambda read: reads[read][0])
+    yield from streamed.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
 
 
 def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
@@ -182,7 +182,7 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
 
 
 def _pieces(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
-    pieces = streamed.Pieces(exchange)
+    pieces = streamed.ReadBlocks(exchange)
     made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
         pieces.add(offset_ns, sent_ns, size, data, made)

@@ -1,9 +1,7 @@
-"""What can be written to a cassette: each function makes one row, a statement and its values, and touches nothing.
+"""Makes rows to write: a row is a statement and its values. Pure.
 
-A list of rows is applied in one transaction (`Writer.write`), and again in full if that failed. What a stream brings is
-many things to a row: `streamed`.
-
-How many bytes of an exchange are kept, for one that has no end yet and so no count in its row.
+`Writer.write` applies a list of rows in one transaction, and applies the whole list again after a failure. The rows of
+streams are in `stream_rows`. `size_of` and `FRAMED` are SQL expressions for exchanges without an end.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ from ..framing import is_text
 Row = tuple[str, tuple[Any, ...]]
 
 PAGE_SIZE = 16 * 1024
-"""Bytes of a page of SQLite's in a new file: what is written in large pieces takes half the time that it takes with the
-usual 4 KiB; an empty cassette has 400 KB instead of 100."""
+"""Page size of a new SQLite file, in bytes. Large rows take half the time that they take with the default of 4 KiB; an
+empty cassette has 400 KB instead of 100 KB."""
 LONGEST_CHUNK = 16 * 1024 * 1024
-"""Bytes of a body that are put into one row; a reader takes no value of any size."""
+"""Most bytes of a body in one row; readers limit the size of a value."""
 
 _RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?)"
 _REQUEST = (
@@ -45,11 +43,12 @@ _INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
 
 
 def text_or_bytes(data: bytes) -> str | bytes:
-    """Text where it is UTF-8, so that it can be read in any SQLite tool; a NUL would end it there."""
+    """Return text if the bytes are UTF-8 without NUL, so that any SQLite tool shows it; else the bytes."""
     return data.decode() if is_text(data) else data
 
 
 def recording(value: Recording) -> Row:
+    """Return the row of a new recording."""
     return _RECORDING, (value.recording, value.started_at, value.version, value.contract, value.upstream)
 
 
@@ -57,6 +56,7 @@ def request(
     exchange: int, recording: int, kind: Kind, session_id: str | None, party: str,
     at_ns: int, method: str, target: str, headers: Headers,
 ) -> Row:  # fmt: skip
+    """Return the row of a new exchange."""
     return _REQUEST, (
         exchange,
         recording,
@@ -73,34 +73,40 @@ def request(
 def response(
     exchange: int, kind: Kind, stream: int | None, at_ns: int, status: int, reason: str, headers: Headers
 ) -> Row:
+    """Return the row that adds the head of the response to an exchange."""
     return _RESPONSE, (kind, stream, at_ns, status, reason, json.dumps(headers), exchange)
 
 
 def session(exchange: int, session_id: str) -> Row:
+    """Return the row that sets the session of an exchange, unless it is set."""
     return _SESSION, (session_id, exchange)
 
 
 def end(exchange: int, at_ns: int | None, ending: str, request_bytes: int, response_bytes: int) -> Row:
+    """Return the row that ends an exchange; the ending `done` stays."""
     return _END, (at_ns, ending, request_bytes, response_bytes, exchange)
 
 
 def done(stream: int) -> Row:
-    """`[DONE]` passed: whatever the ending was, it is `done`."""
+    """Return the row that sets the ending of a stream to `done`, after `[DONE]`."""
     return _DONE, (stream,)
 
 
 def framed(exchange: int, length: int, stopped_at: int | None) -> Row:
-    """No more frames are made of a coded stream: those that are there hold `length` bytes of content. `stopped_at`: the
-    limit that is why."""
+    """Return the row that says that all frames of a coded stream are stored, with `length` bytes of content.
+
+    `stopped_at` is the limit, in bytes, at which decoding stopped, if it did.
+    """
     return chunk(exchange, "framed", length, b"" if stopped_at is None else b"%d" % stopped_at)
 
 
 def chunk(exchange: int, side: Side | Literal["content", "framed"], start: int, data: bytes) -> Row:
+    """Return the row of a part of a body, at offset `start`."""
     return _CHUNK, (exchange, side, start, data)
 
 
 def chunks(exchange: int, side: Side | Literal["content"], start: int, data: bytes) -> Iterator[Row]:
-    """The same in pieces that a reader takes, however long it is."""
+    """Yield the rows of a part of a body, each at most `LONGEST_CHUNK` bytes."""
     for at in range(0, len(data), LONGEST_CHUNK):
         yield chunk(exchange, side, start + at, data[at : at + LONGEST_CHUNK])
 
@@ -108,19 +114,22 @@ def chunks(exchange: int, side: Side | Literal["content"], start: int, data: byt
 def message(
     exchange: int, number: int, at_ns: int, sent_ns: int | None, dir: Direction, opcode: int, data: bytes
 ) -> Row:
+    """Return the row of a WebSocket message."""
     return _MESSAGE, (exchange, number, at_ns, sent_ns, dir, opcode, text_or_bytes(data))
 
 
 def message_sent(exchange: int, number: int, sent_ns: int) -> Row:
+    """Return the row that stores when a message was sent on, in ns."""
     return _MESSAGE_SENT, (sent_ns, exchange, number)
 
 
 def incident(recording: int, at_ns: int, message: str) -> Row:
+    """Return the row of an incident."""
     return _INCIDENT, (recording, at_ns, message)
 
 
 def size_of(side: Side) -> str:
-    """An SQL expression over a row `x` of exchanges: bytes on the wire for a stream, else as they are stored."""
+    """Return an SQL expression over a row `x` of exchanges: bytes on the wire for a stream, else stored bytes."""
     direction = "up" if side == "request" else "down"
     pieces = "SELECT start + size FROM pieces WHERE exchange = x.exchange ORDER BY n DESC LIMIT 1"
     chunks = f"SELECT sum(length(data)) FROM chunks WHERE exchange = x.exchange AND side = '{side}'"
@@ -130,4 +139,4 @@ def size_of(side: Side) -> str:
 
 
 FRAMED = "coalesce((SELECT start + length FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1), 0)"
-"""How many bytes of its content are in frames."""
+"""SQL expression over a row `x` of exchanges: bytes of content in frames."""

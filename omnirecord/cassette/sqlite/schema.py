@@ -35,8 +35,7 @@ from ..files import TemporaryFolder, copied_aside, is_of_the_disk, itself, unwri
 from . import compressed as packed
 from . import migrations as former
 from .disk import refused_by_disk
-from .inodes import connect, identity, in_use
-from .lock import refuse_log_elsewhere, refuse_other_name
+from .lock import connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
 from .rows import PAGE_SIZE
 from .untrusted import (
     harden,

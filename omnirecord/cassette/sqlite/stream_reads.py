@@ -1,6 +1,7 @@
-"""A stream's bytes and reads, as they are in the file: row by row, from anywhere on.
+"""Reads the bytes, the reads and an outline of a stream from the file, from any position on.
 
-A stream without most of its deltas, read from the pages: what is left says how its turns went, for little work.
+Table `pieces` holds read blocks: several reads in a row, with their bytes. Table `pages` holds frame blocks: several
+frames in a row. An outline leaves out most deltas of a stream, and needs little work.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from typing import Any, NamedTuple
 
 from ...model import LIMIT, Read, TimedFrame, Verdict
 from ..framing import Framed, Framer, Run
-from .checked import PAGE, entries_of, issues_of, piece_of
+from .checked import FRAME_BLOCK_COLUMNS, entries_of, issues_of, read_block_of
 
 
 @dataclass(slots=True)
-class Piece:
-    """The reads of one row. `data` is None where their bytes were lost."""
+class ReadBlock:
+    """The reads of one row. `data` is None if their bytes were lost."""
 
     n: int
-    """The number of the first, from 0."""
+    """Number of the first read, from 0."""
     start: int
-    """Where it begins in the stream, in bytes."""
+    """Offset in the stream, in bytes."""
     size: int
     offset_ns: int
-    """What the times are counted from."""
+    """Base of the times in `came` and `sent`, in ns."""
     came: Sequence[int]
     sent: Sequence[int | None]
     sizes: Sequence[int]
@@ -36,30 +37,32 @@ class Piece:
 
     @property
     def end(self) -> int:
+        """Offset of the end in the stream, in bytes."""
         return self.start + self.size
 
     @property
     def next(self) -> int:
-        """The number of the first read behind it."""
+        """Number of the first read after this block."""
         return self.n + len(self.sizes)
 
     def read(self, number: int) -> Read:
-        """Raises `IndexError` where it is not here."""
+        """Return the read with this number. Raises `IndexError` if the block does not hold it."""
         place = number - self.n
         if place < 0:
-            raise IndexError(f"read {number} is not there")
+            raise IndexError(f"read {number} is missing")
         sent = self.sent[place]
         base = self.offset_ns
         return Read(base + self.came[place], None if sent is None else base + sent, self.sizes[place])
 
-    def behind(self, byte: int) -> Piece:
-        """What of it is behind the first `byte` bytes of the stream: a read may be cut."""
+    def behind(self, byte: int) -> ReadBlock:
+        """Return the part after the first `byte` bytes of the stream; a read may be cut."""
         return self if byte <= self.start else self._cut(byte, self.end)
 
-    def before(self, byte: int) -> Piece:
+    def before(self, byte: int) -> ReadBlock:
+        """Return the part within the first `byte` bytes of the stream; a read may be cut."""
         return self if byte >= self.end else self._cut(self.start, byte)
 
-    def _cut(self, start: int, end: int) -> Piece:
+    def _cut(self, start: int, end: int) -> ReadBlock:
         end = max(start, end)
         bounds = list(pairwise(accumulate(self.sizes, initial=self.start)))
         sizes = [min(last, end) - max(first, start) for first, last in bounds]
@@ -68,7 +71,7 @@ class Piece:
         data = None if self.data is None else self.data[start - self.start : end - self.start]
         of = slice(first, last)
         sizes = [max(size, 0) for size in sizes[of]]
-        return Piece(
+        return ReadBlock(
             self.n + first, start, end - start, self.offset_ns, self.came[of], self.sent[of], sizes, data
         )  # fmt: skip
 
@@ -79,170 +82,176 @@ _OF_BYTE = "SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DE
 _TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM pieces WHERE exchange = ? ORDER BY n"
 
 
-def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[Piece]:
-    """The rows from the one on in which that read is."""
+def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[ReadBlock]:
+    """Yield the blocks from the one with read number `read` on. Raises what SQLite raises, or one of `DAMAGED`."""
     return _from(connection, exchange, _OF_READ, read)
 
 
-def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[Piece]:
-    """What lies behind the first `byte` bytes. `row`: the first read of the row that begins there, if that is known: to
-    look for it takes the longer the more is behind it."""
-    pieces = _from(connection, exchange, _OF_BYTE, byte) if row is None else _rows(connection, exchange, row, byte)
-    for piece in pieces:
-        if piece.end > byte:
-            yield piece.behind(byte)
+def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[ReadBlock]:
+    """Yield the blocks after the first `byte` bytes. Raises what SQLite raises, or one of `DAMAGED`.
+
+    `row`: number of the first read of the row that begins there, if known; a search takes longer in a longer stream.
+    """
+    blocks = _from(connection, exchange, _OF_BYTE, byte) if row is None else _rows(connection, exchange, row, byte)
+    for block in blocks:
+        if block.end > byte:
+            yield block.behind(byte)
 
 
-def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int) -> Iterator[Piece]:
+def _from(connection: sqlite3.Connection, exchange: int, query: str, where: int) -> Iterator[ReadBlock]:
     found = connection.execute(query, (exchange, where)).fetchone()
     first = 0 if found is None or found[0] is None else found[0]
     return _rows(connection, exchange, first, None if first else 0)
 
 
-def _rows(connection: sqlite3.Connection, exchange: int, first: int, end: int | None) -> Iterator[Piece]:
-    """The rows from that of the read `first` on. `end`: where in the stream it begins, if that is known."""
+def _rows(connection: sqlite3.Connection, exchange: int, first: int, end: int | None) -> Iterator[ReadBlock]:
+    """Yield the blocks from read `first` on. `end`: the offset at which that read begins, if known."""
     for row in connection.execute(_ROWS, (exchange, first)):
-        piece = Piece(*piece_of(row))
-        if end is not None and piece.start != end:
+        block = ReadBlock(*read_block_of(row))
+        if end is not None and block.start != end:
             raise ValueError(f"exchange {exchange} lacks some of its reads")
-        end = piece.end
-        yield piece
+        end = block.end
+        yield block
 
 
-def together(pieces: Iterator[Piece], most: int) -> Iterator[Piece]:
-    """Those that follow each other as one, up to `most` bytes: of small ones, what is done for each is what costs."""
-    some: list[Piece] = []
-    for piece in pieces:
-        if some and (piece.data is None or some[0].data is None or piece.end - some[0].start > most):
+def together(blocks: Iterator[ReadBlock], most: int) -> Iterator[ReadBlock]:
+    """Yield adjacent blocks joined, up to `most` bytes: the cost of small blocks is the work for each block."""
+    some: list[ReadBlock] = []
+    for block in blocks:
+        if some and (block.data is None or some[0].data is None or block.end - some[0].start > most):
             yield _joined(some)
             some = []
-        some.append(piece)
+        some.append(block)
     if some:
         yield _joined(some)
 
 
-def _joined(pieces: list[Piece]) -> Piece:
-    first = pieces[0]
-    if len(pieces) == 1:
+def _joined(blocks: list[ReadBlock]) -> ReadBlock:
+    first = blocks[0]
+    if len(blocks) == 1:
         return first
-    came = [one.offset_ns - first.offset_ns + at for one in pieces for at in one.came]
-    sent = [None if at is None else one.offset_ns - first.offset_ns + at for one in pieces for at in one.sent]
-    sizes = [size for one in pieces for size in one.sizes]
-    data = b"".join([one.data or b"" for one in pieces])
-    return Piece(first.n, first.start, pieces[-1].end - first.start, first.offset_ns, came, sent, sizes, data)
+    came = [one.offset_ns - first.offset_ns + at for one in blocks for at in one.came]
+    sent = [None if at is None else one.offset_ns - first.offset_ns + at for one in blocks for at in one.sent]
+    sizes = [size for one in blocks for size in one.sizes]
+    data = b"".join([one.data or b"" for one in blocks])
+    return ReadBlock(first.n, first.start, blocks[-1].end - first.start, first.offset_ns, came, sent, sizes, data)
 
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
-    """All of them, in order."""
+    """Yield all reads of an exchange, in order."""
     for *row, data in connection.execute(_TIMES, (exchange,)):
-        _, _, _, base, came, sent, sizes, _ = piece_of((*row, data))
+        _, _, _, base, came, sent, sizes, _ = read_block_of((*row, data))
         for at, handed_on, size in zip(came, sent, sizes, strict=True):
             yield Read(base + at, None if handed_on is None else base + handed_on, size)
 
 
 def last_read_ns(connection: sqlite3.Connection, exchange: int) -> int:
-    """When the last of them came; 0 where none did."""
+    """Return the arrival of the last read in ns; 0 if there is none."""
     row = connection.execute(_TIMES + " DESC LIMIT 1", (exchange,)).fetchone()
     if row is None:
         return 0
-    _, _, _, base, came, *_ = piece_of(row)
+    _, _, _, base, came, *_ = read_block_of(row)
     return base + came[-1] if came else base
 
 
 class Recent:
-    """The reads of the last rows: a frame may be held back for the LF that belongs to it."""
+    """The reads of the last blocks: the parser may hold back a frame until its LF arrives."""
 
     def __init__(self) -> None:
-        self._pieces: deque[Piece] = deque(maxlen=8)
+        self._blocks: deque[ReadBlock] = deque(maxlen=8)
 
-    def add(self, piece: Piece) -> None:
-        self._pieces.append(piece)
+    def add(self, block: ReadBlock) -> None:
+        """Add the next block."""
+        self._blocks.append(block)
 
     def of(self, number: int) -> Read:
-        """Raises `LookupError` where it is not among them."""
-        for piece in reversed(self._pieces):
-            if piece.n <= number < piece.next:
-                return piece.read(number)
-        raise LookupError(f"read {number} is not there")
+        """Return the read with this number. Raises `LookupError` if it is in none of the last blocks."""
+        for block in reversed(self._blocks):
+            if block.n <= number < block.next:
+                return block.read(number)
+        raise LookupError(f"read {number} is missing")
 
 
-def portions(framer: Framer, piece: Piece, *, runs: bool = False) -> Iterator[Sequence[Framed | Run]]:
-    """The frames that are complete with a row, some at a time. `runs`: frames that are alike need not be made."""
-    if piece.data is None:
-        return iter([[one for n, size in enumerate(piece.sizes, piece.n) for one in framer.skip(n, size)]])
-    return framer.portions(piece.n, piece.sizes, piece.data, runs=runs)
+def portions(framer: Framer, block: ReadBlock, *, runs: bool = False) -> Iterator[Sequence[Framed | Run]]:
+    """Yield the frames that a block completes, in portions. `runs`: return similar frames as a `Run`."""
+    if block.data is None:
+        return iter([[one for n, size in enumerate(block.sizes, block.n) for one in framer.skip(n, size)]])
+    return framer.portions(block.n, block.sizes, block.data, runs=runs)
 
 
-_NONE = Piece(0, 0, 0, 0, (), (), (), None)
+_NONE = ReadBlock(0, 0, 0, 0, (), (), (), None)
 
 
 class Content:
-    """The bytes of one stream and the times of its reads, asked for in order: of each frame first the bytes, then the
-    read that brought the last of them. Both raise `LookupError` for what is not there."""
+    """The bytes of one stream and the times of its reads, to be requested in order.
 
-    def __init__(self, pieces: Iterator[Piece]) -> None:
-        self._pieces = pieces
+    Request the bytes of a frame first, then the read of its last byte. Both raise `LookupError` if they are missing.
+    """
+
+    def __init__(self, blocks: Iterator[ReadBlock]) -> None:
+        self._blocks = blocks
         self._is_now(_NONE)
 
-    def _is_now(self, piece: Piece) -> None:
-        self._piece, self._next = piece, piece.next
-        self._start, self._data = piece.start, b"" if piece.data is None else piece.data
-        self._end = piece.end if piece.data is not None else -1  # none of its bytes can be taken
+    def _is_now(self, block: ReadBlock) -> None:
+        self._block, self._next = block, block.next
+        self._start, self._data = block.start, b"" if block.data is None else block.data
+        self._end = block.end if block.data is not None else -1  # none of its bytes is available
         self._number, self._read = -1, None  # type: int, Read | None
 
     def take(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`."""
+        """Return the bytes from offset `start` to `end`."""
         at = start - self._start
-        if at >= 0 and end <= self._end:  # nearly always
+        if at >= 0 and end <= self._end:  # the usual case
             return self._data[at : at + end - start]
         return self._across(start, end)
 
     def _across(self, start: int, end: int) -> bytes:
         parts = []
         while start < end:
-            if start >= self._piece.end:
+            if start >= self._block.end:
                 self._step()
                 continue
-            last = min(end, self._piece.end)
+            last = min(end, self._block.end)
             if start < self._start or last > self._end:
-                raise LookupError(f"bytes from {start} on are not there")
+                raise LookupError(f"bytes from {start} on are missing")
             parts.append(self._data[start - self._start : last - self._start])
             start = last
         return b"".join(parts)
 
     def read(self, number: int) -> Read:
-        if number == self._number and self._read is not None:  # several frames come with one read
+        """Return the read with this number."""
+        if number == self._number and self._read is not None:  # one read may bring several frames
             return self._read
         while number >= self._next:
             self._step()
-        self._number, self._read = number, self._piece.read(number)
+        self._number, self._read = number, self._block.read(number)
         return self._read
 
     def _step(self) -> None:
-        piece = next(self._pieces, None)
-        if piece is None:
+        block = next(self._blocks, None)
+        if block is None:
             raise LookupError("a stream lacks some of its bytes")
-        self._is_now(piece)
+        self._is_now(block)
 
 
-def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterator[Piece]:
-    """The decoded bytes of a stream with a content coding, from the row on in which byte `start` of them is."""
+def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterator[ReadBlock]:
+    """Yield the decoded bytes of a stream with a content coding, from the row with byte `start` on."""
     first = "SELECT coalesce(max(start), 0) FROM chunks WHERE exchange = ? AND side = 'content' AND start <= ?"
     (begin,) = connection.execute(first, (exchange, start)).fetchone()
     query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'content' AND start >= ? ORDER BY start"
     for at, data in connection.execute(query, (exchange, begin)):
-        yield Piece(0, at, len(data), 0, (), (), (), data)
+        yield ReadBlock(0, at, len(data), 0, (), (), (), data)
 
 
 PAUSE = 5_000_000_000
-"""Two deltas that are further apart than this, in ns, are both told."""
-_QUERY = f"SELECT {PAGE}, offset_ns, times, length FROM pages WHERE stream = ? ORDER BY seq"
+"""Longest gap between two deltas of which an outline leaves out one, in ns."""
+_QUERY = f"SELECT {FRAME_BLOCK_COLUMNS}, offset_ns, times, length FROM pages WHERE stream = ? ORDER BY seq"
 Sources = Callable[[int, int], Content]
-"""The content of the stream from a read and a byte on."""
+"""Returns the content of the stream from a read and a byte on."""
 
 
 class Part(NamedTuple):
-    """Some frames of an outline, and up to where in the stream all frames have been looked at."""
+    """Some frames of an outline; the last frame number and the offset in bytes up to which the outline is complete."""
 
     frames: list[TimedFrame]
     seq: int
@@ -250,7 +259,7 @@ class Part(NamedTuple):
 
 
 class _Run:
-    """Deltas that follow each other: the last one is held until something else comes."""
+    """Consecutive deltas. The last one is held until another frame follows."""
 
     def __init__(self) -> None:
         self.type: str | None = None
@@ -258,42 +267,45 @@ class _Run:
         self.held: TimedFrame | None = None
 
     def over(self) -> Iterator[TimedFrame]:
+        """Yield the held delta, if there is one."""
         if self.held is not None:
             yield self.held
         self.held = None
 
 
 def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> Iterator[Part]:
-    """The frames that are stored of a stream: of a run of deltas without pause only the first and the last. All but the
-    first have no `raw`, and no frame has a `sent_ns`."""
+    """Yield the stored frames of a stream; of consecutive deltas without a pause, only the first and the last.
+
+    Only the first delta of a run has a `raw`. No frame has a `sent_ns`.
+    """
     run = _Run()
     for row in connection.execute(_QUERY, (stream,)):
-        page, (first_ns, times, length) = row[:-3], row[-3:]
-        seq, count, start = page[0], page[1], page[2]
+        row, (first_ns, times, length) = row[:-3], row[-3:]
+        seq, count, start = row[0], row[1], row[2]
         came = _came(times, first_ns, count)
-        if run.type is not None and _is_run(page, run.type) and came[0] - run.last_ns <= PAUSE and _is_steady(came):
+        if run.type is not None and _is_run(row, run.type) and came[0] - run.last_ns <= PAUSE and _is_steady(came):
             run.held = _without_bytes(stream, seq + count - 1, came[-1], run.type)
             run.last_ns = came[-1]
             yield Part([], seq + count - 1, start + length)
         else:
-            frames = list(_frames(page, came, stream, run, sources))
+            frames = list(_frames(row, came, stream, run, sources))
             yield Part(frames, seq + count - 1, start + length)
     yield Part(list(run.over()), 0, 0)
 
 
 def _came(times: Any, first_ns: Any, count: Any) -> list[int]:
-    """When each frame of a page came."""
+    """Return the arrival of each frame of a block, in ns."""
     found = json.loads(times)
     if type(found) is not list or type(count) is not int or len(found) != count or set(map(type, found)) != {int}:
-        raise ValueError("a page has not as many times as frames")
+        raise ValueError("a frame block has not one time for each frame")
     if type(first_ns) is not int or max(abs(first_ns + min(found)), abs(first_ns + max(found))) >= LIMIT:
-        raise ValueError("a page has a time that is too large")
+        raise ValueError("a frame block has a time that is too large")
     return [first_ns + one for one in found]
 
 
-def _is_run(page: Any, type_: str) -> bool:
-    """Whether all frames of a page are valid deltas of that type."""
-    *_, names, kinds, verdicts, more = page
+def _is_run(row: Any, type_: str) -> bool:
+    """Whether all frames of a block are valid deltas of that type."""
+    *_, names, kinds, verdicts, more = row
     return kinds is None and verdicts is None and more is None and json.loads(names) == [type_]
 
 
@@ -301,9 +313,9 @@ def _is_steady(came: list[int]) -> bool:
     return all(later - earlier <= PAUSE for earlier, later in pairwise(came))
 
 
-def _frames(page: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> Iterator[TimedFrame]:
+def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> Iterator[TimedFrame]:
     content: Content | None = None
-    first, entries = entries_of(page)
+    first, entries = entries_of(row)
     for seq, at_ns, (start, end, _, type_, verdict, more) in zip(
         range(first, first + len(entries)), came, entries, strict=False
     ):
@@ -318,7 +330,7 @@ def _frames(page: Any, came: list[int], stream: int, run: _Run, sources: Sources
         yield from run.over()
         raw = None
         if more is None or "lost" not in more:
-            content = sources(page[3], page[2]) if content is None else content
+            content = sources(row[3], row[2]) if content is None else content
             raw = content.take(start, end)
         issues = () if more is None else issues_of(more)
         yield TimedFrame(stream, seq, at_ns, None, raw, end - start, type_, verdict, issues)

@@ -1,4 +1,7 @@
-"""The rows of a stream: its bytes as they came, and what frames they make; much to a row, since rows are what costs."""
+"""Makes the rows of a stream: read blocks with its bytes, frame blocks with its frames.
+
+A block joins many reads or frames in one row, since the cost is per row.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,21 @@ from ...wire.sse import Frame
 from ..framing import Framed, Run, is_text
 from .rows import PAGE_SIZE, Row
 
-PIECE = 64 * 1024
-"""Bytes of a stream in one row, but for a read that has more; …"""
-MOST_READS = 500
-"""…and reads."""
-SHARE = PAGE_SIZE // 6
-"""Bytes of a row, where it would fit into a page of the file: two that have more than a third leave the rest empty."""
-_A_READ = 24
-"""Bytes that a row has of a read, beside what the read brought."""
-PAGE = 256 * 1024
-"""Bytes of frames that one row tells of, but for a frame that has more; …"""
-MOST_FRAMES = 250
-"""…and frames."""
+READ_BLOCK_BYTES = 64 * 1024
+"""Bytes of a stream in a read block; a larger read has its own block."""
+READS_PER_BLOCK = 500
+"""Most reads in a read block."""
+ROW_BYTES = PAGE_SIZE // 6
+"""Bytes of a row that fits into a page of the file. Two rows of more than a third would leave the rest of it empty."""
+_BYTES_PER_READ = 24
+"""Bytes in a row for one read, beside its data."""
+FRAME_BLOCK_BYTES = 256 * 1024
+"""Bytes of frames in a frame block; a larger frame has its own block."""
+FRAMES_PER_BLOCK = 250
+"""Most frames in a frame block."""
 _VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
-_PIECE = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
+_READ_BLOCK = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SENT_LATE = (
     "UPDATE pieces SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
     " AND n BETWEEN (SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?) AND ?"
@@ -41,7 +44,7 @@ _MASK_AGAIN = (
     " AND n = (SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
 )
 _FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
-_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FRAME_BLOCK = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
@@ -49,10 +52,10 @@ _TALLY = (
 )
 
 
-class Pieces:
-    """The reads of one stream on their way to `pieces`: several to a row, since rows are what costs.
+class ReadBlocks:
+    """Joins the reads of one stream into rows of `pieces`.
 
-    A row has the bytes of reads that follow each other; of those that were lost, none.
+    A row has the bytes of consecutive reads. The bytes of lost reads are NULL.
     """
 
     __slots__ = ("_data", "_exchange", "_first", "_offset_ns", "_reads", "n", "start")
@@ -60,7 +63,7 @@ class Pieces:
     def __init__(self, exchange: int, n: int = 0, start: int = 0) -> None:
         self._exchange = exchange
         self.n, self.start = n, start
-        """The next read, and where in the stream it begins."""
+        """Number of the next read, and its offset in the stream in bytes."""
         self._begin()
 
     def _begin(self) -> None:
@@ -69,10 +72,12 @@ class Pieces:
         self._reads: list[tuple[int, int | None, int]] = []
 
     def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None, out: list[Row]) -> None:
-        """The next read; `out` gets a row where one is complete without it."""
+        """Add the next read. A row that is complete without it is appended to `out`."""
         reads, held = self._reads, self._data
         if reads and (
-            self.start - self._first >= PIECE or len(reads) >= MOST_READS or (data is None) is not (held is None)
+            self.start - self._first >= READ_BLOCK_BYTES
+            or len(reads) >= READS_PER_BLOCK
+            or (data is None) is not (held is None)
         ):
             out += self.close()
             reads, held = self._reads, self._data
@@ -88,10 +93,10 @@ class Pieces:
         self.start += size
 
     def add_all(self, reads: Sequence[tuple[int, int | None, int, bytes | None]], out: list[Row]) -> None:
-        """Reads that follow each other, each as `add` has it: the same, for less work where they all fit into a row."""
+        """Add consecutive reads, as `add` does, with less work if all of them fit into one row."""
         size = sum([read[2] for read in reads])
         data = [read[3] for read in reads]
-        is_full = self.start - self._first + size >= PIECE or len(self._reads) + len(reads) > MOST_READS
+        is_full = self.start - self._first + size >= READ_BLOCK_BYTES or len(self._reads) + len(reads) > READS_PER_BLOCK
         if is_full or self._data is None or None in data:
             for read in reads:
                 self.add(*read, out)
@@ -105,7 +110,7 @@ class Pieces:
         self.start += size
 
     def again(self, start: int, data: bytes) -> Iterator[Row]:
-        """Other bytes, as many, in the place of those at `start`."""
+        """Replace the bytes at offset `start` by as many others; yield a row if they are already written."""
         if start >= self._first and self._data is not None:
             at, held = start - self._first, b"".join(self._data)
             self._data = [held[:at], data, held[at + len(data) :]]
@@ -113,7 +118,7 @@ class Pieces:
             yield _MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
 
     def close(self) -> list[Row]:
-        """The rows of what is waiting, if anything is: one, unless it would waste too much of a page."""
+        """Return the rows of the waiting reads: one, or several if one would waste too much of a database page."""
         made: list[Row] = []
         reads, data = self._reads, None if self._data is None else b"".join(self._data)
         at, most = 0, self._most()
@@ -121,47 +126,53 @@ class Pieces:
             some = reads[first : first + most]
             end = at + sum(size for _, _, size in some)
             n, of = self.n - len(reads) + first, None if data is None else data[at:end]
-            made.append((_PIECE, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of)))
+            made.append(
+                (_READ_BLOCK, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of))
+            )
             at = end
         self._begin()
         return made
 
     def _most(self) -> int:
-        """How many reads are to share a row."""
-        size = self.start - self._first + _A_READ * len(self._reads)
-        rows = -(-size // SHARE) if SHARE < size < PAGE_SIZE else 1
+        """Most reads that share a row."""
+        size = self.start - self._first + _BYTES_PER_READ * len(self._reads)
+        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
         return max(1, -(-len(self._reads) // rows))
 
 
 def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
-    """When these reads, by their numbers in ascending order, were handed on: too late for their rows."""
+    """Return the row that stores when these reads were sent on, after their rows are written.
+
+    `sent` has read numbers in ascending order and times in ns.
+    """
     return _SENT_LATE, (json.dumps(sent), exchange, exchange, sent[0][0], sent[-1][0])
 
 
 def storable_type(type_: str | None) -> str | None:
-    """An event's type as it is kept: a lone surrogate in it, which has no UTF-8, is written as an escape."""
+    """Return an event type for storage: a lone surrogate, which has no UTF-8, becomes an escape."""
     return type_ and type_.encode("utf-8", "backslashreplace").decode()
 
 
-class Columns:
-    """Frames that follow each other, by what pages tell of them: a list of each, so that much is done at once."""
+class FrameColumns:
+    """Consecutive frames as columns, for fast work on many frames at once."""
 
     __slots__ = ("lengths", "odd", "reads", "types", "verdicts")
 
     def __init__(self, found: Iterable[Framed | Run] = ()) -> None:
         self.lengths: list[int] = []
         self.reads: list[int] = []
-        """Which read brought the last byte of each."""
+        """The read that brought the last byte of each frame."""
         self.types: list[str | None] = []
         self.verdicts: list[Verdict] = []
         self.odd: dict[int, dict[str, Any]] = {}
-        """What few of them have, by their place: no bytes, issues, or bytes that are no text."""
+        """Rare properties by position: lost bytes, issues, or bytes that are no text."""
         self.add(found)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def add(self, found: Iterable[Framed | Run]) -> None:
+        """Append frames and runs."""
         for is_run, some in groupby(found, key=lambda one: type(one) is Run):
             if is_run:
                 for run in some:
@@ -193,8 +204,9 @@ class Columns:
             if more := _more(raw, judgement):
                 self.odd[place] = more
 
-    def part(self, first: int, last: int) -> Columns:
-        made, of = Columns(), slice(first, last)
+    def part(self, first: int, last: int) -> FrameColumns:
+        """Return the frames at positions `first` to `last` - 1."""
+        made, of = FrameColumns(), slice(first, last)
         made.lengths, made.reads = self.lengths[of], self.reads[of]
         made.types, made.verdicts = self.types[of], self.verdicts[of]
         if self.odd:
@@ -211,27 +223,27 @@ def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
     return more
 
 
-class Pages:
-    """The frames of one stream on their way to `pages`: an entry of a row each, with where its bytes are.
+class FrameBlocks:
+    """Joins the frames of one stream into rows of `pages`. A row has the positions of their bytes, not the bytes.
 
-    `came` tells when a read came. `seq`: of the next frame; `start`: where in the content it begins; `read`: in which
-    read at the earliest.
+    `came` returns the arrival of a read in ns. `seq` is the number of the next frame, `start` its offset in the
+    content, `read` the first read that may bring it.
     """
 
     def __init__(self, stream: int, came: Callable[[int], int], seq: int = 1, start: int = 0, read: int = 0) -> None:
         self._stream, self._came = stream, came
         self._seq, self._start, self._read = seq, start, read
 
-    def page(self, of: Columns) -> Iterator[Row]:
-        """The rows of one page."""
+    def block(self, of: FrameColumns) -> Iterator[Row]:
+        """Yield the rows of one block."""
         names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
         ends = list(accumulate(of.lengths))
-        came = {read: self._came(read) for read in set(of.reads)}  # asked once: many frames come with one read
+        came = {read: self._came(read) for read in set(of.reads)}  # one call each: a read may bring many frames
         before, first_ns = self._read, came[of.reads[0]]
         reads = [read - before for read in of.reads]
         times = [came[read] - first_ns for read in of.reads]
         is_valid = of.verdicts.count("valid") == len(ends)
-        yield _PAGE, (
+        yield _FRAME_BLOCK, (
             self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
             _numbers(reads), _numbers(times),
             _list(list(map(storable_type, names))),
@@ -246,68 +258,71 @@ class Pages:
 
 
 def _are_alike(values: Sequence[object]) -> bool:
-    return values.count(values[0]) == len(values)  # a tenth of what it takes to put them into a set
+    return values.count(values[0]) == len(values)  # takes a tenth of the time that a set takes
 
 
 _list = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def _numbers(values: Sequence[object]) -> str:
-    """The same, of numbers only, which are most of what is written: in a third of the time."""
+    """Return a JSON list of numbers, in a third of the time. Most of the written data is such lists."""
     return to_json(values).decode()
 
 
-def _paged(columns: Columns) -> Iterator[Columns]:
-    """As many as make a page, again and again."""
-    for first in range(0, len(columns), MOST_FRAMES):
-        some = columns.part(first, first + MOST_FRAMES)
-        if sum(some.lengths) <= PAGE:
+def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
+    """Yield the frames block by block."""
+    for first in range(0, len(columns), FRAMES_PER_BLOCK):
+        some = columns.part(first, first + FRAMES_PER_BLOCK)
+        if sum(some.lengths) <= FRAME_BLOCK_BYTES:
             yield some
         else:
             yield from _by_length(some)
 
 
-def _by_length(columns: Columns) -> Iterator[Columns]:
+def _by_length(columns: FrameColumns) -> Iterator[FrameColumns]:
     first, length = 0, 0
     for last, one in enumerate(columns.lengths, 1):
         length += one
-        if length >= PAGE or last == len(columns):
+        if length >= FRAME_BLOCK_BYTES or last == len(columns):
             yield columns.part(first, last)
             first, length = last, 0
 
 
-def pages(
-    stream: int, framed: Iterable[Framed] | Columns, came: Callable[[int], int], seq: int = 1, start: int = 0,
+def frame_blocks(
+    stream: int, framed: Iterable[Framed] | FrameColumns, came: Callable[[int], int], seq: int = 1, start: int = 0,
     read: int = 0,
 ) -> Iterator[Row]:  # fmt: skip
-    """The rows of these frames, which follow each other, one at a time: what is judged is larger than its bytes."""
-    made, tally = Pages(stream, came, seq, start, read), Tally()
-    for columns in [framed] if isinstance(framed, Columns) else map(Columns, _some(framed)):
+    """Yield the rows of consecutive frames, one at a time: judged frames need more memory than their bytes."""
+    made, tally = FrameBlocks(stream, came, seq, start, read), Tally()
+    for columns in [framed] if isinstance(framed, FrameColumns) else map(FrameColumns, _some(framed)):
         tally.add(columns)
-        for page in _paged(columns):
-            yield from made.page(page)
+        for block in _blocks_of(columns):
+            yield from made.block(block)
     yield from tally.rows(stream)
 
 
 def _some(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
     source = iter(framed)
-    while some := list(islice(source, MOST_FRAMES)):
+    while some := list(islice(source, FRAMES_PER_BLOCK)):
         yield some
 
 
 def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) -> Row:
-    """The bytes of a frame that was too large to be kept, which came with these reads; what shares a row with its
-    neighbours stays."""
+    """Return the row that deletes the bytes of a frame that is too large to keep; bytes in shared rows stay.
+
+    `between` has the first and the last read of the frame.
+    """
     return _FORGET, (exchange, *between, start, start + length)
 
 
 class Tally:
-    """How many frames of a stream there are of each verdict, and how long they are together."""
+    """Number and total length of the frames of a stream, by verdict."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, int]] = {}
 
-    def add(self, of: Columns) -> None:
+    def add(self, of: FrameColumns) -> None:
+        """Count these frames."""
         if not of:
             return
         counts = {of.verdicts[0]: len(of)} if _are_alike(of.verdicts) else Counter(of.verdicts)
@@ -317,8 +332,9 @@ class Tally:
             self._found[verdict] = frames + count, length + sum(lengths)
 
     def rows(self, stream: int) -> list[Row]:
+        """Return the rows that add the counts to `tallies`."""
         return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
 
 
-def _of(columns: Columns, verdict: Verdict) -> list[int]:
+def _of(columns: FrameColumns, verdict: Verdict) -> list[int]:
     return [one for one, of in zip(columns.lengths, columns.verdicts, strict=True) if of == verdict]

@@ -122,15 +122,12 @@ _RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.fo
 """Bytes that are no text are shown as far as they are in one row."""
 _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
 
-_EVENTS = f"""
-CREATE VIEW IF NOT EXISTS events AS
-  SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
+_EVENTS = f"""SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
     {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
     {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
     {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording
   FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
-  ORDER BY p.stream, p.seq, j.key;
-"""
+  ORDER BY p.stream, p.seq, j.key"""
 
 _LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
 _TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
@@ -139,20 +136,15 @@ _PARENT = f"""SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l 
         CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
 _LAST_SEQ = "(SELECT seq + frames - 1 FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
 
-_SESSIONS = f"""
-CREATE VIEW IF NOT EXISTS sessions AS
-  SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
+_SESSIONS = f"""SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
     {_TOOK} AS duration_s, count(x.stream) AS streams, count(*) AS exchanges,
     sum({_LAST_SEQ}) AS frames, sum(x.response_bytes) AS response_bytes,
     ({_PARENT}) AS parent_session_id
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   WHERE x.session_id IS NOT NULL AND x.party <> 'runner'
-  GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns);
-"""
+  GROUP BY x.recording, x.session_id ORDER BY x.recording, min(x.request_at_ns)"""
 
-_STREAMS = f"""
-CREATE VIEW IF NOT EXISTS streams AS
-  SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS started_at,
+_STREAMS = f"""SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS started_at,
     {_seconds("x.end_ns - x.request_at_ns")} AS duration_s, x.ending,
     {_LAST_SEQ} AS frames,
     (SELECT coalesce(sum(t.frames), 0) FROM tallies t WHERE t.stream = x.stream
@@ -162,50 +154,43 @@ CREATE VIEW IF NOT EXISTS streams AS
       THEN nullif({size_of("response")} - {FRAMED}, 0) END AS pending_bytes,
     x.party, x.method, x.target, x.status, x.recording, x.exchange
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
-  WHERE x.stream IS NOT NULL ORDER BY x.stream;
-"""
+  WHERE x.stream IS NOT NULL ORDER BY x.stream"""
 
-_REQUESTS = f"""
-CREATE VIEW IF NOT EXISTS requests AS
-  SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at, x.method, x.target, x.status,
+_REQUESTS = f"""SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at, x.method, x.target, x.status,
     {_seconds("coalesce(x.response_at_ns, x.end_ns) - x.request_at_ns")} AS answered_after_s,
     {_body("request")} AS request_body, {_body("response")} AS response_body, x.kind, x.party, x.ending,
     x.request_bytes, x.response_bytes, x.recording
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
-  ORDER BY x.recording, x.request_at_ns, x.exchange;
-"""
+  ORDER BY x.recording, x.request_at_ns, x.exchange"""
 
 _ENDS = tuple(RESPONSE_ENDS)
-_RESPONSES = f"""
-CREATE VIEW IF NOT EXISTS responses AS
-  SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
+_RESPONSES = f"""SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
     substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
     json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
     json_extract(e.data, '$.response.usage.output_tokens') AS output_tokens,
     CAST(json_extract(e.data, '$.response.usage.cost_usd') AS REAL) AS cost_usd,
     json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording
-  FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq;
-"""
+  FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq"""
 
-_WEBSOCKET_MESSAGES = f"""
-CREATE VIEW IF NOT EXISTS websocket_messages AS
-  SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at, {_seconds("m.at_ns")} AS offset_s, m.dir,
+_WEBSOCKET_MESSAGES = f"""SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at,
+    {_seconds("m.at_ns")} AS offset_s, m.dir,
     CASE m.opcode WHEN 1 THEN 'text' WHEN 2 THEN 'binary' WHEN 8 THEN 'close' WHEN 9 THEN 'ping' WHEN 10 THEN 'pong'
       ELSE m.opcode END AS kind, length(CAST(m.data AS BLOB)) AS bytes,
     CASE typeof(m.data) WHEN 'text' THEN m.data END AS text, x.target, x.recording
   FROM messages m LEFT JOIN exchanges x ON x.exchange = m.exchange
     LEFT JOIN recordings c ON c.recording = x.recording
-  ORDER BY m.exchange, m.message;
-"""
+  ORDER BY m.exchange, m.message"""
 
-_INCIDENT_LOG = f"""
-CREATE VIEW IF NOT EXISTS incident_log AS
-  SELECT i.recording, {_at("i.at_ns")} AS at, {_seconds("i.at_ns")} AS offset_s, i.message
-  FROM incidents i LEFT JOIN recordings c ON c.recording = i.recording ORDER BY i.recording, i.at_ns;
-"""
+_INCIDENT_LOG = f"""SELECT i.recording, {_at("i.at_ns")} AS at, {_seconds("i.at_ns")} AS offset_s, i.message
+  FROM incidents i LEFT JOIN recordings c ON c.recording = i.recording ORDER BY i.recording, i.at_ns"""
 
-VIEWS = _EVENTS + _SESSIONS + _STREAMS + _REQUESTS + _RESPONSES + _WEBSOCKET_MESSAGES + _INCIDENT_LOG
-VIEW_NAMES = ("events", "sessions", "streams", "requests", "responses", "websocket_messages", "incident_log")
+SELECTS = {
+    "events": _EVENTS, "sessions": _SESSIONS, "streams": _STREAMS, "requests": _REQUESTS, "responses": _RESPONSES,
+    "websocket_messages": _WEBSOCKET_MESSAGES, "incident_log": _INCIDENT_LOG,
+}  # fmt: skip
+"""The views by name; `query` makes temporary views of them, since those in a file may be a stranger's."""
+VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in SELECTS.items())
+VIEW_NAMES = tuple(SELECTS)
 
 
 def define(connection: sqlite3.Connection) -> None:
@@ -261,7 +246,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 """Only what a name does not say: Datasette puts all of this above the rows."""
 
-_ABOUT = {
+ABOUT = {
     "events": "Every event as it arrived, with its time and verdict.",
     "sessions": "Each session in each recording.",
     "streams": "Each event stream: who heard it, how long, how it ended.",
@@ -271,6 +256,7 @@ _ABOUT = {
     "incident_log": "What went wrong with the recording itself: empty is good.",
     "recordings": "Runs of the proxy.",
 }
+"""The content of each view, and of each table for people."""
 
 _FACETS = {
     "events": ["type", "verdict", "stream"],
@@ -298,7 +284,7 @@ _QUERIES = {
 def datasette_metadata(database: str) -> dict[str, Any]:
     """The metadata for `datasette -m`; `database` is what a cassette is called there: its file name without `.db`."""
     tables: dict[str, dict[str, Any]] = {name: {"hidden": True} for name in HIDDEN}
-    for name, about in _ABOUT.items():
+    for name, about in ABOUT.items():
         tables[name] = {"description": about, "facets": _FACETS.get(name, [])}
         tables[name]["columns"] = _COLUMNS.get(name, {})
     tables["recordings"]["label_column"] = "started_at"

@@ -1,12 +1,10 @@
-"""Writes a cassette: one at a time for a file, one thread at a time.
+"""Writes a cassette. A file has one writer at a time, and a writer belongs to one thread at a time.
 
-Every `write` is one transaction. While it is open the file is in WAL mode, so that readers see it grow; `close`
-leaves a single clean file. Nothing here knows what the rows mean.
+Every `write` is one transaction. An open file is in WAL mode, so that readers see it grow; `close` leaves a single
+file.
 
-The mark of a cassette that a rotation made: its own name, so that a copy or a renamed one is not removed.
-
-Beside it is the cassette's number in the order of recording. Names and file times follow the system's clock, which may
-be set back.
+A cassette of a rotation is marked with its own name, so that a copy or a renamed file is never removed. It also has its
+number in the order of recording: names and file times follow the system clock, which may be set back.
 """
 
 from __future__ import annotations
@@ -34,8 +32,7 @@ from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
 from .checked import DAMAGED, blob_of, size_or_damage
-from .inodes import identity
-from .lock import RecorderLock
+from .lock import RecorderLock, identity
 from .rows import FRAMED, Row, size_of
 from .schema import clear_errors, create_or_open, in_memory, is_usable_path, open_beside, open_for_reading, remove_copy
 from .views import define
@@ -55,30 +52,30 @@ ORDER BY x.exchange"""
 
 
 _LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
-"""Seconds between the attempts to leave one clean file."""
+"""Seconds between the attempts to leave WAL mode."""
 
 
 _MANY = (64, 8)
-"""Rows by one statement."""
+"""Rows per statement."""
 _FEW = (16, 4)
-"""The same for whoever wants to rest in between: small ones take 0.1 ms."""
+"""Rows per statement for a caller that pauses between statements; a statement takes 0.1 ms."""
 _VALUES = re.compile(r"INSERT [A-Z ]*INTO \w+ VALUES (\([?, ]+\))")
 
 
 @functools.cache
 def _of_many(statement: str, many: int) -> str | None:
-    """The statement that inserts so many rows instead of one; None where it does something else."""
+    """Return the statement that inserts `many` rows instead of one; None if the statement is no insertion."""
     found = _VALUES.fullmatch(statement)
     return found and statement + f", {found[1]}" * (many - 1)
 
 
 UNWRITABLE = sqlite3.Error, OSError
-"""What is raised where a file cannot be written."""
+"""Errors of a file that cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An exchange without an end, or a stream with bytes that are in no frame, as far as the file has it."""
+    """An exchange without an end, or a stream with bytes that are in no frame."""
 
     exchange: int
     stream: int | None
@@ -92,16 +89,16 @@ class Unfinished:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a write may succeed when it is tried again: the disk or another process is what stands in its way."""
+    """Whether a retry of the write may succeed, because the disk or another process refused it."""
     refused = sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError
     return isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, refused)
 
 
 class Writer:
-    """An open cassette. Raises `CassetteError` on opening: `CassetteInUse`, `NotACassette`, and so on.
+    """An open cassette; in memory if `path` is None. Opening raises `CassetteError` or `UsageError`.
 
-    `named`: what errors call the file, where it is a temporary one. `beside`: another process has it open already, and
-    lets this one write as well; raises what SQLite raises.
+    `named` is the name of a temporary file in errors. `beside` opens a second writer for a cassette that a recorder has
+    open, and raises what SQLite raises.
     """
 
     def __init__(self, path: Path | None, *, beside: bool = False, named: Path | None = None) -> None:
@@ -130,15 +127,17 @@ class Writer:
                 raise
 
     def write(self, rows: Iterable[Row], rest: Callable[[], object] | None = None) -> None:
-        """Apply rows in order, all or none. Raises what SQLite raises. `rest` is called between two statements of many
-        rows: others may want the processor meanwhile, though what wants to write as well has to wait for us."""
+        """Apply all rows in order, or none. Raises what SQLite raises.
+
+        `rest` is called between two statements of many rows, so that other threads can run. Other writers still wait
+        for the end of the transaction.
+        """
         with self._transaction():
             for statement, group in groupby(rows, key=itemgetter(0)):
                 self._execute(statement, list(map(itemgetter(1), group)), rest)
 
     def _execute(self, statement: str, values: list[tuple[Any, ...]], rest: Callable[[], object] | None) -> None:
-        """Many rows by one statement, where that is possible: with each, the interpreter is given away and taken again,
-        which whoever shares it has to wait for."""
+        """Insert many rows per statement if possible: each statement releases and takes the GIL."""
         at = 0
         for many in _MANY if rest is None else _FEW:
             while len(values) - at >= many and (all_at_once := _of_many(statement, many)):
@@ -150,7 +149,7 @@ class Writer:
             self.connection.executemany(statement, values[at:])
 
     def write_each(self, rows: Iterable[Row]) -> list[Row]:
-        """Apply rows in order, also in one transaction, but leave out and return those that SQLite refuses."""
+        """Apply rows in order, in one transaction; leave out and return the rows that SQLite refuses."""
         refused = []
         with self._transaction():
             for row in rows:
@@ -164,7 +163,7 @@ class Writer:
 
     @contextmanager
     def taking_over(self) -> Iterator[None]:
-        """What is read of the file to go on with it may be anything: what does not fit is a `BrokenCassette`."""
+        """Convert errors of invalid values in the file to `BrokenCassette`."""
         with clear_errors(self._named):
             try:
                 yield
@@ -183,27 +182,26 @@ class Writer:
             raise
 
     def last_number(self, what: str) -> int:
-        """The highest `recording`, `exchange` or `stream` that there is; 0 where there is none."""
+        """Return the highest number of a `recording`, `exchange` or `stream`; 0 if there is none."""
         table = "recordings" if what == "recording" else "exchanges"
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
         return size_or_damage(number or 0, f"the highest {what}")
 
     def salt(self, salt: bytes | None = None) -> bytes:
-        """The salt of this cassette's pseudonyms. A cassette without one gets this one, or a random one."""
+        """Return the salt of the cassette's pseudonyms. A cassette without one gets `salt`, or a random salt."""
         return self._meta("pseudonym_salt", salt or os.urandom(SALT_BYTES))
 
     def has_key(self, mark: bytes) -> bool:
-        """Whether all pseudonyms of this cassette are of the key with this mark. The first mark given is stored."""
+        """Whether the pseudonyms of the cassette use the key with this mark. The first mark is stored."""
         return self._meta("pseudonym_mark", mark) == mark
 
     def _meta(self, key: str, value: bytes) -> bytes:
-        """The value under a key of `meta`, which is this one where there was none."""
+        """Return the value of a key in `meta`; store `value` if there is none."""
         self.connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
         return blob_of(self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone())
 
     def displaced(self) -> str | None:
-        """What became of the file, where it is no longer what is at its path: nothing that is written now would be
-        found there. None while it is."""
+        """Return what happened to the file if its path no longer leads to it; None if it still does."""
         if self.path is None:
             return None
         try:
@@ -211,19 +209,19 @@ class Writer:
         except (FileNotFoundError, NotADirectoryError):
             return "was removed or moved away"
         except OSError:
-            return None  # who knows: a folder that may not be looked into for a while
+            return None  # unknown: the folder may be unreadable for a while
         if (found.st_dev, found.st_ino) != self._identity:
             return "was replaced by another file"
         return "was emptied by another program" if found.st_size == 0 else None
 
     def size(self) -> int:
-        """Bytes that the cassette will have once it is closed."""
+        """Return the size of the closed cassette, in bytes."""
         (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
         (size,) = self.connection.execute("PRAGMA page_size").fetchone()
         return int(pages * size)
 
     def framed(self, stream: int) -> tuple[int, int, int]:
-        """How many frames of a stream are stored, how many bytes of content these hold, and the last one's read."""
+        """Return the number of stored frames of a stream, their content in bytes, and the read of the last frame."""
         query = "SELECT seq, frames, start, length, read, reads FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         found = self.connection.execute(query, (stream,)).fetchone()
         if found is None:
@@ -232,14 +230,14 @@ class Writer:
         return seq + frames - 1, start + length, read + json.loads(reads)[-1]
 
     def unfinished(self) -> list[Unfinished]:
-        """What a killed recorder left behind, if it is asked before a recording begins."""
+        """Return the exchanges that a killed recorder left; call it before a recording begins."""
         return [
             Unfinished(exchange, stream, tuple(json.loads(headers or "[]")), *rest)
             for exchange, stream, headers, *rest in self.connection.execute(_UNFINISHED)
         ]
 
     def _leave_wal(self) -> None:
-        """SQLite does not wait for readers with that. Somebody who follows the file is one for a moment only."""
+        """Leave WAL mode. SQLite does not wait for readers here, and a follower reads for a moment only: retry."""
         for pause in _LEAVING:
             try:
                 self.connection.execute("PRAGMA journal_mode = DELETE").fetchone()
@@ -248,14 +246,14 @@ class Writer:
                 time.sleep(pause)
 
     def settle(self) -> None:
-        """Bring all that was written from the log into the file. Raises `CassetteError` where the disk refuses."""
+        """Move all data from the log into the file. Raises `CassetteError`."""
         with clear_errors(self._named):
             busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise sqlite3.OperationalError("another program has it open")
 
     def discard(self) -> None:
-        """Close it. Remove the file where this writer has made it."""
+        """Close the cassette. Remove the file if this writer created it."""
         if not self._is_new:
             self.close()
         elif self._lock is not None:
@@ -275,10 +273,10 @@ class Writer:
 
     @contextmanager
     def _interrupted(self, within: float) -> Iterator[None]:
-        """Interrupt SQLite after so many seconds; it does then not begin again when the connection is closed."""
+        """Interrupt SQLite after `within` seconds. Closing the connection then does not checkpoint again."""
         timer = threading.Timer(min(within, threading.TIMEOUT_MAX), self.connection.interrupt)
         if within < math.inf:
-            with suppress(RuntimeError):  # no thread can be begun: closing takes as long as it takes
+            with suppress(RuntimeError):  # no thread can be started: closing has no limit
                 timer.start()
         try:
             yield
@@ -290,12 +288,17 @@ class Writer:
             timer.cancel()
 
     def close(self, within: float = math.inf) -> None:
-        """Leave one clean file, and give up the lock. Where a reader is still there, or the disk takes longer than so
-        many seconds, the log stays beside it."""
-        if self._lock is None:  # closed before, in memory, or beside another writer, who does that
+        """Leave a single file, and release the lock.
+
+        The log stays beside the file if it has a reader, or if the disk takes longer than `within` seconds.
+        """
+        if self._lock is None:  # closed before, in memory, or beside another writer
             self.connection.close()
             return
-        with suppress(sqlite3.Error), self._interrupted(within):  # else the next recorder folds the log in
+        with (
+            suppress(sqlite3.Error),
+            self._interrupted(within),
+        ):  # on failure, the next recorder moves the log into the file
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
@@ -307,12 +310,15 @@ _NAME, _NUMBER = "made_as", "made_number"
 
 
 def mark(connection: sqlite3.Connection, name: str, number: int) -> None:
+    """Mark a cassette as made by a rotation, with its file name and its number."""
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?), (?, ?)", (_NAME, name, _NUMBER, number))
 
 
 def number_made(path: Path) -> int | None:
-    """The number of a file that a rotation made under this name: 0 if it is of a version without numbers; None for any
-    other file, and for one that cannot be read."""
+    """Return the number of a cassette that a rotation made under this name.
+
+    0 if the version had no numbers; None for any other file, and for one that cannot be read.
+    """
     try:
         connection = open_for_reading(path)
     except CassetteError:
@@ -328,11 +334,11 @@ def number_made(path: Path) -> int | None:
 
 
 def beside(path: Path) -> list[Path]:
-    """What may stand beside a cassette that nobody records into, and is of no use without it."""
+    """Return the paths of the files that may lie beside a closed cassette and belong to it."""
     ends = ["-search" + end for end in ("", "-wal", "-shm", "-journal")] + ["-wal", "-shm", "-journal"]
     return [path.with_name(path.name + end) for end in ends]
 
 
 def bytes_of(path: Path) -> int:
-    """How much it takes of the disk, with what stands beside it."""
+    """Return the size of a cassette on the disk, with the files beside it, in bytes."""
     return sum(one.stat().st_size for one in (path, *beside(path)) if one.exists())

@@ -1,7 +1,6 @@
 """One HTTP exchange through the proxy: forward first, record second.
 
-What the client sees is what it would have seen without us. The endings are told apart here, by which side's
-failure ends the exchange.
+The client sees what it would see without the proxy. The ending of the exchange says which side ended it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
+from ...server.aiohttp_private import drop_header_section
 from ...server.http import (  # fmt: skip
     SectionTooLarge,
     ambiguous,
@@ -35,39 +35,39 @@ from ...wire.headers import (  # fmt: skip
     unsendable,
     without,
 )
-from ..queue import Take
+from ..queue import ExchangeRecorder
 from .pass_through import Passing, ReadAhead
 from .resumable import LOST
 from .resume import Asked, Resuming, can_be_stamped
-from .upstream import Upstream, is_out_of_descriptors, keep_body_only, why_unreachable
+from .upstream import Upstream, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel
 
 log = logging.getLogger("omnirecord")
 
 _SHORT = Complaint()
-"""That no upstream connection can be opened for want of a file descriptor."""
+"""The warning that no upstream connection can be opened for lack of a file descriptor."""
 
 Answered = Callable[[str, str, int, int], None]
-"""Told of a request when its response begins: method, target, the exchange's number, status."""
+"""Called when a response begins: method, target, number of the exchange, status."""
 
 
 class Forward:
     """Passes one request on and its response back.
 
-    `stopped`: the recorder is what ends it. `endless`: it is a stream or a WebSocket, which nothing else may end.
-    With `resuming`, a stream that can be stamped is handed over to it. `answered` is told of it, once.
+    `stopped`: the recorder ends it. `endless`: it is a stream or a WebSocket. With `resuming`, a resumable stream is
+    handed over to it. `answered` is called once.
     """
 
     __slots__ = (
         "_answered", "_asked", "_ending", "_handed_over", "_read_ahead", "_request", "_resuming", "_upstream",
-        "endless", "stopped", "take",
+        "endless", "recorder", "stopped",
     )  # fmt: skip
 
     def __init__(
         self,
         request: web.BaseRequest,
         asked: Asked,
-        take: Take,
+        recorder: ExchangeRecorder,
         upstream: Upstream,
         read_ahead: int,
         resuming: Resuming | None,
@@ -75,7 +75,7 @@ class Forward:
     ) -> None:
         self._request = request
         self._asked = asked
-        self.take = take
+        self.recorder = recorder
         self._upstream = upstream
         self._read_ahead = read_ahead
         self._resuming = resuming
@@ -86,7 +86,8 @@ class Forward:
         self.endless = False
 
     async def run(self) -> web.StreamResponse:
-        """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
+        """Run the exchange and return the response. Raises `CancelledError` if the client leaves or the recorder stops.
+        The exchange is ended in any case."""
         try:
             return await self._exchange()
         except web.RequestPayloadError as error:
@@ -105,7 +106,7 @@ class Forward:
             raise
         finally:
             if not self._handed_over:
-                self.take.end(self._ending)
+                self.recorder.end(self._ending)
 
     async def _exchange(self) -> web.StreamResponse:
         refusal = ambiguous(self._request, self._asked.headers)
@@ -129,13 +130,13 @@ class Forward:
         return await self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
-        self.take.respond(kind, status, reason, headers)
-        self._answered(self._request.method, self._asked.target, self.take.exchange, status)
+        self.recorder.respond(kind, status, reason, headers)
+        self._answered(self._request.method, self._asked.target, self.recorder.exchange, status)
 
     async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming) -> web.StreamResponse:
-        """From here on it may outlive this request: the relay ends the exchange."""
+        """Let a relay serve the stream, which may outlive this request. The relay ends the exchange."""
         self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
-        relay = resuming.begin(self._asked, answer, self.take)
+        relay = resuming.begin(self._asked, answer, self.recorder)
         self._keep_only(answer)
         self.endless = self._handed_over = True
         return await relay.serve(self._request)
@@ -155,10 +156,10 @@ class Forward:
             raise
 
     async def _upload(self) -> AsyncIterator[bytes]:
-        yield b""  # the header section goes on its way: aiohttp would keep it until there is something of the body
+        yield b""  # lets aiohttp send the header section before the body arrives
         async for data in self._request.content.iter_any():
             yield data
-            self.take.body("request", data)
+            self.recorder.body("request", data)
 
     def _unreachable(self, reason: str) -> web.Response:
         message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
@@ -170,7 +171,7 @@ class Forward:
         return self._instead(out_of_descriptors())
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
-        """Why an answer cannot be passed on as upstream meant it; None where it can."""
+        """Return why a response cannot be passed on unchanged; None if it can."""
         headers = decoded(answer.raw_headers)
         if answer.status == 101 and not (asks_for_websocket(self._asked.headers) and answer.connection is not None):
             return "it switches to another protocol, which the client did not ask for"
@@ -179,23 +180,23 @@ class Forward:
         return unsendable(answer.reason or "", headers)
 
     def _bad_answer(self, why: str) -> web.Response:
-        """Upstream answered, and the client cannot be given that. Nothing of the answer is quoted."""
+        """Return a 502 in the place of a response that cannot be passed on. It quotes nothing of the response."""
         self._ending = "upstream_lost"
-        log.warning("exchange %d: upstream's answer is not passed on: %s", self.take.exchange, why)
+        log.warning("exchange %d: upstream's answer is not passed on: %s", self.recorder.exchange, why)
         message = f"omnirecord does not pass on the upstream's answer: {why}"
         return self._instead(error_response(502, "upstream_answer", message))
 
     def _instead(self, answer: web.Response) -> web.Response:
-        """Record an answer of our own, and return it."""
+        """Record a response of the proxy's own, and return it."""
         text = answer.body if isinstance(answer.body, bytes) else b""
         self._respond("http", answer.status, answer.reason, tuple(answer.headers.items()))
-        self.take.body("response", text)
+        self.recorder.body("response", text)
         return answer
 
     async def _tunnel(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         self._respond("websocket", answer.status, answer.reason or "", decoded(answer.raw_headers))
         self.endless = True
-        tunnel = Tunnel(self._request, answer, self.take)
+        tunnel = Tunnel(self._request, answer, self.recorder)
         try:
             return await tunnel.run()
         finally:
@@ -229,14 +230,14 @@ class Forward:
         self._respond("sse" if self.endless else "http", answer.status, answer.reason or "", headers)
 
     def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
-        """What it was asked with is let go, and what was answered, since a thousand streams may be open for days."""
+        """Free the header fields of the request and the response: a thousand streams may be open for days."""
         self._asked = Asked(self._asked.target, ())
-        keep_body_only(answer)
+        drop_header_section(answer)
 
     async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        ahead = ReadAhead(self._request, response, self.take, self._read_ahead)
+        ahead = ReadAhead(self._request, response, self.recorder, self._read_ahead)
         try:
-            await Passing(answer, response, self.take, ahead).run()
+            await Passing(answer, response, self.recorder, ahead).run()
         except LOST:
             await ahead.flush()
             raise
@@ -248,13 +249,13 @@ class Forward:
     async def _body(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
         async for data in answer.content.iter_any():
             await response.write(data)
-            self.take.body("response", data)
+            self.recorder.body("response", data)
 
     def _client_is_gone(self) -> bool:
         return self._request.transport is None or self._request.transport.is_closing()
 
     def _no_answer(self) -> web.StreamResponse:
-        """Upstream closed before it answered: so do we."""
+        """Close the client's connection, because upstream closed before its response."""
         response = RawResponse(502, "Bad Gateway", ())
         response.cut(self._request)
         return response

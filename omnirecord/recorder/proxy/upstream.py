@@ -1,10 +1,9 @@
-"""The one server that the proxy connects to, and how: nothing added, nothing decoded, no timeout of our own.
+"""Connections to the upstream: the proxy adds nothing, decodes nothing, and has no timeout.
 
-A connection to upstream, where what is right in a segment is not lost with what is wrong behind it.
-
-Where its parser refuses something, aiohttp throws away all that came in the same segment: the answer to a HEAD, if its
-server sends a body, or a stream's first events with a chunk that is none. A client without us has them by then. After
-a chunk that is none it closes the connection, and lets whoever reads the body wait for ever: here the body ends then.
+If aiohttp's parser refuses something, it drops the whole segment. That may hold a valid response to HEAD before an
+invalid body, or events before an invalid chunk. A direct client would have these. So `Connection` gives the parser
+one header section at a time. After an invalid chunk, aiohttp lets the reader of the body wait for ever; here the body
+ends.
 """
 
 from __future__ import annotations
@@ -22,16 +21,23 @@ from typing import Any
 
 import aiohttp
 from aiohttp import ClientPayloadError, ClientResponse, StreamReader
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.http import RawResponseMessage
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from yarl import URL
 
 from ...errors import UsageError
 from ...model import Headers
 from ...server.accept import EXHAUSTED
 from ...server.access import is_loopback
+from ...server.aiohttp_private import (  # fmt: skip
+    ConnectionKey,
+    RawResponseMessage,
+    RequestOfClient,
+    UpstreamProtocol,
+    connection_key,
+    disable_retry,
+    idle_connections,
+    use_protocol,
+)
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge
 from ...server.tls import Trust, explained
 from ...wire.headers import asks_for_websocket, section_size
@@ -40,13 +46,13 @@ _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
 _LONGEST_BEGINNING = 3
 _NO_CONTENT = 1 << 21
-"""The most bytes in a row of a body that are not content. aiohttp keeps those of a trailer section in memory."""
+"""The most consecutive bytes of a body that are not content. aiohttp keeps a trailer section in memory."""
 _MOST = 8
-"""Sections that are told apart in one segment: interim answers (1xx) come before the last one."""
+"""The most header sections in one segment: interim responses (1xx) come before the last one."""
 
 
 class _Few(list[Any]):
-    """A queue of what is one, nearly always: where it is empty, an eighth of the 760 bytes of a `deque`."""
+    """A queue for one item. An empty one takes an eighth of the 760 bytes of a `deque`."""
 
     __slots__ = ()
 
@@ -55,14 +61,14 @@ class _Few(list[Any]):
 
 
 def connection_of(answer: ClientResponse) -> Connection | None:
-    """What the body of an answer comes by; None where all of it is here."""
+    """Return the connection that the body of a response arrives on; None if the body is complete."""
     protocol = answer.connection.protocol if answer.connection is not None else None
     return protocol if isinstance(protocol, Connection) else None
 
 
-class Connection(ResponseHandler):
-    """Gives the parser a header section, and then what follows it. `body`: what ends with the connection. `arrived` is
-    called when there may be something new of it, the end included."""
+class Connection(UpstreamProtocol):
+    """A connection that parses a header section and the bytes after it separately. `body`: the body that ends with the
+    connection. `arrived` is called when it may have new bytes, and at its end."""
 
     _before = b""
     _section = 0  # bytes since the last header section, or since the last content, that are not content
@@ -71,30 +77,30 @@ class Connection(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._buffer = _Few()  # type: ignore[assignment]  # header sections that nobody has taken yet
+        self.header_sections = _Few()
 
     def is_connected(self) -> bool:
-        """Whether the next request may go here: not if bytes are left that would be taken for its answer."""
+        """Return whether the next request can use this connection: not if bytes are left, as they are no response."""
         return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
-        body = self._payload
+        body = self.body_being_read
         content = 0 if body is None else body.total_bytes
         if self.arrived is None:
             self._by_section(data)
-        else:  # somebody is given the body, and no header section comes before its end
+        else:  # in a body that is passed on, no header section follows before its end
             self._before = data[-_LONGEST_BEGINNING:]
             super().data_received(data)
-        if body is not None and body is self._payload:
+        if body is not None and body is self.body_being_read:
             if body.total_bytes > content:
                 self._section = 0
-            elif not (self._reading_paused or body.is_eof()):
+            elif not (self.is_reading_paused or body.is_eof()):
                 self._count(len(data), _NO_CONTENT)
         if self.arrived is not None:
             self.arrived()
 
     def _count(self, size: int, limit: int = LIMIT) -> None:
-        """Refuse more bytes than this that are not content: a header section, a trailer section, a chunk extension."""
+        """Count bytes of a header section, a trailer section or a chunk extension, and refuse more than `limit`."""
         self._section += size
         if self._section > limit:
             self._refuse()
@@ -124,12 +130,12 @@ class Connection(ResponseHandler):
                 return
         if at < len(data) or not data:
             super().data_received(data[at:])
-            if not self._upgraded and (self._payload is None or self._payload.is_eof()):
+            if not self.upgraded and (self.body_being_read is None or self.body_being_read.is_eof()):
                 self._count(len(data) - at)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Called at each read of the body, and nearly always there is nothing to resume."""
-        if self._reading_paused:
+        """Called at each read of the body, mostly with nothing to resume."""
+        if self.is_reading_paused:
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -141,7 +147,7 @@ class Connection(ResponseHandler):
             self.arrived()
 
     def _ends(self, data: bytes) -> list[int]:
-        """Where in this segment header sections end, or what looks like one: that does no harm in a body."""
+        """Return where header sections end in this segment, or what looks like one: that does no harm in a body."""
         before = self._before
         if len(data) > _LONGEST_BEGINNING and data[0] not in b"\r\n" and _END not in data:  # nearly always
             self._before = data[-_LONGEST_BEGINNING:]
@@ -153,16 +159,15 @@ class Connection(ResponseHandler):
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
-"""Bytes that aiohttp takes ahead of us, up to twice as many. By default it is half a megabyte, which would hide a slow
-client from upstream, however little is to be read ahead of it."""
-_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
+"""Bytes that aiohttp reads ahead, up to twice as many. Its default of half a megabyte would hide a slow client from
+upstream."""
 _FRAMING = ("host", "transfer-encoding")
-"""The only fields that a request gets beside those of its client."""
+"""The only fields that the proxy adds to a request."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 def parse_upstream(url: str) -> URL:
-    """The upstream's URL, which may have a path prefix. Raises `UsageError` with what is wrong with it."""
+    """Return the upstream's URL, which may have a path prefix. Raises `UsageError`."""
     if not url.isascii() or not url.isprintable() or " " in url:
         raise UsageError(
             f"--upstream {url!r} has characters that no URL has: write a path percent-encoded, a host in its xn-- form"
@@ -182,7 +187,7 @@ def parse_upstream(url: str) -> URL:
 
 
 def upstream_context(url: URL, trust: Trust) -> ssl.SSLContext | None:
-    """How this upstream is verified; None where it speaks no TLS. Raises `UsageError`."""
+    """Return the TLS settings for this upstream; None for http. Raises `UsageError`."""
     if url.scheme == "https":
         return trust.context()
     if trust:
@@ -191,7 +196,7 @@ def upstream_context(url: URL, trust: Trust) -> ssl.SSLContext | None:
 
 
 def refuse_itself(upstream: URL, own: str) -> None:
-    """Raise `UsageError` where the upstream is the proxy: every request would come round again and again."""
+    """Raise `UsageError` if the upstream is the proxy itself: a request would never end."""
     here, host = URL(own), upstream.host or ""
     anywhere = here.host in ("0.0.0.0", "::")
     same = host == here.host or (is_loopback(host) and (anywhere or host == "localhost"))
@@ -200,9 +205,9 @@ def refuse_itself(upstream: URL, own: str) -> None:
 
 
 def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
-    """Why no connection came about, TCP or TLS; None where there was one, and something else went wrong with it.
+    """Return why no TCP or TLS connection was made; None if there was one.
 
-    With TLS 1.3 a server refuses a client certificate behind the handshake: then the cause tells.
+    With TLS 1.3 a server refuses a client certificate after the handshake. Then the cause of the error says so.
     """
     causes = getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__
     found = next(filter(None, (explained(cause) for cause in causes if cause is not None)), None)
@@ -215,16 +220,16 @@ def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
 
 
 def is_out_of_descriptors(error: aiohttp.ClientOSError) -> bool:
-    """Whether no connection came about because this process, or the system, has no file descriptor for it."""
+    """Return whether no connection was made because this process, or the system, has no file descriptor left."""
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
 
 
 class Upstream:
-    """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a
-    pooled connection that is just dying would fail, and could not be sent again.
+    """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a dying
+    connection would fail, and could not be sent again.
 
     A connection is never used again after a request with a body or an upgrade: upstream may see another end of it.
-    It is used again for the same client connection only: bytes that upstream sends late reach no other client.
+    It is used again for the same client connection only, so that late bytes of upstream reach no other client.
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
@@ -233,17 +238,17 @@ class Upstream:
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
-        self._pooled, self._idle = _session(connector, _traced()), connector._conns
+        self._pooled, self._idle = _session(connector, _traced()), idle_connections(connector)
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
     async def request(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request of the client connection with this number; return once the header section of its response is
-        there. Raises aiohttp's errors.
+        """Send a request of the client connection with this number, and return its response without the body. Raises
+        aiohttp's errors.
 
-        It is sent again only where it went to a connection that had been used before, and that was lost.
+        It is sent again only if its connection had been used before and was lost.
         """
         answer = await self._send(client, method, target, headers, body)
         if (connection := connection_of(answer)) is not None:
@@ -253,7 +258,7 @@ class Upstream:
     async def _send(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        url = self._url.with_path(self._prefix + target, encoded=True)  # the query in it: a lone `?` stays that way
+        url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
         exactly = (_exactly(headers),)
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
             used = _Used()
@@ -270,10 +275,10 @@ class Upstream:
         )
 
     def _for(self, client: int) -> aiohttp.ClientMiddlewareType:
-        """Lets a request use the connections of this client, and no others."""
+        """Return the middleware that lets a request use the connections of this client only."""
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            assert isinstance(request, _Request)
+            assert isinstance(request, RequestOfClient)
             self._key, request.client = request.connection_key, client
             return await handler(request)
 
@@ -282,12 +287,12 @@ class Upstream:
     def left(self, client: int) -> None:
         """Close the idle connections of a client connection that is closed."""
         if self._key is not None:
-            for protocol, _ in self._idle.pop(_of(client, self._key), ()):
+            for protocol, _ in self._idle.pop(connection_key(client, self._key), ()):
                 protocol.close()
 
     @property
     def idle(self) -> int:
-        """How many connections are open and wait for the next request."""
+        """The number of open connections without a request."""
         return sum(map(len, self._idle.values()))
 
     def let_go(self) -> None:
@@ -302,32 +307,8 @@ class Upstream:
         await self._single.close()
 
 
-def _of(client: int | None, key: ConnectionKey) -> ConnectionKey:
-    """This key, for one client: in the place of the hash of a proxy's header fields, since we use no proxy."""
-    return key._replace(proxy_headers_hash=client)
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request whose connection is used again for `client` only."""
-
-    client: int | None = None
-
-    @property
-    def connection_key(self) -> ConnectionKey:
-        return _of(self.client, super().connection_key)
-
-
-def keep_body_only(answer: aiohttp.ClientResponse) -> None:
-    """Let go what aiohttp keeps of a request and of its answer's header section, 1 to 2 KB: nobody asks for them once
-    a stream has begun."""
-    answer._raw_headers, answer._headers = (), _NO_HEADERS
-    answer._cache.clear()
-    answer._traces = []
-    answer._request_info = None  # type: ignore[assignment]  # for errors that come before a body
-
-
 def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
-    """Sends these headers as they are: aiohttp takes names that differ in case for one that is to be replaced."""
+    """Return the middleware that sends these fields unchanged: aiohttp merges names that differ in case."""
     names = {name.lower() for name, _ in headers}
 
     async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -341,7 +322,7 @@ def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
 
 @dataclass(slots=True)
 class _Used:
-    """Whether the connection that a request went to had been used before."""
+    """Whether the connection of a request had been used before."""
 
     before: bool = False
 
@@ -356,16 +337,11 @@ def _traced() -> aiohttp.TraceConfig:
     return trace
 
 
-def _connecting(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    protocol: type[ResponseHandler] = Connection
-    connector._factory = partial(protocol, loop=asyncio.get_running_loop())
-    return connector
-
-
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    use_protocol(connector, partial(Connection, loop=asyncio.get_running_loop()))
     session = aiohttp.ClientSession(
-        connector=_connecting(connector),
-        request_class=_Request,
+        connector=connector,
+        request_class=RequestOfClient,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
@@ -377,5 +353,5 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         trust_env=False,
         trace_configs=list(traces),
     )
-    session._retry_connection = False  # it would send again what a new connection has lost
+    disable_retry(session)
     return session

@@ -1,6 +1,6 @@
-"""A WebSocket through the proxy: the handshake as any request, then bytes both ways, untouched.
+"""A WebSocket through the proxy: the handshake like any request, then bytes in both directions, unchanged.
 
-What passes is read along for the record (`MessageReader`); that never changes or delays what is passed on.
+`MessageReader` reads a copy for the recording. It never changes or delays the bytes.
 """
 
 from __future__ import annotations
@@ -10,28 +10,27 @@ from collections.abc import Callable
 
 import aiohttp
 from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_writer import StreamWriter
 
 from ...model import CLOSE, Direction, Ending
+from ...server.aiohttp_private import BaseProtocol, StreamWriter
 from ...server.listener import RawResponse
 from ...wire.headers import decoded
 from ...wire.websocket import MessageReader
-from ..queue import Take
+from ..queue import ExchangeRecorder
 
 _HIGH_WATER = 1 << 20
-"""Bytes received and not yet passed on at which a side is no longer read."""
+"""Bytes that wait to be passed on at which reading from that side pauses."""
 
 
 _PORTION = 2048
-"""Bytes whose frames are read before the clock is looked at: the smallest messages take 1 us a byte."""
+"""Bytes whose frames are read between two looks at the clock: the smallest messages take 1 us a byte."""
 _TURN = 0.002
-"""Seconds after which other callbacks have their turn."""
+"""Seconds of work after which other callbacks have their turn."""
 
 
 async def _in_portions(note: Callable[[bytes], None], data: bytes) -> None:
-    """Note all of this data, even if the task is cancelled meanwhile: it was passed on. If the task is cancelled twice,
-    the recorder has no time left, and all that remains is noted at once."""
+    """Note all of this data in portions, even if the task is cancelled: it was passed on. If the task is cancelled
+    twice, the recorder has no time left, and the rest is noted at once."""
     at, now, cancelled = 0, asyncio.get_running_loop().time, None
     began = now()
     try:
@@ -53,7 +52,7 @@ async def _in_portions(note: Callable[[bytes], None], data: bytes) -> None:
 
 
 class _Inflow:
-    """One side's bytes, as aiohttp hands them to a parser of an upgraded connection."""
+    """Receives the bytes of one side, as the parser of an upgraded connection of aiohttp."""
 
     def __init__(self, protocol: BaseProtocol) -> None:
         self._protocol = protocol
@@ -73,7 +72,7 @@ class _Inflow:
         self._arrived.set()
 
     async def read(self) -> bytes:
-        """What came since the last call; empty at the end."""
+        """Return the bytes since the last call; empty at the end."""
         while not self._data and not self._ended:
             self._arrived.clear()
             await self._arrived.wait()
@@ -84,18 +83,18 @@ class _Inflow:
 
 
 class Tunnel:
-    """The two directions of one WebSocket, from the 101 on."""
+    """The two directions of one WebSocket after the 101."""
 
-    def __init__(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, take: Take) -> None:
+    def __init__(self, request: web.BaseRequest, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> None:
         self._request = request
         self._answer = answer
-        self._take = take
+        self._recorder = recorder
         self._headers = decoded(answer.raw_headers)
         self._closed: set[Direction] = set()
         self._first_gone: Direction = "up"
 
     async def run(self) -> web.StreamResponse:
-        """Pass everything on until one side is gone; returns what to end the request with."""
+        """Pass all bytes on until one side is gone, and return the response that ends the request."""
         response = RawResponse(101, self._answer.reason or "", self._headers)
         await response.prepare(self._request)
         try:
@@ -107,7 +106,7 @@ class Tunnel:
 
     @property
     def ending(self) -> Ending:
-        """`eof` where the server said Close (of itself, or to answer the client's), else whoever was gone first."""
+        """`eof` if the server sent Close, else the side that was gone first."""
         if "down" in self._closed:
             return "eof"
         return "upstream_lost" if self._first_gone == "down" else "client_left"
@@ -117,7 +116,7 @@ class Tunnel:
         client, upstream = self._request.protocol, self._answer.connection.protocol
         assert upstream is not None
         from_client, from_upstream = _Inflow(client), _Inflow(upstream)
-        client.set_parser(from_client)  # type: ignore[arg-type]  # what a parser must have, ours has
+        client.set_parser(from_client)  # type: ignore[arg-type]  # it has the methods of a parser
         upstream.set_parser(from_upstream, None)
         async with asyncio.TaskGroup() as group:
             up = group.create_task(self._pump("up", from_client, upstream))
@@ -136,7 +135,7 @@ class Tunnel:
                 await _in_portions(note, data)
                 await writer.drain()
         except ConnectionError:
-            pass  # the other side is gone, and its own pump says so
+            pass  # the other side is gone, and its own pump ends too
 
     def _noter(self, direction: Direction) -> Callable[[bytes], None]:
         reader = MessageReader(direction, self._headers)
@@ -145,6 +144,6 @@ class Tunnel:
             for opcode, payload in reader.feed(data):
                 if opcode == CLOSE:
                     self._closed.add(direction)
-                self._take.sent(self._take.message(direction, opcode, payload))
+                self._recorder.sent(self._recorder.message(direction, opcode, payload))
 
         return note

@@ -1,8 +1,8 @@
-"""What happens on the wire in, rows for the cassette out. No thread, no socket, no clock: times are arguments.
+"""Operations in, rows for the cassette out. No thread, no socket, no clock: times are arguments.
 
-`Recorder` lives behind the wire, in the recording thread. It is told what happened as small values (`ops`), in order.
-Redaction happens here, before anything reaches the disk. Frames are made in a second step (`frames`) from what is
-already safe in the file, so that a burst is durable before it is understood.
+`RowMaker` runs in the recording thread. It gets the operations (`operations`) of one file, in order. Secrets are
+redacted here, before anything reaches the disk. Frames are made in a second step (`frames`) from committed bytes, so
+that a burst is durable before it is parsed.
 """
 
 from __future__ import annotations
@@ -17,116 +17,97 @@ from typing import Any
 from ...cassette.sqlite import Writer, rows
 from ...cassette.sqlite import stream_rows as streamed
 from ...cassette.sqlite.rows import Row
-from ...cassette.sqlite.stream_rows import Pieces
+from ...cassette.sqlite.stream_rows import ReadBlocks
 from ...model import CLOSE, Headers, Side
 from ...omnigent.routes import creates_session, session_of
-from ...redaction.coded_body import Body, CodedBody, body
-from ...redaction.redactor import Redactor, Texts
-from ...redaction.stream import MaskedStream
+from ...redaction.coded import Body, CodedBody, MaskedStream, body
+from ...redaction.redactor import JsonMask, Redactor
 from ...wire.content_coding import decoded
 from ...wire.headers import header
-from .frames import FrameMaker, fault
+from ..pace import PORTION, STREAMS_PORTION, resting
+from .frames import fault
 from .operations import (  # fmt: skip
-    HELD,
     BodyData,
     Ended,
     Frames,
     Incidence,
     Messaged,
-    NewFrames,
     Op,
-    Passed,
     Received,
     Requested,
     Responded,
-    Rest,
     SentLate,
-    content,
-    held,
-    none,
 )
-from .pace import PORTION, resting
 
-__all__ = [
-    "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
-    "Received", "Recorder", "Requested", "Responded", "Rest", "SentLate",
-    "content", "held",
-]  # fmt: skip
-
-_STREAMS = 10
-"""Streams whose reads are worked off between two rests."""
 _SESSION_BODY = 1024 * 1024
-"""The most of a `POST /v1/sessions` answer that is read for the id of the new session, in bytes."""
+"""Bytes of a `POST /v1/sessions` response that are searched for the id of the new session."""
 
 
 @dataclass(slots=True)
 class _Side:
-    """A body that is no stream, or one direction of a WebSocket: how much is kept, and what keeps secrets back.
-
-    Most have none, so nothing is made for one before there is.
-    """
+    """A body that is no stream, or one direction of a WebSocket: its size, and what redacts it, once it has data."""
 
     kind: tuple[str | None, str | None] = (None, None)
-    """Its content type and coding."""
+    """Content type and content coding."""
     body: Body | None = None
-    texts: Texts | None = None
+    texts: JsonMask | None = None
     at: int = 0
     is_cut: bool = False
-    """Whether some of the body was not kept: what comes behind that is not either."""
+    """Whether a part of the body was not kept, so that the rest is not kept either."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """What must be remembered of an exchange while it lasts."""
+    """The state of an open exchange."""
 
     request: _Side
     response: _Side
     names_session: bytearray | None
     stream: int | None = None
     coding: str | None = None
-    """Of the response."""
+    """The content coding of the response."""
     masked: MaskedStream | None = None
-    """The stream, where its content is masked."""
-    pieces: Pieces | None = None
-    """Of a stream: what came and has no row yet, and where in the file it is."""
+    """The stream, if its content is masked."""
+    pieces: ReadBlocks | None = None
+    """Of a stream: the bytes without a row, and their place in the file."""
     reads: int = 0
-    """How many reads there were: more than are in this file, where another one was begun meanwhile."""
+    """The number of reads, those in earlier files included."""
     elsewhere: int = 0
-    """How many of its bytes are in a file before this one: what a mask says of them again changes nothing here."""
+    """The number of bytes in earlier files. A mask that corrects them changes nothing in this file."""
     last_ns: int = 0
     late: list[tuple[int, int]] = field(default_factory=list)
-    """Reads whose rows were written before they were handed on, and when they were."""
+    """Reads that were handed on after their row was written, with the time of that."""
     begun: tuple[Row, ...] = ()
-    """The rows that say what it is."""
+    """The rows of its request and response."""
 
     def side(self, name: Side) -> _Side:
         return self.request if name == "request" else self.response
 
     @property
     def received(self) -> int:
-        """Bytes of a stream, as on the wire."""
+        """Bytes of a stream on the wire."""
         return 0 if self.pieces is None else self.pieces.start
 
     @property
     def settled(self) -> int | None:
-        """How many bytes of a stream will not change any more, where that is not all."""
+        """The number of bytes of a stream that cannot change any more. None: all."""
         return None if self.masked is None else max(self.masked.settled, self.elsewhere)
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How much there was of the request's body, and of the response's."""
+        """Bytes of the request's body and of the response's."""
         return self.request.at, self.received if self.stream else self.response.at
 
 
-class Recorder:
-    """Turns ops into rows (`rows`), and what these left in the file into frames (`make_frames`)."""
+class RowMaker:
+    """Turns the operations of one file into rows, and tells `frames` of the streams."""
 
     def __init__(self, recording: int, redactor: Redactor, frames: Frames) -> None:
         self._recording = recording
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
         self._touched: dict[int, None] = {}  # streams of which something is gathered
-        self._frames = frames
+        self.frames = frames
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
             Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
@@ -134,59 +115,40 @@ class Recorder:
         }  # fmt: skip
 
     @property
-    def behind(self) -> bool:
-        """Whether `make_frames` has something left to do."""
-        return self._frames.behind
-
-    @property
-    def waiting(self) -> int:
-        """Of how many streams frames are to be made."""
-        return self._frames.waiting
-
-    @property
-    def is_done(self) -> bool:
-        """Whether no exchange goes on, and all frames are made."""
-        return not self._open and not self.behind
-
-    def make_frames(self, rest: Rest = none) -> Iterator[list[NewFrames]]:
-        """Turn some waiting bytes of each stream into frames. Raises what SQLite raises; nothing is lost then."""
-        return self._frames.make(rest)
-
-    def let_go(self) -> bool:
-        """Have nothing more to do with the file; whether that is so by now."""
-        return self._frames.let_go()
+    def has_open_exchanges(self) -> bool:
+        return bool(self._open)
 
     def left_behind(self, at_ns: int) -> list[Row]:
-        """What the file is to say of what goes on in another one."""
+        """Return the rows that end the open exchanges in a file, because they continue in another one."""
         return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
 
     def move(self, writer: Writer) -> list[Row]:
-        """Go on in another file; return what is to be written there first: the exchanges that are open.
+        """Continue in another file, and return its first rows: the open exchanges.
 
-        The bytes that came of a stream before are one read without bytes, so that a reader sees how many it lacks.
+        The earlier part of a stream is one read without bytes, so that a reader sees how many bytes are missing.
         """
-        self._frames.move(writer)
+        self.frames.move(writer)
         out: list[Row] = []
         for number, state in self._open.items():
             out += state.begun
             if state.stream is None:
                 continue
             state.elsewhere = state.received
-            state.pieces = Pieces(number)
+            state.pieces = ReadBlocks(number)
             if state.reads:
                 state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.pieces.close()
-            self._frames.begin(number, state.stream, None if state.masked else state.coding)
-            self._frames.arrived(number)
+            self.frames.begin(number, state.stream, None if state.masked else state.coding)
+            self.frames.arrived(number)
         return out
 
     def rows(self, ops: Iterable[Op], rest: Callable[[], object] | None = None) -> list[Row]:
-        """The rows that these ops come to. A fault of ours in one of them costs that one only, and is an incident.
+        """Return the rows of these operations. A bug in one operation costs only that one, and becomes an incident.
 
-        `rest` is called every fraction of a millisecond or so: who shares an interpreter with us wants it meanwhile.
+        `rest` is called every fraction of a millisecond, so that the event loop can take the GIL.
         """
         out: list[Row] = []
-        reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, till something else happens
+        reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, up to another operation
         for op in resting(ops, PORTION, rest):
             if type(op) is Received:  # nearly always
                 reads[op.exchange].append(op)
@@ -194,7 +156,7 @@ class Recorder:
             self._all_received(reads, out, rest)
             self._try(op, self._handlers[type(op)], out)
         self._all_received(reads, out, rest)
-        for exchange in resting(self._touched, _STREAMS, rest):
+        for exchange in resting(self._touched, STREAMS_PORTION, rest):
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
         return out
@@ -202,14 +164,14 @@ class Recorder:
     def _try(self, op: Op, make: Callable[[Any], Iterable[Row]], out: list[Row]) -> None:
         try:
             out += make(op)
-        except Exception as error:  # promise 2: no fault in here may end a recording
+        except Exception as error:  # no bug ends a recording
             out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
 
     def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
-        """What was gathered of a stream in these ops."""
+        """The rows of a stream's reads in these operations."""
         if state.pieces is not None:
             yield from state.pieces.close()
-            self._frames.arrived(exchange, state.settled)
+            self.frames.arrived(exchange, state.settled)
         if state.late:
             yield streamed.reads_sent(exchange, sorted(state.late))
             state.late.clear()
@@ -239,15 +201,15 @@ class Recorder:
             if state.masked is not None:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
-            state.pieces = Pieces(op.exchange)
-            self._frames.begin(op.exchange, op.stream, coding)
+            state.pieces = ReadBlocks(op.exchange)
+            self.frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)
         yield response
 
     def _masked(self, op: Responded) -> MaskedStream | None:
-        if op.passed is not None and isinstance(op.passed.masked, MaskedStream):
+        if op.passed is not None and op.passed.masked is not None:
             return op.passed.masked.goes_on(op.headers)
         mask = self._redactor.stream()
         return None if mask is None else MaskedStream(mask, op.headers)
@@ -276,17 +238,17 @@ class Recorder:
     def _all_received(
         self, reads: dict[int, list[Received]], out: list[Row], rest: Callable[[], object] | None
     ) -> None:
-        """Work off the reads of each stream, and forget them."""
-        for some in resting(reads.values(), _STREAMS, rest):
+        """Turn the reads of each stream into rows, and clear `reads`."""
+        for some in resting(reads.values(), STREAMS_PORTION, rest):
             self._try(some[0], partial(self._received, some), out)
         reads.clear()
 
     def _received(self, reads: list[Received], first: Received) -> list[Row]:
-        """Reads of one stream: together, since what is done for each is what all others have to wait for."""
+        """Return the rows of several reads of one stream, which costs less than one by one."""
         exchange = first.exchange
         state = self._open[exchange]
         for op in reads:
-            op.written = True  # before `sent_ns` is read: whoever sets that later will see it
+            op.written = True  # before `sent_ns` is read: `ExchangeRecorder.sent` checks it after it sets that
         self._touched[exchange] = None
         state.reads += len(reads)
         state.last_ns = reads[-1].at_ns
@@ -300,7 +262,7 @@ class Recorder:
                 self._try(op, mask, out)
         return out
 
-    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: Pieces, op: Received) -> Iterator[Row]:
+    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: ReadBlocks, op: Received) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
         new = b"".join(piece.data for piece in kept.pieces if not piece.again)
         for piece in kept.pieces:
@@ -330,7 +292,7 @@ class Recorder:
         state = self._open.get(of.exchange)
         if state is None or state.pieces is None:
             yield streamed.reads_sent(of.exchange, [(of.n, of.sent_ns)])
-        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in a file before this one
+        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in an earlier file
             state.late.append((n, of.sent_ns))
             self._touched[of.exchange] = None
 
@@ -353,7 +315,7 @@ class Recorder:
                 yield rows.incident(self._recording, op.at_ns, text)
         if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
             yield rows.session(op.exchange, self._redactor.text(session_id))
-        self._frames.ended(op.exchange)
+        self.frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
 
 

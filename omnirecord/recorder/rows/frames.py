@@ -1,7 +1,7 @@
-"""From the bytes of streams that are safe in the file to frames: the second step, behind the recording.
+"""Committed bytes of streams in, frames out: the second step of a recording.
 
-Each stream is a `_Streaming` while it lasts; `FrameMaker.make` takes them in turns. What the steps of some streams came
-to is written in one transaction; where that failed, they are begun again from what the file holds.
+Each open stream has a `_Streaming`; `FrameMaker.make` takes a step of each in turn. The steps of several streams are
+one transaction. If it fails, they begin again from the state of the file.
 """
 
 from __future__ import annotations
@@ -17,36 +17,28 @@ from ...cassette.sqlite import Writer, rows
 from ...cassette.sqlite import stream_rows as streamed
 from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_reads import from_byte, portions, together
-from ...cassette.sqlite.stream_rows import Columns
+from ...cassette.sqlite.stream_rows import FrameColumns
 from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
-from .operations import NewFrames, Rest, none
+from ..pace import SMALL_READS, STEP, STEP_STREAMS
+from .operations import Frames, NewFrames, Rest, no_rest
 
 log = logging.getLogger("omnirecord")
 
-STEP = 256 * 1024
-"""Bytes turned into frames in one step, before another stream, or another thread, has its turn; …"""
-LONG_STEP = 8 * 1024 * 1024
-"""… or so many, where there is a process for it, and nobody who looks at each: for each step the file has to be free
-for a moment, and where it is written all the time, to wait for that costs more than the frames do."""
 _A_FRAME = 64
-"""Bytes that a frame of a step counts for at least: a step is bounded in memory, however small its frames are."""
-SMALL = 16 * 1024
-"""Bytes that are looked at together, where they came in small reads."""
-MOST_STREAMS = 12
-"""Streams that share a transaction: between two, others get the interpreter."""
+"""Bytes that a frame of a step counts as, at least, to bound the memory of a step of small frames."""
 
 
 class _Careful(Contract):
-    """A contract whose own faults cost the verdict of one event, and no more."""
+    """A contract that marks an event as invalid if its check raises an exception."""
 
     def __init__(self, contract: Contract) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
         self._judges = contract.judge
         self.fault: Exception | None = None
-        """The first there was in this step."""
+        """The first exception in this step."""
 
     def judge(self, frame: Frame) -> Judgement:
         try:
@@ -59,42 +51,41 @@ class _Careful(Contract):
 
 @dataclass(slots=True)
 class _Streaming:
-    """A stream on its way from pieces to pages."""
+    """The state of an open stream on its way from reads to frames."""
 
     stream: int
     coding: str | None
     judge: _Careful
     framer: Framer
     byte: int
-    """Bytes of the body on the wire that are done with."""
+    """Bytes of the body on the wire that are framed."""
     frames: int
-    """How many frames are stored, …"""
+    """The number of stored frames."""
     length: int
-    """… how many bytes of content they hold, …"""
+    """Bytes of content in the stored frames."""
     read: int
-    """… and which read brought the last of them."""
+    """The read that had the end of the last stored frame."""
     skip: int
-    """How many of the next frames are stored already: a coded stream can only be decoded from its start."""
+    """The number of next frames that are stored already: a coded stream can only be decoded from its start."""
     row: int | None = None
-    """The first read of the row that begins behind those bytes, where it is known that one does."""
+    """The first read of the row that begins after `byte`; None if it is not known."""
     portions: Iterator[Sequence[Framed | Run]] = field(default_factory=lambda: iter(()))
-    """What is still to be made of a row that a step has begun with."""
+    """The rest of a row that a step has begun."""
     is_stop_told: bool = False
     ended: bool = False
     is_fault_told: bool = False
     until: int | None = None
-    """How many bytes will not change any more; None: all that are there."""
+    """The number of bytes that cannot change any more. None: all."""
     at_ns: int = 0
-    """When the last read came that is worked off."""
+    """The time of the last framed read."""
     offsets: dict[int, int] = field(default_factory=dict)
-    """When each read came that a frame of this step may end in."""
+    """The time of each read that a frame of this step may end in."""
 
     def came(self, read: int) -> int:
         return self.offsets.get(read, self.at_ns)
 
     def offsets_kept(self) -> dict[int, int]:
-        """Of the last read alone, in which a frame may end that is held back for its LF; and of those of a row that is
-        not done with."""
+        """The times that the next step needs: of the read of a frame without its LF, and of an unfinished row."""
         read = self.framer.read
         if self.framer.decodes:
             return {n: at for n, at in self.offsets.items() if n >= read}
@@ -103,11 +94,11 @@ class _Streaming:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What comes of some bytes of a stream, and is to be written."""
+    """The frames of some bytes of a stream, and their rows."""
 
     exchange: int
     state: _Streaming
-    columns: Columns
+    columns: FrameColumns
     framed: list[Framed]
     more: bool
     finished: bool
@@ -115,11 +106,11 @@ class _Step:
     fed: int
 
 
-class FrameMaker:
+class FrameMaker(Frames):
     """Makes the frames of all streams of one recording, and of those that a killed recorder left behind.
 
-    `shows`: somebody wants to see them; else those that are alike are not made one by one. `step`: bytes that are
-    turned into frames at once, at the most.
+    `shows`: a watcher wants the frames; otherwise frames of one kind are not made one by one. `step`: the most bytes in
+    a step.
     """
 
     def __init__(
@@ -130,15 +121,12 @@ class FrameMaker:
         self._recording = recording
         self._judge = _Careful(contract)
         self._streaming: dict[int, _Streaming] = {}
-        self._waiting: dict[int, None] = {}  # the streams with bytes that are in no frame yet, by whose turn it is
+        self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
 
     def move(self, writer: Writer) -> None:
         self._writer = writer
         self._streaming.clear()
         self._waiting.clear()
-
-    def let_go(self) -> bool:
-        return True
 
     @property
     def behind(self) -> bool:
@@ -164,23 +152,23 @@ class FrameMaker:
 
     @property
     def open(self) -> Collection[int]:
-        """The exchanges of which frames are made, or may be."""
+        """The exchanges whose streams may get more frames."""
         return self._streaming.keys()
 
-    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
-        """Turn some of the waiting bytes of each stream into frames, those of several streams in one transaction, of
-        which each yields what came of it. `rest` is called between two streams.
+    def make(self, rest: Rest = no_rest, /) -> Iterator[list[NewFrames]]:
+        """Make frames of some waiting bytes of each stream, and yield the new frames of each transaction. `rest` is
+        called between two streams.
 
-        Raises what SQLite raises; nothing is lost by that.
+        Raises what SQLite raises. Nothing is lost by that.
         """
         waiting = iter(list(self._waiting))
         while steps := self._steps(waiting, rest):
             self._write(steps)
-            made = [self._done(step) for step in steps]  # before anybody is told, who may want no more
+            made = [self._done(step) for step in steps]  # before a watcher gets them, which may want no more
             yield [frames for frames in made if frames is not None]
 
     def _steps(self, waiting: Iterator[int], rest: Rest) -> list[_Step]:
-        """What comes of the next streams, until it is enough for a transaction."""
+        """Return the steps of the next streams, as many as fit into one transaction."""
         steps: list[_Step] = []
         fed = 0
         for exchange in waiting:
@@ -194,7 +182,7 @@ class FrameMaker:
                 return []
             steps.append(step)
             fed += step.fed
-            if fed > self._most or len(steps) == MOST_STREAMS:
+            if fed > self._most or len(steps) == STEP_STREAMS:
                 break
             rest(len(self._waiting))
         return steps
@@ -205,7 +193,7 @@ class FrameMaker:
         finished = state.ended and not more
         if state.skip:  # of a coded stream, so there are no runs
             found, state.skip = found[state.skip :], max(0, state.skip - len(found))
-        columns = Columns(found)
+        columns = FrameColumns(found)
         says = bool(found) or finished or state.framer.stopped_at is not None
         made = list(self._frame_rows(exchange, state, columns, found, finished)) if says else []
         framed = [one for one in found if isinstance(one, Framed)] if self._shows else []
@@ -213,7 +201,7 @@ class FrameMaker:
 
     def _write(self, steps: list[_Step]) -> None:
         try:
-            # by statement: each is prepared once, and their order is nothing to each other
+            # sorted by statement: each is prepared once, and their order does not matter
             self._writer.write(sorted((row for step in steps for row in step.rows), key=itemgetter(0)))
         except Exception as error:
             if is_transient(error):
@@ -222,7 +210,7 @@ class FrameMaker:
             self._write_each(steps)
 
     def _write_each(self, steps: list[_Step]) -> None:
-        """One of them is refused: it is to cost the others nothing."""
+        """Write each step alone, after SQLite refused one of them."""
         for step in list(steps):
             try:
                 self._writer.write(step.rows)
@@ -240,13 +228,13 @@ class FrameMaker:
             again.ended, again.until = state.ended, state.until
 
     def _give_up(self, exchange: int, error: Exception) -> None:
-        """Promise 2, again: its bytes are kept, and readers derive what they can."""
+        """Make no more frames of this stream. Its bytes are kept, and readers derive the frames."""
         state = self._streaming.pop(exchange)
         del self._waiting[exchange]
         self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
 
     def _done(self, step: _Step) -> NewFrames | None:
-        """It is written."""
+        """Update the state after the step is written, and return its frames."""
         exchange, state, columns = step.exchange, step.state, step.columns
         first = state.frames + 1
         del self._waiting[exchange]
@@ -263,7 +251,7 @@ class FrameMaker:
         return NewFrames(exchange, state.stream, first, step.framed, offsets)
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool, int]:
-        """The frames of a step, whether there may be more, and how many bytes these come to."""
+        """Return the frames of a step, whether more may follow, and the number of bytes that were framed."""
         found: list[Framed | Run] = []
         byte, taken, fed = state.byte, state.framer.taken, 0
         for some in chain(state.portions, self._portions(exchange, state)):
@@ -276,8 +264,8 @@ class FrameMaker:
         return found, False, fed
 
     def _portions(self, exchange: int, state: _Streaming) -> Iterator[Sequence[Framed | Run]]:
-        """What is made of the rows that are there, each portion of which may be the last of a step."""
-        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL):
+        """Yield the frames of the committed rows in portions. A step may end after each one."""
+        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL_READS):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
@@ -289,9 +277,9 @@ class FrameMaker:
                 yield some
 
     def _frame_rows(
-        self, exchange: int, state: _Streaming, columns: Columns, found: list[Framed | Run], finished: bool
+        self, exchange: int, state: _Streaming, columns: FrameColumns, found: list[Framed | Run], finished: bool
     ) -> Iterator[Row]:
-        yield from streamed.pages(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
+        yield from streamed.frame_blocks(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
         if state.framer.decodes:
             yield from _content(exchange, state.length, found)
             yield from self._decoded(exchange, state, sum(columns.lengths), finished)
@@ -306,7 +294,7 @@ class FrameMaker:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
 
     def _decoded(self, exchange: int, state: _Streaming, length: int, finished: bool) -> Iterator[Row]:
-        """Whether that was all of a coded stream: else its readers would have to decode it again to know."""
+        """Yield the rows that say how far a coded stream is decoded, so that readers need not decode it again."""
         stopped_at = state.framer.stopped_at
         if state.is_stop_told or (stopped_at is None and not finished):
             return
@@ -332,7 +320,7 @@ class FrameMaker:
             list(self.make())
 
     def _begin(self, exchange: int, stream: int, coding: str | None, judge: _Careful) -> _Streaming:
-        """Begin where the file ends: at nothing, after a failed step, or where a recorder was killed."""
+        """Begin after the last stored frame: of a new stream, after a failed step, or after a killed recorder."""
         frames, length, read = self._writer.framed(stream)
         framer = Framer(coding, judge, length)
         byte, skip = length, 0
@@ -344,12 +332,12 @@ class FrameMaker:
 
 
 def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[Row]:
-    """The bytes of frames that are not those of the stream, those of many frames in a row."""
+    """Yield the rows of the decoded bytes of these frames, many frames in a row."""
     held: list[bytes] = []
     size = 0
     for one in found:
         assert isinstance(one, Framed)
-        if held and (one.frame.raw is None or size + one.frame.length > streamed.PIECE):
+        if held and (one.frame.raw is None or size + one.frame.length > streamed.READ_BLOCK_BYTES):
             yield from rows.chunks(exchange, "content", start, b"".join(held))
             start, size = start + size, 0
             held.clear()
@@ -361,8 +349,8 @@ def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[R
     yield from rows.chunks(exchange, "content", start, b"".join(held))
 
 
-def _lost(exchange: int, start: int, read: int, columns: Columns) -> Iterator[Row]:
-    """That the bytes of these frames, which were too large, are not kept. `read`: which brought the frame before."""
+def _lost(exchange: int, start: int, read: int, columns: FrameColumns) -> Iterator[Row]:
+    """Yield the rows that say which frames were too large to keep. `read`: the read of the frame before them."""
     reads = [read, *columns.reads]
     for place in (place for place, more in columns.odd.items() if "lost" in more):
         before = start + sum(columns.lengths[:place])
@@ -370,7 +358,7 @@ def _lost(exchange: int, start: int, read: int, columns: Columns) -> Iterator[Ro
 
 
 def fault(recording: int, what: str, at_ns: int, error: Exception) -> Row:
-    """An incident of our own making, said on stderr as well."""
+    """Return an incident about a bug of omnirecord, which stderr reports too."""
     text = f"could not record {what}: {type(error).__name__}: {error}"
     log.error("recording degraded: %s", text)
     return rows.incident(recording, at_ns, text)

@@ -1,22 +1,22 @@
-"""What can happen on the wire, as values: the proxy notes them as they happen, the recorder makes rows of them.
+"""What happens on the wire, as values. The proxy queues them, `RowMaker` makes rows of them, and `Frames` makes frames.
 
-Times are ns since the recording began. Data is None where it could not be kept, for lack of room.
-
-The interface between a recorder and its maker of frames.
+Times are ns since the recording began. Data is None if there was no memory left to keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...cassette.framing import Framed
 from ...cassette.sqlite import Writer
 from ...model import Direction, Ending, Headers, Kind, Side
+from ...redaction.coded import MaskedStream
+from ...redaction.redactor import JsonMask
 
 HELD = 300
-"""Bytes of memory that an operation takes beside its data, while it waits."""
+"""Bytes of memory that a queued operation takes beside its data."""
 
 HELD_BY_FIELD = 200
 """Bytes of memory that a header field takes beside its characters."""
@@ -24,6 +24,8 @@ HELD_BY_FIELD = 200
 
 @dataclass(slots=True)
 class Requested:
+    """The header section of a request is complete."""
+
     exchange: int
     party: str
     at_ns: int
@@ -34,17 +36,18 @@ class Requested:
 
 @dataclass(slots=True)
 class Passed:
-    """What masks an exchange that ends in one file and goes on in the next, on its way from there to here."""
+    """The state of redaction of an exchange that ends in one file and continues in the next. `RowMaker` fills it in at
+    the end of the exchange in the old file."""
 
-    masked: Any = None
-    """The stream."""
-    texts: dict[Side, Any] = field(default_factory=dict)
-    """Both directions of a WebSocket."""
+    masked: MaskedStream | None = None
+    """Of a stream."""
+    texts: dict[Side, JsonMask | None] = field(default_factory=dict)
+    """Of both directions of a WebSocket."""
 
 
 @dataclass(slots=True)
 class Responded:
-    """`passed`: where it goes on from another file."""
+    """The header section of a response is complete. `passed`: the exchange continues from another file."""
 
     exchange: int
     kind: Kind
@@ -69,7 +72,7 @@ class BodyData:
 class Received:
     """One read of a stream. `sent_ns` is filled in later; `written` tells whether that is too late for the row.
 
-    `reel`: in which file it is, for whoever has several; `before`: a part of it that is in the file before that.
+    `file`: the index of the file that it belongs to; `before`: its beginning, which belongs to the previous file.
     """
 
     exchange: int
@@ -79,13 +82,13 @@ class Received:
     data: bytes | None
     sent_ns: int | None = None
     written: bool = False
-    reel: Any = None
+    file: int = 0
     before: Received | None = None
 
 
 @dataclass(slots=True)
 class Messaged:
-    """One WebSocket message or control frame; `sent_ns`, `written` and `reel` as in `Received`."""
+    """One WebSocket message or control frame; `sent_ns`, `written` and `file` as in `Received`."""
 
     exchange: int
     number: int
@@ -95,7 +98,7 @@ class Messaged:
     data: bytes | None
     sent_ns: int | None = None
     written: bool = False
-    reel: Any = None
+    file: int = 0
 
 
 @dataclass(slots=True)
@@ -107,7 +110,7 @@ class SentLate:
 
 @dataclass(slots=True)
 class Ended:
-    """`passed`: where it goes on in another file."""
+    """An exchange is over. `passed`: it continues in another file."""
 
     exchange: int
     at_ns: int
@@ -117,6 +120,8 @@ class Ended:
 
 @dataclass(slots=True)
 class Incidence:
+    """Something went wrong with the recording."""
+
     at_ns: int
     message: str
 
@@ -125,12 +130,12 @@ Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended |
 
 
 def content(op: Op) -> int:
-    """Bytes that are kept with it."""
+    """Return the number of bytes that are kept with it."""
     return len(op.data or b"") if isinstance(op, (Received, BodyData, Messaged)) else 0
 
 
 def held(op: Op) -> int:
-    """Bytes of memory that an operation takes while it waits: 0 for an incident, and for a read that is not kept."""
+    """Return the bytes of memory that a queued operation takes: 0 for an incident, and for a read that is not kept."""
     if isinstance(op, Incidence) or (isinstance(op, Received) and op.data is None):
         return 0
     if isinstance(op, (Requested, Responded)):
@@ -142,7 +147,7 @@ Rest = Callable[[int], object]
 """Called with the number of streams that wait for frames, while no lock is held that others may wait for."""
 
 
-def none(_waiting: int) -> None:
+def no_rest(_waiting: int) -> None:
     """Take no pause."""
 
 
@@ -161,7 +166,7 @@ class NewFrames:
     """Number of earlier frames that are left out because there are too many."""
 
     def last(self, most: int) -> NewFrames:
-        """The last `most` of these frames, at most."""
+        """Return the last `most` of these frames, at most."""
         more = len(self.framed) - most
         if more <= 0:
             return self
@@ -174,7 +179,8 @@ class NewFrames:
 
 
 class Frames(Protocol):
-    """Maker of the frames of one recording: in this process (`FrameMaker`), or in the second one (`apart`)."""
+    """Receives the news of the streams of one recording from `RowMaker`. `FrameMaker` makes the frames in this process;
+    `WorkerFrames` lets the worker process make them."""
 
     @property
     def behind(self) -> bool:
@@ -188,17 +194,15 @@ class Frames(Protocol):
         """Note that the response of a stream has begun."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Note that bytes of it are in the file, or will be with the next transaction. Bytes behind `until` may still
+        """Note that bytes of it are in the file, or will be with the next commit. Bytes behind `until` may still
         change."""
 
     def ended(self, exchange: int) -> None:
-        """Note that no more bytes of it will come."""
+        """Note that no more bytes of it will arrive."""
 
     def move(self, writer: Writer) -> None:
         """Continue in another file, of which nothing is known yet."""
 
-    def make(self, rest: Rest = none, /) -> Iterator[list[NewFrames]]:
-        """Make the frames that are due in this process."""
-
-    def let_go(self) -> bool:
-        """Stop using the file, and return whether that is done."""
+    def release(self) -> bool:
+        """Stop using the file, and return whether that is done. Only another process uses it by itself."""
+        return True

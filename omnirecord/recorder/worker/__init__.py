@@ -1,15 +1,15 @@
-"""Frames made in a process apart, so that to cut and judge them takes nothing from the event loop's interpreter.
+"""The worker process makes the frames, so that cutting and validating them takes no GIL time of the event loop.
 
-The recording thread writes what came, as ever, and then says of which streams something is in the file. The other
-process reads it there, makes frames, and writes them, with a connection of its own: no byte passes between the two.
-What it was told is `words`, what it does `making`, and who tells it `telling`.
+The recording thread commits bytes as usual, and then tells the worker which streams have new bytes in the file
+(`supervisor`). The worker reads them there, makes frames and writes them on its own connection (`process`). No bytes
+pass between the two processes.
 
-It can die at any moment, and so can we. What it has not written it begins again from what the file holds, as does
-the next recorder: nothing is in it that is nowhere else.
+Both processes can die at any moment. The worker has no state of its own: its successor, or the next recorder, begins
+again from the state of the file.
 """
 
 from __future__ import annotations
 
-from .supervisor import Apart
+from .supervisor import WorkerSupervisor
 
-__all__ = ["Apart"]
+__all__ = ["WorkerSupervisor"]

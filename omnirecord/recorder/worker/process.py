@@ -1,6 +1,6 @@
-"""The process apart. It makes frames as it is told, and ends with the process that began it, however that ends.
+"""The worker process: it makes frames of the streams that the recorder names, and ends with the recorder.
 
-What the two processes say to each other, pickled: both are of the same code.
+The messages between the two processes are pickled dataclasses: both run the same code.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 from ...cassette.sqlite import Writer
 from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, load
-from ...server.background import settle
+from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
-from ..rows.exchanges import FrameMaker, NewFrames, Rest
-from ..rows.frames import LONG_STEP, STEP
-from ..rows.pace import RETRY_EVERY, Pace, breath
+from ..pace import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
+from ..rows.frames import FrameMaker
+from ..rows.operations import NewFrames, Rest
 
 
 @dataclass(slots=True)
 class Stream:
-    """What is to be known of a stream: the arguments of `recorder.Frames`. `begins`: it is new to whoever is told."""
+    """News of a stream: the arguments of `Frames`. `begins`: it is new to the worker."""
 
     exchange: int
     stream: int
@@ -43,7 +43,7 @@ class Stream:
 
 @dataclass(slots=True)
 class File:
-    """Streams of which something is in that cassette."""
+    """News of the streams in one file."""
 
     key: int
     path: str
@@ -53,27 +53,30 @@ class File:
 
 @dataclass(slots=True)
 class Told:
-    """What there is to do. `let_go`: files that are done with; `hurry`: make everything now, the recording stops;
-    `hold`: make nothing until you are told something else, since the recording needs the processor."""
+    """A message to the worker. `release`: files to close; `hurry`: make all frames now, since the recording stops;
+    `hold`: make no frames until the next message, since commits lag."""
 
     number: int
     files: list[File]
-    let_go: list[int]
+    release: list[int]
     hurry: bool
     hold: bool
 
 
 @dataclass(slots=True)
 class Heard:
-    """It was read, and the next one may come. Number 0: all is loaded, and the first one may."""
+    """The worker has read message `number`, and expects the next one. 0: it is ready for the first one."""
 
     number: int
 
 
 @dataclass(slots=True)
 class Made:
-    """How far it is, with all that was told up to `number`: of how many streams of a file there is more to make, which
-    exchanges it has finished with, and whether there are new frames."""
+    """The progress with all messages up to `number`.
+
+    `waiting`: the number of waiting streams by file key; `finished`: file key and exchange; `is_new`: there are new
+    frames.
+    """
 
     number: int
     waiting: dict[int, int]
@@ -83,13 +86,15 @@ class Made:
 
 @dataclass(slots=True)
 class Trouble:
-    """Why it cannot go on just now; None: it can again."""
+    """Why the worker cannot make frames at the moment; None: it can again."""
 
     message: str | None
 
 
 @dataclass(slots=True)
 class Logged:
+    """A log record of the worker."""
+
     level: int
     message: str
 
@@ -98,20 +103,20 @@ Answer = Heard | Made | Trouble | Logged | NewFrames
 
 
 MOST_SHOWN = 200
-"""Frames of one step that are shown: to hand one over costs ten times what it costs to make it."""
+"""Frames of one step that the watcher gets: to send one costs ten times as much as to make it."""
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ROOM = 256 * 1024 * 1024
-"""Bytes that the allocator keeps for the next large frame: to get them from the system each time takes longer than all
-that is done with them."""
-_MANY = 50_000
-"""Objects that are made before it is looked for circles among them: of frames there are none."""
+"""Bytes that the allocator keeps for the next large frame: to request them from the system each time takes longer than
+to make the frame."""
+_GC_THRESHOLD = 50_000
+"""New objects before a garbage collection: frames have no reference cycles."""
 
 log = logging.getLogger("omnirecord")
 
 
 class _Forwarded(logging.Handler):
-    """What is said here is said there."""
+    """Sends log records to the recorder, which logs them."""
 
     def __init__(self, pipe: Connection) -> None:
         super().__init__()
@@ -122,8 +127,7 @@ class _Forwarded(logging.Handler):
 
 
 class _Cassette:
-    """A file, and who makes its frames. It is opened, and told of its streams, when there is something to do: then a
-    disk that fails costs an attempt."""
+    """A file and its `FrameMaker`. The file is opened in `make`, so that a failing disk costs an attempt only."""
 
     def __init__(self, file: File, contract: Contract, shows: bool) -> None:
         self.key = file.key
@@ -136,7 +140,7 @@ class _Cassette:
 
     @property
     def waiting(self) -> int:
-        """Of how many streams there is more to make."""
+        """Number of streams that wait for frames."""
         return len(self._told) + (self._maker.waiting if self._maker else 0)
 
     def tell(self, streams: list[Stream]) -> None:
@@ -162,7 +166,7 @@ class _Cassette:
         (maker.ended if of.ended else maker.arrived)(of.exchange, *(() if of.ended else (of.until,)))
 
     def finished(self) -> list[tuple[int, int]]:
-        """The exchanges that nothing more will come of, once."""
+        """Return the newly finished exchanges, with the key of the file."""
         done = self._known.difference(self._maker.open) if self._maker else set()
         self._known -= done
         return [(self.key, exchange) for exchange in done]
@@ -172,20 +176,20 @@ class _Cassette:
             self._writer.close()
 
 
-class Making:
-    """What goes on here. `shows`: whether somebody wants to see the frames themselves."""
+class Worker:
+    """Makes frames as the messages from the recorder say. `shows`: a watcher wants the frames."""
 
     def __init__(self, pipe: Connection, contract: Contract, shows: bool) -> None:
         self._pipe, self._contract, self._shows = pipe, contract, shows
         self._cassettes: dict[int, _Cassette] = {}
-        self._pace = Pace()
+        self._pace = FrameSchedule()
         self._number, self._parent = 0, os.getppid()
         self._hurries = self._holds = self._is_new = False
         self._again_at = 0.0
         self._trouble: str | None = None
 
     def run(self) -> None:
-        """Until it is told to end, or the other side is gone, which is an `EOFError` or an `OSError`."""
+        """Run until the recorder says stop. Raises `EOFError` or `OSError` if the recorder is gone."""
         self._answer(Heard(0))
         while True:
             if not self._pipe.poll(self._pause()):
@@ -208,10 +212,10 @@ class Making:
             if file.key not in self._cassettes:
                 self._cassettes[file.key] = _Cassette(file, self._contract, self._shows)
             self._cassettes[file.key].tell(file.streams)
-        for key in told.let_go:
+        for key in told.release:
             if key in self._cassettes:
                 self._cassettes.pop(key).close()
-        if told.let_go or not self._waiting():
+        if told.release or not self._waiting():
             self._report()
 
     def _answer(self, answer: Answer) -> None:
@@ -241,7 +245,7 @@ class Making:
             self._answer(Trouble(message))
 
     def _rest(self, waiting: int) -> None:
-        """The recorder, and all that it serves, may want the processor more."""
+        """Leave CPU time to the recorder."""
         if not self._hurries:
             time.sleep(breath(waiting))
 
@@ -259,20 +263,20 @@ class Making:
 
 
 def main() -> None:
-    """The arguments: the descriptor of our end, the contract, whether frames are to be shown, and `max_decoded`."""
+    """Run the worker. Arguments: descriptor of the pipe, contract, `shows` or `hides`, and `max_decoded` in bytes."""
     _, fd, contract, shows, limit = sys.argv
     max_decoded(int(limit))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the recorder, which ends us when it is done
-    with suppress(OSError, AttributeError):  # where there is none of that, it is slower, and ends a little later
-        _settle(ctypes.CDLL(None))
+        signal.signal(number, signal.SIG_IGN)  # they are for the recorder, which ends the worker
+    with suppress(OSError, AttributeError):  # without these calls, it is slower and ends a little later
+        _tune(ctypes.CDLL(None))
     pipe = Connection(int(fd))
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
     try:
-        making = Making(pipe, load(contract), shows == "shows")
-        settle(_MANY)
-        making.run()
+        worker = Worker(pipe, load(contract), shows == "shows")
+        reduce_gc(_GC_THRESHOLD)
+        worker.run()
     except (EOFError, OSError):
         pass  # the recorder is gone
     except Exception as error:
@@ -280,7 +284,7 @@ def main() -> None:
     os._exit(0)  # without a checkpoint: the file is the recorder's
 
 
-def _settle(libc: ctypes.CDLL) -> None:
+def _tune(libc: ctypes.CDLL) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.mallopt(_M_TRIM_THRESHOLD, _ROOM)
     libc.mallopt(_M_MMAP_THRESHOLD, _ROOM)

@@ -1,4 +1,4 @@
-"""Our side of the process apart: who begins it, tells it what there is to do, and begins another one when it dies."""
+"""The recorder's side of the worker: starts the process, sends it messages, and starts another one when it dies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -21,15 +21,10 @@ from pathlib import Path
 from ...cassette.sqlite import Writer
 from ...server.timers import Complaint, monotonic
 from ...wire.limits import max_decoded
-from ..rows.exchanges import NewFrames, Rest
-from ..rows.operations import none
-from ..rows.pace import Pace
+from ..pace import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
+from ..rows.operations import Frames, NewFrames
 from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
-AGAIN = 1.0
-"""Seconds between the end of one and the begin of another; twice as many each time, …"""
-AGAIN_AT_MOST = 60.0
-"""… but not more than these."""
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop());"
     " from omnirecord.recorder.worker.process import main; main()"
@@ -40,16 +35,16 @@ _FIRST_FREE = 3
 log = logging.getLogger("omnirecord")
 
 
-class ApartFrames:
-    """`recorder.Frames` of one recording, made there: keeps what is to be told."""
+class WorkerFrames(Frames):
+    """The `Frames` of one recording, made by the worker: collects the news of its streams."""
 
-    def __init__(self, apart: Apart, key: int, path: Path, recording: int) -> None:
-        self._apart, self.key, self._path, self._recording = apart, key, path, recording
+    def __init__(self, supervisor: WorkerSupervisor, key: int, path: Path, recording: int) -> None:
+        self._supervisor, self.key, self._path, self._recording = supervisor, key, path, recording
         self._open: dict[int, Stream] = {}
-        self._news: dict[int, None] = {}  # exchanges, in the order in which there was something new of them
+        self._news: dict[int, None] = {}  # exchanges with news, in order
         self._told = 0
         self.left = 0
-        """Of how many streams there was more to make, as it said last."""
+        """The number of streams that wait for frames in the worker, by its last answer."""
 
     @property
     def waiting(self) -> int:
@@ -57,7 +52,7 @@ class ApartFrames:
 
     @property
     def behind(self) -> bool:
-        return bool(self._news or self.left) or self._told > self._apart.made
+        return bool(self._news or self.left) or self._told > self._supervisor.made
 
     def begin(self, exchange: int, stream: int, coding: str | None) -> None:
         self._open[exchange] = Stream(exchange, stream, coding)
@@ -78,16 +73,13 @@ class ApartFrames:
         self._open.clear()
         self._news.clear()
         self.left = 0
-        self._apart.renew(self)
+        self._supervisor.renew(self)
 
-    def make(self, _rest: Rest = none, /) -> Iterator[list[NewFrames]]:
-        return iter(())
-
-    def let_go(self) -> bool:
-        return self._apart.let_go(self)
+    def release(self) -> bool:
+        return self._supervisor.release(self)
 
     def news(self, number: int) -> File:
-        """What there is to tell, in the message of that number."""
+        """Return the news, for the message of that number."""
         streams = [replace(self._open[exchange]) for exchange in self._news if exchange in self._open]
         for exchange in self._news:
             if exchange in self._open:
@@ -100,18 +92,18 @@ class ApartFrames:
         self._open.pop(exchange, None)
 
     def begin_again(self) -> None:
-        """Whom it was told to is no longer there."""
+        """Collect all news again, for another worker."""
         self.left = self._told = 0
         for exchange, stream in self._open.items():
             stream.begins = True
             self._news[exchange] = None
 
 
-class Apart:
-    """The process apart, begun with the recording. Its methods belong to the recording thread.
+class WorkerSupervisor:
+    """Runs the worker of one recorder. Its methods are called in the recording thread.
 
-    `watch` is given the frames, if `shows`, and `news` called when there are any, both in a thread of their own.
-    `wake` is called when something was answered.
+    `watch` is called with new frames, if `shows`, and `news` after new frames, both in a third thread. `wake` is called
+    after each answer of the worker.
     """
 
     def __init__(
@@ -119,59 +111,59 @@ class Apart:
         wake: Callable[[], None],
     ) -> None:  # fmt: skip
         self._contract, self._watch, self._shows, self._news, self._wake = contract, watch, shows, news, wake
-        self._files: dict[int, ApartFrames] = {}
+        self._files: dict[int, WorkerFrames] = {}
         self._keys = 0
-        self._letting_go: dict[int, int] = {}  # keys of files, and in which message that was told; 0: not yet
+        self._releasing: dict[int, int] = {}  # file keys, and the message that said so; 0: none yet
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._answers: deque[Answer | None] = deque()
         self.is_loaded = threading.Event()
-        """Set once it was there for the first time, or was found not to come."""
+        """Set once the first worker is ready, or could not be started."""
         self._number = self._heard = 0
         self.made = 0
-        """The last message of which all was done that it could do then."""
+        """The last message that the worker has completed."""
         self._hurries = self._holds = False
-        self._pace = Pace()
-        self._begin_at, self._pause = 0.0, AGAIN
+        self._pace = FrameSchedule()
+        self._begin_at, self._pause = 0.0, RESTART_AFTER
         self._trouble = Complaint()
-        self._lacks: str | None = None  # why there is no process
-        self._fails: str | None = None  # why it cannot do what it should
+        self._lacks: str | None = None  # why there is no worker
+        self._fails: str | None = None  # why the worker makes no frames
 
     @property
     def trouble(self) -> str | None:
-        """Why no frames are made just now."""
+        """Why no frames are made at the moment; None if all is well."""
         return self._lacks or self._fails
 
-    def frames(self, writer: Writer, recording: int) -> ApartFrames:
-        """Of a recording in that file."""
+    def frames(self, writer: Writer, recording: int) -> WorkerFrames:
+        """Return the `Frames` of a recording in that file."""
         assert writer.path is not None
-        made = ApartFrames(self, 0, writer.path, recording)
+        made = WorkerFrames(self, 0, writer.path, recording)
         self.renew(made)
         return made
 
-    def renew(self, frames: ApartFrames) -> None:
-        """It is another file from now on."""
+    def renew(self, frames: WorkerFrames) -> None:
+        """Treat it as a new file from now on."""
         self._files.pop(frames.key, None)
         self._keys += 1
         frames.key = self._keys
         self._files[frames.key] = frames
 
-    def let_go(self, frames: ApartFrames) -> bool:
-        """Have that file closed; whether it is."""
-        told = self._letting_go.setdefault(frames.key, 0)
+    def release(self, frames: WorkerFrames) -> bool:
+        """Let the worker close that file, and return whether it has."""
+        told = self._releasing.setdefault(frames.key, 0)
         self.tell()
         if self._process is not None and not 0 < told <= self.made:
             return False
-        self._letting_go.pop(frames.key, None)
+        self._releasing.pop(frames.key, None)
         self._files.pop(frames.key, None)
         return True
 
     def tell(self, *, hurry: bool = False, hold: bool = False) -> None:
-        """Say what is new, if anything is, and the last message was heard. Call it when that is in the file. `hurry`,
+        """Send the news if there is any and the worker has read the last message. Call it after a commit. `hurry`,
         `hold`: see `Told`."""
         self._hear()
         hurries = hurry and not self._hurries
-        untold = [key for key, number in self._letting_go.items() if not number]
+        untold = [key for key, number in self._releasing.items() if not number]
         if not self._is_there() or self._heard < self._number:
             return
         if not (untold or hurries or hold is not self._holds or self.pause() == 0):
@@ -179,12 +171,12 @@ class Apart:
         self._pace.begin(monotonic())
         news = [frames for frames in self._files.values() if frames.waiting]
         self._number, self._hurries, self._holds = self._number + 1, hurry, hold
-        self._letting_go |= dict.fromkeys(untold, self._number)
+        self._releasing |= dict.fromkeys(untold, self._number)
         self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
 
     def pause(self) -> float:
-        """Seconds until it is time to tell what is new: with each message, frames are made of all that is in it. For
-        ever where there is nothing, or nobody listens yet, or any more: `wake` is called when somebody does."""
+        """Return the seconds until the next message is due. Infinite if there is no news, or the worker is not ready:
+        `wake` is called when it is."""
         self._hear()
         waiting = sum(frames.waiting for frames in self._files.values())
         if not waiting or self._process is None or self._heard < self._number:
@@ -193,11 +185,11 @@ class Apart:
 
     def _send(self, told: Told) -> None:
         assert self._pipe is not None
-        with suppress(OSError):  # it is gone, which is heard
+        with suppress(OSError):  # it is gone, and `_listen` says so
             self._pipe.send(told)
 
     def _is_there(self) -> bool:
-        """Whether there is one, which is begun where it is time for that."""
+        """Return whether there is a worker. Start one if it is time."""
         if self._process is None and monotonic() >= self._begin_at:
             try:
                 self._begin()
@@ -234,7 +226,7 @@ class Apart:
         self._hurries = self._holds = False
 
     def _listen(self, pipe: Connection) -> None:
-        """Until it is gone."""
+        """Receive answers until the worker is gone."""
         try:
             while True:
                 answer = pipe.recv()
@@ -272,7 +264,7 @@ class Apart:
             if key in self._files:
                 self._files[key].finished(exchange)
         if self._lacks is not None:
-            self._lacks, self._pause = None, AGAIN
+            self._lacks, self._pause = None, RESTART_AFTER
             self._trouble.over("frames are made again")
 
     def _tell_trouble(self, message: str | None) -> None:
@@ -288,7 +280,7 @@ class Apart:
         self._pipe.close()
         code = self._process.wait()
         self._process = self._pipe = self._fails = None
-        self._letting_go.clear()
+        self._releasing.clear()
         for frames in self._files.values():
             frames.begin_again()
         self._failed(f"the process that makes frames ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
@@ -296,13 +288,13 @@ class Apart:
     def _failed(self, what: str) -> None:
         self._begin_at = monotonic() + self._pause
         again = f"another one begins in {self._pause:.0f} s"
-        self._pause = min(2 * self._pause, AGAIN_AT_MOST)
+        self._pause = min(2 * self._pause, RESTART_AT_MOST)
         self._lacks = what
         self.is_loaded.set()
         self._trouble.say(f"recording degraded: {what}; streams go on and are recorded, {again}")
 
     def stop(self, seconds: float) -> None:
-        """End it, within so many seconds."""
+        """End the worker, within so many seconds."""
         if self._process is None or self._pipe is None:
             return
         with suppress(OSError):

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..aside import Aside
+from ..plain import TextMask
 from .scanner import Scanner
-from .texts import LINE, Flow, Texts
+from .texts import LINE, BodyMask, JsonMask
 
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|)")
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?(?:(data|event): ?)?")
@@ -29,7 +29,7 @@ _NAMES = b"data: ", b"event: ", b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class MaskedPart:
     """Bytes to be written at `start`; `again`: in the place of those that were there."""
 
     start: int
@@ -42,7 +42,7 @@ class StreamMask:
 
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
         self._counts = counts
-        self._texts = Texts(scanner, counts)
+        self._texts = JsonMask(scanner, counts)
         self._at = self.settled = 0
         self._event = b""  # the name of the frame's event
         self._event_lines: dict[bytes, bytes] = {}  # those without a secret, and the names in them
@@ -50,13 +50,13 @@ class StreamMask:
         self._after_cr = False
         self._is_torn = False  # the beginning of the line was not seen
         self._line = bytearray()  # what came of a line that is not whole
-        self._given: list[Piece] = []  # and as what it was given out
-        self._flow: Flow | None = None
+        self._given: list[MaskedPart] = []  # and as what it was given out
+        self._flow: BodyMask | None = None
         self._found: Counter[str] = Counter()
         self._long = False  # the line is longer than LINE
-        self._aside: Aside | None = None  # what masks it beside `_flow`, if it is no data
+        self._aside: TextMask | None = None  # what masks it beside `_flow`, if it is no data
 
-    def feed(self, data: bytes) -> list[Piece]:
+    def feed(self, data: bytes) -> list[MaskedPart]:
         """Take the next bytes; return what is to be written."""
         whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         out = self._whole(data[:whole]) if whole else []
@@ -81,9 +81,9 @@ class StreamMask:
         self._given.clear()
         self._flow, self._aside, self._long, self.settled = None, None, False, self._at
 
-    def _whole(self, data: bytes) -> list[Piece]:
+    def _whole(self, data: bytes) -> list[MaskedPart]:
         """Bytes that end with a line's end."""
-        out: list[Piece] = []
+        out: list[MaskedPart] = []
         if self._long:
             end = _LINE.match(data).end(1)  # type: ignore[union-attr]  # it always matches
             rest, data = data[:end], data[end:]
@@ -93,8 +93,8 @@ class StreamMask:
         for piece in self._given:
             again, masked = masked[: len(piece.data)], masked[len(piece.data) :]
             if again != piece.data:
-                out.append(Piece(piece.start, again, again=True))
-        out.append(Piece(self._at, masked))
+                out.append(MaskedPart(piece.start, again, again=True))
+        out.append(MaskedPart(self._at, masked))
         self._at += len(masked)
         self._end_line()
         return out
@@ -120,7 +120,7 @@ class StreamMask:
         field = _FIELD.match(line)
         assert field is not None
         is_data, goes_on = field[1] == b"data", self._goes_on(line)
-        safe = line if is_data or goes_on else Aside(self._counts).feed(line)
+        safe = line if is_data or goes_on else TextMask(self._counts).feed(line)
         if len(line) > LINE or goes_on:
             return self._texts.flow(self._counts, goes_on=goes_on).feed(safe)
         name, value = safe[: field.end()], safe[field.end() :]
@@ -144,20 +144,20 @@ class StreamMask:
         """Whether it is, as far as it goes, the rest of a line whose beginning was lost."""
         return self._is_torn and _BEGINS.match(line) is None
 
-    def _begin(self, data: bytes) -> Piece:
+    def _begin(self, data: bytes) -> MaskedPart:
         """Bytes of a line that goes on."""
         before = bytes(self._line) if self._flow is None else b""
         if not self._long:
             self._line += data
         if self._flow is None and any(name.startswith(self._line) for name in _NAMES):
-            piece = Piece(self._at, data)  # the beginning of a field's name
+            piece = MaskedPart(self._at, data)  # the beginning of a field's name
         else:
             if self._flow is None:
                 goes_on = self._goes_on(before + data)
                 self._flow = self._texts.flow(self._found, goes_on=goes_on)
-                self._aside = None if goes_on or _is_data(before + data) else Aside(self._found)
+                self._aside = None if goes_on or _is_data(before + data) else TextMask(self._found)
             new = self._aside.feed(before + data) if self._aside else before + data
-            piece = Piece(self._at, self._flow.feed(new)[len(before) :])
+            piece = MaskedPart(self._at, self._flow.feed(new)[len(before) :])
         self._at += len(data)
         self._given.append(piece)
         if len(self._line) > LINE or self._long:

@@ -26,7 +26,7 @@ _PIECE = 64 * 1024
 """How much is looked at at a time, in bytes: a body may be large, and what is made of it is larger."""
 
 
-class Flow:
+class BodyMask:
     """`feed` returns what can be written by now, `close` the rest.
 
     `begun`: where texts stand of which any string in here may be the next piece; each is then taken for that of all,
@@ -123,7 +123,7 @@ _TYPE_WITHIN = 1024
 _TYPE = re.compile(rb'"type"[ \t]*:[ \t]*"([\w.]{1,100})"')
 
 
-class Texts:
+class JsonMask:
     """Masks values in the order in which they came."""
 
     def __init__(self, scanner: Scanner, counts: Counter[str]) -> None:
@@ -218,9 +218,9 @@ class Texts:
         new.missed = missed
         self._shapes[event, len(parts)] = new
 
-    def flow(self, counts: Counter[str], *, goes_on: bool = False) -> Flow:
+    def flow(self, counts: Counter[str], *, goes_on: bool = False) -> BodyMask:
         """What masks bytes of which it is not known which text they go on with; `goes_on`: from the first on."""
-        return Flow(self._scanner, counts, self.begun(), holds=False, goes_on=goes_on)
+        return BodyMask(self._scanner, counts, self.begun(), holds=False, goes_on=goes_on)
 
     def alone(self, raw: bytes) -> bytes:
         """A text that nothing goes on with."""

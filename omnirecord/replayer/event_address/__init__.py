@@ -1,8 +1,8 @@
-"""How an event of a recording is named: `2nd session.status`, `last event before [DONE]`. No I/O and no clock.
+"""Addresses of recorded events: `2nd session.status`, `last event before [DONE]`. No I/O and no clock.
 
-`parse_address` reads a name, `Address.resolve` finds what it means in recorded streams, `Matcher.matches` says of one
-frame, live too, whether it is the kind of event that is meant. `grammar` is the language, `nearest` what is said where
-there is no such event; `Words` and `Field` serve whoever builds a language around it.
+`parse_address` reads an address, `Address.resolve` finds its frames in recorded streams, and `Matcher.matches` tests
+one frame, also of a live stream. `grammar` reads the language, which `faults` extends with `Words` and `Field`;
+`matcher` finds the events, or describes the nearest ones.
 """
 
 from .grammar import HOW_CONDITIONS, Address, Words, parse_address, read_address, read_ordinal

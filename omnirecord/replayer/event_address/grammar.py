@@ -1,14 +1,10 @@
-"""How an event is named, read.
+"""Reads the address of an event. Pure.
 
 EVENT   := WHICH [after WHICH] [before WHICH] [in stream N | in every stream]
 WHICH   := [the] [first | last | every | 2nd] NAME [with FIELD=VALUE]...
 NAME    := a type, with * ? and [abc] as in file names | event | [DONE] | #17
 
-NAME may be left out behind an ordinal: any event. Keywords may be written in any case. Pure.
-
-A line of a small language, read word by word, and what is said where it cannot be read. Pure.
-
-An event of a recording, as somebody names it, and which frames that means. Pure.
+Behind an ordinal, NAME is optional: any event. Keywords may be in any case.
 """
 
 from __future__ import annotations
@@ -27,10 +23,10 @@ from .matcher import ANY, DONE, Condition, Matcher, Ordinal, Pick, Stream, field
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`2nd session.status with status=idle after response.created in stream 1`, read.
+    """A parsed address, as `2nd session.status with status=idle after response.created in stream 1`.
 
-    `place`: a stream's number; `every` one; or None: `every` event is looked for in every stream, one event in the
-    first stream that has it.
+    `place`: the number of a stream, or `every`. None: an `every` event is in every stream, one event in the first
+    stream that has it.
     """
 
     pick: Pick
@@ -48,13 +44,13 @@ class Address:
 
     @property
     def is_one(self) -> bool:
-        """Whether it means one event of a stream."""
+        """Whether it names one event of a stream."""
         return self.pick.ordinal != "every"
 
     def resolve(self, streams: Iterable[Stream]) -> list[tuple[int, int]]:
-        """The number of the stream and of the frame of each event that is meant, in recorded order.
+        """Return the stream number and the frame number of each event, in recorded order.
 
-        Raises `UsageError` where there is none, with what there is instead.
+        Raises `UsageError` if there is none, with the nearest events.
         """
         streams = list(streams)
         places = [stream for stream in streams if self.place in (None, "every", stream.number)]
@@ -70,11 +66,11 @@ class Address:
 
     @property
     def picks(self) -> list[Pick]:
-        """What has to be there for it."""
+        """The events that have to exist."""
         return [pick for pick in (self.pick, self.after, self.before) if pick is not None]
 
     def within(self, stream: Stream) -> list[int]:
-        """The numbers of the frames of one stream that it means."""
+        """Return the numbers of its frames in one stream."""
         frames = stream.frames
         begin, end = 0, len(frames)
         if self.after is not None:
@@ -90,11 +86,11 @@ class Address:
 
 _WORD = re.compile(r"\s*(\S+)")
 _SHOWN = 160
-"""How much of a text is repeated to whoever wrote it."""
+"""Characters of a text that an error repeats."""
 
 
 class Words:
-    """`what` the text is, and an `example` of one, for whoever wrote it wrong. Keywords are read in any case."""
+    """The words of a text, to be read one by one. `what` and `example` are for errors. Keywords may be in any case."""
 
     def __init__(self, text: str, what: str, example: str) -> None:
         self._text = text
@@ -105,18 +101,18 @@ class Words:
             raise UsageError(f"the {what} {_quoted(text)} is not UTF-8: write it anew, for instance {example!r}")
 
     def peek(self) -> str:
-        """The next word in lower case; empty at the end."""
+        """Return the next word in lower case; empty at the end."""
         found = _WORD.match(self._text, self._at)
         return found[1].lower() if found else ""
 
     def take(self) -> str:
-        """The next word as it is written; empty at the end."""
+        """Take the next word as it is written; empty at the end."""
         found = _WORD.match(self._text, self._at)
         self._at = found.end() if found else len(self._text)
         return found[1] if found else ""
 
     def skip(self, *keywords: str) -> bool:
-        """Step over these words, if they come next."""
+        """Step over these words, and return whether they came next."""
         before = self._at
         if all(self.take().lower() == keyword for keyword in keywords):
             return True
@@ -124,15 +120,15 @@ class Words:
         return False
 
     def comes(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """What the pattern makes of the text that comes next."""
+        """Return the match of a pattern with the rest of the text."""
         return pattern.match(self._text, self._at)
 
     def step(self, match: re.Match[str]) -> None:
-        """Step over what `comes` found."""
+        """Step over a match of `comes`."""
         self._at = match.end()
 
     def json(self) -> str | None:
-        """Take a JSON value that ends at a blank, as its canonical text; None where there is none."""
+        """Take a JSON value that ends at a blank, as canonical JSON; None if there is none."""
         found = _WORD.match(self._text, self._at)
         if not found:
             return None
@@ -147,12 +143,12 @@ class Words:
         return None
 
     def end(self, **hints: str) -> None:
-        """Nothing may be left. `hints`: what to say of a word that is."""
+        """Raise `UsageError` if a word is left. `hints`: texts for certain words."""
         if word := self.peek():
             self.refuse(hints.get(word, "nothing more is expected"))
 
     def refuse(self, why: str) -> NoReturn:
-        """Say that the next word cannot be read."""
+        """Raise `UsageError` about the next word."""
         found = _WORD.match(self._text, self._at)
         word = f"{_quoted(found[1])} at character {found.start(1) + 1}" if found else "where it ends"
         raise UsageError(
@@ -183,13 +179,13 @@ HOW_CONDITIONS = "a condition is written with FIELD=VALUE"
 _ORDINAL = re.compile(r"([0-9]+)(?:st|nd|rd|th)")
 _ORDINALS: dict[str, Ordinal] = {"first": 1, "second": 2, "third": 3, "last": "last", "every": "every"}
 _KEYWORDS = frozenset({"with", "after", "before", "in", "by", "to", "of", "at", "each", "cleanly", "short"})
-"""What ends a NAME that was left out."""
+"""Keywords behind a NAME that is left out."""
 _CONDITION = re.compile(r"\s*with\s+([^\s=]+)\s*=\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def parse_address(text: str) -> Address:
-    """Raises `UsageError`, with the word that cannot be read and an example."""
+    """Return the address of a text. Raises `UsageError`, with the word that cannot be read and an example."""
     words = Words(text, "event", EXAMPLE)
     address = read_address(words)
     words.end(**{"with": HOW_CONDITIONS})
@@ -197,7 +193,7 @@ def parse_address(text: str) -> Address:
 
 
 def read_address(words: Words) -> Address:
-    """As many words as make an address."""
+    """Read an address from the next words."""
     pick = _pick(words)
     after = _anchor(words) if words.skip("after") else None
     before = _anchor(words) if words.skip("before") else None
@@ -205,7 +201,7 @@ def read_address(words: Words) -> Address:
 
 
 def read_ordinal(words: Words) -> Ordinal:
-    """Which of several; `nearest` where it is not said."""
+    """Read an ordinal; `nearest` if there is none."""
     words.skip("the")
     word = words.peek()
     if word in _ORDINALS:

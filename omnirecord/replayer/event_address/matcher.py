@@ -1,12 +1,8 @@
-"""Whether a frame is the kind of event that somebody means: its type, and conditions on its data. Pure.
+"""Finds the events of an address: by type, by conditions on fields, and by ordinal; or describes the nearest ones.
+Pure.
 
-A frame's JSON is parsed only where its type fits and a condition asks for it.
-
-The nth of the events that match, within a stream. Pure.
-
-A field of an event's data, as a dotted path: `response.usage.input_tokens`, `viewers[0].user_id`. Pure.
-
-What is said where the recording has no such event: which there are instead, and where. Pure.
+A field is a dotted path into the data of an event: `response.usage.input_tokens`, `viewers[0].user_id`. The JSON of a
+frame is parsed only if its type matches and there is a condition.
 """
 
 from __future__ import annotations
@@ -28,14 +24,14 @@ from ...wire.sse import read_fields
 from ...wire.strict_json import payload_of
 
 MISSING: Any = object()
-"""What `Field.of` returns where there is no such field."""
+"""The result of `Field.of` if there is no such field."""
 _POSITION = re.compile(r"\[([0-9]+)\]")
 _LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`steps`: names, and positions from 0 where the value is a list."""
+    """A path into the data of an event. `steps`: names, and positions from 0 in lists."""
 
     steps: tuple[str, ...]
 
@@ -43,20 +39,20 @@ class Field:
         return ".".join(self.steps)
 
     def of(self, data: Any) -> Any:
-        """The field's value, or `MISSING`."""
+        """Return the value of the field, or `MISSING`."""
         for step in self.steps:
             data = _step(data, step)
         return data
 
 
 def field_of(text: str) -> Field | None:
-    """The field that a text names; None where it names none."""
+    """Return the field of a text; None if it is none."""
     steps = tuple(_POSITION.sub(r".\1", text).split("."))
     return Field(steps) if all(steps) else None
 
 
 def fields_like(field: Field, data: Any) -> list[str]:
-    """The fields that there are instead of one that is missing, the nearest first."""
+    """Return the existing fields most similar to a missing one, the nearest first."""
     for number, step in enumerate(field.steps):
         if (below := _step(data, step)) is MISSING:
             names = [str(name) for name in data] if isinstance(data, dict) else []
@@ -81,12 +77,12 @@ def _step(data: Any, step: str) -> Any:
 ANY = "event"
 DONE = "[DONE]"
 _NO_EVENT = ("comment", "truncated")
-"""Verdicts of frames that no client takes for an event."""
+"""Verdicts of frames that are no events to a client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`with FIELD=VALUE`. `value`: JSON, or a glob over a text."""
+    """A condition `with FIELD=VALUE`. `value`: JSON, or a glob over a text."""
 
     field: Field
     value: str
@@ -96,7 +92,7 @@ class Condition:
         return f"{self.field}={self.value}"
 
     def holds(self, data: Any) -> bool:
-        """Whether it is true of an event's data."""
+        """Whether the data of an event meet the condition."""
         got = self.field.of(data)
         if self.is_glob:
             return isinstance(got, str) and fnmatchcase(got, self.value)
@@ -106,7 +102,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """`name`: a glob over types, `event` for any, `[DONE]`, or `#17` for a frame's number."""
+    """A kind of event. `name`: a glob over types, `event` for any, `[DONE]`, or `#17` for a frame number."""
 
     name: str = ANY
     conditions: tuple[Condition, ...] = ()
@@ -115,10 +111,11 @@ class Matcher:
         return " with ".join([self.name, *map(str, self.conditions)])
 
     def matches(self, frame: TimedFrame) -> bool:
+        """Whether a frame is such an event."""
         return self.names(frame) and self.holds(frame)
 
     def names(self, frame: TimedFrame) -> bool:
-        """Whether the frame is named so, whatever its data say."""
+        """Whether a frame has this name, without the conditions."""
         if self.name[0] == "#":
             return str(frame.seq) == self.name[1:]
         if not is_event(frame):
@@ -129,7 +126,7 @@ class Matcher:
         return name is not None and fnmatchcase(name, self.name)
 
     def holds(self, frame: TimedFrame) -> bool:
-        """Whether all conditions do."""
+        """Whether the data of a frame meet all conditions."""
         if not self.conditions:
             return True
         data = payload_of(frame)
@@ -137,12 +134,12 @@ class Matcher:
 
 
 def is_event(frame: TimedFrame) -> bool:
-    """Whether it has data and is whole: what a client would call an event."""
+    """Whether a frame is an event to a client: it has data and is complete."""
     return frame.verdict not in _NO_EVENT
 
 
 def name_of(frame: TimedFrame) -> str | None:
-    """An event's type; its `event` field where its data have no type; None where it has neither."""
+    """Return the type of an event, else its `event` field; None if it has neither."""
     if frame.type is not None or frame.verdict != "malformed" or frame.raw is None:
         return frame.type
     return read_fields(frame.raw, bom=frame.seq == 1).event or None
@@ -154,13 +151,13 @@ def _loads(text: str) -> Any:
 
 
 Ordinal = int | Literal["nearest", "last", "every"]
-"""Which of those that match: the nth from 1. `nearest`, unsaid: the first, or the last before another."""
+"""Which of several matches: the nth from 1. `nearest` (default): the first, or the last before another event."""
 _SUFFIXES = {1: "st", 2: "nd", 3: "rd"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A recorded stream: its number and all of its frames, in order."""
+    """A recorded stream: its number and its frames, in order."""
 
     number: int
     frames: Sequence[TimedFrame]
@@ -168,7 +165,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Which of the events that match."""
+    """An ordinal and the kind of event."""
 
     ordinal: Ordinal
     matcher: Matcher
@@ -178,7 +175,7 @@ class Pick:
         return f"{ordinal} {self.matcher}" if ordinal else str(self.matcher)
 
     def among(self, frames: Sequence[TimedFrame], begin: int, end: int, *, backwards: bool = False) -> Iterator[int]:
-        """The positions that it means, within `begin` and `end`. `backwards`: the nearest is the last."""
+        """Yield the indexes of its events from `begin` to `end`. `backwards`: the nearest is the last."""
         last = self.ordinal == "last" or (backwards and self.ordinal == "nearest")
         places = range(end - 1, begin - 1, -1) if last else range(begin, end)
         found = (n for n in places if self.matcher.matches(frames[n]))
@@ -188,11 +185,12 @@ class Pick:
         return islice(found, nth - 1, nth)
 
     def first_among(self, frames: Sequence[TimedFrame], begin: int = 0) -> int | None:
+        """Return the index of the first of its events; None if there is none."""
         return next(self.among(frames, begin, len(frames)), None)
 
 
 def ordinal_text(ordinal: Ordinal) -> str:
-    """As it is written: `2nd`; empty for `nearest`."""
+    """Return an ordinal as text, as `2nd`; empty for `nearest`."""
     if ordinal == "nearest":
         return ""
     if isinstance(ordinal, str):
@@ -203,14 +201,14 @@ def ordinal_text(ordinal: Ordinal) -> str:
 
 
 _COMPARED = 300
-"""How many types a name is compared with: Omnigent has 56, a stranger's cassette may have any number."""
+"""Most types that a name is compared with: Omnigent has 56, a cassette may have any number."""
 _LONGEST = 60
 _WILDCARDS = re.compile("[*?]+")
 _ALIKE = 0.75
 
 
 def why_not(picks: list[Pick], streams: list[Stream], places: list[Stream]) -> str:
-    """Why these are not in those `places` of all `streams`, or not in the order that was asked for."""
+    """Return why these events are not in the `places` of all `streams`, or not in this order."""
     if not streams:
         return "the cassette holds no stream"
     if not places:
@@ -223,14 +221,14 @@ def why_not(picks: list[Pick], streams: list[Stream], places: list[Stream]) -> s
 
 
 def listed(items: Iterable[str]) -> str:
-    """The first few, and how many more."""
+    """Return the first five items as text, and how many more there are."""
     items = list(items)
     more = len(items) - _LISTED
     return ", ".join(items[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _lacks(pick: Pick, streams: list[Stream]) -> str | None:
-    """Why there is no such event anywhere in these streams; None where there is."""
+    """Return why no stream has such an event; None if one has."""
     matcher = pick.matcher
     named = [frame for stream in streams for frame in stream.frames if matcher.names(frame)]
     if not named:
@@ -255,7 +253,7 @@ def _no_name(matcher: Matcher, streams: list[Stream]) -> str:
 
 
 def nearest_names(name: str, counts: Counter[str]) -> str:
-    """The types that are most like a name, or most of those that there are, with how many events each has."""
+    """Return the types most similar to a name, else the most frequent ones, with their numbers of events."""
     common = [one for one, _ in counts.most_common(_COMPARED)]
     near = get_close_matches(name[:_LONGEST], common, _LISTED) or [one for one in common if _is_like(one, name)]
     found = listed(f"{clip(one, _LONGEST)} ({counts[one]})" for one in near or common) or "none with a type"
@@ -263,7 +261,7 @@ def nearest_names(name: str, counts: Counter[str]) -> str:
 
 
 def _is_like(name: str, glob: str) -> bool:
-    """Whether a name begins or ends nearly as the longest plain part of a pattern."""
+    """Whether a name begins or ends similarly to the longest plain part of a glob."""
     part = max(_WILDCARDS.split(glob[:_LONGEST]), key=len).strip(".")
     ends = (name[: len(part)], name[-len(part) :]) if part else ()
     return any(SequenceMatcher(None, end, part).ratio() >= _ALIKE for end in ends)
@@ -276,7 +274,7 @@ def _last_event(stream: Stream) -> str:
 
 
 def _no_value(name: str, condition: Condition, named: list[TimedFrame]) -> str:
-    """The values that the field has instead, or that it is missing."""
+    """Return the values that the field has instead, or that it is missing."""
     field, payloads = condition.field, [payload_of(frame) for frame in named]
     values = Counter(_shown(value) for value in map(field.of, payloads) if value is not MISSING)
     if not values:
@@ -290,7 +288,7 @@ def _shown(value: Any) -> str:
 
 
 def _where(matcher: Matcher, streams: list[Stream]) -> str:
-    """How often it is in each stream, and in which frames."""
+    """Return how often each stream has the event, and in which frames."""
     told = []
     for stream in streams:
         seqs = [frame.seq for frame in stream.frames if matcher.matches(frame)]

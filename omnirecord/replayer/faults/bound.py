@@ -1,8 +1,6 @@
-"""Faults, read, and bound to a recording: what a client gets of a stream, what becomes of a request. Pure.
+"""Faults that are bound to a recording: the stream that a client gets, and the answer to a request. Pure.
 
-`Bound.on` is a function of its arguments and of what has `happened`; the same parts give the same bytes.
-
-Faults on requests: the nth of a kind is answered with a status, or late. Pure; it counts.
+`Bound.on` depends on its arguments and on the faults that have `happened`: the same parts give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,19 +15,19 @@ from ...errors import UsageError
 from ...omnigent.routes import path_of
 from ..event_address import Stream, listed
 from ..parts import Part
+from .apply import Faulty, Key, Layout
 from .grammar import parse_fault
-from .kinds import Answer, Ends, Fault, OnRequest, Requests, StopHeartbeats
-from .layout import Faulty, Key, Layout
-from .targets import Aims
+from .targets import FaultBinder
+from .verbs import Answer, Ends, Fault, OnRequest, Requests, StopHeartbeats
 
-Asked = tuple[str, str]
-"""Method and target."""
+RequestLine = tuple[str, str]
+"""Method and target of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFault:
-    """`status`: what to answer with, instead of what was recorded; None for that. `late_ns`: how much later the
-    answer begins. `names`: the faults that say so."""
+    """The faults on one request. `status`: the status instead of the recorded answer; None for that answer. `late_ns`:
+    delay of the answer, in ns. `names`: the faults."""
 
     status: int | None
     late_ns: int
@@ -37,18 +35,18 @@ class RequestFault:
 
 
 class RequestFaults:
-    """Counts the requests of each kind."""
+    """Faults on the nth request of a kind. It counts requests."""
 
     def __init__(self, faults: Sequence[OnRequest]) -> None:
         self._faults = faults
         self._counts = [0] * len(faults)
 
     def reset(self) -> None:
-        """Begin to count again."""
+        """Start counting again."""
         self._counts = [0] * len(self._faults)
 
     def on(self, method: str, target: str) -> RequestFault | None:
-        """Count a request; what happens to it. Of several statuses the first that was given is taken."""
+        """Count a request, and return the faults on it; None if there are none. The first of several statuses wins."""
         happening = [fault for number, fault in enumerate(self._faults) if self._happens(number, method, target)]
         if not happening:
             return None
@@ -65,8 +63,8 @@ class RequestFaults:
         return requests.ordinal == "every" or self._counts[number] == nth
 
 
-def check(faults: Iterable[OnRequest], asked: Iterable[Asked]) -> None:
-    """Raises `UsageError` where nothing like it was recorded."""
+def check(faults: Iterable[OnRequest], asked: Iterable[RequestLine]) -> None:
+    """Raise `UsageError` if a fault matches no recorded request."""
     recorded = set(asked)
     for fault in faults:
         requests = fault.requests
@@ -97,21 +95,24 @@ class Faults:
 
     @classmethod
     def parse(cls, specs: Iterable[str] | str) -> Faults:
-        """One fault a line, as `docs/faults.md` has them. Raises `UsageError`: which line, which word, what instead."""
+        """Return the faults of these lines, one a line, as in `docs/faults.md`. Raises `UsageError`, with the wrong
+        word."""
         lines = [specs] if isinstance(specs, str) else specs
         return cls(tuple(parse_fault(line) for line in lines))
 
-    def bind(self, streams: Iterable[Stream], requests: Iterable[Asked] | None = None) -> Bound:
-        """Find what they mean in a recording. `requests`: method and target of those that were recorded, if a fault
-        on none of them is a mistake. Raises `UsageError` where an event is not there, or cannot be changed so."""
+    def bind(self, streams: Iterable[Stream], requests: Iterable[RequestLine] | None = None) -> Bound:
+        """Find the events of the faults in a recording. `requests`: the recorded requests; if given, a fault on none of
+        them is an error. Raises `UsageError` if the recording lacks an event, or the event cannot be changed so."""
         return Bound(self.faults, list(streams), requests)
 
 
 class Bound:
-    """Faults whose events were found."""
+    """Faults with their events."""
 
-    def __init__(self, faults: Sequence[Fault], streams: Sequence[Stream], requests: Iterable[Asked] | None) -> None:
-        aims = Aims(streams)
+    def __init__(
+        self, faults: Sequence[Fault], streams: Sequence[Stream], requests: Iterable[RequestLine] | None
+    ) -> None:
+        aims = FaultBinder(streams)
         aimed = [aims.of(fault) for fault in faults if not isinstance(fault, OnRequest)]
         aims.check(aimed)
         self._names = [str(fault) for fault in faults]
@@ -127,13 +128,13 @@ class Bound:
         self._over: Counter[str] = Counter()
 
     def on(self, stream: int, parts: Sequence[Part]) -> Faulty:
-        """What a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
+        """Return what a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
 
-        Its bytes begin with those that an earlier call gave for the same parts, when a fault has happened since.
+        If a fault has happened since an earlier call with the same parts, the bytes begin with those of that call.
         """
         layout = Layout(parts, self._wanted)
         for aim in self._changes:
-            aim.change(layout)
+            aim.apply(layout)
         silences = [silence for silence in self._silences if silence.covers(parts, stream)]
         for silence in silences:
             silence.hush(layout)
@@ -146,9 +147,10 @@ class Bound:
         )
 
     def happened(self, by: str) -> bool:
-        """Say that a connection came to where `by`, a `Faulty.by`, ends it: from now on others are spared.
+        """Note that the fault `by`, a `Faulty.by`, ends a connection, and return True: it spares later connections.
 
-        False where it happened to another in the meantime: then ask `on` anew, and go on behind what was sent.
+        Return False if it has ended another connection meanwhile: then call `on` again, and continue behind the bytes
+        sent.
         """
         ends = [end for end, _ in self._ends if str(end) == by]
         if any(end.each_time for end in ends):
@@ -159,16 +161,16 @@ class Bound:
         return True
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
-        """Count a request; what happens to it, if anything does."""
+        """Count a request, and return the faults on it; None if there are none."""
         return self._requests.on(method, target)
 
     def reset(self) -> None:
-        """Forget what has happened, and all requests."""
+        """Forget the faults that have happened, and all requests."""
         self._over.clear()
         self._requests.reset()
 
     def _ends_left(self) -> dict[Key, Ends]:
-        """Of each event the first thing that ends the stream there, without those that are over."""
+        """Return the first fault that ends the stream at each event, without the faults that have happened."""
         left: dict[Key, Ends] = {}
         over = self._over.copy()
         for end, keys in self._ends:

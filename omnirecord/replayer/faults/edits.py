@@ -1,8 +1,6 @@
-"""A frame with other data. Its line ends, its other lines, a byte order mark and how its JSON is written stay. Pure.
+"""Edits the data of a frame. Line ends, other lines, a byte order mark and the spelling of other fields stay. Pure.
 
-Where in a JSON text a field stands, so that it alone is changed and all else keeps its spelling. Pure.
-
-The text is JSON: whoever calls has parsed it.
+`find` and `without` work on a JSON text that was parsed before.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 
 from ...wire.strict_json import MalformedError, parse
 from ..event_address import fields_like, listed
-from .kinds import Corrupt, Edit, SetField
+from .verbs import Corrupt, Edit, SetField
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _BLANK_BEFORE = " \t\n\r"
@@ -24,16 +22,16 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A member of an object, or an item of a list."""
+    """Place of a member of an object, or of an item of a list, in characters."""
 
     begin: int
-    """Where its name begins, or its value, if it has none."""
+    """Where its name begins; of an item, its value."""
     value: int
     end: int
 
 
 def find(text: str, steps: Iterable[str]) -> Span | None:
-    """The field that these steps lead to."""
+    """Return the place of the field that these steps lead to; None if there is none."""
     span = Span(0, _skip(text, 0), len(text))
     for step in steps:
         if text[span.value] not in "{[":
@@ -46,7 +44,7 @@ def find(text: str, steps: Iterable[str]) -> Span | None:
 
 
 def without(text: str, span: Span) -> str:
-    """The text without that member, and without one of the commas around it."""
+    """Return the text without that member, and without one of the commas around it."""
     behind = _skip(text, span.end)
     if text[behind] == ",":
         return text[: span.begin] + text[_skip(text, behind + 1) :]
@@ -55,7 +53,7 @@ def without(text: str, span: Span) -> str:
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str, Span]]:
-    """The name or position and the place of all that the object or list at `at` holds."""
+    """Yield the name or position, and the place, of each member of the object or list at `at`."""
     is_object = text[at] == "{"
     at = _skip(text, at + 1)
     number = 0
@@ -82,21 +80,21 @@ _DATA = re.compile(rb"data(?:: ?|$)")
 
 
 class UnfitError(ValueError):
-    """The frame cannot be changed so; its text says why."""
+    """The frame cannot be edited so. The message says why."""
 
 
 def edited(raw: bytes, edit: Edit, *, bom: bool) -> bytes:
-    """The frame after the edit. `bom`: it is the first of its stream. Raises `UnfitError`."""
+    """Return the frame after the edit. `bom`: it is the first of its stream. Raises `UnfitError`."""
     head = _BOM if bom and raw.startswith(_BOM) else b""
     lines = [(found[1], found[2]) for found in _LINE.finditer(raw, len(head)) if found[0]]
     values = [line[found.end() :] for line, _ in lines if (found := _DATA.match(line))]
-    text = b"\n".join(values).decode("utf-8", "surrogateescape")  # so that bytes that are no UTF-8 stay as they are
+    text = b"\n".join(values).decode("utf-8", "surrogateescape")  # bytes that are not UTF-8 stay as they are
     new = _edit(text, edit).encode("utf-8", "surrogateescape").split(b"\n")
     return head + b"".join(_with_data(lines, new))
 
 
 def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[bytes]:
-    """The lines with these values in their `data` fields, which are as many or fewer."""
+    """Return the lines with these values in their `data` fields. There are at most as many values as fields."""
     made, rest = [], iter(values)
     for line, end in lines:
         found = _DATA.match(line)
@@ -130,14 +128,14 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def inside_a_character(raw: bytes) -> int | None:
-    """Where the first character of several bytes can be cut in two; None where there is none. A byte order mark is
-    none."""
+    """Return the offset inside the first character of several bytes; None if there is none. A byte order mark does not
+    count."""
     several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
     return next((found.start() + 1 for found in several if _is_character(found[0])), None)
 
 
 def inside(raw: bytes) -> int:
-    """Half of its bytes, but between two characters."""
+    """Return the offset of half of the bytes, moved to the start of a character."""
     half = len(raw) // 2
     while half > 1 and raw[half] & 0xC0 == 0x80:
         half -= 1

@@ -1,4 +1,4 @@
-"""A fault, read from a line: a verb, then what it wants. `verbs.VERBS` is the grammar; EVENT is that of `addresses`."""
+"""Reads a fault from a line: a verb, then its arguments. `verbs.VERBS` lists the forms; EVENT is an `event_address`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from ..event_address import HOW_CONDITIONS, Field, Words, field_of, read_address, read_ordinal
-from .kinds import (
+from .verbs import (
     EACH_TIME,
     EXAMPLE,
     TIME,
@@ -30,13 +30,14 @@ from .kinds import (
     time_ns,
 )
 
+_WORD = re.compile(r"\s*(\S+)")
 _METHOD = re.compile(r"[a-z]+|\*")
 _STATUS = re.compile(r"[2-5][0-9][0-9]")
 _WITH = {"with": HOW_CONDITIONS}
 
 
 def parse_fault(text: str) -> Fault:
-    """Raises `UsageError`, with the word that cannot be read and an example."""
+    """Return the fault of a line. Raises `UsageError`, with the word that cannot be read and an example."""
     words = Words(text, "fault", EXAMPLE)
     verb = words.peek()
     if verb not in VERBS:
@@ -95,7 +96,7 @@ def _remove(words: Words) -> Fault:
 
 
 def _field(words: Words) -> Field:
-    """A field and the `of` behind it."""
+    """Read a field and the `of` behind it."""
     found = words.comes(_WORD)
     field = field_of(found[1]) if found else None
     if found is None or field is None:
@@ -182,7 +183,6 @@ def _expect(words: Words, keyword: str) -> None:
         words.refuse(f"{keyword!r} was expected")
 
 
-_WORD = re.compile(r"\s*(\S+)")
 _WHERE: tuple[Where, ...] = ("inside a character of", "inside", "before", "after")  # the longer one first
 _HOW: dict[End, str] = {"clean": "cleanly", "short": "short", "reset": "by reset"}
 _READERS: dict[str, Callable[[Words], Fault]] = {

@@ -1,126 +1,43 @@
-"""A fault and the events of a recording that it means: found once, then done to every stream that has them. Pure."""
+"""Finds the events of a fault in a recording, and checks that the fault can change them. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 
 from ...errors import UsageError
 from ...model import TimedFrame
 from ...omnigent.protocol import SESSION_HEARTBEAT
-from ...wire.sse import read_fields
 from ..event_address import Address, Stream, is_event, listed
-from ..parts import Part
+from .apply import BoundFault, Key, Silence
 from .edits import UnfitError, edited, inside_a_character
-from .kinds import (
+from .verbs import (
     Change,
-    Corrupt,
-    Delay,
-    Drop,
-    Duplicate,
     Edit,
     Ends,
-    RemoveField,
-    SetField,
     StopHeartbeats,
     Swap,
 )
-from .layout import Key, Layout
 
 
-@dataclass(frozen=True, slots=True)
-class Aimed:
-    """`keys`: what it is done to, in recorded order; of a swap, each two that change places."""
-
-    name: str
-    fault: Change | Ends
-    keys: tuple[Key, ...]
-
-    def change(self, layout: Layout) -> None:
-        """Do it to those that are there."""
-        if isinstance(self.fault, Swap):
-            for one, other in zip(self.keys[::2], self.keys[1::2], strict=True):
-                self._swap(layout, one, other)
-        else:
-            for key in self.keys:
-                self._change(layout, key)
-
-    def _swap(self, layout: Layout, one: Key, other: Key) -> None:
-        here, there = layout.event(one), layout.event(other)
-        if here is not None and there is not None:
-            layout.swap(one, other)
-            here.by.append(self.name)
-            there.by.append(self.name)
-
-    def _change(self, layout: Layout, key: Key) -> None:
-        event = layout.event(key)
-        if event is None:
-            return
-        event.by.append(self.name)
-        match self.fault:
-            case Drop() | StopHeartbeats():
-                event.copies = 0
-            case Duplicate():
-                event.copies += bool(event.copies)
-            case Delay(by_ns=by_ns):
-                event.late_ns += by_ns
-            case Corrupt() | SetField() | RemoveField() as edit:
-                with suppress(UnfitError):  # it was not, as it was recorded
-                    event.data = edited(event.data, edit, bom=key[1] == 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Where in a stream the heartbeats stop."""
-
-    name: str
-    stream: int
-    seq: int
-    """The first frame that would have been dropped, were it a heartbeat."""
-    offset_ns: int
-
-    def covers(self, parts: Sequence[Part], stream: int) -> bool:
-        """Whether a client of `stream` that gets these parts comes to it, or came too late for it."""
-        return stream == self.stream or any(self._is_behind(part) for part in parts)
-
-    def hush(self, layout: Layout) -> None:
-        """Drop the heartbeats that nobody recorded, behind it."""
-        passed = False
-        for place, slot in enumerate(layout.slots):
-            passed = passed or self._is_behind(slot[0])
-            if passed and not slot[0].seq and _is_heartbeat(slot[0].data):
-                event = layout.at(place)
-                event.copies = 0
-                event.by.append(self.name)
-
-    def _is_behind(self, part: Part) -> bool:
-        return part.stream == self.stream and part.seq >= self.seq
-
-
-def _is_heartbeat(data: bytes) -> bool:
-    return SESSION_HEARTBEAT.encode() in data and read_fields(data).event == SESSION_HEARTBEAT
-
-
-class Aims:
-    """Finds what faults mean in `streams`. All raise `UsageError` where they mean nothing there."""
+class FaultBinder:
+    """Finds the events of faults in `streams`. All methods raise `UsageError` if there are none."""
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._streams = list(streams)
         self._frames = {stream.number: stream.frames for stream in self._streams}
 
-    def of(self, fault: Change | Ends) -> Aimed:
-        """What it is done to."""
+    def of(self, fault: Change | Ends) -> BoundFault:
+        """Return the fault with its events."""
         try:
-            return Aimed(str(fault), fault, tuple(self._keys(fault)))
+            return BoundFault(str(fault), fault, tuple(self._keys(fault)))
         except UsageError as error:
             raise _refusal(fault, str(error)) from None
 
     def silences(self, fault: StopHeartbeats) -> list[Silence]:
-        """Where heartbeats stop, in each stream in which they do."""
+        """Return where heartbeats stop, for each stream in which they do."""
         first: dict[int, int] = {}
         for stream, seq in fault.event.resolve(self._streams):
             first.setdefault(stream, seq)
@@ -129,8 +46,8 @@ class Aims:
             for stream, seq in first.items()
         ]
 
-    def check(self, aims: Sequence[Aimed]) -> None:
-        """Try all edits, each event's in their order, and whether there is a character to cut in the outcome."""
+    def check(self, aims: Sequence[BoundFault]) -> None:
+        """Try all edits of each event in their order, and whether the outcome has a character to cut in two."""
         todo: dict[Key, list[Edit]] = defaultdict(list)
         cut: dict[Key, Ends] = {}
         for aim in aims:
@@ -145,7 +62,7 @@ class Aims:
                 raise _refusal(cut[key], f"{self._named(key)} has {self._no_character(cut[key])}")
 
     def _no_character(self, fault: Ends) -> str:
-        """That it has none, and which of its kind has."""
+        """Return a sentence that the event has no such character, and which similar events have."""
         matcher = fault.event.pick.matcher
         alike = (
             (stream.number, frame) for stream in self._streams for frame in stream.frames if matcher.matches(frame)
@@ -195,7 +112,7 @@ class Aims:
         return key[0], frame.seq
 
     def _beside(self, key: Key, other: Address) -> Key:
-        """The other event, in the same stream unless it says where."""
+        """Return the other event of a swap, in the same stream unless its address names a stream."""
         streams = self._streams if isinstance(other.place, int) else [Stream(key[0], self._frames[key[0]])]
         found = other.resolve(streams)[0]
         if found[0] != key[0]:

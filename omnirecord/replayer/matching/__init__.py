@@ -1,8 +1,7 @@
-"""Which recorded exchange answers a request. Pure.
+"""Finds the recorded exchange that answers a request. Pure.
 
-`rules` are what a user can adjust, `key` is what of a request has to be the same by them, `lookup` finds what was
-recorded and whose turn it is, with `comparing` for bodies and `jsonpaths` for what lies in them, `nearest` says what
-differs where nothing is found.
+`rules` are the rules of `--match`, `key` is the part of a request that has to be equal, `lookup` finds the exchange
+whose turn it is, `bodies` compares bodies, and `nearest` describes the nearest requests if none matches.
 """
 
 from .key import Key, key_of

@@ -1,10 +1,7 @@
-"""Whether two bodies say the same as a whole, and where they first differ. Pure.
+"""Compares the bodies of a request and of recorded ones, as a whole or at JSON paths. Secrets count as equal. Pure.
 
-JSON is compared by value. Ids that a client makes up, times, and the names of temporary folders mean nothing, as in
-`omnirecord diff`. A form is compared by its fields, other text as it is. Binary data and multipart bodies are not
-compared.
-
-How the body of a request that came and of one that was recorded compare. Secrets count as equal. Pure.
+JSON is compared by value. Generated ids, times and names of temporary folders do not count, as in `omnirecord diff`. A
+form is compared by its fields, other text as it is. Binary and multipart bodies are not compared.
 """
 
 from __future__ import annotations
@@ -21,20 +18,24 @@ from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...wire.content_coding import decoded
 from ...wire.headers import header
-from .jsonpaths import spelled, values_at
 from .key import Incoming
+from .rules import spelled, values_at
 
 COMPARED = 1 << 20
-"""The most of a request's body that is looked at, in bytes."""
+"""Bytes of a request's body that are compared."""
 _SHOWN = 160
-"""Characters of one side of a difference."""
+"""Characters of one side of a marked difference."""
+_SHOWN_FIELDS = 60
+"""Characters of a value at a JSON path."""
+_REPORTED = ("type", "action")
 _UNSEEN = object()
 _NOTHING = object()
+Values = list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """The first place at which two bodies differ, as a JSON path, and what lies there; None for nothing."""
+    """The first difference of two bodies: its JSON path and both values."""
 
     path: str
     recorded: Any
@@ -45,7 +46,7 @@ class Unlike:
 
 
 def value_of(body: bytes, headers: Headers) -> Any:
-    """The content of a body as a value to compare; one and the same mark for everything that is not compared."""
+    """Return the content of a body as a value to compare; one mark for all bodies that are not compared."""
     kind = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
     if kind.startswith("multipart/") or kind == "application/octet-stream":
         return _UNSEEN
@@ -61,8 +62,8 @@ def value_of(body: bytes, headers: Headers) -> Any:
 
 
 def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unlike | None:
-    """The first place at which two values differ; None where they say the same. `known`: the ids of the recording:
-    none of these stands for another one."""
+    """Return the first difference of two values; None if they are equal. `known`: the recorded ids, none of which
+    stands for another one."""
     if recorded is _UNSEEN and got is _UNSEEN:
         return None
     try:
@@ -72,7 +73,7 @@ def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unli
 
 
 def ids_in(value: Any) -> list[str]:
-    """The ids in a body."""
+    """Return the ids in a body."""
     found = Normal()
     try:
         found.of(value)
@@ -82,7 +83,7 @@ def ids_in(value: Any) -> list[str]:
 
 
 def marked(recorded: str, got: str) -> str:
-    """Two texts as one, with what was recorded in `[-…-]` and what came in its place in `{+…+}`."""
+    """Return two texts as one, with recorded text in `[-…-]` and new text in `{+…+}`."""
     return "".join(_short(one) if one.tone == "same" else _mark(one) for one in spans(recorded, got))
 
 
@@ -128,7 +129,7 @@ def _item(values: list[Any], number: int) -> Any:
 
 
 def _told(value: Any) -> str:
-    """A value as JSON, a text without its quotes. JSON may hold lone surrogates, which no text may."""
+    """Return a value as JSON, a text without quotes. Lone surrogates are escaped."""
     if value is _NOTHING:
         return "nothing"
     if value is _UNSEEN:
@@ -141,15 +142,8 @@ def _short(span: Span) -> str:
     return span.text if len(span.text) <= _SHOWN else f"{span.text[: _SHOWN - 1]}…"
 
 
-_REPORTED = ("type", "action")
-_SHOWN_FIELDS = 60
-"""Characters of a value."""
-
-Values = list[str]
-
-
 class Bodies:
-    """The decoded bodies of recorded requests, which `read` reads; what lay at a JSON path of one is remembered."""
+    """The bodies of recorded requests. `read` returns a decoded body; values at JSON paths are cached."""
 
     def __init__(self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange] = ()) -> None:
         self._read = read
@@ -159,7 +153,7 @@ class Bodies:
         self._known: set[str] | None = None
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
-        """Those with the same at each of these JSON paths."""
+        """Return the exchanges with equal values at each of these JSON paths."""
         if not paths:
             return recorded
         safe = _without_secrets(_content(request))
@@ -171,7 +165,7 @@ class Bodies:
         return [x for x in found if first_unlike(self._whole(x), value, self._known_ids) is None]
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
-        """What is not the same at them: `body $.x: recorded "a", got "b"`."""
+        """Return the differences at these paths: `body $.x: recorded "a", got "b"`."""
         safe = _without_secrets(_content(request))
         pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
         told = [f"body {path}: recorded {_told_fields(a)}, got {_told_fields(b)}" for path, a, b in pairs if a != b]
@@ -181,7 +175,7 @@ class Bodies:
         return " and ".join(told)
 
     def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
-        """The first with the same body, else with the same `type` and `action`, else the first."""
+        """Return the first exchange with an equal body, else with an equal `type` and `action`, else the first."""
         safe = _without_secrets(_content(request))
         got, said = _spelled(safe), _object(safe)
 
@@ -192,20 +186,20 @@ class Bodies:
         return max(recorded, key=likeness)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
-        """Where the two say another `type` or `action`: the name, what was recorded, what came."""
+        """Return the differences in `type` and `action`: name, recorded value, new value."""
         got = _object(_content(request))
         if got is None:
             return []
         return list(_mismatches(got, _object(self._read(exchange))))
 
     def _whole(self, exchange: Exchange) -> Any:
-        """The content of a recorded body as a value, remembered."""
+        """Return the content of a recorded body as a value. Cached."""
         if exchange.exchange not in self._wholes:
             self._wholes[exchange.exchange] = value_of(self._safe(exchange), exchange.request.headers)
         return self._wholes[exchange.exchange]
 
     def _known_ids(self) -> set[str]:
-        """The ids that recorded requests hold."""
+        """Return the ids in recorded requests. Cached."""
         if self._known is None:
             self._known = {one for x in self._exchanges for one in ids_in(self._whole(x))}
             self._known |= {x.session_id for x in self._exchanges if x.session_id is not None}
@@ -222,17 +216,17 @@ class Bodies:
 
 
 def _content(request: Incoming) -> bytes:
-    """The decoded body of a request that came."""
+    """Return the decoded body of a request."""
     return decoded(request.body, header(request.headers, "content-encoding")) if request.body else b""
 
 
 def _without_secrets(content: bytes) -> bytes:
-    """The content of a body with one constant for every secret, as recorded ones have pseudonyms."""
+    """Return the content of a body with one constant for every secret: recorded bodies have pseudonyms."""
     return body_without_secrets(content) if content else b""
 
 
 def _spelled(body: bytes) -> str | bytes:
-    """A body so that equal JSON is equal; as it is where it is none."""
+    """Return a body as canonical JSON; as it is if it is no JSON."""
     try:
         return spelled(json.loads(body))
     except (ValueError, RecursionError):
@@ -240,7 +234,7 @@ def _spelled(body: bytes) -> str | bytes:
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that a body is; None where it is something else, or was not taken whole."""
+    """Return the JSON object of a body; None if it is none, or is cut."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -255,7 +249,7 @@ def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterato
 
 
 def _told_fields(values: Values) -> str:
-    """For a sentence, not too long; JSON may hold lone surrogates, which no text may."""
+    """Return values for a sentence, cut. Lone surrogates are escaped."""
     said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
     said = said.encode("utf-8", "backslashreplace").decode()
     return said if len(said) <= _SHOWN_FIELDS else said[: _SHOWN_FIELDS - 1] + "…"

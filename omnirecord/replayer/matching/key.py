@@ -1,9 +1,8 @@
-"""What of a request has to be the same for a recorded one to answer it: its key. Pure.
+"""The key of a request: the parts that have to equal the recorded request. And a miss: no recorded request matches.
+Pure.
 
-By default method, path and query: `idle` is ignored in a query, its order too, and secrets count as equal, so that
-clients with other credentials match. `rules` add and ignore.
-
-A request to the replay, and what is said where no recorded request matches it. Pure.
+By default the key is method, path and query, without `idle` and in any order. Secrets count as equal, so that clients
+with other credentials match. `rules` add and ignore parts.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from ...wire.headers import header
 from .rules import DEFAULT, Rules
 
 _MASKED = re.compile(r"\*{4,}")
-"""What `--redact content` and `scrub` leave of a secret; a few characters more or less are another client's."""
+"""A secret that `--redact content` or `scrub` masked. Its length may differ in another client."""
 _NOT_IN_GAP = re.compile(r"[/?&\s]")
 _LARGE_QUERY, _MANY_PARAMETERS = 16 * 1024, 200
-"""Characters and parameters from which on a query is not parsed: the event loop waits for that."""
+"""Characters and parameters above which a query is not parsed: parsing blocks the event loop."""
 Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """A spelling with gaps, where secrets were masked: `parts` is the text around the gaps."""
+    """A spelling with gaps in place of masked secrets. `parts`: the text around the gaps."""
 
     parts: tuple[str, ...]
 
     def fits(self, text: str) -> bool:
-        """Returns whether `text` is this spelling with a value in each gap; in time linear in its length."""
+        """Whether `text` is this spelling with a value in each gap. Takes time linear in its length."""
         first, *middle, last = self.parts
         at, end = len(first), len(text) - len(last)
         if at >= end or not text.startswith(first) or not text.endswith(last):
@@ -49,7 +48,7 @@ class Masked:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What of a request has to be the same. `headers`: those that a rule adds and that are there."""
+    """The parts of a request that have to be equal. `headers`: those that a rule adds and that are present."""
 
     method: str
     path: str
@@ -57,13 +56,13 @@ class Key:
     headers: Pairs = ()
 
     def relaxed(self, rules: Rules = DEFAULT) -> Key:
-        """Without what only says how much a read is to hold."""
+        """Return the key without the parameters that only select the detail of a read."""
         kept = tuple(pair for pair in self.query if not rules.is_relaxed(pair[0], self.method, self.path))
         return replace(self, query=kept)
 
     @property
     def masked(self) -> Masked | None:
-        """The spelling that a request needs to be this one; None if no secret was masked in this one."""
+        """The spelling that a request has to fit; None if no secret is masked in this key."""
         parts = tuple(_MASKED.split(str(self)))
         return Masked(parts) if len(parts) > 1 else None
 
@@ -72,18 +71,19 @@ class Key:
 
 
 def _is_large(part: str, separator: str) -> bool:
-    """Returns whether this part of a target is compared as it is: secrets are looked for in each of its parameters."""
+    """Whether this part of a target is compared as it is: it is too large to look for secrets in each parameter."""
     return len(part) > _LARGE_QUERY or part.count(separator) >= _MANY_PARAMETERS
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
-    """Returns the parameters of a query without secrets; a large query is one parameter."""
+    """Return the parameters of a query without secrets; a large query is one parameter."""
     if _is_large(query, "&"):
         return [("", query)]
     return parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)
 
 
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
+    """Return the key of a request by these rules."""
     path, _, query = target.partition("?")
     path = path_of(path if _is_large(path, ";") else without_secrets(path))
     counted = sorted(pair for pair in _pairs(query) if rules.counts(pair[0], method, path))
@@ -94,7 +94,8 @@ def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAU
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request to the replay. `headers` and `body` are looked at only as far as the rules of matching ask for it."""
+    """A request to the replay. `headers` and `body` are read only as far as a matching rule needs them. `is_page`: a
+    browser sent it, and the replay answers for Omnigent's web UI."""
 
     method: str
     target: str
@@ -103,12 +104,13 @@ class Incoming:
     body: bytes = b""
     headers: Headers = ()
     last_event_id: str | None = None
+    is_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Nothing recorded answers this. `nearest`: `request` and `differs` of the recorded ones most like it; `lines`: the
-    same for a person, each with its differences marked."""
+    """No recorded exchange answers a request. `nearest`: `request` and `differs` of the most similar recorded requests.
+    `lines`: the same as text, with the differences marked."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)
@@ -116,31 +118,31 @@ class Miss:
 
     @property
     def text(self) -> str:
-        """What a person reads: a line, and one for each recorded request, with short ids."""
+        """The message and a line for each recorded request, with short ids."""
         head = self.message + ("; nearest recorded, as [-recorded-]{+asked+}:" if self.lines else "")
         told = [head, *(f"  {line}" for line in self.lines)]
         return "\n".join(short_ids(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}…") for one in told)
 
 
 _LONGEST = 1000
-"""Characters of a line for a person."""
+"""Characters of a line."""
 
 
 _ID_OR_MARK = re.compile(
     r"\[-[^\n]{0,200}?-\]|\{\+[^\n]{0,200}?\+\}"
     r"|(?<![\w-])((?:[A-Za-z]{2,24}_)*[0-9a-f]{8})(?:-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{24})(?![\w-])"
 )
-"""A marked difference, or a long id with what is shown of it."""
+"""A marked difference, or a long id with its shown part."""
 
 
 def short_ids(text: str) -> str:
-    """A text for a person, in which long ids are cut. Marked differences stay whole."""
+    """Return a text with long ids cut. Marked differences stay whole."""
     return _ID_OR_MARK.sub(lambda found: f"{found[1]}…" if found[1] else found[0], text)
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A request that was matched although its body says something else."""
+    """A request that was matched although its body has another `type` or `action`."""
 
     request: str
     field: str

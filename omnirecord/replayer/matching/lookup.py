@@ -1,6 +1,6 @@
-"""Which recorded exchange answers a request: the same key, the same in its body where a rule says so, the next in turn.
+"""Finds the recorded exchange that answers a request: an equal key, an equal body if a rule says so, the next in turn.
 
-What was asked for is noted in an `Asked`, of which each playing of a session has its own. Pure.
+An `Asked` holds the exchanges that have answered; each playthrough of a session has its own. Pure.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _NOTHING = "nothing: it was "
 
 @dataclass(slots=True)
 class Asked:
-    """The numbers of the exchanges that have answered."""
+    """The numbers of the exchanges that have answered a request."""
 
     used: set[int] = field(default_factory=set)
 
 
 class Lookup:
-    """Everything recorded, to be found by request. `request_body` reads the content of one that was recorded.
+    """The index of recorded exchanges by request. `request_body` returns the decoded body of a recorded request.
 
-    Runners and clients are answered apart.
+    Requests of runners and of clients are matched apart.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Lookup:
             self._place(x)
         self._ordered = Ordered(key for _, key in self._index)
         self.creations = [x for x in exchanges if _creates(x)]
-        """What made a session, in order."""
+        """The exchanges that created a session, in order."""
         self._created = Asked()
 
     def _place(self, x: Exchange) -> None:
@@ -64,17 +64,17 @@ class Lookup:
             self._acts[is_runner, x.session_id].append(x)
 
     def key(self, request: Incoming | Request) -> Key:
-        """Returns what of a request has to be the same; that of the last request is remembered."""
+        """Return the key of a request. The key of the last request is cached."""
         if request is not self._last[0]:
             self._last = request, key_of(request.method, request.target, request.headers, self._rules)
         return self._last[1]
 
     def alike(self, request: Incoming) -> list[Exchange]:
-        """What was recorded of such a request, in order."""
+        """Return the recorded exchanges of such a request, in order."""
         return self._fitting(request, self._recorded(request.is_runner, self.key(request)))
 
     def _recorded(self, is_runner: bool, key: Key) -> list[Exchange]:
-        """What has this key, else what has it but for a secret in the target that was masked."""
+        """Return the exchanges with this key, else those with this key but for a masked secret in the target."""
         if found := self._index.get((is_runner, key)):
             return found
         spelling = str(key) if self._masked else ""
@@ -85,15 +85,15 @@ class Lookup:
         return next((self._index[other] for other in fits), [])
 
     def alike_in_other_detail(self, request: Incoming) -> tuple[list[Exchange], Key | None]:
-        """What was recorded of the same resource, asked in more or less detail, and how it was asked for."""
+        """Return the recorded reads of the same resource in more or less detail, and their key."""
         other = self._relaxed.get((request.is_runner, self.key(request).relaxed(self._rules)))
         recorded = self._fitting(request, self._index[request.is_runner, other]) if other else []
         return recorded, other if recorded else None
 
     def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
-        """The one whose turn it is, noted as asked for; None where there is none.
+        """Return the exchange whose turn it is, and add it to `asked`; None if there is none.
 
-        `again`: once all were asked for, they are answered from the first again.
+        `again`: after the last exchange, start with the first again.
         """
         alike = self.alike(request)
         exchange = self._next_of(alike, request, asked, again=again)
@@ -105,7 +105,7 @@ class Lookup:
         return exchange
 
     def creation(self, request: Incoming) -> Exchange | None:
-        """The recorded `POST /v1/sessions` whose turn it is, whatever its query; after the last the first."""
+        """Return the recorded `POST /v1/sessions` whose turn it is, with any query; after the last, the first."""
         headers = self.key(request).headers
         alike = [x for x in self.creations if self.key(x.request).headers == headers]
         exchange = self._next_of(self._fitting(request, alike), request, self._created, again=True)
@@ -114,11 +114,11 @@ class Lookup:
         return exchange
 
     def reset(self) -> None:
-        """Begin again with the first recorded session."""
+        """Start again with the first recorded session."""
         self._created.used.clear()
 
     def told_of(self, creation: Exchange) -> list[str]:
-        """Which of several recorded sessions it made, for whoever looks on."""
+        """Return a line that says which of several recorded sessions this exchange created."""
         count = len(self.creations)
         number = self.creations.index(creation) + 1
         return (
@@ -126,16 +126,16 @@ class Lookup:
         )
 
     def is_creation(self, request: Incoming) -> bool:
-        """Whether it makes a session, and such a request was recorded."""
+        """Whether a request creates a session, and such a request was recorded."""
         return bool(self.creations) and not request.is_runner and creates_session(request.method, request.target)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[Mismatch]:
-        """Where the body says another `type` or `action` than the one that it is matched with."""
+        """Return where the body has another `type` or `action` than the matched request."""
         what = f"{request.method} {request.target}"
         return [Mismatch(what, *one) for one in self._bodies.mismatches(request, exchange)]
 
     def miss(self, request: Incoming, asked: Asked | None = None, instead: Sequence[Exchange] = ()) -> Miss:
-        """What is said of a request that nothing answers. `instead`: what was found for one in other detail."""
+        """Return the miss of a request that no exchange answers. `instead`: the recorded reads in other detail."""
         key = self.key(request)
         recorded = self._recorded(request.is_runner, key) or list(instead)
         if not recorded:
@@ -168,7 +168,7 @@ class Lookup:
         return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
 
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
-        """Those whose turn it is come first."""
+        """Return a miss with the differences of bodies; exchanges that have not answered come first."""
         used = set() if asked is None else asked.used
         differ = (
             self._bodies.differences(request, x, self._body_paths(request))
@@ -178,7 +178,7 @@ class Lookup:
         return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
-        """Those whose bodies are the same where a rule says that they have to be."""
+        """Return the exchanges whose bodies are equal at the paths of the rules."""
         return self._bodies.fitting(request, recorded, self._body_paths(request))
 
     def _body_paths(self, request: Incoming) -> list[str]:
@@ -194,7 +194,7 @@ class Lookup:
         return unused[0] if unused else None
 
     def _comes_too_early(self, request: Incoming, exchange: Exchange, asked: Asked) -> Exchange | None:
-        """Where the order is strict: what was recorded before this one in its session, and has not come yet."""
+        """Return the earlier exchange of the session that has to come first in strict order; None if there is none."""
         if self._order(request) != "strict":
             return None
         acts = self._acts[request.is_runner, exchange.session_id or ""]
@@ -206,7 +206,7 @@ class Lookup:
 
 
 def answers(exchange: Exchange, if_none_match: str | None) -> bool:
-    """Whether there is an answer; a 304 answers only the validator that it answered."""
+    """Whether an exchange has an answer for a request. A 304 answers only the recorded validator."""
     if exchange.response is None or exchange.response.status != 304:
         return exchange.response is not None
     recorded = (value for name, value in exchange.request.headers if name.lower() == "if-none-match")

@@ -1,4 +1,4 @@
-"""What somebody is told whose request nothing recorded answers: the nearest requests, and what differs. Pure."""
+"""The recorded requests nearest to a request that matches none, and their differences. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .key import Key, Pairs, short_ids
 
 NEAREST = 3
 _LOOKED_AT = 40
-"""Recorded requests with the same method, and with others, that are compared with one that was not recorded."""
+"""Recorded requests, with the same and with other methods, that are compared with a request."""
 _COMPARED = 200
-"""Characters of their paths that are."""
+"""Characters of a path that are compared."""
 _TOLD = 3
-"""Segments of a path, parameters, headers that are named one by one; of more, only that they are more."""
+"""Most segments, parameters or headers that are named one by one."""
 _DEEPEST = 64
-"""Segments of a path that are told apart."""
+"""Most segments of a path that are compared."""
 _SHOWN = 60
 """Characters of a value."""
 
@@ -26,7 +26,7 @@ Named = dict[str, str]
 
 
 class Ordered:
-    """Recorded requests in the order of their paths, made once: to sort 10,000 takes 25 ms."""
+    """Recorded requests in the order of their paths, sorted once: 10,000 take 25 ms."""
 
     def __init__(self, recorded: Iterable[Key]) -> None:
         self._by_method: dict[str, list[Key]] = {}
@@ -34,7 +34,7 @@ class Ordered:
             self._by_method.setdefault(key.method, []).append(key)
 
     def around(self, key: Key) -> list[Key]:
-        """Returns those among which the nearest are, a few of each method."""
+        """Return the requests around a path, a few of each method: the nearest are among them."""
         found: list[Key] = []
         for keys in self._by_method.values():
             at = bisect_left(keys, key.path, key=lambda other: other.path)
@@ -47,9 +47,9 @@ def _place(key: Key) -> tuple[str, str, Pairs, Pairs]:
 
 
 def nearest(key: Key, recorded: Iterable[Key]) -> list[Key]:
-    """The recorded requests most like `key`, best first; equal ones are no miss.
+    """Return the recorded requests most similar to `key`, best first, without equal ones.
 
-    Comparing is slow and the event loop waits for it: only those are compared that begin like `key`.
+    Comparing is slow and blocks the event loop, so only requests that begin like `key` are compared.
     """
     others = {other for other in recorded if other != key}
     same = {other for other in others if other.method == key.method}
@@ -86,7 +86,7 @@ def _query(key: Key) -> str:
 
 
 def _marked_path(got: str, recorded: str) -> str:
-    """Segment by segment; segments that only one has are marked together, with their slashes."""
+    """Mark the differences of two paths segment by segment; segments that only one has are marked together."""
     ours, theirs = (path.split("/", _DEEPEST)[1:] for path in (recorded, got))
     both = min(len(ours), len(theirs))
     made = "".join(f"/{_marked(one, other)}" for one, other in zip(ours, theirs, strict=False))
@@ -98,12 +98,12 @@ def _cut(text: str) -> str:
 
 
 def difference(got: Key, recorded: Key) -> str:
-    """In which parts they differ, and how."""
+    """Return in which parts two keys differ, and how."""
     return " and ".join(_differences(got, recorded))
 
 
 def shown(value: str | None) -> str:
-    """A value for a sentence: in quotes, not too long."""
+    """Return a value for a sentence: in quotes, cut."""
     return "nothing" if value is None else repr(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
 
 
@@ -149,14 +149,14 @@ def _headers(got: Pairs, recorded: Pairs) -> Iterator[str]:
 
 
 def _beginning_like(key: Key, others: Iterable[Key]) -> list[Key]:
-    """Those around the place that its path would have among theirs in alphabetical order."""
+    """Return the keys around the place of its path in alphabetical order."""
     ordered = sorted(others, key=_place)
     at = max(0, bisect_left(ordered, key.path, key=lambda other: other.path) - _LOOKED_AT // 2)
     return ordered[at : at + _LOOKED_AT]
 
 
 def _likeness(one: Key, other: Key, matcher: SequenceMatcher[str]) -> float:
-    """The same path counts most, then the same method and the segments with which both paths begin."""
+    """Return the similarity of two keys: the path counts most, then the method and the common first segments."""
     path = other.path[:_COMPARED]
     matcher.set_seq1(path)
     wanted, found = one.path[:_COMPARED].split("/")[1:], path.split("/")[1:]

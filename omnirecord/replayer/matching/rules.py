@@ -1,28 +1,32 @@
-"""How requests are matched, where the default is not enough: the rules of `--match`, one grammar. Pure.
+"""The rules of `--match`: which parts of a request have to equal the recorded one. Pure.
 
     ignore query [GLOB]      these parameters do not count; without a GLOB, none does
     add query GLOB           these count, though they would be ignored
-    add header NAME          this header counts; of one that holds a secret, whether it is there
-    body [JSONPATH]          what lies there in the JSON body has to be equal (RFC 9535); without it, all of the body
+    add header NAME          this header counts; of a header with a secret, only its presence counts
+    body [JSONPATH]          the values at this path of the JSON body have to be equal (RFC 9535); without it, the body
     order loose | strict     equal requests in any order, told apart by their bodies | all of a session as recorded
-    sessions mapped          the nth session id that a client makes up stands for the nth recorded session
+    sessions mapped          the nth session id that a client generates stands for the nth recorded session
 
-Each but the last may end in `for METHOD GLOB`, and then holds for such requests alone. Of two that speak of the same,
-`add` beats `ignore`, and the last `order` holds.
+A rule, but for the last, may end in `for METHOD GLOB` and then applies to such requests only. `add` takes precedence
+over `ignore`, and the last `order` applies.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import UsageError
 from ...omnigent.routes import GATE_EXAMPLE
-from . import jsonpaths
+
+if TYPE_CHECKING:
+    from jsonpath import CompoundJSONPath, JSONPath
 
 Order = Literal["recorded", "loose", "strict"]
 
@@ -42,7 +46,7 @@ _RELAXED = ("include_*", "refresh_state*", "limit*")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which requests a rule holds for: globs for the method and the path."""
+    """The requests to which a rule applies: globs for the method and the path."""
 
     method: str = "*"
     path: str = "*"
@@ -56,7 +60,7 @@ EVERY = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `kind`: its first two words, or `body`; `what`: the rest, empty where there is none."""
+    """One rule. `kind`: its first two words, or `body`; `what`: the rest, may be empty."""
 
     kind: str
     what: str = ""
@@ -75,7 +79,7 @@ class Rules:
 
     @classmethod
     def parse(cls, specs: str | Iterable[str]) -> Rules:
-        """The rules that are written so. Raises `UsageError`."""
+        """Return the rules of these lines. Raises `UsageError`."""
         rules = tuple(parse_rule(spec) for spec in ([specs] if isinstance(specs, str) else specs))
         _check_orders(rules)
         return cls(rules)
@@ -85,26 +89,27 @@ class Rules:
         return any(rule.kind == "sessions" for rule in self.rules)
 
     def counts(self, name: str, method: str, path: str) -> bool:
-        """Whether a query parameter of such a request has to be the same."""
+        """Whether a query parameter of such a request has to be equal."""
         if self._is_added(name, method, path):
             return True
         return name != _IGNORED and not _matches(name, self._of("ignore query", method, path))
 
     def is_relaxed(self, name: str, method: str, path: str) -> bool:
-        """Whether it only says how much a read is to hold, so that one with another value will do."""
+        """Whether a parameter only selects the detail of a read, so that a read with another value may answer."""
         return _matches(name, _RELAXED) and not self._is_added(name, method, path)
 
     def headers(self, method: str, path: str) -> list[str]:
-        """The headers that count, lower case."""
+        """Return the headers that count, in lower case."""
         return sorted(set(self._of("add header", method, path)))
 
     def body_paths(self, method: str, path: str) -> list[str]:
-        """Where in a body has to be the same, as JSON paths; the empty one for all of it."""
+        """Return the JSON paths at which bodies have to be equal; the empty path means the whole body."""
         return list(dict.fromkeys(self._of("body", method, path)))
 
     def order(self, method: str, path: str) -> Order:
+        """Return the order in which equal requests are answered."""
         found = list(self._of("order", method, path))
-        return found[-1] if found else "recorded"  # type: ignore[return-value]  # the parser knows no others
+        return found[-1] if found else "recorded"  # type: ignore[return-value]  # the parser accepts no others
 
     def _is_added(self, name: str, method: str, path: str) -> bool:
         return _matches(name, self._of("add query", method, path))
@@ -117,11 +122,11 @@ DEFAULT = Rules()
 
 
 MATCH_ON = ("method", "path", "query", "body")
-"""What `match_on` takes. The first three always count."""
+"""The names that `match_on` takes. The first three always count."""
 
 
 def rules_of(match_on: str | Iterable[str]) -> list[str]:
-    """The rules that these names stand for, of which only `body` adds one. Raises `UsageError`."""
+    """Return the rules of these names, of which only `body` adds one. Raises `UsageError`."""
     names = [match_on] if isinstance(match_on, str) else list(match_on)
     for name in names:
         if name not in MATCH_ON:
@@ -131,7 +136,7 @@ def rules_of(match_on: str | Iterable[str]) -> list[str]:
 
 
 def parse_rule(spec: str) -> Rule:
-    """The rule that is written so. Raises `UsageError`, which names the word that is wrong."""
+    """Return the rule of a line. Raises `UsageError`, with the wrong word."""
     body, scope = _split_scope(spec)
     first, _, rest = body.strip().partition(" ")
     forms = _FORMS[_known(spec, first.lower(), _FORMS)]
@@ -172,7 +177,7 @@ def _split_scope(spec: str) -> tuple[str, Scope]:
 
 
 def _json_path(spec: str, path: str) -> str:
-    if problem := jsonpaths.problem(path):
+    if problem := json_path_problem(path):
         raise _wrong(spec, f"{path!r} is no JSON path: {problem}", "body")
     return path
 
@@ -205,3 +210,48 @@ def _check_orders(rules: Iterable[Rule]) -> None:
 
 def _matches(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def json_path_problem(path: str) -> str | None:
+    """Return why a text is no JSON path, in a few words; None if it is one."""
+    from jsonpath import JSONPathError
+
+    try:
+        _compiled(path)
+    except (JSONPathError, RecursionError, ValueError, ArithmeticError) as error:  # a number may raise the last two
+        return str(error.args[0]) if error.args else "it cannot be read"  # str(error) adds lines of context
+    return None
+
+
+def values_at(path: str, body: bytes) -> list[str]:
+    """Return the values at a JSON path, as canonical JSON; none if the body is no JSON, or is cut."""
+    from jsonpath import JSONPathError
+
+    try:
+        compiled, value = _compiled(path), _loaded(body)
+        if isinstance(value, str):  # the library would parse it
+            return [spelled(value)] if str(compiled) == "$" else []
+        return [spelled(found) for found in compiled.findall(value)]
+    except (ValueError, ArithmeticError, RecursionError, JSONPathError):
+        return []
+
+
+def spelled(value: Any) -> str:
+    """Return canonical JSON: members are sorted, and 1.0 equals 1."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _loaded(body: bytes) -> Any:
+    return json.loads(body, parse_float=_number)
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+@lru_cache(64)
+def _compiled(path: str) -> JSONPath | CompoundJSONPath:
+    import jsonpath
+
+    return jsonpath.compile(path, strict=True)

@@ -1,12 +1,12 @@
-"""What Omnigent's web UI asks of a replay and nobody recorded, or recorded at another moment. Pure.
+"""Answers for Omnigent's web UI that were not recorded, or were recorded at another moment. Pure.
 
-A page asks for more than a session's stream, and more often than it did when it was recorded: it is reloaded, or the
-session was recorded with the terminal client. `heard` is what the streams told of a session, `recorded` what answers
-did; `sessions` puts them together as of the playhead, `answers` says which request asks for which of it, `standard` is
-what any server has, `shell` is the page itself, `filling` decides.
+A page sends more requests than were recorded: it is reloaded, or the session was recorded with the terminal client.
+`session_state` reads the state of a session from its streams and recorded answers; `sessions` gives it as of the
+playhead. `endpoints` maps requests to it, `fill` decides which answer a request gets, and `files` reads an installed
+web UI.
 """
 
 from .endpoints import Files, MadeUp, Quiet
-from .fill import Filling, is_page
+from .fill import OmnigentUi, is_page
 
-__all__ = ["Files", "Filling", "MadeUp", "Quiet", "is_page"]
+__all__ = ["Files", "MadeUp", "OmnigentUi", "Quiet", "is_page"]

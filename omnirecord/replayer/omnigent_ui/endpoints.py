@@ -1,7 +1,4 @@
-"""Which request of a page asks for which part of a session, or for what any server has. Pure.
-
-Answers that were made up, as frozen values; `replaying` sends them.
-"""
+"""The endpoints of Omnigent's API that a page reads, answered from the state of sessions. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +14,12 @@ from .session_state import Data, Timed
 from .sessions import AGENT, OF_A_SERVER, OF_A_SESSION, Sessions, page_of
 
 Files = Callable[[str], "MadeUp | None"]
-"""A file of a web UI by its path below `/`; None where there is none."""
+"""Returns a file of a web UI by its path below `/`; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class MadeUp:
-    """An answer that nobody recorded."""
+    """An answer that was not recorded."""
 
     body: bytes
     headers: Headers
@@ -31,11 +28,11 @@ class MadeUp:
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """A stream that nobody recorded: it is open, and nothing comes but heartbeats."""
+    """A stream that was not recorded: it stays open, with heartbeats only."""
 
 
 def made(value: Any, status: int = 200) -> MadeUp:
-    """JSON, as the server has it."""
+    """Return a JSON answer."""
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
 
@@ -45,22 +42,24 @@ def not_there(message: str = "Not found.") -> MadeUp:
 
 
 Before = Callable[[str], float]
-"""Up to where a session's playhead lets reads know what happened, in ns of recorded time."""
+"""Returns the recorded offset up to which a read may know a session, in ns."""
 _LIMIT = 100
 _LISTS_OF_SOME = ("pinned", "project", "agent_id", "agent_name")
-_NEVER_REPLAYED = "/resources/terminals"
+_TERMINALS = "/resources/terminals"
 
 
 class Answers:
-    """What a page is told of sessions. `before`: see `Before`."""
+    """The answers about the sessions of a cassette."""
 
     def __init__(self, sessions: Sessions, before: Before) -> None:
         self._sessions = sessions
         self._before = before
 
     def state(self, target: str, answer: Timed | None) -> Any:
-        """What changes as a session goes on, as it is now; None where this asks for something else. `answer`: what was
-        recorded of just this, and when."""
+        """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
+
+        `answer`: the recorded answer to this request, with its time.
+        """
         name, below = session_of(target), below_session(target)
         query = dict(parse_qsl(query_of(target)))
         if path_of(target) == "/v1/sessions":
@@ -71,12 +70,12 @@ class Answers:
             return self._snapshot(name, query, answer)
         if below == "/items":
             return part_of(self._sessions.items(name, self._before(name)), query)
-        if below == _NEVER_REPLAYED:
-            return OF_A_SESSION[_NEVER_REPLAYED]
+        if below == _TERMINALS:
+            return OF_A_SESSION[_TERMINALS]
         return None
 
     def missing(self, target: str) -> MadeUp | None:
-        """What was not recorded at all; None where nothing can be said."""
+        """Return the answer to a request that was never recorded; None if there is none."""
         path, name, below = path_of(target), session_of(target), below_session(target)
         if path in OF_A_SERVER:
             return made(OF_A_SERVER[path])
@@ -117,10 +116,11 @@ class Answers:
         return part_of([row for row in rows if wanted in str(row.get("title") or "").casefold()][::-1], query)
 
     def row(self, name: str) -> Data:
+        """Return the row of a session in the session list."""
         return self._sessions.row(name, self._before(name))
 
     def rows(self, names: list[str]) -> dict[str, Data]:
-        """By id, of those that there are."""
+        """Return the rows of these sessions by id, without unknown ones."""
         return {name: self.row(name) for name in names if self._sessions.has(name)}
 
     @staticmethod
@@ -132,13 +132,13 @@ _ONLINE: Data = {"runner_online": True, "host_online": None, "host_version": Non
 
 
 def _is_of_some(query: dict[str, str]) -> bool:
-    """Whether a list is of some sessions only, which only the server can tell."""
+    """Whether a query selects sessions by what only the server knows."""
     others = query.get("visibility", "mine") not in ("mine", "all") or query.get("kind", "default") != "default"
     return others or any(name in query for name in _LISTS_OF_SOME)
 
 
 def part_of(rows: list[Data], query: dict[str, str]) -> Data:
-    """The page of a list, given the oldest first, that a query asks for: `order`, `after`, `before` and `limit`."""
+    """Return the page of a list, oldest first, by `order`, `after`, `before` and `limit` of a query."""
     ordered = rows if query.get("order") == "asc" else rows[::-1]
     ids = [row["id"] for row in ordered]
     after, until = query.get("after", ""), query.get("before", "")

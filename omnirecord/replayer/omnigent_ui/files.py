@@ -1,6 +1,6 @@
-"""The files of a built web UI on this machine: a folder that is named, or that of an `omnigent` which is installed.
+"""The files of a built web UI on this machine: of a named folder, or of the installed `omnigent`.
 
-They are read as they are asked for, and nothing outside the folder is. Nothing of `omnigent` is run for that.
+Files are read on request, and only below that folder. No code of `omnigent` runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...errors import UsageError
 from . import MadeUp
 
 VARIABLE = "OMNIGENT_WEB_UI_DIST"
-"""The environment variable by which Omnigent is told of another build of its web UI."""
+"""Environment variable with the folder of another build of the web UI, as in Omnigent."""
 _BELOW = Path("server", "static", "web-ui")
 _TYPES = {
     ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8",
@@ -26,8 +26,8 @@ _TYPES = {
 }  # fmt: skip
 
 
-class Frontend:
-    """Those below one folder. Raises `UsageError` where that has no page."""
+class BuiltUi:
+    """The files below one folder. Raises `UsageError` if it has no index.html."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -35,19 +35,19 @@ class Frontend:
             raise UsageError(f"--web-ui {str(folder)!r} holds no index.html: name the folder of a built web UI")
 
     def __call__(self, path: str) -> MadeUp | None:
-        """The file of a path below `/`; None where there is none."""
+        """Return the file of a path below `/`; None if there is none."""
         try:
             file = (self.folder / path.lstrip("/")).resolve()
             if not file.is_relative_to(self.folder) or not file.is_file():
                 return None
             body = file.read_bytes()
-        except (OSError, ValueError):  # a name that is none: too long, a NUL
+        except (OSError, ValueError):  # an invalid name: too long, or with a NUL
             return None
         return _page(body) if file.name == "index.html" else _asset(file, body)
 
 
 def _page(body: bytes) -> MadeUp:
-    """What it refers to by `./` lies at the root, also seen from a page further below."""
+    """Return a page whose `./` links point to the root, so that they work from any path."""
     body = re.sub(rb"<base\b[^<>]*>", b"", body.replace(b'="./', b'="/'))
     return MadeUp(body, (("Content-Type", _TYPES[".html"]), ("Cache-Control", "no-cache")))
 
@@ -61,14 +61,14 @@ def _asset(file: Path, body: bytes) -> MadeUp:
     return MadeUp(body, (*headers, ("X-Content-Type-Options", "nosniff")))
 
 
-def installed() -> Frontend | None:
-    """The web UI of the `omnigent` that is installed beside us, or whose command is on PATH; None without one."""
+def installed() -> BuiltUi | None:
+    """Return the web UI of the `omnigent` in this environment, or of the command on PATH; None if there is none."""
     named = os.environ.get(VARIABLE)
-    folders = ([Path(named)] if named else []) + _beside_us() + _on_path()
-    return next((Frontend(folder) for folder in folders if (folder / "index.html").is_file()), None)
+    folders = ([Path(named)] if named else []) + _in_this_environment() + _on_path()
+    return next((BuiltUi(folder) for folder in folders if (folder / "index.html").is_file()), None)
 
 
-def _beside_us() -> list[Path]:
+def _in_this_environment() -> list[Path]:
     try:
         spec = find_spec("omnigent")
     except (ImportError, ValueError):
@@ -78,7 +78,7 @@ def _beside_us() -> list[Path]:
 
 
 def _on_path() -> list[Path]:
-    """As a tool it has an environment of its own."""
+    """Return the folder of an `omnigent` that is installed as a tool, in its own environment."""
     command = shutil.which("omnigent")
     if command is None:
         return []

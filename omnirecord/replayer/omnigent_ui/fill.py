@@ -1,9 +1,7 @@
-"""Decides for each request of a page whether what was recorded will do. Pure.
+"""The answers to Omnigent's web UI: the recorded one, a current one, or the page itself. Pure.
 
-Only what a browser asks is filled in: a client under test gets what was recorded, or a miss. What moves a session on,
-and its streams, are always the recording's.
-
-The page itself: which requests ask for it, which recorded answer is it, and what is there where none is. Pure.
+Only requests of a browser are filled in. A client under test gets the recorded answer, or a miss. Messages and streams
+always come from the recording.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from ...omnigent.routes import is_gate, opens_session_stream, path_of, session_o
 from ...wire.content_coding import content_of
 from ...wire.headers import header
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
-from ..player.plan import Script
+from ..player.plan import ReplayPlan
 from .endpoints import Answers, Files, MadeUp, Quiet, made
 from .session_state import Data, Timed, read_json
 from .sessions import Sessions
@@ -29,7 +27,7 @@ POLICY = (
     "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval' 'wasm-unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; object-src 'none'; frame-src 'self' blob: data:; form-action 'self'"
 )
-"""A page from a cassette may be a stranger's: it talks to the replay and to nobody else."""
+"""Content-Security-Policy of a page: a page from an untrusted cassette may connect to the replay only."""
 _HTML = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-cache"))
 _API = frozenset(
     {"api", "assets", "auth", "docs", "health", "oauth", "openapi.json", "redoc", "v1", ".well-known", "-"}
@@ -38,25 +36,25 @@ _ASSET = re.compile(r"""(?:src|href)=["'](?:\.?/)(assets/[^"'?#]+)""")
 
 
 def asks_for_page(target: str) -> bool:
-    """Whether the server answers this with its page: a path of the page's own, not one of the API or a file."""
+    """Whether the server answers with its page: the path is neither of the API nor of a file."""
     path = path_of(target)
     return path.startswith("/") and path.split("/")[1] not in _API and "." not in basename(path)
 
 
 def guarded(headers: Headers) -> Headers:
-    """The headers of a page, with the policy that keeps it to its replay."""
+    """Return the headers of a page with `POLICY`."""
     return (*headers, ("Content-Security-Policy", POLICY))
 
 
 class Shell:
-    """The pages of a cassette. `files`: those of a web UI that is installed."""
+    """The page of the web UI: recorded, installed, or a list of sessions. `files`: the files of an installed web UI."""
 
-    def __init__(self, script: Script, files: Files | None) -> None:
-        self._script = script
+    def __init__(self, plan: ReplayPlan, files: Files | None) -> None:
+        self._plan = plan
         self._files = files
 
     def has_all_of(self, page: bytes) -> bool:
-        """Whether the scripts and styles that a page begins with are there."""
+        """Whether all scripts and styles of a page are recorded or installed."""
         return all(f"/{one}" in self._assets or self.file(f"/{one}") for one in _ASSET.findall(page.decode("latin-1")))
 
     def file(self, path: str) -> MadeUp | None:
@@ -64,29 +62,29 @@ class Shell:
 
     @property
     def page_is(self) -> str:
-        """What `page` gives, in words."""
+        """The kind of page, in words."""
         if self._is_recorded:
             return "the recorded web UI"
         return "an installed web UI" if self.file("/index.html") else "only a list of sessions, for want of a web UI"
 
     def page(self, sessions: list[Data]) -> MadeUp:
-        """What there is: a recorded page, else an installed one, else a few words."""
+        """Return the recorded page, else the installed one, else a list of sessions."""
         recorded = self._recorded
         if recorded is not None and self._is_recorded:
-            return MadeUp(self._script.decoded_body(recorded), guarded(_HTML))
+            return MadeUp(self._plan.decoded_body(recorded), guarded(_HTML))
         found = self.file("/index.html")
         return _placard(sessions, recorded is not None) if found is None else MadeUp(found.body, guarded(found.headers))
 
     @cached_property
     def _is_recorded(self) -> bool:
-        """Whether a whole web UI was recorded."""
-        return self._recorded is not None and self.has_all_of(self._script.decoded_body(self._recorded))
+        """Whether a complete web UI was recorded."""
+        return self._recorded is not None and self.has_all_of(self._plan.decoded_body(self._recorded))
 
     @cached_property
     def _recorded(self) -> Exchange | None:
-        """The newest answer that is a whole page of a web UI."""
+        """The newest recorded page of a web UI."""
         pages = [x for x in self._successes if asks_for_page(x.request.target) and _is_html(x)]
-        return next((x for x in reversed(pages) if _ASSET.search(self._script.decoded_body(x).decode("latin-1"))), None)
+        return next((x for x in reversed(pages) if _ASSET.search(self._plan.decoded_body(x).decode("latin-1"))), None)
 
     @cached_property
     def _assets(self) -> frozenset[str]:
@@ -95,7 +93,7 @@ class Shell:
     @property
     def _successes(self) -> list[Exchange]:
         return [
-            x for x in self._script.exchanges if x.request.method == "GET" and x.response and x.response.status == 200
+            x for x in self._plan.exchanges if x.request.method == "GET" and x.response and x.response.status == 200
         ]
 
 
@@ -133,37 +131,33 @@ def _placard(sessions: list[Data], has_page: bool) -> MadeUp:
 
 
 def is_page(headers: Headers) -> bool:
-    """Whether a page asks, or its browser: they say so where they may, and all of them have this name."""
+    """Whether a browser sent a request with these headers."""
     browser = (header(headers, "user-agent") or "").startswith("Mozilla/")
     return browser or header(headers, "sec-fetch-mode") is not None
 
 
-class Filling:
-    """What a web UI gets of one replay. `files`: those of an installed one; `made_up`: what was not recorded and was
-    asked for."""
+class OmnigentUi:
+    """The answers that Omnigent's web UI gets from one replay. `files`: the files of an installed web UI. `made_up`:
+    the requests that were not recorded and were answered all the same."""
 
-    def __init__(self, script: Script, player: Player, files: Files | None) -> None:
+    def __init__(self, plan: ReplayPlan, player: Player, files: Files | None) -> None:
         self._player = player
-        self._sessions = Sessions(script)
-        self._shell = Shell(script, files)
+        self._sessions = Sessions(plan)
+        self._shell = Shell(plan, files)
         self.made_up: list[str] = []
 
-    def takes(self, request: Incoming) -> bool:
-        """Whether this is a page that reads."""
-        return request.method == "GET" and is_page(request.headers)
-
-    def says(self, request: Incoming) -> bool:
-        """Whether this is a page that moves a session on. Its user need not give up what the recorded one gave up."""
-        return is_gate(request.method, request.target) and is_page(request.headers)
-
     def opens_stream(self, request: Incoming) -> bool:
-        """Whether this is a page that listens to a session."""
-        return self.takes(request) and opens_session_stream(request.method, request.target)
+        """Whether a page opens the stream of a session."""
+        return request.is_page and opens_session_stream(request.method, request.target)
 
-    def fill(self, request: Incoming, decision: Decision, now: int) -> Decision | MadeUp | Quiet:
-        """What a page gets instead of this decision: the same, where that will do."""
-        if not self.takes(request):
-            return decision
+    def answer(self, request: Incoming, now: int) -> Decision | MadeUp | Quiet:
+        """Return the player's decision, or for a page that reads, the answer that replaces it."""
+        if request.is_page and is_gate(request.method, request.target):
+            self._player.pass_over_unanswered(request)  # the page need not give up the message that a client gave up
+        decision = self._player.answer(request, now)
+        return self._fill(request, decision, now) if request.is_page and request.method == "GET" else decision
+
+    def _fill(self, request: Incoming, decision: Decision, now: int) -> Decision | MadeUp | Quiet:
         if isinstance(decision, Playing):
             self._sessions.lead_on(decision)
             return decision
@@ -172,16 +166,16 @@ class Filling:
         answers = self._answers(now)
         state = answers.state(request.target, _recorded(decision)) if isinstance(decision, Answering | Miss) else None
         if state is not None:
-            return decision if _says(decision, state) else made(state)
+            return decision if _is_current(decision, state) else made(state)
         return self._missing(request, answers) or decision if isinstance(decision, Miss) else decision
 
     @property
     def page(self) -> str:
-        """What a browser sees, in words."""
+        """The web UI that a browser gets, in words."""
         return self._shell.page_is
 
     def rows(self, names: list[str], now: int) -> dict[str, Any]:
-        """The rows of these sessions in the list, for who watches it."""
+        """Return the rows of these sessions in the session list, by id."""
         return self._answers(now).rows(names)
 
     def _answers(self, now: int) -> Answers:
@@ -199,7 +193,7 @@ class Filling:
         return self._shell.page([answers.row(name) for name in self._sessions.roots()])
 
     def _missing(self, request: Incoming, answers: Answers) -> MadeUp | Quiet | None:
-        """Something in the place of what was never recorded; None where there is nothing."""
+        """Return the answer to a request that was never recorded; None if there is none."""
         target = request.target
         if (file := self._shell.file(path_of(target))) is not None:
             return file
@@ -217,22 +211,22 @@ class Filling:
 
 
 def _content(answering: Answering) -> bytes | None:
-    """The decoded body of an answer, which goes out with the header fields of its exchange."""
+    """Return the decoded body of an answer; None if it cannot be decoded."""
     response = answering.exchange.response
     coding = header(response.headers, "content-encoding") if response is not None else None
     return content_of(answering.body, coding)
 
 
 def _recorded(decision: Decision) -> Timed | None:
-    """What was recorded of just this request, and when; None where that is nothing that could be brought up to date."""
+    """Return the time and the JSON object of the recorded answer; None if it is no object with an id."""
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return None
     value = read_json(_content(decision) or b"")
     return (decision.exchange.request.at_ns, value) if isinstance(value, dict) and "id" in value else None
 
 
-def _says(decision: Decision, state: Any) -> bool:
-    """Whether what was recorded is what is true now."""
+def _is_current(decision: Decision, state: Any) -> bool:
+    """Whether the recorded answer is the state at the playhead."""
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return False
     response = decision.exchange.response

@@ -1,8 +1,6 @@
-"""What the streams of one session told of its state, in the order of time: items, fields, what is asked. Pure.
+"""The state of sessions: from their streams (`SessionHistory`), and from recorded answers (`Recorded`). Pure.
 
-Deltas are passed over: of a turn that goes on, who joins its stream gets the text.
-
-What recorded answers said of sessions: snapshots, rows of lists, items, agents. Read when first asked. Pure.
+Deltas are left out: a client that joins a stream gets the text of the open turn.
 """
 
 from __future__ import annotations
@@ -20,32 +18,32 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, is_gate, query_of
 from ...wire.strict_json import payload_of
-from ..player.plan import Script
+from ..player.plan import ReplayPlan
 
 Data = dict[str, Any]
-_USED = {
+_USAGE = {
     "context_tokens": "last_total_tokens", "context_window": "context_window", "total_cost_usd": "total_cost_usd",
     "usage_by_model": "usage_by_model",
 }  # fmt: skip
-"""What a session's usage is called on its stream, and in its snapshot."""
+"""Fields of usage: their names in a stream, and in a snapshot."""
 Epoch = Callable[[TimedFrame], int]
 
 
 @dataclass(slots=True)
-class Heard:
-    """Each a list of what came and when, in ns of recorded time, ascending."""
+class SessionHistory:
+    """The changes of a session, each with its recorded offset in ns, ascending."""
 
     items: list[tuple[int, Data]] = field(default_factory=list)
     fields: list[tuple[int, Data]] = field(default_factory=list)
     asked: list[tuple[int, Data]] = field(default_factory=list)
-    """Events that ask for an approval."""
+    """Events that request an approval."""
     answered: list[tuple[int, str]] = field(default_factory=list)
-    """Which of them were answered."""
+    """Ids of answered approvals."""
     children: list[tuple[int, Data]] = field(default_factory=list)
-    """What was told of sub-agents' sessions."""
+    """Updates of the sessions of sub-agents."""
 
     def changed(self, after: float, before: float) -> Data:
-        """The fields that changed between two moments, as they are at the second."""
+        """Return the fields that changed between two offsets, with their last values."""
         at = [when for when, _ in self.fields]
         changed: Data = {}
         for _, one in self.fields[bisect_left(at, after) : bisect_left(at, before)]:
@@ -53,90 +51,87 @@ class Heard:
         return changed
 
     def pending(self, before: float) -> list[Data]:
-        """What is asked and not answered by then."""
+        """Return the approvals that are open at an offset."""
         answered = {name for at, name in self.answered if at < before}
         open_ = {data["elicitation_id"]: data for at, data in self.asked if at < before}
         return [data for name, data in open_.items() if name not in answered]
 
 
-def heard(frames: Iterable[TimedFrame], epoch: Epoch) -> Heard:
-    """From the frames of all of its streams. `epoch`: when one came, in seconds since 1970."""
-    told = Heard()
+def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistory:
+    """Return the history of a session from the frames of its streams. `epoch`: a frame's time in seconds since 1970."""
+    history = SessionHistory()
     for frame in sorted(frames, key=lambda frame: frame.offset_ns):
         reader = _READERS.get(frame.type or "")
         data = payload_of(frame) if reader is not None else None
         if reader is not None and isinstance(data, dict):
-            reader(told, frame, data, epoch)
-    return told
+            reader(history, frame, data, epoch)
+    return history
 
 
-Reader = Callable[[Heard, TimedFrame, Data, Epoch], None]
+Reader = Callable[[SessionHistory, TimedFrame, Data, Epoch], None]
 
 
-def _item(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _item(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     item = data.get("item")
     if isinstance(item, dict) and isinstance(item.get("id"), str):
-        told.items.append((frame.offset_ns, item))
+        history.items.append((frame.offset_ns, item))
 
 
-def _consumed(told: Heard, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
-    """A user's message becomes an item."""
+def _consumed(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
+    """Add a user's message as an item."""
     said = data.get("data")
     name, content = (said.get("item_id"), said.get("data")) if isinstance(said, dict) else (None, None)
     if isinstance(said, dict) and isinstance(name, str) and isinstance(content, dict):
         item = {"id": name, "response_id": f"turn_{name}", "type": said.get("type"), "status": "completed"}
-        told.items.append((frame.offset_ns, item | {"created_at": epoch(frame)} | content))
+        history.items.append((frame.offset_ns, item | {"created_at": epoch(frame)} | content))
 
 
-def _asks(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _asks(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     if isinstance(data.get("elicitation_id"), str):
-        told.asked.append((frame.offset_ns, data))
+        history.asked.append((frame.offset_ns, data))
 
 
-def _answers(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    told.answered.append((frame.offset_ns, str(data.get("elicitation_id"))))
+def _answers(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
+    history.answered.append((frame.offset_ns, str(data.get("elicitation_id"))))
 
 
-def _child(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _child(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     child = data.get("child")
     if isinstance(child, dict) and isinstance(child.get("id"), str):
-        told.children.append((frame.offset_ns, child))
+        history.children.append((frame.offset_ns, child))
 
 
-def _status(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _status(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     error = data.get("error") if data.get("status") == "failed" else None
-    told.fields.append((frame.offset_ns, {"status": data.get("status"), "last_task_error": error}))
+    history.fields.append((frame.offset_ns, {"status": data.get("status"), "last_task_error": error}))
 
 
-def _usage(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    names = {"context_tokens": "last_total_tokens"}
-    kept = ("context_tokens", "context_window", "total_cost_usd", "usage_by_model")
-    told.fields.append(
-        (frame.offset_ns, {names.get(name, name): data[name] for name in kept if data.get(name) is not None})
-    )
+def _usage(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
+    fields = {ours: data[name] for name, ours in _USAGE.items() if data.get(name) is not None}
+    history.fields.append((frame.offset_ns, fields))
 
 
-def _begins(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _begins(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
     response = data.get("response")
     name = response.get("id") if isinstance(response, dict) else None
-    told.fields.append((frame.offset_ns, {"active_response_id": name}))
+    history.fields.append((frame.offset_ns, {"active_response_id": name}))
 
 
-def _ends(told: Heard, frame: TimedFrame, _data: Data, _: Epoch) -> None:
-    told.fields.append((frame.offset_ns, {"active_response_id": None}))
+def _ends(history: SessionHistory, frame: TimedFrame, _data: Data, _: Epoch) -> None:
+    history.fields.append((frame.offset_ns, {"active_response_id": None}))
 
 
 def _same(name: str, *fields: str) -> dict[str, Reader]:
-    """Fields that the event has under the names that the session has."""
+    """Return a reader of fields that have the same name in the event and in the session."""
 
-    def read(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
-        told.fields.append((frame.offset_ns, {one: data[one] for one in fields if one in data}))
+    def read(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
+        history.fields.append((frame.offset_ns, {one: data[one] for one in fields if one in data}))
 
     return {name: read}
 
 
-def _model(told: Heard, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    told.fields.append((frame.offset_ns, {"llm_model": data.get("model")}))
+def _model(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
+    history.fields.append((frame.offset_ns, {"llm_model": data.get("model")}))
 
 
 _READERS: dict[str, Reader] = {
@@ -159,14 +154,14 @@ _READERS: dict[str, Reader] = {
 
 
 Timed = tuple[int, Data]
-"""When it was asked for, in ns of recorded time, and what came."""
+"""The recorded offset of a request, in ns, and its answer."""
 
 
 class Recorded:
-    """By session id, each list in the order of time."""
+    """The recorded answers about sessions, by session id, each list in order of time."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._plan = plan
 
     @cached_property
     def snapshots(self) -> dict[str, list[Timed]]:
@@ -178,7 +173,7 @@ class Recorded:
 
     @cached_property
     def item_lists(self) -> dict[str, list[tuple[int, list[Data]]]]:
-        """The oldest item first."""
+        """Item lists, the oldest item first."""
         lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
         for x, page in self._answers("/items", "data", list):
             items, is_latest_first = _dicts(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
@@ -191,15 +186,15 @@ class Recorded:
     @cached_property
     def rows(self) -> dict[str, list[Timed]]:
         rows: dict[str, list[Timed]] = defaultdict(list)
-        for at_ns, row in self._script.session_rows():
+        for at_ns, row in self._plan.session_rows():
             rows[row["id"]].append((at_ns, row))
         return rows
 
     def messages(self, name: str) -> Iterator[Data]:
-        """What clients said in a session, in order."""
-        for x in self._script.exchanges:
+        """Yield the messages of clients in a session, in order."""
+        for x in self._plan.exchanges:
             if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
-                value = read_json(self._script.request_body(x))
+                value = read_json(self._plan.request_body(x))
                 if isinstance(value, dict) and isinstance(value.get("data"), dict):
                     yield value["data"]
 
@@ -210,23 +205,23 @@ class Recorded:
         return found
 
     def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
-        """The JSON objects that answered for what lies below a session, and have such a member."""
-        for x in self._script.exchanges:
+        """Yield the JSON answers of a path below a session that have a member of this type."""
+        for x in self._plan.exchanges:
             if x.session_id and x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below:
                 value = self.json(x)
                 if isinstance(value, dict) and isinstance(value.get(has), kind):
                     yield x, value
 
     def json(self, exchange: Exchange) -> Any:
-        """What an exchange was answered; None where that is no JSON, or no success."""
+        """Return the JSON answer of an exchange; None if it is no JSON, or no 200."""
         response = exchange.response
         if exchange.kind != "http" or response is None or response.status != 200:
             return None
-        return read_json(self._script.decoded_body(exchange))
+        return read_json(self._plan.decoded_body(exchange))
 
 
 def read_json(content: bytes) -> Any:
-    """None where it is none."""
+    """Return the JSON value of a body; None if it is no JSON."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

@@ -1,11 +1,8 @@
-"""A session as of a moment of its recording: its snapshot, its row in a list, its items. Pure.
+"""A session as of a recorded moment: its snapshot, its row in the session list, its items. Pure.
 
-What was recorded last is brought up to date with what the streams told since. Where nothing was recorded, a session
-of no particulars is; its title is the one that it gets in the end, so that it can be found in a list.
-
-What a server has that nobody asked while it was recorded: one local user, no hosts, nothing switched on. Pure.
-
-The shapes are those of Omnigent 0.19.
+The last recorded answer is updated with the later events of the streams. A session without a recorded answer gets
+default values, and the title that it has in the end, so that a person finds it in the list. A server without recorded
+answers has one local user, no hosts, and no features. The fields are those of Omnigent 0.19.
 """
 
 from __future__ import annotations
@@ -15,8 +12,8 @@ from functools import cache
 from typing import Any
 
 from ..player import Playing
-from ..player.plan import Script, start_of
-from .session_state import Data, Heard, Recorded, Timed, heard
+from ..player.plan import ReplayPlan, start_of
+from .session_state import Data, Recorded, SessionHistory, Timed, session_history
 
 ROW: Data = {
     "id": None, "agent_id": None, "agent_name": None, "status": "idle", "created_at": 0, "updated_at": 0, "title": None,
@@ -72,7 +69,7 @@ _GITHUB: Data = {
 
 
 def page_of(rows: list[Data]) -> Data:
-    """A list of the server's, all of it in one page."""
+    """Return a list of the API with all rows in one page."""
     ids = [row.get("id") for row in rows]
     return {"object": "list", "data": rows, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None,
             "has_more": False}  # fmt: skip
@@ -88,7 +85,7 @@ OF_A_SERVER: dict[str, Any] = {
     "/v1/sessions/projects": [],
     "/v1/policy-registry": page_of([]),
 }
-"""By path."""
+"""Answers of a server, by path."""
 OF_A_SESSION: dict[str, Any] = {
     "/resources/terminals": page_of([]),
     "/resources/environments/default/changes": {"object": "list", "data": [], "has_more": False},
@@ -98,7 +95,7 @@ OF_A_SESSION: dict[str, Any] = {
     "/comments": page_of([]),
     "/agent/mcp-servers": page_of([]),
 }
-"""By what follows the session's id in the path."""
+"""Answers about a session, by the path below its id."""
 
 
 _FRESH: Data = {
@@ -106,32 +103,33 @@ _FRESH: Data = {
     "last_total_tokens": None, "usage_by_model": None, "total_cost_usd": None, "last_task_error": None,
     "active_response_id": None, "todos": [], "items": [],
 }  # fmt: skip
-"""What of a later answer is not true yet at an earlier moment, and what is."""
+"""Values at an earlier moment of fields that a later answer has."""
 _TITLE = 80
-"""Characters of a message that stands for a title."""
+"""Characters of a message that serves as a title."""
 
 
 class Sessions:
-    """All sessions of a cassette. `before`: a moment, in ns of recorded time; what came at it is not known yet."""
+    """The sessions of a cassette. `before`: a recorded offset in ns; later events, and those at it, are not known."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
-        self._recorded = Recorded(script)
-        self._heard = cache(self._heard_of)
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._plan = plan
+        self._recorded = Recorded(plan)
+        self._history = cache(self._read_history)
         self._title = cache(self._title_of)
 
     def roots(self) -> list[str]:
-        """Those that no other session started, the newest first."""
-        return list(self._script.trees)[::-1]
+        """Return the sessions without a parent, the newest first."""
+        return list(self._plan.trees)[::-1]
 
     def has(self, name: str) -> bool:
-        return name in self._script.sessions
+        """Whether the cassette has this session."""
+        return name in self._plan.sessions
 
     def lead_on(self, playing: Playing) -> None:
-        """Let a page's stream end where the recorded client opened the next one: it comes back, and gets that. Where
-        there is none, the stream stays open, and has heartbeats."""
+        """Let a page's stream end where the recorded client opened the next one: the page reconnects and gets that one.
+        Without a next one, the stream stays open, with heartbeats."""
         x = playing.exchange
-        session = self._script.sessions.get(x.session_id or "")
+        session = self._plan.sessions.get(x.session_id or "")
         ended = x.end_ns if x.end_ns is not None else float("inf")
         later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
         if later and not playing.joined and playing.ending == "client_left":
@@ -139,7 +137,8 @@ class Sessions:
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
-        """As `GET /v1/sessions/{id}` has it. `answer`: what was recorded of just that request, and when."""
+        """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, with its
+        time."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
         told = self._told(name, before)
@@ -151,7 +150,7 @@ class Sessions:
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
-        """As a list of sessions has it."""
+        """Return the row of a session in the session list."""
         timed = _newest(self._recorded.rows.get(name, []), before)
         snapshot = self.snapshot(name, before)
         if timed is None:
@@ -166,13 +165,13 @@ class Sessions:
         return row
 
     def items(self, name: str, before: float) -> list[Data]:
-        """Everything that was said and done, the oldest first."""
+        """Return all items of a session, the oldest first."""
         listed = [(at, 1, items) for at, items in self._recorded.item_lists.get(name, []) if at < before]
         told = [(at, 0, [item]) for at, item in self._told(name, before).items if at < before]
         return _joined(items for _, _, items in sorted(listed + told, key=lambda one: one[:2]))
 
     def children(self, name: str, before: float) -> list[Data]:
-        """As `GET …/child_sessions` has them."""
+        """Return the rows of `GET …/child_sessions`."""
         told: dict[str, Data] = {}
         for at, child in self._told(name, before).children:
             if at < before:
@@ -181,17 +180,18 @@ class Sessions:
         return [{**CHILD, **own, **child} for child in told.values()]
 
     def agent(self, name: str, before: float) -> Data | None:
-        """As `GET …/agent` has it."""
+        """Return the answer of `GET …/agent`; None if none was recorded."""
         timed = _newest(self._recorded.agents.get(name, []), before)
         return None if timed is None else timed[1]
 
     def agents(self) -> Iterator[Data]:
-        for name in self._script.sessions:
+        """Yield the last recorded agent of each session."""
+        for name in self._plan.sessions:
             yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
 
     def _own(self, name: str) -> Data:
-        """What is known of a session of which no snapshot was recorded."""
-        root, created = self._script.sessions[name].root, self._created(name)
+        """Return the known fields of a session without a recorded snapshot."""
+        root, created = self._plan.sessions[name].root, self._created(name)
         own = {"id": name, "root_conversation_id": root, "created_at": created, "updated_at": created}
         for parent, child in self._as_child(name):
             tool = child.get("tool")
@@ -199,15 +199,15 @@ class Sessions:
         return own
 
     def _as_child(self, name: str) -> Iterator[tuple[str, Data]]:
-        """What other sessions told of this one, and which."""
-        session = self._script.sessions.get(name)
+        """Yield the sessions that reported this one as a child, with the child's fields."""
+        session = self._plan.sessions.get(name)
         if session is not None and session.root != name:
-            for other in self._script.trees[session.root].sessions:
-                told = self._heard(other.session_id).children if other.session_id != name else []
+            for other in self._plan.trees[session.root].sessions:
+                told = self._history(other.session_id).children if other.session_id != name else []
                 yield from ((other.session_id, child) for _, child in told if child["id"] == name)
 
     def _base(self, timed: Timed | None, before: float) -> tuple[float, Data]:
-        """What to start from, and the moment since which it has to be brought up to date."""
+        """Return the offset and the fields of an answer to start from; events after that offset update it."""
         if timed is None:
             return -1.0, {}
         at, value = timed
@@ -215,23 +215,23 @@ class Sessions:
             return at, dict(value)
         return -1.0, value | {key: fresh for key, fresh in _FRESH.items() if key in value}
 
-    def _told(self, name: str, before: float) -> Heard:
-        """What its streams told; nothing, where none has begun by then: a long one takes a while to be read."""
-        opens = self._script.sessions[name].opens if self.has(name) else []
-        return self._heard(name) if any(start_of(x) < before for x in opens) else Heard()
+    def _told(self, name: str, before: float) -> SessionHistory:
+        """Return the history of a session; an empty one if no stream has begun: reading a long stream takes time."""
+        opens = self._plan.sessions[name].opens if self.has(name) else []
+        return self._history(name) if any(start_of(x) < before for x in opens) else SessionHistory()
 
-    def _heard_of(self, name: str) -> Heard:
-        opens = [x for x in self._script.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
-        frames = [frame for x in opens for frame in self._script.frames(x)]
+    def _read_history(self, name: str) -> SessionHistory:
+        opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
+        frames = [frame for x in opens for frame in self._plan.frames(x)]
         recordings = {x.stream: x.recording for x in opens}
-        return heard(frames, lambda frame: self._script.epoch(recordings[frame.stream], frame.offset_ns))
+        return session_history(frames, lambda frame: self._plan.epoch(recordings[frame.stream], frame.offset_ns))
 
     def _created(self, name: str) -> int:
-        x = next(x for x in self._script.exchanges if x.session_id == name)
-        return self._script.epoch(x.recording, x.request.at_ns)
+        x = next(x for x in self._plan.exchanges if x.session_id == name)
+        return self._plan.epoch(x.recording, x.request.at_ns)
 
     def _title_of(self, name: str) -> str | None:
-        """The last that is known anywhere in the recording, else what was said first."""
+        """Return the last title in the recording, else the first message."""
         timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
         titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=lambda one: one[0])]]
         if known := [title for title in titles if isinstance(title, str)]:
@@ -240,7 +240,7 @@ class Sessions:
 
 
 def _joined(lists: Iterable[list[Data]]) -> list[Data]:
-    """One list of several that overlap, each in order: what only a later one has stands where it has it."""
+    """Merge overlapping lists that are each in order. Items of a later list keep their neighbours there."""
     known: dict[str, Data] = {}
     order: list[str] = []
     for items in lists:
@@ -256,7 +256,7 @@ def _joined(lists: Iterable[list[Data]]) -> list[Data]:
 
 
 def _newest(timed: list[Timed], before: float) -> Timed | None:
-    """The last before a moment, else the first."""
+    """Return the last answer before an offset, else the first."""
     known = [one for one in timed if one[0] < before]
     return known[-1] if known else timed[0] if timed else None
 

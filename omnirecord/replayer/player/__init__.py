@@ -1,9 +1,10 @@
-"""Decides what a replay answers: which exchange, which frames, when each is due. No socket and no clock.
+"""Decides the answers of a replay: which exchange, which frames, and when each is due. No socket and no clock.
 
-`Player.answer` takes a request and the time and returns one of `decisions`; the shell in `replaying` carries it out.
-`script` is a cassette laid out for that, `run` one playing of a session tree, `timeline` its playhead, `playing` one
-stream on its way to one client; `lookup` finds what answers a request, by `matching` and the `rules` somebody gave;
-`joining` and `timing` are the rules by which streams go.
+`Player.answer` takes a request and the time, and returns one of `decisions`; the shell in `server` carries it out.
+`plan` is a cassette laid out for that, `playback` one playing of a session tree, `timeline` its playhead.
+`stream_choice` chooses the stream that a client gets, and `reconnect` puts together the rest for a client that comes
+back. `effects` applies faults and event ids; `controls` holds the verbs of the playhead. Answers are found by
+`replayer.matching`.
 """
 
 from ..matching import Rules

@@ -1,4 +1,4 @@
-"""What can be asked of a replay, and what it can decide to answer. Frozen values; `replaying` carries them out."""
+"""The answers that the player can decide on, as values. `server` carries them out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .timeline import Gate, Timeline
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """An answer that is no stream: when it is due, and which gates it waits for, on which timeline."""
+    """An answer that is no stream. `earliest`: when it is due, in ns on the replay's clock; `gates`: the gates before
+    it."""
 
     exchange: Exchange
     body: bytes
@@ -21,7 +22,7 @@ class Answering:
     timeline: Timeline | None = None
 
     def due(self, now: int) -> int | None:
-        """When it may be sent; None while a gate holds it."""
+        """Return when it may be sent, in ns on the replay's clock; None while a gate holds it."""
         return None if self.waits_for() else max(now, self.earliest)
 
     def waits_for(self) -> Gate | None:
@@ -30,24 +31,24 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class NoContent:
-    """Bookkeeping that nobody recorded."""
+    """204 for a bookkeeping request that was not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Never replayed, whatever was recorded."""
+    """403 for what is never replayed."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """`/v1/sessions/updates`, which is served from the recorded session list."""
+    """The WebSocket `/v1/sessions/updates`, served from the recorded session list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """A status that a fault puts in the place of what was recorded. `due`: when, on the replay's clock."""
+    """A status that a fault sends instead of the recorded answer. `due`: in ns on the replay's clock."""
 
     status: int
     message: str
@@ -58,7 +59,7 @@ Decision = Playing | Answering | Failing | Miss | NoContent | Refused | Updates
 
 
 def begun_at(decision: Decision, earliest: int) -> Decision:
-    """The same, begun no earlier, if it is something recorded."""
+    """Return a recorded decision so that it begins at `earliest` or later, in ns; any other decision as it is."""
     if isinstance(decision, Answering):
         return replace(decision, earliest=max(decision.earliest, earliest))
     if isinstance(decision, Playing):

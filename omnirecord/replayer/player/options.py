@@ -1,4 +1,8 @@
-"""How a cassette is to be played: everything that a user can choose, checked. Pure."""
+"""The options of a replay, checked. Pure.
+
+To add an option to `serve`: a parameter here, in `omnirecord.replay` and in `cli/serve.py`, and the code that it
+controls. The pytest marker takes the parameters of `omnirecord.replay`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from .timing import Timing, timing_of
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`resume`: frames get ids, and who comes back with one gets what lies behind it."""
+    """The options of one replay. `resume`: events get ids, and a client resumes after its `Last-Event-ID`."""
 
     timing: Timing = field(default_factory=Timing)
     gates: GateRule = field(default_factory=GateRule)
@@ -38,9 +42,9 @@ def options(
     chunks: str | None = None,
     resume: bool = False,
 ) -> Options:
-    """Options from what `omnirecord serve` and `omnirecord.replay` take. Raises `UsageError`.
+    """Return the options of these arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
 
-    `hold_opens`: every open of a stream after a session's first holds the playhead, as a message does.
+    `hold_opens`: every open of a stream after a session's first is a gate, as a message is.
     """
     how = timing_of(timing, speed, max_gap)
     return Options(

@@ -1,4 +1,4 @@
-"""A cassette laid out for playing: sessions with their streams, gates and requests. Read once, then only looked at."""
+"""A cassette prepared for playing: sessions with their streams, gates and requests. It is read once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ...omnigent.routes import (
 from ...wire.limits import AN_EVENT
 from ..event_address import Stream
 from ..parts import Part
-from .stream_parts import Strip, coded_parts, greeting_end, parts_of
+from .stream_parts import StreamParts, coded_parts, parts_of, snapshot_end
 from .timing import NS
 
 
@@ -39,7 +39,7 @@ class GateRule:
     globs: tuple[tuple[str, str], ...] = ()
     off: bool = False
     opens: bool = False
-    """Whether every open of a stream after a tree's first is a gate as well."""
+    """Whether every open of a stream after the first of a session tree is a gate, too."""
 
     def __call__(self, exchange: Exchange) -> bool:
         response = exchange.response
@@ -52,7 +52,7 @@ class GateRule:
 
 
 def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> GateRule:
-    """The rule of `--gate 'METHOD GLOB'`… and `--no-gate`. Raises `UsageError`."""
+    """Return the rule of `--gate 'METHOD GLOB'` and `--no-gate`. Raises `UsageError`."""
     globs = []
     for spec in specs:
         method, _, glob = spec.partition(" ")
@@ -66,30 +66,30 @@ def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = Fal
 
 @dataclass(slots=True)
 class Session:
-    """What was recorded of one session. `root`: the session at the top of its tree."""
+    """A recorded session. `root`: the id of the session at the top of its tree."""
 
     session_id: str
     root: str
     opens: list[Exchange] = field(default_factory=list)
-    """The answered requests for its stream, in order."""
+    """The answered requests that open its stream, in order."""
 
 
 @dataclass(slots=True)
 class Tree:
-    """A session with its sub-agents' sessions: one playhead."""
+    """A session with the sessions of its sub-agents. A tree has one playhead."""
 
     sessions: list[Session] = field(default_factory=list)
     gates: list[Exchange] = field(default_factory=list)
 
 
-class Script:
-    """Everything that can be asked of a recording, without its bytes; those come from the store when they are due."""
+class ReplayPlan:
+    """The exchanges, sessions and gates of a recording. Bytes are read from the store when they are due."""
 
     def __init__(self, store: Store, rule: GateRule) -> None:
         self._store = store
         self._frames: dict[int, list[TimedFrame]] = {}
         self._held = Held()
-        self._strips: dict[int, Sequence[Part]] = {}
+        self._parts: dict[int, Sequence[Part]] = {}
         self._points: dict[str, Sequence[int]] = {}
         self._when: dict[int, tuple[array[int], array[int]]] = {}
         recorded = store.exchanges()
@@ -122,7 +122,8 @@ class Script:
             tree.gates.append(exchange)
 
     def _on_one_clock(self, exchange: Exchange) -> Exchange:
-        """A session may go on in the next recording, whose clock begins at 0 again."""
+        """Return the exchange with times on one clock: a session may continue in the next recording, whose clock starts
+        at 0."""
         zero = self._zero[exchange.recording]
         response = exchange.response
         if response is not None:
@@ -132,17 +133,17 @@ class Script:
         return replace(exchange, request=request, response=response, end_ns=end_ns)
 
     def first_gate(self) -> str | None:
-        """The first request of a client that the recording waits for, as `POST /v1/sessions/…/events`."""
+        """Return the first gate of the recording as `POST /v1/sessions/…/events`; None if there is none."""
         gates = (x for tree in self.trees.values() for x in tree.gates)
         first = min(gates, key=lambda x: x.request.at_ns, default=None)
         return None if first is None else f"{first.request.method} {first.request.target}"
 
     def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
-        """The offsets of everything that these streams brought, ascending."""
+        """Return the offsets of all reads of these streams, ascending, in ns."""
         return array("q", sorted({offset for x in exchanges if x.stream for offset in self._reads(x)[0]}))
 
     def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
-        """When the reads came, and how many bytes each; remembered."""
+        """Return the offsets in ns, and the sizes in bytes, of the reads of a stream. Cached."""
         if exchange.exchange not in self._when:
             zero, reads = self._zero[exchange.recording], self._store.reads(exchange.exchange)
             times = array("q", (read.offset_ns + zero for read in reads))
@@ -150,21 +151,22 @@ class Script:
         return self._when[exchange.exchange]
 
     def points_of(self, root: str) -> Sequence[int]:
-        """The same for a session tree, remembered."""
+        """Return the offsets of all reads of a session tree, ascending, in ns. Cached."""
         if root not in self._points:
             self._points[root] = self.points(x for one in self.trees[root].sessions for x in one.opens)
         return self._points[root]
 
     def points_of_stream(self, exchange: Exchange) -> Sequence[int]:
-        """The same for one stream, which belongs to none; remembered."""
+        """Return the offsets of all reads of one stream, ascending, in ns. Cached."""
         name = f"stream {exchange.stream}"
         if name not in self._points:
-            self.parts(exchange)  # which is read at once with the times
+            self.parts(exchange)  # reads the times, too
             self._points[name] = self.points([exchange])
         return self._points[name]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
-        """The rows of the session lists that the recorded server gave, over HTTP or its WebSocket, with their times."""
+        """Return the rows of all recorded session lists, with their times in ns: from answers and from the
+        WebSocket."""
         if self._session_rows is None:
             rows = [*self._listed_rows(), *self._pushed_rows()]
             self._session_rows = sorted(rows, key=lambda row: row[0])
@@ -176,7 +178,7 @@ class Script:
                 yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
 
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for exchange in self._store.exchanges("kind = 'websocket'"):
+        for exchange in self._store.exchanges(kind="websocket"):
             if is_session_updates(exchange.request.target):
                 zero = self._zero[exchange.recording]
                 for message in self._store.messages(exchange.exchange):
@@ -184,25 +186,25 @@ class Script:
                         yield from _rows_in(message.at_ns + zero, message.data, "items")
 
     def epoch(self, recording: int, at_ns: int) -> int:
-        """A moment of recorded time as seconds since 1970."""
+        """Return a recorded time as seconds since 1970."""
         if recording not in self._starts:
             self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
         return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
 
     def body(self, exchange: Exchange) -> bytes:
-        """The body of an answer as it was on the wire: it goes out with its header fields."""
+        """Return the body of an answer as on the wire."""
         return self._store.body(exchange.exchange, "response")
 
     def decoded_body(self, exchange: Exchange) -> bytes:
-        """The content of an answer's body."""
+        """Return the decoded body of an answer."""
         return self._store.decoded_body(exchange, "response")
 
     def request_body(self, exchange: Exchange) -> bytes:
-        """The content of a request's body."""
+        """Return the decoded body of a request."""
         return self._store.decoded_body(exchange, "request")
 
     def frames(self, exchange: Exchange) -> list[TimedFrame]:
-        """The frames of a stream, remembered."""
+        """Return the frames of a stream. Cached."""
         if exchange.exchange not in self._frames:
             self._frames[exchange.exchange] = list(self._held.of(self._read_frames(exchange)))
         return self._frames[exchange.exchange]
@@ -212,30 +214,33 @@ class Script:
         return (replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
 
     def frame(self, stream: int, seq: int) -> TimedFrame | None:
-        """One frame of a recorded stream; None for what was made up, or cannot be told apart."""
+        """Return one frame of a recorded stream; None if the replay inserted it, or the stream is compressed."""
         if not seq or stream not in self._streams:
             return None
         frames = self.frames(self._streams[stream])
         return frames[seq - 1] if seq <= len(frames) else None
 
     def named_streams(self) -> list[Stream]:
-        """The streams of clients with their frames, in which events are named."""
+        """Return the streams of clients with their frames, in which event addresses are resolved."""
         return [Stream(n, self.frames(x)) for n, x in sorted(self._streams.items()) if x.party != "runner"]
 
     def stream(self, number: int) -> Exchange | None:
-        """The stream of that number."""
+        """Return the stream of that number; None if there is none."""
         return self._streams.get(number)
 
     def parts(self, exchange: Exchange) -> Sequence[Part]:
-        """A stream as it was read from the wire, remembered; one with a content coding in whole reads."""
-        if exchange.exchange not in self._strips:
-            self._strips[exchange.exchange] = self._laid_down(exchange)
-        return self._strips[exchange.exchange]
+        """Return the parts of a stream; whole reads if it has a content coding. Cached."""
+        if exchange.exchange not in self._parts:
+            self._parts[exchange.exchange] = self._read_parts(exchange)
+        return self._parts[exchange.exchange]
 
-    def lay_down(self, most: int) -> None:
-        """Read what clients' streams brought before anybody asks, in their order, up to so many bytes: to do so when
-        one is asked for keeps everybody else waiting. What cannot be read is told to who asks for it. Raises `TooLarge`
-        where a compressed stream cannot be held."""
+    def read_ahead(self, most: int) -> None:
+        """Read the streams of clients in advance, in order, up to `most` bytes: reading one on request delays every
+        client.
+
+        A stream that cannot be read raises when a client requests it. Raises `TooLarge` if a compressed stream does not
+        fit into memory.
+        """
         frames, size = self._store.heaviest()
         self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
@@ -251,17 +256,17 @@ class Script:
                 self.points_of(root)
 
     def _decoded(self, exchange: Exchange) -> int:
-        """What the events of a coded stream cost, as far as they are made."""
+        """Return the memory for the events of a compressed stream, in bytes."""
         verdicts, size = self._store.tally(exchange)
         return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
 
-    def _laid_down(self, exchange: Exchange) -> Sequence[Part]:
+    def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
         known = self._frames.get(exchange.exchange)
         content = self._store.columns(exchange) if known is None else None
         if content is not None:
             zero = self._zero[exchange.recording]
             self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
-            return Strip.of(content, exchange.stream or 0, greeting_end(self._read_frames(exchange)), zero)
+            return StreamParts.of(content, exchange.stream or 0, snapshot_end(self._read_frames(exchange)), zero)
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
@@ -280,7 +285,7 @@ def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str
 
 
 def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
-    """Where each recording's clock begins once they are laid end to end."""
+    """Return the start of each recording, in ns, if they are laid end to end."""
     zeros: dict[int, int] = {}
     end = 0
     for exchange in exchanges:  # ordered by recording
@@ -290,7 +295,7 @@ def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
 
 
 def start_of(exchange: Exchange) -> int:
-    """When a stream began: with its response."""
+    """Return when the response of a stream began, in ns; when the request came if there is none."""
     return exchange.response.at_ns if exchange.response else exchange.request.at_ns
 
 

@@ -1,6 +1,6 @@
-"""One stream on its way to one client: what is left of it, when the next of it is due, how it ends. No clock.
+"""`Playing`: one stream on its way to one client. `Playthrough`: one playing of a session tree. No clock.
 
-One playing of a session tree: who listens, what was asked, and how far it has come.
+`now` is the time on the replay's clock, in ns; offsets are recorded times, in ns.
 """
 
 from __future__ import annotations
@@ -14,34 +14,38 @@ from ...model import Ending, Exchange, TimedFrame
 from ..matching import Asked
 from ..parts import Part
 from .plan import Session, Tree, start_of
-from .stream_parts import Chunks, Piece, Strip
-from .timeline import Gate, Place, Timeline, place_of
+from .stream_parts import Burst, Chunks, StreamParts
+from .timeline import Gate, SortKey, Timeline, sort_key
 
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
 _BATCH = 64 * 1024
-"""Bytes after which nothing more is joined to a write, where it is made of parts."""
+"""Bytes after which no more parts are joined to a write."""
 Stop = Literal["open", "clean", "short", "reset", "freeze"]
-"""How a response stops: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end;
-or it stays, and nothing more comes (`freeze`)."""
+"""How a response ends: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end; or
+it stays open and silent (`freeze`)."""
 _STOPS: dict[Ending, Stop] = {"done": "clean", "eof": "clean", "unknown": "clean", "upstream_lost": "short"}
 
 
 @dataclass(slots=True)
 class Sent:
-    """How far the frames of one session were sent to anybody, in recorded ns."""
+    """The last offset of a session that was sent to any client, in ns."""
 
     upto_ns: int = -1
 
 
 @dataclass(slots=True, eq=False)
 class Playing:
-    """`opened_at`: when the client came, on the replay's clock. `joined`: made up of what lies ahead, not a recorded
-    stream. `coded`: its bytes are compressed, so that nothing can be put in; `decoded`: they were."""
+    """A stream on its way to one client: its remaining parts, when the next one is due, and how it ends.
+
+    `opened_at`: when the client connected, on the replay's clock. `joined`: put together from what lies ahead, not one
+    recorded stream. `coded`: its bytes are compressed, so that nothing can be inserted; `decoded`: they were
+    compressed.
+    """
 
     exchange: Exchange
     timeline: Timeline
     planned: Sequence[Part]
-    """What would go out if nothing happened on the way; `parts` is what does."""
+    """The parts before faults and ids; `parts` are those that go out."""
     ending: Ending
     opened_at: int
     sent: Sent = field(default_factory=Sent)
@@ -50,29 +54,29 @@ class Playing:
     coded: bool = False
     decoded: bool = False
     is_kept_alive: bool = False
-    """Whether heartbeats are made up once all is played: a page takes silence for a dead stream, and opens another."""
+    """Whether to insert heartbeats after the last part: a page takes silence for a dead stream, and opens another."""
     begins_at: int = 0
-    """When the response begins at the earliest, on the replay's clock."""
+    """Earliest start of the response, in ns on the replay's clock."""
     parts: Sequence[Part] = ()
     fault: Stop | None = None
-    """What a fault makes of the end, right behind the last part."""
+    """How a fault ends the stream, right behind the last part."""
     by: str = ""
-    """The fault that does."""
+    """The fault that ends the stream."""
     quiet_from: float = float("inf")
-    """The recorded offset from which no heartbeat may be made up."""
+    """Recorded offset after which no heartbeat may be inserted."""
     next: int = 0
-    _pieces: Mapping[int, Piece] = field(default_factory=dict)  # by the part with which they begin
-    _size: int = 0  # how many bytes went out
+    _bursts: Mapping[int, Burst] = field(default_factory=dict)  # by their first part
+    _size: int = 0  # bytes sent
     _tail: bytes = b""
-    _late: int = 0  # how much of the parts' lateness has been waited out
-    _stalled: int | None = None  # until when, on the replay's clock, it stalls
-    _reached: int | None = None  # when the next part's time came, or will
-    _went: tuple[int, int] | None = None  # when the part before went out, and its offset
+    _late: int = 0  # lateness of the parts that has passed, in ns
+    _stalled: int | None = None  # end of the stall, on the replay's clock
+    _reached: int | None = None  # when the next part's time came, or comes
+    _went: tuple[int, int] | None = None  # when the last part went out, and its offset
 
     def lay_out(self, parts: Sequence[Part]) -> None:
-        """Send these from now on, without the bytes that went out already."""
+        """Send these parts from now on, without the bytes that were sent."""
         self.parts, self.next = list(_behind(parts, self._size)) if self._size else parts, 0
-        self._pieces = self.parts.pieces if isinstance(self.parts, Strip) and self.chunks.joined else {}
+        self._bursts = self.parts.bursts if isinstance(self.parts, StreamParts) and self.chunks.joined else {}
         self.fault, self.by, self.quiet_from = None, "", float("inf")
 
     @property
@@ -88,28 +92,29 @@ class Playing:
         return self.fault or _STOPS.get(self.ending, "open")
 
     def next_ns(self) -> float:
-        """The recorded offset of the next part behind the connect snapshot; infinite where there is none."""
-        rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].greeting)
+        """Return the offset of the next part behind the connect snapshot; infinite if there is none."""
+        rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].in_snapshot)
         return next(rest, float("inf"))
 
-    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: Place) -> Place | None:
-        """Where the next event ends that lies behind a place: frames without data are none."""
+    def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: SortKey) -> SortKey | None:
+        """Return the key of the last part of the next event behind a key; None if there is none. Comments are no
+        events."""
         for number in range(self.next, len(self.parts)):
             part = self.parts[number]
-            if place_of(part) <= behind:
+            if sort_key(part) <= behind:
                 continue
             known = frame(part.stream, part.seq)
             if (known is None or known.verdict != "comment") and self._ends_a_frame(number):
-                return place_of(part)
+                return sort_key(part)
         return None
 
     def due(self, now: int) -> int | None:
-        """When the next part may be sent, or the end where there is none; None while a gate or a pause holds it."""
+        """Return when the next part, or else the end, may be sent; None while a gate or a pause holds it."""
         if not self.has_more:
             return self._end_due(now)
         part = self.parts[self.next]
         if self.timeline.paused:
-            return now if self.timeline.lets_pass(part, at_once=self.joined and part.greeting) else None
+            return now if self.timeline.lets_pass(part, at_once=self.joined and part.in_snapshot) else None
         at = self._in_time(part, now)
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
 
@@ -119,14 +124,15 @@ class Playing:
         return self.timeline.due(self.exchange.end_ns, now)
 
     def _in_time(self, part: Part, now: int) -> int | None:
-        if not part.greeting:
+        if not part.in_snapshot:
             return self.timeline.due(part.offset_ns, now)
         if self.joined:
             return now
         return max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
 
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
-        """A stall begins when the time of the part behind it comes. What follows keeps its distance to that."""
+        """Return when a part is due after stalls. A stall begins at the time of its part; later parts keep their
+        distance."""
         if part.late_ns > self._late:
             self._reached = at if at > now or self._reached is None else min(at, self._reached)
             if at > now:
@@ -139,29 +145,29 @@ class Playing:
         return max(at, self._stalled or 0)
 
     def waits_for(self) -> Gate | None:
-        """The gate that holds what is next, or the end."""
+        """Return the gate that holds the next part, or the end; None if no gate does."""
         if not self.has_more:
             return self.timeline.gate_before(self.exchange.end_ns or 0)
         part = self.parts[self.next]
-        return None if part.greeting else self.timeline.gate_before(part.offset_ns)
+        return None if part.in_snapshot else self.timeline.gate_before(part.offset_ns)
 
-    def piece(self, now: int) -> bytes | None:
-        """Many parts in one, where nothing holds any of them, nor asks for any; else `take` is to be asked, once the
+    def burst(self, now: int) -> bytes | None:
+        """Take many parts as one write, if nothing holds or watches any of them; else return None: call `take` when the
         next part is due."""
-        piece = self._pieces.get(self.next)
-        if piece is None or not self.timeline.runs_freely(piece.last_ns):
+        burst = self._bursts.get(self.next)
+        if burst is None or not self.timeline.runs_freely(burst.last_ns):
             return None
-        self._went = now, piece.last_ns
-        self.next = piece.upto
-        self.sent.upto_ns = max(self.sent.upto_ns, piece.last_ns)
-        self._size += len(piece.data)
-        self._tail = piece.data[-4:]
-        if piece.frame is not None:
-            self.timeline.pass_by(piece.frame, now)
-        return piece.data
+        self._went = now, burst.last_ns
+        self.next = burst.upto
+        self.sent.upto_ns = max(self.sent.upto_ns, burst.last_ns)
+        self._size += len(burst.data)
+        self._tail = burst.data[-4:]
+        if burst.frame is not None:
+            self.timeline.pass_by(burst.frame, now)
+        return burst.data
 
     def take(self, now: int) -> bytes:
-        """What is sent now: the next part, and what goes out with it."""
+        """Take the next part, and the parts that go out with it."""
         first = self.parts[self.next]
         data = [self._take(now)]
         size = len(data[0])
@@ -174,8 +180,8 @@ class Playing:
         return sent
 
     def _goes_with(self, first: Part, now: int) -> bool:
-        if self.next in self._pieces:
-            return False  # the next write is that
+        if self.next in self._bursts:
+            return False  # it goes out as a burst
         part = self.parts[self.next]
         together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
         if not together and not self.chunks.joined:
@@ -187,9 +193,9 @@ class Playing:
         number, part = self.next, self.parts[self.next]
         self._went = max(self._stalled or 0, self._reached or 0) or now, part.offset_ns
         self._stalled = self._reached = None
-        self._late = max(self._late, part.late_ns)  # a step waits for no stall
+        self._late = max(self._late, part.late_ns)  # a step ends a stall
         self.next += 1
-        if part.data and not part.greeting:
+        if part.data and not part.in_snapshot:
             self.sent.upto_ns = max(self.sent.upto_ns, part.offset_ns)
         if self._ends_a_frame(number):
             self.timeline.pass_by(part, now)
@@ -197,7 +203,7 @@ class Playing:
 
     def _ends_a_frame(self, number: int) -> bool:
         """Whether this part is the last of its frame."""
-        if isinstance(self.parts, Strip):
+        if isinstance(self.parts, StreamParts):
             return self.parts.ends_a_frame(number)
         part = self.parts[number]
         if not part.seq or number + 1 == len(self.parts):
@@ -207,15 +213,15 @@ class Playing:
 
     @property
     def takes_a_frame(self) -> bool:
-        """Whether another frame may be put in here: between two frames, in a body that is not compressed, and not
-        where heartbeats have stopped."""
+        """Whether a heartbeat may be inserted here: between two frames, in a body that is not compressed, before the
+        offset where heartbeats stop."""
         between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
         reached = self.parts[self.next - 1].offset_ns if self.next else -1
         return not self.coded and between_frames and reached < self.quiet_from
 
 
 def _behind(parts: Iterable[Part], size: int) -> Iterator[Part]:
-    """What follows the first bytes. A part without bytes stays: something is to end behind it, and not before."""
+    """Yield the parts behind the first `size` bytes. A part without bytes stays: a fault ends the stream behind it."""
     for part in parts:
         if not size:
             yield part
@@ -225,13 +231,13 @@ def _behind(parts: Iterable[Part], size: int) -> Iterator[Part]:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """`name`: its root session, or `stream N`; `opened`: how often each session's stream was opened; `asked`: what else
-    was asked for."""
+class Playthrough:
+    """One playing of a session tree. `name`: its root session, or `stream N`. `opened`: how often each session's stream
+    was opened. `asked`: the exchanges that have answered. `live`: the streams of connected clients."""
 
     name: str
     start_ns: int
-    """The recorded offset at which its first stream began."""
+    """Recorded offset of the start of its first stream, in ns."""
     tree: Tree
     timeline: Timeline
     gate_of: dict[int, Gate]
@@ -245,9 +251,9 @@ class Run:
         return self.timeline.started
 
     def came(self, exchange: Exchange, now: int) -> None:
-        """A request came that is matched with this one: if it is a gate, that opens.
+        """Open the gate of this exchange, if it is one: a request was matched with it.
 
-        Where nobody has opened a stream so far, time begins here, so that a client that only polls gets on.
+        If no stream was opened so far, time begins here, so that a client that only polls makes progress.
         """
         gate = self.gate_of.get(exchange.exchange)
         if gate is None:
@@ -257,33 +263,36 @@ class Run:
         self.timeline.open(gate, now)
 
     def came_again(self, recorded: list[Exchange], now: int) -> None:
-        """The same for a read, which is not counted: it opens the first closed gate among these, if any is one."""
+        """Open the first closed gate among these exchanges: reads are not counted."""
         gates = (x for x in recorded if x.exchange in self.gate_of and not self.gate_of[x.exchange].open)
         if (first := next(gates, None)) is not None:
             self.came(first, now)
 
     def skips(self, session: Session, recorded: Exchange) -> bool:
-        """Whether somebody would miss something if this recorded stream were played now: it lies before its start,
-        behind a closed gate or still to be sent to who listens."""
+        """Whether playing this recorded stream now would skip events: a closed gate, or events for a connected client,
+        lie before its start."""
         at = recorded.request.at_ns
         behind_a_gate = self.timeline.gate_before(at) is not None
         return behind_a_gate or any(playing.next_ns() < at for playing in self.listeners(session))
 
     def begin(self, playing: Playing) -> None:
-        """A recorded stream is played; the playhead goes to its start, unless others are being played to."""
+        """Add a recorded stream. The playhead moves to its start, unless another client still gets events."""
         if not any(other.has_more for other in self.live):
             self.timeline.move(start_of(playing.exchange), playing.opened_at)
         self.live.append(playing)
 
     def join(self, playing: Playing, start_ns: int) -> None:
-        """A client joins what is going on. Time begins at `start_ns` where nothing was played before."""
+        """Add a stream at the playhead. Time begins at `start_ns` if nothing was played before."""
         if not self.timeline.started:
             self.timeline.move(start_ns, playing.opened_at)
         self.live.append(playing)
 
     def horizon(self, now: int) -> float:
-        """What a read may know: all that came before the next frame that is still to be sent, and before a closed
-        gate. What nobody listens to goes by with the time, but not beyond where a client has to come back."""
+        """Return the recorded offset up to which a read may know the session, in ns.
+
+        It is before the next frame to be sent and before a closed gate. Without a client, it follows the time up to the
+        next recorded open.
+        """
         gate = self.timeline.closed_gate()
         bounds = [self.timeline.next_point(now), *(playing.next_ns() for playing in self.live)]
         return min([*bounds, *self._next_opens(), *([gate.at_ns] if gate else [])])

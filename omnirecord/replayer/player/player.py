@@ -1,7 +1,7 @@
-"""The player: takes a request and the time, and decides what it gets. No socket and no clock.
+"""The player: takes a request and the time, and decides the answer. No socket and no clock.
 
-One `Run` is one playing of a session tree, with its own playhead; a new `POST /v1/sessions` for a session that was
-played already begins a new one. Sessions never wait for each other.
+One `Playthrough` is one playing of a session tree, with its own playhead; a new `POST /v1/sessions` for a session that
+was played already begins a new one. Sessions never wait for each other.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from ..matching.key import Incoming, Mismatch
 from .controls import Controls
 from .decisions import Answering, Decision, Failing, NoContent, Refused, Updates, begun_at
 from .options import Options
-from .plan import Script, Session
+from .plan import ReplayPlan, Session
 from .playback import Playing
 from .session_ids import own_id, renamed, session_map
-from .streams import Streams
+from .stream_choice import StreamChoice
 
 
 class Player:
-    """Plays one cassette to any number of clients. `mismatches` and `notes` are what there is to tell."""
+    """Plays one cassette to any number of clients. `notes`: lines to log."""
 
-    def __init__(self, script: Script, options: Options) -> None:
-        self._script = script
+    def __init__(self, plan: ReplayPlan, options: Options) -> None:
+        self._plan = plan
         self._timing = options.timing
-        self._lookup = Lookup(script.exchanges, script.request_body, options.rules)
-        self._sessions = session_map(script) if options.rules.maps_sessions else None
-        self.streams = Streams(script, options)
-        self.controls = Controls(script, self.streams, options.timing)
+        self._lookup = Lookup(plan.exchanges, plan.request_body, options.rules)
+        self._sessions = session_map(plan) if options.rules.maps_sessions else None
+        self.streams = StreamChoice(plan, options)
+        self.controls = Controls(plan, self.streams, options.timing)
         self._asked = Asked()
         self.mismatches: list[Mismatch] = []
         self.notes: list[str] = []
 
     def answer(self, request: Incoming, now: int) -> Decision:
-        """What a request gets, and when it begins."""
+        """Return the answer to a request, with the time at which it begins."""
         fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
         if fault is not None and fault.status is not None:
             return Failing(fault.status, f"the fault {fault.names[0]!r} says so", now + fault.late_ns)
@@ -51,7 +51,7 @@ class Player:
         return decision if fault is None else begun_at(decision, now + fault.late_ns)
 
     def _in_its_ids(self, request: Incoming, now: int) -> Decision:
-        """The answer in the session ids that the client uses."""
+        """Return the answer in the session ids of the client."""
         if self._sessions is None:
             return self._decide(request, now)
         if root := self._sessions.meet(request.target):
@@ -66,7 +66,7 @@ class Player:
         return decision
 
     def _decide(self, request: Incoming, now: int) -> Decision:
-        session = self._script.sessions.get(session_of(request.target) or "")
+        session = self._plan.sessions.get(session_of(request.target) or "")
         if self._lookup.is_creation(request):
             return self._create(request, now)
         if session and session.opens and opens_session_stream(request.method, request.target):
@@ -75,18 +75,18 @@ class Player:
             return self._read(request, session, now)
         return self._act(request, session, now)
 
-    def unmade(self) -> list[Exchange]:
-        """What clients asked when it was recorded, was answered, and has not been asked again. Of reads one is enough,
-        and bookkeeping does not count."""
+    def unplayed(self) -> list[Exchange]:
+        """Return the answered requests of recorded clients that no client has sent yet. One of several equal reads is
+        enough; bookkeeping requests do not count."""
         return [
             x
-            for x in self._script.exchanges
+            for x in self._plan.exchanges
             if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
             if not is_bookkeeping(x.request.method, x.request.target)
         ]
 
     def websocket(self, target: str) -> Decision:
-        """What a WebSocket gets. A tunnel is refused always: its frames would start processes on a stranger's word."""
+        """Return the answer to a WebSocket. Tunnels are refused: their frames would start processes from a cassette."""
         if is_tunnel(target):
             return Refused("a runner's or host's tunnel is never replayed: its frames would start processes")
         if is_session_updates(target):
@@ -94,38 +94,39 @@ class Player:
         return Refused("terminals and dictation are not replayed")
 
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
-        """The row of each of these sessions in the session list, as of its playhead: the newest, else the first."""
+        """Return the row of each of these sessions in the session list: the newest as of its playhead, else the
+        first."""
         recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
         horizons = {name: self.horizon(name, now) for name in recorded}
         rows: dict[str, Any] = {}
-        for at_ns, row in self._script.session_rows():
+        for at_ns, row in self._plan.session_rows():
             name = row.get("id")
             if name in horizons and (name not in rows or at_ns < horizons[name]):
                 rows[name] = row
         return self._sessions.rows(rows, session_ids) if self._sessions else rows
 
     def horizon(self, session_id: str, now: int) -> float:
-        """Up to where in recorded time a read of this session may know what happened."""
-        return self._horizon(self._script.sessions.get(session_id), now)
+        """Return the recorded offset up to which a read may know this session, in ns."""
+        return self._horizon(self._plan.sessions.get(session_id), now)
 
     def pass_over_unanswered(self, request: Incoming) -> None:
-        """Let a message be the one that is waited for, and no earlier one that was given up unanswered."""
-        session = self._script.sessions.get(session_of(request.target) or "")
-        gate = self.streams.run(session).timeline.closed_gate() if session is not None else None
+        """Match the next message with the closed gate, not with an earlier one that was recorded without an answer."""
+        session = self._plan.sessions.get(session_of(request.target) or "")
+        gate = self.streams.playthrough(session).timeline.closed_gate() if session is not None else None
         if session is not None and gate is not None:
             given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
-            self.streams.run(session).asked.used.update(x.exchange for x in given_up)
+            self.streams.playthrough(session).asked.used.update(x.exchange for x in given_up)
 
     def closed(self, playing: Playing) -> None:
-        """A client is gone, or its stream is over."""
+        """Remove a stream whose client left, or that ended."""
         self.streams.closed(playing)
 
     def ended(self, playing: Playing) -> bool:
-        """A client came to where a fault ends its stream. False: it happened to another; it has been given the rest."""
+        """Whether a fault ends this stream here. If not, the fault ended another one, and `playing` has the rest."""
         return self.streams.effects.ended(playing)
 
     def reset(self) -> None:
-        """Begin again: nothing was asked, nothing was played."""
+        """Start again from the beginning."""
         self.streams.reset()
         self._lookup.reset()
         self._asked = Asked()
@@ -137,9 +138,9 @@ class Player:
     def _create(self, request: Incoming, now: int) -> Decision:
         exchange = self._lookup.creation(request)
         if exchange is None:
-            return self._act(request, None, now)  # which may be one that failed
+            return self._act(request, None, now)  # a recorded one that failed may match
         self.notes += self._lookup.told_of(exchange)
-        session = self._script.sessions.get(exchange.session_id or "")
+        session = self._plan.sessions.get(exchange.session_id or "")
         if session is not None:
             self.streams.begin_again(session).came(exchange, now)
             if self._sessions is not None:
@@ -157,7 +158,7 @@ class Player:
             return self._act(request, session, now)
         self.streams.made |= {x.exchange for x in recorded}
         if session:
-            self.streams.run(session).came_again(recorded, now)
+            self.streams.playthrough(session).came_again(recorded, now)
         candidates = [x for x in recorded if answers(x, request.if_none_match)]
         if not candidates:
             return self._lookup.miss(request, instead=recorded)
@@ -166,36 +167,36 @@ class Player:
         return self._answering(request, known[-1] if known else candidates[0], session, now)
 
     def _relaxed(self, request: Incoming) -> list[Exchange]:
-        """What was recorded of the same resource, asked in more or less detail."""
+        """Return the recorded reads of the same resource in more or less detail."""
         recorded, other = self._lookup.alike_in_other_detail(request)
-        if other is not None:
+        if other is not None and not request.is_page:  # a page repeats its requests
             self.notes.append(f"{self._lookup.key(request)} was not recorded: answered as {other}")
         return recorded
 
     def _horizon(self, session: Session | None, now: int) -> float:
-        """What a read may know, in recorded time: of a session, what its playhead has passed."""
+        """Return the recorded offset up to which a read may know a session, or everything, in ns."""
         if session is not None:
-            return self.streams.run(session).horizon(now)
+            return self.streams.playthrough(session).horizon(now)
         return self._common_horizon(now)
 
     def _common_horizon(self, now: int) -> float:
-        """For what belongs to no session: as far as the session that is furthest on, but not into one that has still
-        to begin."""
-        begun = {root: run for root, run in self.streams.runs.items() if run.started}
+        """Return the offset for reads without a session: that of the most advanced session, but before the start of any
+        session that has not begun."""
+        begun = {root: run for root, run in self.streams.playthroughs.items() if run.started}
         furthest = max((run.horizon(now) for run in begun.values()), default=-1.0)
         sent = max((sent.upto_ns for run in begun.values() for sent in run.sent.values()), default=-1)
-        waiting = [self._first(root) for root in self._script.trees if root not in begun]
+        waiting = [self._first(root) for root in self._plan.trees if root not in begun]
         bounds = [first for first in waiting if first > sent]
         return min([*bounds, furthest] if begun else bounds, default=float("inf"))
 
     def _first(self, root: str) -> float:
-        """When a session tree's first frame or message came."""
-        points = self._script.points_of(root)
-        gates = (x.request.at_ns for x in self._script.trees[root].gates)
+        """Return the offset of a session tree's first frame or message, in ns."""
+        points = self._plan.points_of(root)
+        gates = (x.request.at_ns for x in self._plan.trees[root].gates)
         return min([*points[:1], *gates], default=float("inf"))
 
     def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
-        run = self.streams.run(session) if session else None
+        run = self.streams.playthrough(session) if session else None
         asked = run.asked if run else self._asked
         exchange = self._lookup.next(request, asked, again=run is None)
         if exchange is None:
@@ -213,9 +214,9 @@ class Player:
         self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
         lasts = int(self._timing.gap(end - at) / self.streams.pace.speed)
-        earliest, body = now + lasts, self._script.body(exchange)
+        earliest, body = now + lasts, self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)
-        timeline = self.streams.run(session).timeline
+        timeline = self.streams.playthrough(session).timeline
         gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
         return Answering(exchange, body, earliest, gates, timeline)

@@ -1,13 +1,10 @@
-"""Session ids that a client made up, and the recorded sessions that they stand for (`sessions mapped`). No clock.
+"""Session ids that a client generates, and the recorded sessions that they stand for (`sessions mapped`). Pure.
 
-The nth id that the cassette has not stands for the nth recorded session that is nobody's child; once all are taken,
-from the first again, as `POST /v1/sessions` has it. What is asked in the client's id is looked up in the recorded one;
-answers come out in the client's.
+The nth unknown id stands for the nth recorded session without a parent; after the last one, for the first again.
+Requests are looked up in recorded ids; answers go out in the client's ids.
 
-Ids that come out under other names: in JSON, in URLs, in frames, whole or cut in parts. Pure.
-
-An id is replaced where it stands as a whole word: `abc` in `"/v1/sessions/abc/events"`, not in `abcd` or `x-abc`.
-What it is replaced by needs no escape in JSON or in a URL (`is_plain`), so no body has to be parsed and written anew.
+An id is replaced as a whole word: `abc` in `"/v1/sessions/abc/events"`, not in `abcd` or `x-abc`. Its replacement needs
+no escape in JSON or in a URL (`is_plain`), so no body has to be parsed.
 """
 
 from __future__ import annotations
@@ -28,17 +25,17 @@ from ...wire.headers import header, without
 from ..matching.key import Incoming, Miss
 from ..parts import Part, frames_of
 from .decisions import Answering, Decision
-from .plan import Script
+from .plan import ReplayPlan
 from .playback import Playing
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]{1,256}")  # RFC 3986's unreserved characters
 _BEFORE = rb"(?:(?<![\w-])|(?<=\\u[0-9a-fA-F]{4})|(?<=[^\\]\\[bfnrt]))"
-"""No word's character, unless it ends an escape of JSON."""
+"""No character of a word, unless it ends a JSON escape."""
 _AFTER = rb"(?![\w-])"
 
 
 def is_plain(name: str) -> bool:
-    """Whether an id means the same in JSON and in a URL."""
+    """Whether an id needs no escape in JSON or in a URL."""
     return _PLAIN.fullmatch(name) is not None
 
 
@@ -56,7 +53,7 @@ class Renaming:
         return bool(self._names)
 
     def text(self, data: bytes) -> bytes:
-        """The same bytes with the other names."""
+        """Return the bytes with the names replaced."""
         return self._pattern.sub(lambda found: self._names[found[0]], data) if self else data
 
     def string(self, text: str) -> str:
@@ -65,13 +62,13 @@ class Renaming:
     def headers(self, headers: Headers) -> Headers:
         return tuple((name, self.string(value)) for name, value in headers)
 
-    def texts(self, pieces: Sequence[bytes]) -> list[bytes]:
-        """The same for one text in pieces: a name that is cut goes whole into the piece in which it began."""
-        whole = b"".join(pieces)
+    def texts(self, slices: Sequence[bytes]) -> list[bytes]:
+        """Return the slices of a text with the names replaced. A name that is cut goes into the slice of its start."""
+        whole = b"".join(slices)
         out, taken = [], 0
         found = self._pattern.finditer(whole) if self else iter(())
         match = next(found, None)
-        for end in accumulate(map(len, pieces)):
+        for end in accumulate(map(len, slices)):
             parts = []
             while match is not None and match.start() < end:
                 parts += [whole[taken : match.start()], self._names[match[0]]]
@@ -82,7 +79,7 @@ class Renaming:
         return out
 
     def parts(self, parts: Iterable[Part]) -> Iterator[Part]:
-        """The same for a stream, frame by frame; parts that have nothing left stay, empty."""
+        """Yield the parts of a stream with the names replaced, frame by frame. Parts that become empty stay."""
         for frame in frames_of(parts):
             texts = self.texts([part.data for part in frame])
             yield from (replace(part, data=data) for part, data in zip(frame, texts, strict=True))
@@ -92,23 +89,24 @@ _CODING = "content-encoding"
 
 
 class SessionMap:
-    """`known`: every recorded id; `roots`: those that an id may stand for, in order."""
+    """The recorded sessions that generated ids stand for. `known`: all recorded ids; `roots`: the sessions without a
+    parent."""
 
     def __init__(self, known: Iterable[str], roots: Iterable[str]) -> None:
         self._known = frozenset(known)
         self._roots = [root for root in roots if is_plain(root)]
-        self._recorded: dict[str, str] = {}  # by the id that a client made up
-        self._names: dict[str, str] = {}  # what each root was last called
+        self._recorded: dict[str, str] = {}  # by the id of the client
+        self._names: dict[str, str] = {}  # the last id of each root
         self._taken: Counter[str] = Counter()
 
     def reset(self) -> None:
-        """Forget every id that a client made up."""
+        """Forget all ids of clients."""
         self._recorded.clear()
         self._names.clear()
         self._taken.clear()
 
     def meet(self, target: str) -> str | None:
-        """Take note of the session that a request speaks of; the root that it begins again, if it does."""
+        """Map the session of a request. Return the root that it begins again, if it does."""
         name = session_of(target)
         if name is None or name in self._known or name in self._recorded or not is_plain(name) or not self._roots:
             return None
@@ -118,7 +116,7 @@ class SessionMap:
         return root if begins_again else None
 
     def call(self, root: str, name: str) -> None:
-        """From now on `name` stands for this session, unless it is another's."""
+        """Let `name` stand for this session from now on, unless it is the id of another one."""
         if root not in self._roots or (name != root and name in self._known):
             return
         self._taken[root] += 1
@@ -127,11 +125,11 @@ class SessionMap:
             self._recorded[name] = root
 
     def recorded(self, name: str) -> str:
-        """The recorded id that an id stands for: as a rule itself."""
+        """Return the recorded id of an id; the id itself if it is not mapped."""
         return self._recorded.get(name, name)
 
     def request(self, request: Incoming) -> Incoming:
-        """The same request, asked in recorded ids. Its body is left as it is."""
+        """Return the request in recorded ids. Its body stays as it is."""
         if not self._recorded:
             return request
         name, path, query = session_of(request.target), path_of(request.target), query_of(request.target)
@@ -146,28 +144,28 @@ class SessionMap:
         return text if recorded is None else name + equals + quote(recorded, safe="")
 
     def rows(self, rows: dict[str, Any], asked: Iterable[str]) -> dict[str, Any]:
-        """Rows of the session list, as they were recorded, in the ids in which they were asked for."""
+        """Return recorded rows of the session list in the ids of the request."""
         names = {self.recorded(name): name for name in asked if is_plain(name)}
         told: dict[str, Any] = json.loads(Renaming(names).text(json.dumps(rows).encode()))
         return told
 
     def renaming(self, target: str) -> Renaming:
-        """How recorded ids are called in the answer to such a request: as it calls them, else as they were last."""
+        """Return the renaming for the answer to a request: to its own ids, else to the last ids of the client."""
         asked = session_of(target) or ""
         root = self.recorded(asked)
         return Renaming(self._names | ({root: asked} if root in self._roots else {}))
 
 
-def session_map(script: Script) -> SessionMap:
-    """The map of a cassette: what may be stood for is what was once answered with a 2xx."""
-    real = (x.session_id for x in script.exchanges if x.response is not None and 200 <= x.response.status < 300)
-    roots = (name for name in real if name is not None and script.sessions[name].root == name)
-    named = (x.session_id for x in script.exchanges)  # unknown ones too: their 404s were recorded
+def session_map(plan: ReplayPlan) -> SessionMap:
+    """Return the map of a cassette. Ids stand for sessions with a 2xx answer only."""
+    real = (x.session_id for x in plan.exchanges if x.response is not None and 200 <= x.response.status < 300)
+    roots = (name for name in real if name is not None and plan.sessions[name].root == name)
+    named = (x.session_id for x in plan.exchanges)  # unknown ones, too: their 404s were recorded
     return SessionMap((name for name in named if name is not None), dict.fromkeys(roots))
 
 
 def own_id(request: Incoming) -> str | None:
-    """The id that a `POST /v1/sessions` wants for its session."""
+    """Return the id that a `POST /v1/sessions` chooses for its session; None if it chooses none."""
     try:
         value = json.loads(request.body)
     except (ValueError, RecursionError):
@@ -177,8 +175,8 @@ def own_id(request: Incoming) -> str | None:
 
 
 def renamed(decision: Decision, renaming: Renaming) -> Decision:
-    """The same answer in other ids. What is compressed and holds one is given uncompressed; what cannot be
-    decompressed stays as it was recorded."""
+    """Return the answer in other ids. A compressed body that contains one goes out decompressed; a body that cannot be
+    decompressed stays as recorded."""
     match decision:
         case Answering():
             return _renamed_answer(decision, renaming)

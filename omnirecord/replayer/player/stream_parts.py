@@ -1,14 +1,7 @@
-"""A recorded stream as parts, laid down once for all who it is played to: its bytes in pieces, and where they are cut.
+"""A recorded stream as parts, prepared once for all clients; and how its parts are cut into writes (`--chunks`). Pure.
 
-A part is made when it is asked for. A million events take a little more than their bytes, however many listen; and
-where nothing holds it up, a stream goes out piece by piece, without anybody looking at its parts.
-
-How much of a stream goes out in one write, so that a client's parser can be tried on every cut. Pure.
-
-`recorded`: as it was read from upstream; `frame`: a frame a write; `byte`: a byte a write; `random:SEED`: from one
-byte to a few dozen, the same for the same seed and stream.
-
-How a recorded stream is cut into parts: by its reads, its frames, and its connect snapshot. Pure.
+A part is made when it is requested, so a million events take little more memory than their bytes. A stream that nothing
+holds goes out in bursts, without a look at its parts.
 """
 
 from __future__ import annotations
@@ -22,63 +15,64 @@ from random import Random
 from typing import overload
 
 from ...errors import UsageError
-from ...model import Columns, TimedFrame
+from ...model import StreamColumns, TimedFrame
 from ...omnigent.connect_snapshot import ConnectSnapshot, connect_snapshot_length
 from ..parts import Part, frames_of
 
-PIECE = 256 * 1024
-"""Bytes after which a piece ends. What is done for a piece costs as much as writing 16 KiB of it."""
+BURST = 256 * 1024
+"""Bytes after which a burst ends. The work for a burst costs as much as writing 16 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Parts that follow each other, as one write. `upto`: the number of the part behind the last of them."""
+class Burst:
+    """Consecutive parts that go out in one write. `upto`: the number of the part behind the last of them."""
 
     data: bytes
     upto: int
     last_ns: int
-    """The latest recorded offset of what a gate may hold; -1: of the connect snapshot alone."""
+    """Latest recorded offset of a part that a gate may hold, in ns; -1 if all are of the connect snapshot."""
     frame: Part | None
-    """The last frame that ends in it: the place of its last part, without the bytes."""
+    """The last part of the last frame that ends in the burst, without its bytes."""
 
 
-class Strip(Sequence[Part]):
-    """The parts of one recorded stream, in order. `pieces`: by the number of the part with which they begin; none where
-    offsets go back, so that a piece's last one is not its latest."""
+class StreamParts(Sequence[Part]):
+    """The parts of one recorded stream, in order. `bursts`: by the number of their first part; none if offsets go back,
+    since the last part of a burst has to be its latest."""
 
-    def __init__(self, parts: Iterable[tuple[int, int, int, bytes]], stream: int, greeting: int) -> None:
-        """`parts`: offset in ns, frame, read and bytes of each; `greeting`: the last frame of the connect snapshot."""
+    def __init__(self, parts: Iterable[tuple[int, int, int, bytes]], stream: int, snapshot_end: int) -> None:
+        """`parts`: offset in ns, frame, read and bytes of each. `snapshot_end`: the last frame of the connect
+        snapshot."""
         self._stream = stream
-        self._greeting = greeting
+        self._snapshot_end = snapshot_end
         self._offsets, self._seqs, self._reads = array("q"), array("q"), array("q")
-        self._ends = array("q")  # of each part, in its piece
-        self._firsts = array("q")  # of each piece
+        self._ends = array("q")  # of each part, within its burst
+        self._firsts = array("q")  # of each burst
         self._data: list[bytes] = []
         self._lay_down(parts)
         self._cut_to_pieces()
 
     def _cut_to_pieces(self) -> None:
         in_order = all(map(int.__le__, self._offsets, self._offsets[1:]))
-        self.pieces = {piece: self._piece(n) for n, piece in enumerate(self._firsts)} if in_order else {}
+        self.bursts = {burst: self._burst(n) for n, burst in enumerate(self._firsts)} if in_order else {}
 
     @classmethod
-    def of(cls, content: Columns, stream: int, greeting: int, zero: int = 0) -> Strip:
-        """The same of a stream of which all was kept, by the list instead of part by part. `zero`: what is added to its
+    def of(cls, content: StreamColumns, stream: int, snapshot_end: int, zero: int = 0) -> StreamParts:
+        """Return the parts of a stream that is stored in columns, faster than part by part. `zero`: ns to add to its
         times."""
-        strip = cls((), stream, greeting)
+        made = cls((), stream, snapshot_end)
         cuts = sorted({*content.frame_ends, *content.read_ends} - {0})
-        strip._seqs.extend(1 + bisect_left(content.frame_ends, cut) for cut in cuts)
-        strip._reads.extend(bisect_left(content.read_ends, cut) for cut in cuts)
-        strip._offsets.extend(content.times[read] + zero for read in strip._reads)
+        made._seqs.extend(1 + bisect_left(content.frame_ends, cut) for cut in cuts)
+        made._reads.extend(bisect_left(content.read_ends, cut) for cut in cuts)
+        made._offsets.extend(content.times[read] + zero for read in made._reads)
         first = start = 0
         while first < len(cuts):
-            upto = min(len(cuts), bisect_left(cuts, start + PIECE, first) + 1)
-            strip._firsts.append(first)
-            strip._ends.extend(cut - start for cut in cuts[first:upto])
-            strip._data.append(content.body[start : cuts[upto - 1]])
+            upto = min(len(cuts), bisect_left(cuts, start + BURST, first) + 1)
+            made._firsts.append(first)
+            made._ends.extend(cut - start for cut in cuts[first:upto])
+            made._data.append(content.body[start : cuts[upto - 1]])
             first, start = upto, cuts[upto - 1]
-        strip._cut_to_pieces()
-        return strip
+        made._cut_to_pieces()
+        return made
 
     def _lay_down(self, parts: Iterable[tuple[int, int, int, bytes]]) -> None:
         datas: list[bytes] = []
@@ -92,19 +86,19 @@ class Strip(Sequence[Part]):
             self._seqs.append(seq)
             self._reads.append(read)
             self._ends.append(size)
-            if size >= PIECE:
+            if size >= BURST:
                 self._data.append(b"".join(datas))
                 datas, size = [], 0
         if datas:
             self._data.append(b"".join(datas))
 
-    def _piece(self, number: int) -> Piece:
+    def _burst(self, number: int) -> Burst:
         first = self._firsts[number]
         upto = self._firsts[number + 1] if number + 1 < len(self._firsts) else len(self)
-        last_ns = -1 if self._seqs[upto - 1] <= self._greeting else self._offsets[upto - 1]
+        last_ns = -1 if self._seqs[upto - 1] <= self._snapshot_end else self._offsets[upto - 1]
         ends = (n for n in range(upto - 1, first - 1, -1) if self.ends_a_frame(n))
         end = next(ends, None)
-        return Piece(self._data[number], upto, last_ns, None if end is None else self._part(end, b""))
+        return Burst(self._data[number], upto, last_ns, None if end is None else self._part(end, b""))
 
     def ends_a_frame(self, number: int) -> bool:
         """Whether this part is the last of its frame."""
@@ -121,25 +115,27 @@ class Strip(Sequence[Part]):
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
         number = range(len(self))[number]
-        piece = bisect_right(self._firsts, number) - 1
-        start = 0 if number == self._firsts[piece] else self._ends[number - 1]
-        return self._part(number, self._data[piece][start : self._ends[number]])
+        burst = bisect_right(self._firsts, number) - 1
+        start = 0 if number == self._firsts[burst] else self._ends[number - 1]
+        return self._part(number, self._data[burst][start : self._ends[number]])
 
     def _part(self, number: int, data: bytes) -> Part:
         seq = self._seqs[number]
-        return Part(self._offsets[number], data, seq <= self._greeting, self._stream, seq, self._reads[number])
+        return Part(self._offsets[number], data, seq <= self._snapshot_end, self._stream, seq, self._reads[number])
 
 
 LONGEST = 48
-"""The most bytes in one write of `random`: less than the shortest frame that Omnigent sends."""
+"""Longest write of `random`, in bytes: less than the shortest frame that Omnigent sends."""
 
 Cut = Callable[[bytes], Iterator[bytes]]
-"""Takes what is due, gives what is written, one by one."""
+"""Takes the bytes that are due, and yields them as writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """`joined`: what is due at once may go out at once, whatever it was recorded in."""
+    """How a stream is cut into writes. `recorded`: as read from upstream; `frame`: a frame a write; `byte`: a byte a
+    write; `random`: 1 to 48 bytes, the same for the same seed and stream. `joined`: parts that are due together go out
+    together."""
 
     kind: str = "recorded"
     seed: int = 0
@@ -147,15 +143,15 @@ class Chunks:
 
     @property
     def alone(self) -> bool:
-        """Whether a part goes out alone, even if what follows came with it."""
+        """Whether a part goes out alone, even if the next part came in the same read."""
         return self.kind == "frame"
 
     def of(self, parts: Sequence[Part]) -> Sequence[Part]:
-        """The parts as this plays them: in whole frames, where it writes frames."""
+        """Return the parts to play: whole frames if it writes frames."""
         return list(_whole(parts)) if self.kind == "frame" else parts
 
     def cut(self, stream: int) -> Cut:
-        """What makes writes out of what is due of one stream. It remembers how far its random numbers are."""
+        """Return the function that cuts the due bytes of one stream into writes. It keeps its random numbers."""
         if self.kind == "byte":
             return _bytes
         if self.kind == "random":
@@ -164,7 +160,7 @@ class Chunks:
 
 
 def chunks_of(spec: str | None = None) -> Chunks:
-    """The way of `--chunks`. None: as recorded, but joined where there are no gaps. Raises `UsageError`."""
+    """Return the chunks of `--chunks`. None: as recorded, but joined if there are no gaps. Raises `UsageError`."""
     if spec is None:
         return Chunks(joined=True)
     kind, colon, seed = spec.partition(":")
@@ -201,30 +197,28 @@ def _random(random: Random) -> Cut:
 
 
 Reads = Iterable[tuple[int, int]]
-"""When, in recorded ns, how many bytes of the wire came."""
+"""Offset in recorded ns, and number of bytes, of each read from upstream."""
 
 
-def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> Strip:
-    """A part for each read and frame that have bytes in common, in order. Of an oversized frame nothing was kept."""
+def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
+    """Return a part for each read and frame that share bytes, in order. An oversized frame has no bytes."""
     rest = iter(frames)
     greeting = ConnectSnapshot()
-    first = list(_up_to_the_first_that_is_none(greeting, rest))
+    first = list(_snapshot_and_next(greeting, rest))
     count = sum(takes for _, takes in first)
     every = chain((frame for frame, _ in first), rest)
     stream = first[0][0].stream if first else 0
-    return Strip(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
+    return StreamParts(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
 
 
-def greeting_end(frames: Iterator[TimedFrame]) -> int:
-    """The number of the last frame of the connect snapshot; 0 where there is none."""
-    taken = [frame.seq for frame, takes in _up_to_the_first_that_is_none(ConnectSnapshot(), frames) if takes]
+def snapshot_end(frames: Iterator[TimedFrame]) -> int:
+    """Return the number of the last frame of the connect snapshot; 0 if there is none."""
+    taken = [frame.seq for frame, takes in _snapshot_and_next(ConnectSnapshot(), frames) if takes]
     return max(taken, default=0)
 
 
-def _up_to_the_first_that_is_none(
-    greeting: ConnectSnapshot, frames: Iterator[TimedFrame]
-) -> Iterator[tuple[TimedFrame, bool]]:
-    """The frames of the connect snapshot, and the one behind it; with whether they are of it."""
+def _snapshot_and_next(greeting: ConnectSnapshot, frames: Iterator[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
+    """Yield the frames of the connect snapshot and the next one, each with whether it is part of the snapshot."""
     for frame in frames:
         takes = greeting.takes(frame)
         yield frame, takes
@@ -233,7 +227,7 @@ def _up_to_the_first_that_is_none(
 
 
 def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int, int, int, bytes]]:
-    """The offset, frame, read and bytes of what each read has of each frame."""
+    """Yield the offset, frame number, read number and bytes that each read has of each frame."""
     rest = iter(frames)
     frame, at = next(rest, None), 0
     for number, (offset_ns, size) in enumerate(reads):
@@ -247,7 +241,7 @@ def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int,
 
 
 def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]) -> list[Part]:
-    """The reads of a body with a content coding, whose frames cannot be told apart in it."""
+    """Return the reads of a body with a content coding: its frames cannot be told apart."""
     count = connect_snapshot_length(frames)
     ends_ns = frames[count].offset_ns if count < len(frames) else float("inf")
     parts, start = [], 0
@@ -260,12 +254,12 @@ def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]
 
 
 def decoded_parts(frames: list[TimedFrame]) -> list[Part]:
-    """A part for each frame, which comes when its last byte did."""
+    """Return a part for each frame, at the time of its last byte."""
     return list(_whole_frames(frames))
 
 
 def _whole_frames(frames: list[TimedFrame]) -> Iterator[Part]:
-    greeting = connect_snapshot_length(frames)
+    snapshot = connect_snapshot_length(frames)
     for frame in frames:
         if frame.raw:
-            yield Part(frame.offset_ns, frame.raw, frame.seq <= greeting, frame.stream, frame.seq, frame.seq)
+            yield Part(frame.offset_ns, frame.raw, frame.seq <= snapshot, frame.stream, frame.seq, frame.seq)

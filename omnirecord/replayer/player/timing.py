@@ -1,8 +1,7 @@
-"""How recorded time becomes played time, after asciinema: gaps are capped, then divided. Pure.
+"""Converts recorded time to played time, as asciinema does: gaps are capped, then divided. Pure.
 
-Offsets are recorded nanoseconds in ascending order; results are nanoseconds of played time from the first offset.
-
-Played time: it goes by at a speed, and can be stopped. Pure: `now` is told, in ns on any steady clock.
+Offsets are recorded ns in ascending order; results are ns of played time from the first offset. `now` is passed in, in
+ns on any monotonic clock.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Timing:
     instant: bool = False
 
     def gap(self, recorded_ns: int) -> int:
-        """How long a gap lasts when played, in ns."""
+        """Return the length of a played gap, in ns."""
         if self.instant:
             return 0
         capped = recorded_ns if self.max_gap is None else min(recorded_ns, int(self.max_gap * NS))
@@ -36,7 +35,7 @@ class Timing:
 
 
 def timing_of(mode: str = "original", speed: float | None = None, max_gap: float | None = None) -> Timing:
-    """Timing from `original`, `compressed` (`--speed 10 --max-gap 5`) or `instant`. Raises `UsageError`."""
+    """Return the timing of `original`, `compressed` (`--speed 10 --max-gap 5`) or `instant`. Raises `UsageError`."""
     if mode not in ("original", "compressed", "instant"):
         raise UsageError(f"timing {mode!r} is none of original, compressed, instant")
     if mode == "instant" and (speed is not None or max_gap is not None):
@@ -50,12 +49,12 @@ def timing_of(mode: str = "original", speed: float | None = None, max_gap: float
 
 
 def gaps(offsets: Iterable[int]) -> Iterator[int]:
-    """The differences of neighbours."""
+    """Return the differences of neighbours."""
     return (later - earlier for earlier, later in pairwise(offsets))
 
 
 class Scale:
-    """Played time of any recorded offset, given the points between which the gaps are."""
+    """Returns the played time of a recorded offset, in ns. `points`: the offsets between which the gaps lie."""
 
     def __init__(self, points: Sequence[int], timing: Timing) -> None:
         self._points = points
@@ -73,12 +72,12 @@ class Scale:
 
 
 class Clock:
-    """Stands at 0 until it is first set. `speed`: played ns for each ns of `now`."""
+    """The clock of played time. It stands at 0 until it is set. `speed`: played ns for each ns of `now`."""
 
     def __init__(self, speed: float = 1.0, *, paused: bool = False) -> None:
         self.speed = speed
         self.paused = paused
-        self._anchor: tuple[int, int] | None = None  # (now, played), from which time goes by
+        self._anchor: tuple[int, int] | None = None  # (now, played) from which time runs
 
     @property
     def started(self) -> bool:
@@ -86,11 +85,11 @@ class Clock:
 
     @property
     def set_at(self) -> int:
-        """The played time at which it was last set."""
+        """The played time at which it was last set, in ns."""
         return self._anchor[1] if self._anchor else 0
 
     def at(self, now: int) -> int:
-        """Played ns."""
+        """Return the played time, in ns."""
         if self._anchor is None:
             return 0
         since, played = self._anchor
@@ -100,5 +99,5 @@ class Clock:
         self._anchor = now, played
 
     def lasts(self, played: int) -> int:
-        """How long so much played time takes, in ns of `now`."""
+        """Return the length of some played time, in ns of `now`."""
         return int(played / self.speed)

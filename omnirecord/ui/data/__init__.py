@@ -1,1 +1,1 @@
-"""The values that the page for browsers asks for."""
+"""The values that the page requests."""

@@ -1,12 +1,10 @@
-"""What the page asks for, by name: options in, a value for JSON out. Reads the cassette, and knows nothing of HTTP.
+"""The page's requests by name: options in, a value for JSON out. Reads the cassette; no HTTP.
 
-A `.db` is opened for each answer and closed again, so that a recorder can begin and end as it likes. What has to be
-unpacked, converted or parsed first is kept as that, until its file has changed.
+Each answer opens and closes a `.db`, so that a recorder can start and stop meanwhile. A cassette that has to be
+unpacked or converted first is kept open until its file changes.
 
-Two sessions of a cassette beside each other: the turns of both, and in what they differ, as `diff` finds it. Where
-two cassettes were brought together, also which session of the one is which of the other.
-
-What is looked through in an exported file: the texts that `omnirecord search` looks through, by the same code.
+Comparisons come from `diff`, for two sessions of one cassette or of two merged ones. An exported file searches the
+documents that `omnirecord search` has.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...analysis.diff import Difference, Telling, by_session, compare, counts, telling_of, turn_pairs
+from ...analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
 from ...analysis.diff.text import spans
 from ...analysis.gather import Gathered, Known, gathered
 from ...analysis.search.matches import everything
-from ...analysis.search.search import bring_up, search
+from ...analysis.search.search import search, update_index
 from ...cassette.open import open_store
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.search_index import Doc, Index
@@ -38,10 +36,12 @@ TOLERANCE_S = 1.0
 
 
 def comparison(store: Store, a: str, b: str) -> Row:
-    """The differences of two sessions. `turns`: which turn stands beside which, by their places; `turn` of a difference
-    is the place in that list, None where it is around the turns; `spans`: its two texts as one, where it is one of
-    texts. Raises `UsageError`."""
-    one, other = _telling(store, read_key(a)), _telling(store, read_key(b))
+    """The differences of two sessions. Raises `UsageError`.
+
+    `turns`: the pairs of turns, by index. Of each difference, `turn` is an index in that list, None outside turns;
+    `spans` is its two texts as one, if it has texts.
+    """
+    one, other = _session_with(store, read_key(a)), _session_with(store, read_key(b))
     pairs = turn_pairs(one, other)
     places = {side: {pair[side]: place for place, pair in enumerate(pairs)} for side in (0, 1)}
     found = compare([one], [other], tolerance_s=TOLERANCE_S)
@@ -55,7 +55,7 @@ def _row(one: Difference, places: Places) -> Row:
 
 
 def _turn(one: Difference, places: Places) -> int | None:
-    """A path counts in the first session, but for a turn that only the second one has."""
+    """The pair of a difference. Paths count in the first session, except for turns of the second one alone."""
     found = re.match(r"turns\[(\d+)\](.*)", one.path, re.DOTALL)
     if found is None:
         return None
@@ -63,8 +63,10 @@ def _turn(one: Difference, places: Places) -> int | None:
 
 
 def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
-    """The sessions of two cassettes that were brought together, as `diff` pairs them, and how many differences each
-    pair has. `files`: of which cassette a recording is; `a`, `b`: only this session of it. Raises `UsageError`."""
+    """The pairs of sessions of two merged cassettes, with the number of their differences. Raises `UsageError`.
+
+    `files`: the cassette of each recording. `a`, `b`: only this session of it.
+    """
     names = list(dict.fromkeys(files.values()))
     if len(names) != 2:
         raise UsageError("there is one cassette: choose two of its sessions")
@@ -73,7 +75,7 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     sides = [
         [one for one in side if key in ("", _key(one))] for side, key in zip(sides, (a, b), strict=True)
     ]  # fmt: skip
-    found = by_session(*([_told(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    found = by_session(*([_diff_session(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
     return [
         {"a": None if i is None else _key(sides[0][i]), "b": None if j is None else _key(sides[1][j]),
          "differences": len(differences), "counts": counts(differences)}
@@ -85,23 +87,25 @@ def _key(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
-def _told(one: Gathered) -> Telling:
-    return telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+def _diff_session(one: Gathered) -> DiffSession:
+    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
 
 
-def _telling(store: Store, key: Key) -> Telling:
+def _session_with(store: Store, key: Key) -> DiffSession:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
-            return _told(one)
+            return _diff_session(one)
     raise UsageError(f"the cassette holds no session {key}")
 
 
 def search_data(store: Store, exchanges: set[int]) -> Row:
-    """Of these exchanges: each text once, and what has it, by session and time. `same` is equal for what says the same;
-    `at` ns of its recording; `marks` of a text that came in deltas how long each piece is, in characters, and how many
-    events further on it came."""
+    """The documents of these exchanges by session and time, and their texts, each once.
+
+    `same` is equal for equal documents; `at` is in ns of the recording. `marks` of a text of deltas: the characters of
+    each delta, and the distance of its event from the previous one.
+    """
     with closing(Index.in_memory()) as index:
-        for _ in bring_up(store, index, (0, None)):
+        for _ in update_index(store, index, (0, None)):
             pass
         found = [one for one in everything(index.connection) if one[1] in exchanges]
     by_number = {x.exchange: x for x in store.numbered({number for _, number, _ in found})}
@@ -124,18 +128,20 @@ def _search_row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
 
 
 def _steps(marks: array[int]) -> list[int]:
-    """From (place, event, place, event…) to how far each is from the one before: small numbers take less room."""
+    """The differences of (position, event, position, event…): small numbers take less space."""
     return [one - before for one, before in zip(marks, [0, marks[1], *marks], strict=False)]
 
 
 Options = Mapping[str, str]
 HITS = 200
-"""How many hits of a search are shown."""
+"""Most hits of a search."""
 
 
 class Answers:
-    """`path` gives the cassette, as it is called by now; where it was put together, `files` says from which one each of
-    its recordings is. May be asked from several threads."""
+    """Answers the page's requests, in several threads.
+
+    `path` returns the current path of the cassette. `files`: the file of each recording of a merged one.
+    """
 
     def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
         self._path, self._files = path, files or {}
@@ -158,7 +164,7 @@ class Answers:
         return name == "search" or name in self._names
 
     def answer(self, name: str, asked: Options) -> Any:
-        """Raises `UsageError` for what cannot be asked, `CassetteError` where the file cannot be read."""
+        """The value of a request. Raises `UsageError` for bad options, `CassetteError` for an unreadable file."""
         if name == "search":
             return self._search(asked)
         with self._store() as store:

@@ -1,10 +1,8 @@
-"""The events of a stream as the page holds them: a few numbers of each, in columns, and the rest where it is looked at.
+"""Events, exchanges and session keys for the page.
 
-A hundred thousand events are a few megabytes of columns, and take a second to be read: they come in pieces.
-
-One request with its answer, or one WebSocket, in full: header fields, bodies, messages. What is long is cut.
-
-How the page names a session: in one recording, or a stream that belongs to none. Pure.
+The page gets a few numbers of each event, in columns, and the rest of an event on demand. A hundred thousand events are
+a few megabytes of columns and take a second to read, so columns are sent in parts. An exchange has header fields,
+bodies and messages; long ones are cut.
 """
 
 from __future__ import annotations
@@ -27,16 +25,19 @@ from ...wire.sse import read_fields
 
 Row = dict[str, Any]
 PIECE = 20_000
-"""How many events one piece of columns has at the most…"""
+"""Most events in one part of the columns."""
 GISTS = 400
-"""…and one of gists."""
+"""Most events in one list of summaries."""
 LONGEST = 1 << 20
-"""How much of one frame is shown, in bytes."""
+"""Most bytes of a frame that are shown."""
 
 
 def columns(store: Store, stream: int, after: int = 0, limit: int = PIECE) -> Row:
-    """The events behind `after`: lists of the same length. `dt` and `sent` are ns from the event before, and from the
-    event itself; -1 where it never was sent. `types` names what `type` numbers."""
+    """The events after `after`, in lists of equal length.
+
+    `dt`: ns since the previous event. `sent`: ns from the event to its handing to the client; -1 if never. `type`: an
+    index in `types`.
+    """
     return columns_of(islice(_frames(store, stream, after), limit), stream, limit)
 
 
@@ -57,7 +58,7 @@ def columns_of(frames: Iterator[TimedFrame], stream: int, limit: int) -> Row:
 
 
 def gists(store: Store, stream: int, after: int = 0, limit: int = GISTS) -> Row:
-    """What each of the events behind `after` says, in one line."""
+    """The one-line summaries of the events after `after`."""
     frames = list(islice(_frames(store, stream, after), max(1, min(limit, GISTS))))
     return {"stream": stream, "rows": [[frame.seq, gist_of(frame)] for frame in frames]}
 
@@ -69,8 +70,8 @@ def gist_of(frame: TimedFrame) -> str:
 
 
 def event(store: Store, stream: int, seq: int) -> Row:
-    """One event as `events --json` prints it, but for its data, which the page reads from `raw`; `cut` says how long
-    that is where it is longer than what is shown."""
+    """One event as `events --json` prints it, without `data`, which the page reads from `raw`. `cut`: the length of the
+    frame, if it is longer than what is shown. Raises `UsageError`."""
     x = _stream(store, stream)
     frame = store.frame(x, seq)
     if frame is None:
@@ -86,12 +87,12 @@ def event_of(x: Exchange, frame: TimedFrame, started_at: str) -> Row:
 
 
 def beginning(data: bytes, most: int) -> Any:
-    """As `text` has it; of what is longer than `most` bytes, its beginning."""
+    """The data as JSON text or base64; the start of data above `most` bytes."""
     return text(data) if len(data) <= most else data[:most].decode("utf-8", "replace")
 
 
 def matching(store: Store, streams: list[int], words: str) -> dict[str, list[int]]:
-    """Returns the numbers of the events whose frame contains a text, by stream. Case does not matter."""
+    """The numbers of the events whose frame contains a text, by stream. Case does not matter."""
     wanted = words.lower()
     return {
         str(stream): [frame.seq for frame in _frames(store, stream, 0) if wanted in _shown(frame)]
@@ -108,22 +109,22 @@ def _frames(store: Store, stream: int, after: int) -> Iterator[TimedFrame]:
 
 
 def _stream(store: Store, stream: int) -> Exchange:
-    found = store.exchanges("stream = ?", stream)
+    found = store.exchanges(stream=stream)
     if not found:
         raise UsageError(f"the cassette holds no stream {stream}")
     return found[0]
 
 
 LONGEST_BODY = 64 * 1024
-"""How much of a body, or of a message, is shown, in bytes."""
+"""Most bytes of a body or message that are shown."""
 MESSAGES = 300
-"""How many messages of a WebSocket are."""
+"""Most messages of a WebSocket that are shown."""
 SAYS = 200
-"""How much of a message stands in the list of the wire, in bytes."""
+"""Most bytes of a message in the list of messages."""
 
 
 def exchange(store: Store, number: int) -> Row:
-    """Raises `UsageError` where it is not there."""
+    """One exchange in full. Raises `UsageError` if the cassette has none of this number."""
     found = store.numbered([number])
     if not found:
         raise UsageError(f"the cassette holds no exchange {number}")
@@ -131,7 +132,7 @@ def exchange(store: Store, number: int) -> Row:
 
 
 def exchange_row(x: Exchange) -> Row:
-    """What there is to know of one without its header fields and bodies."""
+    """An exchange without header fields and bodies."""
     return {
         "exchange": x.exchange, "kind": x.kind, "stream": x.stream, "session_id": x.session_id, "party": x.party,
         "party_name": party_name(x),
@@ -165,8 +166,7 @@ def _curl(store: Store, x: Exchange) -> str:
 
 
 def exchanges_with(store: Store, numbers: list[int], words: str) -> list[int]:
-    """Returns the exchanges that contain a text in a body or a message, as far as the page shows it. Case does not
-    matter."""
+    """The exchanges that contain a text in the shown part of a body or message. Case does not matter."""
     wanted = words.lower()
     return [
         x.exchange for x in store.numbered(numbers)
@@ -180,7 +180,7 @@ def _texts(row: Row) -> Iterator[Any]:
 
 
 def message_rows(store: Store, x: Exchange) -> list[Row]:
-    """Returns a row for each of the first `MESSAGES` messages of a WebSocket. `says`: its beginning."""
+    """A row for each of the first `MESSAGES` messages of a WebSocket. `says`: its start."""
     return [
         {"exchange": x.exchange, "place": place, "at_ns": one.at_ns, "dir": one.dir, "size": len(one.data),
          "says": beginning(one.data, SAYS)}
@@ -198,7 +198,7 @@ def _shown_body(data: bytes) -> Row:
 
 
 class Key(NamedTuple):
-    """A session of a recording; where `session_id` is None, the stream that belongs to none."""
+    """The page's name of a session in a recording, or of a stream without a session."""
 
     recording: int
     session_id: str | None
@@ -221,7 +221,7 @@ def key_of_session(told: Session) -> Key:
 
 
 def read_key(text: str) -> Key:
-    """Raises `UsageError` where it names nothing."""
+    """The key in a text. Raises `UsageError`."""
     recording, _, rest = text.partition(".")
     kind, _, name = rest.partition(".")
     if _is_number(recording) and kind == "session":

@@ -1,11 +1,8 @@
-"""What a cassette holds, at one look: its recordings, its sessions, what went wrong with the recording itself.
+"""Overview, findings and sessions for the page.
 
-Of streams only an outline is read. What is found by reading them through, `doctor`'s findings, is asked for apart, so
-that the list is there at once.
-
-One session as the page shows it: its turns as `show --json` has them, how their texts grew, and its requests.
-
-With it come the sessions of its sub-agents, and of theirs.
+The overview has recordings, sessions and incidents of the recorder. It reads no frames: findings are a request of their
+own, so that the list appears at once. A session has its turns as in `show --json`, the growth of their texts, its
+requests, and the sessions of its sub-agents.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ..._version import __version__
-from ...analysis.doctor import row_of
 from ...analysis.doctor.doctor import examine
 from ...analysis.gather import Concluded, Known, children_of, conclusions, strays
 from ...analysis.transcript.show import sessions_with_drafts, turn_rows
@@ -29,12 +25,12 @@ from .events import Key, exchange_row, key_of_exchange, key_of_session, message_
 
 Row = dict[str, Any]
 MOST_OTHERS = 500
-"""How many requests that belong to no session are listed, those of runners among them."""
+"""Most listed requests without a session, those of runners included."""
 
 
 def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:
-    """`name`: what the cassette is called; `files`: from which one each recording is, where it was put together;
-    `known`: see `conclusions`. Times are ns of their recording."""
+    """The overview. `name`: the cassette's. `files`: the file of each recording of a merged cassette. `known`: see
+    `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
     astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
@@ -60,14 +56,13 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
 
 
 def findings(store: Store, session: str | None = None) -> list[Row]:
-    """What `doctor` finds in the cassette, or in one session: its rows, the code of what explains each, and of which
-    recording it is, None where that cannot be said."""
+    """The findings of the cassette, or of one session, each with its recording; None if that is unknown."""
     recordings: dict[object, set[int]] = {}
     for x in store.exchanges():
         for what in (x.stream, x.session_id):
             recordings.setdefault(what, set()).add(x.recording)
     return [
-        {**row_of(one), "because": one.because, "recording": _only(recordings.get(one.stream or one.session_id))}
+        {**one.row(), "recording": _only(recordings.get(one.stream or one.session_id))}
         for one in examine(store, session)
     ]  # fmt: skip
 
@@ -108,7 +103,7 @@ Told = tuple[Session, list[Draft]]
 
 
 def session_data(store: Store, key: Key) -> Row:
-    """The session and its family, the session itself first. Raises `UsageError` where it is not there."""
+    """A session and its sub-agents, the session itself first. Raises `UsageError` if the cassette has none such."""
     family = list(_family(store, key))
     family.sort(key=lambda one: key_of_session(one[0]) != key)
     if not family or key_of_session(family[0][0]) != key:
@@ -116,7 +111,7 @@ def session_data(store: Store, key: Key) -> Row:
     started_at = store.recording(key.recording).started_at
     by_id = {(told.recording, told.session_id): told for told, _ in family}
     ids = {told.session_id for told, _ in family if told.session_id is not None}
-    exchanges = [x for x in store.exchanges("recording = ?", key.recording) if _is_of(x, ids, key)]
+    exchanges = [x for x in store.exchanges(recording=key.recording) if _is_of(x, ids, key)]
     return {
         "key": str(key),
         "started_at": started_at,

@@ -63,7 +63,7 @@ export class CompareView {
     const grave = found.filter(one => one.kind !== 'timing').length
     const said = found.length
       ? `${count(found.length, 'difference')}${grave === found.length ? '' : `, ${found.length - grave} of them only of timing`}`
-      : 'No difference: both say and do the same.'
+      : 'No difference.'
     const groups = Map.groupBy(found, one => one.turn)
     const rows = turns.map(([i, j], place) =>
       this.turn([i, j], side(a, i), side(b, j), groups.get(place) ?? []),
@@ -88,14 +88,14 @@ export class CompareView {
   }
 
   around(found) {
-    return found.length ? h('section', { class: 'pair' }, h('h2', {}, 'Around the turns'), differences(found, '')) : ''
+    return found.length ? h('section', { class: 'pair' }, h('h2', {}, 'Outside the turns'), differences(found, '')) : ''
   }
 
   why(a, b) {
     return h(
       'section',
       { class: 'pair' },
-      h('h2', {}, 'Why they stop'),
+      h('h2', {}, 'Why they ended'),
       h(
         'div',
         { class: 'sides' },

@@ -18,7 +18,7 @@ export class Detail {
     this.copies = h('div', { class: 'copies' })
     this.element = h(
       'section',
-      { class: 'detail', 'aria-label': 'What is selected', hidden: true },
+      { class: 'detail', 'aria-label': 'The selection', hidden: true },
       h(
         'header',
         {},
@@ -107,13 +107,13 @@ export class Detail {
   raw(event) {
     const head = h('h3', {}, 'Raw frame')
     if (event.raw === null)
-      return [head, h('p', { class: 'remark' }, `Its ${count(event.cut ?? 0, 'byte')} were not kept.`)]
+      return [head, h('p', { class: 'remark' }, `Its ${count(event.cut ?? 0, 'byte')} were not recorded.`)]
     const text = typeof event.raw === 'string' ? event.raw : latin(event.raw.base64)
-    const cut = event.cut ? h('p', { class: 'remark' }, `Its beginning, of ${size(event.cut)}.`) : ''
+    const cut = event.cut ? h('p', { class: 'remark' }, `The first part of ${size(event.cut)}.`) : ''
     return [
       head,
       cut,
-      typeof event.raw === 'string' ? '' : h('p', { class: 'remark' }, 'It is no UTF-8: shown byte by byte.'),
+      typeof event.raw === 'string' ? '' : h('p', { class: 'remark' }, 'Not UTF-8: shown byte by byte.'),
       h('pre', { class: 'raw' }, text),
     ]
   }
@@ -131,7 +131,7 @@ export class Detail {
   message({ messages }, place) {
     const { begin } = this.deck,
       one = messages[place]
-    if (!one) return h('p', { class: 'remark' }, 'This message is not here.')
+    if (!one) return h('p', { class: 'remark' }, 'This message does not exist.')
     const value = typeof one.data === 'string' ? readJson(one.data) : null
     return [
       list([
@@ -181,11 +181,11 @@ function half(name, { headers, body }) {
 
 function shownBody(body) {
   if (!body?.size) return ''
-  if (typeof body.text !== 'string') return h('p', { class: 'remark' }, `A body of ${size(body.size)} that is no text.`)
+  if (typeof body.text !== 'string') return h('p', { class: 'remark' }, `A binary body of ${size(body.size)}.`)
   const value = readJson(body.text)
   return [
     value ? h('div', { class: 'json' }, tree(value, '', [])) : h('pre', { class: 'raw' }, body.text),
-    body.size > 65536 ? h('p', { class: 'remark' }, `Its beginning, of ${size(body.size)}.`) : '',
+    body.size > 65536 ? h('p', { class: 'remark' }, `The first part of ${size(body.size)}.`) : '',
   ]
 }
 
@@ -196,10 +196,10 @@ function messages({ messages: all, more_messages: more }, begin) {
       'div',
       { class: 'message' },
       h('span', { class: 'took' }, `${clock(one.at_ns - begin, 3)} ${one.dir === 'up' ? '→' : '←'}`),
-      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : `(${size(one.size)}, no text)`),
+      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : `(${size(one.size)}, binary)`),
     ),
   )
-  return [h('h3', {}, 'Messages'), ...lines, more ? h('p', { class: 'remark' }, 'There are more.') : '']
+  return [h('h3', {}, 'Messages'), ...lines, more ? h('p', { class: 'remark' }, 'Only the first are shown.') : '']
 }
 
 function latin(base64) {

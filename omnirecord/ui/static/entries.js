@@ -180,7 +180,7 @@ class Child extends Entry {
         this.last,
         status && this.entry.of.last_message
           ? this.entry.of.last_message
-          : 'No client listened to it: this comes from the stream of its parent.',
+          : 'No client was connected to it: this is from the stream of its parent.',
       )
   }
 }

@@ -26,9 +26,9 @@ export class FilterBar {
       timer = setTimeout(() => deck.findText(text).catch(problem => deck.fail(problem)), 200)
     }
     this.controls = {
-      rows: chosen('rows', ROWS, 'Which rows are listed'),
-      type: typed('type', 'A part of a type, or a glob; of a request, a part of its method and path', type => set({ type })),
-      text: typed('text', 'A text that the frame, the body or the message contains', find),
+      rows: chosen('rows', ROWS, 'Rows to list'),
+      type: typed('type', 'Part of a type, or a glob; for requests, of method and path', type => set({ type })),
+      text: typed('text', 'Text in the frame, the body or the message', find),
       verdict: chosen('verdict', [
         ['', 'any'],
         ['odd', 'not valid, or failed'],

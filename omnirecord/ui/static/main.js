@@ -70,7 +70,7 @@ class App {
   tell() {
     const { is_recorded: is, shared } = this.overview
     this.state.hidden = !is && !shared
-    this.state.textContent = shared ? shared.badge : this.isLost ? 'connection lost: trying again' : 'recording'
+    this.state.textContent = shared ? shared.badge : this.isLost ? 'connection lost: reconnecting' : 'recording'
     this.state.title = shared ? shared.sentence : ''
     this.state.className = shared ? 'state shared-state' : this.isLost ? 'state lost' : 'state'
   }

@@ -62,7 +62,7 @@ export class PairsView {
           ? h(
               'a',
               { href: write({ view: 'compare', a, b }), class: counts ? 'bad' : '' },
-              differences ? count(differences, 'difference') + (counts ? '' : ', of timing alone') : 'none',
+              differences ? count(differences, 'difference') + (counts ? '' : ', timing only') : 'none',
             )
           : `only in ${this.overview.files[a === null ? 1 : 0]}`,
       ),

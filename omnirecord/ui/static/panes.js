@@ -5,9 +5,9 @@ import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
 // `all`: what `doctor` found; undefined while it looks. `go` leads to an event.
 export function findingParts(all, go) {
-  if (!all) return [h('p', { class: 'empty' }, 'Looking for what was wrong …')]
+  if (!all) return [h('p', { class: 'empty' }, 'Looking for problems …')]
   if (!all.length)
-    return [h('p', { class: 'empty' }, 'Nothing to report: nothing was wrong in this session that a recording shows.')]
+    return [h('p', { class: 'empty' }, 'No findings.')]
   return all.map(one => finding(one, go))
 }
 
@@ -44,7 +44,7 @@ export function aboutParts(row, deck, overview) {
     main = deck.session?.family[0]
   const bad = Object.entries(row.verdicts).filter(([name]) => !['valid', 'comment', 'sentinel'].includes(name))
   const rows = [
-    ['session', row.session_id ?? 'none: a stream of its own'],
+    ['session', row.session_id ?? 'none: a stream without a session'],
     row.parent_session_id ? ['sub-agent of', row.parent_session_id] : null,
     ['began', row.started_at ? `${moment(row.started_at)} UTC` : NO_TIMES],
     ['took', tookOf(row)],
@@ -76,7 +76,7 @@ export function aboutParts(row, deck, overview) {
     overview.shared ? sharedNote(overview.shared) : '',
     ...overview.incidents
       .filter(one => one.recording === row.recording)
-      .map(one => h('p', { class: 'problem' }, `The recorder had trouble: ${one.message}`)),
+      .map(one => h('p', { class: 'problem' }, `Problem of the recorder: ${one.message}`)),
   ]
 }
 
@@ -85,8 +85,8 @@ export function sharedNote(shared) {
   const rows = shared.replaced.map(one => h('li', {}, `${one.count} × ${one.kind}, in ${one.place}`))
   return h(
     'section',
-    { class: 'shared', 'aria-label': 'What was scrubbed' },
-    h('h2', {}, 'What was scrubbed'),
+    { class: 'shared', 'aria-label': 'Replaced secrets' },
+    h('h2', {}, 'Replaced secrets'),
     h('p', {}, shared.sentence),
     rows.length ? h('ul', {}, ...rows) : '',
   )

@@ -30,7 +30,7 @@ export class Player {
     this.cap = h(
       'select',
       {
-        title: 'The longest silence that is played',
+        title: 'Longest silence to play',
         onchange: event => deck.setCap(Number(event.target.value)),
       },
       ...CAPS.map(one =>
@@ -81,7 +81,7 @@ export class Player {
     const follows = deck.isOpen ? '● live' : 'no client connected'
     live.classList.toggle('on', deck.isLive)
     say(live, isAtEnd ? follows : `paused${waiting} · go to the end`)
-    live.setAttribute('aria-label', deck.isLive ? 'Live: pause here' : isAtEnd ? follows : `Paused${waiting}: go to the end`)
+    live.setAttribute('aria-label', deck.isLive ? 'Live: pause' : isAtEnd ? follows : `Paused${waiting}: go to the end`)
   }
 
   scrub() {

@@ -18,7 +18,7 @@ export class SearchView {
         h(
           'p',
           { class: 'empty' },
-          'Type some words above: all of them have to be there. "A phrase", begin*, OR and NOT work as usual.',
+          'Type words above: a hit has all of them. "A phrase", begin*, OR and NOT work as usual.',
         ),
       )
     try {
@@ -39,7 +39,7 @@ export class SearchView {
         'p',
         { class: 'found' },
         count(total, 'hit'),
-        total > hits.length ? `, of which the first ${hits.length} are shown` : '',
+        total > hits.length ? `, the first ${hits.length} shown` : '',
       ),
       ...[...groups].map(([key, group]) => this.group(key, group)),
     )

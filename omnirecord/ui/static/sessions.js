@@ -5,7 +5,7 @@ import { exchangeParts } from './detail.js'
 import { sharedNote } from './panes.js'
 import { clip, clock, count, moment, oneLine, sessionName, tookOf } from './words.js'
 
-const HEADS = ['', 'Session', 'Began', 'Took', 'Events', 'Findings', 'Ending']
+const HEADS = ['', 'Session', 'Start', 'Duration', 'Events', 'Findings', 'Ending']
 
 export class SessionsView {
   constructor(source, overview, findings) {
@@ -36,8 +36,8 @@ export class SessionsView {
     if (!overview.sessions.length)
       return fill(
         this.body,
-        h('p', { class: 'empty' }, 'There are no sessions in this cassette yet.'),
-        overview.is_recorded ? h('p', { class: 'empty' }, 'It is being recorded: what comes shows up here.') : '',
+        h('p', { class: 'empty' }, 'This cassette has no sessions yet.'),
+        overview.is_recorded ? h('p', { class: 'empty' }, 'It is being recorded: new sessions appear here.') : '',
       )
     const trees = this.trees()
     const outside = (this.findings ?? []).filter(one => one.session_id === null && one.stream === null)
@@ -45,7 +45,7 @@ export class SessionsView {
       this.body,
       overview.shared ? sharedNote(overview.shared) : '',
       overview.files?.length === 2
-        ? h('p', { class: 'beside' }, h('a', { href: '#/compare' }, 'What differs between the two cassettes'))
+        ? h('p', { class: 'beside' }, h('a', { href: '#/compare' }, 'Differences between the two cassettes'))
         : '',
       ...outside.map(one =>
         h(
@@ -57,7 +57,7 @@ export class SessionsView {
         ),
       ),
       ...overview.incidents.map(one =>
-        h('p', { class: 'problem' }, `In recording ${one.recording} the recorder had trouble: ${one.message}`),
+        h('p', { class: 'problem' }, `Problem of the recorder, in recording ${one.recording}: ${one.message}`),
       ),
       h(
         'div',
@@ -201,8 +201,8 @@ export class SessionsView {
         ),
         h('code', {}, row.session_id ?? ''),
       ),
-      h('td', { 'data-label': 'Began' }, row.started_at ? moment(row.started_at).slice(11) : '–'),
-      h('td', { class: 'number', 'data-label': 'Took' }, row.started_at ? tookOf(row) : '–'),
+      h('td', { 'data-label': 'Start' }, row.started_at ? moment(row.started_at).slice(11) : '–'),
+      h('td', { class: 'number', 'data-label': 'Duration' }, row.started_at ? tookOf(row) : '–'),
       h(
         'td',
         { class: 'number', 'data-label': 'Events' },
@@ -243,7 +243,7 @@ export class SessionsView {
         ? h('a', { class: 'primary', href: `#/compare?${new URLSearchParams({ a, b })}` }, 'Compare these two sessions')
         : many === 1
           ? 'Choose a second session to compare.'
-          : 'Choose two sessions, no more, to compare.',
+          : 'Choose exactly two sessions to compare.',
     ])
   }
 }

@@ -360,7 +360,7 @@ export class SessionView {
       await this.deck.loadFindings()
     } catch {
       this.deck.fail(
-        new Error('The server has stopped. What came until then stays here; omnirecord ui shows the cassette again.'),
+        new Error('The server has stopped. The events so far stay here; omnirecord ui shows the whole cassette.'),
       )
     }
   }

@@ -42,7 +42,7 @@ export class TalkView {
     shows(this.empty, last < 0)
     say(
       this.empty,
-      deck.turns.length ? 'Nothing was said yet at this point.' : 'No message was sent in this session.',
+      deck.turns.length ? 'No message up to this moment.' : 'No message was sent in this session.',
     )
     this.showWhy()
     if (deck.isPlaying) this.element.scrollTop = 0 // its end: it is laid out from below

@@ -23,7 +23,7 @@ export class Timeline extends Picture {
       class: 'lanes',
       role: 'img',
       'aria-label':
-        'Timeline of the session, in lanes. The slider above moves the playhead; the list of events has the same as text.',
+        'Timeline of the session, in lanes. The slider above moves the playhead; the wire lists the same events as text.',
     })
     this.head = h('div', { class: 'head' })
     this.future = h('div', { class: 'future', style: { top: `${RULER}px` } })

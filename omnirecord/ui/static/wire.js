@@ -276,7 +276,7 @@ function requestTexts(x, failed) {
 
 function messageTexts({ dir, size: bytes, says }) {
   const from = dir === 'up' ? 'client → server' : 'server → client'
-  return [`WebSocket ${from}`, typeof says === 'string' ? oneLine(says) : `${size(bytes)}, no text`]
+  return [`WebSocket ${from}`, typeof says === 'string' ? oneLine(says) : `${size(bytes)}, binary`]
 }
 
 // The text of a delta, from its gist.

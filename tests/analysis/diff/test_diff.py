@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.diff import Difference, Telling, compare, telling_of
+from omnirecord.analysis.diff import Difference, DiffSession, compare, diff_session
 from omnirecord.analysis.gather import gathered
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
@@ -18,18 +18,19 @@ from tests.support.cassettes import DONE, Made, child, completed, created, delta
 CASSETTES = sorted((Path(__file__).parent.parent.parent.parent / "cassettes").glob("*.jsonl"))
 
 
-def told(tape: Made) -> list[Telling]:
+def told(tape: Made) -> list[DiffSession]:
     store = tape.store()
     return [
-        telling_of(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None) for one in gathered(store)
+        diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+        for one in gathered(store)
     ]
 
 
-def tellings(path: Path) -> list[Telling]:
+def tellings(path: Path) -> list[DiffSession]:
     store = open_store(path)
     try:
         return [
-            telling_of(one.exchanges, list(one.frames()), one.acts, is_child=one.parent_id is not None)
+            diff_session(one.exchanges, list(one.frames()), one.acts, is_child=one.parent_id is not None)
             for one in gathered(store)
         ]
     finally:

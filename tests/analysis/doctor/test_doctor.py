@@ -451,7 +451,7 @@ def test_a_sub_agent_that_failed_unheard_is_a_warning() -> None:
     update = event("session.child_session.updated", conversation_id="s", child_session_id="c", child=told)
     made = heard(*TURN, (2.4, update), end=3.0)
     assert codes(made) == [("turn-failed", "warning", None)]
-    assert "reviewer:plan failed, and no client heard its turn: RuntimeError: It broke." in found(made)[0].message
+    assert "reviewer:plan failed, and no stream carried its turn: RuntimeError: It broke." in found(made)[0].message
     made.stream("c", 1.5, (1.5, heartbeat()), (1.6, status("running") + begin("rc")), (1.7, end("rc", how="failed")),
                 end=3.0)  # fmt: skip
     assert [code[:2] for code in codes(made) if code[0] == "turn-failed"] == [("turn-failed", "error")]

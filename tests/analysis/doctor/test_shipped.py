@@ -15,6 +15,7 @@ from omnirecord.errors import NotACassette, UsageError
 from tests.support.cassettes import Made, completed, delta, event, heartbeat, status
 from tests.support.cost import cost
 from tests.support.faulted import FOLDER, faulted
+from tests.support.watchdog import slowness
 
 HEALTHY = sorted(path for path in FOLDER.glob("*.jsonl") if path.stem != "failed")
 CAUSES = {
@@ -123,16 +124,19 @@ def test_a_hundred_thousand_events_take_three_seconds_and_little_memory(tmp_path
     path = big(100_000).save(tmp_path / "big.db")
     spent = cost("import sys, omnirecord; print(omnirecord.doctor(sys.argv[1]))", path)
     assert spent.stdout == "[]\n"
-    assert spent.seconds < 3
+    assert spent.seconds < 3 * slowness()
     assert spent.megabytes < 300
 
 
 @pytest.mark.slow
 def test_the_work_is_linear_in_the_events() -> None:
     def taken(store: Store) -> float:
-        begun = time.process_time()
-        examine(store)
-        return time.process_time() - begun
+        took = []
+        for _ in range(2):  # the better one counts: other processes use the same core
+            begun = time.process_time()
+            examine(store)
+            took.append(time.process_time() - begun)
+        return min(took)
 
     small, large = big(10_000).store(), big(40_000).store()
     assert taken(large) < 8 * taken(small)

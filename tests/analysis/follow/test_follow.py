@@ -13,7 +13,7 @@ import pytest
 
 from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.cassette.framing import Framer
-from omnirecord.cassette.rotation import Shelf
+from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.cassette.sqlite.lock import lock_path
@@ -52,7 +52,7 @@ class Recorder:
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
-        pieces = streamed.Pieces(stream, self._reads[stream], self._bytes[stream])
+        pieces = streamed.ReadBlocks(stream, self._reads[stream], self._bytes[stream])
         made = []
         for data in frames:
             self._at += 1
@@ -61,7 +61,7 @@ class Recorder:
         if framed:
             begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]
             found = [one for n, data in enumerate(frames, begun[2]) for one in Framer(None, CONTRACT).feed(n, data)]
-            made += streamed.pages(stream, found, lambda _: self._at, *begun)
+            made += streamed.frame_blocks(stream, found, lambda _: self._at, *begun)
             self._seq[stream] += len(found)
         self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)
@@ -236,14 +236,14 @@ class Rotating:
     """A recorder with several files, of which the test says when one is begun and when one is let go."""
 
     def __init__(self, link: Path) -> None:
-        self._shelf, self.files = Shelf(link, Retention()), list[Recorder]()
+        self._rotated, self.files = RotatedCassettes(link, Retention()), list[Recorder]()
         self.next()
 
     def next(self) -> Recorder:
-        writer = self._shelf.begin()
+        writer = self._rotated.begin()
         assert writer.path is not None
         self.files.append(Recorder(writer, second=len(self.files)))
-        self._shelf.point(writer.path)
+        self._rotated.point(writer.path)
         return self.files[-1]
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.search.documents import Texts, plain, spaced, text_in
+from omnirecord.analysis.search.documents import DocumentMaker, plain, spaced, text_in
 from omnirecord.analysis.search.query import (
     OPEN,
     SHUT,
@@ -21,7 +21,7 @@ from omnirecord.analysis.search.query import (
     best,
     cut,
     parse,
-    signs_in,
+    symbols_in,
     unmarked,
 )
 from omnirecord.cassette.sqlite.search_index import Doc
@@ -115,8 +115,8 @@ def test_parting_a_text_keeps_what_is_seen_of_it(text: str) -> None:
 
 
 def heard(*frames: bytes) -> list[Doc]:
-    texts = Texts()
-    return [doc for frame in recorded(1, *frames).frames for doc in texts.hear(frame)] + texts.rest()
+    texts = DocumentMaker()
+    return [doc for frame in recorded(1, *frames).frames for doc in texts.add(frame)] + texts.rest()
 
 
 def told(*frames: bytes) -> list[str]:
@@ -228,7 +228,7 @@ def test_a_snippet_is_one_line_and_its_marks_move_along() -> None:
 
 def test_the_place_with_the_most_words_is_shown() -> None:
     text = "one " + "x " * 200 + "one two"
-    spans = signs_in(text, ["one", "two"])
+    spans = symbols_in(text, ["one", "two"])
     assert [text[a:b] for a, b in best(text, spans)] == ["one", "two"]
 
 

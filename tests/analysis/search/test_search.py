@@ -34,6 +34,7 @@ from omnirecord.model import Recording
 from tests.cassette.sqlite.test_store import another_recorder
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.cost import cost
+from tests.support.watchdog import slowness
 
 SHIPPED = Path(__file__).parent.parent.parent.parent / "cassettes"
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -573,6 +574,6 @@ def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(folder: P
     """
     spent = cost(script)
     built, slowest = json.loads(spent.stdout)
-    assert built < 10
-    assert slowest < 0.2, "0.1 s on a machine that is not busy"
+    assert built < 10 * slowness()
+    assert slowest < 0.2 * slowness(), "0.1 s on a machine that is not busy"
     assert spent.megabytes < 300

@@ -113,7 +113,7 @@ def test_a_stream_without_times_tells_none() -> None:
     one = Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),))
     assert list(transcript([one], width=120)) == [
         "Finished",
-        "A stream of no session · recording 1 · 1 turn · no times recorded",
+        "A stream without a session · recording 1 · 1 turn · no times recorded",
         "  1            You: Hi",
         "               Assistant: Hello.",
         "             = completed",

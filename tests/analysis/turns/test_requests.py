@@ -22,7 +22,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
 from omnirecord.cli import main
 from omnirecord.replayer.player import GateRule
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data.overview import overview
 from tests.support.cassettes import Made, conversation, heartbeat
 
@@ -168,7 +168,8 @@ def test_a_session_that_could_not_be_made_is_told_as_a_request_of_no_session(tmp
     )
     assert found(tape) == [("request-failed", "error", None)]
     assert shown(tape).split("\n")[-2:] == [
-        "Requests of no session", "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
+        "Requests without a session",
+        "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
     ]  # fmt: skip
     with closing(open_store(tape.save(tmp_path / "made.db"))) as store:
         following = Following(store, None, width=200)
@@ -186,7 +187,7 @@ def test_an_answer_that_comes_after_a_search_is_indexed_by_the_next_one() -> Non
     tape = bound(200)
     tape.post("/v1/sessions/s/events", 2.0, status=503, body={"type": "odd", "data": "Hello"}, answer=BUSY)
     store, index = tape.store(), Index.in_memory()
-    (x,) = store.exchanges("method = 'POST'")
+    (x,) = (one for one in store.exchanges() if one.request.method == "POST")
     body, answer = store.decoded_body(x, "request"), store.decoded_body(x, "response")
     goes_on, both = replace(x, response=None, end_ns=None), ["request", "answer"]
     for value, kinds in ((goes_on, both[:1]), (goes_on, both[:1]), (x, both), (x, both)):
@@ -226,7 +227,7 @@ def test_a_session_that_only_got_404s_is_none_anywhere(tmp_path: Path) -> None:
         assert [row["session_id"] for row in session_rows(store)] == ["s"]
         assert [row["session_id"] for row in overview(store, "made")["sessions"]] == ["s"]
         assert [one.session_id for one in measured(store)] == ["s"]
-        assert list(Script(store, GateRule()).sessions) == ["s"]
+        assert list(ReplayPlan(store, GateRule()).sessions) == ["s"]
         assert not [line for line in lines_of(store, None) if line.startswith("Session old")]
         following = Following(store, None)
         following.look()
@@ -238,7 +239,7 @@ def test_a_session_that_only_got_404s_is_none_anywhere(tmp_path: Path) -> None:
 def test_its_requests_are_told_as_those_of_no_session_and_listed_on_the_page() -> None:
     tape = strange()
     assert [one for one in found(tape) if one[2] is None] == [("request-failed", "warning", None)]
-    assert "Requests of no session" in shown(tape)
+    assert "Requests without a session" in shown(tape)
     others = overview(tape.store(), "made")["others"]
     assert [one["target"] for one in others if one["status"] == 404] == [
         "/v1/sessions/old", "/v1/sessions/old/items", "/v1/sessions/old/stream",

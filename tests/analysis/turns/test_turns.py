@@ -19,6 +19,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.omnigent.events import MODELS
 from omnirecord.wire.event_ids import event_id, stamp
+from tests.support.watchdog import slowness
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -588,7 +589,7 @@ def test_a_hundred_thousand_events_take_less_than_two_seconds() -> None:
         started = time.process_time()
         told = turns(frames, acts)
         took.append(time.process_time() - started)
-    assert min(took) < 2
+    assert min(took) < 2 * slowness()
     assert len(told) == 12_001
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.cassette.sqlite.checked import LIMIT, piece_of
+from omnirecord.cassette.sqlite.checked import LIMIT, read_block_of
 
 
 def row(n: int = 0, start: int = 0, offset: int = 0, **read: Any) -> tuple[Any, ...]:
@@ -21,8 +21,8 @@ def row(n: int = 0, start: int = 0, offset: int = 0, **read: Any) -> tuple[Any, 
 
 
 def test_its_times_may_be_as_large_as_the_limit_allows() -> None:
-    assert piece_of(row(offset=LIMIT - 10))[3] == LIMIT - 10
-    assert piece_of(row(came=1 - LIMIT))[4] == (0, 1 - LIMIT, 9)
+    assert read_block_of(row(offset=LIMIT - 10))[3] == LIMIT - 10
+    assert read_block_of(row(came=1 - LIMIT))[4] == (0, 1 - LIMIT, 9)
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_its_times_may_be_as_large_as_the_limit_allows() -> None:
 )  # fmt: skip
 def test_a_number_that_is_too_large_is_refused(large: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="too large"):
-        piece_of(row(**large))
+        read_block_of(row(**large))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framer, Run
-from omnirecord.cassette.sqlite.stream_rows import Columns
+from omnirecord.cassette.sqlite.stream_rows import FrameColumns
 from omnirecord.omnigent.contract import Contract
 from omnirecord.omnigent.contract.documented import omnigent
 from omnirecord.omnigent.contract.shapes import LONGEST
@@ -41,12 +41,12 @@ def learnt() -> Contract:
     return OMNIGENT
 
 
-def columns(data: bytes, cuts: list[int], rows: list[int], *, runs: bool) -> tuple[Columns, bool]:
+def columns(data: bytes, cuts: list[int], rows: list[int], *, runs: bool) -> tuple[FrameColumns, bool]:
     """What pages would tell of a stream that came in these reads, looked at so many of them at once."""
     framer = Framer(None, learnt())
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     reads = [data[start:end] for start, end in pairwise(bounds)]
-    made, number, any_run = Columns(), 0, False
+    made, number, any_run = FrameColumns(), 0, False
     while number < len(reads):
         some = reads[number : number + (rows[number % len(rows)])]
         feed = framer.feed_runs if runs else framer.feed_reads
@@ -58,7 +58,7 @@ def columns(data: bytes, cuts: list[int], rows: list[int], *, runs: bool) -> tup
     return made, any_run
 
 
-def told(of: Columns) -> list[object]:
+def told(of: FrameColumns) -> list[object]:
     return [of.lengths, of.reads, of.types, of.verdicts, of.odd]
 
 
@@ -97,7 +97,7 @@ def test_what_is_too_long_to_be_looked_up_is_no_run() -> None:
 
 
 def test_a_part_has_what_is_odd_about_its_own_frames() -> None:
-    of = Columns(Framer(None, OMNIGENT).feed(0, PING + b"data: no json\n\n" + PING + b'data: {"type": "x"}\n\n'))
+    of = FrameColumns(Framer(None, OMNIGENT).feed(0, PING + b"data: no json\n\n" + PING + b'data: {"type": "x"}\n\n'))
     part = of.part(1, 3)
     assert (part.verdicts, list(part.odd)) == (["malformed", "valid"], [0])
     assert list(accumulate(part.lengths))[-1] == len(b"data: no json\n\n" + PING)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.search.matches import Narrow, matches
+from omnirecord.analysis.search.matches import Filter, matches
 from omnirecord.analysis.search.query import parse
 from omnirecord.cassette.sqlite.search_index import EVER, Doc, Index, State, digest, path_beside
 
@@ -51,7 +51,7 @@ def put(index: Index, exchange: int, *docs: Doc, others: tuple[int, ...] = (1, 2
 
 
 def found(index: Index, query: str = "word") -> list[int | None]:
-    return [match.doc.first_seq for match in matches(index.connection, parse(query), Narrow(), 20)[1]]
+    return [match.doc.first_seq for match in matches(index.connection, parse(query), Filter(), 20)[1]]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_of_what_says_the_same_that_is_shown_which_has_the_words(index: Index) -
     put(index, 2, event("word with an id", 2, at=1, says="a"))
     assert found(index, "word") == [1]
     assert found(index, "id") == [2]
-    assert matches(index.connection, parse("word"), Narrow(), 20)[0] == 1
+    assert matches(index.connection, parse("word"), Filter(), 20)[0] == 1
 
 
 def test_a_text_that_has_grown_is_found_by_what_it_says_now(index: Index) -> None:

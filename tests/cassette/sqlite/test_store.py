@@ -49,7 +49,7 @@ def begun() -> list[Row]:
 
 def received(reads: list[bytes], lost: list[int] | None = None) -> list[Row]:
     """What the recorder writes at once: reads and their bytes, in no frame yet."""
-    pieces = streamed.Pieces(1)
+    pieces = streamed.ReadBlocks(1)
     made = []
     for n, data in enumerate(reads):
         is_lost = n in (lost or ())
@@ -96,7 +96,7 @@ def another_recorder(path: Path) -> Iterator[subprocess.Popen[str]]:
         reads = cut(BODY, 20)
         writer.write([*begun(), *received(reads)])
         first = framed(reads)[:2]
-        writer.write(stream_rows.pages(1, first, lambda n: 10 + n))
+        writer.write(stream_rows.frame_blocks(1, first, lambda n: 10 + n))
         print("ready", flush=True)
         sys.stdin.read()
     """
@@ -347,7 +347,7 @@ def test_frames_that_are_derived_are_those_that_would_have_been_stored(
     writer.write([*begun(), *received(reads, lost)])
     safe = [n for n in range(len(frames) + 1) if n == len(frames) or all(f.frame.complete for f in frames[n - 1 : n])]
     first = frames[: max(n for n in safe if n <= done or n == 0)]
-    writer.write(streamed.pages(1, first, lambda n: 10 + n))
+    writer.write(streamed.frame_blocks(1, first, lambda n: 10 + n))
 
     with closing(Store(writer.connection)) as store:
         assert stored(store.frames(store.streams()[0])) == told(frames)

@@ -12,7 +12,7 @@ import pytest
 from omnirecord.analysis.listing import session_rows, stream_rows
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import Store, Writer
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from tests.support.cassettes import delta, heartbeat, status
 from tests.support.older import aged
 from tests.support.wire import event
@@ -28,14 +28,14 @@ def asked(path: Path, *queries: str) -> list[Any]:
 
 
 def recorded(path: Path) -> Path:
-    tape = Tape(path, None)
+    thread = RecorderThread(path, None)
     for _ in range(2):
-        take = tape.take("GET", "/v1/sessions/s/stream", ())
-        take.respond("sse", 200, "OK", HEADERS)
+        recorder = thread.begin_exchange("GET", "/v1/sessions/s/stream", ())
+        recorder.respond("sse", 200, "OK", HEADERS)
         for part in (heartbeat(), status("running"), event(1), b": hi\n\n", b"data: {\n\n", delta("x"), status("idle")):
-            take.receive(part)
-        take.end("eof")
-    tape.stop()
+            recorder.receive(part)
+        recorder.end("eof")
+    thread.stop()
     return path
 
 

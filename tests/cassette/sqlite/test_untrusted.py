@@ -17,7 +17,7 @@ import pytest
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.errors import BrokenCassette, CassetteError, NotACassette
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.replayer.server import Replay
 from tests.cassette.test_hostile_cassettes import read_all
 from tests.support.cassettes import conversation
@@ -207,7 +207,7 @@ def open_and_read(path: Path) -> None:
 
 
 def append(path: Path) -> None:
-    Tape(path, None).stop()
+    RecorderThread(path, None).stop()
 
 
 def test_a_long_body_is_stored_in_pieces() -> None:

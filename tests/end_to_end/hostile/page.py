@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from tests.end_to_end.hostile.row import Row
 from tests.end_to_end.hostile.rows_client import SHAPES, Shape
 from tests.end_to_end.hostile.rows_upstream import ROWS
 
-SAME = "what it sees without the proxy"
+SAME = "as without the proxy"
 
 
 def upstream_lines() -> Iterator[str]:
-    yield "| what upstream does | what the client sees | `ending` |"
+    yield "| result for the client | `ending` | actions of upstream |"
     yield "|---|---|---|"
-    yield from map(_upstream_line, ROWS)
+    yield from _lines((_upstream_result(row), row.name) for row in ROWS)
 
 
-def _upstream_line(row: Row) -> str:
+def _upstream_result(row: Row) -> str:
     seen = SAME
     if row.through is not None:
         status, _ = row.through
         seen = f"{status.decode() or 'the end of the connection'}: {row.why}"
     elif row.may_lack:
-        seen += "; of the chunk that is broken off, what came may come or not"
-    return f"| {row.name} | {seen} | `{row.ending}` |"
+        seen += "; bytes of the broken chunk may be missing"
+    return f"{seen} | `{row.ending}`"
 
 
 def client_lines() -> Iterator[str]:
-    yield "| what a client sends | what it gets | what upstream gets |"
+    yield "| response | upstream gets | requests of a client |"
     yield "|---|---|---|"
-    yield from map(_client_line, SHAPES)
+    yield from _lines((_client_result(shape), shape.name) for shape in SHAPES)
 
 
-def _client_line(shape: Shape) -> str:
-    return f"| {shape.name} | {shape.status} | {'the one request' if shape.arrives else 'nothing'} |"
+def _client_result(shape: Shape) -> str:
+    return f"{shape.status} | {'the request' if shape.arrives else 'nothing'}"
+
+
+def _lines(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A line for each result, with the names that have it."""
+    named = defaultdict[str, list[str]](list)
+    for result, name in rows:
+        named[result].append(name)
+    for result, names in named.items():
+        yield f"| {result} | {'<br>'.join(_by_subject(names))} |"
+
+
+def _by_subject(names: Iterable[str]) -> Iterator[str]:
+    """`close: before the body; in a frame` for two names that begin with `close: `."""
+    found = defaultdict[str, list[str]](list)
+    for name in names:
+        subject, colon, case = name.rpartition(": ")
+        found[subject + colon].append(case)
+    for subject, cases in found.items():
+        yield subject + "; ".join(cases)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
 HI = OK + b"Content-Length: 2\r\n\r\nhi"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 NOTHING = (b"", b"")
-HALF_A_HEAD: Any = {"through": NOTHING, "why": "of half a header section nothing is passed on"}
+HALF_A_HEAD: Any = {"through": NOTHING, "why": "a partial header section is not passed on"}
 REFUSED: Any = {
     "ending": "upstream_lost", "through": (b"502 Bad Gateway", None),
-    "why": "the client, stderr and the cassette get a reason that quotes nothing",
+    "why": "refused",
 }  # fmt: skip
 TOO_LARGE: Any = {
     "ending": "upstream_lost", "through": (
@@ -25,16 +25,16 @@ TOO_LARGE: Any = {
         b'{"error": {"code": "upstream_answer", "message": "omnirecord does not pass on the upstream\'s answer:'
         b' its header section has more than 65,536 bytes or 1,000 fields"}}',
     ),
-    "why": "our limit; nginx and aiohttp have the same or a lower one",
+    "why": "refused, over the limit of the proxy",
 }  # fmt: skip
-UNFOLDED: Any = {"through": (b"200 OK", b"hi"), "why": "unfolded, as RFC 9112 has it"}
-HELD_BACK: Any = {"through": (b"200 OK", b"hi"), "why": "interim answers are for one connection, and not passed on"}
+UNFOLDED: Any = {"through": (b"200 OK", b"hi"), "why": "unfolded, as RFC 9112 requires"}
+HELD_BACK: Any = {"through": (b"200 OK", b"hi"), "why": "without interim responses, which belong to one connection"}
 
 
 def ends() -> list[Row]:
     """By closing and by a reset, at every point of the exchange."""
     points = {
-        "before the answer": b"",
+        "before the response": b"",
         "in the status line": b"HTTP/1.1 20",
         "in a header field": OK + b"Content-Le",
         "at the end of the header section": OK + b"Content-Length: 9\r\n",
@@ -48,9 +48,9 @@ def ends() -> list[Row]:
         "in the last chunk": STREAM + chunk(ONE) + b"0\r\n",
     }
     return [
-        Row(f"{how} {point}", script, ending="upstream_lost", may_lack=point == "in a chunk", **HALF_A_HEAD)
+        Row(f"{how}: {point}", script, ending="upstream_lost", may_lack=point == "in a chunk", **HALF_A_HEAD)
         if data and b"\r\n\r\n" not in data
-        else Row(f"{how} {point}", script, ending="upstream_lost", may_lack=point == "in a chunk")
+        else Row(f"{how}: {point}", script, ending="upstream_lost", may_lack=point == "in a chunk")
         for how in ("close", "reset")
         for point, data, script in [
             ("before the request is read", b"", sends(then=how)),
@@ -64,7 +64,7 @@ SIZES = {
     "too short": b"2\r\nhello\r\n0\r\n\r\n",
     "negative": b"-5\r\nhello\r\n0\r\n\r\n",
     "with a plus": b"+5\r\nhello\r\n0\r\n\r\n",
-    "no hex": b"xyz\r\nhello\r\n0\r\n\r\n",
+    "not hexadecimal": b"xyz\r\nhello\r\n0\r\n\r\n",
     "with 0x": b"0x5\r\nhello\r\n0\r\n\r\n",
     "with an underscore": b"0_5\r\nhello\r\n0\r\n\r\n",
     "empty": b"\r\nhello\r\n0\r\n\r\n",
@@ -72,24 +72,24 @@ SIZES = {
     "63 bits": b"7fffffffffffffff\r\nhello",
     "a megabyte of zeros": b"0" * MIB + b"5\r\nhello\r\n0\r\n\r\n",
     "with an extension of a megabyte": b"5;a=" + b"x" * MIB + b"\r\nhello\r\n0\r\n\r\n",
-    "without the line end behind the data": b"5\r\nhello0\r\n\r\n",
+    "without the line end after the data": b"5\r\nhello0\r\n\r\n",
     "ended by LF alone": b"5\nhello\n0\n\n",
 }
 
 
 EMPTY_EXTENSION = Row(
-    "a chunk size with an empty extension",
+    "chunk size: with an empty extension",
     answers(STREAM + chunk(ONE) + b"5;\r\nhello\r\n0\r\n\r\n"),
     ending="upstream_lost",
     through=(b"200 OK", ONE),
-    why="what came before it, and a cut: RFC 9112 asks for a name behind the semicolon, and our parser does too",
+    why="the bytes before it, then a cut: RFC 9112 requires a name after the semicolon",
 )
 
 
 def chunk_sizes() -> list[Row]:
     return [
         EMPTY_EXTENSION,
-        *(Row(f"a chunk size {name}", answers(STREAM + chunk(ONE) + data), may_lack=True,
+        *(Row(f"chunk size: {name}", answers(STREAM + chunk(ONE) + data), may_lack=True,
             ending="eof" if "megabyte" in name else "upstream_lost")
         for name, data in SIZES.items()),
     ]  # fmt: skip
@@ -115,7 +115,7 @@ HEADERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a length of +2": (OK + b"Content-Length: +2\r\n\r\nhi", REFUSED),
     "a length and chunks": (
         OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"hi") + END, REFUSED),
-    "a transfer coding nobody knows": (OK + b"Transfer-Encoding: x-own\r\n\r\nhi", REFUSED),
+    "an unknown transfer coding": (OK + b"Transfer-Encoding: x-own\r\n\r\nhi", REFUSED),
     "a transfer coding before chunked": (
         OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunk(b"hi") + END, REFUSED),
     "the transfer coding identity": (OK + b"Transfer-Encoding: identity\r\n\r\nhi", {}),
@@ -124,15 +124,15 @@ HEADERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a header that is not UTF-8": (OK + b"X-A: \xff\xc3\r\n" + TWO, {}),
     "lines that end in LF alone": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
         {"through": (b"200 OK", b"hi"), "why": "passed on with the line ends of RFC 9112"}),
-    "an HTTP version that is none": (b"HTTP/9.9 200 OK\r\n" + TWO, REFUSED),
+    "an invalid HTTP version": (b"HTTP/9.9 200 OK\r\n" + TWO, REFUSED),
     "a status of four digits": (b"HTTP/1.1 2000 OK\r\n" + TWO, REFUSED),
     "a status of two digits": (b"HTTP/1.1 20 OK\r\n" + TWO, REFUSED),
-    "no header section at all (HTTP/0.9)": (b"hello\r\n\r\n", REFUSED),
+    "no header section (HTTP/0.9)": (b"hello\r\n\r\n", REFUSED),
 }  # fmt: skip
 
 
 def header_sections() -> list[Row]:
-    return [Row(f"an answer with {name}", answers(data), **more) for name, (data, more) in HEADERS.items()]
+    return [Row(f"response: {name}", answers(data), **more) for name, (data, more) in HEADERS.items()]
 
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
@@ -140,26 +140,26 @@ BOMB = gzip.compress(bytes(30 * MIB), 9, mtime=0)
 ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "204 with a body": (b"HTTP/1.1 204 No Content\r\n" + TWO, {}),
     "304 with a body": (b"HTTP/1.1 304 Not Modified\r\n" + TWO, {}),
-    "bytes behind the body": (HI + b", and more", {}),
-    "another answer behind it": (HI + HI, {}),
+    "bytes after the body": (HI + b", and more", {}),
+    "a second response after the first": (HI + HI, {}),
     "trailers": (STREAM + chunk(ONE) + b"0\r\nX-Sum: 1\r\n\r\n", {}),
-    "100 before the answer": (b"HTTP/1.1 100 Continue\r\n\r\n" + HI, HELD_BACK),
-    "102 and 103 before the answer": (
+    "100 before the final response": (b"HTTP/1.1 100 Continue\r\n\r\n" + HI, HELD_BACK),
+    "102 and 103 before the final response": (
         b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + HI, HELD_BACK),
-    "HTTP/1.0 until the end": (b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + ONE, {}),
-    "a redirect to somewhere else": (b"HTTP/1.1 307 Away\r\nLocation: http://127.0.0.1:1/x\r\n" + TWO, {}),
+    "HTTP/1.0 and no length": (b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + ONE, {}),
+    "a redirect to another server": (b"HTTP/1.1 307 Away\r\nLocation: http://127.0.0.1:1/x\r\n" + TWO, {}),
     "a stream of NULs": (STREAM + chunk(b"data: \0\0\0\n\n\0" * 100) + END, {}),
     "a stream that is not UTF-8": (STREAM + chunk(b"data: \xff\xfe\xc3\n\n" * 100) + END, {}),
     "a stream of blank lines": (STREAM + chunk(b"\n" * MIB) + chunk(b"\r\n" * MIB) + END, {}),
-    "a stream that is empty": (STREAM + END, {}),
-    "a body that says gzip and is none": (OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi", {}),
+    "an empty stream": (STREAM + END, {}),
+    "an invalid gzip body": (OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi", {}),
     "a gzip body that inflates to 30 MiB": (
         OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB, {}),
 }  # fmt: skip
 
 
 def odd_answers() -> list[Row]:
-    return [Row(f"an answer with {name}", answers(data), **more) for name, (data, more) in ANSWERS.items()]
+    return [Row(f"response: {name}", answers(data), **more) for name, (data, more) in ANSWERS.items()]
 
 
 def others() -> list[Row]:
@@ -173,17 +173,17 @@ def others() -> list[Row]:
         await bytewise(STREAM + chunk(ONE) + END)(conn)
 
     return [
-        Row("an answer a byte at a time", slow),
-        Row("an answer with 101 that nobody asked for", answers(SWITCH, then="wait"), **REFUSED),
-        Row("a bare answer with 101 that nobody asked for", answers(b"HTTP/1.1 101 x\r\n\r\n", then="wait"), **REFUSED),
-        Row("an upgrade answered by a bare 101",
+        Row("response: sent byte by byte", slow),
+        Row("an unrequested 101", answers(SWITCH, then="wait"), **REFUSED),
+        Row("an unrequested 101 without header fields", answers(b"HTTP/1.1 101 x\r\n\r\n", then="wait"), **REFUSED),
+        Row("an upgrade answered by a 101 without header fields",
             answers(b"HTTP/1.1 101 x\r\n\r\n", then="wait"), asks(upgrade), **REFUSED),
         Row("HEAD answered with a body", answers(HI), asks(get().replace(b"GET", b"HEAD")), bodiless=True),
         Row("an upgrade refused by 426", answers(b"HTTP/1.1 426 No\r\nContent-Length: 2\r\n\r\nno"), asks(upgrade)),
         Row("an upgrade refused by 401 in chunks",
             answers(b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"), asks(upgrade)),
         Row("an upgrade answered by 200", answers(HI), asks(upgrade)),
-        Row("an upgrade that is lost", answers(b"", then="reset"), asks(upgrade), ending="upstream_lost"),
+        Row("an upgrade whose connection is lost", answers(b"", then="reset"), asks(upgrade), ending="upstream_lost"),
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import freezegun
 import pytest
 
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from tests.conftest import Figure
 from tests.support import wire
 from tests.support.process import Process
@@ -32,7 +32,7 @@ def is_usable(db: Path) -> bool:
     """A reader opens it as it is, if it is there, and a recorder goes on with it."""
     if db.exists() and db.stat().st_size:
         wire.exchanges(db)
-    Tape(db, None).stop()
+    RecorderThread(db, None).stop()
     return [path.name for path in db.parent.iterdir()] == [db.name]
 
 

@@ -18,7 +18,7 @@ from omnirecord.cassette.export import jsonl_bytes, packed_bytes
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.compressed import content
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.limits import Rotation
 from tests.support import wire
 from tests.support.wire import ask, opened, recorded
@@ -87,11 +87,11 @@ async def test_no_guess_of_a_pin_is_confirmed_by_the_files_of_a_cassette(tmp_pat
 
 def with_a_pin(db: Path, rotation: Rotation | None = None) -> None:
     """One more recording of a request that has the PIN."""
-    tape = Tape(db, None, rotation=rotation)
-    take = tape.take("POST", "/login", (("Authorization", f"Bearer {PIN}"),))
-    take.respond("http", 200, "OK", ())
-    take.end("eof")
-    tape.stop()
+    thread = RecorderThread(db, None, rotation=rotation)
+    recorder = thread.begin_exchange("POST", "/login", (("Authorization", f"Bearer {PIN}"),))
+    recorder.respond("http", 200, "OK", ())
+    recorder.end("eof")
+    thread.stop()
 
 
 def pseudonyms(*files: Path) -> set[bytes]:

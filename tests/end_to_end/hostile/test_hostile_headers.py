@@ -168,13 +168,14 @@ REQUESTS = {
 }
 
 
-@pytest.mark.watched
+@pytest.mark.watched(times=3)
 @pytest.mark.parametrize("server", ["proxy", "replay"])
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_no_request_keeps_the_event_loop_busy(server: str, name: str, tmp_path: Path) -> None:
     async with serving(server, tmp_path / "run.db") as url:
-        status, _ = await asked(url, REQUESTS[name])
-    assert status.startswith(b"HTTP/1.1 ")
+        for _ in range(3):
+            status, _ = await asked(url, REQUESTS[name])
+            assert status.startswith(b"HTTP/1.1 ")
 
 
 CHUNKED = b"POST /v1/sessions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
 from omnirecord.redaction.redactor import content_scanner
 from tests.conftest import Figure
 from tests.support import wire
@@ -165,24 +165,24 @@ async def test_what_is_dropped_is_told_while_it_is_and_makes_the_exit_code_1(tmp
 
 
 def test_what_is_not_written_in_time_is_counted_and_every_exchange_has_its_length_and_end(tmp_path: Path) -> None:
-    tape = Tape(tmp_path / "run.db", None, content=content_scanner("content", ()))
-    take = tape.take("GET", "/stream", ())
-    take.respond("sse", 200, "OK", STREAM)
-    other = tape.take("GET", "/body", ())
+    thread = RecorderThread(tmp_path / "run.db", None, content=content_scanner("content", ()))
+    recorder = thread.begin_exchange("GET", "/stream", ())
+    recorder.respond("sse", 200, "OK", STREAM)
+    other = thread.begin_exchange("GET", "/body", ())
     other.respond("http", 200, "OK", (("Content-Type", "text/plain"),))
     piece = b"".join(map(event, range(500)))
     for _ in range(600):
-        take.receive(piece)
+        recorder.receive(piece)
     other.body("response", b"x" * 1000)
-    take.end("eof")
+    recorder.end("eof")
     other.end("eof")
-    tape.stop(0.0)
-    assert tape.is_incomplete
-    assert tape.dropped_bytes == 600 * len(piece) - kept(tape.path) + 1000
-    stream, body = wire.exchanges(tape.path)
+    thread.stop(0.0)
+    assert thread.is_incomplete
+    assert thread.dropped_bytes == 600 * len(piece) - kept(thread.path) + 1000
+    stream, body = wire.exchanges(thread.path)
     assert (stream.ending, stream.response_bytes) == ("eof", 600 * len(piece))
     assert body.ending == "eof"
-    told = wire.incidents(tape.path)
+    told = wire.incidents(thread.path)
     assert any("they passed and are not kept" in one for one in told)
     assert "exchange 2: of its response body only the first 0 bytes were kept" in told
 

@@ -15,7 +15,7 @@ import brotli
 import pytest
 
 from omnirecord.model import Message
-from omnirecord.redaction.coded_body import is_data
+from omnirecord.redaction.coded import is_data
 from tests.recorder.proxy.test_websocket import HELLO, TEXT, switching, ws
 from tests.support import wire
 from tests.support.wire import Wire, ask, bytes_on_disk, connected, recorded

@@ -20,22 +20,22 @@ from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.model import Recording, TimedFrame
 from omnirecord.omnigent.contract import Contract, Issue, load
-from omnirecord.recorder.rows.exchanges import (
+from omnirecord.recorder.rows.exchanges import RowMaker
+from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.rows.operations import (  # fmt: skip
     BodyData,
     Ended,
-    FrameMaker,
     Incidence,
     Messaged,
     Op,
     Received,
-    Recorder,
     Requested,
     Responded,
     SentLate,
 )
-from omnirecord.recorder.thread import Tape
+from omnirecord.recorder.thread import RecorderThread
+from omnirecord.redaction.coded import Kept, MaskedStream
 from omnirecord.redaction.redactor import Redactor, Scanner
-from omnirecord.redaction.stream import Kept, MaskedStream
 from omnirecord.wire.sse import Parser
 from tests.support import wire
 from tests.support.wire import Wire, chunk, event, get, recorded
@@ -83,7 +83,7 @@ class Bench:
         self, headers: tuple[tuple[str, str], ...] = (), *, kind: Any = "sse", content: Scanner | None = None
     ) -> None:
         self.writer = Writer(None)
-        self.recorder = Recorder(1, Redactor(b"key", content), FrameMaker(self.writer, 1, load("omnigent")))
+        self.row_maker = RowMaker(1, Redactor(b"key", content), FrameMaker(self.writer, 1, load("omnigent")))
         self.writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "omnigent", None))])
         stream = 1 if kind == "sse" else None
         self.put(Requested(1, "client", 1, "GET", "/v1/sessions/s/stream", ()))
@@ -97,7 +97,7 @@ class Bench:
         self.writer.connection.close()
 
     def put(self, *ops: Op) -> None:
-        self.writer.write(self.recorder.rows(ops))
+        self.writer.write(self.row_maker.rows(ops))
 
     def read(self, data: bytes) -> Received:
         op = Received(1, self.reads, 10 + self.reads, len(data), data, 20 + self.reads)
@@ -106,8 +106,8 @@ class Bench:
         return op
 
     def make(self) -> None:
-        while self.recorder.behind:
-            list(self.recorder.make_frames())
+        while self.row_maker.frames.behind:
+            list(self.row_maker.frames.make())
 
     def frames(self) -> list[TimedFrame]:
         store = Store(self.writer.connection)
@@ -220,7 +220,7 @@ def test_a_frame_that_was_held_back_has_the_time_of_its_own_read(bench: Bench) -
     told: list[int] = []
     for data in (b"data: 1\r\r", *[b""] * 20, b"data: 2\n\n"):
         bench.read(data)
-        told += [at for made in bench.recorder.make_frames() for new in made for at in new.times]
+        told += [at for made in bench.row_maker.frames.make() for new in made for at in new.times]
     written = bench.writer.connection.execute("SELECT offset_ns + value FROM pages, json_each(times)").fetchall()
     assert told == [at for (at,) in written] == [frame.offset_ns for frame in bench.frames()] == [10, 31]
 
@@ -232,7 +232,7 @@ def test_a_contract_that_fails_is_told_once_of_each_stream_that_it_fails(caplog:
         return ()
 
     writer = Writer(None)
-    recorder = Recorder(1, Redactor(b"key"), FrameMaker(writer, 1, Contract("ours", ["text"], check)))
+    row_maker = RowMaker(1, Redactor(b"key"), FrameMaker(writer, 1, Contract("ours", ["text"], check)))
     writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "ours", None))])
     for number, deltas in enumerate((["bad", "good", "bad"], ["good", "good"], ["good", "bad"]), 1):
         body = b"".join(b'data: {"type": "text", "delta": "%b"}\n\n' % delta.encode() for delta in deltas)
@@ -240,9 +240,9 @@ def test_a_contract_that_fails_is_told_once_of_each_stream_that_it_fails(caplog:
             Requested(number, "client", 1, "GET", "/", ()),
             Responded(number, "sse", number, 2, 200, "", ()),
         )
-        writer.write(recorder.rows([request, response, Received(number, 0, 3, len(body), body, 4)]))
-    while recorder.behind:
-        list(recorder.make_frames())
+        writer.write(row_maker.rows([request, response, Received(number, 0, 3, len(body), body, 4)]))
+    while row_maker.frames.behind:
+        list(row_maker.frames.make())
     told = [one.message.partition(":")[0] for one in Store(writer.connection).incidents()]
     assert told == ["could not record the verdicts of stream 1", "could not record the verdicts of stream 3"]
     assert len(caplog.records) == 2
@@ -324,14 +324,16 @@ def test_a_row_that_can_never_be_written_costs_that_one_and_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     db = tmp_path / "run.db"
-    tape = Tape(db, None)
-    take = tape.take("GET", "/stream", ())
-    tape._intake.put(Requested(take.exchange, "client", 1, "GET", "/again", ()), tape.reel)  # its number is taken
-    tape._intake.put(Requested(2**70, "client", 1, "GET", "/too-large", ()), tape.reel)
-    take.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
-    take.receive(event(1))
-    take.end("eof")
-    tape.stop()
+    thread = RecorderThread(db, None)
+    recorder = thread.begin_exchange("GET", "/stream", ())
+    thread._queue.put(
+        Requested(recorder.exchange, "client", 1, "GET", "/again", ()), thread.file
+    )  # its number is taken
+    thread._queue.put(Requested(2**70, "client", 1, "GET", "/too-large", ()), thread.file)
+    recorder.respond("sse", 200, "OK", (("Content-Type", "text/event-stream"),))
+    recorder.receive(event(1))
+    recorder.end("eof")
+    thread.stop()
     assert [(one.request.target, one.ending) for one in wire.exchanges(db)] == [("/stream", "eof")]
     assert wire.content(db) == event(1)
     assert any("2 rows could not be written" in message for message in wire.incidents(db))
@@ -365,7 +367,7 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     """A recorder that was killed after a stream's end was written, and before `[DONE]` was a frame."""
     path = tmp_path / "killed.db"
     writer = Writer(path)
-    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.Pieces(1)
+    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.ReadBlocks(1)
     pieces.add(2, 2, len(body), body, [])
     writer.write(
         [
@@ -380,7 +382,7 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     left = open_store(path)
     assert [x.ending for x in left.exchanges()] == ["done"]
     left.close()
-    Tape(path, None).stop()
+    RecorderThread(path, None).stop()
     again = open_store(path)
     (stream,) = again.streams()
     assert (stream.ending, stream.end_ns) == ("done", 3)

@@ -1,4 +1,4 @@
-"""Frames made in a process apart: the same as those made here, whatever becomes of that process or of ours."""
+"""The worker process makes the same frames as the recorder would, even if one of the two dies."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from omnirecord.recorder import files as reels
-from omnirecord.recorder.queue import Take
-from omnirecord.recorder.rows.exchanges import NewFrames
-from omnirecord.recorder.thread import Tape
-from omnirecord.recorder.worker import supervisor as telling
+from omnirecord.recorder import files as file_module
+from omnirecord.recorder.queue import ExchangeRecorder
+from omnirecord.recorder.rows.operations import NewFrames
+from omnirecord.recorder.thread import RecorderThread
+from omnirecord.recorder.worker import supervisor
 from omnirecord.recorder.worker.process import MOST_SHOWN
 from omnirecord.wire.limits import Rotation
 from tests.support import wire
@@ -34,24 +34,24 @@ HEADERS = (("Content-Type", "text/event-stream"),)
 
 
 @contextmanager
-def taped(db: Path, **options: Any) -> Iterator[Tape]:
-    tape = Tape(db, None, apart=True, **options)
+def recording(db: Path, **options: Any) -> Iterator[RecorderThread]:
+    thread = RecorderThread(db, None, worker=True, **options)
     try:
-        yield tape
+        yield thread
     finally:
-        tape.stop()
+        thread.stop()
 
 
-def stream(tape: Tape, *parts: bytes, headers: Any = HEADERS) -> Take:
-    take = tape.take("GET", "/x", ())
-    take.respond("sse", 200, "OK", headers)
-    receive(take, *parts)
-    return take
+def stream(thread: RecorderThread, *parts: bytes, headers: Any = HEADERS) -> ExchangeRecorder:
+    recorder = thread.begin_exchange("GET", "/x", ())
+    recorder.respond("sse", 200, "OK", headers)
+    receive(recorder, *parts)
+    return recorder
 
 
-def receive(take: Take, *parts: bytes) -> None:
+def receive(recorder: ExchangeRecorder, *parts: bytes) -> None:
     for part in parts:
-        take.sent(take.receive(part))
+        recorder.sent(recorder.receive(part))
 
 
 def until(is_so: Callable[[], Any]) -> None:
@@ -61,13 +61,13 @@ def until(is_so: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def process_of(tape: Tape) -> subprocess.Popen[bytes]:
+def process_of(thread: RecorderThread) -> subprocess.Popen[bytes]:
     """The process that makes its frames."""
-    apart = tape._apart
-    assert apart is not None
-    until(lambda: apart._process)
-    assert apart._process is not None
-    return apart._process
+    worker = thread._worker
+    assert worker is not None
+    until(lambda: worker._process)
+    assert worker._process is not None
+    return worker._process
 
 
 def is_alive(pid: int) -> bool:
@@ -77,16 +77,16 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_what_is_made_apart_is_what_is_made_here(tmp_path: Path) -> None:
+def test_the_worker_makes_the_same_frames_as_the_recorder(tmp_path: Path) -> None:
     odd = b'data: {"type": "session.status"}\n\n: only a comment\n\ndata: no json\n\ndata: \xff\n\n'
     cut = b'data: {"type": "cut'
     pages = []
-    for apart in (False, True):
-        db = tmp_path / f"{apart}.db"
-        tape = Tape(db, None, apart=apart)
-        take = stream(tape, *map(event, range(700)), odd, cut)
-        take.end("eof")
-        tape.stop()
+    for worker in (False, True):
+        db = tmp_path / f"{worker}.db"
+        thread = RecorderThread(db, None, worker=worker)
+        recorder = stream(thread, *map(event, range(700)), odd, cut)
+        recorder.end("eof")
+        thread.stop()
         pages.append([(frame.raw, frame.verdict, frame.type) for frame in wire.frames(db)])
         assert stored_frames(db) == len(pages[-1]) == 705
     assert pages[0] == pages[1]
@@ -95,8 +95,8 @@ def test_what_is_made_apart_is_what_is_made_here(tmp_path: Path) -> None:
 def test_who_watches_is_told_of_each_frame_with_its_data(tmp_path: Path) -> None:
     seen: list[NewFrames] = []
     told: list[None] = []
-    with taped(tmp_path / "t.db", watch=seen.append, news=lambda: told.append(None)) as tape:
-        stream(tape, event(1), event(2)).end("eof")
+    with recording(tmp_path / "t.db", watch=seen.append, news=lambda: told.append(None)) as thread:
+        stream(thread, event(1), event(2)).end("eof")
         until(lambda: sum(len(frames.framed) for frames in seen) == 2)
     framed = [one for frames in seen for one in frames.framed]
     assert [one.judgement.data["delta"] for one in framed] == ["1 ", "2 "]
@@ -105,8 +105,8 @@ def test_who_watches_is_told_of_each_frame_with_its_data(tmp_path: Path) -> None
 
 def test_of_very_many_at_once_the_last_are_shown_and_the_others_counted(tmp_path: Path) -> None:
     seen: list[NewFrames] = []
-    with taped(tmp_path / "t.db", watch=seen.append) as tape:
-        stream(tape, b"".join(map(event, range(1, 1001)))).end("eof")
+    with recording(tmp_path / "t.db", watch=seen.append) as thread:
+        stream(thread, b"".join(map(event, range(1, 1001)))).end("eof")
         until(lambda: sum(len(frames.framed) + frames.left_out for frames in seen) == 1000)
     assert len(seen[-1].framed) == MOST_SHOWN
     assert (seen[-1].first_seq, seen[-1].framed[-1].frame.raw) == (1001 - MOST_SHOWN, event(1000))
@@ -115,18 +115,18 @@ def test_of_very_many_at_once_the_last_are_shown_and_the_others_counted(tmp_path
 def test_a_process_that_dies_costs_no_byte_and_no_verdict(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "AGAIN", 0.05)
+    monkeypatch.setattr(supervisor, "RESTART_AFTER", 0.05)
     caplog.set_level(logging.WARNING, "omnirecord")
     db = tmp_path / "t.db"
-    with taped(db) as tape:
-        take = stream(tape, event(1))
+    with recording(db) as thread:
+        recorder = stream(thread, event(1))
         until(lambda: stored_frames(db) == 1)
-        process_of(tape).kill()
-        until(lambda: tape.degraded)
-        assert "the process that makes frames ended (signal 9)" in str(tape.degraded)
-        receive(take, *map(event, range(2, 6)))
+        process_of(thread).kill()
+        until(lambda: thread.degraded)
+        assert "the process that makes frames ended (signal 9)" in str(thread.degraded)
+        receive(recorder, *map(event, range(2, 6)))
         until(lambda: stored_frames(db) == 5)
-        until(lambda: tape.degraded is None)
+        until(lambda: thread.degraded is None)
     assert wire.content(db) == b"".join(map(event, range(1, 6)))
     said = [record.message for record in caplog.records]
     assert said[0].startswith("recording degraded: the process that makes frames ended")
@@ -137,23 +137,23 @@ def test_a_process_that_dies_costs_no_byte_and_no_verdict(
 def test_one_that_is_killed_again_and_again_under_load_makes_no_frame_twice_and_leaves_none_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "AGAIN", 0.01)
-    monkeypatch.setattr(telling, "AGAIN_AT_MOST", 0.01)
+    monkeypatch.setattr(supervisor, "RESTART_AFTER", 0.01)
+    monkeypatch.setattr(supervisor, "RESTART_AT_MOST", 0.01)
     db, moments, sent = tmp_path / "t.db", random.Random(7), 0
-    with taped(db) as tape:
-        takes = [stream(tape) for _ in range(4)]
+    with recording(db) as thread:
+        recorders = [stream(thread) for _ in range(4)]
         for _ in range(KILLS):
-            process = process_of(tape)
+            process = process_of(thread)
             dies_at = time.monotonic() + moments.uniform(0.0, 0.4)
             while time.monotonic() < dies_at:
-                for take in takes:
-                    receive(take, b"".join(map(event, range(sent, sent + 20))))
+                for recorder in recorders:
+                    receive(recorder, b"".join(map(event, range(sent, sent + 20))))
                 sent += 20
                 time.sleep(0.005)
             process.kill()
-            until(lambda one=process: process_of(tape) is not one)
-        for take in takes:
-            take.end("eof")
+            until(lambda one=process: process_of(thread) is not one)
+        for recorder in recorders:
+            recorder.end("eof")
         until(lambda: all(stored_frames(db, number) == sent for number in range(1, 5)))
     assert sent > 0
     for number in range(1, 5):
@@ -168,10 +168,10 @@ def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
     monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
     db = tmp_path / "t.db"
-    with taped(db) as tape:
-        stream(tape, event(1), event(2))
+    with recording(db) as thread:
+        stream(thread, event(1), event(2))
         until(lambda: wire.content(db) == event(1) + event(2))
-        assert "cannot be begun" in str(tape.degraded)
+        assert "cannot be begun" in str(thread.degraded)
         before = time.process_time()
         time.sleep(0.3)  # in which the recorder is to do nothing: there is nobody to tell what is new
         assert time.process_time() - before < 0.15
@@ -193,22 +193,22 @@ def test_where_no_thread_can_be_begun_bytes_are_recorded_and_it_is_said(
     monkeypatch.setattr(threading.Thread, "start", start)
     monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
     db = tmp_path / "t.db"
-    with taped(db) as tape:
-        stream(tape, event(1), event(2))
+    with recording(db) as thread:
+        stream(thread, event(1), event(2))
         until(lambda: wire.content(db) == event(1) + event(2))
-        assert "cannot be begun: can't start new thread" in str(tape.degraded)
+        assert "cannot be begun: can't start new thread" in str(thread.degraded)
 
 
 def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     db = tmp_path / "t.db"
-    with taped(db) as tape:
-        take = stream(tape, event(1))
+    with recording(db) as thread:
+        recorder = stream(thread, event(1))
         until(lambda: stored_frames(db) == 1)
         with monkeypatch.context() as late:
-            late.setattr("omnirecord.recorder.thread.LATE", -1)
-            receive(take, event(2))
+            late.setattr("omnirecord.recorder.thread.HOLD_FRAMES_AT", -1)
+            receive(recorder, event(2))
             until(lambda: wire.content(db) == event(1) + event(2))
-            receive(take, event(3))
+            receive(recorder, event(3))
             until(lambda: wire.content(db) == event(1) + event(2) + event(3))
             assert stored_frames(db) == 1
         until(lambda: stored_frames(db) == 3)
@@ -216,41 +216,41 @@ def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkey
 
 def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     db = tmp_path / "t.db"
-    with taped(db) as tape:
-        take = stream(tape, event(1))
+    with recording(db) as thread:
+        recorder = stream(thread, event(1))
         until(lambda: stored_frames(db) == 1)
         other = sqlite3.connect(db, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        receive(take, event(2))
-        until(lambda: tape.degraded)
+        receive(recorder, event(2))
+        until(lambda: thread.degraded)
         other.close()
         until(lambda: stored_frames(db) == 2)
-        until(lambda: tape.degraded is None)
+        until(lambda: thread.degraded is None)
 
 
 def test_a_full_file_is_let_go_and_left_as_one_clean_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reels, "LEAST", 0.0)
-    monkeypatch.setattr(reels, "LINGER", 0.05)
-    with taped(tmp_path / "run.db", rotation=Rotation(size=1)) as tape:
-        take = stream(tape, event(1))
-        first = tape.reel.path
-        until(lambda: tape.reel.path != first)
-        receive(take, event(2), event(3))
+    monkeypatch.setattr(file_module, "LEAST_AGE", 0.0)
+    monkeypatch.setattr(file_module, "LINGER", 0.05)
+    with recording(tmp_path / "run.db", rotation=Rotation(size=1)) as thread:
+        recorder = stream(thread, event(1))
+        first = thread.file.path
+        until(lambda: thread.file.path != first)
+        receive(recorder, event(2), event(3))
         until(lambda: not first.with_name(first.name + "-wal").exists())
-        take.end("eof")
+        recorder.end("eof")
     assert stored_frames(first) == 2, "it goes on behind the end of an event"
     assert sum(stored_frames(path) for path in tmp_path.glob("run-*.db")) == 3
 
 
 def test_a_file_that_is_moved_away_has_its_frames_and_so_has_the_next(tmp_path: Path) -> None:
     db, moved = tmp_path / "t.db", tmp_path / "moved.db"
-    with taped(db) as tape:
-        take = stream(tape, event(1))
+    with recording(db) as thread:
+        recorder = stream(thread, event(1))
         until(lambda: stored_frames(db) == 1)
-        before = tape.reel.writer
+        before = thread.file.writer
         db.rename(moved)
-        until(lambda: tape.reel.writer is not before)
-        receive(take, event(2))
+        until(lambda: thread.file.writer is not before)
+        receive(recorder, event(2))
         until(lambda: stored_frames(db) >= 2)
     assert wire.content(moved) == event(1)
     assert wire.frames(db)[-1].raw == event(2)
@@ -258,13 +258,13 @@ def test_a_file_that_is_moved_away_has_its_frames_and_so_has_the_next(tmp_path: 
 
 def test_what_masks_content_decides_how_far_frames_are_made(tmp_path: Path) -> None:
     from omnirecord.redaction.redactor import content_scanner
-    from tests.cassette.scrub.test_scrub import KEY, SECRET
+    from tests.cassette.test_scrub import KEY, SECRET
     from tests.support.cassettes import delta
 
     db = tmp_path / "t.db"
     whole = delta(KEY) + delta("x")
-    with taped(db, content=content_scanner("content", ())) as tape:
-        stream(tape, whole[:70], whole[70:]).end("eof")
+    with recording(db, content=content_scanner("content", ())) as thread:
+        stream(thread, whole[:70], whole[70:]).end("eof")
     assert stored_frames(db) == 2
     assert SECRET.encode() not in db.read_bytes()
 

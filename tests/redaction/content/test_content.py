@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.redaction.content import Flow, Scanner, StreamMask, Texts
+from omnirecord.redaction.content import BodyMask, JsonMask, Scanner, StreamMask
 from omnirecord.redaction.content.fields import Span
 from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.content.streams import LINE
@@ -162,7 +162,7 @@ def test_a_prefix_that_cannot_be_looked_for_is_refused(prefix: str) -> None:
 
 def test_a_secret_is_counted_once_however_it_comes() -> None:
     counts: Counter[str] = Counter()
-    flow = Flow(SCANNER, counts)
+    flow = BodyMask(SCANNER, counts)
     for part in (b"sk-a", b"bc gh", b"p_x", b"y eyJa.b", b".c"):
         flow.feed(part)
     assert counts == {"sk": 1, "github": 1, "jwt": 1}
@@ -189,7 +189,7 @@ def test_one_byte_stands_for_each_escape(text: str, ascii_only: bool) -> None:
 
 def test_a_secret_is_seen_through_escapes_and_leaves_them_whole() -> None:
     def through(text: bytes) -> bytes:
-        flow = Flow(SCANNER, Counter())
+        flow = BodyMask(SCANNER, Counter())
         return flow.feed(text) + flow.close()
 
     assert through(b'"\\u0073k-\\u0041b1\\u003d"') == b'"\\u0073k-\\u002a**\\u003d"'
@@ -210,7 +210,7 @@ BODIES = st.lists(
 @given(BODIES, CUTS)
 def test_how_a_body_was_cut_changes_nothing(body: bytes, cuts: list[int]) -> None:
     def through(cuts: list[int]) -> bytes:
-        flow = Flow(SCANNER, Counter())
+        flow = BodyMask(SCANNER, Counter())
         bounds = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
         return b"".join(flow.feed(body[a:b]) for a, b in pairwise(bounds)) + flow.close()
 
@@ -218,7 +218,7 @@ def test_how_a_body_was_cut_changes_nothing(body: bytes, cuts: list[int]) -> Non
     assert through(cuts) == whole
     assert through(list(range(len(body)))) == whole
     assert len(whole) == len(body)
-    flow = Flow(SCANNER, Counter())
+    flow = BodyMask(SCANNER, Counter())
     assert flow.feed(whole) + flow.close() == whole
 
 
@@ -374,7 +374,7 @@ def test_after_a_loss_the_rest_of_a_line_is_masked_to_where_a_secret_may_end(cut
 
 
 def test_after_a_loss_care_is_taken_for_a_while() -> None:
-    masks = Texts(SCANNER, Counter())
+    masks = JsonMask(SCANNER, Counter())
     masks.lose()
     first = [masks.masked(json.dumps({"delta": "word x", "item_id": n}).encode()) for n in range(1001)]
     assert b'"**** x"' in first[0]
@@ -489,7 +489,7 @@ def test_a_line_of_any_length_is_masked_the_same_however_it_is_cut(stream: bytes
 
 def test_json_is_still_json_and_its_strings_differ_in_the_secret_alone() -> None:
     value = {"arguments": json.dumps({"cmd": 'echo "sk-Ab1\n"', "key": "-----BEGIN PRIVATE KEY-----\nMII\n"}), "n": [1]}
-    masks = Texts(SCANNER, Counter())
+    masks = JsonMask(SCANNER, Counter())
     out = json.loads(masks.masked(json.dumps(value).encode(), b""))
     assert json.loads(out["arguments"]) == {"cmd": 'echo "sk-***\n"', "key": "-----BEGIN PRIVATE KEY-----\n***\n"}
     assert out["n"] == [1]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.redaction.content import Scanner, Texts
+from omnirecord.redaction.content import JsonMask, Scanner
 from omnirecord.redaction.content.fields import NOTHING, scan
 from omnirecord.redaction.redactor import Redactor
 from tests.redaction.content.test_content import MASKED as PREFIXED
@@ -143,7 +143,7 @@ def test_lines_without_data_are_masked_too() -> None:
 
 
 def test_websocket_messages_are_followed_too() -> None:
-    masks = Texts(SCANNER, Counter())
+    masks = JsonMask(SCANNER, Counter())
     parts = ['{"client_sec', 'ret": "hun', "ter2", '", "n": 1}']
     out = [json.loads(masks.masked(json.dumps({"type": "d", "delta": part}).encode()))["delta"] for part in parts]
     assert out == ['{"client_sec', 'ret": "***', "****", '", "n": 1}']
@@ -209,7 +209,7 @@ VALUES = st.recursive(
 @example({"n": "{'password': 'hun"}, False)
 def test_json_stays_json_with_the_same_names(value: object, ascii_only: bool) -> None:
     data = json.dumps({"type": "x", "v": value}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    for out in (Texts(SCANNER, Counter()).masked(data), Texts(SCANNER, Counter()).flow(Counter()).feed(data)):
+    for out in (JsonMask(SCANNER, Counter()).masked(data), JsonMask(SCANNER, Counter()).flow(Counter()).feed(data)):
         assert len(out) == len(data)
         assert shape(json.loads(out)) == shape(json.loads(data))
         assert not unmasked(json.loads(out))

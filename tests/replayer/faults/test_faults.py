@@ -380,9 +380,9 @@ def test_a_client_that_joined_gets_the_faults_of_each_stream_that_it_hears() -> 
 
 
 def test_the_connect_snapshot_stays_one_whatever_is_put_in_its_place() -> None:
-    parts = [replace(part, greeting=part.seq < 3) for part in parts_of(STREAM)]
+    parts = [replace(part, in_snapshot=part.seq < 3) for part in parts_of(STREAM)]
     made = played("swap session.presence with response.created", "duplicate session.heartbeat", parts=parts).parts
-    assert [part.greeting for part in made][:5] == [True, True, True, False, False]
+    assert [part.in_snapshot for part in made][:5] == [True, True, True, False, False]
 
 
 SOME_FAULTS = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from omnirecord.model import Headers
 from omnirecord.replayer.matching import Key, key_of
 from omnirecord.replayer.matching.rules import Rules
+from tests.support.watchdog import slowness
 
 ALIKE = {
     "the order of a query": ("/a?x=1&y=2", "/a?y=2&x=1"),
@@ -136,4 +137,4 @@ def test_a_target_with_many_masked_secrets_is_compared_in_linear_time() -> None:
     assert masked is not None
     began = time.thread_time()
     assert not masked.fits("GET /" + "aa" * 30_000)
-    assert time.thread_time() - began < 0.5
+    assert time.thread_time() - began < 0.5 * slowness()

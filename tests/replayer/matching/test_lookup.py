@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.model import Headers
 from omnirecord.replayer.matching.lookup import Lookup
 from omnirecord.replayer.player import Answering, GateRule, Incoming, Mismatch
-from omnirecord.replayer.player.plan import Script
+from omnirecord.replayer.player.plan import ReplayPlan
 from tests.support.cassettes import Made, conversation, heartbeat
 from tests.support.stage import EVENTS, SESSION, Stage
 
@@ -138,7 +138,7 @@ def test_after_a_reset_the_first_session_is_made_again() -> None:
     for n, name in enumerate("abc"):
         tape.post("/v1/sessions", n, status=201, answer={"id": name})
     lookup, request = (
-        Lookup(Script(tape.store(), GateRule()).exchanges, lambda _: b""),
+        Lookup(ReplayPlan(tape.store(), GateRule()).exchanges, lambda _: b""),
         Incoming("POST", "/v1/sessions"),
     )
     made = [lookup.creation(request) for _ in range(2)]

@@ -8,7 +8,7 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.replayer.omnigent_ui import MadeUp
-from omnirecord.replayer.omnigent_ui.files import VARIABLE, Frontend, installed
+from omnirecord.replayer.omnigent_ui.files import VARIABLE, BuiltUi, installed
 
 
 @pytest.fixture
@@ -22,40 +22,40 @@ def folder(tmp_path: Path) -> Path:
     return ui
 
 
-def got(frontend: Frontend, path: str) -> MadeUp:
-    found = frontend(path)
+def got(built: BuiltUi, path: str) -> MadeUp:
+    found = built(path)
     assert found is not None
     return found
 
 
 def test_a_page_refers_to_its_files_from_the_root_wherever_it_is_shown(folder: Path) -> None:
-    page = got(Frontend(folder), "/index.html")
+    page = got(BuiltUi(folder), "/index.html")
     assert page.body == b'<script src="/assets/app.js"></script>'
     assert ("Cache-Control", "no-cache") in page.headers
 
 
 def test_what_is_named_by_its_content_may_be_kept_for_good(folder: Path) -> None:
-    headers = dict(got(Frontend(folder), "/assets/app.js").headers)
+    headers = dict(got(BuiltUi(folder), "/assets/app.js").headers)
     assert (headers["Content-Type"], headers["Cache-Control"]) == (
         "text/javascript", "public, max-age=31536000, immutable",
     )  # fmt: skip
-    icon = dict(got(Frontend(folder), "/favicon.svg").headers)
+    icon = dict(got(BuiltUi(folder), "/favicon.svg").headers)
     assert (icon["Content-Type"], icon["Cache-Control"]) == ("image/svg+xml", "no-cache")
     assert len(icon["ETag"]) == 34
 
 
 def test_nothing_outside_the_folder_is_a_file_of_it(folder: Path) -> None:
     (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
-    frontend = Frontend(folder)
+    built = BuiltUi(folder)
     for path in ("/../secret.txt", "/link.txt", f"/{folder.parent}/secret.txt", "/assets/../../secret.txt"):
-        assert frontend(path) is None
+        assert built(path) is None
     for odd in ("/", "/assets", "/gone.js", "/" + "x" * 5000, "/a\0b"):
-        assert frontend(odd) is None
+        assert built(odd) is None
 
 
 def test_a_folder_without_a_page_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no index\.html: name the folder"):
-        Frontend(tmp_path)
+        BuiltUi(tmp_path)
 
 
 def test_the_folder_that_omnigent_is_told_of_comes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.replayer.omnigent_ui import Filling, MadeUp, Quiet
+from omnirecord.replayer.omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Playing
 from tests.support.cassettes import JSON, Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.stage import EVENTS, SESSION, Stage
@@ -64,11 +64,11 @@ class Browser:
     def __init__(self, tape: Made, files: dict[str, bytes] | None = None, **chosen: Any) -> None:
         self.stage = Stage(tape, **({"timing": "instant"} | chosen))
         found = None if files is None else lambda path: MadeUp(files[path], HTML) if path in files else None
-        self.filling = Filling(self.stage.script, self.stage.player, found)
+        self.ui = OmnigentUi(self.stage.plan, self.stage.player, found)
 
     def asks(self, target: str, *, method: str = "GET", headers: Any = CHROME) -> Decision | MadeUp | Quiet:
-        request = Incoming(method, target, headers=headers)
-        return self.filling.fill(request, self.stage.player.answer(request, self.stage.now), self.stage.now)
+        request = Incoming(method, target, headers=headers, is_page=is_page(headers))
+        return self.ui.answer(request, self.stage.now)
 
     def reads(self, target: str) -> Any:
         """The answer's JSON."""
@@ -102,10 +102,9 @@ def test_a_message_from_a_page_is_the_one_that_is_waited_for_and_not_one_that_wa
     browser = Browser(tape)
     listener = browser.stage.opens()
     assert listener.hears() == ["heartbeat", "no"]
-    request = Incoming("POST", EVENTS, headers=CHROME)
-    assert browser.filling.says(request)
-    browser.stage.player.pass_over_unanswered(request)
-    assert browser.stage.posts().exchange.exchange == 3
+    answer = browser.asks(EVENTS, method="POST")
+    assert isinstance(answer, Answering)
+    assert answer.exchange.exchange == 3
     assert listener.hears() == ["yes"]
 
 
@@ -216,7 +215,7 @@ def test_the_list_has_every_session_by_the_name_that_it_gets() -> None:
 
 def test_who_watches_the_list_sees_a_session_go_on(browser: Browser) -> None:
     def now() -> tuple[str, int]:
-        row = browser.filling.rows(["s", "nobody"], browser.stage.now)["s"]
+        row = browser.ui.rows(["s", "nobody"], browser.stage.now)["s"]
         return row["status"], row["pending_elicitations_count"]
 
     listener = browser.stage.opens()
@@ -233,7 +232,7 @@ def test_what_any_server_has_is_made_up_and_noted(browser: Browser) -> None:
     assert browser.reads("/health?session_ids=s,t")["sessions"].keys() == {"s", "t"}
     assert browser.reads(f"{SESSION}/agent")["id"] == "a"
     assert browser.reads("/v1/me")["user_id"] == "local"
-    assert browser.filling.made_up == ["GET /v1/me", "GET /v1/hosts", "GET /health", f"GET {SESSION}/agent"]
+    assert browser.ui.made_up == ["GET /v1/me", "GET /v1/hosts", "GET /health", f"GET {SESSION}/agent"]
 
 
 def test_a_sub_agent_is_told_as_its_parent_told_it() -> None:
@@ -333,7 +332,7 @@ ASSETS = ("/assets/app-1.js", "/assets/app-1.css")
 
 def test_a_recorded_page_is_given_at_every_path_of_the_pages_and_may_talk_to_nobody_else() -> None:
     browser = Browser(with_page(*ASSETS), {"/index.html": b"another"})
-    assert browser.filling.page == "the recorded web UI"
+    assert browser.ui.page == "the recorded web UI"
     for path in ("/", "/c/s", "/inbox?tab=1"):
         body, policy = page_of(browser.asks(path))
         assert body == PAGE
@@ -343,7 +342,7 @@ def test_a_recorded_page_is_given_at_every_path_of_the_pages_and_may_talk_to_nob
 
 def test_a_page_whose_scripts_came_from_a_cache_is_not_given() -> None:
     browser = Browser(with_page(ASSETS[0]), {"/index.html": b"another"})
-    assert browser.filling.page == "an installed web UI"
+    assert browser.ui.page == "an installed web UI"
     assert page_of(browser.asks("/"))[0] == b"another"
     complete = Browser(with_page(ASSETS[0]), {"/index.html": b"another", ASSETS[1]: b"css"})
     assert page_of(complete.asks("/"))[0] == PAGE
@@ -354,7 +353,7 @@ def test_a_file_of_an_installed_web_ui_stands_in_for_one_that_was_not_recorded()
     lazy = browser.asks("/assets/lazy.js")
     assert isinstance(lazy, MadeUp)
     assert lazy.body == b"lazy"
-    assert browser.filling.made_up == []
+    assert browser.ui.made_up == []
 
 
 def test_without_any_web_ui_there_is_a_page_that_says_so_and_lists_the_sessions() -> None:
@@ -394,4 +393,4 @@ def test_whatever_a_cassette_holds_a_page_gets_an_answer(answers: list[Any], fie
     browser = played(tape)
     for target in (SESSION, ITEMS, SESSIONS, "/c/s", "/v1/agents", f"{SESSION}/agent", f"{SESSION}/child_sessions"):
         assert isinstance(browser.asks(target), MadeUp | Answering)
-    browser.filling.rows(["s"], browser.stage.now)
+    browser.ui.rows(["s"], browser.stage.now)

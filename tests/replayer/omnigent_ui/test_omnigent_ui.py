@@ -42,8 +42,8 @@ async def test_a_browser_gets_the_page_its_files_and_the_session_as_it_is_now(ta
         async with client.get("/c/s", headers=BROWSER) as page:
             assert (page.status, await page.read()) == (200, b"the page")
             assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
-        async with client.get("/app.js", headers=BROWSER) as script:
-            etag = script.headers["ETag"]
+        async with client.get("/app.js", headers=BROWSER) as plan:
+            etag = plan.headers["ETag"]
         async with client.get("/app.js", headers=BROWSER | {"If-None-Match": etag}) as again:
             assert (again.status, await again.read()) == (304, b"")
         async with client.get(f"{SESSION}/stream", headers=BROWSER) as stream:
@@ -144,7 +144,7 @@ TRIES = """async url => {
     const opened = new WebSocket(url.replace('http', 'ws')); opened.onopen = done; opened.onerror = failed
   })
   return [await asks(fetch(url, {mode: 'no-cors'})), await asks(socket), await loads('img', 'src', url),
-          await loads('script', 'src', url), navigator.sendBeacon(url), await asks(fetch('/v1/me'))]
+          await loads('plan', 'src', url), navigator.sendBeacon(url), await asks(fetch('/v1/me'))]
 }"""
 
 

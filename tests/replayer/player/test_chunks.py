@@ -84,7 +84,7 @@ def test_no_way_of_cutting_loses_or_moves_a_byte(way: str, data: list[bytes], st
     how = chunks_of(way)
     parts = how.of([Part(n, one, stream=stream, seq=1 + n // 2) for n, one in enumerate(data)])
     cut = how.cut(stream)
-    assert b"".join(piece for part in parts for piece in cut(part.data)) == b"".join(data)
+    assert b"".join(burst for part in parts for burst in cut(part.data)) == b"".join(data)
 
 
 @pytest.mark.parametrize("spec", ["", "frames", "byte:1", "random:", "random:x", "random:-1", "random:1.5", "RANDOM:1"])

@@ -7,7 +7,7 @@ import pytest
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
 from omnirecord.replayer.player.controls import is_behind
-from omnirecord.replayer.player.playback import Run
+from omnirecord.replayer.player.playback import Playthrough
 from tests.support.cassettes import DONE, SSE, Made, child, conversation, delta, heartbeat, presence, status, zipped
 from tests.support.stage import EVENTS, SESSION, Listener, Stage
 
@@ -20,7 +20,7 @@ def steady() -> Made:
     return tape
 
 
-def the_run(stage: Stage) -> Run:
+def the_run(stage: Stage) -> Playthrough:
     run = stage.controls.one(None)
     assert run is not None
     return run

@@ -13,8 +13,8 @@ from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
 from omnirecord.replayer.parts import Part
-from omnirecord.replayer.player.plan import Script, gate_rule
-from omnirecord.replayer.player.stream_parts import Strip
+from omnirecord.replayer.player.plan import ReplayPlan, gate_rule
+from omnirecord.replayer.player.stream_parts import StreamParts
 from tests.support.cassettes import (
     HEALTHY,
     TROUBLED,
@@ -31,14 +31,14 @@ from tests.support.cassettes import (
 from tests.support.stage import EVENTS, SESSION
 
 
-def script(tape: Made, *specs: str, off: bool = False, opens: bool = False) -> Script:
-    return Script(tape.store(), gate_rule(specs, off=off, opens=opens))
+def plan(tape: Made, *specs: str, off: bool = False, opens: bool = False) -> ReplayPlan:
+    return ReplayPlan(tape.store(), gate_rule(specs, off=off, opens=opens))
 
 
 def parts(*reads: tuple[float, bytes], **more: object) -> Sequence[Part]:
     tape = Made()
     tape.stream("s", reads[0][0], *reads, **more)  # type: ignore[arg-type]
-    made = script(tape)
+    made = plan(tape)
     return made.parts(made.exchanges[0])
 
 
@@ -55,7 +55,7 @@ def test_a_sub_agent_belongs_to_its_parents_tree_however_deep() -> None:
     tape.stream("b", 2.0, (2.0, child("c", of="b")))
     tape.stream("c", 3.0, (3.0, heartbeat()))
     tape.stream("other", 3.0, (3.0, heartbeat()))
-    made = script(tape)
+    made = plan(tape)
     assert {name: session.root for name, session in made.sessions.items()} == {
         "a": "a", "b": "a", "c": "a", "other": "other",
     }  # fmt: skip
@@ -66,7 +66,7 @@ def test_sessions_that_claim_to_be_each_others_parents_do_not_hang_it() -> None:
     tape = Made()
     tape.stream("a", 1.0, (1.0, child("b", of="a")))
     tape.stream("b", 2.0, (2.0, child("a", of="b")))
-    assert set(script(tape).sessions) == {"a", "b"}
+    assert set(plan(tape).sessions) == {"a", "b"}
 
 
 def test_the_gates_of_a_tree_are_what_clients_posted_to_any_of_its_sessions() -> None:
@@ -76,14 +76,14 @@ def test_the_gates_of_a_tree_are_what_clients_posted_to_any_of_its_sessions() ->
     tape.post("/v1/sessions/b/events", 3.0, status=202)
     tape.post("/v1/sessions/b/events", 4.0, status=202, party="runner")
     tape.post("/v1/sessions/a/events", 5.0, answered=False)
-    assert [gate.request.at_ns for gate in script(tape).trees["a"].gates] == [ns(2.0), ns(3.0)]
+    assert [gate.request.at_ns for gate in plan(tape).trees["a"].gates] == [ns(2.0), ns(3.0)]
 
 
 def test_a_runners_open_is_none_of_a_clients() -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), party="runner")
     tape.stream("s", 2.0, (2.0, heartbeat()))
-    assert [x.request.at_ns for x in script(tape).sessions["s"].opens] == [ns(2.0)]
+    assert [x.request.at_ns for x in plan(tape).sessions["s"].opens] == [ns(2.0)]
 
 
 def test_the_opens_of_a_tree_after_its_first_can_be_gates_as_well() -> None:
@@ -91,7 +91,7 @@ def test_the_opens_of_a_tree_after_its_first_can_be_gates_as_well() -> None:
     tape.stream("a", 1.0, (1.0, child("b", of="a")))
     tape.stream("b", 2.0, (2.0, heartbeat()))
     tape.stream("a", 3.0, (3.0, heartbeat()))
-    gates = script(tape, opens=True).trees["a"].gates
+    gates = plan(tape, opens=True).trees["a"].gates
     assert [gate.request.target for gate in gates] == ["/v1/sessions/b/stream", "/v1/sessions/a/stream"]
 
 
@@ -109,7 +109,7 @@ def test_gates_and_no_gates_exclude_each_other() -> None:
 def test_a_glob_is_matched_against_the_path_alone() -> None:
     tape = conversation()
     tape.post("/v1/sessions/s/files?name=events", 3.0, status=201)
-    targets = [x.request.target for x in script(tape, "post */events").trees["s"].gates]
+    targets = [x.request.target for x in plan(tape, "post */events").trees["s"].gates]
     assert targets == [EVENTS]
 
 
@@ -118,7 +118,7 @@ def test_of_a_compressed_stream_whole_reads_are_the_connect_snapshot() -> None:
     reads = zipped([(1.0, heartbeat()), (1.1, presence() + status("running")), (2.0, delta("a"))])
     made = parts(*reads, headers=headers)
     assert [part.data for part in made] == [data for _, data in reads]
-    assert [part.greeting for part in made] == [True, False, False]
+    assert [part.in_snapshot for part in made] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_recordings_are_laid_end_to_end_on_one_clock() -> None:
     tape.another_recording()
     tape.get(SESSION, 0.5, {})
     tape.stream("s", 1.0, (1.0, heartbeat()), (1.25, delta("b")), end=2.0)
-    made = script(tape)
+    made = plan(tape)
     second = made.exchanges[2]
     assert [x.request.at_ns for x in made.exchanges] == [ns(1.0), ns(4.5) + 1, ns(5.0) + 1]
     assert (second.response and second.response.at_ns, second.end_ns) == (ns(5.0) + 1, ns(6.0) + 1)
@@ -162,7 +162,7 @@ def test_the_session_lists_rows_come_from_http_and_from_its_websocket_in_order()
     tape.websocket("/v1/sessions/updates", 1.0, (1.5, "up", {"session_ids": ["s"]}), (3.0, "down", changed))
     tape.get("/v1/sessions?limit=9", 2.0, {"data": [{"id": "s", "n": 1}, "odd"]})
     tape.get("/v1/sessions", 4.0, b"no JSON")
-    assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(2.0), 1), (ns(3.0), 2)]
+    assert [(at, row["n"]) for at, row in plan(tape).session_rows()] == [(ns(2.0), 1), (ns(3.0), 2)]
 
 
 def test_the_session_lists_rows_are_on_the_same_clock() -> None:
@@ -170,7 +170,7 @@ def test_the_session_lists_rows_are_on_the_same_clock() -> None:
     tape.get("/v1/sessions", 1.0, {"data": [{"id": "s", "n": 1}]})
     tape.another_recording()
     tape.websocket("/v1/sessions/updates", 0.0, (0.5, "down", {"type": "changed", "items": [{"id": "s", "n": 2}]}))
-    assert [(at, row["n"]) for at, row in script(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
+    assert [(at, row["n"]) for at, row in plan(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
 
 
 def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only() -> None:
@@ -179,9 +179,9 @@ def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only
     tape.stream("r", 2.0, (2.0, heartbeat()), ending="eof", end=3.0, party="runner")
     tape.stream("b", 3.0, (3.0, heartbeat()), ending="eof", end=4.0)
     tape.stream("c", 4.0, (4.0, heartbeat()), ending="eof", end=5.0)
-    made = script(tape)
-    made.lay_down(2 * len(heartbeat()))
-    laid = [x.session_id for x in made.exchanges if x.exchange in made._strips]
+    made = plan(tape)
+    made.read_ahead(2 * len(heartbeat()))
+    laid = [x.session_id for x in made.exchanges if x.exchange in made._parts]
     assert laid == ["a", "b"]
     assert next(iter(made.parts(made.exchanges[3]))).data == heartbeat()
 
@@ -189,15 +189,15 @@ def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only
 @pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
 def test_a_stream_laid_down_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
     with closing(open_store(path)) as store:
-        whole, by_frames = Script(store, gate_rule()), Script(store, gate_rule())
+        whole, by_frames = ReplayPlan(store, gate_rule()), ReplayPlan(store, gate_rule())
         streams = [x for x in whole.exchanges if x.stream is not None and not is_coded(x)]
         for x in streams:
             by_frames.frames(x)  # known already, so the stream is laid down from these
             one, other = whole.parts(x), by_frames.parts(x)
             assert list(one) == list(other)
-            assert isinstance(one, Strip)
-            assert isinstance(other, Strip)
-            assert one.pieces == other.pieces
+            assert isinstance(one, StreamParts)
+            assert isinstance(other, StreamParts)
+            assert one.bursts == other.bursts
         assert any(store.columns(x) is not None for x in streams) or not streams
 
 
@@ -208,5 +208,5 @@ def test_a_stream_that_nobody_made_frames_of_is_laid_down_frame_by_frame() -> No
     store._connection.execute("DELETE FROM pages")
     store._connection.execute("DELETE FROM tallies")
     assert store.columns(store.streams()[0]) is None
-    made = Script(store, gate_rule())
+    made = ReplayPlan(store, gate_rule())
     assert [part.data for part in made.parts(made.exchanges[0])] == [heartbeat(), b"data: cut o"]

@@ -234,20 +234,20 @@ def test_a_session_that_is_made_again_begins_again() -> None:
         assert stage.reads() == {"status": "idle"}
 
 
-def unmade(stage: Stage) -> list[str]:
-    return [f"{x.request.method} {x.request.target}" for x in stage.player.unmade()]
+def unplayed(stage: Stage) -> list[str]:
+    return [f"{x.request.method} {x.request.target}" for x in stage.player.unplayed()]
 
 
 def test_what_was_recorded_and_not_asked_again_is_told_and_of_a_read_once_is_enough() -> None:
     stage = Stage(conversation(), "instant")
     stage.opens()
     stage.reads()
-    assert unmade(stage) == ["POST /v1/sessions", f"POST {EVENTS}"]
+    assert unplayed(stage) == ["POST /v1/sessions", f"POST {EVENTS}"]
     stage.posts()
     stage.asks("POST", "/v1/sessions")
-    assert unmade(stage) == []
+    assert unplayed(stage) == []
     stage.player.reset()
-    assert len(unmade(stage)) == 7
+    assert len(unplayed(stage)) == 7
 
 
 def test_a_second_open_that_never_came_and_a_second_message_are_told() -> None:
@@ -257,7 +257,7 @@ def test_a_second_open_that_never_came_and_a_second_message_are_told() -> None:
     stage = Stage(tape, "instant")
     stage.opens()
     stage.posts()
-    assert unmade(stage)[-2:] == [f"GET {SESSION}/stream", f"POST {EVENTS}"]
+    assert unplayed(stage)[-2:] == [f"GET {SESSION}/stream", f"POST {EVENTS}"]
 
 
 def test_what_a_runner_asked_or_nobody_answered_or_is_bookkeeping_does_not_count() -> None:
@@ -265,4 +265,4 @@ def test_what_a_runner_asked_or_nobody_answered_or_is_bookkeeping_does_not_count
     tape.post("/v1/runners/r/token", 1.0, party="runner")
     tape.get("/v1/x", 1.0, answered=False)
     tape.request("PUT", "/v1/sessions/s/read-state", 1.0)
-    assert unmade(Stage(tape)) == []
+    assert unplayed(Stage(tape)) == []

@@ -92,9 +92,9 @@ def test_what_a_client_came_back_to_counts_as_asked_for() -> None:
     tape.stream("s", 4.0, (4.0, heartbeat()), (5.0, delta("a")), end=6.0)
     stage = Stage(tape, "instant", resume=True)
     stage.opens().leaves()
-    assert len(stage.player.unmade()) == 1
+    assert len(stage.player.unplayed()) == 1
     stage.opens(last_event_id="1.1")
-    assert stage.player.unmade() == []
+    assert stage.player.unplayed() == []
 
 
 @pytest.mark.parametrize("unknown", ["9.1", "1.99", "1", "x", "", "1.0", "0.1", "\udcff"])

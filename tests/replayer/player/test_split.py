@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from omnirecord.model import TimedFrame
 from omnirecord.replayer.parts import frames_of
-from omnirecord.replayer.player.stream_parts import Strip, decoded_parts, parts_of
+from omnirecord.replayer.player.stream_parts import StreamParts, decoded_parts, parts_of
 from tests.support.cassettes import Made, delta, heartbeat, ns, status
 
 BODY = heartbeat() + status("running") + delta("é") + b": comment\n\n" + delta("b") + b"data: cut o"
@@ -23,7 +23,7 @@ def frames(*reads: tuple[float, bytes]) -> list[TimedFrame]:
     return list(store.frames(store.streams()[0], unfinished=True))
 
 
-def parts(*reads: tuple[float, bytes]) -> Strip:
+def parts(*reads: tuple[float, bytes]) -> StreamParts:
     return parts_of(((ns(at), len(data)) for at, data in reads), frames(*reads))
 
 
@@ -36,7 +36,7 @@ def test_a_part_ends_where_its_read_or_its_frame_does() -> None:
 
 def test_only_the_frames_of_the_connect_snapshot_are_of_it() -> None:
     made = parts((1.0, heartbeat() + status("running")[:10]), (1.5, status("running")[10:] + delta("a")))
-    assert [part.greeting for part in made] == [True, False, False, False]
+    assert [part.in_snapshot for part in made] == [True, False, False, False]
 
 
 def test_an_unfinished_frame_at_the_end_is_a_part_as_well() -> None:

@@ -1,4 +1,4 @@
-"""A stream laid down once: its parts as they would be in a list, and pieces that are those parts joined."""
+"""A stream laid down once: its parts as they would be in a list, and bursts that are those parts joined."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.model import Columns
+from omnirecord.model import StreamColumns
 from omnirecord.replayer.parts import Part
-from omnirecord.replayer.player.stream_parts import PIECE, Strip
+from omnirecord.replayer.player.stream_parts import BURST, StreamParts
 
 STREAM, GREETING = 7, 2
-SIZES = st.sampled_from([1, 10, 150, 20_000, PIECE - 1, PIECE, 2 * PIECE])
+SIZES = st.sampled_from([1, 10, 150, 20_000, BURST - 1, BURST, 2 * BURST])
 CUTS = st.lists(st.tuples(st.integers(0, 5), st.booleans(), SIZES), max_size=30)
 
 
-def laid(cuts: list[tuple[int, bool, int]]) -> tuple[list[Part], Strip]:
+def laid(cuts: list[tuple[int, bool, int]]) -> tuple[list[Part], StreamParts]:
     """A list of parts, and the strip of them; of each: how much later it came, whether a new frame begins, its size."""
     offsets = accumulate(gap for gap, _, _ in cuts)
     seqs = accumulate((int(begins or not n) for n, (_, begins, _) in enumerate(cuts)))
@@ -27,7 +27,7 @@ def laid(cuts: list[tuple[int, bool, int]]) -> tuple[list[Part], Strip]:
         Part(offset, bytes([n % 251]) * size, seq <= GREETING, STREAM, seq, n)
         for n, (offset, seq, (_, _, size)) in enumerate(zip(offsets, seqs, cuts, strict=True))
     ]
-    return parts, Strip(((x.offset_ns, x.seq, x.read, x.data) for x in parts), STREAM, GREETING)
+    return parts, StreamParts(((x.offset_ns, x.seq, x.read, x.data) for x in parts), STREAM, GREETING)
 
 
 @given(CUTS)
@@ -47,30 +47,30 @@ def test_pieces_are_its_parts_joined_one_behind_the_other_and_as_long_as_they_ha
     parts, strip = laid(cuts)
     number = 0
     while number < len(parts):
-        piece = strip.pieces[number]
-        joined = parts[number : piece.upto]
-        assert piece.data == b"".join(part.data for part in joined)
-        assert sum(len(part.data) for part in joined[:-1]) < PIECE
-        assert len(piece.data) >= PIECE or piece.upto == len(parts)
-        assert piece.last_ns == max((part.offset_ns for part in joined if not part.greeting), default=-1)
-        ending = [part for n, part in enumerate(parts) if number <= n < piece.upto and strip.ends_a_frame(n)]
-        last = (piece.frame.offset_ns, piece.frame.stream, piece.frame.seq) if piece.frame else None
+        burst = strip.bursts[number]
+        joined = parts[number : burst.upto]
+        assert burst.data == b"".join(part.data for part in joined)
+        assert sum(len(part.data) for part in joined[:-1]) < BURST
+        assert len(burst.data) >= BURST or burst.upto == len(parts)
+        assert burst.last_ns == max((part.offset_ns for part in joined if not part.in_snapshot), default=-1)
+        ending = [part for n, part in enumerate(parts) if number <= n < burst.upto and strip.ends_a_frame(n)]
+        last = (burst.frame.offset_ns, burst.frame.stream, burst.frame.seq) if burst.frame else None
         assert last == ((ending[-1].offset_ns, STREAM, ending[-1].seq) if ending else None)
-        number = piece.upto
-    assert len(strip.pieces) == sum(1 for n in strip.pieces if n < len(parts))
+        number = burst.upto
+    assert len(strip.bursts) == sum(1 for n in strip.bursts if n < len(parts))
 
 
 def test_of_an_empty_stream_there_is_nothing() -> None:
     _, strip = laid([])
-    assert (list(strip), strip.pieces) == ([], {})
+    assert (list(strip), strip.bursts) == ([], {})
     with pytest.raises(IndexError):
         strip[0]
 
 
 def test_where_time_goes_back_nothing_is_joined_blindly() -> None:
-    strip = Strip([(5, 1, 0, b"a\n\n"), (4, 2, 1, b"b\n\n")], STREAM, 0)
+    strip = StreamParts([(5, 1, 0, b"a\n\n"), (4, 2, 1, b"b\n\n")], STREAM, 0)
     assert [part.offset_ns for part in strip] == [5, 4]
-    assert strip.pieces == {}
+    assert strip.bursts == {}
 
 
 @given(st.lists(st.integers(1, 90_000), max_size=12), st.lists(st.integers(0, 90_000), max_size=12))
@@ -78,11 +78,11 @@ def test_laid_down_as_a_whole_it_is_what_frames_and_reads_make_of_it(frames: lis
     body = bytes(range(251)) * (sum(frames) // 251 + 1)
     ends, at = list(accumulate(frames)), list(accumulate(reads))
     body, at = body[: sum(frames)], [*(end for end in at if end < sum(frames)), sum(frames)]
-    content = Columns(body, ends, at, [5 * n for n in range(len(at))], [])
+    content = StreamColumns(body, ends, at, [5 * n for n in range(len(at))], [])
     bounds = sorted({0, *ends, *at})
     parts = [
         (5 * bisect_left(at, b), 1 + bisect_left(ends, b), bisect_left(at, b), body[a:b]) for a, b in pairwise(bounds)
     ]
-    strip, other = Strip.of(content, STREAM, GREETING, 3), Strip(parts, STREAM, GREETING)
+    strip, other = StreamParts.of(content, STREAM, GREETING, 3), StreamParts(parts, STREAM, GREETING)
     assert [replace(part, offset_ns=part.offset_ns - 3) for part in strip] == list(other)
-    assert [piece.data for piece in strip.pieces.values()] == [piece.data for piece in other.pieces.values()]
+    assert [burst.data for burst in strip.bursts.values()] == [burst.data for burst in other.bursts.values()]

@@ -78,7 +78,7 @@ def test_a_query_is_read_as_the_command_reads_it(run: Run) -> None:
     odd = ("one NOT two three", "OR OR OR", "NOT", '"a b"* c*', '" "', "**", "a OR NOT b", 'x"y"', "-> OR *", "é* ✓*")
     for text in (*QUERIES, *odd):
         told = [
-            [[[one.text, one.is_prefix, one.is_sign] for one in side] for side in (clause.wanted, clause.unwanted)]
+            [[[one.text, one.is_prefix, one.is_symbol] for one in side] for side in (clause.wanted, clause.unwanted)]
             for clause in (parse(text) if text.strip('" ') else ())
         ]
         script = (

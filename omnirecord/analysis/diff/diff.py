@@ -1,0 +1,371 @@
+"""The differences between the sessions of two cassettes: `diff`.
+
+Sessions of both sides are paired by their questions, then turns, then events. Linear in the number of events, except
+for gaps of a bounded size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from ...cassette.open import open_store
+from ...cassette.select import named_session
+from ...errors import UsageError
+from ...model import Exchange, TimedFrame
+from ..gather import Gathered, gathered
+from ..turns import Act, Turn, merged
+from ..turns.draft import Draft
+from ..turns.merge import MergedFrame, copied
+from ..turns.session_builder import SessionBuilder
+from .align import Pair, aligned, moved
+from .differences import Difference, Differences, Kind
+from .normalize import Ids, Normal
+from .steps import IGNORED, Step, Steps
+from .turns import EventComparison, compare_timing, compare_turn, paired
+
+BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
+"""Endings of a stream that the server or the network caused, not the client or the recorder."""
+_NO_EVENTS = ("comment",)
+TOLERANCE_S = 1.0
+"""Difference in seconds up to which times count as equal."""
+Watch = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Returns the items it is given, and may show progress under the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffTurn:
+    """One turn and its events."""
+
+    turn: Turn
+    steps: list[Step]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDeviation:
+    """How one of several clients' streams differs from the others: counts by event type."""
+
+    missed: Counter[str]
+    """Events that only other streams carried, while this one was open."""
+    late: Counter[str]
+    """Events that this stream carried later than others did."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffSession:
+    """One session of one recording."""
+
+    session_id: str | None
+    is_child: bool
+    turns: list[DiffTurn]
+    outside: list[Step]
+    """Events before the first turn."""
+    endings: list[str]
+    """The endings of its streams that are in `BY_THE_SERVER`."""
+    deviations: list[StreamDeviation]
+    """One for each stream, if there are several."""
+    refusals: list[tuple[str, str, str]]
+    """Client actions that the server refused: kind, text, reason."""
+    has_times: bool = True
+    """False for an imported raw body."""
+    knows_endings: bool = True
+    """False where the ending of a stream is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The differences, and how much was compared."""
+
+    found: list[Difference]
+    sessions: int
+    """The number of sessions on the side that has more; `turns` likewise."""
+    turns: int
+
+
+def compared(
+    a: str | Path,
+    b: str | Path,
+    *,
+    session: str | None = None,
+    tolerance_s: float = TOLERANCE_S,
+    watch: Watch = lambda items, _: items,
+) -> Compared:
+    """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
+    if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
+        raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
+    sides = list(_sessions_of(a, session, watch)), list(_sessions_of(b, session, watch))
+    sessions = max(len(side) for side in sides)
+    turns = max(sum(len(one.turns) for one in side) for side in sides)
+    return Compared(compare(*sides, tolerance_s=tolerance_s), sessions, turns)
+
+
+def _sessions_of(source: str | Path, session: str | None, watch: Watch) -> Iterator[DiffSession]:
+    path, named = named_session(source)
+    if named is not None and session is not None and named != session:
+        raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
+    store = open_store(path)
+    try:
+        label, sessions = f"reading {path.name}", list(gathered(store, named or session))
+        if len(sessions) == 1:
+            yield _session_of(sessions[0], watch(sessions[0].frames(), label))
+        else:
+            yield from (_session_of(one, one.frames()) for one in watch(sessions, label))
+    finally:
+        store.close()
+
+
+def _session_of(one: Gathered, frames: Iterable[TimedFrame]) -> DiffSession:
+    return diff_session(one.exchanges, frames, one.acts, is_child=one.parent_id is not None)
+
+
+def compare(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
+) -> list[Difference]:
+    """The differences, by session and turn. Times count if they differ by more than `tolerance_s`."""
+    return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
+
+
+def by_session(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
+) -> list[tuple[Pair, list[Difference]]]:
+    """The differences of each pair of sessions, by their indexes; None for a session without a partner."""
+    ids = Ids()
+    pairs = _sessions(a, b)
+    for i, j in pairs:
+        if i is not None and j is not None:
+            _bind(ids, a[i].session_id, b[j].session_id)
+    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+
+
+class _StepsByTurn:
+    """The steps of a session, sorted by the turn that they belong to."""
+
+    def __init__(self, builder: SessionBuilder) -> None:
+        self._builder = builder
+        self.steps: dict[Draft | None, Steps] = {None: Steps()}
+
+    def add(self, heard: MergedFrame) -> None:
+        course, before = self._builder.turns, self._builder.turns.open
+        self._builder.add(heard)
+        if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
+            return
+        draft = course.open or before or course.latest()
+        self.steps.setdefault(draft, Steps()).add(heard.frame)
+
+
+def diff_session(
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False
+) -> DiffSession:
+    """A session of one recording, ready to compare. `exchanges`: all of that session, at least one."""
+    acts = list(acts)
+    builder = SessionBuilder(acts, is_child=is_child)
+    streams = [x for x in exchanges if x.stream is not None]
+    frames = list(frames) if len(streams) > 1 else frames
+    steps_by_turn, line = _StepsByTurn(builder), merged(frames)
+    deviations = _deviations(line, frames) if isinstance(frames, list) else []
+    until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
+    line.reverse()
+    while line:  # frees each frame: a session may have a hundred thousand
+        steps_by_turn.add(line.pop())
+    drafts = builder.turns.finish(until)
+    session_id = exchanges[0].session_id
+    turns = [
+        DiffTurn(draft.freeze(exchanges[0].recording, session_id, n), steps_by_turn.steps.pop(draft, Steps()).close())
+        for n, draft in enumerate(drafts, 1)
+    ]
+    outside = [step for steps in steps_by_turn.steps.values() for step in steps.close()]
+    return DiffSession(
+        session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
+        deviations,
+        [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
+        all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
+    )  # fmt: skip
+
+
+def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[StreamDeviation]:
+    """How each stream differs from the merged line of all streams."""
+    raws = Counter(copied(heard.frame) for heard in line)
+    places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
+    by_stream: dict[int, list[TimedFrame]] = {}
+    for frame in frames:
+        by_stream.setdefault(frame.stream, []).append(frame)
+    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
+
+
+def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+    """Counts between the stream's first and last known event: clients connect and leave milliseconds apart."""
+    known = [places[raw] for raw in map(copied, own) if raw in places]
+    left = Counter(map(copied, own))
+    missed: Counter[str] = Counter()
+    for heard in line[min(known, default=0) : max(known, default=-1) + 1]:
+        frame, raw = heard.frame, copied(heard.frame)
+        if left[raw]:
+            left[raw] -= 1
+        elif not heard.in_snapshot and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
+            missed[frame.type or frame.verdict] += 1
+    return missed
+
+
+def _late(places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+    late: Counter[str] = Counter()
+    latest = -1
+    for frame in own:
+        place = places.get(copied(frame), latest)
+        if place < latest and frame.type not in IGNORED:
+            late[frame.type or frame.verdict] += 1
+        latest = max(latest, place)
+    return late
+
+
+def _differences(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], pair: Pair, ids: Ids, tolerance_s: float
+) -> list[Difference]:
+    i, j = pair
+    one, other = None if i is None else a[i], None if j is None else b[j]
+    if one is not None and other is not None:
+        return _SessionComparison(
+            Differences(one.session_id or other.session_id, ids), one, other, tolerance_s
+        ).compare()
+    only = one or other
+    assert only is not None
+    path = f"sessions[{j if i is None else i}]"
+    sides = (_summary(only), None) if one is not None else (None, _summary(only))
+    return [Difference("content", only.session_id, path, *sides)]
+
+
+def _bind(ids: Ids, a: str | None, b: str | None) -> None:
+    if a is not None and b is not None:
+        ids.bind(a, b)
+
+
+def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
+    """Sessions are paired by their questions; the rest in order."""
+    pairs = aligned(a, b, _asked_at_all, _asked_first)
+    pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
+    left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
+    rest = zip_longest(*left)
+    return paired([pair for pair in pairs if None not in pair] + list(rest))
+
+
+def _asked_at_all(one: DiffSession) -> str:
+    return f"{one.is_child} " + "\0\0".join(_asked(turn) for turn in one.turns)
+
+
+def _asked_first(one: DiffSession) -> str:
+    return f"{one.is_child} " + (_asked(one.turns[0]) if one.turns else "")
+
+
+def _asked(one: DiffTurn) -> str:
+    return "\0".join(Normal().said(asked.text) for asked in one.turn.asked)
+
+
+def _answered(one: DiffTurn) -> str:
+    tools = [(tool.name, Normal().written(tool.arguments)) for tool in one.turn.tools]
+    return f"{_asked(one)}\0{Normal().said(one.turn.text)}\0{tools}"
+
+
+def turn_pairs(a: DiffSession, b: DiffSession) -> list[Pair]:
+    """The pairs of turns that are compared, by index, in reading order; None for a turn without a partner."""
+    return _turns(a.turns, b.turns)[0]
+
+
+def _turns(a: Sequence[DiffTurn], b: Sequence[DiffTurn]) -> tuple[list[Pair], list[Pair]]:
+    """All pairs of turns, and the pairs that are in another order."""
+    pairs = aligned(a, b, _answered, _asked, lambda one: one.turn.text or "\0")
+    together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
+    return _rest(together), list(set(together) - set(pairs))
+
+
+def _summary(one: DiffSession) -> dict[str, Any]:
+    """The value of a difference for a session that only one side has."""
+    asked = [asked.text for side in one.turns for asked in side.turn.asked]
+    return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked}
+
+
+def _turn_summary(one: DiffTurn) -> dict[str, Any]:
+    turn = one.turn
+    return {
+        "asked": [asked.text for asked in turn.asked], "text": turn.text, "tools": [tool.name for tool in turn.tools],
+        "ended": turn.ended,
+    }  # fmt: skip
+
+
+class _SessionComparison:
+    """The comparison of one pair of sessions."""
+
+    def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
+        self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
+
+    def compare(self) -> list[Difference]:
+        self._outside()
+        for i, j in self._turns():
+            self._out.next_turn()
+            if i is not None and j is not None:
+                self._turn(i, self._a.turns[i], self._b.turns[j])
+            elif i is not None:
+                self._out.add("content", f"turns[{i}]", _turn_summary(self._a.turns[i]), None)
+            elif j is not None:
+                self._out.add("content", f"turns[{j}]", None, _turn_summary(self._b.turns[j]))
+        self._out.next_turn()
+        self._around()
+        return self._out.found
+
+    def _outside(self) -> None:
+        EventComparison(self._out, "", self._a.outside, self._b.outside).run()
+
+    def _turns(self) -> list[Pair]:
+        pairs, strays = _turns(self._a.turns, self._b.turns)
+        for i, j in paired(strays):
+            self._out.add("order", f"turns[{i}]", i, j)
+        return paired(pairs)
+
+    def _turn(self, number: int, a: DiffTurn, b: DiffTurn) -> None:
+        path = f"turns[{number}]"
+        events = EventComparison(self._out, path, a.steps, b.steps)
+        compare_turn(self._out, path, a.turn, b.turn)
+        events.run()
+        if self._a.has_times and self._b.has_times:
+            compare_timing(self._out, path, a.turn, b.turn, self._tolerance_s)
+
+    def _around(self) -> None:
+        """Compare endings, stream deviations and refusals, which belong to no turn."""
+        for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
+            if one != other and self._a.knows_endings and self._b.knows_endings:
+                self._out.add("content", f"endings[{n}]", one, other)
+        for n, (mine, theirs) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
+            self._counted(
+                "content", f"streams[{n}].missed", mine.missed if mine else None, theirs.missed if theirs else None
+            )
+            self._counted("order", f"streams[{n}].late", mine.late if mine else None, theirs.late if theirs else None)
+        refused = self._a.refusals, self._b.refusals
+        for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
+            if i is None or j is None:
+                one, other = (
+                    None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
+                    for n, side in zip((i, j), refused, strict=True)
+                )
+                self._out.add("content", f"refusals[{j if i is None else i}]", one, other)
+
+    def _counted(self, kind: Kind, path: str, a: Counter[str] | None, b: Counter[str] | None) -> None:
+        if (a or {}) != (b or {}):
+            self._out.add(kind, path, dict(a or {}) or None, dict(b or {}) or None)
+
+
+def _rest(pairs: list[Pair]) -> list[Pair]:
+    """Turns that are left between two pairs are paired in order."""
+    made: list[Pair] = []
+    waiting: tuple[list[int], list[int]] = ([], [])
+    for i, j in [*pairs, (-1, -1)]:
+        if i is not None and j is not None:
+            made += list(zip_longest(*waiting))
+            waiting = ([], [])
+            made += [(i, j)] if i >= 0 else []
+        else:
+            waiting[0].extend([] if i is None else [i])
+            waiting[1].extend([] if j is None else [j])
+    return made

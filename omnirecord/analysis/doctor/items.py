@@ -1,0 +1,369 @@
+"""Checks of texts and items: does the stream carry what the server stored?
+
+1. An item that a snapshot has, that no earlier snapshot had, and that no stream carried, was missed: it arrived while
+   no client was connected, or was lost. Items from before the first stream are the session's history.
+2. An item that a stream carried, and that a later list of all items lacks, was never stored.
+3. An item that both have should be the same.
+4. The deltas of a text should add up to the stored text. After a tool call, the item may hold only the text behind the
+   call. Text in flight that the server sends again to a new stream may be longer than the item.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from ...model import Exchange
+from ...omnigent import protocol
+from ...omnigent.routes import below_session, query_of
+from ...text import counted
+from ..turns.lenient import as_dict, as_text, text_of, written
+from .check import (
+    BEGINS,
+    ENDS,
+    SECOND,
+    Event,
+    FrameRef,
+    Handlers,
+    said,
+    sign_at,
+)
+from .finding import Sign
+
+Key = tuple[str, str]
+"""Kind and id of an item: a message by its id, a tool call and its output by the call id."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """The server's answer to a read of a session, or of its items."""
+
+    exchange: int
+    asked_ns: int
+    at_ns: int
+    """When the answer arrived, in ns."""
+    items: tuple[tuple[Key, str], ...]
+    """In stored order, each with its text."""
+    is_whole: bool
+    """Whether it has every item of the session."""
+    is_history: bool = True
+    """Whether it shows the session's items: false with `include_items=false`, and for a page of older items."""
+    status: str | None = None
+    runner_online: bool | None = None
+    pending: tuple[str, ...] = ()
+    """Ids of the questions without an answer."""
+
+
+def reads_stored_state(x: Exchange) -> bool:
+    """Whether an exchange is such a read."""
+    is_read = x.kind == "http" and x.request.method == "GET" and x.response is not None and x.response.status == 200
+    return is_read and below_session(x.request.target) in ("", "/items")
+
+
+def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
+    """The stored state in an answer; None if the answer is no JSON."""
+    try:
+        data = as_dict(json.loads(answer))
+    except (ValueError, RecursionError):
+        return None
+    assert x.response is not None
+    at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
+    query = parse_qs(query_of(x.request.target))
+    if below_session(x.request.target) == "/items":
+        is_page = bool(query.keys() & {"after", "before"})
+        return StoredState(
+            x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page
+        )
+    has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
+    pending = tuple(_ids(data.get("pending_elicitations")))
+    online = data.get("runner_online")
+    return StoredState(
+        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
+        as_text(data.get("status")), online if isinstance(online, bool) else None, pending,
+    )  # fmt: skip
+
+
+def _is_whole(data: dict[str, Any], x: Exchange) -> bool:
+    query = parse_qs(query_of(x.request.target))
+    return data.get("has_more") is False and not query.keys() & {"after", "before"}
+
+
+def _ordered(value: Any, x: Exchange) -> tuple[tuple[Key, str], ...]:
+    items = list(_items(value))
+    return tuple(reversed(items) if "desc" in parse_qs(query_of(x.request.target)).get("order", []) else items)
+
+
+def _items(value: Any) -> Iterator[tuple[Key, str]]:
+    for one in value if isinstance(value, list) else []:
+        item = as_dict(one)
+        yield from keyed({**as_dict(item.get("data")), **item})
+
+
+def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
+    """The key and text of an item; nothing for kinds that the stream does not carry as items, such as errors."""
+    type_, id_, call_id = item.get("type"), as_text(item.get("id")), as_text(item.get("call_id"))
+    if type_ == "message" and id_ is not None:
+        yield ("message", id_), text_of(item.get("content"))
+    elif type_ == "function_call" and call_id is not None:
+        yield ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
+    elif type_ == "function_call_output" and call_id is not None:
+        yield ("output", call_id), written(item.get("output")) or ""
+
+
+def _ids(value: Any) -> Iterator[str]:
+    for one in value if isinstance(value, list) else []:
+        id_ = (
+            one
+            if isinstance(one, str)
+            else as_text(as_dict(one).get("elicitation_id")) or as_text(as_dict(one).get("id"))
+        )
+        if id_ is not None:
+            yield id_
+
+
+_MOST_ITEMS = 20
+
+
+class Items:
+    """The items that the streams of one session carried."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[Key, tuple[FrameRef, int, str]] = {}
+        """Its first event, the hash of its text, and the start of its text."""
+
+    def handlers(self) -> Handlers:
+        return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
+
+    def _item(self, event: Event) -> None:
+        item = as_dict(event.data.get("item"))
+        for key, text in keyed(item):
+            known = self.by_key.get(key)
+            # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
+            if known is None or key[0] == "call":
+                self.by_key[key] = (known[0] if known else event.ref, hash(text), said(text))
+
+    def _input(self, event: Event) -> None:
+        """A user message, which the stream carries as `session.input.consumed`."""
+        item = as_dict(event.data.get("data"))
+        id_ = as_text(item.get("item_id"))
+        if id_ is not None:
+            text = text_of(as_dict(item.get("data")).get("content"))
+            self.by_key.setdefault(("message", id_), (event.ref, hash(text), said(text)))
+
+    def carried(self, text: str, since_ns: int) -> bool:
+        """Whether a stream carried a message of this text at `since_ns` or later."""
+        found = hash(text)
+        return any(
+            key[0] == "message" and one[1] == found and one[0].at_ns >= since_ns for key, one in self.by_key.items()
+        )
+
+    def signs(self, snapshots: Sequence[StoredState], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
+        """The signs. `begun_ns`: when the first stream began. `posted`: ids of the items that clients posted."""
+        if begun_ns is not None:
+            yield from self._missed(snapshots, begun_ns, posted)
+        yield from self._never_stored(snapshots)
+        yield from self._differing(snapshots)
+
+    def _missed(self, snapshots: Sequence[StoredState], begun_ns: int, posted: Collection[str]) -> Iterator[Sign]:
+        known: set[Key] = {("message", id_) for id_ in posted}
+        has_history = False
+        for snapshot in snapshots:
+            is_history = snapshot.at_ns < begun_ns
+            new = [pair for pair in snapshot.items if pair[0] not in known and pair[0] not in self.by_key]
+            if not is_history and not (has_history and snapshot.is_history):
+                new = list(self._after_carried(snapshot.items, known))
+            if new and not is_history:
+                yield self._missing(new, snapshot)
+            known |= {key for key, _ in snapshot.items}
+            has_history = has_history or (is_history and snapshot.is_history) or snapshot.is_whole
+
+    def _after_carried(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
+        """The items of a list that were stored after an item that a stream carried."""
+        is_behind = False
+        for key, text in items:
+            is_known = key in self.by_key or key in known
+            is_behind = is_behind or is_known
+            if is_behind and not is_known:
+                yield key, text
+
+    def _missing(self, new: list[tuple[Key, str]], snapshot: StoredState) -> Sign:
+        before = [ref for ref, _, _ in self.by_key.values() if ref.at_ns < snapshot.asked_ns]
+        last = max(before, key=lambda ref: ref.at_ns, default=None)
+        what = ", ".join(f"{key[0]} {text!r}" for key, text in ((key, said(text, 40)) for key, text in new[:3]))
+        more = f" and {len(new) - 3} more" if len(new) > 3 else ""
+        items = counted(len(new), "item")
+        message = f"the answer of exchange {snapshot.exchange} holds {items} that no stream carried: {what}{more}"
+        since = last.at_ns if last else 0
+        stream, seqs = (last.stream, (last.seq,)) if last else (None, ())
+        return Sign("items-missed", message, since, snapshot.at_ns, stream, seqs)
+
+    def _never_stored(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
+        whole = [snapshot for snapshot in snapshots if snapshot.is_whole]
+        if not whole:
+            return
+        last, ever = whole[-1], {key for snapshot in snapshots for key, _ in snapshot.items}
+        lost = [
+            (key, ref, text) for key, (ref, _, text) in self.by_key.items()
+            if key not in ever and ref.at_ns < last.asked_ns and not self._is_under_way(key)
+        ]  # fmt: skip
+        if lost:
+            what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
+            message = (
+                f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
+            )
+            yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST_ITEMS]])
+
+    def _is_under_way(self, key: Key) -> bool:
+        """A call is stored together with its output."""
+        return key[0] == "call" and ("output", key[1]) not in self.by_key
+
+    def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
+        reported: set[Key] = set()
+        for snapshot in snapshots:
+            for key, text in snapshot.items:
+                carried = self.by_key.get(key)
+                if carried is None or key in reported or carried[1] == hash(text) or len(reported) >= _MOST_ITEMS:
+                    continue
+                reported.add(key)
+                message = (
+                    f"the {key[0]} {said(key[1])} arrived as {carried[2]!r}, but exchange {snapshot.exchange} has it as"
+                    f" {said(text)!r}"
+                )
+                yield sign_at("item-differs-from-stored", message, [carried[0]], until_ns=carried[0].at_ns + SECOND)
+
+
+_MOST = 20
+"""Most differences that are reported for one stream."""
+
+
+class StreamedText:
+    """The text of one stream's deltas, and the items that store it."""
+
+    def __init__(self) -> None:
+        self._found: list[Sign] = []
+        self._parts: list[str] = []
+        self._calls: list[int] = []
+        """The number of parts at each tool call."""
+        self._first: FrameRef | None = None
+        self._last: FrameRef | None = None
+        self._resent = False
+        self._message: str | None = None
+        self._stored: dict[str, str] = {}
+        self._interrupted = False
+
+    def handlers(self) -> Handlers:
+        ended = dict.fromkeys(ENDS, self._end)
+        begun = dict.fromkeys(BEGINS, self._begin)
+        return {
+            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self._delta, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
+        }  # fmt: skip
+
+    def _delta(self, event: Event) -> None:
+        delta, message = as_text(event.data.get("delta")), as_text(event.data.get("message_id"))
+        if message != self._message and self._parts:
+            self._clear()
+        self._message = message
+        if event.in_snapshot:
+            self._clear()
+            self._resent = True
+        if delta:
+            self._parts.append(delta)
+            self._last = event.ref
+            self._first = self._first or self._last
+
+    def _begin(self, _event: Event) -> None:
+        self._clear()
+        self._interrupted = False
+
+    def _interrupt(self, _event: Event) -> None:
+        self._clear()
+        self._interrupted = True
+
+    def _item(self, event: Event) -> None:
+        item = as_dict(event.data.get("item"))
+        if item.get("type") == "function_call":
+            self._calls.append(len(self._parts))
+        elif item.get("type") == "message" and item.get("role") not in ("user", "system"):
+            self._store(event, text_of(item.get("content")), as_text(item.get("id")))
+
+    def _store(self, event: Event, stored: str, id_: str | None) -> None:
+        if self._parts and not self._interrupted and not self._is(stored):
+            self._report(event, stored)
+        if id_ is not None:
+            self._stored[id_] = stored
+        self._clear()
+
+    def _is(self, stored: str) -> bool:
+        """Whether the deltas add up to `stored`, from the start or from a tool call on."""
+        text = "".join(self._parts)
+        if text == stored or (self._resent and text.endswith(stored)):
+            return True
+        return any("".join(self._parts[begin:]) == stored for begin in self._calls[-_MOST:])
+
+    def _report(self, event: Event, stored: str) -> None:
+        assert self._first
+        assert self._last
+        text = "".join(self._parts)
+        message = f"the deltas have {_length(text)}, the stored item has {_length(stored)}: {_difference(text, stored)}"
+        refs = [self._first, self._last, event.ref]
+        self._found.append(sign_at("text-differs-from-item", message, refs))
+
+    def _end(self, event: Event) -> None:
+        """The end of a response, which may hold the whole output."""
+        response = as_dict(event.data.get("response"))
+        output = response.get("output")
+        messages = (
+            [as_dict(item) for item in output if as_dict(item).get("type") == "message"]
+            if isinstance(output, list)
+            else []
+        )
+        for item in messages:
+            self._output(event, item)
+        if self._parts and ENDS[event.type or ""] == "completed" and not self._interrupted:
+            self._left(event, any(self._is(text_of(item.get("content"))) for item in messages))
+        self._clear()
+        self._stored.clear()
+
+    def _output(self, event: Event, item: dict[str, Any]) -> None:
+        """Compare a message in a response's output with its item."""
+        id_, text = as_text(item.get("id")), text_of(item.get("content"))
+        if id_ is None:
+            return
+        if id_ not in self._stored:
+            message = f"the response's output has a message that no item has: {said(text)!r}"
+            self._found.append(sign_at("items-missed", message, [event.ref]))
+        elif self._stored[id_] != text:
+            message = f"the response's output differs from its item: {_difference(text, self._stored[id_])}"
+            self._found.append(sign_at("text-differs-from-item", message, [event.ref]))
+
+    def _left(self, event: Event, is_in_output: bool) -> None:
+        """Report text that no item stores."""
+        if is_in_output or self._first is None or self._last is None:
+            return
+        text = "".join(self._parts)
+        message = (
+            f"a text of {_length(text)} was streamed, but the turn ended without an item that has it: {said(text)!r}"
+        )
+        self._found.append(sign_at("text-never-stored", message, [self._first, self._last, event.ref]))
+
+    def _clear(self) -> None:
+        self._parts, self._calls, self._first, self._last, self._resent = [], [], None, None, False
+
+    def signs(self) -> Iterator[Sign]:
+        yield from self._found[:_MOST]
+
+
+def _length(text: str) -> str:
+    return f"{len(text):,} characters"
+
+
+def _difference(text: str, stored: str) -> str:
+    """The position of the first difference, with both texts from there on."""
+    same = next((n for n, (a, b) in enumerate(zip(text, stored, strict=False)) if a != b), min(len(text), len(stored)))
+    begin = max(same - 10, 0)
+    streamed, item = said(text[begin:], 40), said(stored[begin:], 40)
+    return f"from character {same + 1:,} on, the stream has {streamed!r}, the item {item!r}"

@@ -1,0 +1,212 @@
+"""The tables that `query` computes: `sessions`, `turns`, `tools`, `approvals` and `findings`.
+
+Names and units are those of `sessions --json`, `show --json`, `stats --json` and `doctor --json`; a value inside an
+object of theirs has a column of its own. `sessions` has the columns of the view of that name, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cached_property
+from typing import Any
+
+from ..cassette.sqlite import Store
+from ..cassette.sqlite.query import Query, Result, pending
+from ..cassette.sqlite.views import ABOUT as VIEWS
+from ..model import wall_clock
+from ..text import dumps
+from .doctor import Finding
+from .doctor.doctor import examine
+from .sessions import Summary, summaries
+from .stats import SessionStats
+from .stats.numbers import cost, count, total
+from .stats.stats import measured, waited
+from .transcript.show import sessions
+from .turns import Approval, Session, Tool, Turn
+
+__all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
+Row = dict[str, Any]
+
+_TURN = {"recording": int, "session_id": str, "stream": int, "turn": int}
+"""The columns that tell which turn a row belongs to."""
+COLUMNS: dict[str, dict[str, type]] = {
+    "sessions": {
+        "recording": int, "session_id": str, "stream": int, "parent_session_id": str, "started_at": str,
+        "duration_s": float, "asked": str, "model": str, "turns": int, "outcome": str, "verdict": str,
+        "conclusion_code": str, "since": str, "connected": str, "finding_code": str, "finding_severity": str,
+        "finding_message": str, "errors": int, "warnings": int, "notes": int, "input_tokens": int,
+        "output_tokens": int, "total_tokens": int, "cost_usd": float, "first_token_s": float, "tool_s": float,
+        "approval_s": float, "streams": int, "exchanges": int, "events": int, "frames": int, "response_bytes": int,
+    },
+    "turns": {
+        **_TURN, "asked_at": str, "started_at": str, "ended_at": str, "ended": str, "asked": str, "text": str,
+        "reasoning": str, "error_code": str, "error_message": str, "agent": str, "model": str, "response_id": str,
+        "duration_s": float, "first_event_s": float, "first_token_s": float, "first_text_s": float,
+        "streaming_s": float, "tool_s": float, "approval_s": float, "longest_silence_s": float, "input_tokens": int,
+        "output_tokens": int, "reasoning_tokens": int, "total_tokens": int, "cost_usd": float,
+        "output_tokens_per_s": float, "deltas": int, "events": int, "odd_events": int, "heartbeats": int,
+        "tools": int, "approvals": int, "children": int, "asked_ns": int, "started_ns": int, "first_text_ns": int,
+        "ended_ns": int, "last_event_ns": int,
+    },
+    "tools": {
+        **_TURN, "call_id": str, "name": str, "arguments": str, "output": str, "status": str, "failed": str,
+        "replaced": str, "called_at": str, "returned_at": str, "duration_s": float, "called_ns": int,
+        "returned_ns": int,
+    },
+    "approvals": {
+        **_TURN, "elicitation_id": str, "message": str, "action": str, "answered_by": str, "asked_at": str,
+        "answered_at": str, "resolved_at": str, "waited_s": float, "asked_ns": int, "answered_ns": int,
+        "resolved_ns": int, "left_ns": int,
+    },
+    "findings": {
+        "code": str, "severity": str, "recording": int, "session_id": str, "stream": int, "seq": int, "seqs": str,
+        "message": str, "because": str, "why": str, "next": str,
+    },
+}  # fmt: skip
+
+
+ABOUT = {
+    "sessions": "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
+    "turns": "One row per turn: what was asked, the answer, how it ended, how long it took.",
+    "tools": "One row per tool call: its arguments, its output, how long it took.",
+    "approvals": "One row per question to the user: the answer, and how long the turn waited for it.",
+    "findings": "One row per finding of doctor, the worst first.",
+    **{name: about for name, about in VIEWS.items() if name not in COLUMNS},
+}
+"""What each table and view holds, for a person; the other tables are in `docs/cassette-format.md`."""
+
+
+def query_of(store: Store) -> Query:
+    """A `Query` over an open store. Raises `CassetteError`."""
+    analysis = _Analysis(store)
+    return Query(store, COLUMNS, lambda name: getattr(analysis, name)())
+
+
+class _Analysis:
+    """The rows of the computed tables. What two tables need is computed once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @cached_property
+    def _findings(self) -> list[Finding]:
+        return examine(self._store)
+
+    @cached_property
+    def _stats(self) -> list[SessionStats]:
+        return list(measured(self._store))
+
+    @cached_property
+    def _told(self) -> list[Session]:
+        return list(sessions(self._store))
+
+    @cached_property
+    def _started(self) -> dict[int, str]:
+        return {one.recording: one.started_at for one in self._store.recordings()}
+
+    def sessions(self) -> Iterator[Row]:
+        for summary, stats in zip(summaries(self._store, examined=self._findings), self._stats, strict=True):
+            yield _summary_row(summary) | _stats_row(stats)
+
+    def turns(self) -> Iterator[Row]:
+        for told, stats in zip(self._told, self._stats, strict=True):
+            for turn, measures in zip(told.turns, stats.turns, strict=True):
+                row = _place(told, turn) | _turn_row(turn) | {name: getattr(measures, name) for name in _MEASURED}
+                yield row | self._times(told, turn, "asked", "started", "ended")
+
+    def tools(self) -> Iterator[Row]:
+        for told, turn in self._turns():
+            for tool in turn.tools:
+                yield _place(told, turn) | {
+                    **_fields(tool, "tools"), **self._times(told, tool, "called", "returned"),
+                    "duration_s": _between(told, tool.called_ns, tool.returned_ns),
+                }  # fmt: skip
+
+    def approvals(self) -> Iterator[Row]:
+        for told, turn in self._turns():
+            until_ns = max((one.until_ns or told.until_ns for one in told.streams), default=told.until_ns)
+            for one in turn.approvals:
+                yield _place(told, turn) | {
+                    **_fields(one, "approvals"), **self._times(told, one, "asked", "answered", "resolved"),
+                    "waited_s": _between(told, 0, waited(turn, one, until_ns)),
+                }  # fmt: skip
+
+    def findings(self) -> Iterator[Row]:
+        recordings = {x.stream: x.recording for x in self._store.streams()}
+        for finding in self._findings:
+            row = finding.row()
+            seqs = row["seqs"]
+            yield row | {
+                "recording": recordings.get(finding.stream),
+                "seqs": dumps(seqs),
+                "seq": seqs[0] if seqs else None,
+            }
+
+    def _turns(self) -> Iterator[tuple[Session, Turn]]:
+        return ((told, turn) for told in self._told for turn in told.turns)
+
+    def _times(self, told: Session, of: Turn | Tool | Approval, *names: str) -> Row:
+        """In UTC what `of` has in ns: `asked_at` of `asked_ns`."""
+        start = None if told.started_at is None else self._started[told.recording]
+        at_ns = {name: getattr(of, f"{name}_ns") for name in names}
+        return {
+            f"{name}_at": None if start is None or ns is None else wall_clock(start, ns) for name, ns in at_ns.items()
+        }
+
+
+def _summary_row(one: Summary) -> Row:
+    row = one.row("")
+    conclusion, finding, counts = row["conclusion"], row["finding"] or {}, row["findings"]
+    return {name: row[name] for name in COLUMNS["sessions"] if name in row} | {
+        "outcome": conclusion["outcome"], "verdict": conclusion["verdict"], "conclusion_code": conclusion["code"],
+        "since": conclusion["since"], "connected": dumps(conclusion["connected"]),
+        **{f"finding_{key}": finding.get(key) for key in ("code", "severity", "message")},
+        **{f"{severity}s": number for severity, number in counts.items()},
+    }  # fmt: skip
+
+
+def _stats_row(one: SessionStats) -> Row:
+    costs = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
+    return {
+        **{f"{name}_tokens": total(getattr(usage, f"{name}_tokens") for usage in one.usage) for name in _TOKENS},
+        "output_tokens": one.output_tokens, "cost_usd": sum(costs) if costs else None,
+        "first_token_s": None if one.first_token_s is None else one.first_token_s.p50, "tool_s": one.tool_s,
+        "approval_s": one.approval_s, "streams": len(one.streams), "exchanges": one.exchanges, "events": one.events,
+        "frames": sum(stream.frames for stream in one.streams), "response_bytes": one.response_bytes,
+    }  # fmt: skip
+
+
+def _turn_row(turn: Turn) -> Row:
+    usage, error = turn.usage, turn.error
+    return {
+        **_fields(turn, "turns"),
+        "asked": "\n\n".join(one.text for one in turn.asked) or None,
+        "error_code": error and error.code, "error_message": error and error.message,
+        **{f"{name}_tokens": usage and count(getattr(usage, f"{name}_tokens")) for name in (*_TOKENS, "reasoning")},
+        "cost_usd": usage and cost(usage.cost_usd), "tools": len(turn.tools), "approvals": len(turn.approvals),
+        "children": len(turn.children),
+    }  # fmt: skip
+
+
+_TOKENS = ("input", "output", "total")
+_MEASURED = (
+    "duration_s", "first_event_s", "first_token_s", "first_text_s", "streaming_s", "tool_s", "approval_s",
+    "longest_silence_s", "output_tokens_per_s", "deltas",
+)  # fmt: skip
+"""Fields of a turn's stats that are columns."""
+
+
+def _fields(of: Turn | Tool | Approval, table: str) -> Row:
+    """The fields that are columns as they are."""
+    return {field.name: getattr(of, field.name) for field in fields(of) if field.name in COLUMNS[table]}
+
+
+def _place(told: Session, turn: Turn) -> Row:
+    stream = told.streams[0].stream if told.session_id is None and told.streams else None
+    return {"recording": told.recording, "session_id": told.session_id, "stream": stream, "turn": turn.turn}
+
+
+def _between(told: Session, since_ns: int, until_ns: int | None) -> float | None:
+    """Seconds; None for an unknown end, and in a recording without times."""
+    return None if until_ns is None or told.started_at is None else (until_ns - since_ns) / 1e9

@@ -1,0 +1,335 @@
+"""Reads the tables of a cassette: recordings, exchanges, messages, bodies. Never writes.
+
+A file may hold anything. Every row passes `Tables._checked`, and a function of `checked` converts it to a value. An
+invalid value raises `BrokenCassette`, never a traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from ...errors import BrokenCassette, TooLarge, UsageError
+from ...model import (
+    Exchange,
+    Incident,
+    Message,
+    Read,
+    Recording,
+    Side,
+    Streaming,
+)
+from ...omnigent.contract import Contract, load
+from ...wire.content_coding import decoded as decoded_content
+from ...wire.headers import header
+from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
+from .checked import (  # fmt: skip
+    DAMAGED,
+    blob_of,
+    exchange_of,
+    incident_of,
+    message_of,
+    number_of,
+    pair_of,
+    recording_of,
+    streaming_of,
+)
+from .disk import clear_writing
+from .lock import recorder_is_alive
+from .rows import FRAMED, size_of
+from .schema import clear_errors, is_aside, open_for_reading, remove_copy
+from .stream_reads import (
+    ReadBlock,
+    from_byte,
+    last_read_ns,
+    reads,
+)
+
+log = logging.getLogger("omnirecord")
+T = TypeVar("T")
+EXCHANGE = (
+    "SELECT exchange, recording, kind, stream, session_id, party, request_at_ns, method, target, request_headers,"
+    " response_at_ns, end_ns, status, reason, response_headers, ending,"
+    f" CASE WHEN end_ns IS NULL THEN {size_of('request')} ELSE request_bytes END,"
+    f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END,"
+    " EXISTS (SELECT 1 FROM recordings r WHERE r.recording = x.recording),"
+    f" x.kind = 'sse' AND {size_of('response')} > {FRAMED} FROM exchanges x"
+)
+
+
+@functools.cache
+def contract_or_default(name: str) -> Contract:
+    """Return the contract for reading a cassette. The file names it, so the name is never used as a path."""
+    if name in ("omnigent", "documented"):
+        return load(name)
+    log.warning(
+        "the contract of this cassette, %.200r, is not read: new verdicts follow 'omnigent'; stored verdicts"
+        " stay as they are",
+        name,
+    )
+    return load("omnigent")
+
+
+class Tables:
+    """The tables of one cassette, read in one transaction. All returned values are frozen."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
+        self._connection = connection
+        self._path = path
+        self._closed = False
+        self.is_being_recorded = path is not None and recorder_is_alive(path)
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an SQLite cassette. Raises `CassetteError`."""
+        return cls(open_for_reading(path), path)
+
+    def refresh(self) -> None:
+        """Begin a new transaction, which sees the rows that a recorder has written since. Raises `CassetteError`."""
+        if self._path is None:
+            return
+        self.is_being_recorded = recorder_is_alive(self._path)
+        with clear_errors(self._path):
+            self._connection.rollback()
+            if is_aside(self._connection):  # a copy, because the folder is read-only or the format is older
+                remove_copy(self._connection)
+                self._connection = open_for_reading(self._path)
+            self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        """Close the cassette; later calls raise `UsageError`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._path is None:
+            self._connection.close()
+        else:
+            remove_copy(self._connection)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the data is a copy in memory or elsewhere, so that the file itself is not open."""
+        return self._path is None or is_aside(self._connection)
+
+    def backup(self, copy: sqlite3.Connection, named: Path) -> None:
+        """Copy the whole database with its log.
+
+        Raises `CassetteError`, and `UsageError` if the copy cannot be written; errors call the copy `named`.
+        """
+        with clear_errors(self._path or "the cassette"), clear_writing(named):
+            self._connection.backup(copy)
+
+    def pseudonym_key(self) -> bytes | None:
+        """Return the pseudonym key that an older omnirecord stored in the cassette, or None."""
+        return self._meta("pseudonyms")
+
+    def pseudonyms_of(self) -> tuple[bytes, bytes] | None:
+        """Return the salt of the pseudonym key and the mark of that key, or None."""
+        salt, mark = self._meta("pseudonym_salt"), self._meta("pseudonym_mark")
+        return None if salt is None or mark is None else (salt, mark)
+
+    def _meta(self, key: str) -> bytes | None:
+        found = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key))
+        return found[0] if found else None
+
+    def recordings(self) -> list[Recording]:
+        """Return all recordings, by number."""
+        return list(self._rows(recording_of, "SELECT * FROM recordings ORDER BY recording"))
+
+    def recording(self, number: int) -> Recording:
+        """Return the recording with this number. Raises `BrokenCassette` if it is missing."""
+        found = list(self._rows(recording_of, "SELECT * FROM recordings WHERE recording = ?", number))
+        if len(found) != 1:
+            raise self._damaged(f"recording {number} is missing")
+        return found[0]
+
+    def contract_of(self, recording: int) -> Contract:
+        """Return the contract of a recording; the built-in contract if the recorder used one from a file."""
+        return contract_or_default(self.recording(recording).contract)
+
+    def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
+        """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state.
+
+        The work is proportional to the number of these exchanges: bytes without frames are not parsed.
+        """
+        where = "exchange > ? OR exchange IN (SELECT value FROM json_each(?)) ORDER BY exchange"
+        make = functools.partial(exchange_of, alive=self.is_being_recorded)
+        found = self._rows(make, f"{EXCHANGE} WHERE {where}", exchange, json.dumps(list(known)))
+        return [one for one, _ in found]
+
+    def newest(self) -> int:
+        """Return the highest number of an exchange; 0 if there is none."""
+        return next(self._rows(number_of, "SELECT coalesce(max(exchange), 0) FROM exchanges"), 0)
+
+    def open_at(self, recording: int, at_ns: int) -> set[int]:
+        """Return the numbers of a recording's exchanges that begin or end at `at_ns` or later, in ns."""
+        query = "SELECT exchange FROM exchanges WHERE recording = ? AND (request_at_ns >= ? OR end_ns >= ?)"
+        return set(self._rows(number_of, query, recording, at_ns, at_ns))
+
+    def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
+        """Return the streams after number `after`, and those in `also`, in the order of their requests.
+
+        The work is proportional to the number of these streams.
+        """
+        query = (
+            "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL,"
+            " (request_at_ns, response_at_ns, end_ns) IS NOT (0, 0, 0) FROM exchanges"
+            " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?)))"
+            " ORDER BY recording, request_at_ns, stream"
+        )
+        return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
+
+    def posted(self) -> list[int]:
+        """Return the numbers of the POST requests and failed requests of clients, in order."""
+        query = (
+            "SELECT exchange FROM exchanges WHERE (method = 'POST' OR status >= 400) AND party <> 'runner'"
+            " ORDER BY recording, request_at_ns, exchange"
+        )
+        return list(self._rows(number_of, query))
+
+    def reads(self, exchange: int) -> list[Read]:
+        """Return the reads of a stream, in order."""
+        return list(self._checked(lambda: reads(self._connection, exchange)))
+
+    def _size(self, exchange: Exchange) -> int:
+        """Return the number of bytes read from a stream."""
+        if exchange.end_ns is not None:
+            return exchange.response_bytes
+        query = "SELECT start + size FROM pieces WHERE exchange = ? ORDER BY n DESC LIMIT 1"
+        return next(self._rows(number_of, query, exchange.exchange), 0)
+
+    def lost(self, exchange: int) -> list[int]:
+        """Return the numbers, from 0, of the reads of a coded stream whose bytes are lost."""
+        lost = (block for block in self._blocks(exchange) if block.data is None)
+        return [number for block in lost for number in range(block.n, block.next)]
+
+    def _blocks(self, exchange: int, byte: int = 0) -> Iterator[ReadBlock]:
+        return self._checked(lambda: from_byte(self._connection, exchange, byte))
+
+    def last_known_ns(self, recording: int) -> int:
+        """Return the time of the last event in a recording, in ns. Open exchanges lasted at least until then."""
+        query = (
+            "SELECT coalesce(max(max(request_at_ns, coalesce(response_at_ns, 0), coalesce(end_ns, 0))), 0)"
+            " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
+            " WHERE exchange IN (SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL)"
+        )
+        streams = "SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL AND kind = 'sse'"
+        known = self._rows(number_of, query, recording, recording)
+        return max([*known, *map(self._last_read_ns, self._rows(number_of, streams, recording))], default=0)
+
+    def _last_read_ns(self, exchange: int) -> int:
+        return next(self._checked(lambda: iter([last_read_ns(self._connection, exchange)])))
+
+    def messages(self, exchange: int) -> Iterator[Message]:
+        """Yield the messages of a WebSocket, in order."""
+        query = (
+            "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
+            " ORDER BY message"
+        )
+        return self._rows(message_of, query, exchange)
+
+    def incidents(self) -> list[Incident]:
+        """Return the incidents, by recording and time."""
+        return list(self._rows(incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
+
+    def body(self, exchange: int, side: Side) -> bytes:
+        """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`.
+
+        Only for code that passes the bytes on with their headers: code that reads a body calls `decoded_body`. For a
+        stream, call `content`.
+        """
+        query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
+        parts, left = [], max_decoded()  # type: list[bytes], int
+        for part in self._rows(blob_of, query, exchange, side):
+            parts.append(part)
+            if (left := left - len(part)) < 0:
+                limit = shown_size(max_decoded())
+                raise TooLarge(
+                    f"the {side} body of exchange {exchange} has more than {limit} (--max-decoded): give a larger limit"
+                )
+        return b"".join(parts)
+
+    def decoded_body(self, x: Exchange, side: Side) -> bytes:
+        """Return a body without its content codings, as far as it can be decoded. Raises `TooLarge`.
+
+        It is empty for a stream, whose content is in its frames.
+        """
+        if side == "response" and (x.stream is not None or x.response is None):
+            return b""
+        headers = x.request.headers if side == "request" or x.response is None else x.response.headers
+        return decoded_content(self.body(x.exchange, side), header(headers, "content-encoding"))
+
+    def begins(self) -> dict[tuple[int, str | int], int]:
+        """Return the first request of each session, and of each stream without a session, in ns of its recording.
+
+        The keys are the recording, and the id of the session or the number of the stream.
+        """
+        query = (
+            "SELECT recording, coalesce(session_id, stream), min(request_at_ns) FROM exchanges WHERE kind = 'sse'"
+            " OR (party != 'runner' AND session_id IS NOT NULL) GROUP BY 1, 2"
+        )
+        rows = self._checked(lambda: self._connection.execute(query).fetchall())
+        return {(recording, name): at_ns for recording, name, at_ns in rows}
+
+    def heaviest(self) -> tuple[int, int]:
+        """Return the stored frames and content bytes of the compressed stream that needs the most memory."""
+        query = (
+            "SELECT sum(frames), sum(length) FROM tallies WHERE stream IN (SELECT stream FROM exchanges"
+            " WHERE response_headers LIKE '%content-encoding%') GROUP BY stream"
+            f" ORDER BY sum(length) + {AN_EVENT} * sum(frames) DESC LIMIT 1"
+        )
+        return next(self._rows(pair_of, query), (0, 0))
+
+    def _rows(self, make: Callable[[Any], T], query: str, *values: Any) -> Iterator[T]:
+        """Yield `make(row)` for each row."""
+        return self._checked(lambda: map(make, self._connection.execute(query, values)))
+
+    def _checked(self, found: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """Yield the values from the file. Raises `CassetteError` or `UsageError` instead of low-level errors."""
+        values: Iterator[T] | None = None
+        while True:
+            try:
+                if self._closed:
+                    raise UsageError("this cassette is closed")
+                if values is None:
+                    values = iter(found())
+                value = next(values)
+            except StopIteration:
+                return
+            except (sqlite3.Error, OSError, MemoryError, *DAMAGED) as error:
+                raise self._clear(error) from error
+            yield value
+
+    def _clear(self, error: Exception) -> Exception:
+        if isinstance(error, MemoryError):
+            return TooLarge(f"there is not enough memory to read {self._path or 'the cassette'}: {MORE_MEMORY}")
+        if not isinstance(error, (sqlite3.Error, OSError)):
+            return self._damaged(str(error) or type(error).__name__)
+        try:
+            with clear_errors(self._path or "the cassette"):
+                raise error
+        except Exception as clear:
+            return clear
+
+    def _damaged(self, what: str) -> BrokenCassette:
+        return BrokenCassette(
+            f"{self._path or 'the cassette'} is damaged ({what:.300}): restore it from a copy, or from the .jsonl it"
+            " was exported to"
+        )
+
+
+def content_encoding(exchange: Exchange) -> str | None:
+    """Return the `Content-Encoding` of a response, or None."""
+    return header(exchange.response.headers, "content-encoding") if exchange.response else None
+
+
+def is_coded(exchange: Exchange) -> bool:
+    """Whether the response has a content coding. Its wire bytes are then stored beside its frames."""
+    return (content_encoding(exchange) or "identity").strip().lower() != "identity"

@@ -1,0 +1,206 @@
+"""`query`: SQL over a cassette."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from ..text import clip, visible
+from .arguments import stdin_text
+from .common import (
+    busy,
+    cassette_argument,
+    decoded_option,
+    fitted_table,
+    is_terminal,
+    json_option,
+    print_rows,
+    shown,
+    terminal_width,
+)
+
+if TYPE_CHECKING:
+    from ..analysis.query import Query
+
+_CELL = 200
+"""Longest cell of a table, in characters, unless the terminal is narrower."""
+_LEAST = 8
+"""Shortest width of a cut column."""
+_WIDTH = 100
+"""Columns of the list of tables in a pipe."""
+_MOST_INTEGER = 2**63
+
+
+@click.command(short_help="Ask in SQL: sessions, turns, tools, findings, events.")
+@cassette_argument
+@click.argument("sql", required=False)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv", "tsv"]),
+    help="Output format (default: table). json is one object per row, as --json.",
+)  # fmt: skip
+@click.option(
+    "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
+    help="Value of the parameter :NAME in the SQL; repeatable. An integer or a decimal is a number.",
+)  # fmt: skip
+@decoded_option
+@json_option
+def query(
+    cassette: Path, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool
+) -> None:
+    """Run one SQL statement over a cassette, read-only, and print its rows.
+
+    Without SQL, list the tables and views with their columns. - reads the SQL from standard input. The tables sessions,
+    turns, tools, approvals and findings are computed when the SQL names them.
+
+    \b
+    Examples:
+      omnirecord query session.db
+      omnirecord query session.db "SELECT type, count(*) FROM events GROUP BY type"
+      omnirecord query session.db "SELECT * FROM turns WHERE turn = :n" -p n 1 --json
+    """
+    from ..analysis.query import query_of
+    from ..cassette.open import open_store
+
+    form = _form(form, as_json)
+    text = stdin_text("SQL") if sql == "-" else sql
+    values = {name.lstrip(":@$"): _value(value) for name, value in params}
+    with busy(f"opening {shown(cassette)}"):
+        store = open_store(cassette)
+    with closing(store), closing(query_of(store)) as made:
+        if text is None:
+            _print_names(made.names, form)
+        else:
+            _run(made, text, values, form)
+
+
+def _form(form: str | None, as_json: bool) -> str:
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} are two formats: give one")
+    return "json" if as_json else form or "table"
+
+
+def _value(text: str) -> str | int | float:
+    """A number if the text is exactly how that number is written, else the text."""
+    if re.fullmatch(r"-?\d+", text) and str(int(text)) == text and abs(int(text)) < _MOST_INTEGER:
+        return int(text)
+    if re.fullmatch(r"-?\d+\.\d+", text) and str(float(text)) == text:
+        return float(text)
+    return text
+
+
+def _run(made: Query, sql: str, values: Mapping[str, Any], form: str) -> None:
+    from ..analysis.query import pending
+
+    with busy("running the query"):
+        result = made.run(sql, values)
+        first = list(islice(result.rows, 1))
+        rows: Iterator[tuple[Any, ...]] = chain(first, result.rows)
+        heads = [visible(name) for name in result.columns]
+        cells = [dict(zip(heads, map(_cell, row), strict=True)) for row in rows] if form == "table" else []
+    if form == "json":
+        print_rows(dict(zip(result.columns, map(_json, row), strict=True)) for row in rows)
+    elif form == "table":
+        _print_table(cells, heads)
+    else:
+        _print_csv(result.columns, rows, "," if form == "csv" else "\t")
+    if not first:
+        click.echo("no row matches", err=True)
+    if size := pending(made, result):
+        click.echo(f"{size:,} received bytes are in no event yet: `omnirecord events` decodes them", err=True)
+
+
+def _json(value: Any) -> Any:
+    """Bytes as a cassette's JSON has them: text if they are UTF-8, else base64."""
+    if not isinstance(value, bytes):
+        return value
+    from base64 import b64encode
+
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(value).decode()}
+
+
+def _text(value: Any) -> str:
+    """A value in a table or in CSV; bytes that are no UTF-8 as a literal of SQL."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"x'{value.hex()}'"
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    """A value in a table, of at most `_CELL` characters."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".") if abs(value) < 1e15 else str(value)
+    return clip(visible(_text(value)[: _CELL + 1]), _CELL)
+
+
+def _print_table(rows: list[dict[str, str]], heads: Sequence[str]) -> None:
+    """The rows as wide as the terminal; stderr names the columns that have no room."""
+    if not rows:
+        return
+    width = terminal_width(sys.maxsize)
+    least = {name: min(_LEAST, max(len(name), *(len(row[name]) for row in rows))) for name in heads}
+    kept = list(heads)
+    while len(kept) > 1 and sum(least[name] + 2 for name in kept) - 2 > width:
+        kept.pop()
+    for line in fitted_table(rows, kept, width, least=least):
+        click.echo(line)
+    if gone := heads[len(kept) :]:
+        click.echo(f"no room for {len(gone)} columns: {', '.join(gone)} (--format json prints them)", err=True)
+
+
+def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str) -> None:
+    write = csv.writer(sys.stdout, delimiter=delimiter, lineterminator="\n").writerow
+    harmless = visible if is_terminal(sys.stdout) else str
+    for row in chain([columns], rows):
+        write([harmless(_text(value)) for value in row])
+
+
+def _print_names(names: Mapping[str, Sequence[str]], form: str) -> None:
+    """The tables and views, what each holds, and its columns."""
+    from ..analysis.query import ABOUT
+
+    told: list[dict[str, Any]] = [
+        {"name": name, "about": ABOUT.get(name), "columns": list(columns)} for name, columns in names.items()
+    ]
+    if form == "json":
+        print_rows(told)
+    elif form == "table":
+        for line in _names_lines(told):
+            click.echo(line)
+    else:
+        pairs = ((one["name"], column) for one in told for column in one["columns"])
+        _print_csv(("name", "column"), pairs, "," if form == "csv" else "\t")
+
+
+def _names_lines(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """First what is made for people, then the tables of the file."""
+    from ..analysis.transcript.lines import wrap
+
+    width = terminal_width(_WIDTH)
+    for one in told:
+        if one["about"] is not None:
+            yield from wrap(f"{one['name']}: {one['about']}", width, "", "")
+            yield from wrap(", ".join(one["columns"]), width, "    ", "    ")
+    yield ""
+    yield from wrap("Tables of the file, with times in ns (docs/cassette-format.md):", width, "", "")
+    for one in told:
+        if one["about"] is None:
+            yield from wrap(f"{one['name']}: {', '.join(one['columns'])}", width, "    ", "        ")

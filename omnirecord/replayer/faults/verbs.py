@@ -1,0 +1,227 @@
+"""The fault verbs: a value for each, its usage, its meaning and an example. Pure.
+
+To add a verb: its class and its row in `VERBS` here, its reader in `grammar.py`, its effect in `apply.BoundFault`, and
+its paragraph in `docs/faults.md`. `str` of a fault is its line in the plainest spelling.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from ...omnigent.protocol import (
+    RESPONSE_COMPLETED,
+    RESPONSE_CREATED,
+    RESPONSE_IN_PROGRESS,
+    RESPONSE_OUTPUT_TEXT_DELTA,
+    SESSION_HEARTBEAT,
+    SESSION_STATUS,
+)
+from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
+from ..event_address import Address, Field, Ordinal, ordinal_text
+
+LONGEST_NS = 24 * 3600 * 10**9
+"""Longest time: a day, in ns."""
+TIME = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(ms|s|min)(?!\S)", re.IGNORECASE)
+_UNITS = {"min": 60 * 10**9, "s": 10**9, "ms": 10**6}
+
+
+def time_ns(found: re.Match[str]) -> int | None:
+    """Return the time that `TIME` matched, in ns; None if it is 0, or more than a day."""
+    value = int(Decimal(found[1]) * _UNITS[found[2].lower()])
+    return value if 0 < value <= LONGEST_NS else None
+
+
+def time_text(value_ns: int) -> str:
+    """Return a time as text, in the largest unit in which it is a whole number, else in ms."""
+    for unit, size in _UNITS.items():
+        if value_ns % size == 0:
+            return f"{value_ns // size}{unit}"
+    return f"{(Decimal(value_ns) / 10**6).normalize():f}ms"
+
+
+End = Literal["clean", "short", "reset", "freeze"]
+"""How a stream ends; with `freeze` it stays open and silent."""
+Where = Literal["before", "inside", "inside a character of", "after"]
+ENDINGS: dict[End, str] = {"clean": "", "short": " short", "reset": " by reset"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    event: Address
+
+    def __str__(self) -> str:
+        return f"drop {self.event}"
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    event: Address
+
+    def __str__(self) -> str:
+        return f"duplicate {self.event}"
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """`other`: None means the next event."""
+
+    event: Address
+    other: Address | None
+
+    def __str__(self) -> str:
+        return f"swap {self.event}" + (f" with {self.other}" if self.other else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    event: Address
+    by_ns: int
+
+    def __str__(self) -> str:
+        return f"delay {self.event} by {time_text(self.by_ns)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupt:
+    event: Address
+
+    def __str__(self) -> str:
+        return f"corrupt {self.event}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """`json`: the text of the new value."""
+
+    event: Address
+    field: Field
+    json: str
+
+    def __str__(self) -> str:
+        return f"set {self.field} of {self.event} to {self.json}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveField:
+    event: Address
+    field: Field
+
+    def __str__(self) -> str:
+        return f"remove {self.field} of {self.event}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopHeartbeats:
+    """`after`: the event itself still goes out if it is a heartbeat."""
+
+    event: Address
+    after: bool
+
+    def __str__(self) -> str:
+        return f"stop heartbeats {'after' if self.after else 'at'} {self.event}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A cut, or with `freeze` a freeze. `each_time`: on every connection that reaches the event, not only on the
+    first."""
+
+    event: Address
+    where: Where
+    how: End
+    each_time: bool = False
+
+    def __str__(self) -> str:
+        again = " each time" if self.each_time else ""
+        if self.how == "freeze":
+            return f"freeze {'at' if self.where == 'before' else 'after'} {self.event}{again}"
+        return f"cut {self.where} {self.event}{ENDINGS[self.how]}{again}"
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The nth request with this method and path, or every one."""
+
+    ordinal: Ordinal
+    method: str
+    glob: str
+
+    def __str__(self) -> str:
+        ordinal = ordinal_text(self.ordinal)
+        return f"{ordinal} {self.method} {self.glob}" if ordinal else f"{self.method} {self.glob}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    requests: Requests
+    status: int
+
+    def __str__(self) -> str:
+        return f"answer {self.requests} with {self.status}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    requests: Requests
+    by_ns: int
+
+    def __str__(self) -> str:
+        return f"slow {self.requests} by {time_text(self.by_ns)}"
+
+
+Edit = Corrupt | SetField | RemoveField
+"""Faults that change the data of an event."""
+Change = Drop | Duplicate | Swap | Delay | Edit | StopHeartbeats
+OnRequest = Answer | Slow
+Fault = Change | Ends | OnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    usage: str
+    meaning: str
+    """What the verb does, in one line."""
+    example: str
+
+
+VERBS: dict[str, Verb] = {
+    "drop": Verb("drop EVENT", "it never comes", f"drop 2nd {SESSION_STATUS}"),
+    "duplicate": Verb("duplicate EVENT", "it comes twice", f"duplicate {RESPONSE_COMPLETED}"),
+    "swap": Verb(
+        "swap EVENT [with EVENT]", "the two change places; without the second, with the next event",
+        f"swap {RESPONSE_CREATED} with {RESPONSE_IN_PROGRESS}",
+    ),
+    "delay": Verb("delay EVENT by TIME", "it and all that follows come later", f"delay {RESPONSE_COMPLETED} by 2s"),
+    "freeze": Verb(
+        "freeze at|after EVENT [each time]", "from there on nothing comes, and the connection stays open",
+        f"freeze after 3rd {RESPONSE_OUTPUT_TEXT_DELTA}",
+    ),
+    "cut": Verb(
+        "cut before|after|inside|inside a character of EVENT [cleanly|short|by reset] [each time]",
+        "the response ends there", f"cut before {RESPONSE_COMPLETED} by reset",
+    ),
+    "corrupt": Verb("corrupt EVENT", "its data are no JSON any more", f"corrupt last {RESPONSE_OUTPUT_TEXT_DELTA}"),
+    "set": Verb(
+        "set FIELD of EVENT to JSON", "a field has another value",
+        f'set status of last {SESSION_STATUS} to "failed"',
+    ),
+    "remove": Verb("remove FIELD of EVENT", "a field is missing", f"remove response.usage of {RESPONSE_COMPLETED}"),
+    "stop": Verb(
+        "stop heartbeats at|after EVENT", "from there on no heartbeat comes, and all else does",
+        f"stop heartbeats after {SESSION_HEARTBEAT}",
+    ),
+    "answer": Verb(
+        "answer [2nd|every] METHOD GLOB with STATUS", "a request is answered with an error, or another status",
+        f"answer 2nd {GATE_EXAMPLE} with 503",
+    ),
+    "slow": Verb(
+        "slow [2nd|every] METHOD GLOB by TIME", "the answer to a request begins later",
+        f"slow every {READ_EXAMPLE} by 500ms",
+    ),
+}  # fmt: skip
+"""The verbs by their first word, in the order in which errors and docs list them."""
+EXAMPLE = VERBS["drop"].example
+EACH_TIME = "only a cut or a freeze happens once: all others happen each time as they are"

@@ -1,0 +1,169 @@
+"""The names of aiohttp below its documented API that omnirecord uses, each one here and nowhere else.
+
+Other modules import these classes and functions instead. The base classes give a private attribute or hook a name
+without an underscore. Reading such an attribute makes no Python call, since streams read some for every chunk.
+`tests/server/test_aiohttp_private.py` says which name a new version of aiohttp lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, MutableMapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from aiohttp import ClientRequest, ClientResponse, ClientSession, StreamReader, TCPConnector, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http import HttpProcessingError, RawRequestMessage, RawResponseMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_writer import StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import _ErrInfo as ParseFailure
+from multidict import CIMultiDict, CIMultiDictProxy
+
+__all__ = [
+    "EMPTY_PAYLOAD", "BadHttpMessage", "BaseProtocol", "BaseResponse", "BaseServer", "ClientProtocol", "ConnectionKey",
+    "HttpProcessingError", "LineTooLong", "ParseFailure", "RawRequestMessage", "RawResponseMessage", "RequestHandler",
+    "RequestOfClient", "StreamWriter", "UpstreamProtocol", "connection_key", "current_request", "disable_retry",
+    "drop_header_section", "idle_connections", "send_header_section", "use_protocol",
+]  # fmt: skip
+
+_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
+
+
+def _alias(name: str) -> Any:
+    """Return a property that reads and writes the attribute `name`."""
+    return property(attrgetter(name), lambda self, value: setattr(self, name, value))
+
+
+class ClientProtocol(RequestHandler):
+    """A client's connection to one of our servers."""
+
+    request_count: int = _alias("_request_count")
+    """The number of requests whose header section is parsed."""
+    messages: deque[tuple[RawRequestMessage | ParseFailure, StreamReader]] = _alias("_messages")
+    """Requests that no handler has yet, and parse failures, each with its body."""
+    message_waiter: asyncio.Future[None] | None = _alias("_waiter")
+    """The future that is done when `messages` has an entry; None while a handler runs."""
+    unparsed: bytes = _alias("_message_tail")
+    """Bytes behind a request for an upgrade, which aiohttp parses when the handler declines the upgrade."""
+    handled: web.BaseRequest | None = _alias("_current_request")
+    """The request that a handler has; None between requests."""
+    closes_after_response: bool = _alias("_close")
+    is_force_closed: bool = _alias("_force_close")
+    is_upgraded: bool = _alias("_upgraded")
+    is_reading_paused: bool = _alias("_reading_paused")
+    is_parser_paused: bool = _alias("_buffer_paused")
+    """Whether the body's buffer is full, so that content may wait in the parser."""
+    event_loop: asyncio.AbstractEventLoop = _alias("_loop")
+
+    def failure_handler(self, failure: ParseFailure) -> Callable[[web.BaseRequest], Any]:
+        """Return the handler that answers a request which could not be parsed."""
+        return super()._make_error_handler(failure)
+
+    def _make_error_handler(self, err_info: ParseFailure) -> Callable[[web.BaseRequest], Any]:
+        return self.failure_handler(err_info)
+
+
+def current_request(connection: RequestHandler) -> web.BaseRequest | None:
+    """Return the request that a handler of this connection has; None between requests."""
+    return connection._current_request
+
+
+class BaseServer(web.Server):
+    """aiohttp's server, whose connections are of the class `connection_class`."""
+
+    connection_class: type[RequestHandler] = RequestHandler
+
+    def __call__(self) -> RequestHandler:
+        return self.connection_class(self, loop=self._loop, **self._kwargs)
+
+
+class BaseResponse(web.StreamResponse):
+    """A response whose subclass decides what its header section is, and sends it."""
+
+    request: web.BaseRequest | None = _alias("_req")
+    """The request that it answers; None before `prepare`."""
+    payload_writer: StreamWriter | None = _alias("_payload_writer")
+    """None before `prepare`."""
+    fields: CIMultiDict[str] = _alias("_headers")
+    keeps_alive: bool | None = _alias("_keep_alive")
+    """Whether the connection is used again; None: as the request says."""
+    has_no_body: bool | None = _alias("_must_be_empty_body")
+    """Whether its status forbids a body."""
+    is_ended: bool = _alias("_eof_sent")
+    """Whether aiohttp sends nothing more of the body, its end included."""
+
+    async def prepare_fields(self) -> None:
+        """Complete `fields` before they are sent."""
+        await super()._prepare_headers()
+
+    async def write_fields(self) -> None:
+        """Send the header section."""
+        await super()._write_headers()
+
+    async def _prepare_headers(self) -> None:
+        await self.prepare_fields()
+
+    async def _write_headers(self) -> None:
+        await self.write_fields()
+
+
+def send_header_section(writer: StreamWriter, section: bytes) -> None:
+    """Send these bytes in the place of the header section that the writer would make."""
+    writer._headers_buf, writer._headers_written = section, False
+    writer.send_headers()
+
+
+class UpstreamProtocol(ResponseHandler):
+    """A connection to the upstream."""
+
+    body_being_read: StreamReader | None = _alias("_payload")
+    """The body of the response that is parsed at the moment."""
+    is_reading_paused: bool = _alias("_reading_paused")
+    header_sections: Sequence[Any] = _alias("_buffer")
+    """The queue of parsed header sections that no request has taken: a `deque`, or an object with the methods of one
+    that aiohttp uses."""
+
+
+def use_protocol(connector: TCPConnector, make: Callable[[], UpstreamProtocol]) -> None:
+    """Let `make` return the protocol of each connection that this connector opens."""
+    connector._factory = make  # type: ignore[assignment]
+
+
+def idle_connections(connector: TCPConnector) -> MutableMapping[ConnectionKey, Any]:
+    """Return the connector's own table of open connections that no request uses: a queue of (protocol, time) a key."""
+    return connector._conns
+
+
+def connection_key(client: int | None, key: ConnectionKey) -> ConnectionKey:
+    """Return this key for the connections of one client. The client's number takes the place of the hash of a proxy's
+    header fields, since no proxy is used."""
+    return key._replace(proxy_headers_hash=client)
+
+
+class RequestOfClient(ClientRequest):
+    """A request whose connection is used again for requests of `client` only."""
+
+    client: int | None = None
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        return connection_key(self.client, super().connection_key)
+
+
+def disable_retry(session: ClientSession) -> None:
+    """Let the session send no request a second time."""
+    session._retry_connection = False
+
+
+def drop_header_section(answer: ClientResponse) -> None:
+    """Free what aiohttp keeps of a request and of its response's header section, 1 to 2 KB for each open stream."""
+    answer._raw_headers, answer._headers = (), _NO_HEADERS
+    answer._cache.clear()
+    answer._traces = []
+    answer._request_info = None  # type: ignore[assignment]  # only errors before a body need it

