@@ -1,4 +1,4 @@
-"""The sessions of a store, each with all that a story is told from: its exchanges, its frames, what clients did."""
+"""The sessions of a cassette with their exchanges, frames and client actions: the input of `turns`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ from .turns import (
 
 
 class Held:
-    """What a program holds of a cassette's events: `of` counts them as they are read, and raises `TooLarge` where they
-    cost more than `max_decoded` together."""
+    """Counts the events that a program holds. `of` raises `TooLarge` if they cost more than `max_decoded` together."""
 
     def __init__(self) -> None:
         self._most = self._left = max_decoded()
@@ -46,7 +45,7 @@ class Held:
             yield frame
 
     def refuse(self, cost: int) -> None:
-        """Raise `TooLarge` where events of that cost could not be held."""
+        """Raise `TooLarge` if events of that cost are too many."""
         if cost > self._most:
             raise self._too_large()
 
@@ -59,7 +58,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """One session of one recording, or one stream that belongs to none."""
+    """One session of one recording, or one stream without a session."""
 
     exchanges: list[Exchange]
     acts: list[Act]
@@ -67,12 +66,14 @@ class Gathered:
     _store: Store
 
     def frames(self) -> Iterator[TimedFrame]:
-        """Those of all its streams, stream by stream."""
+        """Return the frames of all its streams, stream by stream."""
         return Held().of(frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
 
     def outline(self) -> Iterator[TimedFrame]:
-        """The same without most of the deltas: enough to say how the session ended, for a fraction of the work. Of
-        streams that overlap come all frames, so that the copies among them are found."""
+        """Return the frames without most deltas: enough for the conclusion, in a fraction of the time.
+
+        Overlapping streams are read in full, so that copies are found.
+        """
         streams = sorted((x for x in self.exchanges if x.stream is not None), key=lambda x: x.request.at_ns)
         overlap = any(a.end_ns is None or a.end_ns > b.request.at_ns for a, b in pairwise(streams))
         read = self._store.frames if overlap else self._store.outline
@@ -80,8 +81,8 @@ class Gathered:
 
 
 def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
-    """Each session of each recording, in the order in which they began; only one, if its id or the beginning of that
-    is given. Raises `UsageError` where no session, or more than one, has that id."""
+    """Return each session of each recording by its beginning; with `session`, an id or the beginning of one, only that.
+    Raises `UsageError` if no session, or more than one, has that id."""
     wanted = None if session is None else the_session(store, session)
     parents = store.parents()
     for exchanges in grouped(store.exchanges(by_clients=True)):
@@ -91,7 +92,7 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
 
 
 def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
-    """What clients did with these exchanges. Only the bodies of requests that may be an act are read."""
+    """Return the client actions in these exchanges. Only bodies of requests that may be actions are read."""
     for x in exchanges:
         if x.party != "runner" and may_act(x):
             act = act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response"))
@@ -100,18 +101,18 @@ def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
 
 
 def failures_in(store: Store, exchanges: Sequence[Exchange], acts: Iterable[Act] = ()) -> list[FailedRequest]:
-    """The requests among these that the server did not fulfil. `acts`: what is known of them as acts."""
+    """Return the failed requests among these exchanges. `acts`: the client actions among them."""
     return failed_requests(exchanges, lambda x: store.decoded_body(x, "response"), {act.exchange for act in acts})
 
 
 def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """The exchanges that belong to no session and are no stream. A session that the server did not know is none."""
+    """Return the exchanges without a session that are no stream. A session that the server did not know is none."""
     known = {x.exchange for group in grouped(exchanges) for x in group}
     return [x for x in exchanges if x.exchange not in known]
 
 
 class Context:
-    """What a session's story takes from the rest of its cassette."""
+    """What `session_of` needs from the rest of the cassette."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -120,7 +121,7 @@ class Context:
         self._started = {one.recording: one.started_at for one in store.recordings()}
 
     def of(self, exchanges: list[Exchange]) -> dict[str, Any]:
-        """The named arguments of `session_of` for the session that these exchanges are."""
+        """Return the keyword arguments of `session_of` for the session of these exchanges."""
         recording = exchanges[0].recording
         if recording not in self._aftermaths:
             self._aftermaths[recording] = Aftermath(self._store.exchanges(recording=recording))
@@ -132,33 +133,32 @@ class Context:
         }  # fmt: skip
 
     def _snapshot(self, exchanges: list[Exchange]) -> Snapshot | None:
-        """The last one that a client asked for."""
+        """Return the last one that a client asked for."""
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         return None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
 
 
 class Concluded(NamedTuple):
-    """One session with its outline, and how it ended."""
+    """One session from its outline, and how it ended."""
 
     gathered: Gathered
     session: Session
-    """Without most of its text: its turns are those of `show`, its passages are cut."""
+    """With the turns of `show`, without most of their text."""
     conclusion: Conclusion
 
     @property
     def stream(self) -> int | None:
-        """The number of its only stream, where it belongs to no session."""
+        """The number of its stream, if that has no session."""
         return self.gathered.exchanges[0].stream if self.session.session_id is None else None
 
 
 Known = dict[object, Session]
-"""Sessions that were outlined before and are over, by their exchanges."""
+"""Complete sessions from earlier calls, by their exchanges."""
 
 
 def conclusions(store: Store, session: str | None = None, known: Known | None = None) -> list[Concluded]:
-    """How each session of each recording ended, in the order in which they began; only of one, if its id or the
-    beginning of that is given. `known`: kept by a caller that asks again and again, so that no session that is over is
-    read twice. Raises `UsageError` as `gathered` does."""
+    """Return how each session ended, in the order of `gathered`, with the same `session`. `known`: a caller that asks
+    again keeps it, so that a complete session is read once. Raises `UsageError` as `gathered` does."""
     wanted = None if session is None else the_session(store, session)
     context = Context(store)
     found = [(one, _outlined(one, context, {} if known is None else known)) for one in gathered(store)]
@@ -177,21 +177,23 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
         return known[key]
     told = session_of(one.exchanges, one.outline(), one.acts, parent_id=one.parent_id, **given)
     told = replace(told, failures=tuple(failures_in(one._store, one.exchanges, one.acts)))
-    # What a server does after it has ended a stream may still become known.
+    # A later exchange may show what a server did after it ended a stream.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told
     return told
 
 
 def children_of(told: Session, by_id: Mapping[tuple[int, str | None], Session]) -> dict[str, Session]:
-    """The sessions of its sub-agents that are among those told."""
+    """Return the sessions of its sub-agents that are in `by_id`, by their ids."""
     children = (child.session_id for turn in told.turns for child in turn.children)
     return {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
 
 
 def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
-    """Those of each session in each recording, in the order in which sessions began; a stream that belongs to no
-    session is on its own. Leaves out sessions that the server did not know (`is_session`)."""
+    """Return the exchanges by session and recording, in the order in which sessions began.
+
+    A stream without a session is a group by itself. A session that the server did not know is left out (`is_session`).
+    """
     groups: dict[tuple[int, object], list[Exchange]] = {}
     for x in exchanges:
         if x.session_id is not None:

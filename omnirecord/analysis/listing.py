@@ -1,6 +1,6 @@
-"""A cassette as rows: the objects that `ls --json` and `events --json` print, one a line. Keys are fixed.
+"""A cassette as rows: the objects of `ls --json` and `events --json`. Keys are fixed.
 
-Pure but for reading the store. Times are seconds where a name ends in `_s`, ns where it ends in `_ns`.
+Names that end in `_s` are seconds, names that end in `_ns` are ns. Pure, apart from reading the store.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NS = 1_000_000_000
 
 
 def exchange_rows(store: Store) -> Iterator[Row]:
-    """The rows of `ls --exchanges`."""
+    """Return the rows of `ls --exchanges`."""
     clock, lasted = _clock(store), _Lasting(store)
     return (_exchange_row(x, clock, lasted) for x in store.exchanges())
 
@@ -41,7 +41,7 @@ def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lastin
 
 
 def exchange_row(store: Store, x: Exchange) -> Row:
-    """The row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
+    """Return the row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
     row = _exchange_row(x, _clock(store), _Lasting(store))
     response: Row | None = None
     if x.response is not None:
@@ -61,7 +61,7 @@ def exchange_row(store: Store, x: Exchange) -> Row:
 
 
 def _content(store: Store, x: Exchange, side: Side) -> Row:
-    """A body without its content coding, as an event's data stands in its row."""
+    """Return a body without its content coding, in the form of an event's data."""
     raw = text(store.decoded_body(x, side))
     return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
 
@@ -76,7 +76,7 @@ def _message(one: Message) -> Row:
 
 
 def stream_rows(store: Store) -> Iterator[Row]:
-    """The rows of `ls --streams`. `bytes` is what `export --format sse` writes."""
+    """Return the rows of `ls --streams`. `bytes` is the size that `export --format sse` writes."""
     clock, lasted = _clock(store), _Lasting(store)
     for x in store.streams():
         verdicts, frames, size = _counts(store, x)
@@ -92,7 +92,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
 
 
 def session_rows(store: Store) -> Iterator[Row]:
-    """The rows of `ls`: one for each session in each recording, and for each stream that belongs to none."""
+    """Return the rows of `ls`: one for each session in each recording, and for each stream without a session."""
     for gathered, told, conclusion in conclusions(store):
         exchanges = gathered.exchanges
         streams = [x for x in exchanges if x.stream is not None]
@@ -106,7 +106,7 @@ def session_rows(store: Store) -> Iterator[Row]:
 
 
 class EventFilter:
-    """Which events `events` shows: each condition that is given has to hold."""
+    """The filter of `events`: every given condition has to hold."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class EventFilter:
         self._since, self._until = since, until
 
     def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
-        """Between which ns of a recording the events of a session lie that began at `zero_ns`."""
+        """Return first and last ns of the wanted events of a session that began at `zero_ns`."""
         return span(recording, self._since, self._until, zero_ns)
 
     def takes_stream(self, x: Exchange | Streaming) -> bool:
@@ -134,7 +134,7 @@ class EventFilter:
 
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
-    """The rows of `events`."""
+    """Return the rows of `events`."""
     recordings, zero = {r.recording: r for r in store.recordings()}, zeros(store)
     for x in store.streams():
         if wanted.takes_stream(x):
@@ -146,14 +146,16 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
 
 
 def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
-    """When the session of a stream began, by recording, session and number of the stream; when the stream was asked for
-    if it belongs to none; 0 for what belongs to neither. In ns of the recording."""
+    """Return a function from recording, session and stream to the beginning of the session in ns of the recording.
+
+    A stream without a session begins at its request; for neither it is 0.
+    """
     begins = store.begins()
     return lambda recording, session, stream: begins.get((recording, session or stream or 0), 0)
 
 
 def types_of(store: Store, wanted: EventFilter) -> Counter[str]:
-    """How many events of each type the streams have that are wanted."""
+    """Return the number of events of each type in the wanted streams."""
     frames = (frame for x in store.streams() if wanted.takes_stream(x) for frame in store.frames(x))
     return Counter(frame.type for frame in frames if frame.type is not None)
 
@@ -174,8 +176,8 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
 
 
 def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = None) -> Row:
-    """A request with its body, in the shape of an event: what only events have is None. `at_ns`: of its answer, if the
-    body is that."""
+    """Return a request with its body in the form of an event row; fields of events alone are None. `at_ns`: the time of
+    the answer, if `body` is the answer's."""
     at_ns = x.request.at_ns if at_ns is None else at_ns
     try:
         data = parsed(body.decode())
@@ -189,7 +191,7 @@ def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = N
 
 
 def parsed(data: str | None) -> Any:
-    """The JSON of a frame's data, or the text where it is none."""
+    """Return the JSON in a frame's data, or the text if it is no JSON."""
     if data is None:
         return None
     try:
@@ -204,7 +206,7 @@ def _clock(store: Store) -> Callable[[int, int], str]:
 
 
 def _counts(store: Store, x: Exchange) -> tuple[dict[str, int], int, int]:
-    """Verdicts, frames and bytes of a stream: from the index, or counted where the recorder has not got to it."""
+    """Return verdicts, number of frames and bytes of a stream."""
     verdicts, size = store.tally(x)
     return verdicts, sum(verdicts.values()), size
 
@@ -220,7 +222,7 @@ def _last_status(store: Store, streams: list[Exchange]) -> str | None:
 
 
 class _Lasting:
-    """How long exchanges lasted, in seconds: those without an end until the last that their recording holds."""
+    """Durations of exchanges in seconds; without an end, up to the last known time of the recording."""
 
     def __init__(self, store: Store) -> None:
         self._last_known = functools.cache(store.last_known_ns)

@@ -1,6 +1,6 @@
-"""The sessions of a cassette, each in one row: when it began, what was asked, how it ended, its worst finding.
+"""The output of `sessions`: a row for each session with its beginning, question, ending and worst finding.
 
-What `sessions` prints. Reads each frame once for the findings.
+Reads each frame once for the findings.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ _ENDS = (".db", ".jsonl", ".db.zst", ".jsonl.zst")
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One session in one recording, or one stream that belongs to none."""
+    """One session in one recording, or one stream without a session."""
 
     recording: int
     session_id: str | None
     stream: int | None
-    """The number of its only stream, where it belongs to no session."""
+    """The number of its stream, if that has no session."""
     parent_session_id: str | None
     started_at: str | None
-    """UTC, ISO 8601: when its first request came; None where no times were recorded."""
+    """The time of its first request in UTC, ISO 8601; None if the recording has no times."""
     until: str | None
-    """When its last exchange ended."""
+    """The end of its last exchange."""
     model: str | None
-    """The model of its last turn; the agent's name where no model was named."""
+    """The model of its last turn; without one, the agent's name."""
     turns: int
     conclusion: Conclusion
     findings: tuple[Finding, ...]
-    """Worst first, as `doctor` prints them."""
+    """The findings of `doctor`, worst first."""
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended badly, has no end, or has an error among its findings."""
+        """Whether it failed, has no end, or has a finding that is an error."""
         worst = self.findings[0].severity if self.findings else None
         return self.conclusion.outcome in ("failed", "unfinished") or worst == "error"
 
     def row(self, cassette: str) -> dict[str, Any]:
-        """The object of `sessions --json`. Keys are fixed."""
+        """Return the object of `sessions --json`. Keys are fixed."""
         worst = self.findings[0] if self.findings else None
         return {
             "cassette": cassette, "recording": self.recording, "session_id": self.session_id, "stream": self.stream,
@@ -64,9 +64,8 @@ class Summary:
 
 
 def summaries(store: Store, session: str | None = None, examined: Sequence[Finding] | None = None) -> list[Summary]:
-    """The sessions of a store in the order in which they began; only one, if its id or the beginning of that is given.
-    `examined`: their findings, if they are known. Raises `UsageError` where no session, or more than one, has that id.
-    """
+    """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
+    `examined`: their findings, if they are known. Raises `UsageError` if no session, or more than one, has that id."""
     concluded, found = conclusions(store, session), examine(store, session) if examined is None else examined
     recordings = {x.stream: x.recording for x in store.streams()}
     return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
@@ -96,9 +95,10 @@ def _model(told: Session) -> str | None:
 
 
 def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:
-    """The cassettes that are named, each with the session of `CASSETTE#SESSION`: files as they are, of a folder those
-    in it, by name. A link to another file of the same folder is left out: a recorder that rotates has one to its
-    newest. Raises `UsageError` for an empty folder."""
+    """Return the named cassettes, each with the session of `CASSETTE#SESSION`; of a folder those in it, by name.
+
+    A link to a file in the same folder is left out: `--rotate` makes one. Raises `UsageError` for an empty folder.
+    """
     for one in named:
         path, session = named_session(one)
         if not path.is_dir():
@@ -112,7 +112,7 @@ def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None
 
 
 def since(text: str, now: datetime) -> datetime:
-    """The time that `--since` means: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
+    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
 
     Raises `UsageError`.
     """

@@ -1,9 +1,10 @@
-"""A recording held against a contract: what differs, by type and place, how often, and where first. Pure but for
-reading the store.
+"""Checks a recording against a contract: the differences by type and path, each with a count and its first place.
 
-1. Every event is judged anew, so any contract will do, not only the one it was recorded by.
-2. A difference counts once an event, however often the event has it.
-3. One pass; what is kept grows with the kinds of difference, not with the events.
+1. Every event is judged again, so any contract can be used, not only that of the recording.
+2. A difference counts once for each event.
+3. One pass; memory grows with the kinds of differences, not with the events.
+
+Pure, apart from reading the store.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..wire.sse import Frame, read_fields
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 MANY_NAMES = 100
-"""So many unknown names at one place are told one by one, further ones as `*`: there, names are data."""
+"""Number of unknown names at one path that are listed; further ones are `*`, since names are data there."""
 LONGEST_NAME = 200
 LONGEST_EXAMPLE = 60
 _COUNTED: frozenset[Verdict] = frozenset(("truncated", "malformed", "unknown", "invalid", "valid"))
@@ -39,7 +40,7 @@ _Key = tuple[str | None, str, ProblemKind]
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """Where something is for the first time: the stream and the frame in it, both counted from 1."""
+    """The first place of a problem: stream and frame, both from 1."""
 
     stream: int
     seq: int
@@ -50,48 +51,48 @@ class Problem:
     """One way in which the events of a type differ from the contract."""
 
     type: str | None
-    """None where they have none that is a string."""
+    """None for events without a `type` that is a string."""
     path: str
-    """Where: `viewers[*].user_id`, `usage_by_model.*.total_tokens`, `event`; empty for the event as a whole."""
+    """`viewers[*].user_id`, `usage_by_model.*.total_tokens`, `event`; empty for the event as a whole."""
     problem: ProblemKind
     count: int
-    """In how many events."""
+    """The number of events that have it."""
     first: First
     said: str
-    """What the contract says to the first of them, without a subject: "should be a string"."""
+    """The contract's message for the first of them, without a subject: "should be a string"."""
     example: str
-    """What the first of them has there, in at most 60 printable characters; empty where it has nothing."""
+    """The value in the first of them, in at most 60 printable characters; empty without a value."""
 
     @property
     def row(self) -> Row:
-        """The object that `validate --json` prints."""
+        """The object of `validate --json`."""
         first = {"stream": self.first.stream, "seq": self.first.seq}
         return {"type": self.type, "path": self.path, "problem": self.problem, "count": self.count, "first": first}
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What came of holding a recording against a contract."""
+    """The result of checking a recording against a contract."""
 
     contract: str
-    """Its name; where recordings were held against contracts of their own, all names, joined by "and"."""
+    """The name of the contract; of several, all names joined by "and"."""
     events: int
-    """How many there are. Comments and `[DONE]` are none."""
+    """The number of events, without comments and `[DONE]`."""
     verdicts: Mapping[Verdict, int]
-    """How many of them have which verdict, where there are any."""
+    """The number of events by verdict, for the verdicts that occur."""
     problems: tuple[Problem, ...]
-    """By type, those without one first; within a type, the gravest first."""
+    """By type, those without a type first; within a type, the worst first."""
     unseen: tuple[str, ...]
-    """The types of the contract of which there is no event. That is no problem."""
+    """The types of the contract without an event, which is no problem."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is `invalid` or `malformed`. Unknown types and fields, and a cut-off tail, are no fault."""
+        """Whether no event is `invalid` or `malformed`. Unknown types and fields, and a truncated end, are allowed."""
         return not self.verdicts.get("invalid") and not self.verdicts.get("malformed")
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
-        """The types that came and are not in the contract."""
+        """The types of events that are not in the contract."""
         return tuple(p.type for p in self.problems if p.problem == "unknown type" and p.type is not None)
 
 
@@ -101,10 +102,10 @@ def validation(
     session: str | None = None,
     watch: Callable[[Frames], Frames] = lambda frames: frames,
 ) -> Validation:
-    """The events of a cassette, or of one session, against a contract, or each recording against its own.
+    """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
-    `watch` is given the frames and gives them on. Raises `UsageError` where no session, or more than one, has that id,
-    and where the contract is that of another service.
+    `watch` is called with the frames and returns them. Raises `UsageError` if no session, or more than one, has that
+    id, or if the contract is for another service.
     """
     streams = store.streams(None if session is None else the_session(store, session))
     used = {x.stream: contract or store.contract_of(x.recording) for x in streams}
@@ -127,7 +128,7 @@ def _is_foreign(contract: Contract, result: Validation) -> bool:
 
 
 class _Tally:
-    """What was found so far."""
+    """The problems so far."""
 
     def __init__(self) -> None:
         self._verdicts: Counter[Verdict] = Counter()
@@ -137,7 +138,7 @@ class _Tally:
         self._seen: set[str | None] = set()
 
     def add(self, frame: TimedFrame, contract: Contract) -> None:
-        """Take one more frame."""
+        """Add a frame."""
         fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
         judgement = contract.examine(fields) if frame.verdict != "truncated" else _cut_off(frame, fields)
         if judgement.verdict not in _COUNTED:

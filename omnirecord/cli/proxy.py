@@ -166,9 +166,9 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
-            from ..server.background import settle
+            from ..server.background import reduce_gc
 
-            settle()
+            reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)
             await stop.wait()
         if live:

@@ -116,9 +116,9 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
-            from ..server.background import settle
+            from ..server.background import reduce_gc
 
-            settle()
+            reduce_gc()
             print_ready(
                 as_json,
                 f"serving {shown(server.cassette)} at {server.url}",

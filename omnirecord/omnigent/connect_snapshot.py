@@ -1,6 +1,6 @@
-"""The connect snapshot: what a server sends to whoever connects, before anything happens. Pure.
+"""The connect snapshot: the frames by which a server tells a new connection the state of the session. Pure.
 
-Who replays holds none of it back at a gate; who tells a session knows that nothing happened by it.
+A replay holds none of them back at a gate. In a transcript they are no events of a turn.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ SNAPSHOT_TYPES = frozenset(
         "session.changed_files.invalidated", protocol.SESSION_PRESENCE,
     }
 )  # fmt: skip
-"""Text in flight comes among these, without a sequence number: `response.created` and all of the text so far."""
+"""Text in flight comes among these without a sequence number: `response.created`, and a delta of all text so far."""
 SNAPSHOT_LASTS = 1_000_000_000
-"""The longest that a connect snapshot was seen to take is 0.1 s; this is well above, in ns."""
+"""Duration of a connect snapshot at most, in ns. The longest that was seen took 0.1 s."""
 
 
 class ConnectSnapshot:
-    """Tells, frame by frame, how far a stream's connect snapshot goes. A second heartbeat is none of it, nor what came
-    late: the first thing that a message brings may be of the same types."""
+    """The connect snapshot of one stream, found frame by frame.
+
+    It ends before a second heartbeat, and before a late frame: the first events of a message may have the same types.
+    """
 
     def __init__(self) -> None:
         self._begun_ns: int | None = None
         self._number = 0
-        self._in_flight = 0  # up to where text in flight may come: right behind the heartbeat
+        self._in_flight = 0  # the number of the frame after which text in flight may come: the heartbeat
         self._over = False
 
     def takes(self, frame: TimedFrame) -> bool:
-        """Whether the next frame is of it; once one is not, none is."""
+        """Return whether the next frame belongs to it. After the first one that does not, none does."""
         if self._begun_ns is None:
             self._begun_ns = frame.offset_ns
         self._over = self._over or not self._is_part(frame, self._begun_ns)
@@ -52,7 +54,7 @@ class ConnectSnapshot:
 
 
 def connect_snapshot_length(frames: list[TimedFrame]) -> int:
-    """How many frames the connect snapshot has."""
+    """Return the number of frames in the connect snapshot of a stream."""
     snapshot = ConnectSnapshot()
     return next((number for number, frame in enumerate(frames) if not snapshot.takes(frame)), len(frames))
 

@@ -1,6 +1,7 @@
-"""Who sends a request: `runner`, or a client, told apart by credentials; and what a person calls it. Pure.
+"""The party that sends a request, `runner` or a client, and its name for people. Pure.
 
-The runner is known by its tunnel token, or by what it asks: Omnigent 0.5.1 sends that token for its tunnel alone.
+Credentials tell clients apart. A tunnel token shows a runner, and so does a request that only runners send: Omnigent
+0.5.1 sends the token for its tunnel alone.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ _CLIENTS = (
     ("python-urllib/", "Python client"),
     ("omnigent", "Python client"),
 )
-"""How User-Agents begin, in lower case, and what a person calls such a client."""
+"""Beginnings of User-Agent fields, in lower case, and the names of these clients."""
 _LONGEST = 30
-"""Characters of a product's name that are shown."""
+"""Length of an unknown product's name, in characters."""
 
 Credentials = tuple[tuple[str, str], ...]
 
 
 class Parties:
-    """The parties of one recorder. `credentials` finds those of a request, which are kept in memory only."""
+    """The parties of one recorder. `credentials` returns those of a request; they stay in memory."""
 
     def __init__(self, credentials: Callable[[Headers], Credentials]) -> None:
         self._credentials = credentials
@@ -40,8 +41,11 @@ class Parties:
         self._clients: set[Credentials] = set()
 
     def of(self, method: str, target: str, headers: Headers) -> str:
-        """Return the party of a request. Whoever asks what runners alone ask is the runner, and from then on all that
-        comes with the same credentials, unless a client has them too."""
+        """Return the party of a request: `runner`, `client`, or `client-N` for further credentials.
+
+        After a request that only runners send, all with the same credentials are the runner's, unless a client has
+        them too.
+        """
         if has_token(headers):
             return RUNNER
         own = self._credentials(headers)
@@ -58,17 +62,17 @@ class Parties:
 
 
 def is_by_runner(method: str, target: str, headers: Headers) -> bool:
-    """Whether a request alone shows that a runner sends it."""
+    """Return whether a request by itself shows that a runner sends it."""
     return has_token(headers) or is_of_runner(method, target)
 
 
 def has_token(headers: Headers) -> bool:
-    """Whether a request has the token of a runner's tunnel."""
+    """Return whether a request has the token of a runner's tunnel."""
     return any(name.lower() == _TOKEN for name, _ in headers)
 
 
 def party_name(exchange: Exchange) -> str:
-    """Return what a person calls the party of a request: by its User-Agent, and by its number if it is not the first
+    """Return the name of a request's party for people: from its User-Agent, with a number if it is not the first
     client."""
     if exchange.party == RUNNER:
         return RUNNER

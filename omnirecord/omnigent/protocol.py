@@ -50,7 +50,7 @@ TURN_FAILED = "turn.failed"
 TURN_CANCELLED = "turn.cancelled"
 
 HEARTBEATS = frozenset({SESSION_HEARTBEAT, RESPONSE_HEARTBEAT})
-"""The stream is alive, and nothing happened."""
+"""The events that only keep a stream alive."""
 RESPONSE_BEGINS = frozenset({RESPONSE_CREATED, RESPONSE_QUEUED, RESPONSE_IN_PROGRESS})
 End = Literal["completed", "failed", "incomplete", "cancelled"]
 RESPONSE_ENDS: Mapping[str, End] = {
@@ -65,7 +65,7 @@ ENDS: Mapping[str, End] = {**RESPONSE_ENDS, **TURN_ENDS}
 REASONING_DELTAS = frozenset({RESPONSE_REASONING_TEXT_DELTA, RESPONSE_REASONING_SUMMARY_TEXT_DELTA})
 ELICITATIONS = frozenset({RESPONSE_ELICITATION_REQUEST, RESPONSE_ELICITATION_RESOLVED})
 CHILD_EVENTS = frozenset({SESSION_CREATED, SESSION_CHILD_SESSION_UPDATED})
-"""What a session's stream says of its child sessions."""
+"""The events by which a session's stream reports its child sessions."""
 USAGE_EVENTS = frozenset({SESSION_USAGE, SESSION_MODEL})
 RESENT = frozenset({RESPONSE_CREATED, RESPONSE_OUTPUT_TEXT_DELTA})
 """Text in flight: a server sends its beginning again to each client that connects in the middle of a turn."""
@@ -86,15 +86,15 @@ _DENIED_RESPONSE = "deny_"
 
 
 def is_of_response(type_: str | None) -> bool:
-    """Whether an event belongs to one response of the agent, not to the session."""
+    """Return whether an event belongs to one response of the agent, not to the session."""
     return type_ is not None and type_.startswith("response.")
 
 
 def is_of_tool(type_: str) -> bool:
-    """Whether an event is about a tool call alone."""
+    """Return whether an event is about a tool call alone."""
     return type_.startswith("response.function_call")
 
 
 def is_denial(response_id: str | None) -> bool:
-    """Whether a response with this id is the server's refusal of a message."""
+    """Return whether a response with this id is the server's refusal of a message."""
     return response_id is not None and response_id.startswith(_DENIED_RESPONSE)

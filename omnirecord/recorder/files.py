@@ -2,8 +2,8 @@
 
 Without rotation there is one file. When it is full, new exchanges go into the next one. Streams and WebSockets move
 there at the end of a frame or message (`queue.ExchangeRecorder`); other open exchanges end where they began. Then the
-old file is closed. All this happens in the recording thread, with two exceptions: the event loop reads `current`, and
-a third thread closes and removes files, because that takes long.
+old file is closed. All this happens in the recording thread, with two exceptions. The event loop reads `current`. A
+third thread closes and removes files, because that takes long.
 
 If a file is removed or replaced during the recording, nothing in it can end. So its `RecordingFile` gets a new file
 (`replace`), in which all open exchanges continue where they are.
@@ -34,7 +34,9 @@ from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
 from .pace import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
-from .rows.exchanges import FrameMaker, Frames, RowMaker
+from .rows.exchanges import RowMaker
+from .rows.frames import FrameMaker
+from .rows.operations import Frames
 
 FramesOf = Callable[[Writer, int], Frames]
 """Returns what makes the frames of a recording, given its file and its number."""
@@ -95,7 +97,7 @@ class RecordingFile:
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
         """Continue in another file. Numbers and times go on, so that readers can join the files."""
-        begins = f"{self.path.name} {what} while it was recorded: what came before is not in this file"
+        begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
         writer.write([rows.recording(self._recording), *self.row_maker.move(writer), incident])
         self.writer = writer
@@ -290,9 +292,9 @@ class RecordingFiles:
         try:
             self._rotated.prune(writing)
         except (OmnirecordError, *UNWRITABLE) as error:
-            self._keeping.say(f"what --keep does not keep cannot be removed: {error}")
+            self._keeping.say(f"files that --keep excludes cannot be removed: {error}")
         else:
-            self._keeping.over("what --keep does not keep can be removed again")
+            self._keeping.over("files that --keep excludes can be removed again")
 
     def close(self, within: float = math.inf) -> None:
         """Close all files, each within so many seconds."""

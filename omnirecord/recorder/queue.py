@@ -18,7 +18,7 @@ from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
 from .pace import BUFFER, REPORT_DROPPED_EVERY, Lag
-from .rows.exchanges import (  # fmt: skip
+from .rows.operations import (  # fmt: skip
     HELD,
     BodyData,
     Ended,
@@ -148,8 +148,8 @@ class RecordQueue:
 class ExchangeRecorder:
     """Records one exchange: its methods queue an operation each.
 
-    When its file is full, a stream or WebSocket of a GET request continues in the next file: the exchange ends in the
-    old file after a whole frame or message, and begins in the next one under the same numbers.
+    When its file is full, a stream or WebSocket of a GET request continues in the next file. The exchange ends in the
+    old file after a whole frame or message. It begins in the next file under the same numbers.
     """
 
     __slots__ = (

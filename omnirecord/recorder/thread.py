@@ -50,7 +50,8 @@ from .pace import (  # fmt: skip
     breath,
 )
 from .queue import ExchangeRecorder, RecordQueue, amount
-from .rows.exchanges import HELD, FrameMaker, NewFrames, Requested
+from .rows.frames import FrameMaker
+from .rows.operations import HELD, NewFrames, Requested
 from .worker import WorkerSupervisor
 
 Watch = Callable[[NewFrames], None]
@@ -112,7 +113,7 @@ class RecorderThread:
         self._give_up_at = self._write_until = self._ends_at = math.inf
         self._lost = self._unwritten = 0
         self._batch = BATCH if content is None else MASKED_BATCH
-        self._thread = threading.Thread(target=self._run, name="omnirecord-tape")
+        self._thread = threading.Thread(target=self._run, name="omnirecord-recorder")
         self._thread.start()
         if self._worker is not None:
             self._worker.is_loaded.wait(LOAD_WITHIN)
@@ -383,4 +384,4 @@ class RecorderThread:
         if failed_at is not None:
             lasted = monotonic() - failed_at
             self._trouble.over(f"recording recovered after {lasted:.1f} s")
-            self._queue.note(f"the file could not be written for {lasted:.1f} s; what came waited", self.file)
+            self._queue.note(f"the file could not be written for {lasted:.1f} s; the data waited in memory", self.file)

@@ -185,7 +185,7 @@ class Replay(PlayheadControl):
             self._control = ControlPath(self._listener.guard, self, self._state)
             if self._listener.is_remote:
                 log.warning(
-                    "whoever can reach %s can have all of %s: only its control path asks for a token",
+                    "any client that can reach %s can read all of %s: only its control path asks for a token",
                     self.url,
                     self.cassette,
                 )

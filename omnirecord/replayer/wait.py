@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from ..errors import ServerError
-from ..server.timers import Alarms, wake
+from ..server.timers import Timers, wake
 from .player import Answering, Playing
 from .player.timeline import Gate, Timeline
 from .player.timing import NS
@@ -35,7 +35,7 @@ class Waiting:
         self._now = now
         self._skip_gates_after = skip_gates_after
         self._sleepers: set[asyncio.Future[None]] = set()
-        self._alarms = Alarms()
+        self._timers = Timers()
         self._reported: Counter[str] = Counter()
         self._at_gates: list[tuple[Gate, Timeline]] = []
         self._timed = 0  # number of waits for a known time
@@ -88,12 +88,12 @@ class Waiting:
         """End all waits."""
         self._stopped = True
         self.announce()
-        self._alarms.close()
+        self._timers.close()
 
     async def _changed_or_due(self, at_ns: int) -> None:
         """Wait for a change, or until a precise time, in ns."""
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._alarms.wake(sleeper, at_ns)
+        self._timers.wake(sleeper, at_ns)
         self._timed += 1
         try:
             await self._woken(sleeper)

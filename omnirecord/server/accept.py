@@ -4,8 +4,8 @@ Each client connection takes a seat, which counts its descriptor, and that of th
 may need. A connection without a seat is accepted too, so that its request gets an answer (503). When there are too many
 of those, the listening sockets are not read until a connection closes: new clients wait in the kernel's queue.
 
-The event loop's own accept loop is not used: when descriptors run out, asyncio logs a traceback for each connection
-that the backlog may hold, and uvloop closes the connection without an answer.
+The event loop's own accept loop is not used. When descriptors run out, asyncio logs a traceback for each connection
+that the backlog may hold. uvloop closes the connection without an answer.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ RESERVE = 48
 RETRY_AFTER = "1"
 """`Retry-After` of a refusal, in seconds."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors that say that the process or the system has no descriptor, or no memory for one."""
+"""Errors of a process or a system that has no descriptor left, or no memory for one."""
 
 _AT_ONCE = 64
 """Connections that are accepted before other events have their turn."""
 _PAUSE = 0.25
-"""Seconds until `accept` is tried again when there was no descriptor."""
+"""Seconds until `accept` is retried after it found no descriptor."""
 _IDLE = 5.0
 """Seconds after which an open connection without a request may be closed, if its descriptor is needed."""
 _LOOK_EVERY = 0.05

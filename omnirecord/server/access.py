@@ -1,12 +1,12 @@
-"""Who may use the control path. Pure.
+"""Access to the control path. No I/O.
 
-A browser is the way around loopback: any page may send requests to this machine, and one whose name is made to mean
-this machine (DNS rebinding) may read the answers as well. So a request has to name us, may not come from a page that
-is not ours, and, if it changes something, has to be one that a page cannot send unasked (Fetch, "simple" requests).
-A server that is reachable from elsewhere wants a token on top of that.
+A browser gets around loopback: any page may send requests to this machine, and with DNS rebinding a page may read the
+responses. So a request has to name this server, and may not come from a foreign page. If it changes something, it may
+not be a request that a page can send without a preflight (a "simple" request of the Fetch standard). A server that
+other machines can reach asks for a token too.
 
-A page of the same origin is ours only where a listener serves nothing but our page. A proxy serves pages of its
-upstream and a replay serves recorded ones: there no request of a browser may use the control path.
+A page of the same origin is ours only if the listener serves nothing else. A proxy serves pages of its upstream, and a
+replay serves recorded ones. There, no request of a browser may use the control path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..model import Headers
 from ..wire.headers import header
 
 PROOF = "X-Omnirecord"
-"""A header field of any value that a page of another origin can only send after asking us, which we never allow."""
+"""A header field that a page of another origin can send only after a preflight, which is never allowed."""
 SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
@@ -32,13 +32,13 @@ _OF_BROWSERS = (
     "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "origin", "referer", "cookie", "upgrade-insecure-requests",
     "service-worker",
 )  # fmt: skip
-"""Fields that browsers send and tools do not. A page can leave out `Referer`, but none of `Sec-Fetch-Site` (a browser
-sends it to https and to loopback) or `Accept-Language`. `fetch` of Node sends `Sec-Fetch-Mode` alone."""
+"""Fields that browsers send and tools do not. A page can suppress `Referer`, but neither `Sec-Fetch-Site` (sent to
+https and to loopback) nor `Accept-Language`. `fetch` of Node sends `Sec-Fetch-Mode` alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a request is answered that may not pass."""
+    """The response to a request that may not pass."""
 
     status: int
     code: str
@@ -46,12 +46,11 @@ class Refusal:
 
 
 class Guard:
-    """Lets requests to one server's control path pass, or says why not.
+    """Checks requests to the control path of one server.
 
-    `names`: host names and addresses that are the server's, beside those of loopback. `any_address`: it listens on
-    all of them, so every address is taken for its own; no page can have an address mean another machine.
-    `token`: what has to come as `Authorization: Bearer`; None where none is needed. `has_pages`: every page of its
-    origin is our own, and may use it.
+    `names`: host names and addresses of the server, beside those of loopback. `any_address`: it listens on all
+    addresses, so every address counts as its own; DNS rebinding needs a name. `token`: required as `Authorization:
+    Bearer`; None if none is needed. `has_pages`: every page of its origin is our own, and may use it.
     """
 
     def __init__(
@@ -63,10 +62,9 @@ class Guard:
         self._token = token
 
     def refusal(self, method: str, target: str, headers: Headers, *, is_public: bool = False) -> Refusal | None:
-        """Why this request may not pass; None where it may. `target` is as the request line has it.
+        """Return the refusal of this request; None if it may pass. `target` is that of the request line.
 
-        `is_public`: it is for something that says nothing of a recording, so no token is asked for, and a link on
-        another page may lead to it.
+        `is_public`: the response says nothing of a recording, so it needs no token, and another page may link to it.
         """
         return (
             self._misnamed(target, headers)
@@ -103,7 +101,7 @@ class Guard:
 
 
 def checked_token(token: str, what: str) -> str:
-    """A token that can be sent, and cannot be tried out. Raises `UsageError`."""
+    """Return the token if it can be sent in a header and is long enough. Raises `UsageError`."""
     if len(token) < SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
         raise UsageError(
             f"{what} has to be {SHORTEST_TOKEN} letters, digits or ._~+/=- at the least, for instance what"
@@ -113,13 +111,13 @@ def checked_token(token: str, what: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or an address means this machine to everybody who asks on it."""
+    """Return whether a host name or an address always means this machine."""
     address = _address(host)
     return address.is_loopback if address is not None else host == "localhost"
 
 
 def _from_a_browser(headers: Headers) -> Refusal | None:
-    """A page of this origin is upstream's, or a recorded one, and so is a service worker that sends what others ask."""
+    """Refuse browsers: a page or a service worker of this origin is upstream's, or a recorded one."""
     sent = next((name for name in _OF_BROWSERS if header(headers, name) is not None), None)
     if sent is None and (header(headers, "accept-language") or "*").strip() == "*":
         return None
@@ -130,8 +128,8 @@ def _from_a_browser(headers: Headers) -> Refusal | None:
 
 
 def _from_another_page(headers: Headers) -> Refusal | None:
-    """Browsers say where a page comes from: in Origin, but not for images and the like; those are told apart by
-    Sec-Fetch-Site, which is only sent to https and to loopback."""
+    """Refuse pages of other origins. Browsers name the origin in Origin, but not for images and the like; for these
+    there is Sec-Fetch-Site, to https and to loopback."""
     origin, site = header(headers, "origin"), header(headers, "sec-fetch-site")
     if origin is not None and _authority_of(origin) != (header(headers, "host") or "").strip().lower():
         return _forbidden(f"a page from {origin} may not use this")
@@ -141,12 +139,12 @@ def _from_another_page(headers: Headers) -> Refusal | None:
 
 
 def _is_followed_link(headers: Headers) -> bool:
-    """A browser goes there and shows it by itself, so that no other page sees what comes."""
+    """Return whether a browser follows a link, so that no other page can read the response."""
     return header(headers, "sec-fetch-mode") == "navigate" and header(headers, "sec-fetch-dest") == "document"
 
 
 def _simple(method: str, headers: Headers) -> Refusal | None:
-    """A request that changes something and that any page may send: a form could."""
+    """Refuse a request that changes something and that any page can send, for example with a form."""
     media_type = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
     if method in _READS or media_type == "application/json" or header(headers, PROOF.lower()) is not None:
         return None
@@ -171,7 +169,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _plain(name: str) -> str:
-    """A name or address in the one form that it is compared in."""
+    """Return a name or address in its normal form, for comparison."""
     name = name.strip("[]").lower().removesuffix(".")
     address = _address(name)
     return name if address is None else str(address)

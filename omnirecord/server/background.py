@@ -1,12 +1,9 @@
-"""One of our servers in a thread of its own: for callers without an event loop, or whose loop may be busy or blocked.
+"""A server in its own thread, with its own event loop; and garbage-collector settings for processes of ours.
 
-Each has its own thread and its own loop, so that nothing one of them does, however wrong it goes, reaches another.
-What waits for a thread that dies is told so.
+`Background` is for callers without an event loop, or whose loop may be busy. If its thread dies, waiting calls raise.
 
-Python's search for circles among objects. It stops every thread of a process, and so every stream.
-
-What a server has loaded when it begins stays to the end, and most of what it makes for an event has no circles: to
-look for them there took 20 to 40 ms every few seconds, and half a millisecond in between.
+A garbage collection pauses every thread. The objects that are loaded at the start stay, and most objects of an event
+have no reference cycles. With the default settings, a collection takes 20 to 40 ms every few seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from .timers import monotonic
 
 
 class RealTimeLoop(asyncio.SelectorEventLoop):
-    """Its clock runs on where a test has frozen `time.monotonic`."""
+    """An event loop whose clock goes on while a test freezes `time.monotonic`."""
 
     def time(self) -> float:
         return monotonic()
@@ -45,14 +42,14 @@ class Background:
         self._is_over = self._is_unwanted = False
 
     def start(self) -> None:
-        """Return once the server is entered. Raises what that raises."""
+        """Start the thread, and return once the server is entered. Raises what entering it raises."""
         self._thread.start()
         try:
             self._started.result()
         except BaseException as error:
             if self._started.done():
                 self._thread.join()
-            else:  # a Ctrl-C meanwhile
+            else:  # Ctrl-C
                 self._is_unwanted = True
                 self._post(self._leave)
             if isinstance(error, OSError):
@@ -60,7 +57,7 @@ class Background:
             raise
 
     def stop(self) -> None:
-        """Leave the server and end its thread; twice is fine. Raises `ServerError` where that had ended by itself."""
+        """Leave the server and end its thread. Safe to call twice. Raises `ServerError` if the thread had died."""
         self._post(self._leave)
         self._thread.join()
         error, self._error = self._error, None
@@ -68,9 +65,9 @@ class Background:
             raise error if isinstance(error, OmnirecordError) else self._gone(error) from error
 
     def run(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:
-        """Call `function` in the server's loop and return what it returns; if that can be awaited, what comes of it.
+        """Call `function` in the server's event loop, await its result if it is awaitable, and return it.
 
-        Raises what it raises, `TimeoutError` after `timeout` seconds, `ServerError` where the server is gone.
+        Raises what it raises, `TimeoutError` after `timeout` seconds, and `ServerError` if the server is gone.
         """
         future: Future[Any] = Future()
         with self._lock:
@@ -81,14 +78,14 @@ class Background:
         return future.result()
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
-        with suppress(RuntimeError, AttributeError):  # its loop is closed already, or was never made
+        with suppress(RuntimeError, AttributeError):  # the loop is closed, or was never made
             self._loop.call_soon_threadsafe(callback, *args)
 
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=RealTimeLoop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:  # whatever it was: those who wait for us have to know
+        except BaseException as error:  # waiting calls raise it
             self._error = error
         self._end()
 
@@ -116,15 +113,15 @@ class Background:
                 result = function(*args)
                 result = await result if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
-            return  # we are being stopped: `_end` says so
-        except BaseException as error:  # an exit too is the caller's, not ours
+            return  # the server stops: `_end` sets the exception
+        except BaseException as error:  # the caller's, even a SystemExit
             future.set_exception(error)
         else:
             future.set_result(result)
         self._calls.discard(future)
 
     def _end(self) -> None:
-        """The thread is about to end: nobody waits any longer."""
+        """Let all waiting calls raise: the thread ends."""
         with self._lock:
             self._is_over = True
         for future in self._calls:
@@ -139,12 +136,12 @@ class Background:
         return ServerError(f"the server's thread has ended{why}; start another server")
 
 
-MANY = 10_000
-"""Objects that are made before it is looked for circles among them; Python's own is 700 to 2,000."""
+GC_THRESHOLD = 10_000
+"""New objects before a garbage collection; Python's default is 700 to 2,000."""
 
 
-def settle(many: int = MANY) -> None:
-    """All that is there now is never looked at again, and what is made later less often. For a process of ours: in
-    somebody's program that is theirs to say."""
+def reduce_gc(threshold: int = GC_THRESHOLD) -> None:
+    """Exclude all existing objects from garbage collection, and collect less often. Only for processes of ours: a
+    library must not change it for a program."""
     gc.freeze()
-    gc.set_threshold(many, 20, 100)
+    gc.set_threshold(threshold, 20, 100)

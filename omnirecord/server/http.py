@@ -33,7 +33,7 @@ from .aiohttp_private import (  # fmt: skip
 LIMIT = 1 << 16
 """The longest request line, and the longest header section with its first line, in bytes."""
 FIELD_LIMIT = LIMIT - 4
-"""The longest name and value of a header field together, in bytes; with `: ` and CRLF they are a line of `LIMIT`."""
+"""The longest name and value of a header field together, in bytes. With `: ` and CRLF, they are a line of `LIMIT`."""
 FIELDS = 1000
 """The most header fields of a message."""
 
@@ -67,7 +67,7 @@ def error_response(status: int, code: str, message: str, **details: Any) -> web.
 
 
 def origin_form(request: web.BaseRequest) -> str | None:
-    """The target of a request as a path with its query, whatever form it has. None for CONNECT and `*`."""
+    """Return the target of a request as a path with its query. None for CONNECT and `*`."""
     target = request.raw_path
     if request.method == "CONNECT":
         return None
@@ -80,9 +80,8 @@ def origin_form(request: web.BaseRequest) -> str | None:
 
 
 def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None:
-    """The refusal of a request whose end two servers could see at different places. None if there is one end only.
-
-    It quotes nothing of the request.
+    """Return the refusal of a request whose end is ambiguous, so that two servers could see different requests. None if
+    it is not. It quotes nothing of the request.
     """
     if transfer_coding(headers) not in (None, "chunked"):
         return bad_request("it has a transfer coding that is not chunked", 501)
@@ -94,14 +93,14 @@ def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None
 
 
 def bad_body(error: BaseException) -> web.Response:
-    """The refusal of a request whose body cannot be read further, for this reason."""
+    """Return the refusal of a request whose body cannot be read further, because of this error."""
     if is_too_large(error):
         return bad_request(SectionTooLarge.message, 431)
     return bad_request("its body is not valid HTTP")
 
 
 def out_of_descriptors() -> web.Response:
-    """The refusal of a request for which this process has no file descriptor. The connection is closed behind it."""
+    """Return the refusal of a request for lack of a file descriptor. The connection is closed after it."""
     message = "omnirecord has no file descriptor left for this request: try again, or raise its limit (ulimit -n)"
     answer = error_response(503, "out_of_descriptors", message)
     answer.headers["Retry-After"] = RETRY_AFTER
@@ -110,7 +109,7 @@ def out_of_descriptors() -> web.Response:
 
 
 def bad_request(why: str, status: int = 400) -> web.Response:
-    """A refusal. The connection ends behind it: the next request cannot be found there."""
+    """Return a refusal. The connection is closed after it: the start of a next request is unknown."""
     answer = error_response(status, _REFUSALS[status], f"omnirecord refuses the request: {why}")
     answer.force_close()
     return answer
@@ -137,9 +136,9 @@ class Client(ClientProtocol):
     header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request. The same
     limit applies to bytes of a body that are not content: a trailer section, a chunk extension.
 
-    aiohttp drops the bytes behind a request for an upgrade to another protocol than WebSocket, up to the end of the
-    segment, and would read the next segment as a request. So such a request is parsed alone, or the connection ends
-    behind it."""
+    If a request asks for an upgrade to another protocol than WebSocket, aiohttp drops the bytes after it in the
+    segment. It would read the next segment as a request. So such a request is parsed alone, or the connection ends
+    after it."""
 
     _section = 0  # bytes since the last request, or since the last content, that belong to a section
     _upload: StreamReader = EMPTY_PAYLOAD

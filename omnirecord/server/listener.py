@@ -1,4 +1,4 @@
-"""What our two servers have in common: listening, answering in Omnigent's error shape, cutting a response, stopping."""
+"""A listening server, shared by the proxy, the replay and the page: binding, access, exact responses, stopping."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
 
 _SMALL = 2048
-"""Bytes that are copied, since that costs less than to write three pieces."""
+"""Bytes that are copied into one write, which costs less than three."""
 
 TOKEN_VARIABLE = "OMNIRECORD_TOKEN"
-"""The environment variable that may hold the token which the control path asks for."""
+"""The environment variable with the token for the control path."""
 
 
 class RawResponse(BaseResponse):
-    """A response whose header section goes out exactly as given, and whose body can be cut.
+    """A response with exactly the given header fields, whose body can be cut.
 
     aiohttp would add Date, Server and Content-Type, and drop the Content-Length of a 304.
     """
@@ -46,7 +46,7 @@ class RawResponse(BaseResponse):
         assert request is not None
         assert writer is not None
         keep = request.keep_alive if self.keeps_alive is None else self.keeps_alive
-        keep = keep and request.version >= (1, 1)  # an older client would have to be told in a header of our own
+        keep = keep and request.version >= (1, 1)  # an HTTP/1.0 client would need a field that says so
         length = self.fields.get("Content-Length")
         bodiless = self.has_no_body or request.method == "HEAD"
         if not bodiless and length is None and request.version >= (1, 1):
@@ -57,7 +57,7 @@ class RawResponse(BaseResponse):
         self.keeps_alive = keep
 
     async def write_fields(self) -> None:
-        """Without aiohttp's writer: that refuses control characters, and leaves out bytes that are not UTF-8."""
+        """Send the fields as they are: aiohttp refuses control characters, and drops bytes that are not UTF-8."""
         request, writer = self.request, self.writer()
         assert request is not None
         first = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"
@@ -67,17 +67,17 @@ class RawResponse(BaseResponse):
         send_header_section(writer, "\r\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def forget_headers(self) -> None:
-        """They have been sent, and what is open for days needs them no more."""
+        """Free the fields after they are sent: a stream may be open for days."""
         self.fields = CIMultiDict()
 
     def writer(self) -> StreamWriter:
-        """Where the body goes; only after `prepare`."""
+        """Return the writer of the body. Only after `prepare`."""
         assert isinstance(self.payload_writer, StreamWriter)
         return self.payload_writer
 
     def write_at_once(self, data: bytes) -> None:
-        """Hand some of the body to the transport, whatever waits in that; only after `prepare`. Raises
-        `ClientConnectionResetError` where the client is gone."""
+        """Hand bytes of the body to the transport without a wait. Only after `prepare`. Raises
+        `ClientConnectionResetError` if the client is gone."""
         transport = self.request.transport if self.request is not None else None
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client is gone")
@@ -89,15 +89,14 @@ class RawResponse(BaseResponse):
             transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
 
     def reset(self, request: web.BaseRequest) -> None:
-        """End the connection by an RST, as a killed process with unread bytes does. What was not yet on its way is
-        lost."""
+        """End the connection by an RST, like a killed process. Bytes that are not sent yet are lost."""
         sock = request.transport.get_extra_info("socket") if request.transport is not None else None
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.cut(request)
 
     def cut(self, request: web.BaseRequest) -> None:
-        """End the connection here, so that the client sees a body cut short and no clean end."""
+        """End the connection here, so that the client sees a truncated body and no clean end."""
         self.is_ended = True
         self.force_close()
         if request.transport is not None:
@@ -105,14 +104,14 @@ class RawResponse(BaseResponse):
 
 
 def continue_upload(request: web.BaseRequest, headers: Headers) -> None:
-    """A client that waits for leave to send its body (`Expect: 100-continue`) gets it."""
+    """Answer `Expect: 100-continue`, so that the client sends its body."""
     expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)
     if expects and request.body_exists and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def parse_listen(listen: str, *, allow_remote: bool, option: str = "--listen") -> tuple[str, int]:
-    """Host and port of `HOST:PORT`. Raises `UsageError`, also where it is not loopback and may not be remote."""
+    """Return host and port of `HOST:PORT`. Raises `UsageError`, also for a remote address that is not allowed."""
     host, colon, port = listen.rpartition(":")
     host = host.strip("[]")
     is_number = port.isascii() and port.isdecimal() and len(port) <= 5
@@ -126,9 +125,9 @@ def parse_listen(listen: str, *, allow_remote: bool, option: str = "--listen") -
 
 
 def refused(guard: Guard, request: web.BaseRequest, *, is_public: bool = False) -> web.Response | None:
-    """The answer to a request for the control path that may not pass; None where it may. `is_public`: see `Guard`.
+    """Return the refusal of a request for the control path; None if it may pass. `is_public`: see `Guard`.
 
-    Whatever is served below the control path asks this first.
+    Every handler below the control path calls this first.
     """
     headers = decoded(request.raw_headers)
     refusal = guard.refusal(request.method, request.raw_path, headers, is_public=is_public)
@@ -142,9 +141,8 @@ def refused(guard: Guard, request: web.BaseRequest, *, is_public: bool = False) 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server of ours listens. `token`: what its control path asks for, instead of one that is made up where
-    it is reachable from elsewhere. `tls_cert` and `tls_key`: PEM files, for https. Raises `UsageError` where the host
-    is not loopback and that was not allowed."""
+    """The address of a server. `token`: for its control path; by default a remote server generates one. `tls_cert` and
+    `tls_key`: PEM files, for https. Raises `UsageError` for a remote address that is not allowed."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -153,7 +151,7 @@ class Place:
     tls_cert: File | None = None
     tls_key: File | None = None
     option: str = "--listen"
-    """What errors call it."""
+    """The name of the option in errors."""
 
     def __post_init__(self) -> None:
         if not self.allow_remote and not is_loopback(self.host):
@@ -165,10 +163,10 @@ class Place:
 
 
 class Listener:
-    """One listening server of ours. `url` is where it is, once `bind` returned; `guard` lets requests to its control
-    path pass, who have to send `token` unless that is None (`is_made`: it was made up here); `is_remote`: whether it is
-    reachable from elsewhere. `has_pages`: it serves no pages but our own, so that these may use the control path. A
-    connection costs `cost` file descriptors: 2 where its request needs one upstream."""
+    """One listening server. `url` is set by `bind`. `guard` checks requests to its control path, which send `token`
+    unless that is None (`is_made`: it was generated). `is_remote`: other machines can connect. `has_pages`: it serves
+    only our own pages, which may use the control path. `cost`: file descriptors of a connection, 2 if its request needs
+    an upstream connection."""
 
     def __init__(self, handler: Handler, place: Place, *, has_pages: bool = False, cost: int = 1) -> None:
         self._handler, self._has_pages = handler, has_pages
@@ -181,8 +179,8 @@ class Listener:
         self.is_remote = self.is_made = False
 
     async def bind(self) -> None:
-        """Take the address, and accept nothing yet. Raises `ServerError` where it is taken or is none of ours, and
-        `UsageError` where the token in the environment is none, or the certificate."""
+        """Bind the address, and accept nothing yet. Raises `ServerError` if the address cannot be used, and
+        `UsageError` for an invalid token in the environment, or an invalid certificate."""
         host, port = self._place.host, self._place.port
         self.token = self._place.token or _token_of_environment()
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
@@ -200,13 +198,13 @@ class Listener:
             ) from error
         bound = [one.getsockname() for one in binding.sockets]
         self.accepting.bind([one.fileno() for one in binding.sockets], self._server, tls)
-        binding.close()  # it never listened: the sockets are ours
+        binding.close()  # it never listened: `accepting` has copies of the sockets
         self._watch_over([address for address, *_ in bound])
         shown = f"[{bound[0][0]}]" if ":" in bound[0][0] else bound[0][0]
         self.url = f"{'http' if tls is None else 'https'}://{shown}:{bound[0][1]}"
 
     def _watch_over(self, bound: list[str]) -> None:
-        """A name may mean more than it says: what counts is what the sockets are bound to."""
+        """Check the addresses that the sockets are bound to: a host name may stand for a remote one."""
         self.is_remote = not all(map(is_loopback, bound))
         if self.is_remote and not self._place.allow_remote:
             self.refuse_connections()
@@ -221,13 +219,13 @@ class Listener:
         self.guard = Guard(names, any_address=anywhere, token=self.token, has_pages=self._has_pages)
 
     async def start(self) -> None:
-        """Accept connections, from now on."""
+        """Accept connections from now on."""
         self.accepting.start()
 
     def refuse_connections(self) -> None:
-        """Accept no more connections, and no further requests on those that are open.
+        """Accept no more connections, and no further requests on open ones.
 
-        One whose upload is not over is left alone: a closing connection of aiohttp is deaf.
+        A connection with an unfinished upload is not touched: aiohttp does not read from a closing one.
         """
         self.accepting.stop()
         for connection in self._server.connections if self._server is not None else ():
@@ -236,7 +234,7 @@ class Listener:
                 connection.close()
 
     async def stop(self, timeout: float) -> None:
-        """Wait for what is going on, `timeout` seconds at the most, then close every connection."""
+        """Wait for open requests, at most `timeout` seconds, and close every connection."""
         self.refuse_connections()
         if self._server is not None:
             await self._server.shutdown(timeout)

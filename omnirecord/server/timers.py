@@ -1,14 +1,10 @@
-"""Waking somebody at a time of the kernel's steady clock, a tenth of a millisecond late.
+"""The monotonic clock, timers that are exact to a tenth of a millisecond, and warnings at most once a minute.
 
-An event loop counts in whole milliseconds, and rounds up: what waits for its timers is one to two late, and with uvloop
-it may be early. Here one timer of the kernel (`timerfd_create(2)`) is set to the next time, and the loop waits for it
-as for a socket: nothing is polled, and nobody sleeps short of the time to wait out the rest. Where there is none, the
-loop's timers have to do.
+The clock is the kernel's: it goes on while a test freezes Python's clocks, because servers run beside such tests.
 
-The kernel's steady clock. It goes on where a test has frozen those of Python: servers of ours run beside such tests,
-and a recording made beside one has its times.
-
-Something that goes on being wrong, said when it begins, once a minute at the most, and when it is over.
+The timers of an event loop round up to whole milliseconds; those of uvloop may be early. `Timers` sets one kernel timer
+(`timerfd_create(2)`) to the next time, and the event loop waits for it like for a socket. On systems without one, the
+event loop's own timers are used.
 """
 
 from __future__ import annotations
@@ -28,12 +24,12 @@ if TYPE_CHECKING:  # commands without a server do not load asyncio
 
 
 def monotonic() -> float:
-    """Seconds."""
+    """Return the time in seconds."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def monotonic_ns() -> int:
-    """Nanoseconds, of the same clock."""
+    """Return the time of the same clock in nanoseconds."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
@@ -43,17 +39,17 @@ _FEW = 64
 
 
 class Timer(Protocol):
-    """A file that can be read from a time on."""
+    """A file descriptor that becomes readable at a set time."""
 
     fd: int
 
     def set(self, at_ns: int) -> None:
-        """To be readable from then on, and not before; 0: never."""
+        """Set the time, in ns; 0: never."""
         ...
 
 
 class _Native:
-    """From Python 3.13 on."""
+    """Python's own `timerfd`, since 3.13."""
 
     def __init__(self) -> None:
         self.fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)  # type: ignore[attr-defined,unused-ignore]
@@ -63,7 +59,7 @@ class _Native:
 
 
 class _Libc:
-    """The same by the C library."""
+    """The `timerfd` of the C library."""
 
     _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -82,19 +78,19 @@ class _Libc:
 
 
 def timer() -> Timer | None:
-    """A timer of the kernel; None where there is none."""
+    """Return a kernel timer; None if the system has none."""
     if not sys.platform.startswith("linux"):
         return None
     try:
         return _Native() if sys.version_info >= (3, 13) else _Libc()
-    except OSError:  # no file to spare
+    except OSError:  # no descriptor left
         return None
 
 
-class Alarms:
-    """All that wait in one event loop; its length is how many are remembered. To be closed.
+class Timers:
+    """Sets futures of one event loop at given times. Its length is the number of waiting futures. Has to be closed.
 
-    `make`: makes the timer, or gives None where the loop's have to do.
+    `make` returns the kernel timer, or None to use those of the event loop.
     """
 
     def __init__(self, make: Callable[[], Timer | None] = timer) -> None:
@@ -107,14 +103,14 @@ class Alarms:
         self._closed = self._asked = False
 
     def wake(self, sleeper: asyncio.Future[None], at_ns: int) -> None:
-        """Give it its result at that time, unless it is done before."""
+        """Set the future's result at that time, in ns, unless it is done before."""
         loop = sleeper.get_loop()
         if (watch := self._ready(loop)) is None:
             handle = loop.call_later((at_ns - monotonic_ns()) / _NS, wake, sleeper)  # the past keeps its order
             sleeper.add_done_callback(lambda _: handle.cancel())
             return
         if len(self._waiting) > self._many:
-            self._forget_the_woken()
+            self._drop_done()
         heappush(self._waiting, (at_ns, next(self._count), sleeper))
         if not self._set_to or at_ns < self._set_to:
             self._set(watch, at_ns)
@@ -123,7 +119,7 @@ class Alarms:
         return len(self._waiting)
 
     def close(self) -> None:
-        """Wake nobody any more. Twice is fine."""
+        """Set no more futures. Safe to call twice."""
         self._closed = True
         self._waiting.clear()
         if self._timer is not None:
@@ -143,34 +139,34 @@ class Alarms:
         watch.set(at_ns)
 
     def _ring(self) -> None:
-        """Wake those whose time has come, and set the timer to the next one's; which has it readable no more."""
+        """Set the futures that are due, and set the timer to the next time, which makes it unreadable."""
         now = monotonic_ns()
         while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][2].done()):
             wake(heappop(self._waiting)[2])
         if self._timer is not None:
             self._set(self._timer, self._waiting[0][0] if self._waiting else 0)
 
-    def _forget_the_woken(self) -> None:
-        """Those who were woken by something else stay until their time: not too many of them."""
+    def _drop_done(self) -> None:
+        """Drop futures that were set by something else."""
         self._waiting = [one for one in self._waiting if not one[2].done()]
         heapify(self._waiting)
         self._many = max(_FEW, 2 * len(self._waiting))
 
 
 def wake(sleeper: asyncio.Future[None]) -> None:
-    """Let it go on, unless it has been woken or has given up."""
+    """Set the future's result, unless it is done or cancelled."""
     if not sleeper.done():
         sleeper.set_result(None)
 
 
 EVERY = 60.0
-"""Seconds."""
+"""Seconds between two warnings of one kind."""
 
 log = logging.getLogger("omnirecord")
 
 
 class Complaint:
-    """One kind of trouble. What comes and goes within a minute is told once, and so is its end."""
+    """Warns of one kind of trouble: when it begins, at most once in `EVERY` seconds, and when it ends."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -178,7 +174,7 @@ class Complaint:
         self._is_told = False
 
     def say(self, sentence: str) -> bool:
-        """It is wrong, or still is. Returns whether that is said now."""
+        """Log a warning that the trouble is there. Return whether it was logged."""
         now = self._clock()
         if self._told_at is not None and now - self._told_at < EVERY:
             return False
@@ -187,7 +183,7 @@ class Complaint:
         return True
 
     def over(self, sentence: str) -> bool:
-        """It is no longer. Returns whether that is said now."""
+        """Log that the trouble has ended, if it was logged. Return whether it was."""
         if not self._is_told:
             return False
         self._is_told = False
@@ -196,7 +192,7 @@ class Complaint:
 
 
 def fault_of(error: Exception) -> str:
-    """Why a step of the recording failed, in words."""
+    """Return in words why a step of the recording failed."""
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     return f"a fault of omnirecord: {type(error).__name__}: {error}"

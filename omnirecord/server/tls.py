@@ -1,7 +1,7 @@
-"""TLS on both sides: whose certificate an upstream may show, what we show, and what to do where that goes wrong.
+"""TLS on both sides: verification of the upstream, our own certificates, and explanations of errors.
 
-An upstream is verified unless somebody spelled out that it is not to be. Certificates and keys are PEM files; a key
-that needs a pass phrase is refused, since nobody is there to type it.
+An upstream is verified unless `--insecure` is given. Certificates and keys are PEM files. A key with a pass phrase is
+refused, because the recorder runs without a prompt.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ _VERIFY = {
     62: "its certificate is for another name: name the server as its certificate does",
     64: "its certificate is for another address: name the server as its certificate does",
 }
-"""What `X509_V_ERR_…` says, and what to do."""
+"""The explanation of each `X509_V_ERR_…`, and its remedy."""
 _REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS there: is it http:// instead of https://?",
     "HTTP_REQUEST": "it does not speak TLS there: is it http:// instead of https://?",
     "CERTIFICATE_REQUIRED": "it wants a certificate of the client: give one with --cert and --key",
     "BAD_CERTIFICATE": "it does not take the client certificate: give one that it knows with --cert and --key",
-    "UNKNOWN_CA": "it does not trust who signed the client certificate: give one that it knows with --cert and --key",
+    "UNKNOWN_CA": "it does not trust the authority of the client certificate: give another one with --cert and --key",
     "CERTIFICATE_EXPIRED": "the client certificate of --cert has expired: have it renewed",
     "HANDSHAKE_FAILURE": "it refused the TLS handshake: perhaps it wants a client certificate, see --cert and --key",
     "PROTOCOL_VERSION": "it speaks no TLS that is taken here, which begins with 1.2",
     "UNSUPPORTED_PROTOCOL": "it speaks no TLS that is taken here, which begins with 1.2",
 }
-"""How the reason of an `SSLError` ends, alerts of the other side among them, and what to do."""
+"""The explanation of an `SSLError` whose reason ends so, and its remedy. Alerts of the peer are included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom an https upstream has to be vouched for by, and who we are to it.
+    """How an https upstream is verified, and the client certificate for it.
 
-    `ca`: certificates of authorities that are trusted in place of the system's. `cert` and `key`: what is shown to an
-    upstream that asks for a client certificate; the key may be in the same file. `insecure`: believe anybody.
+    `ca`: certificates of authorities that are trusted instead of the system's. `cert` and `key`: the client
+    certificate; the key may be in the same file. `insecure`: no verification.
     """
 
     ca: File | None = None
@@ -55,13 +55,13 @@ class Trust:
     insecure: bool = False
 
     def __bool__(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether any option was given."""
         return self != Trust()
 
     def context(self) -> ssl.SSLContext:
-        """Raises `UsageError` where a file cannot be used, or one option goes against another."""
+        """Return the TLS settings. Raises `UsageError` for an unusable file, or for options that exclude each other."""
         if self.insecure and self.ca is not None:
-            raise UsageError("--insecure believes anybody, --ca only whom FILE vouches for: take one of them")
+            raise UsageError("--insecure verifies nothing, --ca verifies with FILE: give one of them")
         context = _authorities(self.ca)
         if self.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -74,7 +74,7 @@ class Trust:
 
 
 def listening_context(cert: File | None, key: File | None) -> ssl.SSLContext | None:
-    """For a server that shows this certificate; None where it speaks no TLS. Raises `UsageError`."""
+    """Return the TLS settings of a server with this certificate; None without TLS. Raises `UsageError`."""
     if cert is None:
         if key is not None:
             raise UsageError("--tls-key is the key of --tls-cert: give that as well")
@@ -86,14 +86,14 @@ def listening_context(cert: File | None, key: File | None) -> ssl.SSLContext | N
 
 
 def explained(error: BaseException) -> str | None:
-    """What was wrong with a TLS connection to an upstream, and what to do; None where it was something else."""
+    """Return what was wrong with a TLS connection to an upstream, and the remedy; None for another error."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _VERIFY.get(error.verify_code, f"its certificate cannot be believed ({error.verify_message})")
+        return _VERIFY.get(error.verify_code, f"its certificate cannot be verified ({error.verify_message})")
     if not isinstance(error, ssl.SSLError):
         return None
     reason = error.reason or ""
     known = next((text for ending, text in _REASONS.items() if reason.endswith(ending)), None)
-    return known or f"no TLS connection comes about ({reason.replace('_', ' ').lower() or error})"
+    return known or f"no TLS connection is possible ({reason.replace('_', ' ').lower() or error})"
 
 
 def _authorities(ca: File | None) -> ssl.SSLContext:
@@ -113,7 +113,7 @@ def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str,
         context.load_cert_chain(cert_path, key_path, password=_refuse_to_ask)
     except _EncryptedKey:
         raise UsageError(
-            f"--{key_name} {key_path} is encrypted, and nobody is asked for pass phrases: give one that is not, for"
+            f"--{key_name} {key_path} is encrypted, and there is no prompt for a pass phrase: give one that is not, for"
             " instance what `openssl pkey` makes of it"
         ) from None
     except ssl.SSLError as error:
@@ -126,7 +126,7 @@ def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str,
 
 
 class _EncryptedKey(Exception):
-    """A pass phrase was asked for."""
+    """The key needs a pass phrase."""
 
 
 def _refuse_to_ask() -> str:
@@ -134,7 +134,7 @@ def _refuse_to_ask() -> str:
 
 
 def _readable(file: File, option: str) -> Path:
-    """The path of a file that is there; it is not opened, as it may be a pipe."""
+    """Return the path of a file that exists and is readable. It is not opened, as it may be a pipe."""
     path = Path(file)
     with _file_errors(path, option):
         if path.is_dir():

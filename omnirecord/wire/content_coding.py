@@ -1,7 +1,7 @@
-"""Content codings (RFC 9110, section 8.4.1): a compressed body in, its content out, piece by piece.
+"""Content codings (RFC 9110, section 8.4.1): a compressed body in, its content out, piece by piece. No I/O.
 
-No I/O. A piece is at most `PIECE` bytes, whatever a hostile body would inflate to. What cannot be decoded raises
-`CodingError`; the bytes on the wire are kept elsewhere, so nothing is lost by that.
+To add a coding, add it to `_CODINGS`: recording, redaction and reading all use this table. A piece is at most `PIECE`
+bytes, whatever a hostile body would inflate to. An invalid body raises `CodingError`; the cassette keeps its bytes.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ else:
     from backports import zstd as zstd
 
 PIECE = 1 << 20
-"""The most that a decoder hands out at once, in bytes."""
+"""The largest piece that a decoder yields, in bytes."""
 
 
 _UNKNOWN, _NOT_CODED = "content coding", "the body is not what its Content-Encoding says"
 
 
 class CodingError(ValueError):
-    """The body is not what its Content-Encoding says, or that coding is not known here."""
+    """The body is not what its Content-Encoding says, or that coding is unknown."""
 
 
 def tells_of_coding(text: str) -> bool:
-    """Whether this text, an incident of a recording for instance, holds the message of a `CodingError`."""
+    """Return whether this text, for example of an incident, holds the message of a `CodingError`."""
     return f": {_UNKNOWN} " in text or f": {_NOT_CODED}: " in text
 
 
 class Decoder(Protocol):
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """The content that these bytes of the body complete. Raises `CodingError`."""
+        """Yield the content that these bytes of the body complete. Raises `CodingError`."""
         ...
 
 
 class Identity:
-    """No coding at all."""
+    """No coding."""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         yield data
@@ -56,7 +56,7 @@ class _Zlib:
         self._inflate = zlib.decompressobj(wbits)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        is_full = False  # all of `data` may be taken in, and more content than fits a piece be in it
+        is_full = False  # `data` may be consumed while more content than one piece is left
         while data or is_full:
             piece = self._inflate.decompress(data, PIECE)
             yield piece
@@ -82,7 +82,7 @@ class _Brotli:
         self._inflate = brotli.Decompressor()
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        # `can_accept_more_data` speaks of the input alone, and up to twice the limit comes out.
+        # `can_accept_more_data` is about the input alone, and brotli yields up to twice the limit.
         piece = self._inflate.process(data, output_buffer_limit=PIECE // 2)
         while piece or not self._inflate.can_accept_more_data():
             yield piece
@@ -103,7 +103,7 @@ class _Zstd:
 
 
 class _Chain:
-    """Codings that were applied one after the other, undone in reverse."""
+    """Several codings, decoded in reverse order."""
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._decoders = decoders
@@ -123,7 +123,7 @@ class _Chain:
 
 
 class _Coding(NamedTuple):
-    """One content coding: makes a decoder, and encodes a whole body."""
+    """One content coding: its decoder, and a function that encodes a whole body."""
 
     decoder: Callable[[], Decoder]
     encode: Callable[[bytes], bytes]
@@ -138,28 +138,28 @@ _CODINGS: dict[str, _Coding] = {
     "br": _Coding(_Brotli, brotli.compress),
     "zstd": _Coding(_Zstd, zstd.compress),
 }
-"""Every content coding that can be decoded can be encoded: a body is redacted under its coding."""
+"""All known content codings. Each one can be encoded too, because a redacted body keeps its coding."""
 
 
 def codings_of(content_encoding: str | None) -> list[str]:
-    """The names of the codings in a Content-Encoding header's value, in the order of their application."""
+    """Return the names of the codings in the value of Content-Encoding, in the order of their application."""
     names = [name.strip().lower() for name in (content_encoding or "").split(",")]
     return [name for name in names if name not in ("", "identity")]
 
 
 def are_known(codings: Iterable[str]) -> bool:
-    """Whether a body with these codings can be decoded and encoded."""
+    """Return whether a body with these codings can be decoded and encoded."""
     return _CODINGS.keys() >= set(codings)
 
 
 def decoder(content_encoding: str | None) -> Decoder:
-    """The decoder for a Content-Encoding header's value; raises `CodingError` for a coding that is not known."""
+    """Return the decoder for a value of Content-Encoding. Raises `CodingError` for an unknown coding."""
     decoders = [_coding(name).decoder() for name in codings_of(content_encoding)]
     return _Chain(decoders) if decoders else _IDENTITY
 
 
 def encoded(data: bytes, codings: Iterable[str]) -> bytes:
-    """The body that has this content under these codings; raises `CodingError` for a coding that is not known."""
+    """Return the body that has this content under these codings. Raises `CodingError` for an unknown coding."""
     for name in codings:
         data = _coding(name).encode(data)
     return data
@@ -172,22 +172,22 @@ def _coding(name: str) -> _Coding:
 
 
 LIMIT = 32 * 1024 * 1024
-"""The most of a compressed body, and of its content, that is kept, in bytes."""
+"""The largest compressed body, and the largest content of one, that is kept, in bytes."""
 
 
 def decoded(data: bytes, content_encoding: str | None) -> bytes:
-    """The content of a body, as far as it can be decoded and `LIMIT` goes."""
+    """Return the content of a body, as far as it can be decoded, up to `LIMIT` bytes."""
     return _content(data, codings_of(content_encoding))[0]
 
 
 def content_of(data: bytes, content_encoding: str | None) -> bytes | None:
-    """The content of a body; None where it cannot be decoded, or is larger than `LIMIT`."""
+    """Return the content of a body; None if it cannot be decoded, or is larger than `LIMIT`."""
     content, whole = _content(data, codings_of(content_encoding))
     return content if whole else None
 
 
 def _content(data: bytes, codings: list[str]) -> tuple[bytes, bool]:
-    """The decoded bytes, and whether that is all of it."""
+    """Return the decoded bytes, and whether these are all."""
     content = bytearray()
     try:
         for piece in decoder(",".join(codings)).decode(data):

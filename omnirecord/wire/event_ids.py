@@ -1,7 +1,7 @@
-"""Ids for the events of a stream whose server gives none, so that a client can come back behind the last one it has.
+"""Ids for the events of a stream whose server gives none, so that a client can resume after its last event. No I/O.
 
-An id is `STREAM.SEQ`, the recorded stream's number and the frame's in it: `2.26`. A stamped stream parses as it did,
-but for `lastEventId`. Once a server shows an id of its own, nothing is stamped any more. Pure.
+An id is `STREAM.SEQ`, the number of the recorded stream and of the frame: `2.26`. A stamped stream parses as before,
+apart from `lastEventId`. After an id of the server's own, no more ids are added.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .sse import Frame, Parser, read_fields
 
 LIMIT = 8 * 1024 * 1024
-"""The largest frame that is waited for, to see whether it gets an id, in bytes."""
+"""The largest frame that is held until it is complete, to add an id, in bytes."""
 _DONE = "[DONE]"
 _UNLIMITED = 1 << 62
 _ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})", re.ASCII)
@@ -24,7 +24,7 @@ _LONGEST_BLANK_LINE = 4
 
 
 def event_id(stream: int, seq: int) -> str:
-    """The id of frame `seq` of stream number `stream`, both from 1.
+    """Return the id of frame `seq` of stream number `stream`, both from 1.
 
     >>> event_id(2, 26)
     '2.26'
@@ -33,16 +33,16 @@ def event_id(stream: int, seq: int) -> str:
 
 
 def parse_event_id(text: str) -> tuple[int, int] | None:
-    """Stream and frame that an id of ours names; None for what is none."""
+    """Return the stream and the frame of an id; None for an id of another form."""
     found = _ID.fullmatch(text)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def stamp(frame: bytes, id: str, *, bom: bool = True) -> bytes:
-    """The frame with an `id` line before its data, in the line ending of that.
+    """Return the frame with an `id` line before its data, with the line ending of that.
 
-    As it was: a frame that is no event (without data, or unterminated), and one with an `id` of its own. `bom`: it is
-    the first of its stream, where a byte order mark is no content and stays in front. `id` holds no line end.
+    A frame that is no event (without data, or unterminated), or that has an `id`, stays as it is. `bom`: it is the
+    first of its stream, where a byte order mark is no content and stays in front. `id` holds no line end.
     """
     return _stamped(frame, read_fields(frame, bom=bom), id, bom=bom)
 
@@ -60,25 +60,25 @@ def _stamped(frame: bytes, fields: Frame, id: str, *, bom: bool) -> bytes:
 
 
 class Stamper:
-    """Stamps the frames of one stream. `own_ids`: its server has shown some, so that is over."""
+    """Adds ids to the frames of one stream, until its server has sent one (`own_ids`)."""
 
     def __init__(self, stream: int) -> None:
         self._stream = stream
         self.own_ids = False
 
     def stamp(self, frame: bytes, seq: int) -> bytes:
-        """Frame number `seq` with its id, or as it was. To be called in order."""
+        """Return frame number `seq` with its id, or unchanged. Call it in order."""
         return self.stamp_read(frame, read_fields(frame, bom=seq == 1), seq)
 
     def stamp_read(self, frame: bytes, fields: Frame, seq: int) -> bytes:
-        """The same for a frame whose fields were read."""
+        """Do the same for a frame whose fields are read."""
         self.own_ids = self.own_ids or fields.id is not None
         return frame if self.own_ids else _stamped(frame, fields, event_id(self._stream, seq), bom=seq == 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Stamped:
-    """Bytes to pass on: a whole frame, or what is passed on unread once stamping is over."""
+    """Bytes to pass on: a whole frame, or any bytes after the last id."""
 
     seq: int
     data: bytes
@@ -88,11 +88,11 @@ class Stamped:
 
 
 class StreamStamper:
-    """The same for bytes as they arrive, cut anywhere.
+    """Adds ids to a stream of bytes, cut anywhere.
 
-    What begins a frame is held until it is whole: a client could do nothing with it. A frame that ends in a lone CR is
-    not held back, though an LF may follow. After an id of the server's own, or a frame over `limit` bytes, all that
-    comes is passed on at once, as it is: `stamps` is false from then on.
+    An incomplete frame is held until it is complete: a client could not use it. A frame that ends in a lone CR is not
+    held, although an LF may follow. After an id of the server's own, or a frame over `limit` bytes, all bytes are
+    passed on at once and unchanged: `stamps` is false then.
     """
 
     def __init__(self, stream: int, limit: int = LIMIT) -> None:
@@ -104,11 +104,11 @@ class StreamStamper:
 
     @property
     def held(self) -> int:
-        """How many bytes were fed in and not given out."""
+        """The number of bytes that are held."""
         return self._parser.pending if self.stamps else 0
 
     def feed(self, data: bytes) -> list[Stamped]:
-        """Take the next bytes; return what can be passed on by now, in order."""
+        """Take the next bytes, and return what can be passed on now, in order."""
         if not self.stamps:
             return [Stamped(self._seq + 1, data, has_id=False, is_done=False)]
         out = [self._next(frame) for frame in self._parser.feed(data)]
@@ -118,7 +118,7 @@ class StreamStamper:
         return out
 
     def close(self) -> list[Stamped]:
-        """Say that nothing follows; return what was held."""
+        """End the stream, and return what was held."""
         return [self._next(frame) for frame in self._parser.close()] if self.stamps else []
 
     def _next(self, frame: Frame) -> Stamped:

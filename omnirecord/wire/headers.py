@@ -1,4 +1,4 @@
-"""Header fields: how raw ones are read, what they say, and which are for one connection only (RFC 9110). Pure."""
+"""Header fields (RFC 9110): decoding, values, and the fields of one connection only. No I/O."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Header lines as text. Bytes that are no UTF-8 become surrogates, as aiohttp has it."""
+    """Return header lines as text. Bytes that are not UTF-8 become surrogates, as in aiohttp."""
     return tuple(
         (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in raw
     )
 
 
 def section_size(first: int, raw: Iterable[tuple[bytes, bytes]]) -> int:
-    """Returns the bytes of a header section: a first line of so many bytes, and each field with `: ` and CRLF."""
+    """Return the bytes of a header section: a first line of `first` bytes, and each field with `: ` and CRLF."""
     return first + sum(len(name) + len(value) + 4 for name, value in raw)
 
 
 def printable(headers: Headers) -> Headers:
-    """The same as text that can be stored."""
+    """Return the fields as text that can be stored."""
     return tuple((printable_text(name), printable_text(value)) for name, value in headers)
 
 
 def printable_text(text: str) -> str:
-    """U+FFFD for surrogates, and for what ends a line: nothing that is stored may hold one."""
+    """Return the text with U+FFFD for surrogates, line ends and NUL, which cannot be stored."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The values of a header joined by commas, as RFC 9110 lets one; None if it is not there."""
+    """Return the values of a field (lower case), joined by commas; None if there is none."""
     values = [value for key, value in headers if key.lower() == name]
     return ", ".join(values) if values else None
 
@@ -48,17 +48,17 @@ def is_event_stream(headers: Headers) -> bool:
 
 
 def end_to_end(headers: Headers, *, but: Iterable[str] = ()) -> Headers:
-    """What a proxy passes on: all but hop-by-hop fields, those that Connection names, and `but` (lower case)."""
+    """Return the fields that a proxy passes on: without hop-by-hop fields, those that Connection names, and `but`."""
     return without(headers, _HOP_BY_HOP | connection_options(headers) | set(but))
 
 
 def without(headers: Headers, dropped: Collection[str]) -> Headers:
-    """All but the fields of these names (lower case)."""
+    """Return the fields without those of these names (lower case)."""
     return tuple((name, value) for name, value in headers if name.lower() not in dropped)
 
 
 def connection_options(headers: Headers) -> set[str]:
-    """The tokens of the Connection field, lower case."""
+    """Return the tokens of the Connection field, in lower case."""
     values = [value for name, value in headers if name.lower() == "connection"]
     return set(map(str.strip, ",".join(values).lower().split(",")))
 
@@ -69,21 +69,21 @@ def asks_for_websocket(headers: Headers) -> bool:
 
 
 def transfer_coding(headers: Headers) -> str | None:
-    """The value of Transfer-Encoding, lower case, without blanks around it. None if the message has no such field."""
+    """Return the value of Transfer-Encoding, in lower case and stripped; None if there is none."""
     value = header(headers, "transfer-encoding")
     return None if value is None else value.strip(" \t").lower()
 
 
 def announces_body(headers: Headers) -> bool:
-    """Whether the fields of a request announce a body: Transfer-Encoding, or any Content-Length but 0."""
+    """Return whether a request has Transfer-Encoding, or a Content-Length other than 0."""
     lengths = (value for name, value in headers if name.lower() == "content-length")
     return transfer_coding(headers) is not None or any(length.strip(" \t0") for length in lengths)
 
 
 def unsendable(reason: str, headers: Headers) -> str | None:
-    """Why this reason phrase or one of these fields cannot be sent, without its value. None if all can be sent.
+    """Return why this reason phrase or one of these fields cannot be sent, without its value. None if all can be sent.
 
-    Other control characters than CR, LF and NUL end no field: they are sent as they are.
+    Control characters other than CR, LF and NUL end no field, so they can be sent.
     """
     if _ENDS_FIELD.search(reason):
         return "its reason phrase has a CR, LF or NUL"

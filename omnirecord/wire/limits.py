@@ -20,20 +20,20 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|min|h|d|w)", re.IGNORECASE)
 MAX_DECODED = 1 << 30
 """The default of `max_decoded`, in bytes. A session of hours costs a third of that."""
 AN_EVENT = 512
-"""What an event costs beside its own bytes, in bytes: the objects that a program holds for it."""
+"""Bytes of memory that the objects of an event take beside its own bytes."""
 MORE_MEMORY = "give the process more, or a smaller --max-decoded, or look at one session only"
-"""What to do where memory ends before a limit does."""
+"""The remedy if memory ends before a limit is reached."""
 _COUNT = re.compile(r"[0-9]{1,9}")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LEAST_SIZE = 1_000_000
-"""An empty cassette has a tenth of that already."""
+"""The smallest size of `--rotate`, in bytes. An empty cassette has a tenth of it."""
 _MOST_SIZE = 1 << 60
 _MOST_SECONDS = 100 * 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """From when on a cassette is full: at so many bytes, or after so many seconds; None: never."""
+    """When a cassette is full: at a size in bytes, or after seconds; None: never."""
 
     size: int | None = None
     seconds: float | None = None
@@ -41,8 +41,8 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is kept of full ones: so many `files`, younger than so many `seconds`, `size` bytes with the current one.
-    All that are given have to hold; None: no limit."""
+    """Which full cassettes are kept: the newest `files`, those younger than `seconds`, and `size` bytes with the
+    current one. All given limits apply; None: no limit."""
 
     files: int | None = None
     size: int | None = None
@@ -53,7 +53,7 @@ _max_decoded = MAX_DECODED
 
 
 def max_decoded(new: str | int | None = None) -> int:
-    """As `omnirecord.max_decoded`."""
+    """Return the limit of decoded bytes, and change it to `new` if given (`omnirecord.max_decoded`)."""
     global _max_decoded  # one limit for a process, as csv.field_size_limit
     if new is not None:
         _max_decoded = _bytes(new)
@@ -70,7 +70,7 @@ def _bytes(given: str | int) -> int:
 
 
 def shown_size(size: int) -> str:
-    """A size as a person reads it, in a unit of 1024."""
+    """Return a size for people, in a unit of 1024."""
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= factor:
             return f"{size / factor:.4g} {unit}"
@@ -78,7 +78,7 @@ def shown_size(size: int) -> str:
 
 
 def rotation(given: Given) -> Rotation | None:
-    """What `--rotate` says; None where it was not given. Raises `UsageError`."""
+    """Return the value of `--rotate`; None if it is not given. Raises `UsageError`."""
     found = _each("--rotate", given, "a size as in 500MB, or a time as in 1h", counts=False)
     if not found:
         return None
@@ -91,14 +91,14 @@ def rotation(given: Given) -> Rotation | None:
 
 
 def retention(given: Given) -> Retention:
-    """What `--keep` says. Raises `UsageError`."""
+    """Return the value of `--keep`. Raises `UsageError`."""
     found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
     files, size = found.get("files"), found.get("size")
     return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
 
 
 def duration(option: str, text: str, forms: str) -> timedelta:
-    """A duration, as in `2h`. `forms`: what may be given instead, for the error. Raises `UsageError`."""
+    """Return a duration, as in `2h`. `forms`: the allowed forms, for the error. Raises `UsageError`."""
     kind, value = _read(option, text.strip(), forms, counts=False)
     if kind != "seconds":
         raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
@@ -130,11 +130,11 @@ def _read(option: str, text: str, forms: str, counts: bool) -> tuple[str, float]
 
 
 LONGEST = 1e9
-"""Seconds, some thirty years: what is longer is a slip, and too much for a clock in nanoseconds."""
+"""The longest time in seconds, about thirty years: a longer one is a mistake, and too much for a clock in ns."""
 
 
 def checked_seconds(name: str, value: float) -> float:
-    """A length of time that somebody chose. Raises `UsageError` where it is none."""
+    """Return a number of seconds from the user. Raises `UsageError` if it is negative or too large."""
     if not 0 <= value <= LONGEST:
         raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")
     return value

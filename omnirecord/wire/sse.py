@@ -1,16 +1,16 @@
-"""Bytes in, frames out: the `text/event-stream` parser, after the WHATWG HTML standard, section 9.2.
+"""Bytes in, frames out: the `text/event-stream` parser of the WHATWG HTML standard, section 9.2. No I/O, no clock.
 
-Two rules hold in this file, whatever is fed in:
+Two rules hold for any input:
 
-1. The `raw` of all frames joined is every byte fed in (an oversized frame counts with its length).
-2. How the bytes were cut never changes the frames (but for that LF, where `hold_cr` is off).
+1. The `raw` of all frames joined is the input (an oversized frame counts with its length).
+2. The frames do not depend on how the input is cut (with `hold_cr` off, except for that LF).
 
-No I/O and no clock. The work is linear in the input: where the last search ended is remembered. Memory is
-bounded by `limit` plus one read.
+The work is linear in the input: the parser remembers where the last search ended. Memory is bounded by `limit` plus one
+read.
 
-A frame is everything up to and including the blank line that ends it. Further blank lines belong to the head
-of the next frame, a byte order mark to the first; the LF of a CRLF never leaves its CR, so a frame that ends
-in a lone CR is held back until the next byte (or the end) tells.
+A frame includes the blank line that ends it. Further blank lines belong to the next frame, and a byte order mark to the
+first one. The LF of a CRLF stays with its CR. So a frame that ends in a lone CR is held until the next byte, or the
+end.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _FIELDS = frozenset(("event", "data", "id", "retry"))
 class Frame:
     """One frame and its fields. Text is decoded as the standard says: UTF-8, errors replaced by U+FFFD.
 
-    A value: nobody changes one. It is not frozen, since that takes longer than all else about it; and where the parser
-    made it, its fields are read when the first of them is asked for, since a recorder asks for none.
+    Treat it as immutable: a frozen dataclass takes longer to make than everything else. A frame from the parser reads
+    its fields at the first access, because a recorder needs none.
     """
 
     raw: bytes | None
@@ -50,20 +50,20 @@ class Frame:
     length: int
     """Its length in bytes, kept or not."""
     complete: bool
-    """Whether its blank line came. Only the last frame of a stream can lack it."""
+    """Whether it ends with a blank line. Only the last frame of a stream can lack it."""
     event: str | None = None
-    """The `event` field; None where there is none."""
+    """The `event` field; None if there is none."""
     data: str | None = None
-    """The `data` lines joined by LF; None where there is no `data` field at all."""
+    """The `data` lines joined by LF; None if there is no `data` field."""
     id: str | None = None
-    """The `id` field; None where there is none, or where it holds a NUL."""
+    """The `id` field; None if there is none, or if it holds a NUL."""
     retry: int | None = None
-    """The `retry` field in ms; None where there is none, or where it is not ASCII digits."""
+    """The `retry` field in ms; None if there is none, or if it is not ASCII digits."""
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Called for a slot that is empty: the fields were not read yet."""
+            """Read the fields: Python calls this for an empty slot."""
             if name not in _FIELDS:
                 raise AttributeError(f"a frame has no {name}")
             read = read_fields(self.raw)
@@ -75,7 +75,7 @@ _new = object.__new__
 
 
 def _unread(raw: bytes) -> Frame:
-    """A whole frame whose fields are read when they are asked for."""
+    """Return a complete frame whose fields are read at the first access."""
     frame = _new(Frame)
     frame.raw = raw
     frame.length = len(raw)
@@ -108,7 +108,7 @@ class Parser:
         self._in_content = False  # the frame has more than a BOM and blank lines
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes; return the frames that are complete by now, in order."""
+        """Take the next bytes, and return the frames that are complete now, in order."""
         blank_line = _blank_line_of(data)
         if (
             self._is_odd
@@ -135,8 +135,8 @@ class Parser:
         return frames
 
     def _end_in(self, data: bytes, blank_line: bytes) -> int:
-        """Where in these bytes the frame ends whose content is pending; 0 where it does not."""
-        if b"\n" not in data:  # much quicker than to look for two, and nearly always so where a frame is large
+        """Return where the pending frame ends in these bytes; 0 if it does not."""
+        if b"\n" not in data:  # faster than a search for two, and true for most reads of a large frame
             return 0
         line_end = blank_line[: len(blank_line) // 2]
         if data.startswith(line_end) and self._pending.endswith(line_end):
@@ -145,9 +145,7 @@ class Parser:
         return at + len(blank_line) if at >= 0 else 0
 
     def _cut(self, data: bytes, start: int, blank_line: bytes, frames: list[Frame]) -> None:
-        """All frames from `start` on, in bytes without a BOM, a frame over the limit, or another kind of blank line:
-        nearly always.
-        """
+        """Append all frames from `start` on, in usual bytes: without a BOM, an oversized frame, or mixed line ends."""
         find, length = data.find, len(blank_line)
         while (end := find(blank_line, start)) >= 0:
             if end == start:  # blank lines before the content
@@ -183,12 +181,12 @@ class Parser:
         return frames
 
     def _is_usual(self) -> bool:
-        """Whether what is pending, behind a frame, is the beginning of a usual one."""
+        """Return whether the pending bytes, after a frame, begin a usual one."""
         self._blank_line = _blank_line_of(self._pending) or b""
         return bool(self._blank_line) and not self._dropped and self._pending[0] not in b"\r\n"
 
     def close(self) -> list[Frame]:
-        """Say that nothing follows, once; return what was held back: at most a complete frame and an unfinished one."""
+        """End the stream, once. Return what was held: at most a complete frame and an unfinished one."""
         frames = []
         start = 0
         if (end := self._end_of_frame(0, final=True)) is not None:
@@ -200,12 +198,12 @@ class Parser:
 
     @property
     def is_between(self) -> bool:
-        """Whether what comes next begins a frame that is not the first one."""
+        """Whether the next byte begins a frame that is not the first one."""
         return not (self._pending or self._first or self._is_odd or self._dropped)
 
     @property
     def pending(self) -> int:
-        """How many bytes were fed in that no frame holds yet."""
+        """The number of bytes that are in no frame yet."""
         return self._dropped + len(self._pending)
 
     def _end_of_frame(self, start: int, *, final: bool) -> int | None:
@@ -249,7 +247,7 @@ class Parser:
         return frame
 
     def _drop_oversized(self) -> None:
-        """Forget the head of a frame that is over the limit, but for what a blank line may begin with."""
+        """Drop the head of an oversized frame, except for a possible start of a blank line."""
         over = self._dropped + len(self._pending) > self._limit
         keep_from = max(0, min(self._searched, len(self._pending) - _LONGEST_BLANK_LINE))
         if over and keep_from:
@@ -259,22 +257,23 @@ class Parser:
 
 
 def _blank_line_of(data: bytes | bytearray) -> bytes | None:
-    """What a blank line is in bytes all of whose lines end alike, in LF or in CRLF; None for all others."""
+    """Return the blank line of bytes whose lines all end in LF, or all in CRLF; None for mixed ones."""
     if b"\r" not in data:
         return _LF
     return _CRLF if data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n") else None
 
 
 def last_end(data: bytes) -> int:
-    """Behind the last frame that surely ends in these bytes, whatever came before them; 0 where none does.
+    """Return the end of the last frame that ends in these bytes, whatever precedes them; 0 if none does.
 
-    Lines that end in a lone CR are not looked for.
+    Lines that end in a lone CR are ignored.
     """
     return max((found.end() for found in _SURE_END.finditer(data)), default=0)
 
 
 def read_fields(raw: bytes, complete: bool = True, *, bom: bool = False) -> Frame:
-    """Read the fields of one frame's bytes. `bom`: it is the first of its stream, where a BOM is no content."""
+    """Return a frame with the fields of these bytes. `bom`: it is the first of its stream, where a BOM is no
+    content."""
     start = data_start(raw)
     if start:
         return Frame(raw, len(raw), complete, event_before(raw, start), raw[start:-2].decode("utf-8", "replace"))
@@ -283,8 +282,8 @@ def read_fields(raw: bytes, complete: bool = True, *, bom: bool = False) -> Fram
 
 
 def data_start(raw: bytes) -> int:
-    """Where the data begins in a frame of the usual form, `event: …\\ndata: …\\n\\n` with or without its first line: it
-    ends two bytes before the end. 0 for every other form.
+    """Return where the data begins in a frame of the usual form, `event: …\\ndata: …\\n\\n`, with or without its first
+    line. The data ends two bytes before the end of the frame. 0 for any other form.
     """
     line = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
     usual = raw.startswith(b"data: ", line) and raw.find(b"\n", line) == len(raw) - 2
@@ -292,17 +291,17 @@ def data_start(raw: bytes) -> int:
 
 
 def with_lf(raw: bytes) -> bytes:
-    """A frame with the same fields whose lines end in LF alone, where they end in CRLF."""
+    """Return the frame with LF in the place of CRLF."""
     return raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
 
 
 def is_comment(raw: bytes) -> bool:
-    """Whether a frame is one line of comment, as servers send to keep a connection alive."""
+    """Return whether a frame is one comment line, as servers send it to keep a connection alive."""
     return raw.startswith(b":") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw
 
 
 def event_before(raw: bytes, start: int) -> str | None:
-    """The `event` of a frame of the usual form, whose data begins at `start`."""
+    """Return the `event` of a frame of the usual form, whose data begins at `start`."""
     line = start - len(b"data: ")
     return raw[len(b"event: ") : line - 1].decode("utf-8", "replace") if line else None
 
@@ -310,7 +309,7 @@ def event_before(raw: bytes, start: int) -> str | None:
 def _read_lines(raw: bytes, complete: bool, text: str) -> Frame:
     event = id_ = None
     retry = None
-    data, has_data = StringIO(newline=""), False  # a list of lines would be ten times as large as they are
+    data, has_data = StringIO(newline=""), False  # a list of lines would take ten times the memory
     for line in _lines(text):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")

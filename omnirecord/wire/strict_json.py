@@ -1,11 +1,9 @@
-"""From a frame's text to a JSON value: what a client would read, unless two would read it differently.
+"""The JSON value of a frame's data, as every client reads it. No I/O.
 
-1. What Python's `json` accepts is accepted here, a lone surrogate escape included.
-2. Refused beyond that: NaN and the infinities, a key given twice, and nesting deeper than `MAX_DEPTH`, where
-   the answer would hang on the reader's stack.
-3. Nothing here raises anything but `MalformedError`.
-
-What a recorded frame carries, as JSON, and JSON as text. One way for whoever plays, tells or lists. Pure.
+1. Text that Python's `json` accepts is accepted, a lone surrogate escape included.
+2. Refused are NaN and the infinities, a duplicate key, and nesting deeper than `MAX_DEPTH`, where the result would
+   depend on the reader's stack.
+3. The only exception is `MalformedError`.
 """
 
 from __future__ import annotations
@@ -19,21 +17,21 @@ from ..model import TimedFrame
 from .sse import read_fields
 
 MAX_DEPTH = 500
-"""How deep a payload may be nested. No event was seen to pass 20."""
+"""The deepest nesting of a payload. Recorded events have at most 20 levels."""
 
 
 class MalformedError(ValueError):
-    """The text is no JSON that every client would read alike."""
+    """The text is no JSON, or clients would read it differently."""
 
 
 def parse(text: str) -> tuple[Any, Any]:
-    """The value, and the same fit for a validator that knows no lone surrogates."""
+    """Return the value, and the value without lone surrogates, for a validator. Raises `MalformedError`."""
     value = parse_quickly(text.encode("utf-8", "surrogatepass"))
     return _parse_slowly(text) if value is None else (value, value)
 
 
 def parse_quickly(data: bytes) -> Any:
-    """The value; None where it is null, or where it takes `parse` to say what it is."""
+    """Return the value; None if it is null, or if only `parse` can read it."""
     try:
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError:
@@ -41,7 +39,7 @@ def parse_quickly(data: bytes) -> Any:
 
 
 def _parse_slowly(text: str) -> tuple[Any, Any]:
-    """For what jiter refuses: a lone surrogate, deep nesting, and everything malformed."""
+    """Parse text that jiter refuses: a lone surrogate, deep nesting, or malformed text."""
     try:
         value = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
         if not _is_shallow(value):
@@ -56,7 +54,7 @@ def _parse_slowly(text: str) -> tuple[Any, Any]:
 
 
 def without_surrogates(value: Any) -> Any:
-    """The JSON value with U+FFFD for each lone surrogate."""
+    """Return the JSON value with U+FFFD for each lone surrogate."""
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
@@ -88,7 +86,7 @@ def _children(value: Any) -> Any:
 
 
 def payload_of(frame: TimedFrame) -> Any:
-    """The JSON value of a frame's data; None where it has none, or none that every client would read alike."""
+    """Return the JSON value of a frame's data; None if it has none, or if it is malformed."""
     if frame.raw is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""WebSocket bytes in, messages out (RFC 6455, with permessage-deflate of RFC 7692), for one direction.
+"""WebSocket bytes in, messages out (RFC 6455, with permessage-deflate of RFC 7692), for one direction. No I/O.
 
-Only for the record: the bytes themselves are passed on as they are, whatever is made of them here. No I/O. wsproto
-does the frames; a peer that breaks the protocol ends the record of its direction, never the connection.
+The messages are only for the recording: the proxy passes the bytes on unchanged. wsproto parses the frames. If a peer
+breaks the protocol, the recording of its direction ends, not the connection.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .headers import header
 from .limits import max_decoded
 
 LIMIT = 64 * 1024 * 1024
-"""The largest message that is kept whole, in bytes; of a larger one the beginning is kept."""
+"""The largest message that is kept whole, in bytes. Only the beginning of a larger one is kept."""
 _LEFT_OUT = b"\x00\x00\xff\xff"
-"""What a sender leaves out at the end of a compressed message (RFC 7692, section 7.2.1)."""
+"""The end of a compressed message, which a sender leaves out (RFC 7692, section 7.2.1)."""
 
 
 class MessageReader:
-    """Puts messages together from what one side sends. `broken` says why it gave up, once it has."""
+    """Reads the messages of one side. `broken`: why it has stopped reading; None while it reads."""
 
     def __init__(self, direction: Direction, response_headers: Headers) -> None:
         deflate = _deflate(direction, header(response_headers, "sec-websocket-extensions") or "")
@@ -33,7 +33,7 @@ class MessageReader:
         self.broken: str | None = None
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take the next bytes; return opcode and data of the messages and control frames that are complete by now."""
+        """Take the next bytes. Return opcode and data of the messages and control frames that are complete now."""
         messages: list[tuple[int, bytes]] = []
         if self.broken is None:
             try:
@@ -58,8 +58,8 @@ class MessageReader:
 
 
 class _Inflate(Extension):
-    """permessage-deflate, inbound. wsproto's own forgets at a ping that the message around it is compressed, and
-    refuses a window of 8 bits; the largest window inflates what any smaller one deflated."""
+    """permessage-deflate, inbound. wsproto's own one fails at a ping inside a compressed message, and refuses a window
+    of 8 bits. The largest window can inflate data of any smaller one."""
 
     name = "permessage-deflate"
 
@@ -94,7 +94,7 @@ class _Inflate(Extension):
         if not self._frame_is_compressed:
             return data
         content = bytearray()
-        is_full = False  # all of `data` may be taken in, and more content than fits a piece be in it
+        is_full = False  # `data` may be consumed while more content than one piece is left
         try:
             while data or is_full:
                 piece = self._inflate.decompress(data, PIECE)
@@ -111,7 +111,7 @@ class _Inflate(Extension):
         return bytes(content)
 
     def _inflated(self, size: int) -> CloseReason | None:
-        """Count the content of a message: one that goes on and on would keep the event loop busy."""
+        """Count the content of a message, so that a decompression bomb cannot block the event loop."""
         self._size += size
         return CloseReason.MESSAGE_TOO_BIG if self._size > max_decoded() else None
 
@@ -125,7 +125,7 @@ class _Inflate(Extension):
 
 
 def _deflate(direction: Direction, accepted: str) -> _Inflate | None:
-    """permessage-deflate as the response accepted it, or None."""
+    """Return permessage-deflate with the parameters that the response accepted; None without it."""
     for extension in accepted.split(","):
         name, *parameters = (part.strip() for part in extension.split(";"))
         if name == _Inflate.name:

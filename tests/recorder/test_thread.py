@@ -21,7 +21,8 @@ from omnirecord.errors import CassetteError, CassetteInUse
 from omnirecord.omnigent.contract import Contract, Judgement, load
 from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.rows.exchanges import NewFrames, Op, RowMaker
+from omnirecord.recorder.rows.exchanges import RowMaker
+from omnirecord.recorder.rows.operations import NewFrames, Op
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.sse import Frame
 from tests.support import wire

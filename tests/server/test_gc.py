@@ -7,10 +7,10 @@ import sys
 
 SETTLED = """
 import gc
-from omnirecord.server.background import MANY, settle
+from omnirecord.server.background import GC_THRESHOLD, reduce_gc
 loaded = [[] for _ in range(1000)]
-settle()
-print(any(found is loaded for found in gc.get_objects()), gc.get_threshold()[0] == MANY)
+reduce_gc()
+print(any(found is loaded for found in gc.get_objects()), gc.get_threshold()[0] == GC_THRESHOLD)
 circle = []; circle.append(circle); del circle
 print(gc.collect())
 """

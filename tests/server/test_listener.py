@@ -72,7 +72,7 @@ async def test_beyond_it_one_is_made_up_each_time_and_the_rest_stays_open_as_is_
                 assert (await ask(url, get("/v1/sessions/s"))).status.split()[1] != b"401"
     assert len(tokens) == 2
     assert all(token is not None and len(token) >= 32 for token in tokens)
-    assert [said for said in caplog.messages if "whoever can reach http://0.0.0.0" in said][1:]
+    assert [said for said in caplog.messages if "any client that can reach http://0.0.0.0" in said][1:]
 
 
 async def test_a_refusal_for_want_of_a_token_says_which_scheme(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_a_proxy_beyond_loopback_says_what_that_means(tmp_path: Path, capl
         async with omnirecord.record(upstream, tmp_path / "a.db", host="0.0.0.0", allow_remote=True) as proxy:
             pass
     (said,) = caplog.messages
-    assert said == f"whoever can reach {proxy.url} can use {upstream} through it: clients cannot be asked for a token"
+    assert said == f"any client that can reach {proxy.url} can use {upstream} through it: the proxy asks for no token"
     with opened(tmp_path / "a.db") as store:
         assert store.exchanges() == []
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from omnirecord.server.timers import Alarms, Timer, _Libc, monotonic_ns, timer
+from omnirecord.server.timers import Timer, Timers, _Libc, monotonic_ns, timer
 
 MS = 1_000_000
 KERNELS = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="timerfd is Linux's")
@@ -24,67 +24,67 @@ def sleeper() -> asyncio.Future[None]:
 
 @EITHER
 async def test_everybody_is_woken_in_the_order_of_their_times_whatever_the_order_they_asked_in(make: Make) -> None:
-    alarms, woken = Alarms(make), []
+    timers, woken = Timers(make), []
     begun = monotonic_ns()
     sleepers = {n: sleeper() for n in (3, 1, 2, 0)}
     for n, one in sleepers.items():
         one.add_done_callback(lambda _, n=n: woken.append((n, monotonic_ns() - begun)))
-        alarms.wake(one, begun + n * 5 * MS)
+        timers.wake(one, begun + n * 5 * MS)
     await asyncio.wait_for(asyncio.gather(*sleepers.values()), 5)
     await asyncio.sleep(0)
-    alarms.close()
+    timers.close()
     assert [n for n, _ in woken] == [0, 1, 2, 3]
     assert all(at >= n * 5 * MS - MS for n, at in woken)
 
 
 @KERNELS
 async def test_nobody_is_woken_early_by_the_kernel() -> None:
-    alarms = Alarms()
+    timers = Timers()
     for n in range(50):
         one, at = sleeper(), monotonic_ns() + n * 20_000
-        alarms.wake(one, at)
+        timers.wake(one, at)
         await one
         assert monotonic_ns() >= at
-    alarms.close()
+    timers.close()
 
 
 async def test_a_time_that_is_over_is_now() -> None:
-    alarms = Alarms()
+    timers = Timers()
     one = sleeper()
-    alarms.wake(one, 1)
+    timers.wake(one, 1)
     await asyncio.wait_for(one, 1)
-    alarms.close()
+    timers.close()
 
 
 @EITHER
 async def test_who_was_woken_by_something_else_or_gave_up_is_left_alone(make: Make) -> None:
-    alarms = Alarms(make)
+    timers = Timers(make)
     done, cancelled, last = sleeper(), sleeper(), sleeper()
     for one in (done, cancelled, last):
-        alarms.wake(one, monotonic_ns() + 5 * MS)
+        timers.wake(one, monotonic_ns() + 5 * MS)
     done.set_result(None)
     cancelled.cancel()
     await asyncio.wait_for(last, 1)
-    alarms.close()
+    timers.close()
 
 
 async def test_who_was_woken_long_before_its_time_is_not_remembered_until_then() -> None:
-    alarms = Alarms()
+    timers = Timers()
     for _ in range(1000):
         one = sleeper()
-        alarms.wake(one, monotonic_ns() + 3600_000 * MS)
+        timers.wake(one, monotonic_ns() + 3600_000 * MS)
         one.set_result(None)
-    assert len(alarms) < 200
-    alarms.close()
+    assert len(timers) < 200
+    timers.close()
 
 
 @KERNELS
 async def test_closing_gives_the_file_back_and_wakes_nobody() -> None:
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    alarms, one = Alarms(), sleeper()
-    alarms.wake(one, monotonic_ns() + MS)
-    alarms.close()
-    alarms.close()
+    timers, one = Timers(), sleeper()
+    timers.wake(one, monotonic_ns() + MS)
+    timers.close()
+    timers.close()
     await asyncio.sleep(0.01)
     assert not one.done()
     assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
@@ -118,11 +118,11 @@ async def test_nearly_everybody_is_woken_within_a_millisecond() -> None:
 
 async def _lateness(times: int) -> float:
     """How late the second latest was, in ms."""
-    alarms, late = Alarms(), []
+    timers, late = Timers(), []
     for n in range(times):
         one, at = sleeper(), monotonic_ns() + (n % 7) * 700_000
-        alarms.wake(one, at)
+        timers.wake(one, at)
         await one
         late.append((monotonic_ns() - at) / MS)
-    alarms.close()
+    timers.close()
     return sorted(late)[-2]

@@ -146,9 +146,7 @@ async def test_insecure_believes_anybody_and_says_so_each_time(
     ):
         assert (await ask(proxy.url, get())).body == b"ok"
     (warning,) = caplog.messages
-    assert warning.startswith(
-        f"--insecure: the certificate of {upstream.url} is not verified, so whoever is in between"
-    )
+    assert warning.startswith(f"--insecure: the certificate of {upstream.url} is not verified, so a machine in between")
 
 
 async def test_a_client_certificate_is_shown_to_who_asks(files: Files, tmp_path: Path) -> None:
@@ -215,9 +213,9 @@ async def test_an_upstream_that_speaks_no_tls_is_told_as_that(tmp_path: Path) ->
 @pytest.mark.parametrize(("reason", "says"), [
     ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "wants a certificate of the client"),
     ("SSLV3_ALERT_BAD_CERTIFICATE", "does not take the client certificate"),
-    ("TLSV1_ALERT_UNKNOWN_CA", "does not trust who signed"),
+    ("TLSV1_ALERT_UNKNOWN_CA", "does not trust the authority"),
     ("TLSV1_ALERT_PROTOCOL_VERSION", "speaks no TLS"),
-    ("SOMETHING_NEW", "no TLS connection comes about (something new)"),
+    ("SOMETHING_NEW", "no TLS connection is possible (something new)"),
 ])  # fmt: skip
 def test_each_reason_has_a_sentence(reason: str, says: str) -> None:
     error = ssl.SSLError(1, "x")
@@ -238,7 +236,7 @@ BAD: dict[str, tuple[Callable[[Files], dict[str, Any]], str]] = {
     "another's key": (lambda f: {"cert": f.cert, "key": f.other_key}, "other.pem is not the key of the certificate in"),
     "an encrypted key": (lambda f: {"cert": f.cert, "key": f.encrypted}, "encrypted.pem is encrypted, .*openssl pkey"),
     "a key without a cert": (lambda f: {"key": f.key}, "--key is the key of --cert: give that as well"),
-    "insecure with a ca": (lambda f: {"ca": f.ca, "insecure": True}, "take one of them"),
+    "insecure with a ca": (lambda f: {"ca": f.ca, "insecure": True}, "give one of them"),
 }  # fmt: skip
 
 

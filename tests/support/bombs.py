@@ -10,7 +10,7 @@ from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.recorder.rows.frames import FrameMaker
 
 MIB = 1 << 20
 OMNIGENT = load("omnigent")

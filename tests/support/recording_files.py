@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.files import RecordingFile, RecordingFiles
-from omnirecord.recorder.rows.exchanges import FrameMaker
+from omnirecord.recorder.rows.frames import FrameMaker
 from omnirecord.wire.limits import Retention
 
 

@@ -1,10 +1,9 @@
-"""What a cassette grows by, read again and again: for whoever follows a recording, by file or through its proxy.
+"""Follows a cassette while it grows, across rotated files. `file` reads one cassette, the `Follower` all of them.
 
-`file` reads one cassette; the `Follower` goes on from file to file. It follows over a recorder that was killed, over
-further recordings, and to a file that took the place of the one before. Where the path is a link that leads to another
-file by now (`--rotate`), both are followed until the recorder has let the one before go, however long that takes; so
-are those that were begun in between. Each read tells what is new in the oldest file first. A stream that has moved to
-the next file waits there until all of it that is in the file before has been told.
+It goes on after a killed recorder, with further recordings, and with a file that replaces the one before. If the path
+is a link of `--rotate`, a rotated file is followed until its recorder has closed it, together with the newer ones. Each
+read begins with the oldest file. A stream that goes on in the next file waits until all of it in the file before has
+been read.
 """
 
 from __future__ import annotations
@@ -27,11 +26,10 @@ __all__ = ["LAST", "Batch", "Follower", "Part", "Wanted"]
 
 
 class Follower:
-    """Follows the cassette at `path`: the `last` events that are there, then what comes. `opens` opens it.
+    """Follows the cassette at `path`: the `last` recorded events, then each new one. `opens` opens it.
 
-    `most`: of more new events than these, a read tells only the last ones, and how many it left out.
-
-    With the `bookmark` of another follower, what that had still to read; all there is, if it read another cassette.
+    `most`: number of new events that a read returns, at most; earlier ones are skipped and counted. `bookmark`: of
+    another follower, after which this one goes on; it reads all events if the bookmark is of another cassette.
     """
 
     def __init__(
@@ -48,22 +46,23 @@ class Follower:
 
     @property
     def paths(self) -> list[Path]:
-        """The files in which there may be more to come, oldest first."""
+        """The files that may grow, oldest first."""
         return [file.path for file in self._files]
 
     @property
     def cassette(self) -> str:
-        """By which the newest one is told from another, once it was read."""
+        """The id of the newest cassette, after the first read."""
         return self._files[-1].cassette
 
     @property
     def bookmark(self) -> str:
-        """How far it has read, for another follower to go on there."""
+        """The position, from which another follower can go on."""
         rotated = self._rotated
         return bookmarks.write((file, rotated.stamp(file.path) if rotated else None) for file in self._files)
 
     def read(self) -> Batch:
-        """Raises `CassetteError`; `UsageError` where nobody records, and what is asked for is not there."""
+        """Return the new rows. Raises `CassetteError`, and `UsageError` if a wanted session or stream is missing and no
+        recorder runs."""
         newest = itself(self._path)
         self._look_for(newest)
         parts = list(self._parts())
@@ -73,7 +72,7 @@ class Follower:
         return Batch([part for part in parts if part.rows or part.requests or part.left_out], has_more, is_recorded)
 
     def _parts(self) -> Iterator[Part]:
-        """What is new in each file, oldest first, until there is one that has more than a read takes."""
+        """Return the new rows of each file, oldest first, up to a file with more than a read takes."""
         waiting = set[int]()
         for file in list(self._files):
             yield (part := file.read(waiting))
@@ -84,12 +83,12 @@ class Follower:
                 self._files.remove(file)
 
     def _is_followed_by_another(self, newest: Path) -> bool:
-        """Whether a file was begun since we looked: the one that was the newest then may have been let go."""
+        """Return whether a newer file has been created since the last look."""
         now = itself(self._path)
         return now != newest and now.exists()
 
     def _look_for(self, newest: Path) -> None:
-        """The files that are to be read now."""
+        """Update the files to read."""
         if not self._files:
             self._files = self._first(newest)
         last = self._files[-1].path
@@ -110,7 +109,7 @@ class Follower:
 
     @cached_property
     def _rotated(self) -> RotatedCassettes | None:
-        """What a rotation made beside the link, if it is a link of one."""
+        """The rotated files beside the link, if the path is one."""
         with suppress(UsageError):
             return RotatedCassettes(self._path, Retention()) if self._path.is_symlink() else None
         return None

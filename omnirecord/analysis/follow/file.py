@@ -1,15 +1,6 @@
-"""One cassette, read again and again: each read opens the file, takes what is new behind a cursor, and closes it.
+"""Reads one cassette again and again: each read opens the file, takes the rows after a cursor, and closes it.
 
-Nothing is held in between, so that a recorder can begin, fold in its log and leave one clean file, and however slowly
-somebody reads, no memory is filled. A read costs as much as there is new, whatever is in the file; one that has not
-changed is not opened.
-
-How far somebody has read, as a line that a client can send back: `0f3a9c1e@20261125T101500Z,7,5:120,7:3`.
-
-That is the cassette, the second in which it was begun if a rotation made it, the highest stream, and each stream that
-goes on with the last `seq` of it. Where several files are read, the oldest comes first, with a semicolon behind it.
-
-Requests of a cassette that grows: a row when one begins, if a person wants to know then, and a row when it ends.
+Also here: the requests of a cassette as rows, and bookmarks, which are a cursor for each file in one string.
 """
 
 from __future__ import annotations
@@ -37,13 +28,13 @@ from ..turns.requests import error_in, severity_of
 from .values import Cursor, Part, Wanted
 
 _BODY = 64 * 1024
-"""The longest body that is read, in bytes: a message, an answer, an error."""
+"""Size of a body that is read, at most, in bytes."""
 _ERROR = 400
 """The lowest status of a failed request."""
 
 
 class Requests:
-    """Reads exchanges as they begin and end: all of them with `from_start`, else those behind the newest one."""
+    """Rows of exchanges that begin and end: all with `from_start`, else only new ones."""
 
     def __init__(self, wanted: Wanted, *, from_start: bool = False) -> None:
         self._wanted = wanted
@@ -52,7 +43,7 @@ class Requests:
         self._begun: set[int] = set()
 
     def begin(self, store: Store, since: tuple[int, int] | None) -> None:
-        """Take no exchange that is in the cassette now. `since`: recording and ns from which they are taken anyway."""
+        """Skip the exchanges in the cassette, except those since `since`, a recording and ns."""
         if not self._wanted.takes_requests:
             return
         self._last = store.newest()
@@ -61,7 +52,7 @@ class Requests:
             self._open |= store.open_at(*since)
 
     def new(self, store: Store) -> Iterator[Row]:
-        """A row for each exchange that has begun or ended since."""
+        """Return a row for each exchange that has begun or ended since the last call."""
         if not self._wanted.takes_requests:
             return
         if self._last is None:
@@ -102,7 +93,7 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
 
 
 def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
-    """What a client did to its session."""
+    """Return the client action in an exchange."""
     act = act_of(x, _body(store, x, "request"), b"")
     if act is None:
         return None
@@ -110,7 +101,7 @@ def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
 
 
 def _failure(store: Store, x: Exchange) -> dict[str, Any]:
-    """Code and message of a refusal, and how bad it is: `error`, `warning`, `note`, or None."""
+    """Return code and message of a failed request, and its severity: `error`, `warning`, `note`, or None."""
     if x.response is None or x.response.status < _ERROR or x.kind == "sse":
         return {"error": None, "severity": None}
     body = _body(store, x, "response")
@@ -128,26 +119,26 @@ def _is_text(headers: Headers) -> bool:
 
 
 def _body(store: Store, x: Exchange, side: Side) -> bytes:
-    """A short body without its content coding; empty for another."""
+    """Return a body without its content coding; empty if it is longer than `_BODY`."""
     size = x.request_bytes if side == "request" else x.response_bytes
     return b"" if size > _BODY else store.decoded_body(x, side)
 
 
 LAST = 10
-"""How many events are told of what was there before."""
+"""Default number of recorded events that are returned first."""
 _BATCH = 500
-"""The most frames that one read takes…"""
+"""Frames in one read, at most…"""
 _BYTES = 1 << 20
 """…and bytes of them, but for a single larger one."""
 _BACK = 8
-"""How many times as far back is looked each time, where too few of the last events are wanted ones."""
+"""Factor by which the search for the last wanted events goes further back each time."""
 
 
 class File:
-    """The cassette at `path`, behind `cursor`; without one, the `last` events that are there, then what comes.
+    """The cassette at `path` after `cursor`; without one, the `last` recorded events, then each new one.
 
-    `of`: the cassette of which the cursor is. It is of no use for another one, which is read from its start. `most`: of
-    more new events than these, only the last ones are told.
+    `of`: the id of the cursor's cassette; another one is read from its beginning. `most`: number of new events in a
+    read, at most; earlier ones are skipped.
     """
 
     def __init__(
@@ -162,7 +153,7 @@ class File:
         self._turn = 0
         self._requests = Requests(wanted, from_start=cursor is not None and of is None)
         self._all_of: tuple[object, ...] = (None,)
-        """How the file was when all that it had was told; with None, when that cannot be said."""
+        """The state of the file after a complete read; with None in it if that is unknown."""
 
     @property
     def has_read(self) -> bool:
@@ -170,17 +161,17 @@ class File:
 
     @property
     def cassette(self) -> str:
-        """By which it is told from another, once it was read."""
+        """Its id among cassettes, after the first read."""
         return blake2b("".join(r.started_at for r in self._recordings[:1]).encode(), digest_size=4).hexdigest()
 
     @property
     def going_on(self) -> set[int]:
-        """The streams of which there may be more in it."""
+        """The streams that may have more frames in this file."""
         return set(self.cursor.at) if self.cursor else set()
 
     def read(self, waiting: Set[int] = frozenset()) -> Part:
-        """What is new, but for these streams. Raises `CassetteError`; `UsageError` where nobody records, and what is
-        asked for is not there."""
+        """Return the new rows, without those of the streams in `waiting`. Raises `CassetteError`, and `UsageError` if a
+        wanted session or stream is missing and no recorder runs."""
         is_recorded = recorder_is_alive(self.path)
         now = (*stamp_of(self.path), is_recorded)
         if None not in now and now == self._all_of:
@@ -207,7 +198,7 @@ class File:
             return self._part(store, found, has_more=has_more)
 
     def _since(self, found: list[tuple[Streaming, TimedFrame]]) -> tuple[int, int] | None:
-        """Recording and ns from which requests are told: from the first event, or all of the last recording."""
+        """Return recording and ns of the first wanted request: from the first event, or the whole last recording."""
         if not self._last or not self._recordings:
             return None
         return (found[0][0].recording, found[0][1].offset_ns) if found else (self._recordings[-1].recording, 0)
@@ -233,7 +224,7 @@ class File:
         return sorted(found, key=_order)[-self._last :] if self._last else []
 
     def _last_of(self, store: Store, x: Streaming) -> tuple[int, list[TimedFrame]]:
-        """Where a stream stands, and the last of its wanted frames."""
+        """Return the last `seq` of a stream, and its last wanted frames."""
         last = store.last_seq(x)
         if not self._last or not self._wanted.takes_stream(x):
             return last, []
@@ -249,7 +240,7 @@ class File:
             back *= _BACK
 
     def _new(self, store: Store, cursor: Cursor, waiting: Set[int]) -> tuple[list[tuple[Streaming, TimedFrame]], bool]:
-        """What lies behind the cursor, `_BATCH` frames or `_BYTES` at the most, and whether there is more."""
+        """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
         streams = self._in_turn(store.streaming(cursor.highest, cursor.at), cursor)
@@ -271,7 +262,7 @@ class File:
         return sorted(found, key=_order), False
 
     def _leave_out(self, store: Store, cursor: Cursor, streams: list[Streaming], most: int) -> None:
-        """Move the cursor, so that about `most` events are left behind it."""
+        """Move the cursor, so that about `most` events come after it."""
         behind = {x.stream: max(0, store.last_seq(x) - cursor.at[x.stream]) for x in streams}
         if sum(behind.values()) > most:
             share = most // sum(count > 0 for count in behind.values())
@@ -281,7 +272,7 @@ class File:
                 self._left_out += more
 
     def _in_turn(self, streams: list[Streaming], cursor: Cursor) -> list[Streaming]:
-        """The streams, those first that a read before had no room for."""
+        """Return the streams, first those that the read before had no room for."""
         for x in streams:
             cursor.highest = max(cursor.highest, x.stream)
             cursor.at.setdefault(x.stream, 0)
@@ -310,7 +301,7 @@ class Place:
 
 
 def write(files: Iterable[tuple[File, str | None]]) -> str:
-    """Each file with its stamp."""
+    """Return the bookmark of these files, each with its stamp."""
     return ";".join(_written(file, stamp) for file, stamp in files)
 
 
@@ -320,7 +311,7 @@ def _written(file: File, stamp: str | None) -> str:
 
 
 def read(bookmark: str) -> list[Place]:
-    """The places that a bookmark is of; none where it is anything else than a bookmark."""
+    """Return the places in a bookmark; none if the text is no bookmark."""
     found = [_PLACE.fullmatch(one) for one in bookmark.split(";")]
     return [] if None in found else [_place(*one.groups()) for one in found if one]
 

@@ -1,13 +1,7 @@
-"""A recording followed, by its file or by the address of the proxy that makes it: rows as `events --json` prints them.
+"""Follows a recording by its file, or by the URL of the proxy: rows as `events --json` prints them.
 
-`file` looks at the cassette, `url` asks the proxy. `remarks` go to the person who follows: what is waited for, and why
-nothing more comes.
-
-A recording followed by its file: it is looked every 50 ms whether the file has changed or its recorder has ended,
-and only then it is opened.
-
-A recording followed by asking the proxy that makes it. What was missed while the connection was lost is asked for
-with the last bookmark; what comes twice then is told once.
+The file is opened only if it has changed, or its recorder has ended; it is checked every 50 ms. The proxy is asked for
+events after the last bookmark when a connection was lost; rows that come again are dropped.
 """
 
 from __future__ import annotations
@@ -43,13 +37,12 @@ _READ = 1 << 16
 
 
 class Lost(Exception):
-    """Nobody answers, or no longer."""
+    """The proxy does not answer, or the connection broke."""
 
 
 class Remote:
-    """The proxy at `url`, whose path may be that of the control interface. `token`: what it asks for, where it is
-    reachable from elsewhere. `ca`: who has to vouch for it, where it speaks TLS. Raises `UsageError` where one of
-    them cannot be used."""
+    """The proxy at `url`, which may end in the path of the control interface. `token`: the one that the proxy requires.
+    `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
 
     def __init__(
         self, url: str, wanted: Wanted, last: int, *, token: str | None = None, ca: File | None = None
@@ -71,11 +64,11 @@ class Remote:
         self._bookmark: str | None = None
         self._cassette = ""
         self._told: dict[tuple[str, object], int] = {}
-        """The last `seq` of each stream of a cassette, as far as no bookmark says so."""
+        """The last `seq` of each stream of a cassette since the last bookmark."""
         self._has_begun, self._tells_requests = False, True
 
     def rows(self, *, retry: bool, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
-        """See `follow`. With `retry`, also where nobody answers yet, or no longer."""
+        """Return the rows, as `follow` does. With `retry`, also if the proxy does not answer yet, or no longer."""
         while True:
             try:
                 yield from self._listen(say, rest)
@@ -94,7 +87,7 @@ class Remote:
             time.sleep(_AGAIN)
 
     def _listen(self, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
-        """The rows of one connection, until the recording ends. Raises `Lost`."""
+        """Return the rows of one connection, until the recording ends. Raises `Lost`."""
         with closing(self._connection()) as connection:
             response = self._ask(connection)
             self._has_begun = True
@@ -122,7 +115,7 @@ class Remote:
         headers = {"Accept": "text/event-stream"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        if self._has_begun:  # what comes from now on is new, whether a bookmark says how far we were or not
+        if self._has_begun:  # without a bookmark: only events from now on
             headers["Last-Event-ID"] = self._bookmark or ""
         try:
             connection.request("GET", f"{self._path}?{query}", headers=headers)
@@ -140,7 +133,7 @@ class Remote:
         raise UsageError(self._refused(response))
 
     def _refused(self, response: http.client.HTTPResponse) -> str:
-        """What our own control interface said, if it was that which answered."""
+        """Return a sentence about an answer that is no event stream."""
         try:
             said = json.loads(response.read(_READ))["error"]["message"]
         except (ValueError, LookupError, TypeError, OSError, http.client.HTTPException):
@@ -167,7 +160,7 @@ class Remote:
             self._cassette = str(value.get("id"))
         elif isinstance(value, dict) and (frame.event == "request" or (frame.event is None and self._is_new(value))):
             yield value
-        if frame.id is not None:  # nothing of what came before comes again
+        if frame.id is not None:  # no earlier row comes again
             self._bookmark = frame.id
             self._told.clear()
 
@@ -195,15 +188,15 @@ def _why(error: Exception) -> str:
 
 
 POLL = 0.05
-"""Seconds between looks."""
+"""Time between checks of the file, in seconds."""
 _BEGINNING = 5.0
-"""Seconds that a recorder may take to make a cassette of a new file."""
+"""Time in which a recorder makes a cassette of a new file, at most, in seconds."""
 
 
 def rows_of_file(
     path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None], rest: Callable[[], None]
 ) -> Iterator[Row]:  # fmt: skip
-    """See `follow`. With `retry`, also for a file that is not there yet, and for the next recording."""
+    """Return the rows, as `follow` does. With `retry`, also of a future file, and of the next recording."""
     with clear_errors(path):
         if path.is_file() and is_packed(path):
             raise UsageError(f"{path} is compressed, so nothing is added to it: omnirecord events {path} shows it all")
@@ -238,20 +231,20 @@ def _missing(path: Path, follower: Follower, *, retry: bool, say: Callable[[str]
 
 
 def _states(path: Path, follower: Follower) -> list[object]:
-    """What changes when there is something to read; with None, when that cannot be told yet."""
+    """Return a value that changes with the files; it has None in it if a file was changed too short ago to tell."""
     files = list(dict.fromkeys([itself(path), *follower.paths]))
     return [of for file in files for of in (file, *stamp_of(file), recorder_is_alive(file))]
 
 
 def _wait(path: Path, follower: Follower, seen: list[object]) -> None:
-    """Until there may be something new."""
+    """Wait until the files may have changed."""
     time.sleep(POLL)
     while None not in seen and path.exists() and _states(path, follower) == seen:
         time.sleep(POLL)
 
 
 def _read(follower: Follower, path: Path) -> Batch:
-    """A file that a recorder has just made is no cassette yet."""
+    """Return the next batch. A file that a recorder has just created is no cassette yet: try again."""
     until = monotonic() + _BEGINNING
     while True:
         try:
@@ -278,10 +271,10 @@ def follow(
     say: Say,
     rest: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
-    """The `last` rows that are there, then each as it comes, until nobody records any more; with `retry` for ever.
+    """Return the `last` recorded rows, then each new one until the recording ends; with `retry` for ever.
 
-    `source` is a path or a URL; a proxy may ask for `token`, and may have to be vouched for by `ca`. `say` takes a
-    sentence for the person who follows. `rest` is called when there is nothing more just now.
+    `source` is a path or a URL; `token` and `ca` are for a proxy. `say` takes a sentence for the user: what is waited
+    for, and why nothing more comes. `rest` is called when there is no further row at the moment.
 
     Raises `UsageError` or `CassetteError`.
     """
@@ -294,7 +287,7 @@ def follow(
 
 
 def _once(say: Say) -> Say:
-    """Says nothing twice in a row. An empty sentence is not said, and what was said before it may be said again."""
+    """Return `say` without repeated sentences. An empty sentence only allows the one before it to be repeated."""
     last = ""
 
     def said(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""What is asked for, how far a cassette has been read, and what a read brought."""
+"""The filter of a follower, its position in a cassette, and the result of a read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from ..listing import Row
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events are told: each condition that is given has to hold, as for `events`. A session's id may be
-    shortened."""
+    """The filter: every given condition has to hold, as for `events`. A session id may be shortened."""
 
     session: str | None = None
     stream: int | None = None
     type: str | None = None
     verdict: str | None = None
     requests: bool = False
-    """Whether requests are told too. With a stream, a type or a verdict, none are."""
+    """Whether requests are wanted too. With a stream, a type or a verdict, none are."""
 
     @property
     def takes_requests(self) -> bool:
@@ -39,7 +38,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a cassette has been read: the streams that go on with their last `seq`, and the highest stream."""
+    """The position in a cassette: the open streams with their last `seq`, and the highest stream."""
 
     highest: int = 0
     at: dict[int, int] = field(default_factory=dict)
@@ -47,33 +46,33 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one read of one cassette brought."""
+    """The result of one read of one cassette."""
 
     cassette: str
-    """By which it is told from others."""
+    """Its id among the cassettes that are followed."""
     rows: list[Row]
-    """As `events --json` prints them, in the order in which they came."""
+    """As `events --json` prints them, by time."""
     has_more: bool = False
-    """There is more to be read at once."""
+    """Whether more can be read at once."""
     is_recorded: bool = False
-    """Somebody was recording when it was read: there may be more later."""
+    """Whether a recorder wrote to it during the read: more may come."""
     requests: list[Row] = field(default_factory=list)
-    """Requests that have begun or ended, in the order of their numbers."""
+    """Requests that have begun or ended, by number."""
     left_out: int = 0
-    """Events that are not told, since there are too many."""
+    """Number of events that were skipped, since there are too many."""
 
     @property
     def happenings(self) -> list[Row]:
-        """Events and requests, in the order in which they came."""
+        """Events and requests by time."""
         return sorted([*self.requests, *self.rows], key=_at) if self.requests else self.rows
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one read of all that is followed brought."""
+    """The result of one read of all followed cassettes."""
 
     parts: list[Part]
-    """Those that have rows, of the oldest file first."""
+    """The parts that have rows, the oldest file first."""
     has_more: bool
     is_recorded: bool
 
@@ -83,16 +82,16 @@ class Batch:
 
     @property
     def happenings(self) -> list[Row]:
-        """Events and requests, those of the oldest file first, in the order in which they came."""
+        """Events and requests by time, those of the oldest file first."""
         return [row for part in self.parts for row in part.happenings]
 
     @property
     def left_out(self) -> int:
-        """Events that are not told, since there are too many."""
+        """Number of events that were skipped, since there are too many."""
         return sum(part.left_out for part in self.parts)
 
 
 def _at(row: Row) -> tuple[int, int, bool]:
-    """A request that has ended stands behind the events of its last moment."""
+    """Return the sort key of a row. A request that has ended comes after the events at the same time."""
     end_ns = row.get("end_ns")
     return row["recording"], row["offset_ns"] if end_ns is None else end_ns, end_ns is not None

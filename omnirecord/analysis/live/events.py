@@ -1,7 +1,4 @@
-"""What one event says to a person who watches. A type that is not in the table, and is known, is not told.
-
-One line of the view: when, what, how it ended, and where to find it in the cassette.
-"""
+"""The lines of the live view: their layout, and the line for each type of event. Other known types have no line."""
 
 from __future__ import annotations
 
@@ -19,19 +16,19 @@ Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble
 _TIME = 9
 _LABEL = 10
 _LEAST = 12
-"""The fewest columns of a text that is cut."""
+"""Width of a text that is cut, at least, in columns."""
 _MORE = 3
-"""Lines below a failure, at most."""
+"""Number of lines below a failure, at most."""
 _UNLIMITED = 400
-"""Columns of a text where a line has no width."""
+"""Width of a text in a line without a width, in columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`head` and `end` are kept whole, as far as the line has room; `text`, between them, is cut."""
+    """One line: time, label, what happened, address. `text`, between `head` and `end`, is cut to the room left."""
 
     at_ns: int
-    """0 where no times were recorded."""
+    """0 if the recording has no times."""
     label: str
     kind: Kind
     head: str = ""
@@ -40,10 +37,10 @@ class Line:
     place: str = ""
     """Session and address, as `04cc962c 1:34`."""
     keeps: Literal["begin", "end"] = "begin"
-    """Which part of a text is shown if not all of it has room."""
+    """The part of a text that is shown if it is cut."""
 
     def lines(self, width: int | None = None) -> Iterator[str]:
-        """The line, and for a failure the rest of its text, below it."""
+        """Return the line, and below it the rest of a failure's text."""
         whole = self.line(width)
         text = visible(self.text)
         if width is None or self.kind != "trouble" or not text or text in whole:
@@ -61,7 +58,7 @@ class Line:
             yield f"{indent}{cut(' '.join(parts[_MORE - 1 :]), max(width - len(indent), _LEAST))}"
 
     def line(self, width: int | None = None) -> str:
-        """The line in at most `width` columns; without a width, as long as it is."""
+        """Return the line in at most `width` columns; without a width, uncut."""
         time = f"{self.at_ns / 1e9:.2f}s" if self.at_ns else "-"
         begin = f"{time:>{_TIME}} {visible(self.label):<{_LABEL}} "
         place = visible(self.place)
@@ -84,7 +81,7 @@ class Line:
 
 
 def _wrapped(text: str, room: int) -> Iterator[str]:
-    """A text in lines of so many columns, cut between words where that can be."""
+    """Return a text in lines of `room` columns, cut between words if possible."""
     while text:
         head = fitting(text, room) if cells(text) > room else text
         if len(head) < len(text) and (space := head.rfind(" ")) > 0:
@@ -94,51 +91,52 @@ def _wrapped(text: str, room: int) -> Iterator[str]:
 
 
 def cut(text: str, room: int) -> str:
-    """The beginning of a text, in at most so many columns."""
+    """Return the beginning of a text, in at most `room` columns."""
     return text if cells(text) <= room else fitting(text, max(room - 1, 0)) + "…"
 
 
 def cut_before(text: str, room: int) -> str:
-    """The end of a text, in at most so many columns."""
+    """Return the end of a text, in at most `room` columns."""
     return text if cells(text) <= room else "…" + fitting(text[::-1], max(room - 1, 0))[::-1]
 
 
 Row = dict[str, Any]
 Data = dict[str, Any]
 _ENOUGH = 400
-"""Characters of a text that a line can show at most."""
+"""Length of a text that is read for a line, in characters."""
 
 
 @dataclass(slots=True)
 class State:
-    """What is known of a session, so that nothing is told twice. `answered`: the party that answered each question."""
+    """The state of a session in the view, so that no line comes twice. `answered`: by elicitation id, the party that
+    answered."""
 
     answered: dict[str, str]
     turn_ns: int | None = None
     response: str | None = None
     has_text: bool = False
-    """Whether deltas have told the message that is open."""
+    """Whether the open message has come as deltas."""
     told: set[tuple[str, str]] = field(default_factory=set)
-    """Tool calls, questions and objections that are told."""
+    """The tool calls, questions and contract issues that have a line."""
     failure: str = ""
-    """Why the last turn failed."""
+    """The error of the last turn."""
     children: dict[str, str] = field(default_factory=dict)
 
     def is_new(self, kind: str, what: str) -> bool:
-        """Whether this is told for the first time."""
+        """Return whether this is new, and remember it."""
         if (kind, what) in self.told:
             return False
         self.told.add((kind, what))
         return True
 
     def grow(self, row: Row) -> None:
-        """A delta came."""
+        """Add a delta."""
         self.has_text = self.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
         self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 
 
 def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
-    """The lines of an event that is no delta."""
+    """Return the lines of an event that is no delta."""
     make = partial(Line, row["offset_ns"], place=place)
     yield from _objections(state, row, make)
     type_, data = row["type"] or "", as_dict(row["data"])
@@ -156,7 +154,7 @@ Make = Callable[..., Line]
 
 
 def _objections(state: State, row: Row, make: Make) -> Iterator[Line]:
-    """What the contract objects to, once for each kind of objection."""
+    """Return the contract issues of an event, once for each kind."""
     verdict, type_ = row["verdict"], row["type"] or ""
     if verdict in ("valid", "comment", "sentinel"):
         return

@@ -1,10 +1,6 @@
-"""What happens, from rows: turns, texts, tools, approvals, failures, requests. One of several clients is told.
+"""The live view: rows of events and requests in, lines out. An event that several clients got has one line.
 
-Deltas that follow each other, as one text that grows.
-
-Every event, one line each.
-
-What one request says to a person who watches: a failure always, else what changes something.
+Consecutive deltas are one line, which grows. A request has a line if it failed or changed something.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ from .events import Kind, Line, State, event_lines
 Make = Callable[..., Line]
 _FAILED = 400
 _PATH = 44
-"""The longest path that a line shows, in characters."""
+"""Length of a path in a line, in characters."""
 _READS = ("GET", "HEAD", "OPTIONS")
 _ENDINGS: dict[str, tuple[str, Kind]] = {
     "done": ("the server ended it", "end"),
@@ -42,7 +38,7 @@ _ENDINGS: dict[str, tuple[str, Kind]] = {
 
 
 class Requests:
-    """Tells requests. `answered`: the party that answered each question. `every`: also those that only read."""
+    """Lines for requests; with `every`, also for reads. `answered`: by elicitation id, the party that answered."""
 
     def __init__(self, *, every: bool = False) -> None:
         self._every = every
@@ -50,7 +46,7 @@ class Requests:
         self.answered: dict[str, str] = {}
 
     def lines_of(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Line]:
-        """The lines of a request that begins or has ended. `in_turn`: a turn of its session goes on."""
+        """Return the lines of a request that begins or has ended. `in_turn`: a turn of its session is open."""
         is_over = row["end_ns"] is not None
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
@@ -94,7 +90,7 @@ class Requests:
                 yield make("stream", kind, f"{how} after {_took(row)}", f"({_who(row)})")
 
     def _is_told(self, row: Row) -> bool:
-        """Whether a request that succeeded is told. What a stream tells anyway is not told twice."""
+        """Return whether a successful request has a line. An action whose events come on a stream has none."""
         if self._every:
             return True
         if row["method"] in _READS or row["party"] == "runner" or row["kind"] == "websocket":
@@ -114,7 +110,7 @@ def _name(row: Row) -> str:
 
 
 def _short(row: Row) -> str:
-    """The path, with eight characters of a session's id."""
+    """Return the path, with eight characters of the session id."""
     path = path_of(row["path"])
     if session := session_of(path):
         _, found, rest = path.rpartition("/" + quote(session, safe=""))
@@ -128,7 +124,7 @@ def _by(row: Row) -> str:
 
 
 def _who(row: Row) -> str:
-    """What a person calls the party; a proxy of an older version tells no name."""
+    """Return the name of the party for people; rows of an older proxy have none."""
     return str(row.get("party_name") or row["party"])
 
 
@@ -138,11 +134,11 @@ def _took(row: Row) -> str:
 
 _KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
 _ISSUES = 3
-"""The most issues of an event that are told."""
+"""Number of issues of an event, at most."""
 
 
 def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
-    """An event: the gap, its type, verdict and summary; below it what the contract objects to."""
+    """Return the line of one event: gap, type, verdict and summary; and a line for each contract issue."""
     gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
     verdict, type_ = row["verdict"], row["type"] or row["verdict"]
     kind = _KINDS.get(verdict, "trouble")
@@ -153,9 +149,9 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
 
 
 _KEPT = 300
-"""Characters that are kept of each end of a text."""
+"""Length of each end of a text that is kept, in characters."""
 _SHORTEST = 250_000_000
-"""Nanoseconds from which on a rate says something."""
+"""Duration that has a rate, at least, in ns."""
 _LABELS: dict[str, tuple[str, Kind]] = {
     protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
     protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
@@ -170,7 +166,7 @@ def is_delta(type_: str | None) -> bool:
 
 @dataclass(slots=True)
 class Fold:
-    """The deltas of one text: `count` of them, without those that were left out."""
+    """The deltas of one text; `count` of them have been read."""
 
     type: str
     first_ns: int
@@ -185,7 +181,7 @@ class Fold:
     _length: int = 0
 
     def takes(self, row: dict[str, Any]) -> bool:
-        """Whether a delta goes on with this text."""
+        """Return whether a delta continues this text."""
         return _LABELS[self.type] == _LABELS[row["type"]]
 
     def add(self, row: dict[str, Any]) -> None:
@@ -201,13 +197,13 @@ class Fold:
 
     @property
     def _amount(self) -> str:
-        """What is counted is deltas: how many tokens each one has is not in the stream."""
+        """The number of deltas and their rate. The stream does not say how many tokens a delta has."""
         lasted = self.last_ns - self.first_ns
         amount = f"{'more than ' if self.is_partial else ''}{self.count:,} delta{'' if self.count == 1 else 's'}"
         return f"{amount}, {(self.count - 1) / lasted * 1e9:.0f}/s" if lasted >= _SHORTEST else amount
 
     def growing(self, place: str) -> Line:
-        """The line while more may follow: the last words."""
+        """Return the line of a text that may grow: its last words."""
         label, kind = _LABELS[self.type]
         text = one_line(self._tail)
         if self._length > len(self._tail):
@@ -215,7 +211,7 @@ class Fold:
         return Line(self.first_ns, label, kind, f"{self._amount}:", text, place=place, keeps="end")
 
     def finished(self, place: str) -> Line:
-        """The line when it is over: the first words, and how long it took."""
+        """Return the line of a complete text: its first words and its duration."""
         label, kind = _LABELS[self.type]
         text = one_line(self._head) + ("…" if self._length > len(self._head) else "")
         lasted = self.last_ns - self.first_ns
@@ -225,7 +221,7 @@ class Fold:
 
 Row = dict[str, Any]
 _SAME_WITHIN = 2_000_000_000
-"""Nanoseconds between two copies of one event, of which each listener of a session gets one."""
+"""Time between copies of an event, one for each stream of the session, at most, in ns."""
 _MOST_COPIES = 4000
 
 
@@ -236,7 +232,7 @@ class _Session:
 
 
 class LiveView:
-    """Tells what rows say, in their order. `every`: a line for each event and each request, nothing folded."""
+    """The lines of rows in order. `every`: a line for each event and request; deltas are not joined."""
 
     def __init__(self, *, every: bool = False) -> None:
         self._every = every
@@ -249,7 +245,7 @@ class LiveView:
         self._before: dict[int, int] = {}
 
     def lines_of(self, row: Row) -> Iterator[Line]:
-        """The lines that are finished with this row, of an event or a request."""
+        """Return the lines that this row completes. It is a row of an event or a request."""
         name = row["session_id"] or ""
         if name:
             self._names.add(name)
@@ -264,19 +260,19 @@ class LiveView:
             yield from self._event(row, name or f"stream {row['stream']}")
 
     def growing(self) -> Line | None:
-        """The text that grew last, if it may still grow."""
+        """Return the line of the text that grew last, if it may grow further."""
         session = self._sessions.get(self._last)
         if session is None or session.fold is None:
             return None
         return session.fold.growing(self._place_of(session.fold))
 
     def rest(self) -> Iterator[Line]:
-        """The lines that are not finished: nothing follows."""
+        """Return the incomplete lines; no row follows."""
         for session in self._sessions.values():
             yield from self._finish(session)
 
     def lacks_some(self) -> None:
-        """Note that events are left out here: a text that grows may have had some of them."""
+        """Note that events were left out here: a growing text may lack some deltas."""
         for session in self._sessions.values():
             if session.fold is not None:
                 session.fold.is_partial = True
@@ -319,7 +315,7 @@ class LiveView:
         yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
 
     def _is_copy(self, row: Row) -> bool:
-        """Whether another listener of the session got this event already."""
+        """Return whether another stream of the session has brought this event."""
         key = (row["session_id"] or f"stream {row['stream']}", hash(row["raw"]))
         at_ns, streams = self._copies.get(key, (-_SAME_WITHIN, set[int]()))
         if row["stream"] not in streams and row["offset_ns"] - at_ns < _SAME_WITHIN and streams:
@@ -332,7 +328,7 @@ class LiveView:
         return False
 
     def _in_snapshot(self, row: Row, name: str) -> bool:
-        """Whether a server sends this again to a client that connects to a session of which more was told already."""
+        """Return whether this is in the connect snapshot of a session that the view knows."""
         stream, seq = row["stream"], row["seq"]
         if seq == 1 and name in self._sessions:
             self._snapshots[stream] = ConnectSnapshot()
@@ -350,5 +346,5 @@ class LiveView:
         return self._place(fold.session, f"{fold.stream}:{fold.first}")
 
     def _place(self, session: str, address: str) -> str:
-        """Where it is in the cassette. The session is named where there are several."""
+        """Return the address in the cassette, with the session if there are several."""
         return f"{short_id(session)} {address}".strip() if len(self._names) > 1 else address

@@ -1,13 +1,13 @@
-"""Turns as plain text, for somebody who has never seen Omnigent. Sessions in, lines out; no I/O and no clock.
+"""Sessions as plain text for a reader who does not know Omnigent: sessions in, lines out. No I/O, no clock.
 
-1. A turn is told in the order of its times. Its first line says when in the session it began, the others how long
-   after that they came.
-2. Everything that was recorded is made harmless first: no line holds a control character, whatever a session holds.
-3. No line is wider than asked for, unless that is too narrow for anything. What is long is cut, and said to be.
-4. The first line of a session is its verdict, the last line says why there is no more of it.
+1. A turn is in the order of its times. Its first line has the time since the beginning of the session, the others since
+   the beginning of the turn.
+2. No line has a control character, whatever a session contains.
+3. No line is wider than `width`, unless that is too narrow. A long text is cut, and the line says so.
+4. The first line of a session is its verdict, the last one says why there is no more of it.
 
-`words` has the sentences, `turn` one turn, `tree` the sessions, one inside the other, `unfolding` a turn that goes on;
-`lines` what comes out.
+`sentences` has the words, `turn` one turn, also while it is open, `tree` the sessions and their sub-agents, `lines` the
+layout, `show` and `follow` what the commands print.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def transcript(
     absolute: bool = False,
     astray: Sequence[FailedRequest] = (),
 ) -> Iterator[Line]:
-    """All sessions, those of sub-agents inside their parents', an empty line between them.
+    """Return the lines of all sessions, sub-agents inside their parents, an empty line between sessions.
 
-    `full`: nothing is cut, however long it is. `absolute`: times count from the recording's start, not the session's.
-    `astray`: failed requests that belong to none of the sessions.
+    `full`: nothing is cut. `absolute`: times count from the beginning of the recording, not of the session. `astray`:
+    failed requests without a session.
     """
     page = Page(width, full, zero_ns=0 if absolute else None)
     empty = True

@@ -1,11 +1,10 @@
-"""A cassette told while it is being recorded: what is new in it since it was looked at last, session by session.
+"""The transcript of a cassette during its recording: the new lines since the last look, session by session.
 
     following = Following(store, None)
     following.look()
     lines = following.news(last=not following.goes_on)
 
-Each look asks for what came since the one before, and each frame is heard once: the work is that of what happens. Who
-waits between two looks, and for how long, is somebody else's business.
+Each look reads the new frames only. The caller waits between two looks.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from .tree import failures, told_failures, verdict, why
 
 Key = tuple[int, str | int]
 _NAME = 8
-"""How much of a session's id stands before its lines, where several are told."""
+"""Length of the session id before a line if there are several sessions, in characters."""
 
 
 class _Session:
-    """One session that is followed."""
+    """One followed session."""
 
     def __init__(self, first: Exchange, parent_id: str | None, long_silence: int) -> None:
         self.recording, self.session_id, self.parent_id = first.recording, first.session_id, parent_id
@@ -53,25 +52,25 @@ class _Session:
         self.is_headed = False
         self.failed: list[FailedRequest] = []
         self.untold: list[FailedRequest] = []
-        """The failed requests that are news."""
+        """The failed requests without a line yet."""
         self._streams: set[int] = set()
         self._taken: set[Draft] = set()
         self._known = 0  # how many drafts the builder had
 
     @property
     def begun_ns(self) -> int:
-        """When its first request came."""
+        """The time of its first request, in ns."""
         return min(x.request.at_ns for x in self.exchanges.values())
 
     def take(self, x: Exchange) -> None:
-        """An exchange, as it is by now."""
+        """Take the current state of an exchange."""
         self.exchanges[x.exchange] = x
         if x.stream is not None and x.exchange not in self._streams:
             self._streams.add(x.exchange)
             self.listening[x.exchange] = 0
 
     def take_up(self) -> None:
-        """The turns that began since."""
+        """Add the turns that began since the last call."""
         drafts = self.builder.turns.drafts
         self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.builder.turns.latest()]
         begin = max(min(self._known, len(drafts)) - 1, 0)  # the last one may have made room for another
@@ -83,7 +82,7 @@ class _Session:
 
 
 class Following:
-    """The sessions of a cassette, or those whose id begins with `session`, whether they are there yet or not."""
+    """The sessions of a cassette, present and future; with `session`, those whose id begins with it."""
 
     def __init__(
         self,
@@ -101,7 +100,7 @@ class Following:
         self._all: dict[int, Exchange] = {}
         self._open: set[int] = set()
         self._astray: list[FailedRequest] = []
-        """The failed requests of no session that are news."""
+        """The failed requests without a session, and without a line yet."""
         self._last_exchange = 0
         self._parents: dict[str, str] | None = None  # as this look has them
 
@@ -111,7 +110,7 @@ class Following:
         return self._store.is_being_recorded
 
     def look(self) -> None:
-        """See what the file holds by now."""
+        """Read what is new in the file."""
         self._store.refresh()
         self._parents = None
         for x in self._store.newer(self._last_exchange, self._open):
@@ -166,7 +165,7 @@ class Following:
                 session.listening[exchange] = frames[-1].seq
 
     def news(self, *, last: bool = False) -> Iterator[Line]:
-        """The lines of what was finished since. `last`: nothing follows; then each session says why it stops."""
+        """Return the lines of what is complete since the last call. `last`: nothing follows: say why."""
         yield from failures(self._page, self._astray)
         self._astray = []
         wholes = self._wholes() if last else {}
@@ -188,13 +187,13 @@ class Following:
             yield from self._named(session, lines)
 
     def growing(self) -> Iterator[Line]:
-        """What has begun and is not finished."""
+        """Return the lines of what is not complete."""
         for session in self._sessions.values():
             for turn in session.turns[-1:]:
                 yield from self._named(session, list(turn.growing(self._page_of(session))))
 
     def finished_turns(self, *, last: bool = False) -> Iterator[Turn]:
-        """The turns that are over since, each once: what `show --json` has of them."""
+        """Return the turns that have ended since the last call, for `show --json`."""
         if last:
             self._wholes()
         for session in self._sessions.values():
@@ -206,7 +205,7 @@ class Following:
                     yield turn.draft.freeze(session.recording, session.session_id, turn.number)
 
     def _wholes(self) -> dict[Key, Session]:
-        """Nothing follows: the sessions as wholes."""
+        """Return the complete sessions; nothing follows."""
         recordings: dict[int, list[Exchange]] = {}
         for x in self._all.values():
             recordings.setdefault(x.recording, []).append(x)
@@ -228,7 +227,7 @@ class Following:
 
     @property
     def _is_crowded(self) -> bool:
-        """Whether lines have to say whose they are."""
+        """Whether lines need the name of their session."""
         return len(self._sessions) > 1
 
     def _page_of(self, session: _Session) -> Page:
@@ -236,7 +235,7 @@ class Following:
         return page.narrower(_NAME + 3) if self._is_crowded else page
 
     def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
-        """The lines, behind the session's name where several are told."""
+        """Return the lines, with the session's name before each if there are several sessions."""
         name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
 

@@ -1,7 +1,4 @@
-"""The lines that are told: text that knows what it tells, so that a terminal may colour it.
-
-Text cut into lines of a terminal's width. What it is given is made harmless here, whatever was done before.
-"""
+"""Lines of a transcript: each with its kind, so that a terminal can colour it, and no wider than the page."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ _NARROWEST = 20
 
 
 def wrap(text: str, width: int, first: str, rest: str) -> Iterator[str]:
-    """The text in lines no wider than that, behind `first` and then `rest`; its own line ends are kept."""
+    """Return the text in lines of at most `width` columns, behind `first` and then `rest`. Line ends are kept."""
     indent, room = first, max(width - len(rest), _NARROWEST)
     for line in text.replace("\r\n", "\n").split("\n"):
         for piece in _pieces(visible(line.expandtabs(4)), room):
@@ -26,7 +23,7 @@ def wrap(text: str, width: int, first: str, rest: str) -> Iterator[str]:
 
 
 def _pieces(line: str, room: int) -> Iterator[str]:
-    """A line, cut between its words, or in a word that is wider than the room."""
+    """Return a line in parts, cut between words, or in a word that is wider than `room`."""
     begun, used = "", 0
     for word in _WORD.findall(line):
         if used and used + cells(word) > room:
@@ -46,13 +43,13 @@ Kind = Literal[
 ]  # fmt: skip
 WIDTH = 100
 COLUMN = 15
-"""Where the text begins: behind a turn's number and the time."""
+"""The column of the text, after the number of the turn and the time."""
 LAST = 1 << 60
-"""The place of what comes behind everything of its time."""
+"""The place of a piece that comes after all else at its time."""
 
 
 class Line(str):
-    """One line, harmless and without its end; `kind` is what it tells of."""
+    """One line without control characters and line end; `kind` is what it is about."""
 
     __slots__ = ("kind",)
     kind: Kind
@@ -64,47 +61,47 @@ class Line(str):
 
 
 class Piece(NamedTuple):
-    """Something that happened, and when; what came at one time is ordered by its place."""
+    """Something that happened. Pieces with equal times are in the order of their places."""
 
     at_ns: int
     place: int
     text: str
     kind: Kind
     inner: tuple[Line, ...] = ()
-    """Lines that are told there instead: what happened in another session."""
+    """Lines that stand there instead: of another session."""
 
 
 @dataclass(slots=True)
 class Page:
-    """How wide lines may be, and whether what is long is told in full."""
+    """The width of lines, whether long texts are cut, and the zero of times."""
 
     width: int = WIDTH
     full: bool = False
     cuts: list[int] = field(default_factory=list)
-    """How many characters were left out, each time that some were."""
+    """The number of characters that each cut left out."""
     zero_ns: int | None = 0
-    """What times are counted from; None for the beginning of each session that is told by itself."""
+    """The zero of times, in ns; None: the beginning of each top session."""
 
     def wrapped(self, text: str, kind: Kind, first: str = "", rest: str = "") -> Iterator[Line]:
         return (Line(line, kind) for line in wrap(text, self.width, first, rest))
 
     def since(self, begun_ns: int) -> Page:
-        """The page for a session that begins then, its times counted from there unless they are the recording's."""
+        """Return the page for a session that begins at that time."""
         return replace(self, zero_ns=begun_ns) if self.zero_ns is None else self
 
     def clock(self, at_ns: int) -> str:
-        """A time on this page."""
+        """Return a time on this page in words."""
         return seconds(max(at_ns - (self.zero_ns or 0), 0))
 
     def narrower(self, by: int) -> Page:
         return replace(self, width=self.width - by)
 
     def short(self, text: str) -> str:
-        """A text in one line, its beginning; how much was left out is said. In full, as it is."""
+        """Return the beginning of a text in one line, and how many characters are left out; all of it if `full`."""
         return self.cut(text, MAX_DETAIL, flat=True)
 
     def long(self, text: str) -> str:
-        """A text with its own line ends."""
+        """Return a text with its line ends, cut to `MAX_TEXT`."""
         return self.cut(text, MAX_TEXT)
 
     def cut(self, text: str, most: int, *, flat: bool = False) -> str:
@@ -118,9 +115,9 @@ class Page:
 
 
 MAX_TEXT = 4_000
-"""How much of one message is told, in characters."""
+"""Length of a message, in characters."""
 MAX_DETAIL = 240
-"""How much of a tool's arguments, of its output, of an error…"""
+"""Length of a tool's arguments, its output, or an error, in characters."""
 
 
 def indented(lines: Iterable[Line], by: str) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""What a turn's parts say, each as a sentence for somebody who has never seen Omnigent."""
+"""The sentences about the parts of a turn, for a reader who does not know Omnigent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ENDINGS: dict[Ending, str] = {
     "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
 }  # fmt: skip
 _NO_BEAT = 35_000_000_000
-"""From how many ns on a silence without a heartbeat is odd: one comes every 15 s."""
+"""Length of a silence without a heartbeat that is odd, at least, in ns: one comes every 15 s."""
 
 
 def count(number: int, what: str) -> str:
@@ -42,14 +42,14 @@ def count(number: int, what: str) -> str:
 
 
 def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
-    """How long something took; nothing where that is unknown: a raw body that was imported has no times."""
+    """Return a duration in words; empty if it is unknown: an imported body has no times."""
     if until_ns is None or until_ns <= from_ns:
         return ""
     return f"{word}{seconds(until_ns - from_ns)}{end}"
 
 
 def listened(page: Page, stream: Listening) -> str:
-    """From when to when a client listened, and what ended the stream."""
+    """Return beginning and end of a stream, and what ended it."""
     until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {page.clock(stream.until_ns)}"
     return f"from {page.clock(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
 
@@ -80,12 +80,12 @@ def tool(page: Page, one: Tool) -> str:
 
 
 def has_failed(one: Tool) -> bool:
-    """Whether a tool call is marked as failed."""
+    """Return whether a tool call has failed."""
     return one.failed is not None or one.replaced is not None
 
 
 def _output(page: Page, output: str | None) -> str:
-    """A tool's output, the way a terminal would have it where it is what a shell tool answers."""
+    """Return a tool's output; that of a shell tool as a terminal shows it."""
     shell = _shell(output or "")
     if shell is None:
         return page.short(output or "") or "(nothing)"
@@ -105,7 +105,7 @@ def _shell(output: str) -> dict[str, Any] | None:
 
 
 def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
-    """The question, and what became of it. `ended_ns`: when its turn was over."""
+    """Return the approval and its answer. `ended_ns`: the end of its turn."""
     question = f"the agent waits for approval: {page.short(one.message)}"
     if one.answered_ns is None and one.action is None and one.resolved_ns is not None:
         return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
@@ -115,14 +115,14 @@ def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
 
 
 def answer(page: Page, one: Approval, done_ns: int) -> str:
-    """How it was answered, by whom, and after how long."""
+    """Return how an approval was answered, by which party, and after how long."""
     how = _ANSWERS.get(one.action or "", page.short(one.action or "settled"))
     by = f" by {one_line(one.answered_by)}" if one.answered_by else ""
     return f"{how}{by}{took(' after ', one.asked_ns, done_ns)}"
 
 
 def child(page: Page, one: Child, *, is_told: bool) -> Iterator[Piece]:
-    """A sub-agent as its parent saw it. `is_told`: its own session is told as well."""
+    """Return the beginning and the end of a sub-agent at its parent. `is_told`: its session has lines of its own."""
     name = f"sub-agent {page.short(one.title or one.session_id)}"
     own = "" if is_told else "; no client listened to it: what follows comes from its parent's stream"
     yield Piece(one.spawned_ns, one.place, f"started {name} (session {one_line(one.session_id)}{own})", "child")
@@ -142,7 +142,7 @@ def trouble(page: Page, one: Trouble) -> str:
 
 
 def failed(page: Page, one: FailedRequest) -> str:
-    """A request that the server did not fulfil."""
+    """Return a failed request."""
     how = "failed" if one.status >= 500 else "was refused"
     return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
 
@@ -156,7 +156,7 @@ def silence(page: Page, one: Silence) -> str:
 
 
 def _beats(one: Silence) -> str:
-    """What came in it that is no news: heartbeats, or not even those, or nobody was there to hear."""
+    """Return a silence: its length, its heartbeats, and whether a client was connected."""
     if one.unheard_ns:
         return f" (for {seconds(one.unheard_ns)} of it no client was connected)"
     if one.heartbeats:
@@ -165,7 +165,7 @@ def _beats(one: Silence) -> str:
 
 
 def end(page: Page, turn: Turn) -> str:
-    """How a turn ended, how fast it was, and with what."""
+    """Return how a turn ended, its pace and its usage."""
     parts = [_how(page, turn), *_pace(turn), _stored(turn)]
     parts += [usage(turn.usage)] if turn.usage else []
     parts += [f"agent {one_line(turn.agent)}"] if turn.agent else []
@@ -201,7 +201,7 @@ def _rate(per_s: float) -> str:
 
 
 def _stored(turn: Turn) -> str:
-    """That the streamed text is what the server kept. Where one is not, that is told below it."""
+    """Return that the streamed text equals the stored one. A text that does not has a line of its own."""
     compared = [passage.as_stored for passage in turn.messages if passage.as_stored is not None]
     return "text stored as streamed" if compared and all(compared) else ""
 

@@ -1,4 +1,4 @@
-"""The sessions of a cassette, told: what `show` prints, as lines for a person or as one object a turn."""
+"""The output of `show`: lines for people, or one object for each turn."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def lines_of(
     long_silence: int = LONG_SILENCE,
     absolute: bool = False,
 ) -> Iterator[Line]:
-    """The lines of `show`. Raises `UsageError` where no session, or more than one, has that id.
+    """Return the lines of `show`. Raises `UsageError` if no session, or more than one, has that id.
 
-    `full`: nothing is cut; `long_silence`: from how many ns on a silence is told; `absolute`: times count from the
-    recording's start.
+    `full`: nothing is cut; `long_silence`: length of a silence with a line, at least, in ns; `absolute`: times count
+    from the beginning of the recording.
     """
     told = sessions(store, session, long_silence=long_silence, family=True)
     astray = [] if session is not None else failures_in(store, strays(store.exchanges(by_clients=True)))
@@ -35,7 +35,7 @@ def lines_of(
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
-    """The objects of `show --json`, one for each turn."""
+    """Return the objects of `show --json`, one for each turn."""
     wanted = None if session is None else the_session(store, session)
     family = list(sessions(store, session, long_silence=long_silence, family=True))
     by_id = {(one.recording, one.session_id): one for one in family}
@@ -45,7 +45,7 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
 
 
 def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
-    """The objects of one session's turns. `by_id`: the sessions that are told, by recording and id."""
+    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id."""
     others = children_of(told, by_id)
     for turn in told.turns[:-1]:
         yield turn_row(turn, begun_ns=told.begun_ns)
@@ -57,9 +57,9 @@ def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> It
 def sessions(
     store: Store, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
 ) -> Iterator[Session]:
-    """Each session of each recording, told; streams that belong to no session are told one by one.
+    """Return each session of each recording, and each stream without a session.
 
-    `session`: only that one, and, for its `family`, those of its sub-agents and of theirs.
+    `session`: only that one; with `family`, also those of its sub-agents, and of theirs.
     """
     return (told for told, _ in sessions_with_drafts(store, session, long_silence=long_silence, family=family))
 
@@ -73,8 +73,8 @@ def sessions_with_drafts(
     recording: int | None = None,
     stream: int | None = None,
 ) -> Iterator[tuple[Session, list[Draft]]]:
-    """The same, each with the drafts of its turns; only those of one `recording`, or only the `stream` that belongs to
-    no session, if that is given."""
+    """Return the sessions as `sessions` does, each with the drafts of its turns. `recording`: only of that one;
+    `stream`: only that stream without a session."""
     context, parents = Context(store), store.parents()
     wanted = None if session is None else frozenset({the_session(store, session)})
     if family and wanted is not None:

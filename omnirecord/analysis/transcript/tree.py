@@ -1,8 +1,7 @@
-"""Sessions and those of their sub-agents: which is told in which, and where.
+"""Sessions and their sub-agents: which session stands in which, and where.
 
-A child is told inside its parent, each of its turns in the turn of the parent during which it began. Each session is
-told once: those that a cycle holds, that are nested too deep, or that their parent knows nothing of, are told by
-themselves.
+A sub-agent's turns stand in the parent's turns during which they began. Each session comes once: a session in a cycle,
+nested too deep, or unknown to its parent, stands by itself.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from .lines import COLUMN, LAST, Line, Page, Piece, indented
 from .turn import turn_lines
 
 DEEPEST = 6
-"""How many sessions are told one inside the other."""
+"""Depth of nested sessions, at most."""
 _INDENT = "    | "
 _STREAMS = 6
-"""How many streams of a session are named one by one."""
+"""Number of streams of a session that are named, at most."""
 
 
 class Tree:
-    """All sessions that are told, and which of them are by now."""
+    """All sessions, and those that have been written."""
 
     def __init__(self, sessions: Iterable[Session], page: Page) -> None:
         self._all = list(sessions)
@@ -33,7 +32,7 @@ class Tree:
         self._page = page
 
     def lines(self) -> Iterator[Line]:
-        """Each session, an empty line between them."""
+        """Return the lines of all sessions, an empty line between them."""
         roots = [one for one in self._all if not self._has_parent(one)]
         for session in (*roots, *self._all):
             if id(session) not in self._told:
@@ -77,7 +76,7 @@ class Tree:
             yield from turn_lines(turn, page=page, timed=timed, inner=pieces, told=ids)
 
     def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
-        """Those that are to be told in it, and the number of the turn that started each. From now on they are told."""
+        """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
         found = []
         for number, turn in enumerate(session.turns if depth < DEEPEST else ()):
             for child in turn.children:
@@ -90,7 +89,7 @@ class Tree:
     def _inner(
         self, session: Session, children: list[tuple[int, Child, Session]], page: Page, depth: int
     ) -> list[list[Piece]]:
-        """For each turn, what its children did meanwhile."""
+        """Return for each turn what its sub-agents did during it."""
         inner: list[list[Piece]] = [[] for _ in session.turns]
         for one in told_failures(session.failures):
             if (place := _turn_of(session, one.at_ns)) is not None:
@@ -105,7 +104,7 @@ class Tree:
     def _blocks(
         self, session: Session, child: Child, page: Page, depth: int, *, named: bool
     ) -> Iterator[tuple[int, list[Line]]]:
-        """A child's turns, each as its own block, with when it began; the last one says why there is no more."""
+        """Return the turns of a sub-agent as blocks, each with its beginning in ns; the last says why it ends."""
         page = page.narrower(len(_INDENT))
         name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
         last = [*page.wrapped(why(self._conclusion(session)), "stop")]
@@ -121,24 +120,24 @@ class Tree:
 
 
 def _turn_of(session: Session, at_ns: int) -> int | None:
-    """The number of the turn that went on then or had ended; None before the first one."""
+    """Return the index of the last turn that began before that time; None before the first one."""
     place = bisect_right([turn.begin_ns for turn in session.turns], at_ns) - 1
     return place if place >= 0 else None
 
 
 def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
-    """The failed requests that are told: a note is not, as that of a terminal that a runner has not started yet."""
+    """Return the failed requests with a line. A note has none, as for a terminal that has not started yet."""
     return [one for one in failed if one.severity != "note"]
 
 
 def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
-    """Failed requests that are in no turn, each with its time on the page's clock."""
+    """Return the lines of failed requests in no turn, each with its time."""
     for one in failed:
         yield from page.wrapped(words.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN)
 
 
 def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
-    """How the session ended: the first line of each."""
+    """Return how the session ended, the first line of each session."""
     is_bad = conclusion.outcome in ("failed", "unfinished")
     yield from page.wrapped(conclusion.verdict, "bad" if is_bad else "verdict", "", "  ")
 
@@ -148,7 +147,7 @@ def why(conclusion: Conclusion) -> str:
 
 
 def head(session: Session, page: Page) -> str:
-    """What a session is."""
+    """Return the line with name, recording, turns, duration and streams of a session."""
     name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
     parts = [name, f"recording {session.recording}", words.count(len(session.turns), "turn")]
     if session.parent_id:
@@ -162,14 +161,14 @@ def head(session: Session, page: Page) -> str:
 
 
 def _title(session: Session) -> str:
-    """Its title, unless that only repeats the first question."""
+    """Return the title, unless it repeats the first question."""
     title = one_line(session.snapshot.title or "") if session.snapshot else ""
     first = session.turns[0].asked[0].text if session.turns and session.turns[0].asked else ""
     return "" if one_line(first).startswith(title.removesuffix("…").removesuffix("...")) else clip(title, 80)
 
 
 def _listened(session: Session, page: Page) -> Iterator[str]:
-    """When somebody listened, and why no longer, if there were several streams; of the only one the end says it."""
+    """Return beginning and end of each stream, if there are several; the last line has the end of a single one."""
     if len(session.streams) == 1:
         return
     has_several = len({stream.party_name for stream in session.streams}) > 1
@@ -181,7 +180,7 @@ def _listened(session: Session, page: Page) -> Iterator[str]:
 
 
 def total(session: Session) -> str:
-    """What all turns used together, where there are several, or where only the whole has a price."""
+    """Return tokens and cost of all turns, if there are several, or only the session has a cost."""
     used = [turn.usage for turn in session.turns if turn.usage is not None]
     costs = [one.cost_usd for one in used if one.cost_usd is not None]
     price = session.cost_usd if session.cost_usd is not None else sum(costs) if costs else None

@@ -1,9 +1,6 @@
-"""One turn as lines, in the order of its times.
+"""One turn as lines, in the order of its times; also while it is open.
 
-A turn told while it goes on: each thing as soon as it is finished, and the beginnings of what is not.
-
-Every piece of it is looked at while it is news or goes on, and never again: the work is that of what happened, however
-long a turn gets.
+Of an open turn, each piece has its line as soon as it is complete, and is looked at once.
 """
 
 from __future__ import annotations
@@ -29,10 +26,10 @@ def turn_lines(
     inner: Iterable[Piece] = (),
     told: Collection[str] = (),
 ) -> Iterator[Line]:
-    """One turn: what was asked, what happened, how it ended.
+    """Return the lines of one turn: question, what happened, end.
 
-    `timed`: whether its times were recorded. `inner`: what happened meanwhile in sessions of sub-agents. `told`: which
-    of those are told as well, by their ids.
+    `timed`: whether the recording has times. `inner`: what sub-agents did during it. `told`: the ids of the sub-agents
+    that have lines of their own.
     """
     page = page or Page(width)
     begin, number = turn.begin_ns, f"{turn.turn:>3}"
@@ -52,7 +49,7 @@ def end_lines(page: Page, turn: Turn) -> Iterator[Line]:
 
 
 def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece]:
-    """What happened in a turn, in no order."""
+    """Return what happened in a turn, unsorted."""
     if not turn.asked:
         yield Piece(turn.begin_ns, -1, "(what was asked is not in this recording)", "note")
     yield from (Piece(one.at_ns, one.place, words.asked(page, one), "asked") for one in turn.asked)
@@ -74,11 +71,11 @@ def tool_piece(page: Page, one: Tool) -> Piece:
 
 
 _GROWING = 2_000
-"""How much of a text that still grows is shown: its last characters."""
+"""Length of the end of a growing text that is shown, in characters."""
 
 
 class UnfoldingTurn:
-    """One draft, and how much of it was told."""
+    """One draft, and how much of it has lines."""
 
     def __init__(self, draft: Draft, number: int) -> None:
         self.draft, self.number = draft, number
@@ -91,19 +88,19 @@ class UnfoldingTurn:
 
     @property
     def goes_on(self) -> bool:
-        """Whether something of it may still come, though it is over."""
+        """Whether more lines may come, even after its end."""
         at_work = any(self._said(key) is None for key in self._children)
         return not self.is_told or bool(self._tools or self._asking) or at_work
 
     def news(self, page: Page, builder: TurnBuilder, *, last: bool = False) -> Iterator[Line]:
-        """The lines of what is finished since it was asked last. `last`: nothing follows."""
+        """Return the lines of what is complete since the last call. `last`: nothing follows."""
         draft = self.draft
         if draft.is_empty:
             return
         over = draft is not builder.open
         if over:
             builder.settle(draft)
-        settled = last or (over and self._end_seen)  # what an end brings with it comes right behind it
+        settled = last or (over and self._end_seen)  # the events that come with an end follow right after it
         for piece in sorted(self._pieces(page, builder, over=over, settled=settled), key=lambda one: one[:2]):
             yield from self._line(page, piece)
         if settled and not self.is_told:
@@ -112,7 +109,7 @@ class UnfoldingTurn:
         self._end_seen = over
 
     def growing(self, page: Page) -> Iterator[Line]:
-        """What has begun and is not finished: the text so far, tools and approvals that are waited for."""
+        """Return the lines of what is not complete: the text so far, open tool calls and approvals."""
         draft, rest = self.draft, " " * COLUMN
         for blocks, kind, name in ((draft.thoughts, "thought", "thought: "), (draft.messages, "said", "Assistant: ")):
             if len(blocks) > self._at.get(kind, 0):
@@ -135,7 +132,7 @@ class UnfoldingTurn:
         yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
 
     def _new(self, name: str, things: Any, upto: int | None = None) -> list[Any]:
-        """Those of a list that only grows which were not looked at yet."""
+        """Return the new elements of a list that only grows."""
         begin = self._at.get(name, 0)
         found = list(islice(things, begin, upto))
         self._at[name] = begin + len(found)
@@ -197,18 +194,18 @@ class UnfoldingTurn:
                 yield from islice(words.child(page, self.draft.children[key], is_told=False), 1, None)
 
     def _said(self, key: str) -> str | None:
-        """How a sub-agent ended, once it has."""
+        """Return how a sub-agent ended; None while it works."""
         status = self.draft.children[key].status
         return None if status in (None, "launching", "in_progress", "queued") else status
 
 
 def _closed(blocks: list[Block], *, over: bool) -> int:
-    """How many of them grow no more."""
+    """Return the number of complete blocks."""
     return len(blocks) if over or not blocks or blocks[-1].closed else len(blocks) - 1
 
 
 def _tail(block: Block) -> str:
-    """The end of a text that grows."""
+    """Return the end of a growing text."""
     text = "".join(block.parts[-_GROWING:])
     whole = len(block.parts) <= _GROWING and len(text) <= _GROWING
     return one_line(text if whole else "…" + text[-_GROWING:])

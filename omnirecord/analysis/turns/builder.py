@@ -1,18 +1,18 @@
-"""The turns of a session while they are told: which one goes on, which one an event belongs to, when one is over.
+"""Builds the turns of a session: which turn is open, which turn an event belongs to, and when a turn is over. Pure.
 
-The live server's turns do not keep to the page, so these rules hold:
-1. A turn begins with whatever of it comes first: a question about it, its input, `running`, its response, its text.
-2. It ends with its `response.*` end, or `turn.*` end, or, where that does not come, when the session is at rest
-   (`idle`, `failed`) after work on it had begun. What comes later belongs to it still, until the next one begins.
-3. An interrupted turn ends at rest. The next input ends it as well.
-4. A response with another id is another turn, if something was said while the one before went on: that is its
-   question, if it has no other. If nothing was said, the runner was restarted, and it is the same turn once more.
-   Of several messages that the agent took in before a response, it answers the first; the next response the others.
-5. What was posted and never taken in is a turn of its own.
+The live server does not keep to its reference page, so these rules hold:
 
-When nobody listened to a session: what was silent then may have said something. Pure.
+1. A turn begins with the first of these: an approval about it, its input, `running`, its response, its text.
+2. It ends with its `response.*` or `turn.*` end. Without one, it ends when the session is at rest (`idle`, `failed`)
+   after work on it has begun. Later events still belong to it until the next turn begins.
+3. An interrupted turn ends at rest, or at the next input.
+4. A response with another id is another turn if a message was sent during the turn before: that message is its
+   question, unless it has another. Without such a message, the runner was restarted and runs the same turn again. Of
+   several messages that the agent takes in before a response, it answers the first; the next response answers the rest.
+5. A message that was posted and never taken in is a turn of its own.
 
-What a server did after it had ended a stream: whether it had stopped, or had only given up that one reader.
+Also here: the stretches in which no client listened (`absences_of`), and what the server did after it ended a stream
+(`Aftermath`).
 """
 
 from __future__ import annotations
@@ -34,44 +34,44 @@ from .values import LONG_SILENCE, Approval, Asked, Ended, Fault, Listening, Note
 
 
 class TurnBuilder:
-    """The turns so far, and what clients did about them."""
+    """The turns so far, and the client actions that belong to them."""
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
         acts = list(acts)
         self.posts = Posts(acts)
         self.answers: dict[str | None, Act] = {}
         self.left: dict[int, Act] = {}
-        """The messages whose POST the client closed before the server answered it, by when they were sent."""
+        """By time in ns: the messages whose POST the client closed before the server answered it."""
         for act in acts:
             self._note(act)
         self.drafts: list[Draft] = []
         self.open: Draft | None = None
-        """The turn that goes on: the last of `drafts`."""
+        """The turn that is not over: the last of `drafts`."""
         self.owners: dict[str, Draft] = {}
-        """Which turn a call, an elicitation or a child session belongs to, by its id."""
+        """The turn of a call, an elicitation or a child session, by its id."""
         self.model: str | None = None
         self.status: tuple[str, int] | None = None
-        """The last that was said of the session, and when."""
+        """The session's last status and its time in ns."""
         self.cost_usd: float | None = None
-        """What the session had cost when that was last said."""
+        """The last reported cost of the session."""
         self.is_child = is_child
         self.long_silence = long_silence
 
     def act(self, number: int, act: Act) -> None:
-        """What a client did, while the builder goes on; what was told under that number before is known better now."""
+        """Add a client action while the recording goes on. It replaces an earlier state of the same number."""
         if act.kind == "message":
             self.posts.add(number, act)
         self._note(act)
 
     def _note(self, act: Act) -> None:
-        """What approvals need to know."""
+        """Keep an action that an approval may need."""
         if act.kind == "answer" and not act.refused:
             self.answers[act.elicitation_id] = act
         elif act.kind == "message" and act.client_left and act.end_ns is not None:
             self.left[act.at_ns] = act
 
     def turn(self, at_ns: int) -> Draft:
-        """The turn that goes on, or a new one."""
+        """Return the open turn, or a new one."""
         if self.open is None:
             after = self.drafts[-1].last_ns if self.drafts else 0
             self.open = Draft(at_ns, model=self.model, after_ns=after, long_silence=self.long_silence)
@@ -79,17 +79,17 @@ class TurnBuilder:
         return self.open
 
     def next_turn(self, at_ns: int) -> Draft:
-        """The same, where something came that an interrupted turn does not bring any more."""
+        """Return the open turn for an event that no interrupted turn has: an interrupted turn is closed first."""
         if self.open is not None and self.open.interrupted:
             self.close("interrupted", at_ns)
         return self.turn(at_ns)
 
     def latest(self) -> Draft | None:
-        """The turn that goes on, or the last one."""
+        """Return the open turn, or the last one."""
         return self.open or (self.drafts[-1] if self.drafts else None)
 
     def close(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
-        """The turn that goes on is over; forgotten, if there was nothing in it."""
+        """Close the open turn. A turn without content is dropped."""
         if self.open is None:
             return
         self.open.end(ended, at_ns, error)
@@ -98,7 +98,7 @@ class TurnBuilder:
         self.open = None
 
     def split(self, at_ns: int) -> None:
-        """Another response begins, though the end of the one before was not heard."""
+        """Close the open turn, whose end is missing, and begin another one for the next response."""
         old = self.open
         if old is None:
             return
@@ -106,7 +106,7 @@ class TurnBuilder:
         self.turn(at_ns)
 
     def finish(self, until_ns: int | None = None) -> list[Draft]:
-        """Nothing follows: the turns. `until_ns`: until when somebody listened, if that was beyond the last event."""
+        """Return all turns; no event follows. `until_ns`: the end of the last stream, if it is after the last event."""
         if self.open is not None:
             self.open.quiet(until_ns or 0)
             self.close("unfinished", until_ns or self.open.last_ns)
@@ -120,13 +120,12 @@ class TurnBuilder:
         return sorted(self.drafts, key=lambda draft: draft.started_ns)
 
     def settle(self, draft: Draft) -> None:
-        """A turn of which no event said what was asked: it is what was posted before it, and not taken in elsewhere."""
+        """Give a turn without a question the oldest message that was posted before it and belongs to no other turn."""
         if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
             draft.ask(post.text, post.at_ns, post.item_id)
 
     def _hand_on(self) -> None:
-        """What a turn did not answer is the next one's question, if that has none of its own: what was said in its
-        middle, or with its own question."""
+        """Make the messages that a turn did not answer the question of the next turn, if that has none."""
         for draft, following in zip_longest(self.drafts, self.drafts[1:]):
             if following is None or following.asked:
                 draft.asked += draft.midway
@@ -137,8 +136,8 @@ class TurnBuilder:
                 following.asked += [replace(asked, place=0) for asked in waiting]
 
     def answered(self, approval: Approval, left: Sequence[Act] = ()) -> Approval:
-        """With what a client did about it, if that is known: it answered, or closed the POST that had raised it.
-        `left`: the messages whose POST a client closed, oldest first."""
+        """Return the approval with the client's answer, or with the time at which the client closed the POST that
+        raised it. `left`: the messages whose POST a client closed, oldest first."""
         before = bisect_right(left, approval.asked_ns, key=lambda act: act.at_ns)
         if before and (end_ns := left[before - 1].end_ns or 0) >= approval.asked_ns:
             approval = replace(approval, left_ns=end_ns)
@@ -150,7 +149,7 @@ class TurnBuilder:
 
 
 def _unanswered(draft: Draft) -> list[Asked]:
-    """What was asked before its response, and the agent took in behind the first of its messages."""
+    """Return the messages of a turn that the agent took in after the first one, before the response."""
     if len(draft.asked) < 2 or len(draft.taken) < 2 or draft.response_id is None:
         return []
     first = next((asked for asked in draft.asked if asked.text == draft.taken[0]), None)
@@ -159,7 +158,7 @@ def _unanswered(draft: Draft) -> list[Asked]:
 
 
 def _unheard(post: Act) -> Draft:
-    """A message that no event speaks of."""
+    """Return the turn of a message that no event mentions."""
     draft = Draft(post.at_ns)
     draft.ask(post.text, post.at_ns, post.item_id)
     if post.refused:
@@ -168,18 +167,18 @@ def _unheard(post: Act) -> Draft:
 
 
 LAST = 1 << 60
-"""The place of a note that comes behind everything of its time."""
+"""The place of a note that comes after all else at its time."""
 
 
 class Absence(NamedTuple):
-    """A stretch between two streams."""
+    """A stretch in which no stream is open."""
 
     from_ns: int
     until_ns: int
 
 
 def absences_of(listenings: Iterable[Listening]) -> Iterator[Absence]:
-    """The stretches in which no stream was open, between the first and the last one, in order."""
+    """Return the stretches between the first and the last stream in which none was open, in order."""
     heard_until: int | None = None
     for one in sorted(listenings, key=lambda one: one.from_ns):
         if heard_until is not None and one.from_ns > heard_until:
@@ -189,7 +188,7 @@ def absences_of(listenings: Iterable[Listening]) -> Iterator[Absence]:
 
 
 def leavings_of(listenings: Iterable[Listening]) -> list[int]:
-    """When a client left while another one went on listening, in order."""
+    """Return the times in ns at which a client left while another one went on listening, in order."""
     listenings = sorted(listenings, key=lambda one: one.from_ns)
     begins = [one.from_ns for one in listenings]
     longest = list(accumulate((1 << 62 if one.until_ns is None else one.until_ns for one in listenings), max))
@@ -198,7 +197,7 @@ def leavings_of(listenings: Iterable[Listening]) -> list[int]:
 
 
 def with_leavings(turn: Turn, leavings: list[int]) -> Turn:
-    """The turn, with a note for each client that left while it went on."""
+    """Return the turn with a note for each client that left during it."""
     end = turn.ended_ns if turn.ended_ns is not None else 1 << 62
     within = leavings[bisect_right(leavings, turn.begin_ns) : bisect_left(leavings, end)]
     notes = [Note(at, "a client left; another one went on listening", LAST) for at in within]
@@ -206,7 +205,7 @@ def with_leavings(turn: Turn, leavings: list[int]) -> Turn:
 
 
 def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
-    """The turn, with a note for each stretch in which nobody listened to it, and its silences knowing of them."""
+    """Return the turn with a note for each stretch in which no client listened; its silences have these subtracted."""
     within = _within(absences, turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else 1 << 62)
     if not within:
         return turn
@@ -219,7 +218,7 @@ def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
 
 
 def _within(absences: list[Absence], begin: int, end: int) -> list[Absence]:
-    """Those that overlap that stretch."""
+    """Return the absences that overlap a stretch."""
     first = bisect_right(absences, begin, key=lambda one: one.until_ns)
     return absences[first : max(first, bisect_left(absences, end, key=lambda one: one.from_ns))]
 
@@ -232,13 +231,13 @@ def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
 
 
 TOGETHER = 1_000_000_000
-"""Streams that end within this many ns of each other end for one reason: a server that stops ends all that it has."""
+"""Streams that end within so many ns end for the same reason: a stopping server ends all its streams."""
 ENDED_BY_SERVER = ("eof", "upstream_lost")
 _request_at = attrgetter("request.at_ns")
 
 
 class Aftermath:
-    """The exchanges of one recording, laid out so that each question about them is a look-up."""
+    """What the server did after it ended a stream, by binary search in the exchanges of one recording."""
 
     def __init__(self, exchanges: Iterable[Exchange]) -> None:
         self._all = sorted(exchanges, key=_request_at)
@@ -246,7 +245,7 @@ class Aftermath:
         self._longest = list(accumulate(map(_end, self._streams), max))  # of the streams up to there
 
     def of(self, x: Exchange) -> ServerAfter | None:
-        """What the server did after `x`, a stream that it had ended."""
+        """Return what the server did after it ended the stream `x`; None if that is unknown, or it did not end it."""
         if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
             return None
         if _epoch(x) and (following := self._after(self._streams, x)) and _epoch(following) not in (None, _epoch(x)):
@@ -259,12 +258,12 @@ class Aftermath:
 
     @staticmethod
     def _after(exchanges: list[Exchange], x: Exchange) -> Exchange | None:
-        """The first that was asked for after `x` had ended."""
+        """Return the first exchange whose request came after the end of `x`."""
         number = bisect_right(exchanges, x.end_ns or 0, key=_request_at)
         return exchanges[number] if number < len(exchanges) else None
 
     def _outlived(self, end_ns: int) -> bool:
-        """Whether another stream that was there already went on for longer."""
+        """Return whether another stream, open at that time, lasted longer."""
         number = bisect_right(self._streams, end_ns, key=_request_at)
         return number > 0 and self._longest[number - 1] > end_ns + TOGETHER
 

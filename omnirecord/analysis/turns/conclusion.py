@@ -1,10 +1,10 @@
-"""How a session ended, concluded in one place: the commands, the page and Python all take it from here. Pure.
+"""How a session ended, for all commands, the page and the Python API. Pure.
 
     conclusion = concluded(session, others)
     print(conclusion.verdict)  # Unfinished: waiting for approval since 11:28:19 UTC
 
-`stopped` finds the code and the sentence. This module adds the verdict in one line, the time since which it holds, how
-long the session lasted, which parties listened, and what was asked first.
+`stopped` finds the code and the sentence. This module adds the verdict in one line, its time, the duration of the
+session, the connected parties, and the first question.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from .values import Fault, Listening, Session, Turn
 from .why_stopped import AT_REST, LONG_QUIET, Code, is_waited_for, last_stream, stopped
 
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
-"""`finished`: nothing was left undone; `failed`: the session ended badly; `unfinished`: the last turn has no end;
-`recording`: a client still listens; `unknown`: the recording does not tell."""
+"""`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
+`recording`: a client still listens; `unknown`: the recording has no stream, or not its end."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 PATIENCE = 10_000_000_000
-"""After how many ns of waiting for a tool or a sub-agent the verdict names that, and not the end of the stream."""
+"""Time of waiting for a tool or a sub-agent, in ns, from which the verdict names that and not the end of the stream."""
 MOST_ASKED = 200
 """Length of `asked`, in characters."""
 _MOST_NAMED = 60
 _MOST_WHY = 80
-"""Length of an error's text in a verdict: the end of it is often what matters."""
+"""Length of an error's text in a verdict, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """How one session ended, how long it lasted, who was connected, and what was asked."""
+    """How one session ended, its duration, the connected parties, and the first question."""
 
     code: Code
     outcome: Outcome
     verdict: str
-    """One line: the outcome and its reason, with the time of day."""
+    """One line: outcome and reason, with the time of day."""
     sentence: str
-    """The reason in full, as `show` prints it last."""
+    """The reason in full, the last line of `show`."""
     since_ns: int | None
-    """When that began, on the recording's clock; None where it is unknown."""
+    """The beginning of that state, on the recording's clock; None if unknown."""
     since: str | None
     """The same in UTC, ISO 8601."""
     ending: Ending | None
-    """How the stream ended that lasted longest; None without a stream."""
+    """The ending of the stream that lasted longest; None without a stream."""
     duration_s: float | None
-    """From the first request of a client to the end of its last exchange; None where no times were recorded."""
+    """From the first request of a client to the end of the last exchange; None if the recording has no times."""
     connected: tuple[str, ...]
-    """The names of the parties that listened to a stream of the session, in the order in which they came."""
+    """The names of the parties that listened to a stream of the session, in order of connection."""
     asked: str | None
-    """What was asked first, its first 200 characters; None where the recording does not tell."""
+    """The first question, its first 200 characters; None if it is not recorded."""
 
     def row(self) -> dict[str, Any]:
-        """The object `conclusion` of every `--json`. Keys are fixed."""
+        """Return the object `conclusion` of every `--json`. Keys are fixed."""
         return {
             "code": self.code, "outcome": self.outcome, "verdict": self.verdict, "since": self.since,
             "duration_s": self.duration_s, "connected": list(self.connected), "asked": self.asked,
@@ -66,12 +66,12 @@ class _Verdict(NamedTuple):
     outcome: Outcome
     said: str
     word: str = ""
-    """`since` or `at`; empty where no time belongs to it."""
+    """`since` or `at`; empty without a time."""
     at_ns: int | None = None
 
 
 def concluded(session: Session, sessions: Mapping[str, Session] | None = None) -> Conclusion:
-    """How a session ended. `sessions`: others of its recording by id, for the ends of its sub-agents."""
+    """Return how a session ended. `sessions`: others of its recording by id, for the ends of its sub-agents."""
     why, last = stopped(session, sessions), last_stream(session.streams)
     found = _verdict(session, why.code, last)
     timed = session.duration_ns is not None and found.at_ns is not None and session.started_at is not None
@@ -107,7 +107,7 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
 
 
 def _nothing(session: Session, code: Code) -> _Verdict:
-    """The verdict on a session without a turn."""
+    """Return the verdict on a session without a turn."""
     if code == "refused":
         worst = next(one for one in reversed(session.failures) if one.severity == "error")
         return _Verdict(
@@ -132,7 +132,7 @@ def _recording(turn: Turn | None, last: Listening | None) -> _Verdict:
 
 
 def _until(session: Session, last: Listening | None) -> int:
-    """When the last stream ended, or the recording."""
+    """Return the end of the last stream, or of the recording."""
     return session.until_ns if last is None or last.until_ns is None else last.until_ns
 
 
@@ -156,7 +156,7 @@ def _end(turn: Turn) -> int:
 
 
 def _without_effect(turn: Turn) -> _Verdict | None:
-    """An answer to an approval that no event followed: the server had forgotten the question."""
+    """Return the verdict on an answer to an approval without a later event: the server had lost the question."""
     given = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.resolved_ns is None]
     if turn.ended != "unfinished" or not given or given[-1] < turn.last_event_ns:
         return None
@@ -164,7 +164,7 @@ def _without_effect(turn: Turn) -> _Verdict | None:
 
 
 def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _Verdict | None:
-    """What the turn waited for in silence, if it did so for long enough to be the reason why it has no end."""
+    """Return a verdict with what the turn waited for, if it waited for `patience` ns or more."""
     until = turn.last_event_ns if last is None or last.until_ns is None else last.until_ns
     quiet = until - turn.last_event_ns
     tools = [tool for tool in turn.tools if tool.returned_ns is None]
@@ -200,7 +200,7 @@ def _named(text: str, most: int = _MOST_NAMED) -> str:
 
 
 def _ended(said: str, outcome: Outcome = "finished") -> Callable[[Session, Turn], _Verdict]:
-    """A verdict on a turn that has an end, with its error."""
+    """Return a function for the verdict on a turn with an end, and its error."""
     return lambda _, turn: _Verdict(outcome, f"{said}{_because(turn.error)}", "at", turn.ended_ns)
 
 
@@ -209,7 +209,7 @@ def _runner_lost(_session: Session, turn: Turn) -> _Verdict:
 
 
 def _last_sign(turn: Turn) -> int:
-    """When the turn's last event came before the server ended the turn."""
+    """Return the time of the turn's last event before the server ended the turn."""
     quiet = turn.silences[-1] if turn.ended != "unfinished" and turn.silences else None
     return turn.last_event_ns if quiet is None else quiet.from_ns
 
@@ -223,7 +223,7 @@ _CUT: Mapping[Code, str] = {
     "recorder_stopped": "the recorder was stopped",
     "recorder_killed": "the recorder was killed",
 }
-"""What ended the last stream in the middle of a turn."""
+"""The ends of the last stream in the middle of a turn."""
 _TOLD: Mapping[Code, Callable[[Session, Turn], _Verdict]] = {
     "deleted": lambda s, _: _Verdict("failed", "Failed: a client deleted the session", "at", s.deleted_ns),
     "finished": lambda _, turn: _Verdict("finished", "Finished", "at", turn.ended_ns),

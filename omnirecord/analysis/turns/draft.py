@@ -1,13 +1,9 @@
-"""The turn that is being told: what is known of it so far, until it is frozen.
+"""A turn while it is built, its pace, and the growth of its texts. Pure.
 
-Text comes in blocks: a block ends where the server stored it as an item, where a tool is called, and where the wire
+Text comes in blocks: a block ends where the server stores it as an item, where a tool is called, and where an event
 names another message.
 
-How soon a turn's first token came, and how fast the rest. Pure.
-
-How the texts of a turn grew, so that they can be shown as they were at any time.
-
-A text at a time is what `Passage.text` begins with: as many characters as the last mark up to then says.
+Growth: a text at a given time is the beginning of `Passage.text`, as long as the last mark up to that time says.
 """
 
 from __future__ import annotations
@@ -38,7 +34,7 @@ Asker = Literal["user", "agent", "system"]
 
 
 class Block:
-    """A stretch of text while it grows."""
+    """A growing stretch of text."""
 
     def __init__(self, at_ns: int, place: int, message_id: str | None = None) -> None:
         self.parts: list[str] = []
@@ -66,27 +62,27 @@ class Block:
 
 @dataclass(eq=False)
 class Draft:
-    """One turn, as far as it has been told."""
+    """One turn, as far as it is known."""
 
     started_ns: int
     asked: list[Asked] = field(default_factory=list)
     midway: list[Asked] = field(default_factory=list)
-    """What was said while its response was under way: perhaps the next turn answers it."""
+    """The messages that came during its response; the next turn may answer them."""
     taken: list[str] = field(default_factory=list)
-    """The texts that the agent took in, in that order."""
+    """The texts that the agent took in, in order."""
     items: set[str] = field(default_factory=set)
-    """The items that its questions are."""
+    """The ids of its questions' items."""
     response_id: str | None = None
     agent: str | None = None
     model: str | None = None
     usage: TurnUsage | None = None
     runs: bool = False
-    """Whether the agent has begun to work on it."""
+    """Whether the agent works on it."""
     interrupted: bool = False
     begun: tuple[int, int] = (0, 0)
-    """How many messages and thoughts it had when its last attempt began."""
+    """The numbers of messages and thoughts at the beginning of its last attempt."""
     restarts: list[int] = field(default_factory=list)
-    """When it was run again from its beginning, because its runner was restarted."""
+    """The times in ns at which the server ran it again, because its runner was restarted."""
     terminal: bool = False
     """Whether a `response.*` event has ended it."""
     ended: Ended = "unfinished"
@@ -96,7 +92,7 @@ class Draft:
     thoughts: list[Block] = field(default_factory=list)
     tools: dict[str, Tool] = field(default_factory=dict)
     printed: dict[str, Block] = field(default_factory=dict)
-    """What running tools have put out so far, by call id."""
+    """By call id: the output of running tools so far."""
     approvals: dict[str, Approval] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     troubles: list[Trouble] = field(default_factory=list)
@@ -104,40 +100,40 @@ class Draft:
     silences: list[Silence] = field(default_factory=list)
     longest: Silence | None = None
     long_silence: int = LONG_SILENCE
-    """From how many ns on a silence is kept."""
+    """Length of a silence that is kept, at least, in ns."""
     after_ns: int = 0
-    """When the turn before had ended: what was asked before then had to wait."""
+    """The end of the turn before, in ns: an earlier question had to wait."""
     last_ns: int = -1
     events: int = 0
     odd_events: int = 0
     heartbeats: int = 0
     joined_ns: int | None = None
-    """When a connect snapshot last told of it."""
+    """The time of the last connect snapshot with its text, in ns."""
     beats_told: int = 0
-    """How many of them belong to silences that are over."""
+    """The number of heartbeats in silences that are over."""
     waiting_for: dict[str, str] = field(default_factory=dict)
-    """What is under way: elicitation or call id to its name."""
+    """What the turn waits for: elicitation or call id to its name."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in it to tell."""
+        """Whether the turn has no content."""
         told = (self.asked, self.messages, self.thoughts, self.tools, self.approvals, self.troubles, self.error)
         return self.response_id is None and not any(told)
 
     @property
     def only_asks(self) -> bool:
-        """Whether it is a question about a message and no more: an interrupt leaves that open."""
+        """Whether it only asks for approval of a message. An interrupt does not end that."""
         return not self.runs and any(one.resolved_ns is None for one in self.approvals.values())
 
     def touch(self, at_ns: int) -> None:
-        """Something happened: what was before it was a silence."""
+        """Count an event, which ends a silence."""
         self.quiet(at_ns)
         self.beats_told = self.heartbeats
         self.last_ns = max(self.last_ns, at_ns)
         self.events += 1
 
     def quiet(self, until_ns: int) -> None:
-        """Nothing happened until then."""
+        """Note a silence up to that time."""
         since = self.last_ns if self.last_ns >= 0 else self.started_ns
         if until_ns > since:
             self._silence(since, until_ns)
@@ -156,10 +152,7 @@ class Draft:
     def ask(
         self, text: str, at_ns: int, item_id: str | None = None, by: Asker = "user", *, midway: bool = False
     ) -> None:
-        """What a user said, or somebody in a user's place; the same thing is not taken twice.
-
-        `midway`: while the response was under way.
-        """
+        """Add a question. The same one is added once. `midway`: it came during the response."""
         if item_id is not None and item_id in self.items:
             return
         known = any(asked.text == text for asked in self.asked) and not self.items
@@ -173,7 +166,7 @@ class Draft:
             self._silence(since, self.started_ns)
 
     def restart(self, at_ns: int) -> None:
-        """The server runs the turn again: what was under way is lost, and the answer begins anew."""
+        """Begin another attempt of the turn: the server runs it again, and the answer begins anew."""
         self.break_text()
         self.break_thoughts()
         self.waiting_for.clear()
@@ -194,7 +187,7 @@ class Draft:
         block.add(delta, at_ns)
 
     def say_again(self, text: str, at_ns: int) -> None:
-        """The text in flight, sent again: only what nobody had heard of it is new."""
+        """Add text in flight that the server sent again: only the end that no stream has brought yet."""
         block = self.messages[-1] if self.messages and not self.messages[-1].closed else None
         heard = block.text if block else ""
         if heard.startswith(text):
@@ -206,7 +199,7 @@ class Draft:
             self.say(text, at_ns)
 
     def store(self, text: str, at_ns: int) -> None:
-        """The server stored a message. It is the text that was just said, unless nothing was."""
+        """Add a stored message. It is the text of the last block, if there is one."""
         block = self.messages[-1] if self.messages else None
         if block is not None and block.closed and text in (block.text, block.stored):
             block.stored = text
@@ -221,7 +214,7 @@ class Draft:
             self.messages[-1].closed = True
 
     def think(self, delta: str, at_ns: int, *, whole: bool = False) -> None:
-        """A piece of its thoughts, or all of them: a block goes on until something else is said or done."""
+        """Add a delta of its thoughts; `whole`: all of them. A block ends with any other event of the answer."""
         block = self.thoughts[-1] if self.thoughts else None
         if block is None or block.closed:
             block = Block(at_ns, self.events)
@@ -237,7 +230,7 @@ class Draft:
             self.thoughts[-1].closed = True
 
     def call(self, call_id: str, name: str, arguments: str, status: str | None, at_ns: int) -> None:
-        """A tool is called; it is told again when the call is complete."""
+        """Add a tool call. A second event of the same call completes it."""
         self.break_text()
         known = self.tools.get(call_id)
         if known is None:
@@ -250,7 +243,7 @@ class Draft:
             )
 
     def hand_back(self, call_id: str, output: str | None, status: str | None, at_ns: int) -> None:
-        """A tool has answered."""
+        """Add the output of a tool."""
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
         self.tools[call_id] = replace(
             known, output=output, returned_ns=at_ns, status=status or known.status, failed=failure_in(output, status)
@@ -258,14 +251,14 @@ class Draft:
         self.waiting_for.pop(call_id, None)
 
     def end(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
-        """It is over. What an interrupt cut short is `interrupted`, whatever the wire calls that."""
+        """Set the end. A turn that an interrupt cut short is `interrupted`, whatever the event calls it."""
         cut_short = self.interrupted and ended in ("incomplete", "cancelled", "unfinished")
         self.ended = "interrupted" if cut_short else ended
         self.ended_ns = None if self.ended == "unfinished" else at_ns
         self.error = error or self.error
 
     def freeze(self, recording: int, session_id: str | None, number: int) -> Turn:
-        """The turn. What it said and thought is put together here, once."""
+        """Return the turn as a value. Its texts are joined here, once."""
         messages, thoughts = _passages(self.messages), _passages(self.thoughts)
         starts = [block.first_ns for block in self.messages]
         return Turn(
@@ -294,23 +287,22 @@ def _passages(blocks: list[Block]) -> tuple[Passage, ...]:
 
 
 _AT_ONCE = 20_000_000
-"""What took less than this, in ns, has no pace worth a number."""
+"""Duration of text that has a pace, at least, in ns."""
 
 
 class Pace(NamedTuple):
-    """How a turn's text came."""
+    """The pace of a turn's text."""
 
     first_ns: int | None
-    """From the question to the first delta, of text or of thoughts; None where either was not seen."""
+    """From the question to the first delta of text or thoughts, in ns; None if either is unknown."""
     deltas: int
-    """How many there were, of both."""
+    """The number of deltas of text and thoughts."""
     deltas_per_s: float | None
-    """Of what came behind the first delta of each stretch; None where there is nothing to measure, or all came at
-    once."""
+    """The rate of the deltas after the first one of each stretch; None if there are none, or all came at once."""
 
 
 def pace_of(turn: Turn) -> Pace:
-    """The pace of a turn. Deltas are counted, not tokens: the wire does not say how many tokens a delta holds."""
+    """Return the pace of a turn in deltas. Events do not say how many tokens a delta has."""
     streamed = [passage for passage in (*turn.thoughts, *turn.messages) if passage.pieces]
     begin = min((passage.first_ns for passage in streamed), default=None)
     known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
@@ -328,12 +320,12 @@ def _rate(streamed: list[Passage]) -> float | None:
 
 
 Marks = list[int]
-"""Times and lengths, one after the other: at so many ns the text had so many UTF-16 code units, as a browser counts."""
+"""Times and lengths in turn: at so many ns the text had so many UTF-16 code units, as a browser counts them."""
 
 
 def growth_of(draft: Draft) -> dict[str, Any]:
-    """The marks of a turn's messages and thoughts, in the order of their passages; and, by call id, what its tools put
-    out while they ran: `[text, marks]`."""
+    """Return the marks of a turn's messages and thoughts, in the order of their passages; and by call id the output of
+    running tools: `[text, marks]`."""
     return {
         "messages": _all(draft.messages),
         "thoughts": _all(draft.thoughts),
@@ -342,7 +334,7 @@ def growth_of(draft: Draft) -> dict[str, Any]:
 
 
 def marks(block: Block) -> Marks:
-    """Those of one text; one that came at once has only its end."""
+    """Return the marks of one text; of a text that came as a whole, only its end."""
     if not block.parts:
         return [block.first_ns, units(block.stored or "")]
     found, length = [], 0

@@ -1,4 +1,4 @@
-"""What each type of event adds to its turn. A type that is not in the table adds nothing but its time."""
+"""Adds each event to its turn, by its type. Other types add only their time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_event(builder: TurnBuilder, type_: str | None, at_ns: int, data: Data) -
 
 
 def add_resent(builder: TurnBuilder, type_: str, at_ns: int, data: Data) -> None:
-    """Add what the connect snapshot tells of a turn that goes on."""
+    """Add text in flight, which a connect snapshot has of the open turn."""
     if type_ == protocol.RESPONSE_CREATED:
         _begin(builder, at_ns, data, is_again=True)
     elif delta := as_text(data.get("delta")):
@@ -40,7 +40,7 @@ def add_resent(builder: TurnBuilder, type_: str, at_ns: int, data: Data) -> None
 
 
 def fault_of(error: Any) -> Fault | None:
-    """An error object, as far as it is one."""
+    """Return an error object as a `Fault`; None if it has neither code nor message."""
     data = as_dict(error)
     code, message = as_text(data.get("code")), as_text(data.get("message")) or as_text(error)
     return Fault(code, message or "") if code or message else None
@@ -50,7 +50,7 @@ def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
     response = as_dict(data.get("response"))
     id_, last = as_text(response.get("id")), builder.latest()
     if builder.open is None and last is not None and id_ is not None and id_ == last.response_id:
-        return  # it is over, and its beginning comes once more
+        return  # a late copy of the beginning
     if builder.open is not None and id_ is not None and builder.open.response_id not in (None, id_):
         if builder.open.midway or builder.open.interrupted or is_again:
             builder.split(at_ns)
@@ -84,7 +84,7 @@ def _is_late(last: Draft, id_: str | None) -> bool:
 
 
 def _settle(draft: Draft, response: Data) -> None:
-    """What a response's end says of the whole of it."""
+    """Take over id, agent, usage and output from the response object of an end."""
     id_ = as_text(response.get("id")) or ""
     if not protocol.is_denial(id_):
         draft.response_id = draft.response_id or id_ or None
@@ -133,7 +133,7 @@ def _status(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _rest(builder: TurnBuilder, draft: Draft, at_ns: int) -> None:
-    """At rest without an end. An agent that speaks of no responses ends its turns so; others do not."""
+    """Close a turn at rest without an end event. An agent without response events ends its turns so."""
     if draft.response_id is None or draft.interrupted:
         builder.close("interrupted" if draft.interrupted else "completed", at_ns)
     else:
@@ -163,7 +163,7 @@ def _input(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     item = as_dict(data.get("data"))
     text, item_id = text_of(as_dict(item.get("data")).get("content")), as_text(item.get("item_id"))
     if text.startswith(protocol.INTERRUPTED_TEXT) or not text:
-        return  # said to the agent, not to the user
+        return  # the server's note to the agent
     post = builder.posts.claim(text, at_ns, item_id)
     draft = builder.next_turn(at_ns)
     by: Literal["user", "agent"] = "agent" if builder.is_child and post is None else "user"
@@ -205,7 +205,7 @@ def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | None) -> None:
-    """What the question is about: a message that the agent has not taken in yet, and may never."""
+    """Add the message that an approval is about: the agent has not taken it in yet."""
     text = _previewed(preview)
     post = builder.posts.claim(text, at_ns) or builder.posts.claim(None, at_ns)
     if post is not None:

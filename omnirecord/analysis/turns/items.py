@@ -1,8 +1,6 @@
-"""What each type of output item adds to its turn: messages, tool calls and their answers, thoughts.
+"""Adds each output item to its turn, and reads the answer to a GET of a session. Reading never fails. Pure.
 
-A function call comes twice, in progress and completed, and is one call; a message repeats the text of its deltas.
-
-What a client was told of a session when it asked for it, read from the answer. Reading never fails. Pure.
+A function call comes twice, in progress and completed, and is one call. A message repeats the text of its deltas.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from .values import Snapshot, Trouble
 
 Data = dict[str, Any]
 _SILENT = frozenset({"resource_event", "routing_decision"})
-"""Items that other events tell better, or that are not for users."""
+"""Types of items that other events describe better, or that are not for users."""
 
 
 def add_item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
@@ -35,9 +33,10 @@ def add_item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _owner(builder: TurnBuilder, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
-    """The turn that goes on; when none does, the last one, unless the item is of another response.
+    """Return the open turn; without one the last turn, unless the item belongs to another response.
 
-    The call of an interrupted turn comes again after its end, under another response: it stays with its turn."""
+    A call of an interrupted turn comes again after its end, with another response id: it stays in its turn.
+    """
     last = builder.latest()
     if builder.open is None and call_id is not None and call_id in builder.owners:
         return builder.owners[call_id]
@@ -74,7 +73,7 @@ def _message(draft: Draft, at_ns: int, item: Data) -> None:
 
 
 def _reasoning(draft: Draft, at_ns: int, item: Data) -> None:
-    """Thoughts that came as a whole; those that came in pieces are known already."""
+    """Add thoughts that came as a whole. Deltas have brought the others."""
     text = text_of(item.get("content")) or text_of(item.get("summary"))
     if draft.thoughts and draft.thoughts[-1].parts:
         draft.break_thoughts()
@@ -127,7 +126,7 @@ def _elicitation_id(value: Any) -> str | None:
 
 
 def _last_said(items: Any) -> str | None:
-    """What the assistant said last, of a list of items."""
+    """Return the last message of the assistant in a list of items."""
     for item in map(as_dict, reversed(items if isinstance(items, list) else ())):
         message = as_dict(item.get("data")) or item
         if item.get("type") == "message" and message.get("role") == "assistant":

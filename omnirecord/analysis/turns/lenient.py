@@ -1,4 +1,4 @@
-"""Reading what somebody else wrote: the value if it is of the kind that is wanted, nothing otherwise. Never raises."""
+"""Lenient readers of JSON values: a value of another type is None or empty. None of them raises."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from ...wire.strict_json import payload_of
 
 @functools.lru_cache(maxsize=1)
 def payload(frame: TimedFrame) -> dict[str, Any]:
-    """The JSON object that a frame carries; empty where it carries none.
-
-    The last one is kept for a second reader of the same frame; nobody changes it.
-    """
+    """Return the JSON object in a frame; empty if there is none. Do not change it: the last one is cached."""
     if frame.verdict in ("comment", "sentinel", "truncated", "malformed"):
         return {}
     return as_dict(payload_of(frame))
@@ -40,7 +37,7 @@ def as_number(value: Any) -> float | None:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a string, or the texts of its parts; what is no text is named in brackets."""
+    """Return the text of a message's content: a string, or the texts of its parts. Another part is `[its type]`."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -58,7 +55,7 @@ def _part(part: Any) -> str:
 
 
 def failure_in(output: str | None, status: str | None = None) -> str | None:
-    """How a tool failed, from its output and its item's status; None if neither says that it did.
+    """Return how a tool failed, from its output and its item's status; None if it did not.
 
     The output of a tool that failed is a JSON object with an `error`, or with an `exit_code` other than 0.
     """
@@ -77,14 +74,14 @@ def failure_in(output: str | None, status: str | None = None) -> str | None:
 
 
 def _signal(number: int) -> str:
-    """The name of the signal that killed a process."""
+    """Return the name of a signal in parentheses; empty for an unknown number."""
     with suppress(ValueError):
         return f" ({signal.Signals(number).name})"
     return ""
 
 
 def written(value: Any) -> str | None:
-    """A tool's arguments or output as text."""
+    """Return a tool's arguments or output as text."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list) and all("text" in as_dict(part) for part in value):

@@ -1,18 +1,14 @@
-"""One run of frames out of all that a session's clients heard.
+"""One sequence of frames out of all streams of a session, each event once.
 
-1. An event that several streams brought is told once. They are copies byte for byte, but for an `id` field, which
-   counts the events of one stream: what a stream brought while
-   another one was listening, and the other one has as well, is left out.
-2. The connect snapshot is marked: it tells how things are, not what happens. While somebody else was listening it is
-   left out.
-3. The text in flight, which a server sends again to whoever connects in mid-turn, is part of that snapshot.
+1. Copies of an event are equal byte for byte, apart from the `id` field, which counts the events of one stream. An
+   event that came on several streams at once is kept once.
+2. Frames of a connect snapshot are marked: they tell a state, and nothing happened. While another stream is open, the
+   snapshot is left out.
+3. Text in flight, which a server sends again to a client that connects in the middle of a turn, is part of the
+   snapshot.
 
-Linear in the number of frames, whatever their streams.
-
-Frames of one session told once, as they come: of several streams, the one that was there first is listened to.
-
-`line` does the same for streams that are known to their ends, and knows better what each of them missed. Here, when the
-stream that is listened to ends, the next one takes over, behind what has been told.
+`merged` does this for complete streams, `LiveMerge` during the recording: it follows the oldest open stream, and when
+that ends, the next one. Both are linear in the number of frames.
 """
 
 from __future__ import annotations
@@ -28,11 +24,11 @@ from ...model import TimedFrame
 from ...omnigent.connect_snapshot import ConnectSnapshot, connect_snapshot_length
 
 SUBSCRIBING = 50_000_000
-"""How long before its first frame came a stream may have begun to listen, in ns."""
+"""Time between a subscription and the first frame of its stream, at most, in ns."""
 
 
 class MergedFrame(NamedTuple):
-    """A frame, and whether it is of the connect snapshot."""
+    """A frame, and whether it belongs to a connect snapshot."""
 
     frame: TimedFrame
     in_snapshot: bool
@@ -46,13 +42,13 @@ _ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
 
 
 def copied(frame: TimedFrame) -> bytes | None:
-    """What copies of one event have in common; None for a frame that was not kept."""
+    """Return what the copies of an event have in common: the frame without its `id` field; None if it was not kept."""
     raw = frame.raw
     return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
 
 
 def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
-    """The frames of one session in one recording, each told once, in the order they came."""
+    """Return the frames of one session in one recording, each event once, by time."""
     line = _Merge()
     for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
         line.join(stream)
@@ -69,19 +65,19 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
 
 
 class _Merge:
-    """What the streams brought so far, each of them added in the order in which they began."""
+    """The frames of the streams so far. Streams are added in the order in which they began."""
 
     def __init__(self) -> None:
         self._heard: list[MergedFrame] = []
         self._last_ns = -(1 << 63)
-        self._times: dict[bytes, list[int]] = {}  # of what has been told, by what its copies have in common
+        self._times: dict[bytes, list[int]] = {}  # of the events so far, by `copied`
         self._unlisted: list[MergedFrame] = []
         """The frames that are not in `_times` yet. Only a further stream needs them there."""
 
     def join(self, stream: list[MergedFrame]) -> None:
-        """Add what only this stream brought."""
+        """Add the frames that only this stream has."""
         begin = stream[0].at_ns
-        if self._last_ns >= begin:  # somebody else was listening
+        if self._last_ns >= begin:  # another stream is open
             stream = [heard for heard in stream if not heard.in_snapshot]
         new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
         self._heard += new
@@ -92,7 +88,7 @@ class _Merge:
         return sorted(self._heard, key=attrgetter("at_ns"))
 
     def _not_in_since(self, since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
-        """Those of which the others brought no copy from then on, as often as they did."""
+        """Return the frames without a copy on the other streams from that time on; each copy counts once."""
         self._list()
         copies: Counter[bytes] = Counter()
         for heard in stream:
@@ -112,20 +108,20 @@ class _Merge:
 
 
 class LiveMerge:
-    """`hear` what a stream brought; `end` it."""
+    """The same during the recording: `add` takes the new frames of a stream, `end` its end."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, deque[MergedFrame]] = {}  # by stream, in the order in which they began
+        self._waiting: dict[int, deque[MergedFrame]] = {}  # by stream, in the order of their beginnings
         self._snapshots: dict[int, ConnectSnapshot] = {}
-        self._told: deque[MergedFrame] = deque()  # of the last moments before `_told_ns`
+        self._told: deque[MergedFrame] = deque()  # the events shortly before `_told_ns`
         self._told_ns = -1
         self._seam_ns = -1
-        """Up to when another stream was listened to than now."""
+        """The time of the last event of the stream before."""
         self._copies: Counter[bytes | None] = Counter()
-        """What was told just before that: the stream that took over may bring it again."""
+        """The events just before that time: the next stream may bring them again."""
 
     def add(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
-        """The frames that are news, of those that came on a stream."""
+        """Return the frames of a stream that are new events."""
         snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
         heard = (MergedFrame(frame, snapshot.takes(frame)) for frame in frames)
         waiting = self._waiting.setdefault(stream, deque())
@@ -135,7 +131,7 @@ class LiveMerge:
             waiting.extend(one for one in heard if not one.in_snapshot)
 
     def end(self, stream: int) -> Iterator[MergedFrame]:
-        """Nothing follows on that stream: what is news of the one that takes over."""
+        """Return the new events of the stream that is followed next; nothing follows on this one."""
         was_first = stream in self._waiting and stream == next(iter(self._waiting))
         self._waiting.pop(stream, None)
         self._snapshots.pop(stream, None)

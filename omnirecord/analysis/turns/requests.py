@@ -37,45 +37,45 @@ from .lenient import as_dict, as_text, text_of
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
-"""What each session has, below its path."""
+"""Resources that each session has, by their path below it."""
 _BOOTING = (409, 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing that a client did."""
+    """One client action."""
 
     kind: Literal["message", "interrupt", "answer"]
     at_ns: int
-    """When its request began."""
+    """The beginning of its request, in ns."""
     party: str
     text: str = ""
     """Of a message."""
     item_id: str | None = None
-    """The item that the server made of a message, by which the stream names it."""
+    """The id of the item that the server made of a message; events name it."""
     elicitation_id: str | None = None
     action: str | None = None
     """Of an answer: `accept`, `decline` or `cancel`."""
     refused: str | None = None
-    """Why the server did not take it: an error's code, or `HTTP 503`; None where it did, or never answered."""
+    """Why the server refused it: an error code, or `HTTP 503`; None if it did not, or never answered."""
     refusal: str = ""
     """The error's message."""
     exchange: int = 0
     """The number of its exchange."""
     end_ns: int | None = None
-    """When its request was over; None while it is open."""
+    """The end of its exchange, in ns; None while it is open."""
     client_left: bool = False
     """Whether the client closed the request before the server answered it."""
 
 
 def may_act(exchange: Exchange) -> bool:
-    """Whether an exchange may have done something to its session, so that its bodies are worth reading."""
+    """Return whether an exchange may be a client action, so that its bodies have to be read."""
     request = exchange.request
     return request.method == "POST" and (exchange.kind == "sse" or is_gate(request.method, request.target))
 
 
 def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
-    """What an exchange did to its session; None where it did nothing. The bodies are JSON, as they were recorded."""
+    """Return the client action in an exchange, or None. The bodies are without a content coding."""
     if exchange.kind == "sse" and exchange.request.method == "POST":
         return _query(exchange, _json(request))
     if not is_gate(exchange.request.method, exchange.request.target):
@@ -88,7 +88,7 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
 
 
 def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
-    """The older way to ask: a question whose answer is the stream."""
+    """Return the message of a POST whose answer is the stream, as in older versions."""
     text = text_of(body.get("input"))
     return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
 
@@ -126,7 +126,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 class Posts:
-    """Iterating gives what is not part of a turn, oldest first."""
+    """The posted messages. Iteration yields those that belong to no turn, oldest first; each look-up is O(1)."""
 
     def __init__(self, acts: Iterable[Act] = ()) -> None:
         self._left: dict[int, Act] = {}
@@ -137,7 +137,7 @@ class Posts:
             self.add(number, act)
 
     def add(self, number: int, act: Act) -> None:
-        """One that was posted; what was added under that number before is known better now."""
+        """Add a posted message. It replaces an earlier state of the same number."""
         if number in self._claimed:
             return
         if number not in self._left:
@@ -150,7 +150,7 @@ class Posts:
         return iter(self._left.values())
 
     def claim(self, text: str | None, at_ns: int, item_id: str | None = None) -> Act | None:
-        """The one that posted this, before `at_ns`: by its item, else by its text; the oldest, for no text."""
+        """Return the POST of a message before `at_ns`, and drop it: by item, else by text; else the oldest."""
         by_item = self._by_item.get(item_id or "")
         if by_item in self._left:
             return self._taken(by_item)
@@ -172,7 +172,7 @@ class Posts:
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """One request that the server did not fulfil."""
+    """One request that the server refused or failed at."""
 
     exchange: int
     at_ns: int
@@ -180,9 +180,9 @@ class FailedRequest:
     path: str
     status: int
     code: str | None
-    """The error's code in the answer; None if it has none."""
+    """The error code in the answer, if any."""
     message: str
-    """The error's message in the answer; empty if it has none."""
+    """The error message in the answer; may be empty."""
     severity: Literal["note", "warning", "error"]
 
     @property
@@ -193,7 +193,7 @@ class FailedRequest:
 
 
 def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
-    """When a client asked to delete the session of these exchanges, in ns, if the server did so; else None."""
+    """Return the time of the request that deleted the session of these exchanges, in ns, or None."""
     for x in exchanges:
         if deletes_session(x.request.method, x.request.target) and x.response and 200 <= x.response.status < 300:
             return x.request.at_ns
@@ -203,8 +203,8 @@ def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
 def failed_requests(
     exchanges: Sequence[Exchange], answer: Callable[[Exchange], bytes], acted: Collection[int] = ()
 ) -> list[FailedRequest]:
-    """The failed requests among these. `answer` reads the decoded body of an answer; `acted`: the numbers of exchanges
-    that are acts."""
+    """Return the failed requests among these exchanges. `answer` reads the decoded body of an answer; `acted`: numbers
+    of exchanges that are client actions."""
     succeeded: dict[tuple[str, str], int] = {}
     for x in exchanges:
         if x.response is not None and x.response.status < 400:
@@ -224,7 +224,7 @@ def failed_requests(
 
 
 def may_have_failed(x: Exchange) -> bool:
-    """Whether the server answered a client's request with an error status."""
+    """Return whether the server answered a client's request with an error status."""
     return (
         x.response is not None
         and x.response.status >= 400
@@ -235,7 +235,7 @@ def may_have_failed(x: Exchange) -> bool:
 
 
 def error_in(answer: bytes) -> tuple[str | None, str]:
-    """The code and the message of an error's JSON: Omnigent's `{"error": …}`, or FastAPI's `{"detail": …}`."""
+    """Return code and message of an error's JSON: Omnigent's `{"error": …}` or FastAPI's `{"detail": …}`."""
     try:
         data = as_dict(json.loads(answer))
     except (ValueError, RecursionError):
@@ -247,7 +247,7 @@ def error_in(answer: bytes) -> tuple[str | None, str]:
 
 
 def _complaint(value: Any) -> str:
-    """What FastAPI says of one field: `body.nonsense: Extra inputs are not permitted`."""
+    """Return FastAPI's error for one field: `body.nonsense: Extra inputs are not permitted`."""
     one = as_dict(value)
     where = one.get("loc")
     place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
@@ -265,8 +265,8 @@ def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: 
 def severity_of(
     method: str, target: str, status: int, *, later: bool = False
 ) -> Literal["note", "warning", "error"] | None:
-    """How bad it is that a client's request was answered with that status, of 400 or above; None if it happens in
-    healthy sessions. `later`: the same request succeeded later."""
+    """Return how bad an error status (400 or above) is; None if it occurs in healthy sessions. `later`: the same
+    request succeeded later."""
     below = below_session(target)
     if below is None and is_of_machines(target):
         return None
@@ -275,7 +275,7 @@ def severity_of(
     if method in _READS:
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):
-        return "note"  # it is gone, as the client wants it
+        return "note"  # the session is gone, as requested
     return "warning" if later or is_bookkeeping(method, target) else "error"
 
 
@@ -292,6 +292,6 @@ def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Lit
 
 
 def group_key(one: FailedRequest) -> tuple[object, ...]:
-    """Equal for failures that are told together: the same kind of request and the same answer."""
+    """Return a key that is equal for the same kind of request with the same answer."""
     is_read = one.method in _READS
     return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code

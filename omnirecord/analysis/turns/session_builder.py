@@ -1,4 +1,4 @@
-"""From frames to turns: which events count, in which order they are told, and what a session is as a whole."""
+"""From frames to turns and the session: which frames count as events of a turn, and the session as a whole."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _NO_EVENTS = frozenset({"comment", "sentinel"})
 
 
 class SessionBuilder:
-    """Hears a session's frames in order; `builder` has its turns."""
+    """Takes the frames of a session in order; `turns` builds its turns."""
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0
         self.last_ns = 0
-        """When the last frame came, whatever it was."""
+        """The time of the last frame of any kind, in ns."""
         self.told: list[Draft] = []
-        """What the turns of `session` were made of, in their order."""
+        """The drafts of the turns of `session`, in order."""
 
     def add(self, heard: MergedFrame) -> None:
-        """The next frame. Nothing that it holds makes this fail."""
+        """Add the next frame. No frame makes this fail."""
         builder, frame, before = self.turns, heard.frame, self.turns.open
         self.last_ns = frame.offset_ns
         if frame.type in protocol.HEARTBEATS or heard.in_snapshot:
@@ -54,7 +54,7 @@ class SessionBuilder:
                 draft.odd_events += 1
 
     def finish(self, until_ns: int | None = None) -> list[Draft]:
-        """Nothing follows: the turns. `until_ns`: until when somebody listened."""
+        """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
         return self.turns.finish(max(until_ns or 0, self.last_ns))
 
     def session(
@@ -66,7 +66,7 @@ class SessionBuilder:
         started_at: str | None,
         last_known_ns: int = 0,
     ) -> Session:
-        """Nothing follows: the session. What is given is what `session_of` says."""
+        """Return the session; no frame follows. `session_of` describes the arguments."""
         first = exchanges[0]
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
         drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
@@ -91,7 +91,7 @@ class SessionBuilder:
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:
-        """A heartbeat, or a piece of the connect snapshot: it tells of no change, but may hold unheard text."""
+        """Add a heartbeat, or a frame of a connect snapshot, which may have text that no stream has brought yet."""
         builder, frame = self.turns, heard.frame
         if not heard.in_snapshot:
             self.heartbeats += 1
@@ -114,10 +114,10 @@ def turns(
     until_ns: int | None = None,
     is_child: bool = False,
 ) -> list[Turn]:
-    """The turns of one session in one recording.
+    """Return the turns of one session in one recording.
 
-    `frames`: those of all its streams, each stream's in order. `acts`: what clients did to it. `until_ns`: until
-    when somebody listened. `is_child`: it is a sub-agent's, so that what no client posted was asked by an agent.
+    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `until_ns`: the end of the last
+    stream. `is_child`: it is a sub-agent's session, in which an agent sends what no client posted.
     """
     drafts = _heard(frames, acts, is_child=is_child).finish(until_ns)
     return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
@@ -144,11 +144,11 @@ def session_of(
     started_at: str | None = None,
     last_known_ns: int = 0,
 ) -> Session:
-    """A session as one recording has it. `exchanges`: all of that session and recording, at least one.
+    """Return one session of one recording. `exchanges`: all of the session in that recording, at least one.
 
-    `snapshot`: the last one of it that a client asked for; `aftermath`: of the whole recording, where that is at hand;
-    `long_silence`: from how many ns on a silence is kept; `started_at`: the wall clock at the recording's zero;
-    `last_known_ns`: when the last thing in the recording happened.
+    `snapshot`: the last one that a client asked for; `aftermath`: of the whole recording; `long_silence`: length of a
+    silence that is kept, at least, in ns; `started_at`: the wall clock at 0 ns; `last_known_ns`: the time of the last
+    data in the recording.
     """
     return session_with_drafts(
         exchanges, frames, acts, parent_id=parent_id, snapshot=snapshot, aftermath=aftermath,
@@ -168,7 +168,7 @@ def session_with_drafts(
     started_at: str | None = None,
     last_known_ns: int = 0,
 ) -> tuple[Session, list[Draft]]:
-    """The same, with the drafts of its turns: how each of their texts grew, for whoever shows them at any time."""
+    """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
     session_builder = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
     told = session_builder.session(
         exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at, last_known_ns
@@ -177,7 +177,7 @@ def session_with_drafts(
 
 
 def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
-    """The session was deleted: in the middle of a turn, if a stream that was open then had not brought its end."""
+    """Note that the session was deleted, in its unfinished turn if a stream was open at that time."""
     draft = next((one for one in reversed(drafts) if one.started_ns <= at_ns), None)
     is_heard = any(one.from_ns <= at_ns and (one.until_ns is None or one.until_ns >= at_ns) for one in listenings)
     if draft is not None and draft.ended == "unfinished" and is_heard:
@@ -186,7 +186,7 @@ def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]
 
 
 def _status(builder: TurnBuilder, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
-    """The last that was said of how the session is, on a stream or to whoever asked."""
+    """Return the last status of the session and its time: from a stream or from a snapshot."""
     said = builder.status or (None, None)
     if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
         return snapshot.status, snapshot.at_ns
@@ -194,7 +194,7 @@ def _status(builder: TurnBuilder, snapshot: Snapshot | None) -> tuple[str | None
 
 
 def _until(x: Exchange, last_known_ns: int) -> int:
-    """Until when an exchange lasted, as far as that is known."""
+    """Return the end of an exchange, or the last known time before it."""
     answered = x.response.at_ns if x.response else x.request.at_ns
     return x.end_ns if x.end_ns is not None else max(answered, last_known_ns)
 

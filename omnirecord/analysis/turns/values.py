@@ -1,6 +1,6 @@
-"""What a told session is made of. Everything is frozen; the fields of `Turn` are the keys of `show --json`.
+"""The values of a session: frozen, and the fields of `Turn` are the keys of `show --json`.
 
-All times are ns on the recording's clock, as everywhere in a cassette; None where the thing was not seen.
+All times are ns on the recording's clock; None if the recording does not have them.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from .requests import FailedRequest
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]
 """How a turn ended. `interrupted`: a user stopped it; `denied`: a policy, or the user it asked, refused the message;
-`unfinished`: no event of the recording says how, be it that it still went on or that nobody heard its end."""
+`unfinished`: the recording has no end of it; it may have gone on, or no client was connected at its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What set a turn off, or was said while it ran."""
+    """A message that began a turn, or came during it."""
 
     text: str
     at_ns: int
-    """When the request that posted it began; where that is not recorded, when the agent took it in."""
+    """The beginning of its POST; if that is not recorded, the time at which the agent took it in."""
     by: Literal["user", "agent", "system"]
-    """`agent`: the one whose sub-agent this is; `system`: Omnigent itself, as when a sub-agent has finished."""
+    """`agent`: the parent agent; `system`: Omnigent itself, for instance when a sub-agent has finished."""
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of the assistant's text, or of its thoughts, put together from its deltas."""
+    """A stretch of the assistant's text or thoughts, joined from its deltas."""
 
     text: str
     first_ns: int
     last_ns: int
     pieces: int
-    """How many deltas it came in; 0 where only the finished item was seen."""
+    """The number of its deltas; 0 if only the finished item came."""
     as_stored: bool | None = None
-    """Whether it equals the item that the server stored; None where no such item was seen."""
+    """Whether it equals the item that the server stored; None without such an item."""
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,61 +51,61 @@ class Tool:
     call_id: str
     name: str
     arguments: str
-    """As the model wrote them: usually JSON."""
+    """As the model wrote them, usually JSON."""
     output: str | None
-    """Text, or JSON where it was no text; None where none was seen."""
+    """Text, or other values as JSON; None if none came."""
     called_ns: int
     returned_ns: int | None
     status: str | None
-    """The last that the wire gave: `in_progress`, `completed`…"""
+    """The last reported one: `in_progress`, `completed`…"""
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
     failed: str | None = None
-    """How it failed, by its output: `exit code 2`, the text of its error; None if nothing says that it did."""
+    """How it failed, by its output: `exit code 2`, the text of its error; None if it did not."""
     replaced: str | None = None
     """The arguments that the model wrote, if the server replaced them by `{}`; else None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A question to the user for which the turn waited."""
+    """A question to the user; the turn waits for the answer."""
 
     elicitation_id: str
     message: str
     asked_ns: int
     resolved_ns: int | None
-    """When the stream said that it was settled."""
+    """The time of the event that closed it."""
     action: str | None
-    """`accept`, `decline` or `cancel`; None where nobody answered."""
+    """`accept`, `decline` or `cancel`; None without an answer."""
     answered_ns: int | None
-    """When the answer was posted, if that was recorded."""
+    """The time of the POST with the answer."""
     answered_by: str | None
-    """The party that posted it."""
+    """The party that posted the answer."""
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
     left_ns: int | None = None
-    """When the client closed the POST that raised it, before the server answered that POST."""
+    """The time at which the client closed the POST that raised it, before the server answered that POST."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A sub-agent's session, spawned in this turn."""
+    """The session of a sub-agent that began in this turn."""
 
     session_id: str
     title: str | None
     spawned_ns: int
     updated_ns: int | None
-    """When its last status came."""
+    """The time of its last status."""
     status: str | None
     """`launching`, `in_progress`, `completed`, `failed`…"""
     last_message: str | None
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnUsage:
-    """The tokens and the cost of one turn; None where the server did not say."""
+    """Tokens and cost of one turn; None if the server did not report them."""
 
     input_tokens: int | None
     output_tokens: int | None
@@ -116,7 +116,7 @@ class TurnUsage:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a turn did not end well."""
+    """The error of a turn."""
 
     code: str | None
     message: str
@@ -124,7 +124,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that failed in a turn without ending it: an error, or a failure that was tried again."""
+    """A failure that did not end the turn: an error, or a retry."""
 
     at_ns: int
     kind: Literal["error", "retry"]
@@ -136,17 +136,17 @@ class Trouble:
     max_attempts: int | None = None
     delay_s: float | None = None
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Anything else worth telling, in a sentence."""
+    """Any other event, as a sentence."""
 
     at_ns: int
     text: str
     place: int = 0
-    """Its place among the turn's events: the order of what came at one time."""
+    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,33 +156,33 @@ class Silence:
     from_ns: int
     length_ns: int
     during: str | None
-    """What was being waited for: `approval`, or a tool's name; None where nothing says."""
+    """What the turn waited for: `approval`, or a tool's name; None if unknown."""
     heartbeats: int = 0
-    """How many came in it."""
+    """The number of heartbeats in it."""
     unheard_ns: int = 0
-    """For how much of it nobody was connected, so that something may have come."""
+    """The part of it in ns without any connected client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn: what was asked, what happened, how it ended."""
+    """One turn: the question, the answer and what happened, and the end."""
 
     recording: int
     session_id: str | None
     turn: int
-    """Counts the turns of a session in its recording, from 1."""
+    """Its number among the turns of the session in this recording, from 1."""
     asked: tuple[Asked, ...]
     asked_ns: int | None
     started_ns: int
-    """When the first event of the turn came; where none did, when it was asked."""
+    """The time of its first event; without events, of its question."""
     first_text_ns: int | None
     ended_ns: int | None
-    """When it was over; None for an unfinished one."""
+    """The time of its end; None if it is unfinished."""
     last_event_ns: int
     ended: Ended
     error: Fault | None
     text: str
-    """What the assistant said: its messages, a blank line between them."""
+    """The assistant's messages, separated by blank lines."""
     reasoning: str
     messages: tuple[Passage, ...]
     thoughts: tuple[Passage, ...]
@@ -197,32 +197,32 @@ class Turn:
     notes: tuple[Note, ...]
     longest_silence: Silence | None
     silences: tuple[Silence, ...]
-    """All that were long: `LONG_SILENCE` or longer, unless something else was asked for."""
+    """The silences of `LONG_SILENCE` or more, or of another chosen length."""
     events: int
-    """How many events it has, heartbeats and the connect snapshot apart."""
+    """The number of its events without heartbeats and connect snapshots."""
     odd_events: int
-    """How many of them are not `valid`."""
+    """The number of its events that are not `valid`."""
     heartbeats: int
     restarts_ns: tuple[int, ...] = ()
-    """When the server ran it again from its beginning, because its runner was restarted. `text` and `reasoning` are of
-    the last attempt; `messages`, `thoughts` and `tools` of all."""
+    """The times at which the server ran it again, because its runner was restarted. `text` and `reasoning` are of the
+    last attempt; `messages`, `thoughts` and `tools` of all."""
     joined_ns: int | None = None
-    """When a client last connected that was sent what the turn had said so far: then it went on."""
+    """The time of the last connect snapshot that had text of this turn: at that time it was not over."""
 
     @property
     def begin_ns(self) -> int:
-        """When it was asked, or, where that is not known or came later, when it began."""
+        """The time of its question or of its first event, the earlier one."""
         return self.started_ns if self.asked_ns is None else min(self.started_ns, self.asked_ns)
 
 
 ServerAfter = Literal["answered", "gone", "restarted"]
-"""What a server did after it had ended a stream. `answered`: it went on, so only that stream was given up; `gone`: it
-could not be reached any more; `restarted`: what answered was a new run of it."""
+"""What a server did after it ended a stream. `answered`: it went on, and dropped only that stream; `gone`: it could not
+be reached; `restarted`: another run of it answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """One stream of a session: somebody listened."""
+    """One stream of a session, to which a client listened."""
 
     stream: int
     party: str
@@ -230,70 +230,70 @@ class Listening:
     until_ns: int | None
     ending: Ending
     server_after: ServerAfter | None = None
-    """None where the recording does not tell, or the server did not end it."""
+    """None if that is unknown, or the server did not end the stream."""
     party_name: str = "client"
-    """What a person calls the party."""
+    """The name of the party for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the server said of a session when a client last asked for it (`GET /v1/sessions/{id}`)."""
+    """The state of a session in the last answer to a client's `GET /v1/sessions/{id}`."""
 
     at_ns: int
-    """When it was asked."""
+    """The time of the request."""
     status: str | None
     title: str | None
     agent: str | None
     model: str | None
     runner_online: bool | None
     pending: tuple[str, ...]
-    """The ids of the elicitations that wait for an answer."""
+    """The ids of the elicitations without an answer."""
     last_said: str | None = None
-    """The last message of the assistant among its items."""
+    """The assistant's last message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session in one recording. `session_id` is None for a stream that belongs to none."""
+    """One session in one recording. `session_id` is None for a stream without a session."""
 
     recording: int
     session_id: str | None
     parent_id: str | None
     begun_ns: int
     ended_ns: int | None
-    """When the last thing in it ended; None while it is being recorded."""
+    """The end of its last exchange; None during the recording."""
     streams: tuple[Listening, ...]
     turns: tuple[Turn, ...]
     status: str | None = None
-    """The last that a stream or a snapshot gave: `idle`, `running`, `waiting`, `failed`, `launching`."""
+    """The last one on a stream or in a snapshot: `idle`, `running`, `waiting`, `failed`, `launching`."""
     status_ns: int | None = None
-    """When that was said."""
+    """The time of that status."""
     snapshot: Snapshot | None = None
-    """None where no client asked for one."""
+    """None if no client asked for one."""
     cost_usd: float | None = None
-    """What all of it cost, as the server last said."""
+    """The cost of the whole session, as last reported."""
     heartbeats: int = 0
-    """How many came, within turns and between them."""
+    """The number of heartbeats, within turns and between them."""
     started_at: str | None = None
-    """UTC, ISO 8601: when it began; None where no times were recorded."""
+    """Its beginning in UTC, ISO 8601; None if the recording has no times."""
     deleted_ns: int | None = None
-    """When a client deleted it."""
+    """The time at which a client deleted it."""
     failures: tuple[FailedRequest, ...] = ()
-    """The requests of clients that the server did not fulfil, messages and other acts aside."""
+    """The failed requests of clients, without client actions."""
     until_ns: int = 0
-    """When its last exchange ended; of one without an end, the last that is known of its recording."""
+    """The end of its last exchange; without an end, the last known time of the recording."""
 
     @property
     def duration_ns(self) -> int | None:
-        """From the first request of a client to `until_ns`; None where the recording has no times."""
+        """From the first request of a client to `until_ns`; None if the recording has no times."""
         until_ns = max(self.until_ns, self.ended_ns or 0)
         return until_ns - self.begun_ns if until_ns > self.begun_ns else None
 
 
 SESSION_DELETED = "session_deleted"
-"""The code of an unfinished turn's error, if a client deleted the session in the middle of it."""
+"""The error code of an unfinished turn in which a client deleted the session."""
 LONG_SILENCE = 5_000_000_000
-"""From how many ns on a silence is told."""
+"""Length of a long silence, at least, in ns."""
 
 
 def turn_row(
@@ -302,6 +302,6 @@ def turn_row(
     conclusion: dict[str, Any] | None = None,
     begun_ns: int | None = None,
 ) -> dict[str, Any]:
-    """A turn as `show --json` prints it. `stopped` and `conclusion`: of a session's last turn, why there is no more,
-    and how the session ended. `begun_ns`: when the session began."""
+    """Return a turn as `show --json` prints it. `stopped` and `conclusion`: for the last turn of a session, the
+    reason of its end, and how the session ended. `begun_ns`: the beginning of the session."""
     return {**asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion}

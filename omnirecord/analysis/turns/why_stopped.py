@@ -1,7 +1,7 @@
-"""Why a session's recording holds no more of it, from the recording alone: a code, and a sentence for a stranger. Pure.
+"""Why a recording has no more of a session: a code, and a sentence for a reader who does not know Omnigent. Pure.
 
-A session never says that it is over: when all is well, its client goes away after a finished turn. So two things
-are told: how the session was (its last turn, what that waited for), and what ended the listening (its last stream).
+A session has no end event: a client leaves after a finished turn. So the sentence has two parts: the state of the
+session (its last turn, and what that waited for), and what ended its last stream.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Code = Literal[
     "recorder_stopped", "recorder_killed", "still_recording", "unknown",
 ]  # fmt: skip
 AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
-"""With these, nothing was left undone: the session could have gone on with the next message."""
+"""The codes after which nothing is left to do: the session can go on with the next message."""
 _INSTANT = 5_000_000
-"""What took less than this, in ns, is told without a time."""
+"""Duration that is named in a sentence, at least, in ns."""
 _TOGETHER = 1_000_000_000
-"""A denial and the end of a POST that lie closer than this, in ns, belong together."""
+"""Time between a denial and the end of the POST that caused it, at most, in ns."""
 LONG_QUIET = 20_000_000_000
-"""From how many ns on it is told that the last that was heard were heartbeats: they come every 15 s."""
+"""Time without an event that is named, at least, in ns. Heartbeats come every 15 s."""
 _NOT_KNOWN = "How its stream ended is not known."
 _NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
 _AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
@@ -48,28 +48,27 @@ _AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "wa
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Why there is no more."""
+    """Why the recording has no more of a session."""
 
     code: Code
     sentence: str
-    """The state of the session, and what ended the listening, for a reader who does not know Omnigent. May hold texts
-    of the recording."""
+    """The state of the session, and what ended its last stream. May have texts of the recording in it."""
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing was left undone."""
+        """Whether nothing is left to do."""
         return self.code in AT_REST
 
 
 class _State(NamedTuple):
-    """How the session was: what it is called, unless the end of the listening names it better, and what is said."""
+    """The state of a session: its code, or None if the end of the last stream gives the code, and a sentence."""
 
     code: Code | None
     said: str
 
 
 def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
-    """Why the session stops where it does. `sessions`: others of its recording by id, for its children's ends."""
+    """Return why the recording has no more of a session. `sessions`: others by id, for the ends of its sub-agents."""
     last = last_stream(session.streams)
     state = _state(session, sessions or {}, last)
     if last is None:
@@ -83,7 +82,7 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
 
 
 def last_stream(streams: Iterable[Listening]) -> Listening | None:
-    """The one that was heard longest."""
+    """Return the stream that ended last."""
     return max(streams, key=lambda one: (1 << 62 if one.until_ns is None else one.until_ns, one.from_ns), default=None)
 
 
@@ -104,7 +103,7 @@ def _state(session: Session, sessions: Mapping[str, Session], last: Listening | 
 
 
 def _nothing(session: Session) -> _State:
-    """Of a session without a turn: what failed, or that nothing was asked."""
+    """Return the state of a session without a turn: what failed, or that nothing was asked."""
     failed = [one for one in session.failures if one.severity != "note"]
     code: Code | None = "nothing_asked" if session.streams else None
     if not failed:
@@ -133,12 +132,12 @@ def _children(session: Session) -> Iterable[Child]:
 
 
 def is_waited_for(child: Child) -> bool:
-    """Whether its parent was told of no end of it."""
+    """Return whether the parent has no end of a sub-agent."""
     return child.status in _AT_WORK
 
 
 def _is_at_work(child: Child, told: Session | None) -> bool:
-    """By its own turns, where it was recorded; else by what its parent was told of it last."""
+    """Return whether a sub-agent works: by its own turns if it is recorded, else by its last status at the parent."""
     if told is not None and told.turns:
         return told.turns[-1].ended == "unfinished" and child.status in _AT_WORK
     return child.status in _AT_WORK
@@ -168,13 +167,13 @@ def _ended(turn: Turn) -> _State:
 
 
 def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
-    """Whether an approval had no answer, or was granted only when its turn was over."""
+    """Return whether an approval had no answer, or an accepting one only after the end of its turn."""
     at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
     return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 
 def _is_by_leaving(one: Approval, ended_ns: int | None) -> bool:
-    """Whether the server denied an approval because the client closed the POST that raised it."""
+    """Return whether the server denied an approval because the client closed the POST that raised it."""
     return None not in (one.left_ns, ended_ns) and abs((one.left_ns or 0) - (ended_ns or 0)) < _TOGETHER
 
 
@@ -188,7 +187,7 @@ def _failed(turn: Turn, error: Fault | None) -> _State:
 
 
 def _quiet_before(turn: Turn) -> str:
-    """How long nothing had come when the loss was noticed."""
+    """Return the duration without an event before the server noticed the loss."""
     last = turn.silences[-1] if turn.silences else None
     return f" after {seconds(last.length_ns)} without an event of the agent" if last is not None else ""
 
@@ -222,7 +221,7 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
 
 
 def _unheard(turn: Turn, snapshot: Snapshot | None) -> str:
-    """The answer that no client heard."""
+    """Return the answer that no stream has."""
     said = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
     return f", with this answer: {_quoted(said)}" if said and said not in turn.text else ""
 
@@ -232,7 +231,7 @@ def _waits(approval: Approval) -> str:
 
 
 def _on(turn: Turn) -> str:
-    """What the turn waited for."""
+    """Return what the turn waited for."""
     tools = [tool.name for tool in turn.tools if tool.returned_ns is None]
     if tools:
         return f", waiting for the tool {_quoted(tools[-1])}"
@@ -241,7 +240,7 @@ def _on(turn: Turn) -> str:
 
 
 def _silent(turn: Turn, last: Listening | None) -> str:
-    """How long no event came, if that was long."""
+    """Return the duration without an event, if it was long."""
     quiet = _quiet_ns(turn, last)
     if quiet < LONG_QUIET:
         return ""
@@ -251,12 +250,12 @@ def _silent(turn: Turn, last: Listening | None) -> str:
 
 
 def _quiet_ns(turn: Turn, last: Listening | None) -> int:
-    """Nanoseconds without an event when the listening ended."""
+    """Return the ns without an event before the end of the last stream."""
     return 0 if last is None or last.until_ns is None else last.until_ns - turn.last_event_ns
 
 
 def _cut(last: Listening) -> Code:
-    """What the end of the last stream is called where it cut a turn off."""
+    """Return the code of a last stream that ended in the middle of a turn."""
     if last.ending == "eof":
         return "reader_dropped" if last.server_after == "answered" else "server_stopped"
     if last.ending == "upstream_lost":
@@ -277,7 +276,7 @@ _ENDS: dict[str, str] = {
 
 
 def _end(session: Session, last: Listening, state: _State) -> str:
-    """What ended the listening, and when."""
+    """Return what ended the last stream, and when."""
     turn = session.turns[-1] if session.turns else None
     how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
     if turn is not None and state.code is None and _quiet_ns(turn, last) >= LONG_QUIET:
@@ -291,7 +290,7 @@ def _end(session: Session, last: Listening, state: _State) -> str:
 
 
 def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -> str:
-    """How long after what was told before."""
+    """Return the time since the fact before it in the sentence."""
     if turn is None:
         return _after(last.from_ns, last.until_ns)
     if state.code == "approval_unanswered" and turn.ended == "unfinished":
@@ -304,7 +303,7 @@ def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -
 
 
 def _timed(how: str, when: str) -> str:
-    """When it was, in front of what is told of it further."""
+    """Return the text with the time before its first colon or comma."""
     what = re.match(r"[^:,]*", how)
     return f"{how[: what.end()]}{when}{how[what.end() :]}" if what else how
 
@@ -330,7 +329,7 @@ def _because(error: Fault | None) -> str:
 
 
 def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:
-    """How long something took; empty where that is unknown, as in a body that was imported."""
+    """Return a duration in words; empty if it is unknown, as for an imported body."""
     return "" if until_ns is None or until_ns - from_ns < _INSTANT else form.format(f" {seconds(until_ns - from_ns)}")
 
 

@@ -1,22 +1,18 @@
-"""The contract `documented`: what Omnigent's reference page promises, and no more than the page knows.
+"""The contract `documented`: Omnigent's reference page. It is the models, applied strictly, and the tables below:
 
-It is the models, applied strictly, and the tables below:
-
-- A key field that the page names without a condition is required and not null. One with a condition ("for
-  terminal-backed sessions", "optional", "or null on legacy emissions") stays optional.
+- A key field without a condition on the page is required and not null. A field with a condition ("for terminal-backed
+  sessions", "optional", "or null on legacy emissions") is optional.
 - `index` and `final` of a text delta go with the `message_id` before them: the page's own example has none.
 - `sequence_number` is a required integer on every event.
 - Where the page lists the values of a field, those are its values.
-- What the page leaves open is as the live schema has it; a field that nobody names is no fault.
+- A value that the page leaves open is as in the live schema. Other fields are allowed.
 - Named are the fields of the tables, `type` and `sequence_number`. Where the page lists the fields of an object
   (`params.…`), those are its fields; where it gives it a shape by name (`ResponseObject`), the live schema's are.
 
 Paths are dotted; `[]` stands for each element of an array.
 
-The contract `omnigent`: an event is right if Omnigent's own client would take it.
-
-The models are the contract. They are applied as that client applies its own: numbers in strings pass for
-numbers, a field that is not named is no fault, and what the live schema leaves open is.
+The contract `omnigent`: the events that Omnigent's own client accepts. It is the models, applied as that client does:
+numbers in strings are numbers, and other fields are allowed.
 """
 
 from __future__ import annotations
@@ -44,14 +40,14 @@ _PLAIN = {
 
 
 def omnigent() -> Contract:
-    """What the page documents and what the live union has: 56 types."""
+    """Return the contract of the page's and the live union's types: 56."""
     return Contract("omnigent", MODELS, check, names, shapes=Shapes(MODELS.get))
 
 
 def check(type_: str, data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
-    """What its model says of a payload. `strict`: a number in a string is no number."""
+    """Return the issues of a payload by its model. `strict`: a number in a string is no number."""
     try:
-        # What `model_validate` comes down to, at two thirds of its time.
+        # The core of `model_validate`, in two thirds of its time.
         MODELS[type_].__pydantic_validator__.validate_python(data, strict=strict or None)
     except ValidationError as error:
         return issues_of(error)
@@ -190,7 +186,7 @@ def _unlisted(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
 
 
 def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
-    """What is wrong, told once for each path."""
+    """Return the issues, one for each path."""
     found: dict[str, Issue] = {}
     for look in (_kinds, _missing, _shapes, _values):
         for issue in look(type_, data):
@@ -232,7 +228,7 @@ def _shapes(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
 
 
 def _at(data: Any, path: str) -> list[tuple[Steps, Any]]:
-    """The values at a path. Where its parent is no object, none: that is the parent's fault."""
+    """Return the values at a path; none if its parent is no object, which is an issue of the parent."""
     found: list[tuple[Steps, Any]] = [((), data)]
     for part in path.split("."):
         name = part.removesuffix("[]")

@@ -1,6 +1,6 @@
-"""From a frame to its verdict. Two rules hold here:
+"""Judges frames: from a frame to its verdict. Two rules hold:
 
-1. Judging never raises, whatever the frame holds.
+1. Judging never raises, whatever the frame contains.
 2. A verdict is the first of these that is true of the frame:
    `comment`    it has no data field
    `sentinel`   its data is the end marker
@@ -10,7 +10,7 @@
    `invalid`    the payload does not fit its type, or `event:` says something else
    `valid`
 
-An oversized frame is `truncated` before all this: nobody kept the data that it may have had.
+An oversized frame is `truncated` first of all: its data was not kept.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .shapes import LONGEST, Shapes
 
 SENTINEL = "[DONE]"
 MAX_ISSUES = 20
-"""How many issues of one event are told one by one."""
+"""Number of issues of one event that are listed, at most."""
 _MAX_TEXT = 200
 
 
@@ -54,22 +54,22 @@ ProblemKind = Literal[
     "unknown value",
     "unknown field",
 ]
-"""What can be wrong with an event, the gravest first. `event differs`: its `event:` names another type.
-`unknown value`: of the right kind, but none of those that the contract lists. `unknown field`: one that the contract
-does not name; no fault, unless it says so."""
+"""The problems of an event, the worst first. `event differs`: its `event:` names another type. `unknown value`: a value
+of the right kind that the contract does not list. `unknown field`: a field that the contract does not name, which is
+allowed unless the contract forbids it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong with an event."""
+    """One problem of an event."""
 
     path: str
-    """Where: `response.usage.input_tokens`, `viewers[0].user_id`, `event`; empty for the event as a whole."""
+    """`response.usage.input_tokens`, `viewers[0].user_id`, `event`; empty for the event as a whole."""
     message: str
-    """What, without a subject: "is required"."""
+    """The message without a subject: "is required"."""
     problem: ProblemKind = field(default="wrong kind", compare=False)
     steps: Steps = field(default=(), compare=False, repr=False)
-    """The path before it was made a text."""
+    """The path as names and positions."""
 
     @classmethod
     def at(cls, steps: Steps, message: str, problem: ProblemKind = "wrong kind") -> Issue:
@@ -78,7 +78,7 @@ class Issue:
 
 @dataclass(slots=True)
 class Judgement:
-    """What a contract says of one frame. A value: nobody changes one."""
+    """The judgement of a contract on one frame. Do not change it."""
 
     verdict: Verdict
     type: str | None = None
@@ -107,7 +107,7 @@ _new = object.__new__
 
 
 def _valid(type_: str, frame: Frame) -> Judgement:
-    """Of an event whose data may never be asked for."""
+    """Return the judgement of a valid event. Its data is parsed when it is read."""
     judgement = _new(Judgement)
     judgement.verdict = "valid"
     judgement.type = type_
@@ -117,13 +117,13 @@ def _valid(type_: str, frame: Frame) -> Judgement:
 
 
 Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
-"""Given a type of the contract and a payload of that type: what is wrong with it; or what is unheard of in it."""
+"""From a type and a payload of that type to its issues, or to its unknown fields."""
 Names = Callable[[str], Known]
-"""Given a type of the contract: which fields it has."""
+"""From a type to its fields."""
 
 
 class Contract:
-    """What events may look like."""
+    """A contract: the event types and their payloads."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Contract:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
 
     def judge(self, frame: Frame) -> Judgement:
-        """The frame's verdict, and the reasons for it, if they are many the first of them."""
+        """Return the judgement of a frame, with the first `MAX_ISSUES` issues."""
         raw, shapes = frame.raw, self.shapes
         if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
             return self._judge(frame)
@@ -158,7 +158,7 @@ class Contract:
         return self._judge_and_learn(frame, raw, shapes) if type_ is None else _valid(type_, frame)
 
     def judge_all(self, frames: list[Frame]) -> list[Judgement]:
-        """The verdicts of frames that came one after the other."""
+        """Return the judgements of consecutive frames."""
         shapes = self.shapes
         if shapes is None:
             return [self.judge(frame) for frame in frames]
@@ -204,7 +204,7 @@ class Contract:
         return judgement
 
     def examine(self, frame: Frame) -> Judgement:
-        """The frame's verdict, and all the reasons for it."""
+        """Return the judgement of a frame with all issues."""
         raw = frame.raw
         if raw is None:
             return Judgement("truncated")

@@ -1,4 +1,4 @@
-"""Which fields a contract names: what a JSON schema says of the names in an event, whatever it says of the values.
+"""The fields that a contract names, from a JSON schema. Values do not matter here.
 
 1. Where a schema has `properties`, a name that is not among them is unknown, though the schema may let it pass.
    Where it has none (`dict[str, Any]`), the object is open: nothing in it is unknown.
@@ -25,7 +25,7 @@ _COMBINED = ("allOf", "anyOf", "oneOf")
 
 
 class Known:
-    """What a contract names at one place of an event."""
+    """The fields that a contract names at one place of an event."""
 
     def __init__(self, document: Mapping[str, Any], schemas: Sequence[Any], only: Paths | None = None) -> None:
         self._document = document
@@ -38,7 +38,7 @@ class Known:
         return Known(self._document, self._schemas, paths)
 
     def field(self, name: str) -> Known | None:
-        """The place of a field; None where it is not named."""
+        """Return the place of a field; None if the contract does not name it."""
         place = self._fields.get(name)
         if place is None and not (self._only and name not in self._only):
             found = [_properties(schema)[name] for schema in self._schemas if name in _properties(schema)]
@@ -48,7 +48,7 @@ class Known:
         return place
 
     def unknown(self, value: Any, steps: Steps = ()) -> list[Steps]:
-        """Where in a value there are names that nobody knows; what lies below those is not looked at."""
+        """Return the paths of unknown names in a value, without those below an unknown name."""
         found: list[Steps] = []
         self._look(value, steps, found)
         return found
@@ -115,13 +115,13 @@ def _plain(document: Mapping[str, Any], schemas: Sequence[Any]) -> Iterator[Mapp
 
 
 def _parts(document: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
-    """What a schema is put together from."""
+    """Return the parts of a combined schema."""
     parts = [part for name in _COMBINED if isinstance(schema.get(name), list) for part in schema[name]]
     return [_at(document, schema["$ref"]), *parts] if "$ref" in schema else parts
 
 
 def _at(document: Mapping[str, Any], pointer: Any) -> Any:
-    """What a JSON pointer points at; `{}` where that is nothing."""
+    """Return the target of a JSON pointer; `{}` if there is none."""
     if not isinstance(pointer, str) or not pointer.startswith("#"):
         return {}
     place: Any = document
@@ -136,7 +136,7 @@ def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rest_of(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """What a schema says of the values of a map."""
+    """Return the schemas of a map's values."""
     rest = schema.get("additionalProperties")
     if isinstance(rest, dict) and rest:
         yield rest
@@ -145,7 +145,7 @@ def _rest_of(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _elements_of(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """What a schema says of the elements of an array."""
+    """Return the schemas of an array's elements."""
     if _takes(schema, "array"):
         yield schema.get("items", {})
         first = schema.get("prefixItems")

@@ -1,4 +1,4 @@
-"""Contracts from an OpenAPI document: what some version of Omnigent says of its own events.
+"""Contracts from an OpenAPI document of some version of Omnigent.
 
 1. The union is the component `ServerStreamEvent`; failing that, the largest `oneOf` or `anyOf` told apart by
    `type` among the components and the document itself. Each type gets a validator of its own: an event is
@@ -27,7 +27,7 @@ _UNION = "ServerStreamEvent"
 _COMPONENTS = "#/components/schemas/"
 _DEFINITIONS = ("components", "$defs", "definitions")
 _ENOUGH = 1000
-"""How many findings of one event are counted; nobody reads further."""
+"""Number of issues of one event that are counted, at most."""
 
 _PROBLEMS: Mapping[str, ProblemKind] = {"enum": "unknown value", "const": "unknown value"}
 
@@ -93,7 +93,7 @@ def _members(schema: Any) -> list[Any]:
 
 
 def _types(document: Document, union: Document) -> dict[str, str]:
-    """Where each type's schema is: from the mapping, else from what the members say `type` may be."""
+    """Return the pointer to each type's schema: from the mapping, else from the `type` of the members."""
     mapping = _mapping(union["discriminator"].get("mapping"))
     named = {type_: ref for type_, ref in mapping.items() if isinstance(ref, str)}
     if named:
@@ -136,7 +136,7 @@ def _issues(validator: Validator, data: Any) -> list[Issue]:
 
 
 def _explain(error: Any) -> Iterator[Issue]:
-    """An error in our words. Of alternatives that all failed, the one that got furthest is explained."""
+    """Return an error as issues. Of alternatives that all failed, the one that matched furthest is explained."""
     alternatives = _alternatives(error)
     if alternatives:
         for inner in max(alternatives, key=_reach):

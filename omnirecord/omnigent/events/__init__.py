@@ -1,1 +1,1 @@
-"""Models of Omnigent's events."""
+"""Models of Omnigent's events. `union` says how to add a type."""

@@ -1,10 +1,10 @@
-"""What every event and every nested shape has in common.
+"""The base classes of events and nested shapes. These rules hold for all models:
 
-1. Nothing is dropped: a field that no model names is kept (`model_extra`) and dumped again.
-2. A model accepts what the real client's accepts, and refuses what it refuses: same kinds, same defaults,
-   null in the same places. What the live schema leaves open (`dict[str, Any]`) is left open here too.
-3. An open value has an accessor beside it, `typed_…`: the same value as a model, or None where it does not
-   fit. So an odd value costs its reader the convenience, never the event its verdict.
+1. No field is dropped: a field that no model names is kept (`model_extra`) and dumped again.
+2. A model accepts and refuses the same values as the real client's: same kinds, same defaults, null in the same places.
+   A value that the live schema leaves open (`dict[str, Any]`) is open here too.
+3. An open value has an accessor `typed_…` beside it: the same value as a model, or None if it does not fit. So an odd
+   value does not change the verdict of its event.
 
 Models are built when they are first used: all 56 at import would cost every command a sixth of a second.
 """
@@ -24,7 +24,7 @@ class Shape(BaseModel):
 
     @classmethod
     def fit(cls, value: object) -> Self | None:
-        """The value as this model; None where it does not fit."""
+        """Return the value as this model; None if it does not fit."""
         try:
             return cls.model_validate(value)
         except ValidationError:
@@ -37,9 +37,9 @@ class Event(BaseModel):
     model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str | None
-    """Which event it is; None only for an `UntypedEvent` that says nothing usable."""
+    """The event type; None only for an `UntypedEvent` without a usable one."""
     sequence_number: int | None = None
-    """Its number in the turn. It restarts with each turn and skips numbers; null on `session.*` events."""
+    """The number in the turn. It restarts with each turn and skips numbers; null on `session.*` events."""
 
 
 class UntypedEvent(Event):
@@ -49,7 +49,7 @@ class UntypedEvent(Event):
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """Keep every field, whatever it is."""
+        """Return an event with all fields, unchecked."""
         return hold(cls, data, type=type_name(data), sequence_number=sequence_number(data))
 
 
@@ -57,7 +57,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def hold(model: type[_Model], data: Mapping[str, Any], **fields: Any) -> _Model:
-    """Data that nobody checks: these are its fields, and what they do not show is in `model_extra`."""
+    """Return a model without validation: `fields` are its fields, and the rest of `data` is in `model_extra`."""
     shown = {name: value for name, value in fields.items() if name in data}
     held = model.model_construct(**shown)
     held.__pydantic_extra__ = {k: v for k, v in data.items() if k not in shown or shown[k] is not v}
@@ -65,12 +65,12 @@ def hold(model: type[_Model], data: Mapping[str, Any], **fields: Any) -> _Model:
 
 
 def type_name(data: Mapping[str, Any]) -> str | None:
-    """The `type`, where it is a string."""
+    """Return the `type` if it is a string."""
     name = data.get("type")
     return name if isinstance(name, str) else None
 
 
 def sequence_number(data: Mapping[str, Any]) -> int | None:
-    """The `sequence_number`, where it is an integer."""
+    """Return the `sequence_number` if it is an integer."""
     number = data.get("sequence_number")
     return number if type(number) is int else None

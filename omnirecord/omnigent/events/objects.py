@@ -1,14 +1,12 @@
 """The objects that events carry: responses, errors, usage, viewers, todos, resources, child sessions.
 
-Most are defined by the live schema, and are as strict or as lenient as it has them. The last three name what
-it leaves open: they are reached by `typed_…` accessors alone, and most of their fields are optional, because
-the server sends parts of them.
+The live schema defines most of them, and they are as strict as it is. The last three describe values that it leaves
+open: only `typed_…` accessors return them, and most of their fields are optional, since the server sends parts.
 
 The items of a turn's output, one model for each `type` that the page names.
 
-The live schema leaves an item open, so these models judge nothing: `output_item` gives the model of the
-item's type, or a plain `OutputItem` where the type is another one or the fields do not fit. Fields beyond the
-few that tell the item's story are kept as they came.
+The live schema leaves an item open, so these models affect no verdict. `output_item` returns the model of the item's
+type, or a plain `OutputItem` if the type is another one or the fields do not fit. Other fields are kept.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ class OutputItem(Shape):
 
 
 class MessageItem(OutputItem):
-    """What a user or the assistant said."""
+    """A message of a user or the assistant."""
 
     type: Literal["message"]
     role: str | None = None
@@ -56,7 +54,7 @@ class FunctionCallItem(OutputItem):
 
 
 class FunctionCallOutputItem(OutputItem):
-    """What a tool answered: text, or a list of content parts."""
+    """The output of a tool: text, or a list of content parts."""
 
     type: Literal["function_call_output"]
     call_id: str
@@ -64,7 +62,7 @@ class FunctionCallOutputItem(OutputItem):
 
 
 class ReasoningItem(OutputItem):
-    """What the model thought, as far as its provider shows it."""
+    """The model's thoughts, as far as its provider shows them."""
 
     type: Literal["reasoning"]
     summary: list[dict[str, Any]] = Field(default_factory=list)
@@ -92,7 +90,7 @@ ITEMS: Mapping[str, type[OutputItem]] = {
 
 
 def output_item(item: Mapping[str, Any]) -> OutputItem:
-    """The item as the model of its type; a plain `OutputItem` with all its fields where it fits none."""
+    """Return the item as the model of its type; as a plain `OutputItem` with all fields if it fits none."""
     type_ = type_name(item)
     known = ITEMS.get(type_, OutputItem) if type_ is not None else OutputItem
     return known.fit(item) or OutputItem.fit(item) or hold(OutputItem, item, type=type_)
@@ -109,7 +107,7 @@ class ConversationRef(Shape):
 
 
 class UsageDetails(Shape):
-    """What the output tokens were spent on."""
+    """The output tokens by purpose."""
 
     reasoning_tokens: int = 0
 
@@ -140,7 +138,7 @@ class ModelUsage(Shape):
 
 
 class ErrorDetail(Shape):
-    """Why a session or a response failed, with what a user could be told about it."""
+    """The error of a session or a response, with a message for users."""
 
     code: str
     message: str
@@ -216,7 +214,7 @@ class McpServerStartup(Shape):
 
 
 class PresenceViewer(Shape):
-    """Someone who has the session's stream open."""
+    """A user with an open stream of the session."""
 
     user_id: str
     joined_at: str
@@ -232,7 +230,7 @@ class TodoEntry(Shape):
 
 
 class ChildSessionSummary(Shape):
-    """What changed in a child session: any part of its summary, to be merged over what is known."""
+    """A change in a child session: a part of its summary, to be merged into the state."""
 
     id: str | None = None
     object: str | None = None

@@ -1,11 +1,8 @@
-"""The response events: one turn of the agent, as it is produced.
+"""The response events (a turn of the agent), the turn events of the runner, and the compaction events.
 
-A turn opens with `response.created` or, as was seen, with `response.in_progress`; it ends with one of
-completed, failed, incomplete and cancelled, or with none of them where it was interrupted or its runner died.
-
-The turn events: the runner's own account of a turn, in four words.
-
-The compaction events: the history grew too long and is being replaced by a summary.
+A turn begins with `response.created`, or with `response.in_progress`, as the live server sometimes sends it. It ends
+with completed, failed, incomplete or cancelled; an interrupted turn, or one whose runner died, has no end. Compaction
+replaces a long history by a summary.
 """
 
 from __future__ import annotations
@@ -70,7 +67,7 @@ class ReasoningSummaryTextDeltaEvent(Event):
 
 
 class ToolOutputDeltaEvent(Event):
-    """A piece of what a running tool prints (not on the page)."""
+    """A delta of a running tool's output (not on the page)."""
 
     type: Literal["response.function_call_output.delta"]
     call_id: str

@@ -1,8 +1,7 @@
-"""The session events: what happens to a session rather than in one of its turns.
+"""The session events, the elicitation events, and other requests of the server to a client.
 
-Those marked "not on the page" were learnt from the live server; `session.skills` is on the page alone.
-
-The elicitation events: the agent asks, and waits. With them, what else the server asks of a client.
+Events marked "not on the page" are sent by the live server, and the reference page lacks them; `session.skills` is on
+the page only.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class SessionHeartbeatEvent(Event):
 
 
 class SessionInterruptedPayload(Shape):
-    """When a user interrupted, and what."""
+    """The time of an interrupt, and its response."""
 
     requested_at: int
     response_id: str | None = None
@@ -76,7 +75,7 @@ class SessionChildSessionUpdatedEvent(Event):
 
     @property
     def typed_child(self) -> ChildSessionSummary | None:
-        """What changed, as a model."""
+        """The change as a model."""
         return ChildSessionSummary.fit(self.child)
 
 
@@ -98,7 +97,7 @@ class SessionModelEvent(Event):
 
 
 class SessionUsageEvent(Event):
-    """What the session has used so far."""
+    """Tokens and cost of the session so far."""
 
     type: Literal["session.usage"]
     conversation_id: str
@@ -109,7 +108,7 @@ class SessionUsageEvent(Event):
 
 
 class SessionPresenceEvent(Event):
-    """Who looks at the session: all of them, each time."""
+    """The users with an open stream of the session: the whole list each time."""
 
     type: Literal["session.presence"]
     conversation_id: str
@@ -124,7 +123,7 @@ class SessionSkillsEvent(Event):
 
 
 class SessionTodosEvent(Event):
-    """The agent's todo list, whole."""
+    """The whole todo list of the agent."""
 
     type: Literal["session.todos"]
     conversation_id: str
@@ -218,7 +217,7 @@ class SessionCollaborationModeEvent(Event):
 
 
 class SessionPermissionModeEvent(Event):
-    """What the agent may do unasked changed (not on the page)."""
+    """The permission mode changed: the actions that need no approval (not on the page)."""
 
     type: Literal["session.permission_mode"]
     conversation_id: str
@@ -226,7 +225,7 @@ class SessionPermissionModeEvent(Event):
 
 
 class SessionCodexApprovalModeEvent(Event):
-    """What a Codex agent may do unasked changed (not on the page)."""
+    """The approval mode of a Codex agent changed (not on the page)."""
 
     type: Literal["session.codex_approval_mode"]
     conversation_id: str
@@ -259,7 +258,7 @@ class SessionInputConsumedPayload(Shape):
 
 
 class SessionInputConsumedEvent(Event):
-    """The agent has taken in what a user sent (not on the page)."""
+    """The agent has taken in a user's message (not on the page)."""
 
     type: Literal["session.input.consumed"]
     data: SessionInputConsumedPayload
@@ -285,7 +284,7 @@ class SessionBtwSidechatEvent(Event):
 
 
 class ElicitationRequestParams(Shape):
-    """The question, in MCP's terms, with what Omnigent adds to them. Any other MCP field is kept."""
+    """The question in MCP's terms, with Omnigent's additions. Other MCP fields are kept."""
 
     mode: Literal["form", "url"] = "form"
     message: str
@@ -298,7 +297,7 @@ class ElicitationRequestParams(Shape):
 
 
 class ElicitationRequestEvent(Event):
-    """The agent paused until somebody decides."""
+    """The agent waits for an answer."""
 
     type: Literal["response.elicitation_request"]
     elicitation_id: str
@@ -307,7 +306,7 @@ class ElicitationRequestEvent(Event):
 
 
 class ElicitationResolvedEvent(Event):
-    """A question is settled: answered here or elsewhere, timed out, gone with its turn. May come twice."""
+    """A question is closed: answered on any client, timed out, or gone with its turn. May come twice."""
 
     type: Literal["response.elicitation_resolved"]
     elicitation_id: str

@@ -1,7 +1,6 @@
 """One HTTP exchange through the proxy: forward first, record second.
 
-What the client sees is what it would have seen without us. The endings are told apart here, by which side's
-failure ends the exchange.
+The client sees what it would see without the proxy. The ending of the exchange says which side ended it.
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ from .websocket import Tunnel
 log = logging.getLogger("omnirecord")
 
 _SHORT = Complaint()
-"""That no upstream connection can be opened for want of a file descriptor."""
+"""The warning that no upstream connection can be opened for lack of a file descriptor."""
 
 Answered = Callable[[str, str, int, int], None]
-"""Told of a request when its response begins: method, target, the exchange's number, status."""
+"""Called when a response begins: method, target, number of the exchange, status."""
 
 
 class Forward:
     """Passes one request on and its response back.
 
-    `stopped`: the recorder is what ends it. `endless`: it is a stream or a WebSocket, which nothing else may end.
-    With `resuming`, a stream that can be stamped is handed over to it. `answered` is told of it, once.
+    `stopped`: the recorder ends it. `endless`: it is a stream or a WebSocket. With `resuming`, a resumable stream is
+    handed over to it. `answered` is called once.
     """
 
     __slots__ = (
@@ -87,7 +86,8 @@ class Forward:
         self.endless = False
 
     async def run(self) -> web.StreamResponse:
-        """Raises `CancelledError` where the client left or the recorder stops; the exchange is ended in any case."""
+        """Run the exchange and return the response. Raises `CancelledError` if the client leaves or the recorder stops.
+        The exchange is ended in any case."""
         try:
             return await self._exchange()
         except web.RequestPayloadError as error:
@@ -134,7 +134,7 @@ class Forward:
         self._answered(self._request.method, self._asked.target, self.recorder.exchange, status)
 
     async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming) -> web.StreamResponse:
-        """From here on it may outlive this request: the relay ends the exchange."""
+        """Let a relay serve the stream, which may outlive this request. The relay ends the exchange."""
         self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
         relay = resuming.begin(self._asked, answer, self.recorder)
         self._keep_only(answer)
@@ -156,7 +156,7 @@ class Forward:
             raise
 
     async def _upload(self) -> AsyncIterator[bytes]:
-        yield b""  # the header section goes on its way: aiohttp would keep it until there is something of the body
+        yield b""  # lets aiohttp send the header section before the body arrives
         async for data in self._request.content.iter_any():
             yield data
             self.recorder.body("request", data)
@@ -171,7 +171,7 @@ class Forward:
         return self._instead(out_of_descriptors())
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
-        """Why an answer cannot be passed on as upstream meant it; None where it can."""
+        """Return why a response cannot be passed on unchanged; None if it can."""
         headers = decoded(answer.raw_headers)
         if answer.status == 101 and not (asks_for_websocket(self._asked.headers) and answer.connection is not None):
             return "it switches to another protocol, which the client did not ask for"
@@ -180,14 +180,14 @@ class Forward:
         return unsendable(answer.reason or "", headers)
 
     def _bad_answer(self, why: str) -> web.Response:
-        """Upstream answered, and the client cannot be given that. Nothing of the answer is quoted."""
+        """Return a 502 in the place of a response that cannot be passed on. It quotes nothing of the response."""
         self._ending = "upstream_lost"
         log.warning("exchange %d: upstream's answer is not passed on: %s", self.recorder.exchange, why)
         message = f"omnirecord does not pass on the upstream's answer: {why}"
         return self._instead(error_response(502, "upstream_answer", message))
 
     def _instead(self, answer: web.Response) -> web.Response:
-        """Record an answer of our own, and return it."""
+        """Record a response of the proxy's own, and return it."""
         text = answer.body if isinstance(answer.body, bytes) else b""
         self._respond("http", answer.status, answer.reason, tuple(answer.headers.items()))
         self.recorder.body("response", text)
@@ -230,7 +230,7 @@ class Forward:
         self._respond("sse" if self.endless else "http", answer.status, answer.reason or "", headers)
 
     def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
-        """What it was asked with is let go, and what was answered, since a thousand streams may be open for days."""
+        """Free the header fields of the request and the response: a thousand streams may be open for days."""
         self._asked = Asked(self._asked.target, ())
         drop_header_section(answer)
 
@@ -255,7 +255,7 @@ class Forward:
         return self._request.transport is None or self._request.transport.is_closing()
 
     def _no_answer(self) -> web.StreamResponse:
-        """Upstream closed before it answered: so do we."""
+        """Close the client's connection, because upstream closed before its response."""
         response = RawResponse(502, "Bad Gateway", ())
         response.cut(self._request)
         return response

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ...server.listener import RawResponse
 from ..queue import ExchangeRecorder
-from ..rows.exchanges import Received
+from ..rows.operations import Received
 from .resumable import LOST
 from .upstream import connection_of
 

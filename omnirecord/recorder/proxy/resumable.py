@@ -1,11 +1,10 @@
-"""One stamped stream: its upstream connection, which may outlive the client's, and who listens to it now.
+"""A resumable stream: its upstream connection, which may outlive the client's, and its listener.
 
-Upstream is read in a task of its own, into memory (`Held`) and onto the tape. Whoever listens is sent what waits
-there; one who leaves can come back behind the last event it has. How long it is waited for is decided in `resuming`.
+A task reads upstream into memory (`Held`) and records it. The listener gets what waits there. A client that left can
+resume after its last event; `resume` decides for how long.
 
-What of a stamped stream is in memory: what was sent and may be asked for again, and what waits to be sent.
-
-Both together are bounded by `limit`: what was sent longest ago goes first. No I/O.
+`Held` has the chunks that a client may ask for again, and those that wait to be sent. Both together are bounded by
+`limit`; the oldest sent chunk goes first.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from ...server.listener import RawResponse
 from ...wire.event_ids import Stamped, StreamStamper
 from ...wire.headers import decoded, end_to_end
 from ..queue import ExchangeRecorder
-from ..rows.exchanges import Received
+from ..rows.operations import Received
 
 _OVERHEAD = 256
-"""Bytes that a piece costs beside its data."""
+"""Bytes of memory that a piece takes beside its data."""
 
 
 @dataclass(slots=True)
 class Piece:
-    """Something to send, and the reads that it completes; none any more once these were told that they were sent."""
+    """Bytes to send, and the reads that they complete, until the recorder knows that these were sent."""
 
     stamped: Stamped
     reads: tuple[Received, ...] = ()
@@ -44,10 +43,10 @@ class Piece:
 
 
 class Held:
-    """The pieces of one stream, and how far they were sent.
+    """The pieces of one stream in memory. No I/O.
 
-    `waiting`: bytes still to be sent. `given`: the last frame that was sent with an id; `done`: that was `[DONE]`.
-    `forgotten`: the last frame of which something is no longer here. Frames count from 1; 0 is none.
+    `waiting`: bytes to be sent. `given`: the last frame that was sent with an id; `done`: `[DONE]` was sent.
+    `forgotten`: the last frame that is no longer whole in memory. Frames count from 1; 0 is none.
     """
 
     def __init__(self, limit: int) -> None:
@@ -62,11 +61,11 @@ class Held:
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits as may."""
+        """Whether more bytes wait than `limit`."""
         return self.waiting > self._limit
 
     def add(self, piece: Piece) -> None:
-        """Something more to send."""
+        """Append a piece to be sent."""
         self._unsent.append(piece)
         self._size += piece.cost
         self.waiting += piece.cost
@@ -74,7 +73,7 @@ class Held:
             self._newest = piece.stamped.seq
 
     def next(self, most: int) -> list[Piece]:
-        """The next pieces to send, up to about so many bytes; they count as sent from now on."""
+        """Return the next pieces to send, up to about `most` bytes. They count as sent from now on."""
         pieces: list[Piece] = []
         while self._unsent and most > 0:
             piece = self._unsent.popleft()
@@ -88,11 +87,11 @@ class Held:
         return pieces
 
     def has_news_behind(self, seq: int) -> bool:
-        """Whether an event followed."""
+        """Return whether an event follows frame `seq`."""
         return self._newest > seq
 
     def rewind(self, seq: int) -> None:
-        """What is behind frame `seq`, which was sent, is to be sent next: again, or less than an earlier call said."""
+        """Continue after frame `seq`, which was sent: backwards, or forwards after an earlier call."""
         while self._sent and self._sent[-1].stamped.seq > seq:
             piece = self._sent.pop()
             self._unsent.appendleft(piece)
@@ -103,7 +102,7 @@ class Held:
             self.waiting -= piece.cost
 
     def trim(self, *, unsent: bool) -> None:
-        """Forget what is too much: what was sent and, if so said, what was not."""
+        """Drop pieces over the limit: sent ones and, with `unsent`, others."""
         while self._size > self._limit and (self._sent or (unsent and self._unsent)):
             if self._sent:
                 self._forget(self._sent.popleft())
@@ -113,7 +112,7 @@ class Held:
                 self._forget(piece)
 
     def forget_sent(self) -> None:
-        """Nothing will be asked for again."""
+        """Drop the sent pieces: no client can ask for them."""
         while self._sent:
             self._forget(self._sent.popleft())
 
@@ -125,9 +124,9 @@ class Held:
 log = logging.getLogger("omnirecord")
 
 LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
-"""What an upstream, or a client, that is lost in a body raises."""
+"""The errors of a lost upstream, or of a lost client, in a body."""
 _AT_ONCE = 64 * 1024
-"""Bytes that are written before it is looked at whether the client takes them."""
+"""Bytes that are written between two checks whether the client keeps up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +140,7 @@ class _Listener:
 class Relay:
     """Passes one stream on, to one client at a time.
 
-    `left` is called whenever nobody listens any more. `ending`: how the exchange ended; None while upstream is read.
+    `left` is called when the listener leaves. `ending`: how the exchange ended; None while upstream is read.
     """
 
     def __init__(
@@ -152,11 +151,11 @@ class Relay:
         self.ending: Ending | None = None
         self._answer = answer
         self._recorder = recorder
-        self._headers = end_to_end(decoded(answer.raw_headers), but=("content-length",))  # it has grown
+        self._headers = end_to_end(decoded(answer.raw_headers), but=("content-length",))  # ids make the body longer
         self._left = left
         self._stamper = StreamStamper(recorder.stream, limit)
         self._held = Held(limit)
-        self._reads: deque[tuple[int, Received]] = deque()  # not yet in a piece, and where in the stream each ends
+        self._reads: deque[tuple[int, Received]] = deque()  # in no piece yet, each with its end in the stream
         self._received = 0
         self._listener: _Listener | None = None
         self._news, self._room = asyncio.Event(), asyncio.Event()
@@ -168,11 +167,11 @@ class Relay:
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether a client can have an id to come back with, and a reason to."""
+        """Whether a client may have an id to resume after, and a reason to."""
         return self._stamper.stamps and self._held.given > 0 and not self._held.done
 
     def refusal(self, seq: int) -> str | None:
-        """Why a client whose last event was frame `seq` cannot go on here; None where it can."""
+        """Return why a client whose last event was frame `seq` cannot resume here; None if it can."""
         if self._held.forgotten > seq:
             return "what followed it is no longer in memory"
         if self._held.given < seq:
@@ -182,9 +181,9 @@ class Relay:
         return None
 
     async def serve(self, request: web.BaseRequest, *, behind: int | None = None) -> web.StreamResponse:
-        """Send the stream to this client until it ends, from where it is or from `behind` that frame on.
+        """Send the stream to this client until it ends, from its current place or after frame `behind`.
 
-        Who listened until now is cut: it is this client, on a connection that it has lost, or gives an id away.
+        The previous listener is cut: it is the same client on a lost connection, or it has given an id away.
         """
         listener = self._listen(request)
         if behind is not None:
@@ -205,7 +204,7 @@ class Relay:
         return response
 
     def end(self, ending: Ending) -> None:
-        """Upstream is over, or left alone from now on; what is held can still be sent. Only the first call counts."""
+        """End the exchange and the upstream connection; held pieces can still be sent. Only the first call counts."""
         if self.ending is None:
             self.ending = ending
             self._recorder.end(ending)
@@ -214,7 +213,7 @@ class Relay:
             self._news.set()
 
     def stop(self) -> None:
-        """The recorder stops: cut both sides."""
+        """Cut both sides: the recorder stops."""
         self.end("recorder_stopped")
         if self._listener is not None:
             self._listener.task.cancel()
@@ -279,7 +278,7 @@ class Relay:
         self._hold(pieces, self._received - self._stamper.held)
 
     def _hold(self, stamped: list[Stamped], given_out: int) -> None:
-        """Put these in memory, with the reads that they complete: of all bytes so many are `given_out` now."""
+        """Append these pieces, with the reads that they complete. `given_out`: bytes of the stream in pieces so far."""
         pieces = [Piece(one) for one in stamped]
         if pieces:
             pieces[-1].reads = tuple(self._completed(given_out))

@@ -1,7 +1,7 @@
-"""Which streams can be resumed, by whom, and for how long: what `--resume` adds to the proxy.
+"""`--resume`: which streams a reconnecting client can resume, and for how long.
 
-A stream whose client has left is kept for a while: upstream is read on, and recorded. Only who asks for the same
-target with the same header fields gets it, that is, with the same credentials; of these a keyed digest is held.
+A stream whose client has left is kept for a while: upstream is still read and recorded. Only a request for the same
+target with the same header fields, and so the same credentials, gets it. The proxy keeps a keyed digest of these.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from .resumable import Relay
 log = logging.getLogger("omnirecord")
 
 GRACE = 30.0
-"""Seconds that a stream is kept for a client that has left it."""
+"""Seconds that a stream is kept for a client that has left."""
 MOST_KEPT = 100
-"""Streams that are kept for clients that have left, at the most."""
+"""The most streams that are kept for clients that have left."""
 _DIFFER = ("last-event-id", "cache-control", "pragma", "traceparent", "tracestate", "x-request-id")
-"""Fields that say nothing of who asks, and may differ when the same client asks again."""
+"""Fields that do not identify a client, and may differ in its next request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, as far as it tells who may have the answer."""
+    """The part of a request that decides which client may resume its response."""
 
     target: str
     headers: Headers
 
 
 def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
-    """Whether ids can be put into this answer, and a client could ask for it again: a plain GET, a plain stream."""
+    """Return whether ids can be added to this response, and a client can ask for it again. It must be a stream without
+    a content coding, for a GET request."""
     headers = decoded(answer.raw_headers)
     is_plain = not codings_of(header(headers, "content-encoding"))
     return (
@@ -53,9 +54,9 @@ def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> 
 
 
 class Resuming:
-    """The stamped streams of one proxy: those that are listened to, and those that are kept for `grace` seconds.
+    """The resumable streams of one proxy: those with a listener, and those that are kept for `grace` seconds.
 
-    Each holds up to `limit` bytes. Raises `UsageError` for a grace that is none, and for a limit of 0.
+    Each holds up to `limit` bytes. Raises `UsageError` for an invalid grace, and for a limit of 0.
     """
 
     def __init__(self, grace: float, limit: int) -> None:
@@ -69,13 +70,13 @@ class Resuming:
         self._stopped = False
 
     def begin(self, asked: Asked, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> Relay:
-        """A stream that can be stamped has begun."""
+        """Return the relay of a new stream."""
         relay = Relay(answer, recorder, self._limit, self._left)
         self._relays[relay.stream] = relay, self._digest(asked)
         return relay
 
     def find(self, method: str, asked: Asked) -> tuple[Relay | None, int]:
-        """The stream that this request goes on with, and behind which of its frames. None: upstream is to be asked."""
+        """Return the stream that this request resumes, and its last frame. None: a new request goes to upstream."""
         given = parse_event_id((header(asked.headers, "last-event-id") or "").strip())
         if method != "GET" or given is None or self._stopped:
             return None, 0
@@ -95,11 +96,11 @@ class Resuming:
 
     @property
     def kept(self) -> int:
-        """How many streams are kept for clients that have left: each has a connection to upstream."""
+        """The number of streams that are kept for clients that have left. Each has a connection to upstream."""
         return len(self._kept)
 
     def stop(self) -> None:
-        """The recorder stops: cut them all. May be called again, for those that began since."""
+        """Cut all streams: the recorder stops. Can be called again, for streams that began since."""
         self._stopped = True
         for timer in self._kept.values():
             timer.cancel()
@@ -117,7 +118,7 @@ class Resuming:
         return hmac.digest(self._secret, ascii((asked.target, fields)).encode(), "sha256")
 
     def _left(self, relay: Relay) -> None:
-        """Nobody listens to it any more."""
+        """Keep a stream without a listener for a while, or end it."""
         if self._stopped:
             return
         if not relay.can_be_resumed:
@@ -126,11 +127,11 @@ class Resuming:
         self._kept[relay] = asyncio.get_running_loop().call_later(self._grace, self._drop, relay)
         if len(self._kept) > MOST_KEPT:
             oldest = next(iter(self._kept))
-            log.warning("stream %d is let go: more than %d clients have left theirs", oldest.stream, MOST_KEPT)
+            log.warning("stream %d is not kept any longer: more than %d clients have left", oldest.stream, MOST_KEPT)
             self._drop(oldest)
 
     def _drop(self, relay: Relay) -> None:
-        """Wait no longer: upstream is told that the client has left."""
+        """End a stream: upstream sees that the client has left."""
         if timer := self._kept.pop(relay, None):
             timer.cancel()
         del self._relays[relay.stream]

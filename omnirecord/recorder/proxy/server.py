@@ -1,8 +1,7 @@
-"""The recording proxy: an aiohttp server whose every request goes to one upstream, and onto the tape.
+"""The recording proxy: an aiohttp server that passes each request on to one upstream, and records it.
 
-It opens no connection of its own and knows no Omnigent: a stream is whatever answers `text/event-stream`, a
-WebSocket whatever is switched to. Stopping is deliberate: streams and WebSockets are cut at once, ordinary requests
-get five seconds.
+It opens no other connection, and knows no Omnigent: a stream is any `text/event-stream` response, a WebSocket any
+upgrade. When it stops, streams and WebSockets are cut at once, and other requests get five seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from ...ui.control import UI, Control, page_handler
 from ...wire.headers import decoded
 from ...wire.limits import Given, Retention, retention, rotation
 from ..pace import STOP_WITHIN
-from ..rows.exchanges import NewFrames
+from ..rows.operations import NewFrames
 from ..thread import RecorderThread, Watch, ignore, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
@@ -51,21 +50,20 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
 
 
 class Proxy:
-    """A proxy that records. Use it with `async with`: `url` is where clients connect, `db` the cassette.
+    """A proxy that records. Use it with `async with`: clients connect to `url`, and `db` is the cassette.
 
-    With `control`, `/-/omnirecord/` tells how the recording is, and what is recorded; it is not recorded itself. No
-    browser may read it there, since pages of the upstream have the same origin. With `ui` the same, and `page` shows
-    it, on a listener of its own: at `HOST:PORT`, or for True on the port behind the proxy's, or else on a free one.
+    `control`: `/-/omnirecord/` tells the state of the recording, and its events. Requests to it are not recorded. No
+    browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
+    second listener, at `HOST:PORT`; for True on the port after the proxy's, or else on a free one.
 
-    With `rotate`, `db` is a link to the newest of several cassettes, of which `keep` says how many are kept.
+    `rotate`: `db` is a link to the newest of several cassettes; `keep` says which of them are kept.
 
-    `exchanges`: how many requests have come. With `resume`, events get ids, and a client that lost its stream can come
-    back for `resume_for` seconds; those that do count as no request. `redact` "content" masks what looks like a secret
-    in content too, on its way to the cassette, and what begins with one of `redact_patterns`. `apart`: frames are made,
-    and judged, in a process of their own, so that they take nothing from the event loop; as the command does. Of very
-    many that came at once, `watch` is then given the last 200.
+    `exchanges`: the number of requests. `resume`: events get ids, and a client can resume a lost stream for
+    `resume_for` seconds; such a request does not count. `redact` "content": mask in content what looks like a secret,
+    or begins with one of `redact_patterns`. `apart`: a second process makes and validates frames, as for the command,
+    which takes no time of the event loop. Of very many frames at once, `watch` then gets the last 200.
 
-    `pseudonym_key`: the file of the key from which pseudonyms are derived; the user's own by default.
+    `pseudonym_key`: the file with the key for pseudonyms, by default the user's own.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -147,27 +145,27 @@ class Proxy:
 
     @property
     def made_token(self) -> str | None:
-        """The same, where it was made up: nobody knows it yet."""
+        """The token, if the server has generated it."""
         return self.token if any(one.is_made for one in self._listeners) else None
 
     @property
     def db(self) -> Path:
-        """The cassette: another than was named, where somebody put something else in its place meanwhile."""
+        """The cassette. It changes if another file takes its place."""
         return self._db if self._entered is None else self._entered.path
 
     @property
     def recording(self) -> int:
-        """The number of the recording that is being made."""
+        """The number of the recording in progress."""
         return self._recorder_thread.recording
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes that passed and are not in the cassette, so far."""
+        """Bytes that passed so far and are not in the cassette."""
         return 0 if self._entered is None else self._entered.dropped_bytes
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the cassette lacks something that passed: the disk did not take it in time."""
+        """Whether the cassette lacks bytes that passed, because the disk did not keep up."""
         return self._entered is not None and self._entered.is_incomplete
 
     @property
@@ -178,7 +176,7 @@ class Proxy:
 
     @property
     def open_exchanges(self) -> int:
-        """How many requests are going on."""
+        """The number of open exchanges."""
         return len(self._running)
 
     async def __aenter__(self) -> Proxy:
@@ -207,7 +205,7 @@ class Proxy:
         return self
 
     async def _page_listener(self) -> Listener:
-        """An origin of the page's own: pages and service workers of the upstream have the proxy's."""
+        """Return the page's own listener: pages and service workers of the upstream have the proxy's origin."""
         place = replace(self._place, token=self._listener.token, option="--ui")
         if isinstance(self._ui, str):
             host, port = parse_listen(self._ui, allow_remote=place.allow_remote, option="--ui")
@@ -242,17 +240,17 @@ class Proxy:
         }  # fmt: skip
 
     def _warn(self) -> None:
-        """Of what was allowed and is not safe."""
+        """Warn of options that are not safe."""
         if self._listener.is_remote:
             log.warning(
-                "whoever can reach %s can use %s through it: clients cannot be asked for a token%s",
+                "any client that can reach %s can use %s through it: the proxy asks for no token%s",
                 self.url,
                 self.upstream,
-                ", only who wants to know what is recorded is" if self._is_controlled else "",
+                ", except on its control path" if self._is_controlled else "",
             )
         if self._trust.insecure:
             log.warning(
-                "--insecure: the certificate of %s is not verified, so whoever is in between can read and change"
+                "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
                 " everything", self.upstream,
             )  # fmt: skip
 
@@ -262,9 +260,10 @@ class Proxy:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
-        """Refuse new connections, cut streams, give others `timeout` seconds, flush. Safe to call at any time.
+        """Refuse new connections, cut streams, give other requests `timeout` seconds, and write what is queued.
 
-        All of it takes about `STOP_WITHIN` seconds; what is not written by then is lost (`is_incomplete`)."""
+        It takes about `STOP_WITHIN` seconds; bytes that are not written by then are lost (`is_incomplete`). Can be
+        called at any time."""
         until = monotonic() + max(STOP_WITHIN, timeout)
         for listener in self._listeners:
             listener.refuse_connections()
@@ -282,7 +281,7 @@ class Proxy:
             await asyncio.to_thread(self._entered.stop, until - monotonic())
 
     def hurry(self) -> None:
-        """Wait for nothing more: cut what is still open, drop what is not written. For the second signal."""
+        """Cut what is open and drop what is not written, without a wait: for a second signal."""
         self._cut(streams_only=False)
         if self._entered is not None:
             self._entered.hurry()
@@ -310,14 +309,14 @@ class Proxy:
         if relay is not None:
             return await relay.serve(request, behind=behind)
         forward = self._forward(request, asked)
-        del asked  # this frame lasts as long as a stream
+        del asked  # this call lasts as long as a stream
         try:
             return await forward.run()
         finally:
             del self._running[forward]
 
     async def _controlled(self, request: web.BaseRequest, target: str, control: Control) -> web.StreamResponse:
-        if self.page is not None and path_of(target) == UI:  # where it was before it had a listener of its own
+        if self.page is not None and path_of(target) == UI:  # its former address
             return web.Response(status=302, headers={"Location": self.page})
         return await control.handle(request, target, self._listener.guard)
 

@@ -1,10 +1,9 @@
-"""The one server that the proxy connects to, and how: nothing added, nothing decoded, no timeout of our own.
+"""Connections to the upstream: the proxy adds nothing, decodes nothing, and has no timeout.
 
-A connection to upstream, where what is right in a segment is not lost with what is wrong behind it.
-
-Where its parser refuses something, aiohttp throws away all that came in the same segment: the answer to a HEAD, if its
-server sends a body, or a stream's first events with a chunk that is none. A client without us has them by then. After
-a chunk that is none it closes the connection, and lets whoever reads the body wait for ever: here the body ends then.
+If aiohttp's parser refuses something, it drops the whole segment. That may hold a valid response to HEAD before an
+invalid body, or events before an invalid chunk. A direct client would have these. So `Connection` gives the parser
+one header section at a time. After an invalid chunk, aiohttp lets the reader of the body wait for ever; here the body
+ends.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
 _LONGEST_BEGINNING = 3
 _NO_CONTENT = 1 << 21
-"""The most bytes in a row of a body that are not content. aiohttp keeps those of a trailer section in memory."""
+"""The most consecutive bytes of a body that are not content. aiohttp keeps a trailer section in memory."""
 _MOST = 8
-"""Sections that are told apart in one segment: interim answers (1xx) come before the last one."""
+"""The most header sections in one segment: interim responses (1xx) come before the last one."""
 
 
 class _Few(list[Any]):
-    """A queue of what is one, nearly always: where it is empty, an eighth of the 760 bytes of a `deque`."""
+    """A queue for one item. An empty one takes an eighth of the 760 bytes of a `deque`."""
 
     __slots__ = ()
 
@@ -62,14 +61,14 @@ class _Few(list[Any]):
 
 
 def connection_of(answer: ClientResponse) -> Connection | None:
-    """What the body of an answer comes by; None where all of it is here."""
+    """Return the connection that the body of a response arrives on; None if the body is complete."""
     protocol = answer.connection.protocol if answer.connection is not None else None
     return protocol if isinstance(protocol, Connection) else None
 
 
 class Connection(UpstreamProtocol):
-    """Gives the parser a header section, and then what follows it. `body`: what ends with the connection. `arrived` is
-    called when there may be something new of it, the end included."""
+    """A connection that parses a header section and the bytes after it separately. `body`: the body that ends with the
+    connection. `arrived` is called when it may have new bytes, and at its end."""
 
     _before = b""
     _section = 0  # bytes since the last header section, or since the last content, that are not content
@@ -78,10 +77,10 @@ class Connection(UpstreamProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.header_sections = _Few()  # header sections that nobody has taken yet
+        self.header_sections = _Few()
 
     def is_connected(self) -> bool:
-        """Whether the next request may go here: not if bytes are left that would be taken for its answer."""
+        """Return whether the next request can use this connection: not if bytes are left, as they are no response."""
         return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +88,7 @@ class Connection(UpstreamProtocol):
         content = 0 if body is None else body.total_bytes
         if self.arrived is None:
             self._by_section(data)
-        else:  # somebody is given the body, and no header section comes before its end
+        else:  # in a body that is passed on, no header section follows before its end
             self._before = data[-_LONGEST_BEGINNING:]
             super().data_received(data)
         if body is not None and body is self.body_being_read:
@@ -101,7 +100,7 @@ class Connection(UpstreamProtocol):
             self.arrived()
 
     def _count(self, size: int, limit: int = LIMIT) -> None:
-        """Refuse more bytes than this that are not content: a header section, a trailer section, a chunk extension."""
+        """Count bytes of a header section, a trailer section or a chunk extension, and refuse more than `limit`."""
         self._section += size
         if self._section > limit:
             self._refuse()
@@ -135,7 +134,7 @@ class Connection(UpstreamProtocol):
                 self._count(len(data) - at)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Called at each read of the body, and nearly always there is nothing to resume."""
+        """Called at each read of the body, mostly with nothing to resume."""
         if self.is_reading_paused:
             super().resume_reading(resume_parser)
 
@@ -148,7 +147,7 @@ class Connection(UpstreamProtocol):
             self.arrived()
 
     def _ends(self, data: bytes) -> list[int]:
-        """Where in this segment header sections end, or what looks like one: that does no harm in a body."""
+        """Return where header sections end in this segment, or what looks like one: that does no harm in a body."""
         before = self._before
         if len(data) > _LONGEST_BEGINNING and data[0] not in b"\r\n" and _END not in data:  # nearly always
             self._before = data[-_LONGEST_BEGINNING:]
@@ -160,15 +159,15 @@ class Connection(UpstreamProtocol):
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
-"""Bytes that aiohttp takes ahead of us, up to twice as many. By default it is half a megabyte, which would hide a slow
-client from upstream, however little is to be read ahead of it."""
+"""Bytes that aiohttp reads ahead, up to twice as many. Its default of half a megabyte would hide a slow client from
+upstream."""
 _FRAMING = ("host", "transfer-encoding")
-"""The only fields that a request gets beside those of its client."""
+"""The only fields that the proxy adds to a request."""
 _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 def parse_upstream(url: str) -> URL:
-    """The upstream's URL, which may have a path prefix. Raises `UsageError` with what is wrong with it."""
+    """Return the upstream's URL, which may have a path prefix. Raises `UsageError`."""
     if not url.isascii() or not url.isprintable() or " " in url:
         raise UsageError(
             f"--upstream {url!r} has characters that no URL has: write a path percent-encoded, a host in its xn-- form"
@@ -188,7 +187,7 @@ def parse_upstream(url: str) -> URL:
 
 
 def upstream_context(url: URL, trust: Trust) -> ssl.SSLContext | None:
-    """How this upstream is verified; None where it speaks no TLS. Raises `UsageError`."""
+    """Return the TLS settings for this upstream; None for http. Raises `UsageError`."""
     if url.scheme == "https":
         return trust.context()
     if trust:
@@ -197,7 +196,7 @@ def upstream_context(url: URL, trust: Trust) -> ssl.SSLContext | None:
 
 
 def refuse_itself(upstream: URL, own: str) -> None:
-    """Raise `UsageError` where the upstream is the proxy: every request would come round again and again."""
+    """Raise `UsageError` if the upstream is the proxy itself: a request would never end."""
     here, host = URL(own), upstream.host or ""
     anywhere = here.host in ("0.0.0.0", "::")
     same = host == here.host or (is_loopback(host) and (anywhere or host == "localhost"))
@@ -206,9 +205,9 @@ def refuse_itself(upstream: URL, own: str) -> None:
 
 
 def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
-    """Why no connection came about, TCP or TLS; None where there was one, and something else went wrong with it.
+    """Return why no TCP or TLS connection was made; None if there was one.
 
-    With TLS 1.3 a server refuses a client certificate behind the handshake: then the cause tells.
+    With TLS 1.3 a server refuses a client certificate after the handshake. Then the cause of the error says so.
     """
     causes = getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__
     found = next(filter(None, (explained(cause) for cause in causes if cause is not None)), None)
@@ -221,16 +220,16 @@ def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
 
 
 def is_out_of_descriptors(error: aiohttp.ClientOSError) -> bool:
-    """Whether no connection came about because this process, or the system, has no file descriptor for it."""
+    """Return whether no connection was made because this process, or the system, has no file descriptor left."""
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
 
 
 class Upstream:
-    """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a
-    pooled connection that is just dying would fail, and could not be sent again.
+    """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a dying
+    connection would fail, and could not be sent again.
 
     A connection is never used again after a request with a body or an upgrade: upstream may see another end of it.
-    It is used again for the same client connection only: bytes that upstream sends late reach no other client.
+    It is used again for the same client connection only, so that late bytes of upstream reach no other client.
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
@@ -246,10 +245,10 @@ class Upstream:
     async def request(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request of the client connection with this number; return once the header section of its response is
-        there. Raises aiohttp's errors.
+        """Send a request of the client connection with this number, and return its response without the body. Raises
+        aiohttp's errors.
 
-        It is sent again only where it went to a connection that had been used before, and that was lost.
+        It is sent again only if its connection had been used before and was lost.
         """
         answer = await self._send(client, method, target, headers, body)
         if (connection := connection_of(answer)) is not None:
@@ -259,7 +258,7 @@ class Upstream:
     async def _send(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        url = self._url.with_path(self._prefix + target, encoded=True)  # the query in it: a lone `?` stays that way
+        url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
         exactly = (_exactly(headers),)
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
             used = _Used()
@@ -276,7 +275,7 @@ class Upstream:
         )
 
     def _for(self, client: int) -> aiohttp.ClientMiddlewareType:
-        """Lets a request use the connections of this client, and no others."""
+        """Return the middleware that lets a request use the connections of this client only."""
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             assert isinstance(request, RequestOfClient)
@@ -293,7 +292,7 @@ class Upstream:
 
     @property
     def idle(self) -> int:
-        """How many connections are open and wait for the next request."""
+        """The number of open connections without a request."""
         return sum(map(len, self._idle.values()))
 
     def let_go(self) -> None:
@@ -309,7 +308,7 @@ class Upstream:
 
 
 def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
-    """Sends these headers as they are: aiohttp takes names that differ in case for one that is to be replaced."""
+    """Return the middleware that sends these fields unchanged: aiohttp merges names that differ in case."""
     names = {name.lower() for name, _ in headers}
 
     async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -323,7 +322,7 @@ def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
 
 @dataclass(slots=True)
 class _Used:
-    """Whether the connection that a request went to had been used before."""
+    """Whether the connection of a request had been used before."""
 
     before: bool = False
 
@@ -354,5 +353,5 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         trust_env=False,
         trace_configs=list(traces),
     )
-    disable_retry(session)  # it would send again what a new connection has lost
+    disable_retry(session)
     return session

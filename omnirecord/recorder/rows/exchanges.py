@@ -25,30 +25,19 @@ from ...redaction.redactor import JsonMask, Redactor
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from ..pace import PORTION, STREAMS_PORTION, resting
-from .frames import FrameMaker, fault
+from .frames import fault
 from .operations import (  # fmt: skip
-    HELD,
     BodyData,
     Ended,
     Frames,
     Incidence,
     Messaged,
-    NewFrames,
     Op,
-    Passed,
     Received,
     Requested,
     Responded,
     SentLate,
-    content,
-    held,
 )
-
-__all__ = [
-    "HELD", "BodyData", "Ended", "FrameMaker", "Frames", "Incidence", "Messaged", "NewFrames", "Op", "Passed",
-    "Received", "Requested", "Responded", "RowMaker", "SentLate",
-    "content", "held",
-]  # fmt: skip
 
 _SESSION_BODY = 1024 * 1024
 """Bytes of a `POST /v1/sessions` response that are searched for the id of the new session."""

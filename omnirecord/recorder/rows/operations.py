@@ -179,8 +179,8 @@ class NewFrames:
 
 
 class Frames(Protocol):
-    """What `RowMaker` tells of the streams of one recording to the maker of its frames: `FrameMaker` makes them in this
-    process, `WorkerFrames` lets the worker process make them."""
+    """Receives the news of the streams of one recording from `RowMaker`. `FrameMaker` makes the frames in this process;
+    `WorkerFrames` lets the worker process make them."""
 
     @property
     def behind(self) -> bool:

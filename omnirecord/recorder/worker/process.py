@@ -21,7 +21,7 @@ from pathlib import Path
 from ...cassette.sqlite import Writer
 from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, load
-from ...server.background import settle
+from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
 from ..pace import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
@@ -72,8 +72,11 @@ class Heard:
 
 @dataclass(slots=True)
 class Made:
-    """The progress with all messages up to `number`: the waiting streams of each file, the finished exchanges (file key
-    and exchange), and whether there are new frames."""
+    """The progress with all messages up to `number`.
+
+    `waiting`: the number of waiting streams by file key; `finished`: file key and exchange; `is_new`: there are new
+    frames.
+    """
 
     number: int
     waiting: dict[int, int]
@@ -272,7 +275,7 @@ def main() -> None:
     log.propagate = False
     try:
         worker = Worker(pipe, load(contract), shows == "shows")
-        settle(_GC_THRESHOLD)
+        reduce_gc(_GC_THRESHOLD)
         worker.run()
     except (EOFError, OSError):
         pass  # the recorder is gone

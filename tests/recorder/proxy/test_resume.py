@@ -462,7 +462,7 @@ async def test_only_so_many_streams_are_kept(
                 await wire.eventually(lambda n=stream: len(proxy._resuming._kept) == n)  # type: ignore[union-attr]
         await wire.eventually(lambda: wire.ending(proxy.db, 1) == "client_left")
         assert [wire.ending(proxy.db, number) for number in (2, 3)] == ["open", "open"]
-    assert "stream 1 is let go: more than 2 clients have left theirs" in caplog.text
+    assert "stream 1 is not kept any longer: more than 2 clients have left" in caplog.text
 
 
 async def test_stopping_cuts_what_is_heard_and_what_is_kept(tmp_path: Path) -> None:

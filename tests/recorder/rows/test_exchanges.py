@@ -20,17 +20,17 @@ from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.cassette.sqlite import stream_rows as streamed
 from omnirecord.model import Recording, TimedFrame
 from omnirecord.omnigent.contract import Contract, Issue, load
-from omnirecord.recorder.rows.exchanges import (
+from omnirecord.recorder.rows.exchanges import RowMaker
+from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.rows.operations import (  # fmt: skip
     BodyData,
     Ended,
-    FrameMaker,
     Incidence,
     Messaged,
     Op,
     Received,
     Requested,
     Responded,
-    RowMaker,
     SentLate,
 )
 from omnirecord.recorder.thread import RecorderThread

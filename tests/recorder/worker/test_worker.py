@@ -1,4 +1,4 @@
-"""Frames made in a process apart: the same as those made here, whatever becomes of that process or of ours."""
+"""The worker process makes the same frames as the recorder would, even if one of the two dies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from omnirecord.recorder import files as file_module
 from omnirecord.recorder.queue import ExchangeRecorder
-from omnirecord.recorder.rows.exchanges import NewFrames
+from omnirecord.recorder.rows.operations import NewFrames
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.recorder.worker import supervisor
 from omnirecord.recorder.worker.process import MOST_SHOWN
@@ -77,7 +77,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_what_is_made_apart_is_what_is_made_here(tmp_path: Path) -> None:
+def test_the_worker_makes_the_same_frames_as_the_recorder(tmp_path: Path) -> None:
     odd = b'data: {"type": "session.status"}\n\n: only a comment\n\ndata: no json\n\ndata: \xff\n\n'
     cut = b'data: {"type": "cut'
     pages = []
