@@ -21,8 +21,8 @@ HELP = "keys: space pauses, . steps to the next event, + and - change the speed"
 class Keys:
     """What each key does to a replay. `say` prints the result."""
 
-    def __init__(self, buttons: PlayheadControl, say: Callable[[str], None]) -> None:
-        self._control = buttons
+    def __init__(self, control: PlayheadControl, say: Callable[[str], None]) -> None:
+        self._control = control
         self._say = say
         self._stepping: asyncio.Task[None] | None = None
 

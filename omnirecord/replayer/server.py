@@ -180,7 +180,7 @@ class Replay(PlayheadControl):
             self._ui = OmnigentUi(self._plan, self._player, files) if self._web_ui else None
             await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
             self._controls = self._player.controls
-            self._sender = Sender(self._waiting, self.now, self._player.ended)
+            self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended)
             await self._listener.bind()
             self._control = ControlPath(self._listener.guard, self, self._state)
             if self._listener.is_remote:

@@ -89,7 +89,7 @@ def test_a_test_whose_client_never_posts_fails_and_ends(
     result.assert_outcomes(failed=1)
     output = " ".join(result.stdout.str().split())
     assert f"omnirecord: {reason}" in output
-    assert "gate_timeout=S sets this limit, 0 means none; skip_gates_after=S goes on without the request" in output
+    assert "gate_timeout=S sets this limit, 0 means none; skip_gates_after=S continues without the request" in output
 
 
 def test_the_section_shows_the_playhead_what_it_waits_for_and_what_came_instead(suite: Suite) -> None:

@@ -42,7 +42,7 @@ def test_one_of_several_needs_no_list(key: str) -> None:
     ("layer", "sentence"),
     [
         ({"timming": 1}, "here has no 'timming': did you mean 'timing'?"),
-        ({"colour": 1}, "here has no 'colour': it takes cassette, record, contract"),
+        ({"colour": 1}, "here has no 'colour': it takes cassette, record, timing"),
         ({"cassette": 3}, "here: a cassette is the path of a .jsonl or .db file, not 3"),
         ({"timing": "fast"}, "here: timing 'fast' is none of original, compressed, instant"),
         ({"record": "ever"}, "here: record 'ever' is none of none, once, all"),

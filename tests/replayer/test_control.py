@@ -116,7 +116,8 @@ async def test_every_button_works_over_http(tmp_path: Path) -> None:
         status, told = await press(server, "run-until", {"event": "response.*", "nth": 2})
         assert (status, told["seq"]) == (200, 6)
         assert (await look(server, "position"))["positions"][0]["seq"] == 6
-        assert (await look(server, "state"))["positions"][0]["which"] == "s"
+        state = await look(server, "state")
+        assert (state["positions"][0]["which"], state["unmade"]) == ("s", state["unplayed"])
         assert await heard(wire, 6) == ["heartbeat", *"abcde"]
         assert await press(server, "reset") == (200, {"positions": []})
 

@@ -72,7 +72,7 @@ async def test_a_watch_gets_a_snapshot_and_then_what_changes_as_the_playhead_mov
             await heard(wire, 1)
             await ask(server.url, post(EVENTS))
             assert await told(socket) == ("changed", {"s": "idle"})
-            monkeypatch.setattr(updates, "HEARTBEAT_EVERY", 0.1)
+            monkeypatch.setattr(updates, "UPDATES_HEARTBEAT_EVERY", 0.1)
             assert (await told(socket))[0] == "heartbeat", "what changed is told once"
 
 
@@ -93,7 +93,7 @@ async def test_what_is_no_watch_is_passed_over(tmp_path: Path) -> None:
 
 
 async def test_a_quiet_list_has_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updates, "HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr(updates, "UPDATES_HEARTBEAT_EVERY", 0.1)
     async with watching(tmp_path) as (_, socket):
         await socket.send_str(watch("s"))
         assert [(await told(socket))[0] for _ in range(3)] == ["snapshot", "heartbeat", "heartbeat"]

@@ -89,7 +89,7 @@ _SHOWN = 160
 """Characters of a text that an error repeats."""
 
 
-class Words:
+class WordReader:
     """The words of a text, to be read one by one. `what` and `example` are for errors. Keywords may be in any case."""
 
     def __init__(self, text: str, what: str, example: str) -> None:
@@ -186,13 +186,13 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 def parse_address(text: str) -> Address:
     """Return the address of a text. Raises `UsageError`, with the word that cannot be read and an example."""
-    words = Words(text, "event", EXAMPLE)
+    words = WordReader(text, "event", EXAMPLE)
     address = read_address(words)
     words.end(**{"with": HOW_CONDITIONS})
     return address
 
 
-def read_address(words: Words) -> Address:
+def read_address(words: WordReader) -> Address:
     """Read an address from the next words."""
     pick = _pick(words)
     after = _anchor(words) if words.skip("after") else None
@@ -200,7 +200,7 @@ def read_address(words: Words) -> Address:
     return Address(pick, after, before, _place(words))
 
 
-def read_ordinal(words: Words) -> Ordinal:
+def read_ordinal(words: WordReader) -> Ordinal:
     """Read an ordinal; `nearest` if there is none."""
     words.skip("the")
     word = words.peek()
@@ -216,7 +216,7 @@ def read_ordinal(words: Words) -> Ordinal:
     return int(numbered[1])
 
 
-def _pick(words: Words) -> Pick:
+def _pick(words: WordReader) -> Pick:
     ordinal = read_ordinal(words)
     word = words.peek()
     if ordinal != "nearest" and (not word or word in _KEYWORDS):
@@ -228,7 +228,7 @@ def _pick(words: Words) -> Pick:
     return Pick(ordinal, Matcher(name, tuple(_conditions(words))))
 
 
-def _name(words: Words, ordinal: Ordinal) -> str:
+def _name(words: WordReader, ordinal: Ordinal) -> str:
     word = words.peek()
     if word in (ANY, DONE.lower()):
         words.take()
@@ -243,7 +243,7 @@ def _name(words: Words, ordinal: Ordinal) -> str:
     return words.take()
 
 
-def _conditions(words: Words) -> list[Condition]:
+def _conditions(words: WordReader) -> list[Condition]:
     found = []
     while condition := words.comes(_CONDITION):
         field = field_of(condition[1])
@@ -259,13 +259,13 @@ def _conditions(words: Words) -> list[Condition]:
     return found
 
 
-def _anchor(words: Words) -> Pick:
+def _anchor(words: WordReader) -> Pick:
     if words.peek() == "every":
         words.refuse("one event was expected here")
     return _pick(words)
 
 
-def _place(words: Words) -> int | Literal["every"] | None:
+def _place(words: WordReader) -> int | Literal["every"] | None:
     if words.skip("in", "every", "stream"):
         return "every"
     if not words.skip("in", "stream"):

@@ -34,35 +34,6 @@ class RequestFault:
     names: tuple[str, ...]
 
 
-class RequestFaults:
-    """Faults on the nth request of a kind. It counts requests."""
-
-    def __init__(self, faults: Sequence[OnRequest]) -> None:
-        self._faults = faults
-        self._counts = [0] * len(faults)
-
-    def reset(self) -> None:
-        """Start counting again."""
-        self._counts = [0] * len(self._faults)
-
-    def on(self, method: str, target: str) -> RequestFault | None:
-        """Count a request, and return the faults on it; None if there are none. The first of several statuses wins."""
-        happening = [fault for number, fault in enumerate(self._faults) if self._happens(number, method, target)]
-        if not happening:
-            return None
-        statuses = [fault.status for fault in happening if isinstance(fault, Answer)]
-        late_ns = sum(fault.by_ns for fault in happening if not isinstance(fault, Answer))
-        return RequestFault(statuses[0] if statuses else None, late_ns, tuple(map(str, happening)))
-
-    def _happens(self, number: int, method: str, target: str) -> bool:
-        requests = self._faults[number].requests
-        if not _is_one(requests, method, target):
-            return False
-        self._counts[number] += 1
-        nth = requests.ordinal if isinstance(requests.ordinal, int) else 1
-        return requests.ordinal == "every" or self._counts[number] == nth
-
-
 def check(faults: Iterable[OnRequest], asked: Iterable[RequestLine]) -> None:
     """Raise `UsageError` if a fault matches no recorded request."""
     recorded = set(asked)
@@ -121,10 +92,10 @@ class Bound:
         self._wanted = frozenset(key for aim in aimed for key in aim.keys)
         stops = [fault for fault in faults if isinstance(fault, StopHeartbeats)]
         self._silences = [silence for fault in stops for silence in aims.silences(fault)]
-        on_requests = [fault for fault in faults if isinstance(fault, OnRequest)]
+        self._on_requests = [fault for fault in faults if isinstance(fault, OnRequest)]
         if requests is not None:
-            check(on_requests, requests)
-        self._requests = RequestFaults(on_requests)
+            check(self._on_requests, requests)
+        self._counts = [0] * len(self._on_requests)
         self._over: Counter[str] = Counter()
 
     def on(self, stream: int, parts: Sequence[Part]) -> Faulty:
@@ -161,13 +132,26 @@ class Bound:
         return True
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
-        """Count a request, and return the faults on it; None if there are none."""
-        return self._requests.on(method, target)
+        """Count a request, and return the faults on it; None if there are none. The first of several statuses wins."""
+        happening = [fault for n, fault in enumerate(self._on_requests) if self._is_nth(n, method, target)]
+        if not happening:
+            return None
+        statuses = [fault.status for fault in happening if isinstance(fault, Answer)]
+        late_ns = sum(fault.by_ns for fault in happening if not isinstance(fault, Answer))
+        return RequestFault(statuses[0] if statuses else None, late_ns, tuple(map(str, happening)))
+
+    def _is_nth(self, number: int, method: str, target: str) -> bool:
+        requests = self._on_requests[number].requests
+        if not _is_one(requests, method, target):
+            return False
+        self._counts[number] += 1
+        nth = requests.ordinal if isinstance(requests.ordinal, int) else 1
+        return requests.ordinal == "every" or self._counts[number] == nth
 
     def reset(self) -> None:
         """Forget the faults that have happened, and all requests."""
         self._over.clear()
-        self._requests.reset()
+        self._counts = [0] * len(self._on_requests)
 
     def _ends_left(self) -> dict[Key, Ends]:
         """Return the first fault that ends the stream at each event, without the faults that have happened."""

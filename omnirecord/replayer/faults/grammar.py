@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from ..event_address import HOW_CONDITIONS, Field, Words, field_of, read_address, read_ordinal
+from ..event_address import HOW_CONDITIONS, Field, WordReader, field_of, read_address, read_ordinal
 from .verbs import (
     EACH_TIME,
     EXAMPLE,
@@ -38,7 +38,7 @@ _WITH = {"with": HOW_CONDITIONS}
 
 def parse_fault(text: str) -> Fault:
     """Return the fault of a line. Raises `UsageError`, with the word that cannot be read and an example."""
-    words = Words(text, "fault", EXAMPLE)
+    words = WordReader(text, "fault", EXAMPLE)
     verb = words.peek()
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 2)
@@ -50,19 +50,7 @@ def parse_fault(text: str) -> Fault:
     return fault
 
 
-def _drop(words: Words) -> Fault:
-    return Drop(read_address(words))
-
-
-def _duplicate(words: Words) -> Fault:
-    return Duplicate(read_address(words))
-
-
-def _corrupt(words: Words) -> Fault:
-    return Corrupt(read_address(words))
-
-
-def _swap(words: Words) -> Fault:
+def _swap(words: WordReader) -> Fault:
     _no_every(words)
     event = read_address(words)
     if not words.skip("with"):
@@ -71,17 +59,17 @@ def _swap(words: Words) -> Fault:
     return Swap(event, read_address(words))
 
 
-def _no_every(words: Words) -> None:
+def _no_every(words: WordReader) -> None:
     words.skip("the")
     if words.peek() == "every":
         words.refuse("a swap is of two events")
 
 
-def _delay(words: Words) -> Fault:
+def _delay(words: WordReader) -> Fault:
     return Delay(read_address(words), _by_time(words))
 
 
-def _set(words: Words) -> Fault:
+def _set(words: WordReader) -> Fault:
     field = _field(words)
     event = read_address(words)
     _expect(words, "to")
@@ -90,12 +78,12 @@ def _set(words: Words) -> Fault:
     return SetField(event, field, value)
 
 
-def _remove(words: Words) -> Fault:
+def _remove(words: WordReader) -> Fault:
     field = _field(words)
     return RemoveField(read_address(words), field)
 
 
-def _field(words: Words) -> Field:
+def _field(words: WordReader) -> Field:
     """Read a field and the `of` behind it."""
     found = words.comes(_WORD)
     field = field_of(found[1]) if found else None
@@ -106,30 +94,30 @@ def _field(words: Words) -> Field:
     return field
 
 
-def _stop(words: Words) -> Fault:
+def _stop(words: WordReader) -> Fault:
     _expect(words, "heartbeats")
     after = _is_after(words)
     return StopHeartbeats(read_address(words), after)
 
 
-def _freeze(words: Words) -> Fault:
+def _freeze(words: WordReader) -> Fault:
     where: Where = "after" if _is_after(words) else "before"
     return Ends(read_address(words), where, "freeze", words.skip("each", "time"))
 
 
-def _cut(words: Words) -> Fault:
+def _cut(words: WordReader) -> Fault:
     where = _where(words)
     return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
 
 
-def _where(words: Words) -> Where:
+def _where(words: WordReader) -> Where:
     where = next((one for one in _WHERE if words.skip(*one.split())), None)
     if where is None:
         words.refuse("before, after or inside an event was expected")
     return where
 
 
-def _how(words: Words) -> End:
+def _how(words: WordReader) -> End:
     for how, keywords in _HOW.items():
         if words.skip(*keywords.split()):
             return how
@@ -138,7 +126,7 @@ def _how(words: Words) -> End:
     return "clean"
 
 
-def _is_after(words: Words) -> bool:
+def _is_after(words: WordReader) -> bool:
     if words.skip("at"):
         return False
     if not words.skip("after"):
@@ -146,7 +134,7 @@ def _is_after(words: Words) -> bool:
     return True
 
 
-def _answer(words: Words) -> Fault:
+def _answer(words: WordReader) -> Fault:
     requests = _requests(words)
     _expect(words, "with")
     if not _STATUS.fullmatch(words.peek()):
@@ -154,11 +142,11 @@ def _answer(words: Words) -> Fault:
     return Answer(requests, int(words.take()))
 
 
-def _slow(words: Words) -> Fault:
+def _slow(words: WordReader) -> Fault:
     return Slow(_requests(words), _by_time(words))
 
 
-def _requests(words: Words) -> Requests:
+def _requests(words: WordReader) -> Requests:
     ordinal = read_ordinal(words)
     if ordinal == "last" or not _METHOD.fullmatch(words.peek()):
         words.refuse("a method was expected, with 2nd or every before it if need be")
@@ -168,7 +156,7 @@ def _requests(words: Words) -> Requests:
     return Requests(ordinal, method, words.take())
 
 
-def _by_time(words: Words) -> int:
+def _by_time(words: WordReader) -> int:
     _expect(words, "by")
     found = words.comes(TIME)
     value = time_ns(found) if found else None
@@ -178,14 +166,18 @@ def _by_time(words: Words) -> int:
     return value
 
 
-def _expect(words: Words, keyword: str) -> None:
+def _expect(words: WordReader, keyword: str) -> None:
     if not words.skip(keyword):
         words.refuse(f"{keyword!r} was expected")
 
 
 _WHERE: tuple[Where, ...] = ("inside a character of", "inside", "before", "after")  # the longer one first
 _HOW: dict[End, str] = {"clean": "cleanly", "short": "short", "reset": "by reset"}
-_READERS: dict[str, Callable[[Words], Fault]] = {
-    "drop": _drop, "duplicate": _duplicate, "swap": _swap, "delay": _delay, "freeze": _freeze, "cut": _cut,
-    "corrupt": _corrupt, "set": _set, "remove": _remove, "stop": _stop, "answer": _answer, "slow": _slow,
+_READERS: dict[str, Callable[[WordReader], Fault]] = {
+    "drop": lambda words: Drop(read_address(words)),
+    "duplicate": lambda words: Duplicate(read_address(words)),
+    "corrupt": lambda words: Corrupt(read_address(words)),
+    "swap": _swap, "delay": _delay, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove, "stop": _stop,
+    "answer": _answer, "slow": _slow,
 }  # fmt: skip
+"""Reads the arguments of each verb."""

@@ -49,19 +49,25 @@ ENDINGS: dict[End, str] = {"clean": "", "short": " short", "reset": " by reset"}
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class OnEvent:
+    """A verb whose only argument is an event."""
+
     event: Address
 
     def __str__(self) -> str:
-        return f"drop {self.event}"
+        return f"{type(self).__name__.lower()} {self.event}"
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    event: Address
+class Drop(OnEvent):
+    __slots__ = ()
 
-    def __str__(self) -> str:
-        return f"duplicate {self.event}"
+
+class Duplicate(OnEvent):
+    __slots__ = ()
+
+
+class Corrupt(OnEvent):
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +88,6 @@ class Delay:
 
     def __str__(self) -> str:
         return f"delay {self.event} by {time_text(self.by_ns)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Corrupt:
-    event: Address
-
-    def __str__(self) -> str:
-        return f"corrupt {self.event}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Unlike:
     got: Any
 
     def __str__(self) -> str:
-        return f"body {self.path}: {marked(_told(self.recorded), _told(self.got))}"
+        return f"body {self.path}: {marked(_value_text(self.recorded), _value_text(self.got))}"
 
 
 def value_of(body: bytes, headers: Headers) -> Any:
@@ -128,7 +128,7 @@ def _item(values: list[Any], number: int) -> Any:
     return values[number] if number < len(values) else _NOTHING
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Return a value as JSON, a text without quotes. Lone surrogates are escaped."""
     if value is _NOTHING:
         return "nothing"
@@ -168,7 +168,7 @@ class Bodies:
         """Return the differences at these paths: `body $.x: recorded "a", got "b"`."""
         safe = _without_secrets(_content(request))
         pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
-        told = [f"body {path}: recorded {_told_fields(a)}, got {_told_fields(b)}" for path, a, b in pairs if a != b]
+        told = [f"body {path}: recorded {_values_text(a)}, got {_values_text(b)}" for path, a, b in pairs if a != b]
         if "" in paths:
             unlike = first_unlike(self._whole(exchange), value_of(safe, request.headers), self._known_ids)
             told += [] if unlike is None else [str(unlike)]
@@ -248,7 +248,7 @@ def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterato
             yield name, recorded.get(name), got.get(name)
 
 
-def _told_fields(values: Values) -> str:
+def _values_text(values: Values) -> str:
     """Return values for a sentence, cut. Lone surrogates are escaped."""
     said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
     said = said.encode("utf-8", "backslashreplace").decode()

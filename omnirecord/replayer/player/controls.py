@@ -115,24 +115,24 @@ class Controls:
 
     @property
     def paused(self) -> bool:
-        return self._streams.pace.paused
+        return self._streams.defaults.paused
 
     @property
     def speed(self) -> float:
         """How many times as fast as recorded it plays, apart from capped gaps."""
-        return self._streams.pace.speed * self._timing.speed
+        return self._streams.defaults.speed * self._timing.speed
 
     def pause(self, now: int, which: str | None = None) -> None:
         """Stop the streams. Other answers still go out."""
         if which is None:
-            self._streams.pace.paused = True
+            self._streams.defaults.paused = True
         for run in self._all_of(which):
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
         """Continue after a pause."""
         if which is None:
-            self._streams.pace.paused = False
+            self._streams.defaults.paused = False
         for run in self._all_of(which):
             run.timeline.play(now)
 
@@ -143,7 +143,7 @@ class Controls:
         if not SLOWEST <= speed <= FASTEST:
             raise UsageError(f"speed {speed:g} must be over 0, from {SLOWEST:g} to {FASTEST:g}: 2 is twice as fast")
         if which is None:
-            self._streams.pace.speed = speed / self._timing.speed
+            self._streams.defaults.speed = speed / self._timing.speed
         for run in self._all_of(which):
             run.timeline.set_speed(speed / self._timing.speed, now)
 

@@ -121,10 +121,6 @@ class Player:
         """Remove a stream whose client left, or that ended."""
         self.streams.closed(playing)
 
-    def ended(self, playing: Playing) -> bool:
-        """Whether a fault ends this stream here. If not, the fault ended another one, and `playing` has the rest."""
-        return self.streams.effects.ended(playing)
-
     def reset(self) -> None:
         """Start again from the beginning."""
         self.streams.reset()
@@ -213,7 +209,7 @@ class Player:
         self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
-        lasts = int(self._timing.gap(end - at) / self.streams.pace.speed)
+        lasts = int(self._timing.gap(end - at) / self.streams.defaults.speed)
         earliest, body = now + lasts, self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)

@@ -26,20 +26,20 @@ def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of:
     snapshot is sent.
     """
     frames = session_line(streams)
-    greeted = streams[snapshot_of]
-    greeting = [_part(frame, True) for frame in greeted[: connect_snapshot_length(greeted)] if not _carries_text(frame)]
+    source = streams[snapshot_of]
+    snapshot = [_part(frame, True) for frame in source[: connect_snapshot_length(source)] if not _carries_text(frame)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
     in_flight = [Part(0, data, True) for data in text_in_flight(played)]
     rest = [_part(frame, False) for frame in frames if frame.offset_ns > sent_ns]
-    return [*greeting[:1], *in_flight, *greeting[1:], *rest]
+    return [*snapshot[:1], *in_flight, *snapshot[1:], *rest]
 
 
 def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
     """Return the parts for a client that has the first of these streams up to frame `seq`."""
     mine = streams[0]
-    greeting = connect_snapshot_length(mine)
+    snapshot = connect_snapshot_length(mine)
     later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
-    return [_part(frame, frame.seq <= greeting) for frame in mine[seq:]] + [_part(frame, False) for frame in later]
+    return [_part(frame, frame.seq <= snapshot) for frame in mine[seq:]] + [_part(frame, False) for frame in later]
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:

@@ -24,7 +24,7 @@ from .timing import Clock, Scale
 
 
 @dataclass(slots=True)
-class Pace:
+class PlaybackDefaults:
     """Speed and pause of new playthroughs."""
 
     speed: float = 1.0
@@ -42,7 +42,7 @@ class StreamChoice:
         self._renames = options.rules.maps_sessions
         self.effects = Effects(plan, options.faults, resume=options.resume)
         self._scales: dict[str, Scale] = {}
-        self.pace = Pace()
+        self.defaults = PlaybackDefaults()
         self.begun: Callable[[Playthrough], None] = lambda _: None
         """Called with each new playthrough."""
         self.playthroughs: dict[str, Playthrough] = {}
@@ -102,7 +102,7 @@ class StreamChoice:
         long."""
         if name not in self._scales:
             self._scales[name] = scale_of(points, gates, self._timing)
-        clock = Clock(self.pace.speed, paused=self.pace.paused)
+        clock = Clock(self.defaults.speed, paused=self.defaults.paused)
         return Timeline(points, gates, self._timing, clock, self._scales[name])
 
     def closed(self, playing: Playing) -> None:

@@ -203,8 +203,8 @@ Reads = Iterable[tuple[int, int]]
 def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
     """Return a part for each read and frame that share bytes, in order. An oversized frame has no bytes."""
     rest = iter(frames)
-    greeting = ConnectSnapshot()
-    first = list(_snapshot_and_next(greeting, rest))
+    snapshot = ConnectSnapshot()
+    first = list(_snapshot_and_next(snapshot, rest))
     count = sum(takes for _, takes in first)
     every = chain((frame for frame, _ in first), rest)
     stream = first[0][0].stream if first else 0
@@ -217,10 +217,10 @@ def snapshot_end(frames: Iterator[TimedFrame]) -> int:
     return max(taken, default=0)
 
 
-def _snapshot_and_next(greeting: ConnectSnapshot, frames: Iterator[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
+def _snapshot_and_next(snapshot: ConnectSnapshot, frames: Iterator[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
     """Yield the frames of the connect snapshot and the next one, each with whether it is part of the snapshot."""
     for frame in frames:
-        takes = greeting.takes(frame)
+        takes = snapshot.takes(frame)
         yield frame, takes
         if not takes:
             return
@@ -255,11 +255,5 @@ def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]
 
 def decoded_parts(frames: list[TimedFrame]) -> list[Part]:
     """Return a part for each frame, at the time of its last byte."""
-    return list(_whole_frames(frames))
-
-
-def _whole_frames(frames: list[TimedFrame]) -> Iterator[Part]:
-    snapshot = connect_snapshot_length(frames)
-    for frame in frames:
-        if frame.raw:
-            yield Part(frame.offset_ns, frame.raw, frame.seq <= snapshot, frame.stream, frame.seq, frame.seq)
+    end = connect_snapshot_length(frames)
+    return [Part(x.offset_ns, x.raw, x.seq <= end, x.stream, x.seq, x.seq) for x in frames if x.raw]

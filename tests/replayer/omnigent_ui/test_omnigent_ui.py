@@ -144,7 +144,7 @@ TRIES = """async url => {
     const opened = new WebSocket(url.replace('http', 'ws')); opened.onopen = done; opened.onerror = failed
   })
   return [await asks(fetch(url, {mode: 'no-cors'})), await asks(socket), await loads('img', 'src', url),
-          await loads('plan', 'src', url), navigator.sendBeacon(url), await asks(fetch('/v1/me'))]
+          await loads('script', 'src', url), navigator.sendBeacon(url), await asks(fetch('/v1/me'))]
 }"""
 
 

@@ -87,7 +87,7 @@ def test_a_delay_is_waited_out_in_instant_too_and_other_clients_are_not_held() -
 
 
 def ended(stage: Stage, listener: Listener) -> bool:
-    return stage.player.ended(listener.playing)
+    return stage.player.streams.effects.ended(listener.playing)
 
 
 def test_what_ends_a_stream_happens_once_and_the_next_client_gets_all_that_follows() -> None:

@@ -173,7 +173,7 @@ def test_the_session_lists_rows_are_on_the_same_clock() -> None:
     assert [(at, row["n"]) for at, row in plan(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
 
 
-def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only() -> None:
+def test_streams_are_read_ahead_up_to_a_size_and_those_of_clients_only() -> None:
     tape = Made()
     tape.stream("a", 1.0, (1.0, heartbeat()), ending="eof", end=2.0)
     tape.stream("r", 2.0, (2.0, heartbeat()), ending="eof", end=3.0, party="runner")
@@ -187,7 +187,7 @@ def test_streams_are_laid_down_beforehand_up_to_a_size_and_those_of_clients_only
 
 
 @pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
-def test_a_stream_laid_down_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
+def test_a_stream_read_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
     with closing(open_store(path)) as store:
         whole, by_frames = ReplayPlan(store, gate_rule()), ReplayPlan(store, gate_rule())
         streams = [x for x in whole.exchanges if x.stream is not None and not is_coded(x)]
@@ -201,7 +201,7 @@ def test_a_stream_laid_down_as_a_whole_is_the_same_as_frame_by_frame(path: Path)
         assert any(store.columns(x) is not None for x in streams) or not streams
 
 
-def test_a_stream_that_nobody_made_frames_of_is_laid_down_frame_by_frame() -> None:
+def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, b"data: cut o"), ending="open")
     store = tape.store()
