@@ -20,13 +20,12 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .._version import __version__
 from ..cassette.open import contract_or_default
 from ..cassette.rotation import RotatedCassettes
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.schema import free_path
 from ..cassette.sqlite.writer import UNWRITABLE
-from ..errors import OmnirecordError
+from ..errors import OmnirecordError, __version__
 from ..model import Recording
 from ..omnigent.contract import Contract
 from ..redaction.pseudonyms import UserKey, mark_of, user_key
