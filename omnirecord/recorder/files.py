@@ -32,7 +32,7 @@ from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
-from .pace import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
+from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
 from .rows.exchanges import RowMaker
 from .rows.frames import FrameMaker
 from .rows.operations import Frames
