@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ._version import __version__
 from .errors import (
     BrokenCassette,
     CassetteError,
@@ -24,6 +23,7 @@ from .errors import (
     ServerError,
     TooLarge,
     UsageError,
+    __version__,
 )
 
 if TYPE_CHECKING:

@@ -13,6 +13,9 @@ OmnirecordError               base class; the text is one sentence that says wha
 
 from __future__ import annotations
 
+__version__ = "0.1.0"
+"""The version of this release: the package, the recordings and the wheel read it here, where an import is cheap."""
+
 
 class OmnirecordError(Exception):
     """Base class of every error that omnirecord raises on purpose."""

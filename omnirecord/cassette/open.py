@@ -11,8 +11,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .._version import __version__
-from ..errors import NotACassette, TooLarge, UsageError
+from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Recording
 from ..omnigent.contract import load
 from ..omnigent.routes import stream_target

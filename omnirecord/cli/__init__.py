@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from .._version import __version__
+from ..errors import __version__
 from .common import Group
 from .demo import demo
 from .diff import diff

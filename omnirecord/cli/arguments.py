@@ -139,7 +139,7 @@ def _spool(path: Path) -> None:
 
 def _refuse_second_dash(root: click.Context) -> None:
     if _SPOOLED in root.meta:
-        raise UsageError("- is given twice, and standard input can be read once: name a file for the other one")
+        raise UsageError("- is given twice, and standard input can be read only once: name a file for the other one")
 
 
 def stdin_text(what: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..server.timers import monotonic
 from .files import RecordingFile
-from .pace import PORTION, resting
+from .intervals import PORTION, resting
 from .rows.operations import BodyData, Messaged, Op, Received, SentLate, content, held
 
 _CHECK_EVERY = 1000

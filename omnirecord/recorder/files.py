@@ -20,20 +20,19 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .._version import __version__
 from ..cassette.open import contract_or_default
 from ..cassette.rotation import RotatedCassettes
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.schema import free_path
 from ..cassette.sqlite.writer import UNWRITABLE
-from ..errors import OmnirecordError
+from ..errors import OmnirecordError, __version__
 from ..model import Recording
 from ..omnigent.contract import Contract
 from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
-from .pace import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
+from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
 from .rows.exchanges import RowMaker
 from .rows.frames import FrameMaker
 from .rows.operations import Frames

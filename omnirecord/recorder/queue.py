@@ -17,7 +17,7 @@ from ..wire.content_coding import codings_of
 from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
-from .pace import BUFFER, REPORT_DROPPED_EVERY, Lag
+from .intervals import BUFFER, REPORT_DROPPED_EVERY, Lag
 from .rows.operations import (  # fmt: skip
     HELD,
     BodyData,

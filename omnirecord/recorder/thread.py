@@ -29,7 +29,7 @@ from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
 from .batches import Batch, drop_bytes, parts, take_batches
 from .files import RecordingFile, RecordingFiles
-from .pace import (  # fmt: skip
+from .intervals import (
     BATCH,
     BUFFER,
     CHECK_FILES_EVERY,

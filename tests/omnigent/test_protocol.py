@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from omnirecord.omnigent import protocol
-from omnirecord.omnigent.events.union import MODELS
+from omnirecord.omnigent.events import MODELS
 
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 OUTSIDE = sorted(file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] != "omnigent")

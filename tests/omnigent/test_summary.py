@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.omnigent.events.union import MODELS
+from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.summary import _SUMMARIES, LIMIT, short_id, summary
 from omnirecord.text import visible
 

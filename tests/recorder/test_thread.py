@@ -337,8 +337,8 @@ def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_
 def test_what_there_was_no_time_for_is_made_at_once_and_not_when_it_is_due_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.recorder.pace.FRAME_FOR", 0.0)
-    monkeypatch.setattr("omnirecord.recorder.pace.FRAME_EVERY", 3600.0)
+    monkeypatch.setattr("omnirecord.recorder.intervals.FRAME_FOR", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.intervals.FRAME_EVERY", 3600.0)
     seen: list[NewFrames] = []
     thread = RecorderThread(tmp_path / "t.db", None, watch=seen.append)
     for n in range(60):

@@ -14,13 +14,13 @@ from __future__ import annotations
 from functools import cache
 from os import PathLike, fspath
 
+from ..events import ServerStreamEvent as ServerStreamEvent
 from ..events.base import Event as Event
 from ..events.base import Shape as Shape
 from ..events.base import UntypedEvent as UntypedEvent
 from ..events.objects import *  # noqa: F403 - a new model is exported without a change here
 from ..events.response import *  # noqa: F403
 from ..events.session import *  # noqa: F403
-from ..events.union import ServerStreamEvent as ServerStreamEvent
 from . import documented
 from .judge import Contract as Contract
 from .judge import Issue as Issue

@@ -22,9 +22,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..events import MODELS
 from ..events.base import Event, Shape
 from ..events.objects import ChildSessionSummary, SessionResourceObject, TodoEntry
-from ..events.union import MODELS
 from .judge import Contract, Issue, ProblemKind
 from .known_fields import Known, Steps
 from .shapes import Shapes

@@ -33,8 +33,8 @@ from ...wire.sse import (
     with_lf,
 )
 from ...wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
+from ..events import MODELS
 from ..events.base import Event, UntypedEvent, sequence_number, type_name
-from ..events.union import MODELS
 from .known_fields import OPEN, Known, Steps
 from .shapes import LONGEST, Shapes
 

@@ -1,15 +1,14 @@
-"""What a valid event looks like but for its words and numbers: nearly all that a stream brings has been seen before.
+"""Shapes of valid events. A frame that differs from a valid one only in free strings and numbers needs no parsing.
 
-1. A shape is learnt from a valid frame: the same bytes, but for those strings and numbers of which the models say that
-   any will do. So whatever matches one is as valid as that frame was: nothing is taken that would not have been. What
-   does not match is judged as if there were no shapes.
-2. A string that a model lists, tests or converts (`"running"`, a number in a string) is kept as it was. So is every
-   name, so no key comes twice that did not; and every null, flag and space.
-3. Strings match with escapes and with any bytes above ASCII (what is no UTF-8 is decoded to U+FFFD, a letter like
-   others), but not with a lone surrogate; numbers only where they are short, finite and written as usual.
-4. What is kept is bounded, whatever comes. Nothing here raises.
+1. A shape comes from a valid frame: its bytes, with patterns for the strings and numbers that the models do not check.
+   So a frame that matches is as valid as that frame. A frame that does not match is judged as usual.
+2. A string that a model lists, tests or converts (`"running"`, a number in a string) is literal in the shape. So are
+   names, so that no key comes twice, and null, true, false and white space.
+3. Strings match with escapes and with any bytes above ASCII (invalid UTF-8 is decoded to U+FFFD, an ordinary letter),
+   but not with a lone surrogate. Numbers match if they are short, finite and in the usual notation.
+4. Memory is bounded. Nothing here raises.
 
-A frame's shapes are looked up by its first line, which names the event; where there is none, by its `type`.
+A frame's shapes are found by its first line, which names the event; without one, by its `type`.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from pydantic import BaseModel
 from ...wire.sse import BLANK_LINE, data_start
 
 LONGEST = 4096
-"""The largest frame that is looked up, in bytes: beyond that, parsing is quicker."""
+"""Size of a frame that is looked up, at most, in bytes: parsing is faster for larger ones."""
 _LONGEST_LEARNT = 1024
 _SEEN = 32
-"""How many valid events without a shape it takes to learn one: that costs as much as judging some hundred."""
+"""Number of valid events without a shape after which one is learnt: that costs as much as judging about a hundred."""
 _MOST_SHAPES = 8
-"""Of frames with the same first line, or the same type."""
+"""Number of shapes of frames with the same first line, or the same type, at most."""
 _MOST_KEYS = 150
-"""With shapes; as many are kept that may get some."""
+"""Number of first lines and types with shapes, at most; as many without shapes are counted."""
 _TOGETHER = 64
-"""Frames of a shape that are looked for at once."""
+"""Number of frames of a shape in one pattern."""
 _ROOM = 128 * 1024
-"""Bytes of frames that shapes may be made of: they take up to a hundred times as many."""
+"""Size of all frames that have become shapes, at most, in bytes: shapes take up to a hundred times as many."""
 
 _with_blank_line = len(BLANK_LINE).__add__
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
@@ -50,12 +49,12 @@ _TOKEN = re.compile(rb'[ \t]+|[{}\[\],:]|"(?:[^"\\]|\\.)*"|[^ \t{}\[\],:"]+')
 
 Match = Callable[[bytes, int], object]
 Annotation = Any
-"""What a model says of a place: a type, a union of types, `Any`. None says nothing that is understood here."""
+"""The annotation of a value in a model: a type, a union of types, `Any`; None if it is not understood here."""
 
 
 class Shape(NamedTuple):
-    """How frames begin, to the byte; what the rest of them matches, from `at` on; the type of their events; and the
-    pattern of that rest."""
+    """The beginning of frames, literally; the matcher of the rest, from `at` on; the type of their events; and the
+    pattern of the rest."""
 
     head: bytes
     at: int
@@ -64,7 +63,7 @@ class Shape(NamedTuple):
     rest: bytes
 
     def run(self, data: bytes, start: int) -> list[int]:
-        """How long the frames of this shape are that begin at `start` and follow each other."""
+        """Return the lengths of the consecutive frames of this shape from `start` on, in bytes."""
         lengths: list[int] = []
         while more := self._some(data, start):
             lengths += more
@@ -72,8 +71,11 @@ class Shape(NamedTuple):
         return lengths
 
     def _some(self, data: bytes, start: int) -> list[int]:
-        """The same of the first few. To compare their heads is faster than an expression in which these stand; so it
-        passes over them, and over those that are other ones, which is why it is not asked for all."""
+        """Return the lengths of the first few of them.
+
+        The pattern takes any head, and the heads are compared afterwards: faster than a pattern with the head in it.
+        It also takes frames of other shapes, so it is used for `_TOGETHER` frames at a time.
+        """
         found = _any_head(self.at, self.rest).match(data, start)
         frames = data[start : found.end() if found else start].split(BLANK_LINE)
         has_head = list(map(bytes.startswith, frames, repeat(self.head)))  # without a call in Python
@@ -82,7 +84,7 @@ class Shape(NamedTuple):
 
 @functools.lru_cache(maxsize=_MOST_SHAPES)
 def _any_head(at: int, rest: bytes) -> re.Pattern[bytes]:
-    """What matches some frames of a shape, and what only begins otherwise."""
+    """Return the pattern of frames with the same rest and any head."""
     return re.compile(b"(?:(?s:.{%d})%s){0,%d}+" % (at, rest, _TOGETHER))
 
 
@@ -107,10 +109,10 @@ class Shapes:
         self._keys = 0  # how many of those have shapes
         self._room = _ROOM
         self.last = Shape(b"\n", 0, lambda _raw, _at: None, "", rb"(?!)")
-        """The one that fitted last: whoever tries it first is spared the looking up."""
+        """The shape that matched last: tried first, it saves the look-up."""
 
     def type_of(self, raw: bytes) -> str | None:
-        """The type of the event in a whole frame of at most `LONGEST` bytes, if that has the shape of a valid one."""
+        """Return the type of the event in a frame of at most `LONGEST` bytes if it has a shape, else None."""
         alike = self._known.get(_key(raw))
         if alike is not None:
             for shape in alike.shapes:
@@ -121,7 +123,7 @@ class Shapes:
         return None
 
     def missed(self, raw: bytes) -> bool:
-        """A valid frame had no shape. Whether it is time to `learn` it."""
+        """Count a valid frame without a shape; return whether to `learn` it."""
         if len(raw) > _LONGEST_LEARNT or not raw.startswith((b"event: ", b"data: ")):
             return False
         alike = self._alike(_key(raw))
@@ -132,7 +134,7 @@ class Shapes:
         return len(alike.shapes) >= _MOST_SHAPES if alike.shapes else self._keys >= _MOST_KEYS
 
     def learn(self, raw: bytes, type_: str) -> None:
-        """Take the shape of a frame that is surely valid, and of that type."""
+        """Add the shape of a valid frame of that type."""
         alike, shape = self._alike(_key(raw)), _shape(raw, type_, self._model_of(type_))
         if shape is not None:
             self._keys += not alike.shapes
@@ -149,7 +151,7 @@ class Shapes:
 
 
 def _key(raw: bytes) -> bytes:
-    """The first line, with its end; where that is the data, what it seems to say of its `type`, without one."""
+    """Return the key of a frame: its first line with the line end; if that is the data, the part with the `type`."""
     at = raw.find(b"\n") + 1
     if at < len(raw) - 1:
         return raw[:at]
@@ -158,7 +160,7 @@ def _key(raw: bytes) -> bytes:
 
 
 def _shape(raw: bytes, type_: str, model: Annotation) -> Shape | None:
-    """None where nothing is known of its model."""
+    """Return the shape of a frame; None without a known model."""
     at = start = data_start(raw)
     if model is None or not start:
         return None
@@ -175,7 +177,7 @@ def _shape(raw: bytes, type_: str, model: Annotation) -> Shape | None:
 
 
 def _free(token: bytes, place: Annotation) -> bytes | None:
-    """The pattern of all the values that are as good as this one at that place; None where there are no others."""
+    """Return the pattern of all values that the model accepts in place of this one; None if there are no others."""
     for kind, pattern in _KINDS.items():
         if pattern.fullmatch(token):
             good = (kind, float) if kind is int else (kind,)
@@ -184,7 +186,7 @@ def _free(token: bytes, place: Annotation) -> bytes | None:
 
 
 def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]]:
-    """The tokens of a JSON object, each with what the model says of its place; of names nothing is said."""
+    """Return the tokens of a JSON object, each with the annotation of its place; names have none."""
     above: list[tuple[Annotation, bool]] = []  # what is open: its annotation, and whether it is an object
     place, is_name = model, False
     name = b""
@@ -213,7 +215,7 @@ def _members(annotation: Annotation) -> tuple[Annotation, ...]:
 
 
 def _field(annotation: Annotation, name: bytes) -> Annotation:
-    """What is said of a field of an object; None where there are several ways to read the object, or none."""
+    """Return the annotation of a field of an object; None if several models, or no model, may describe the object."""
     found = [one for one in _members(annotation) if _is_object(one)]
     if len(found) != 1 or b"\\" in name:  # `"t\u0079pe"` is the type as well
         return None
@@ -237,7 +239,7 @@ def _field_of(annotation: Annotation, name: str) -> Annotation:
 
 
 def _element(annotation: Annotation) -> Annotation:
-    """What is said of the elements of an array, likewise."""
+    """Return the annotation of the elements of an array, likewise."""
     found = [one for one in _members(annotation) if one is Any or _origin(one) is list]
     if len(found) != 1:
         return None

@@ -214,3 +214,32 @@ class CompactionFailedEvent(Event):
     """No summary could be made; the history is as it was."""
 
     type: Literal["response.compaction.failed"]
+
+
+ResponseEvents = (
+    CreatedEvent
+    | QueuedEvent
+    | InProgressEvent
+    | OutputTextDeltaEvent
+    | ReasoningStartedEvent
+    | ReasoningTextDeltaEvent
+    | ReasoningSummaryTextDeltaEvent
+    | ToolOutputDeltaEvent
+    | OutputItemDoneEvent
+    | OutputFileDoneEvent
+    | CompletedEvent
+    | FailedEvent
+    | IncompleteEvent
+    | CancelledEvent
+    | ErrorEvent
+    | RetryEvent
+    | PolicyDeniedEvent
+    | HeartbeatEvent
+    | TurnStartedEvent
+    | TurnCompletedEvent
+    | TurnFailedEvent
+    | TurnCancelledEvent
+    | CompactionInProgressEvent
+    | CompactionCompletedEvent
+    | CompactionFailedEvent
+)

@@ -329,3 +329,38 @@ class BrowserActionRequestEvent(Event):
     action_id: str
     action: str
     args: dict[str, Any]
+
+
+SessionEvents = (
+    SessionStatusEvent
+    | SessionHeartbeatEvent
+    | SessionInterruptedEvent
+    | SessionCreatedEvent
+    | SessionChildSessionUpdatedEvent
+    | SessionAgentChangedEvent
+    | SessionModelEvent
+    | SessionUsageEvent
+    | SessionPresenceEvent
+    | SessionSkillsEvent
+    | SessionTodosEvent
+    | SessionSandboxStatusEvent
+    | SessionTerminalPendingEvent
+    | SessionTerminalActivityEvent
+    | SessionResourceCreatedEvent
+    | SessionResourceDeletedEvent
+    | SessionChangedFilesInvalidatedEvent
+    | SessionTitleEvent
+    | SessionReasoningEffortEvent
+    | SessionCollaborationModeEvent
+    | SessionPermissionModeEvent
+    | SessionCodexApprovalModeEvent
+    | SessionMcpStartupEvent
+    | SessionModelOptionsEvent
+    | SessionInputConsumedEvent
+    | SessionSupersededEvent
+    | SessionBtwSidechatEvent
+    | ElicitationRequestEvent
+    | ElicitationResolvedEvent
+    | ClientTaskCancelEvent
+    | BrowserActionRequestEvent
+)

@@ -29,7 +29,7 @@ from ...server.tls import File, Trust
 from ...ui.control import UI, Control, page_handler
 from ...wire.headers import decoded
 from ...wire.limits import Given, Retention, retention, rotation
-from ..pace import STOP_WITHIN
+from ..intervals import STOP_WITHIN
 from ..rows.operations import NewFrames
 from ..thread import RecorderThread, Watch, ignore, nothing
 from .forward import Answered, Forward

@@ -25,7 +25,7 @@ from ...redaction.redactor import JsonMask, Redactor
 from ...redaction.utf16 import BodyFilter
 from ...wire.content_coding import decoded
 from ...wire.headers import header
-from ..pace import PORTION, STREAMS_PORTION, resting
+from ..intervals import PORTION, STREAMS_PORTION, resting
 from .frames import fault
 from .operations import (  # fmt: skip
     BodyData,

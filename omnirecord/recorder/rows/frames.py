@@ -22,7 +22,7 @@ from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
-from ..pace import SMALL_READS, STEP, STEP_STREAMS
+from ..intervals import SMALL_READS, STEP, STEP_STREAMS
 from .operations import Frames, NewFrames, Rest, no_rest
 
 log = logging.getLogger("omnirecord")

@@ -24,7 +24,7 @@ from ...omnigent.contract import Contract, load
 from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
-from ..pace import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
+from ..intervals import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
 from ..rows.frames import FrameMaker
 from ..rows.operations import NewFrames, Rest
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from ...cassette.sqlite import Writer
 from ...server.timers import Complaint, monotonic
 from ...wire.limits import max_decoded
-from ..pace import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
+from ..intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
 from ..rows.operations import Frames, NewFrames
 from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ..._version import __version__
 from ...analysis.doctor.doctor import examine
 from ...analysis.gather import Concluded, Known, children_of, conclusions, strays
 from ...analysis.transcript.show import sessions_with_drafts, turn_rows
 from ...analysis.turns import Session, concluded, growth_of
 from ...analysis.turns.draft import Draft
 from ...cassette.sqlite import Store
-from ...errors import UsageError
+from ...errors import UsageError, __version__
 from ...model import Exchange, wall_clock
 from .events import Key, exchange_row, key_of_exchange, key_of_session, message_rows
 

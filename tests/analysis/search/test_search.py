@@ -461,13 +461,13 @@ def test_a_recorder_starts_and_writes_while_somebody_indexes(folder: Path) -> No
 SEARCHING = """
 import sys, time
 from pathlib import Path
-from omnirecord import finding
-finding.WORTH_A_FILE = 0
+from omnirecord.analysis.search import search
+search.WORTH_A_FILE = 0
 def watch(steps):
     for step in steps:
         print("step", flush=True)
         yield step
-print(finding.search(Path(sys.argv[1]), "word", watch=watch).total, flush=True)
+print(search.search(Path(sys.argv[1]), "word", watch=watch).total, flush=True)
 """
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from omnirecord.analysis.turns import Act, Turn, act_of, merged, session_of, turn_row, turns
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
-from omnirecord.omnigent.events.union import MODELS
+from omnirecord.omnigent.events import MODELS
 from omnirecord.wire.event_ids import event_id, stamp
 from tests.support.watchdog import slowness
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
-from omnirecord.omnigent.events.union import MODELS
+from omnirecord.omnigent.events import MODELS
 from tests.support.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, frame, judge, loaded
 
 # Whatever comes

@@ -25,8 +25,8 @@ from omnirecord.omnigent.contract import (
     load,
 )
 from omnirecord.omnigent.contract.documented import REQUIRED
+from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events.objects import output_item
-from omnirecord.omnigent.events.union import MODELS
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths
 

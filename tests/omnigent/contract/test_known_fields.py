@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
 from omnirecord.omnigent.contract.judge import path_of
 from omnirecord.omnigent.contract.known_fields import Known, Steps
-from omnirecord.omnigent.events.union import MODELS
+from omnirecord.omnigent.events import MODELS
 from tests.omnigent.contract.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from omnirecord.omnigent.contract import Contract, Judgement, judge
 from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented, omnigent
 from omnirecord.omnigent.contract.shapes import LONGEST
+from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events import objects as nested
-from omnirecord.omnigent.events.union import MODELS
 from omnirecord.wire.sse import Frame, Parser, read_fields
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.contract_cases import EXAMPLES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnirecord.recorder.pace import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, FrameSchedule, Lag, breath
+from omnirecord.recorder.intervals import BREATH, BREATHS, FEW, FRAME_EVERY, FRAME_FOR, FrameSchedule, Lag, breath
 
 
 def test_those_of_few_streams_are_due_at_once() -> None:
