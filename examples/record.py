@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cassettes.record import HOME
+from cassettes.stacks import HOME
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack

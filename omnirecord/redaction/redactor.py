@@ -86,7 +86,7 @@ def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner
     patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     if redact is None:
         if patterns:
-            raise UsageError("patterns are prefixes to mask in content: they need redact content")
+            raise UsageError("patterns are prefixes to mask in content: they need redact content (--redact content)")
         return None
     if redact != "content":
         raise UsageError(f"redact {redact!r} is unknown: it is 'content', or nothing")

@@ -362,7 +362,7 @@ def _skip_gates_after(chosen: float | None, former: float | None) -> float | Non
     if former is not None:
         if chosen is not None:
             raise UsageError("gate_timeout is the former name of skip_gates_after: give one of them")
-        warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=3)
+        warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=4)
         return checked_seconds("gate_timeout", former)
     return None if chosen is None else checked_seconds("skip_gates_after", chosen)
 

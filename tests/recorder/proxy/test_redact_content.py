@@ -127,7 +127,7 @@ async def test_what_cannot_be_decoded_is_not_kept_and_that_is_said(coding: str, 
     got, proxy = await streamed([delta(KEY), delta("x")], tmp_path, head)
     assert got == delta(KEY) + delta("x")
     assert wire.content(proxy.db) == b""
-    assert any("stream 1: " in said and "not kept" in said for said in wire.incidents(proxy.db))
+    assert any("stream 1: " in said and "not stored" in said for said in wire.incidents(proxy.db))
 
 
 async def test_bodies_messages_targets_and_headers_are_masked(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ async def test_without_it_content_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_wrong_choice_is_refused() -> None:
-    with pytest.raises(UsageError, match="'everything' is not known"):
+    with pytest.raises(UsageError, match="'everything' is unknown"):
         record("http://127.0.0.1:1", redact="everything")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="go with redact content"):
+    with pytest.raises(UsageError, match="they need redact content"):
         record("http://127.0.0.1:1", redact_patterns=["acme_"])
     with pytest.raises(UsageError, match="'a b' cannot be looked for"):
         record("http://127.0.0.1:1", redact="content", redact_patterns="a b")
