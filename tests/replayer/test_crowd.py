@@ -18,6 +18,7 @@ from omnirecord.replayer.verify import quantile
 from tests.replayer.test_server import STREAM, heard, post
 from tests.support.cassettes import Made, conversation, delta
 from tests.support.stage import EVENTS
+from tests.support.watchdog import slowness
 from tests.support.wire import ask, connected, get
 
 STREAMS, EVENTS_EACH = 100, 80
@@ -68,7 +69,7 @@ async def test_a_hundred_streams_keep_their_time_within_ten_milliseconds(tmp_pat
             best = min(best, quantile(await lateness(server, times), 0.99))
             if best < 10.0:
                 break
-    assert best < 10.0
+    assert best < 10.0 * slowness()
 
 
 async def one_stream(url: str, events: int) -> list[float]:
@@ -97,7 +98,7 @@ async def test_one_stream_keeps_its_time_within_two_milliseconds(tmp_path: Path)
             best = min(best, quantile(sorted((offset - min(offsets)) * 1000 for offset in offsets), 0.98))
             if best < 2.0:
                 break
-    assert best < 2.0
+    assert best < 2.0 * slowness()
 
 
 @pytest.mark.slow

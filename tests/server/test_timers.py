@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from omnirecord.server.timers import Timer, Timers, _Libc, monotonic_ns, timer
+from tests.support.watchdog import slowness
 
 MS = 1_000_000
 KERNELS = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="timerfd is Linux's")
@@ -113,7 +114,7 @@ async def test_nearly_everybody_is_woken_within_a_millisecond() -> None:
         best = min(best, await _lateness(100))
         if best < 1.0:
             break
-    assert best < 1.0
+    assert best < 1.0 * slowness()
 
 
 async def _lateness(times: int) -> float:
