@@ -124,7 +124,7 @@ async def test_a_process_that_does_not_end_in_time_is_ended(tmp_path: Path) -> N
     db = tmp_path / "run.db"
     async with wire.Upstream(tiny_events) as upstream:
         proxy = Process(upstream.url, db)
-        shorter = "import omnirecord.cli.proxy as s; s._STOPS_WITHIN = 0.5; from omnirecord.cli import main; main()"
+        shorter = "import omnirecord.cli.listen as s; s._STOPS_WITHIN = 0.5; from omnirecord.cli import main; main()"
         proxy.command[2] = shorter
         async with proxy:
             other = sqlite3.connect(db, isolation_level=None)
